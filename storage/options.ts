@@ -1,0 +1,85 @@
+/**
+ * The options that the storages of this package share, and the one place where they are checked.
+ *
+ * @module
+ */
+import { kindOf } from "../src/node.ts";
+import type { CounterKind } from "../src/storage.ts";
+
+/** How a storage of this package counts and forgets. */
+export interface StorageOptions {
+  /**
+   * How changes are numbered. `"sequential"` counts 1, 2, 3. `"clock"` also keeps above the microseconds since
+   * 2020, so that a storage that lost its data never gives a number of its earlier life to another change:
+   * for a memory storage whose clients cannot send an epoch, and for storages that stand beside each other.
+   *
+   * @default {"sequential"}
+   */
+  counter?: CounterKind;
+  /**
+   * How long a deletion is kept as news, in milliseconds, at least. Peers and readers that stay away longer
+   * take a full copy. Lower keeps less; higher forgives longer absences. `Infinity` keeps every tombstone, 0
+   * lets the next write sweep it. Nothing is swept without a write: there are no timers.
+   *
+   * @default {86400000}
+   */
+  tombstoneTimeout?: number;
+  /**
+   * The clock, in milliseconds since 1970. For tests.
+   *
+   * @default {Date.now}
+   */
+  now?: () => number;
+}
+
+/** The shared options with every default filled in. */
+export interface ReadStorageOptions {
+  /** How changes are numbered. */
+  readonly counter: CounterKind;
+  /** How long a tombstone is kept, in milliseconds. */
+  readonly tombstoneTimeout: number;
+  /** The clock. */
+  readonly now: () => number;
+}
+
+/** How long a deletion is kept unless told otherwise: a day, in milliseconds. */
+export const DEFAULT_TOMBSTONE_TIMEOUT = 86_400_000;
+
+/**
+ * Checks the shared options and fills in their defaults.
+ *
+ * @param options What the caller gave.
+ * @param owner Whose options they are, for messages.
+ * @param more The names of the owner's own options.
+ * @throws {TypeError} When an option is unknown or wrong; names it.
+ */
+export function readStorageOptions(
+  options: StorageOptions,
+  owner: string,
+  more: readonly string[] = [],
+): ReadStorageOptions {
+  if (typeof options !== "object" || options === null || Array.isArray(options)) {
+    throw new TypeError(`Cannot read the options of ${owner}: expected an object, got ${kindOf(options)}`);
+  }
+  const names = ["counter", "tombstoneTimeout", "now", ...more];
+  for (const name of Object.keys(options)) {
+    if (!names.includes(name)) {
+      throw new TypeError(`Unknown option "${name}" of ${owner}: known are ${names.join(", ")}`);
+    }
+  }
+  const { counter = "sequential", tombstoneTimeout = DEFAULT_TOMBSTONE_TIMEOUT, now = Date.now } = options;
+  if (counter !== "sequential" && counter !== "clock") {
+    throw wrongOption("counter", '"sequential" or "clock"', counter);
+  }
+  if (typeof tombstoneTimeout !== "number" || !(tombstoneTimeout >= 0)) {
+    throw wrongOption("tombstoneTimeout", "milliseconds, 0 or more", tombstoneTimeout);
+  }
+  if (typeof now !== "function") throw wrongOption("now", "a function", now);
+  return { counter, tombstoneTimeout, now };
+}
+
+/** The error for an option of the wrong kind. */
+export function wrongOption(name: string, expected: string, value: unknown): TypeError {
+  const found = typeof value === "string" ? JSON.stringify(value) : kindOf(value);
+  return new TypeError(`Option "${name}" is wrong: expected ${expected}, got ${found}`);
+}
