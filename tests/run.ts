@@ -1,0 +1,129 @@
+/**
+ * Runs the tests on every runtime and ends with the true count: `deno task test`.
+ *
+ * @module
+ */
+
+import { chooseLegs, type Job, type Leg } from "./run/legs.ts";
+import { prepareMachine } from "./run/machine.ts";
+import { add, type Count, readReport } from "./run/report.ts";
+
+/** How long one test file may take before its processes are killed, in milliseconds. */
+const jobTimeout = 180_000;
+
+const running = new Set<number>();
+const skips: string[] = [];
+const failures: string[] = [];
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  Deno.addSignalListener(signal, () => {
+    running.forEach(kill);
+    Deno.exit(130);
+  });
+}
+
+const beginning = performance.now();
+const machine = await prepareMachine();
+const environment: Record<string, string> = {
+  NO_COLOR: "1",
+  REALITY_DENO: machine.deno,
+  REALITY_NODE: machine.node24,
+  REALITY_NODE22: machine.node22,
+  REALITY_NODE20: machine.node20,
+  REALITY_BUN: machine.bun,
+};
+if (typeof machine.chromium === "string") environment.REALITY_CHROMIUM = machine.chromium;
+const legs = await chooseLegs(machine, Deno.args);
+console.log(`ready after ${secondsSince(beginning)}`);
+
+const lines: string[] = [];
+const counts: Count[] = [];
+for (const leg of legs) {
+  const start = performance.now();
+  console.log(`\n${leg.name}`);
+  const count = await runLeg(leg);
+  counts.push(count);
+  lines.push(`${leg.name.padEnd(8)} ${inWords(count)}, ${secondsSince(start)}`);
+}
+
+const total = add(counts);
+console.log(`\n${lines.join("\n")}\nall of it took ${secondsSince(beginning)}`);
+for (const skip of skips) console.log(`skipped: ${skip}`);
+for (const failure of failures) console.log(`failed: ${failure}`);
+if (legs.length === 0) console.log(`No leg is named and no test file contains ${Deno.args.join(", ")}`);
+console.log(`\n${inWords(total)}`);
+const strict = Deno.env.get("CI") === "true";
+Deno.exit(total.failed > 0 || total.passed === 0 || (strict && total.skipped > 0) ? 1 : 0);
+
+async function runLeg(leg: Leg): Promise<Count> {
+  if (leg.missing !== undefined) {
+    for (const { file } of leg.jobs) skips.push(`${leg.name} ${file}: ${leg.missing}`);
+    return { passed: 0, failed: 0, skipped: leg.jobs.length };
+  }
+  if (leg.jobs.length === 0) {
+    failures.push(`${leg.name}: there is no test file`);
+    return { passed: 0, failed: 1, skipped: 0 };
+  }
+  const counts: Count[] = [];
+  const waiting = [...leg.jobs];
+  const work = async () => {
+    for (let job = waiting.shift(); job; job = waiting.shift()) counts.push(await runJob(leg.name, job));
+  };
+  await Promise.all(Array.from({ length: navigator.hardwareConcurrency }, work));
+  return add(counts);
+}
+
+async function runJob(leg: string, { file, command, report }: Job): Promise<Count> {
+  const start = performance.now();
+  await Deno.mkdir(report.replace(/[^/]+$/, ""), { recursive: true });
+  await Deno.remove(report).catch(() => {});
+  const [program = "", ...args] = command;
+  const child = new Deno.Command(program, {
+    args,
+    env: environment,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    detached: true,
+  }).spawn();
+  running.add(child.pid);
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    kill(child.pid);
+  }, jobTimeout);
+  // Whatever the file left running would keep the pipes open.
+  const ended = child.status.then(() => kill(child.pid));
+  const { code, stdout, stderr } = await child.output();
+  await ended;
+  clearTimeout(timer);
+  running.delete(child.pid);
+
+  const result = readReport(await Deno.readTextFile(report).catch(() => undefined), code, file);
+  const faults = late ? [...result.faults, `it was killed after ${jobTimeout / 1000} s`] : result.faults;
+  console.log(`  ${result.failed > 0 ? "FAILED" : "ok"} ${file}: ${inWords(result)}, ${secondsSince(start)}`);
+  if (result.skipped > 0) skips.push(`${leg} ${file}: ${result.skippedNames.join(", ")}`);
+  if (result.failed > 0) {
+    const decoder = new TextDecoder();
+    console.log(`${decoder.decode(stdout)}\n${decoder.decode(stderr)}`.trim().replaceAll(/^/gm, "    "));
+    failures.push([`${leg} ${file}`, ...faults].join(", "));
+  }
+  return result;
+}
+
+/** Kills a process together with all that it started, which is in its process group. */
+function kill(pid: number): void {
+  try {
+    Deno.kill(-pid, "SIGKILL");
+  } catch {
+    // All of them have ended.
+  }
+}
+
+function inWords({ passed, failed, skipped }: Count): string {
+  return `${passed} passed, ${failed} failed, ${skipped} skipped`;
+}
+
+function secondsSince(start: number): string {
+  return `${((performance.now() - start) / 1000).toFixed(1)} s`;
+}

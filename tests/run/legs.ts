@@ -1,0 +1,91 @@
+/**
+ * Which runner runs which test files, and how.
+ *
+ * @module
+ */
+
+import type { Machine } from "./machine.ts";
+
+/** One run of a runner on one file, or on all doc examples at once. */
+export interface Job {
+  /** The test file, as it is shown and as Node names it in its report. */
+  file: string;
+  command: readonly string[];
+  /** Where the runner writes its JUnit report. */
+  report: string;
+}
+
+/** Jobs that belong together and are counted together. */
+export interface Leg {
+  name: string;
+  jobs: readonly Job[];
+  /** Why none of the jobs can run; each is then a skip. */
+  missing?: string;
+}
+
+/** These folders are legs of their own, on Deno. All other tests run on Deno, on Node and on Bun. */
+const ownLegs = ["workerd", "browser", "npm"];
+
+const reports = ".cache/reports";
+const testTimeout = 60_000;
+
+/**
+ * The legs that the words ask for. A word is the name of a leg or a part of a file's path; without
+ * words it is everything.
+ */
+export async function chooseLegs(machine: Machine, words: readonly string[]): Promise<Leg[]> {
+  const { deno, node24, bun, chromium } = machine;
+  const denoTest = [deno, "test", "--allow-all", "--no-check", "--sanitize-ops", "--sanitize-resources"];
+  const onDeno = (file: string, report: string) => [...denoTest, `--junit-path=${report}`, file];
+  const onNode = (file: string, report: string) => [
+    ...[node24, "--test", `--test-timeout=${testTimeout}`],
+    ...["--test-reporter=spec", "--test-reporter-destination=stdout"],
+    ...["--test-reporter=junit", `--test-reporter-destination=${report}`, file],
+  ];
+  const onBun = (file: string, report: string) => [
+    ...[bun, "test", "--no-install", `--timeout=${testTimeout}`],
+    ...["--reporter=junit", `--reporter-outfile=${report}`, `./${file}`],
+  ];
+  const onDoc = (_: string, report: string) => [
+    ...[deno, "test", "--allow-all", "--doc", `--junit-path=${report}`],
+    ...["mod.ts", "src", "storage", "adapters"],
+  ];
+
+  const files = await findTests("tests");
+  const own = (name: string) => files.filter((file) => file.startsWith(`tests/${name}/`));
+  const shared = files.filter((file) => !ownLegs.some((name) => file.startsWith(`tests/${name}/`)));
+  const leg = (name: string, command: typeof onDeno, from: readonly string[]) => ({
+    name,
+    jobs: from.map((file) => {
+      const report = `${reports}/${name}/${file.replaceAll(/[^\w.]/g, "-")}.xml`;
+      return { file, report, command: command(file, report) };
+    }),
+  });
+  const all: Leg[] = [
+    leg("deno", onDeno, shared),
+    leg("node", onNode, shared),
+    leg("bun", onBun, shared),
+    leg("docs", onDoc, ["doc examples"]),
+    ...ownLegs.map((name) => leg(name, onDeno, own(name))),
+  ];
+  if (typeof chromium !== "string") {
+    for (const leg of all) if (leg.name === "browser") leg.missing = chromium.missing;
+  }
+
+  const names = words.filter((word) => all.some((leg) => leg.name === word));
+  const parts = words.filter((word) => !names.includes(word));
+  const chosen = all.filter((leg) => names.length === 0 || names.includes(leg.name));
+  if (parts.length === 0) return chosen;
+  const matching = (leg: Leg) => leg.jobs.filter((job) => parts.some((part) => job.file.includes(part)));
+  return chosen.map((leg) => ({ ...leg, jobs: matching(leg) })).filter((leg) => leg.jobs.length > 0);
+}
+
+async function findTests(folder: string): Promise<string[]> {
+  const found: string[] = [];
+  for await (const entry of Deno.readDir(folder)) {
+    const path = `${folder}/${entry.name}`;
+    if (entry.isDirectory) found.push(...await findTests(path));
+    else if (entry.name.endsWith("_test.ts")) found.push(path);
+  }
+  return found.sort();
+}

@@ -1,0 +1,64 @@
+/**
+ * Reads what a runner wrote about a test file, and trusts it only as far as its exit code agrees.
+ *
+ * @module
+ */
+
+/** How many tests ended how. */
+export interface Count {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+/** What one run of one runner came to. */
+export interface Result extends Count {
+  /** What is wrong with the run itself: it crashed, ran nothing, or its report contradicts it. */
+  faults: readonly string[];
+  skippedNames: readonly string[];
+}
+
+// Attributes are matched whole, since Node leaves ">" as it is in them.
+const testcase = /<testcase(?:\s+\w+="[^"]*")*\s*(?:\/>|>[\s\S]*?<\/testcase>)/g;
+
+/**
+ * Counts a JUnit report by Deno, Node or Bun. Each fault counts as one failed test.
+ *
+ * @param xml the report, or `undefined` when there is none
+ * @param exitCode how the runner ended
+ * @param file the test file: Node reports a file without tests as a passed test of that name
+ */
+export function readReport(xml: string | undefined, exitCode: number, file: string): Result {
+  const cases = (xml ?? "").match(testcase) ?? [];
+  const stated = /<testsuites [^>]*\btests="(\d+)"/.exec(xml ?? "")?.[1] ??
+    /<!-- tests (\d+) -->/.exec(xml ?? "")?.[1];
+  const count = { passed: 0, failed: 0, skipped: 0 };
+  const skippedNames: string[] = [];
+  for (const text of cases) {
+    if (/<(failure|error)\b/.test(text)) count.failed++;
+    else if (/<skipped\b/.test(text)) {
+      count.skipped++;
+      skippedNames.push(/\sname="([^"]*)"/.exec(text)?.[1] ?? "");
+    } else if (!text.includes(`name="${file}"`)) count.passed++;
+  }
+  const faults: string[] = [];
+  if (stated !== undefined && Number(stated) !== cases.length) {
+    faults.push(`the report says ${stated} tests and lists ${cases.length}`);
+  }
+  if (count.passed + count.failed + count.skipped === 0) faults.push("it ran no test");
+  if (exitCode !== 0 && count.failed + faults.length === 0) {
+    faults.push(`it ended with exit code ${exitCode}`);
+  }
+  return { ...count, failed: count.failed + faults.length, faults, skippedNames };
+}
+
+/** The sum of several counts. */
+export function add(counts: readonly Count[]): Count {
+  const sum = { passed: 0, failed: 0, skipped: 0 };
+  for (const { passed, failed, skipped } of counts) {
+    sum.passed += passed;
+    sum.failed += failed;
+    sum.skipped += skipped;
+  }
+  return sum;
+}

@@ -1,0 +1,72 @@
+/**
+ * Builds the npm package into `npm/`: what `deno pack` makes, with the parts of the manifest that it leaves
+ * out.
+ *
+ * @module
+ */
+
+const staging = ".cache/npm";
+const target = "npm";
+
+const config = JSON.parse(await Deno.readTextFile("deno.json"));
+
+await Deno.remove(staging, { recursive: true }).catch(() => {});
+await Deno.mkdir(staging, { recursive: true });
+for (const path of ["mod.ts", "src", "storage", "adapters", "README.md", "LICENSE"]) await copy(path);
+// Only what is exported is built, and the command is no export; it leaves the map again below.
+const exports = { ...config.exports, "./bin": "./adapters/bin.ts" };
+const { name, version, license, imports, compilerOptions } = config;
+const packConfig = {
+  name,
+  version,
+  license,
+  exports,
+  imports,
+  compilerOptions,
+  nodeModulesDir: "none",
+  lock: false,
+};
+await Deno.writeTextFile(`${staging}/deno.json`, JSON.stringify(packConfig));
+const flags = ["--quiet", "--no-source-maps", "--allow-dirty", "--output", "package.tgz"];
+await run(Deno.execPath(), ["pack", ...flags], staging);
+
+await Deno.remove(target, { recursive: true }).catch(() => {});
+await Deno.mkdir(target);
+await run("tar", ["-xzf", `${staging}/package.tgz`, "--strip-components=1", "-C", target]);
+await removeSources(target);
+
+const { dependencies = {}, ...packed } = JSON.parse(await Deno.readTextFile(`${target}/package.json`));
+delete packed.exports["./bin"];
+const manifest = {
+  ...packed,
+  description: "Live data over plain HTTP: clients ask what changed, or wait until something does",
+  keywords: ["realtime", "live", "sync", "invalidation", "long-polling", "server-sent-events", "mesh"],
+  repository: { type: "git", url: "git+https://github.com/rootlodge/reality.git" },
+  engines: { node: ">=20" },
+  bin: { "reality-server": "adapters/bin.js" },
+  peerDependencies: dependencies,
+  peerDependenciesMeta: Object.fromEntries(
+    Object.keys(dependencies).map((name) => [name, { optional: true }]),
+  ),
+};
+await Deno.writeTextFile(`${target}/package.json`, JSON.stringify(manifest, null, 2) + "\n");
+await Deno.chmod(`${target}/adapters/bin.js`, 0o755);
+console.log(`Built ${name} ${version} in ${target}/`);
+
+async function copy(path: string): Promise<void> {
+  if ((await Deno.stat(path)).isFile) return await Deno.copyFile(path, `${staging}/${path}`);
+  await Deno.mkdir(`${staging}/${path}`);
+  for await (const entry of Deno.readDir(path)) await copy(`${path}/${entry.name}`);
+}
+
+async function removeSources(folder: string): Promise<void> {
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    if (isDirectory) await removeSources(`${folder}/${name}`);
+    else if (name.endsWith(".ts") && !name.endsWith(".d.ts")) await Deno.remove(`${folder}/${name}`);
+  }
+}
+
+async function run(program: string, args: string[], cwd = "."): Promise<void> {
+  const { success } = await new Deno.Command(program, { args, cwd, stdout: "inherit" }).spawn().status;
+  if (!success) Deno.exit(1);
+}
