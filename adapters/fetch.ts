@@ -1,0 +1,44 @@
+/**
+ * A Reality server as a fetch handler: for Deno, Bun, Workers, Hono and whatever speaks `Request` and `Response`.
+ *
+ * @module
+ */
+import type { FetchHandler } from "../src/http/fetch.ts";
+import type { HandlerOptions } from "../src/http/handler.ts";
+import type { RealityServer } from "../src/server.ts";
+
+export type { FetchHandler, HandlerOptions };
+
+/**
+ * Makes a handler that answers all routes of a server.
+ *
+ * Mount it on `POST /reality/sync` alone, or give it every request; what is not under its base path is a 404.
+ *
+ * @param server The server that answers.
+ * @param options Where it is mounted, and for which origins.
+ * @returns A handler that never rejects.
+ * @throws {TypeError} For an option that is unknown or wrong; names it.
+ *
+ * @example
+ * ```ts
+ * import { createFetchHandler, MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+ *
+ * const server = new RealityServer({ storage: new MemoryStorage() });
+ * const handler = createFetchHandler(server);
+ *
+ * await server.updateNode("chat:room:general", "abc123");
+ * const response = await handler(
+ *   new Request("http://localhost/reality/sync", {
+ *     method: "POST",
+ *     headers: { "content-type": "application/json" },
+ *     body: JSON.stringify({ known: { "chat:room:general": 0 } }),
+ *   }),
+ * );
+ * const { changed } = await response.json();
+ * console.assert(changed["chat:room:general"].version === 1);
+ * await server.close();
+ * ```
+ */
+export function createFetchHandler(server: RealityServer, options?: HandlerOptions): FetchHandler {
+  return server.getFetchHandler(options);
+}

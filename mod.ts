@@ -1,0 +1,49 @@
+/**
+ * Socketless real-time: clients say which versions they hold, the server says which of them are old.
+ *
+ * ```ts
+ * import { createFetchHandler, MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+ *
+ * const server = new RealityServer({ storage: new MemoryStorage() });
+ * const handler = createFetchHandler(server); // mount it on POST /reality/sync, or give it every request
+ *
+ * await server.updateNode("chat:room:general", "abc123"); // tells everyone who follows the room
+ * await server.close();
+ * console.assert(typeof handler === "function");
+ * ```
+ *
+ * @module
+ */
+export { createExpressAdapter, type ExpressHandler } from "./adapters/express.ts";
+export { createFetchHandler } from "./adapters/fetch.ts";
+export type { Clock } from "./src/clock.ts";
+export { ClosedError, type ErrorCode, RealityError, RefusalError, StorageError } from "./src/errors.ts";
+export { createHash } from "./src/hash.ts";
+export type { CorsOptions } from "./src/http/cors.ts";
+export type { Desk, IncomingRequest, Reply } from "./src/http/exchange.ts";
+export type { FetchHandler } from "./src/http/fetch.ts";
+export type { HandlerOptions } from "./src/http/handler.ts";
+export type { AuthorizeWrite, Limits, RealityServerOptions, RedisOptions } from "./src/options.ts";
+export { RealityServer } from "./src/server.ts";
+export type { EventSourceRequest, NodeRequest } from "./src/sse/request.ts";
+export type {
+  ChangeListener,
+  CounterKind,
+  NodeChange,
+  RealityStorage,
+  StorageFeatures,
+  StorageIdentity,
+  StorageReading,
+} from "./src/storage.ts";
+export type {
+  MeshInfo,
+  NodeUpdate,
+  PeerHealth,
+  RealityNodeMeta,
+  ServerStats,
+  SSEOptions,
+  SyncRequest,
+  SyncResponse,
+} from "./src/types.ts";
+export { MemoryStorage, type MemoryStorageOptions } from "./storage/memory.ts";
+export { SQLStorage, type SQLStorageOptions } from "./storage/sql.ts";

@@ -1,0 +1,273 @@
+/**
+ * Doing less: one shared read for the questions of a moment, one commit for the changes of a moment.
+ *
+ * @module
+ */
+import type { Clock } from "./clock.ts";
+import { StorageError } from "./errors.ts";
+import type { NodeChange, RealityStorage, StorageReading } from "./storage.ts";
+import type { RealityNodeMeta } from "./types.ts";
+
+/** What the storage desk needs beside the storage itself. */
+export interface BatchOptions {
+  /** Where timers come from. */
+  readonly clock: Clock;
+  /** How long one call of the storage may take, in milliseconds. */
+  readonly timeout: number;
+  /** Hears how each call went: the operation, and the error if it failed. */
+  readonly onOutcome: (operation: string, error?: StorageError) => void;
+}
+
+/** So many reads may be under way at once: a second one lets a question pass by a slow answer. */
+const MAX_READS = 2;
+
+/** A read that has collected so many keys takes no more questions. */
+const MAX_READ_KEYS = 20_000;
+
+/** So many changes go in together when the storage does not say how many it takes. */
+const MAX_CHANGES = 1000;
+
+/** So many changes at once go to a storage that takes them one by one. */
+const MAX_SINGLE_CHANGES = 16;
+
+interface Deferred<T> {
+  readonly promise: Promise<T>;
+  readonly resolve: (value: T) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface Read extends Deferred<StorageReading> {
+  readonly keys: Set<string>;
+}
+
+/**
+ * Reads the storage for everybody who asks. Questions that wait at the same moment share one read, and a
+ * read serves only those who asked before it was sent: nobody gets an answer older than the question.
+ */
+export class Reader {
+  readonly #storage: RealityStorage;
+  readonly #options: BatchOptions;
+  readonly #queue: Read[] = [];
+  #running = 0;
+  #scheduled = false;
+  #sent = 0;
+
+  /**
+   * @param storage Where the nodes are.
+   * @param options Clock, time limit, and who hears of failures.
+   */
+  constructor(storage: RealityStorage, options: BatchOptions) {
+    this.#storage = storage;
+    this.#options = options;
+  }
+
+  /** How many reads have been sent. */
+  get sent(): number {
+    return this.#sent;
+  }
+
+  /**
+   * Reads the current state of some keys.
+   *
+   * @returns A reading sent after this call; it may hold other keys as well.
+   * @throws {StorageError} When the storage fails or takes too long.
+   */
+  read(keys: readonly string[]): Promise<StorageReading> {
+    let read = this.#queue.at(-1);
+    if (read === undefined || read.keys.size + keys.length > MAX_READ_KEYS && read.keys.size > 0) {
+      read = { keys: new Set(), ...deferred<StorageReading>() };
+      this.#queue.push(read);
+      this.#schedule();
+    }
+    for (const key of keys) read.keys.add(key);
+    return read.promise;
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#running >= MAX_READS) return;
+    this.#scheduled = true;
+    // The questions of this moment are all asked before a microtask queued now has its turn.
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      while (this.#running < MAX_READS && this.#queue.length > 0) void this.#send(this.#queue.shift()!);
+    });
+  }
+
+  async #send(read: Read): Promise<void> {
+    this.#running++;
+    this.#sent++;
+    try {
+      read.resolve(await guarded("getNodes", readStorage(this.#storage, [...read.keys]), this.#options));
+    } catch (error) {
+      read.reject(error);
+    } finally {
+      this.#running--;
+      this.#schedule();
+    }
+  }
+}
+
+interface Write extends Deferred<RealityNodeMeta> {
+  change: NodeChange;
+}
+
+/**
+ * Group commit: changes that wait while another commit is under way go in together. Several changes of one
+ * key become one, the last; each caller's promise settles when the storage has it.
+ */
+export class Writer {
+  readonly #storage: RealityStorage;
+  readonly #options: BatchOptions;
+  readonly #onCommit: (keys: readonly string[]) => void;
+  readonly #waiting = new Map<string, Write>();
+  #running: Promise<void> | undefined;
+  #sent = 0;
+
+  /**
+   * @param storage Where the changes go.
+   * @param options Clock, time limit, and who hears of failures.
+   * @param onCommit Hears the keys of every commit, also of a failed one: it may have reached the storage.
+   */
+  constructor(storage: RealityStorage, options: BatchOptions, onCommit: (keys: readonly string[]) => void) {
+    this.#storage = storage;
+    this.#options = options;
+    this.#onCommit = onCommit;
+  }
+
+  /** How many commits have been sent. */
+  get sent(): number {
+    return this.#sent;
+  }
+
+  /**
+   * Makes one change.
+   *
+   * @returns The meta as written, once the storage has it.
+   * @throws {StorageError} When the storage fails or takes too long; the change may or may not be there.
+   */
+  write(change: NodeChange): Promise<RealityNodeMeta> {
+    let write = this.#waiting.get(change.key);
+    if (write === undefined) {
+      write = { change, ...deferred<RealityNodeMeta>() };
+    } else {
+      // The newest state stands for the older one; it takes the newest place in the order as well.
+      write.change = change;
+      this.#waiting.delete(change.key);
+    }
+    this.#waiting.set(change.key, write);
+    this.#schedule();
+    return write.promise;
+  }
+
+  /** Settles once every change asked for so far has reached the storage or failed. */
+  async flush(): Promise<void> {
+    await this.#running;
+  }
+
+  #schedule(): void {
+    this.#running ??= this.#commitAll();
+  }
+
+  async #commitAll(): Promise<void> {
+    // The changes of this moment are all asked for before this goes on.
+    await null;
+    while (this.#waiting.size > 0) await this.#commit();
+    this.#running = undefined;
+  }
+
+  async #commit(): Promise<void> {
+    const writes = this.#take();
+    this.#sent++;
+    const changes = writes.map((write) => write.change);
+    try {
+      const metas = await guarded("applyChanges", applyChanges(this.#storage, changes), this.#options);
+      writes.forEach((write, i) => {
+        const meta = metas[i];
+        if (meta instanceof StorageError) write.reject(meta);
+        else write.resolve(meta as RealityNodeMeta);
+      });
+    } catch (error) {
+      for (const write of writes) write.reject(error);
+    }
+    this.#onCommit(changes.map((change) => change.key));
+  }
+
+  #take(): Write[] {
+    const most = this.#storage.applyChanges
+      ? this.#storage.features?.maxChanges ?? MAX_CHANGES
+      : MAX_SINGLE_CHANGES;
+    const writes: Write[] = [];
+    for (const [key, write] of this.#waiting) {
+      if (writes.length >= most) break;
+      this.#waiting.delete(key);
+      writes.push(write);
+    }
+    return writes;
+  }
+}
+
+async function readStorage(storage: RealityStorage, keys: string[]): Promise<StorageReading> {
+  if (storage.readNodes) return await storage.readNodes(keys);
+  // The counter first: then the nodes are at least as new as it says, and a cursor made of it skips nothing.
+  const maxVersion = await storage.getMaxVersion();
+  const nodes = await storage.getNodes(keys);
+  const epoch = storage.getIdentity ? (await storage.getIdentity()).epoch : "";
+  return { nodes, maxVersion, epoch, sweptVersion: 0 };
+}
+
+async function applyChanges(
+  storage: RealityStorage,
+  changes: readonly NodeChange[],
+): Promise<(RealityNodeMeta | StorageError)[]> {
+  if (storage.applyChanges) return await storage.applyChanges(changes);
+  return await Promise.all(changes.map(async (change) => {
+    try {
+      return await applyChange(storage, change);
+    } catch (error) {
+      return new StorageError(change.deleted ? "deleteNode" : "setNode", error);
+    }
+  }));
+}
+
+async function applyChange(storage: RealityStorage, change: NodeChange): Promise<RealityNodeMeta> {
+  const { key, hash, updatedAt } = change;
+  if (change.deleted) {
+    await storage.deleteNode(key);
+    return { key, version: 0, hash: "", updatedAt, deleted: true };
+  }
+  const meta = { key, version: await storage.incrementVersion(key), hash, updatedAt };
+  await storage.setNode(key, meta);
+  return meta;
+}
+
+/** Turns a failure, or an answer that takes too long, into a `StorageError` that names the operation. */
+export function guarded<T>(operation: string, call: Promise<T>, options: BatchOptions): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const fail = (cause: unknown) => {
+      cancel();
+      const error = cause instanceof StorageError ? cause : new StorageError(operation, cause);
+      options.onOutcome(operation, error);
+      reject(error);
+    };
+    const cancel = options.clock.after(
+      options.timeout,
+      () => fail(new Error(`no answer within storageTimeout (${options.timeout} ms)`)),
+    );
+    call.then((value) => {
+      cancel();
+      options.onOutcome(operation);
+      resolve(value);
+    }, fail);
+  });
+}
+
+/** `Promise.withResolvers`, which Node 20 does not have. */
+function deferred<T>(): Deferred<T> {
+  let resolve!: (value: T) => void;
+  let reject!: (error: unknown) => void;
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  return { promise, resolve, reject };
+}

@@ -1,0 +1,25 @@
+/**
+ * Time, timers and chance as one injected interface, so that tests can own them.
+ *
+ * @module
+ */
+
+/** Time, timers and chance. Every room takes them from here and from nowhere else. */
+export interface Clock {
+  /** Milliseconds since 1970. */
+  now(): number;
+  /** Calls back once, no sooner than after that many milliseconds; answers a function that calls it off. */
+  after(ms: number, callback: () => void): () => void;
+  /** A number from 0 up to, not including, 1. */
+  random(): number;
+}
+
+/** The real time, timers and chance of the runtime. */
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  after(ms: number, callback: () => void): () => void {
+    const timer = setTimeout(callback, ms);
+    return () => clearTimeout(timer);
+  },
+  random: () => Math.random(),
+};

@@ -1,0 +1,42 @@
+/**
+ * Known against stored: the one comparison behind sync, waiting sync and event streams. Pure.
+ *
+ * @module
+ */
+import type { RealityNodeMeta } from "./types.ts";
+
+/**
+ * Picks the nodes that a client should fetch again (PROTOCOL 4).
+ *
+ * @param known Key → the version that the client holds; 0 for none.
+ * @param nodes The stored nodes among those keys, and maybe others.
+ * @param sameEpoch Whether the client's versions come from the storage's present epoch, as far as it said.
+ * @returns Key → meta of every node to fetch again, without a prototype; `null` when there is none.
+ */
+export function compare(
+  known: Readonly<Record<string, number>>,
+  nodes: ReadonlyMap<string, RealityNodeMeta>,
+  sameEpoch: boolean,
+): Record<string, RealityNodeMeta> | null {
+  let changed: Record<string, RealityNodeMeta> | null = null;
+  for (const key of Object.keys(known)) {
+    const version = known[key];
+    const node = nodes.get(key);
+    // Unequal covers both directions: a lower version than the client's is told as well, never kept quiet.
+    const tell = node === undefined ? version !== 0 : node.version !== version || !sameEpoch;
+    if (!tell) continue;
+    changed ??= Object.create(null) as Record<string, RealityNodeMeta>;
+    changed[key] = node === undefined ? absentMeta(key) : publicMeta(node);
+  }
+  return changed;
+}
+
+/** The meta of a key that has no node: never there, deleted, or not to be read by this client. */
+export function absentMeta(key: string): RealityNodeMeta {
+  return { key, version: 0, hash: "", updatedAt: 0, deleted: true };
+}
+
+/** A stored node as clients may see it: a storage may keep more with it. */
+function publicMeta(node: RealityNodeMeta): RealityNodeMeta {
+  return { key: node.key, version: node.version, hash: node.hash, updatedAt: node.updatedAt };
+}

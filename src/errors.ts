@@ -1,0 +1,101 @@
+/**
+ * The errors that leave this package, their codes, and the HTTP status each code stands for.
+ *
+ * @module
+ */
+
+/** Every code that a {@linkcode RealityError} can carry. Callers look at the code, never at the message. */
+export type ErrorCode =
+  | "ERR_REALITY_BAD_REQUEST"
+  | "ERR_REALITY_BODY_TOO_LARGE"
+  | "ERR_REALITY_TOO_MANY_KEYS"
+  | "ERR_REALITY_MEDIA_TYPE"
+  | "ERR_REALITY_METHOD"
+  | "ERR_REALITY_NOT_FOUND"
+  | "ERR_REALITY_UNAUTHORIZED"
+  | "ERR_REALITY_FORBIDDEN"
+  | "ERR_REALITY_INTERNAL"
+  | "ERR_REALITY_STORAGE"
+  | "ERR_REALITY_CLOSED";
+
+const STATUS: Readonly<Record<ErrorCode, number>> = {
+  ERR_REALITY_BAD_REQUEST: 400,
+  ERR_REALITY_BODY_TOO_LARGE: 413,
+  ERR_REALITY_TOO_MANY_KEYS: 413,
+  ERR_REALITY_MEDIA_TYPE: 415,
+  ERR_REALITY_METHOD: 405,
+  ERR_REALITY_NOT_FOUND: 404,
+  ERR_REALITY_UNAUTHORIZED: 401,
+  ERR_REALITY_FORBIDDEN: 403,
+  ERR_REALITY_INTERNAL: 500,
+  ERR_REALITY_STORAGE: 503,
+  ERR_REALITY_CLOSED: 503,
+};
+
+/**
+ * The base of every error of this package that is not a mistake in calling it (those are `TypeError` and
+ * `RangeError`).
+ *
+ * @example
+ * ```ts
+ * import { RealityError, RefusalError } from "@rootlodge/reality-server";
+ *
+ * const error = new RefusalError("ERR_REALITY_BAD_REQUEST", "Cannot read the body: not JSON");
+ * console.assert(error instanceof RealityError);
+ * console.assert(error.code === "ERR_REALITY_BAD_REQUEST");
+ * ```
+ */
+export class RealityError extends Error {
+  /** Says what went wrong, for programs. */
+  readonly code: ErrorCode;
+
+  /**
+   * @param code Says what went wrong, for programs.
+   * @param message Says it for people.
+   * @param options `cause`: the error behind this one.
+   */
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+    this.code = code;
+  }
+
+  /** The HTTP status that an answer with this code has. */
+  get status(): number {
+    return STATUS[this.code];
+  }
+}
+
+/** A request was turned down; its code says why and its status goes to the client. */
+export class RefusalError extends RealityError {}
+
+/** The storage failed; names the operation and keeps the cause. The server answers 503 until it is well again. */
+export class StorageError extends RealityError {
+  /** What was asked of the storage: the method's name. */
+  readonly operation: string;
+  /** Whether this is the report that the storage is well again. */
+  readonly recovered: boolean;
+
+  /**
+   * @param operation What was asked of the storage: the method's name.
+   * @param cause The error that the storage gave.
+   * @param recovered Whether this is the report that the storage is well again. @default {false}
+   */
+  constructor(operation: string, cause: unknown, recovered: boolean = false) {
+    const found = cause instanceof Error ? cause.message : String(cause);
+    const message = recovered
+      ? `Storage is well again at ${operation}`
+      : `Storage failed at ${operation}: ${found}`;
+    super("ERR_REALITY_STORAGE", message, { cause });
+    this.operation = operation;
+    this.recovered = recovered;
+  }
+}
+
+/** The server or the storage was asked for something after `close()`. */
+export class ClosedError extends RealityError {
+  /** @param what What is closed. @default {"server"} */
+  constructor(what: string = "server") {
+    super("ERR_REALITY_CLOSED", `The ${what} is closed`);
+  }
+}

@@ -1,0 +1,107 @@
+/**
+ * Which pages of other origins may read the answers.
+ *
+ * @module
+ */
+import { checkInteger, checkNames } from "../options.ts";
+import { kindOf } from "../node.ts";
+import type { IncomingRequest, Reply } from "./exchange.ts";
+
+/** Which pages of other origins may read the answers. */
+export interface CorsOptions {
+  /**
+   * The origins that may: a list such as `["https://app.example"]`, a function that is asked, or `"*"` for
+   * every one, which goes without credentials only.
+   */
+  origins: readonly string[] | ((origin: string) => boolean) | "*";
+  /**
+   * Whether such pages may send cookies and other credentials.
+   *
+   * @default {false}
+   */
+  credentials?: boolean;
+  /**
+   * How long browsers may keep the answer to a preflight, in seconds.
+   *
+   * @default {600}
+   */
+  maxAge?: number;
+}
+
+const METHODS = "GET, POST, DELETE";
+const HEADERS = "authorization, content-type, last-event-id";
+
+/** Adds what CORS needs to replies, and answers preflights. */
+export class Cors {
+  readonly #allows: (origin: string) => boolean;
+  readonly #credentials: boolean;
+  readonly #maxAge: number;
+  readonly #wildcard: boolean;
+
+  /**
+   * @throws {TypeError} For an option that is unknown or wrong, and for every origin together with credentials.
+   */
+  constructor(options: CorsOptions) {
+    const given = checkNames("cors", options, ["origins", "credentials", "maxAge"]);
+    const { origins, credentials = false, maxAge = 600 } = given;
+    if (typeof credentials !== "boolean") {
+      throw new TypeError(`Option "credentials" is wrong: expected a boolean, got ${kindOf(credentials)}`);
+    }
+    this.#wildcard = origins === "*";
+    if (this.#wildcard && credentials) {
+      throw new TypeError('Option "cors" is wrong: origins "*" together with credentials; name the origins');
+    }
+    this.#credentials = credentials;
+    this.#maxAge = checkInteger("maxAge", maxAge, [0, 86_400]);
+    this.#allows = toPredicate(origins);
+  }
+
+  /** Answers a preflight; `null` for any other request. */
+  preflight(request: IncomingRequest): Reply | null {
+    if (request.method !== "OPTIONS" || request.header("access-control-request-method") === null) return null;
+    const headers = this.#headers(request);
+    if (headers["access-control-allow-origin"] !== undefined) {
+      headers["access-control-allow-methods"] = METHODS;
+      headers["access-control-allow-headers"] = HEADERS;
+      headers["access-control-max-age"] = String(this.#maxAge);
+    }
+    return { status: 204, headers, body: null };
+  }
+
+  /** The reply with what a page of the request's origin needs to read it. */
+  extend(request: IncomingRequest, reply: Reply): Reply {
+    return { ...reply, headers: { ...reply.headers, ...this.#headers(request) } };
+  }
+
+  #headers(request: IncomingRequest): Record<string, string> {
+    if (this.#wildcard) return { "access-control-allow-origin": "*" };
+    // The answer depends on the origin even when it is not allowed: caches must keep the two apart.
+    const headers: Record<string, string> = { vary: "Origin" };
+    const origin = request.header("origin");
+    if (origin === null || !this.#allows(origin)) return headers;
+    headers["access-control-allow-origin"] = origin;
+    if (this.#credentials) headers["access-control-allow-credentials"] = "true";
+    return headers;
+  }
+}
+
+function toPredicate(origins: unknown): (origin: string) => boolean {
+  if (origins === "*") return () => true;
+  if (typeof origins === "function") return (origin) => origins(origin) === true;
+  if (!Array.isArray(origins)) {
+    throw new TypeError(
+      `Option "origins" is wrong: expected an array of origins, a function or "*", got ${kindOf(origins)}`,
+    );
+  }
+  for (const origin of origins) {
+    if (typeof origin !== "string" || !URL.canParse(origin) || new URL(origin).origin !== origin) {
+      throw new TypeError(
+        `Option "origins" is wrong: expected origins such as "https://app.example", got ${
+          JSON.stringify(origin)
+        }`,
+      );
+    }
+  }
+  const allowed: ReadonlySet<string> = new Set(origins as string[]);
+  return (origin) => allowed.has(origin);
+}

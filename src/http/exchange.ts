@@ -1,0 +1,37 @@
+/**
+ * A request and a reply as the desk sees them, so that a door that has no `Request` need not make one.
+ *
+ * @module
+ */
+
+/** What the desk asks of a request, through whichever door it came. */
+export interface IncomingRequest {
+  /** The method, in capitals. */
+  readonly method: string;
+  /** Path and query, or an absolute URL. */
+  readonly url: string;
+  /** A header's value by its lower-case name; `null` when it was not sent. */
+  header(name: string): string | null;
+  /**
+   * Reads the body as JSON.
+   *
+   * @param maxBytes How many bytes are read at most.
+   * @throws {RefusalError} `BODY_TOO_LARGE` past that; `BAD_REQUEST` when it is not JSON in UTF-8 or breaks off.
+   */
+  readJSON(maxBytes: number): Promise<unknown>;
+  /** The signal that aborts when the client goes away. Asked only for requests that wait. */
+  getSignal(): AbortSignal;
+  /** The request in the Web's own shape, for the application's hooks. */
+  toRequest(): Request;
+}
+
+/** What the desk answers. */
+export interface Reply {
+  readonly status: number;
+  /** Lower-case names. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string | ReadableStream<Uint8Array> | null;
+}
+
+/** Answers requests. Never rejects: a failure is a reply, too. */
+export type Desk = (request: IncomingRequest) => Promise<Reply>;

@@ -1,0 +1,230 @@
+/**
+ * The desk: path, method, media type and shape in; every status code out.
+ *
+ * @module
+ */
+import type { WriteRequest } from "../access.ts";
+import { RefusalError } from "../errors.ts";
+import { kindOf } from "../node.ts";
+import { checkNames, type Limits } from "../options.ts";
+import { checkKeys, parseKeys, parseUpdates } from "../parse.ts";
+import type { NodeUpdate, RealityNodeMeta, SSEOptions, SyncResponse } from "../types.ts";
+import { checkLength } from "./body.ts";
+import { Cors, type CorsOptions } from "./cors.ts";
+import type { Desk, IncomingRequest, Reply } from "./exchange.ts";
+import { emptyReply, errorReply, jsonReply, MethodRefusal } from "./reply.ts";
+
+/** How a handler is mounted. */
+export interface HandlerOptions {
+  /**
+   * The path under which all routes hang, without a slash at its end; `""` for the root.
+   *
+   * @default {"/reality"}
+   */
+  basePath?: string | undefined;
+  /**
+   * Which pages of other origins may read the answers. Left out: none.
+   *
+   * @default {undefined}
+   */
+  cors?: CorsOptions | undefined;
+}
+
+/** What the desk asks of the server. */
+export interface DeskRooms {
+  readonly limits: Limits;
+  /** Answers a sync request of whatever shape, or refuses it. */
+  sync(body: unknown, getSignal: () => AbortSignal): Promise<SyncResponse>;
+  /** Opens an event stream. */
+  events(options: SSEOptions, lastEventId: string | null): ReadableStream<Uint8Array>;
+  update(updates: readonly NodeUpdate[]): Promise<RealityNodeMeta[]>;
+  invalidate(keys: readonly string[]): Promise<RealityNodeMeta[]>;
+  delete(key: string): Promise<void>;
+  epoch(): Promise<string>;
+  readonly access: {
+    hasToken(request: WriteRequest): Promise<boolean>;
+    ask(request: WriteRequest, keys: readonly string[]): Promise<void>;
+  };
+  /** Hears of what should not have happened. */
+  report(error: unknown): void;
+  random(): number;
+}
+
+interface Route {
+  /** As the `Allow` header names them. */
+  readonly methods: string;
+  answer(request: IncomingRequest): Reply | Promise<Reply>;
+}
+
+/**
+ * Makes the desk of one server for one mounting.
+ *
+ * @throws {TypeError} For an option that is unknown or wrong.
+ */
+export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk {
+  const given = checkNames("the handler", options, ["basePath", "cors"]);
+  const basePath = checkBasePath(given.basePath);
+  const cors = given.cors === undefined ? null : new Cors(given.cors as CorsOptions);
+  const routes = createRoutes(rooms, basePath);
+  const nodePrefix = `${basePath}/nodes/`;
+  const deleteRoute = createDeleteRoute(rooms, nodePrefix);
+
+  const answer = async (request: IncomingRequest): Promise<Reply> => {
+    try {
+      const path = pathOf(request.url);
+      const route = routes.get(path) ?? (path.startsWith(nodePrefix) ? deleteRoute : undefined);
+      if (route === undefined) {
+        throw new RefusalError(
+          "ERR_REALITY_NOT_FOUND",
+          `Nothing is at this path: expected one under basePath "${basePath}", such as ${basePath}/sync`,
+        );
+      }
+      if (!route.methods.split(", ").includes(request.method)) {
+        throw new MethodRefusal(request.method, route.methods);
+      }
+      return await route.answer(request);
+    } catch (error) {
+      const reply = errorReply(error, rooms.random());
+      if (reply.status === 500) rooms.report(error);
+      return reply;
+    }
+  };
+  if (cors === null) return answer;
+  return async (request) => cors.preflight(request) ?? cors.extend(request, await answer(request));
+}
+
+function createRoutes(rooms: DeskRooms, basePath: string): ReadonlyMap<string, Route> {
+  const { limits } = rooms;
+  return new Map<string, Route>([
+    [`${basePath}/sync`, {
+      methods: "POST",
+      async answer(request) {
+        return jsonReply(await rooms.sync(await readJSON(request, limits), () => request.getSignal()));
+      },
+    }],
+    [`${basePath}/events`, {
+      methods: "GET",
+      answer(request) {
+        const keys = checkKeys(queryOf(request.url).getAll("keys"), limits);
+        if (keys.length === 0) {
+          throw new RefusalError(
+            "ERR_REALITY_BAD_REQUEST",
+            'Cannot read "keys": expected one or more in the query',
+          );
+        }
+        return eventsReply(rooms.events({ keys }, request.header("last-event-id")));
+      },
+    }],
+    [`${basePath}/update`, {
+      methods: "POST",
+      answer: (request) =>
+        write(rooms, request, async () => {
+          const updates = parseUpdates(await readJSON(request, limits), limits);
+          return { keys: updates.map((update) => update.key), run: () => rooms.update(updates) };
+        }),
+    }],
+    [`${basePath}/invalidate`, {
+      methods: "POST",
+      answer: (request) =>
+        write(rooms, request, async () => {
+          const keys = parseKeys(await readJSON(request, limits), limits);
+          return { keys, run: () => rooms.invalidate(keys) };
+        }),
+    }],
+    [`${basePath}/health`, {
+      methods: "GET, HEAD",
+      answer: (request) => {
+        const reply = jsonReply({ status: "ok" });
+        return request.method === "HEAD" ? { ...reply, body: null } : reply;
+      },
+    }],
+  ]);
+}
+
+function createDeleteRoute(rooms: DeskRooms, prefix: string): Route {
+  return {
+    methods: "DELETE",
+    async answer(request) {
+      const allowed = await rooms.access.hasToken(request);
+      const [key = ""] = checkKeys([decodeKey(pathOf(request.url).slice(prefix.length))], rooms.limits);
+      if (!allowed) await rooms.access.ask(request, [key]);
+      await rooms.delete(key);
+      return emptyReply();
+    },
+  };
+}
+
+/** The reply that streams events: kept by no cache, held back by no proxy. */
+export function eventsReply(body: ReadableStream<Uint8Array>): Reply {
+  return {
+    status: 200,
+    headers: {
+      "content-type": "text/event-stream",
+      "cache-control": "no-store, no-transform",
+      "x-accel-buffering": "no",
+    },
+    body,
+  };
+}
+
+/** A write: first who asks, then what is asked, then whether that may be; only then it is done. */
+async function write(
+  rooms: DeskRooms,
+  request: IncomingRequest,
+  parse: () => Promise<{ keys: readonly string[]; run: () => Promise<RealityNodeMeta[]> }>,
+): Promise<Reply> {
+  const allowed = await rooms.access.hasToken(request);
+  const { keys, run } = await parse();
+  if (!allowed) await rooms.access.ask(request, keys);
+  const versions: Record<string, number> = Object.create(null);
+  for (const meta of await run()) versions[meta.key] = meta.version;
+  return jsonReply({ versions, epoch: await rooms.epoch() });
+}
+
+async function readJSON(request: IncomingRequest, limits: Limits): Promise<unknown> {
+  const type = request.header("content-type");
+  if (type === null || !/^application\/(?:[\w.+-]+\+)?json *(?:;|$)/i.test(type)) {
+    const found = type === null ? "none" : JSON.stringify(type.slice(0, 100));
+    throw new RefusalError(
+      "ERR_REALITY_MEDIA_TYPE",
+      `Cannot read the body: expected application/json, got ${found}`,
+    );
+  }
+  checkLength(request.header("content-length"), limits.maxBodyBytes);
+  return await request.readJSON(limits.maxBodyBytes);
+}
+
+function checkBasePath(basePath: unknown): string {
+  if (basePath === undefined) return "/reality";
+  if (typeof basePath !== "string") {
+    throw new TypeError(`Option "basePath" is wrong: expected a string, got ${kindOf(basePath)}`);
+  }
+  if (basePath !== "" && !/^(?:\/[\w.~!$&'()*+,;=:@-]+)+$/.test(basePath)) {
+    throw new TypeError(`Option "basePath" is wrong: expected a path such as "/reality", got "${basePath}"`);
+  }
+  return basePath;
+}
+
+/** The path of a URL, which may be absolute, without its query. */
+function pathOf(url: string): string {
+  const start = url.startsWith("/") ? 0 : url.indexOf("/", url.indexOf("://") + 3);
+  if (start === -1) return "/";
+  const end = url.slice(start).search(/[?#]/);
+  return end === -1 ? url.slice(start) : url.slice(start, start + end);
+}
+
+function queryOf(url: string): URLSearchParams {
+  const start = url.indexOf("?");
+  return new URLSearchParams(start === -1 ? "" : url.slice(start).split("#", 1)[0]);
+}
+
+function decodeKey(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    throw new RefusalError(
+      "ERR_REALITY_BAD_REQUEST",
+      "Cannot read the key in the path: its percent-encoding is broken",
+    );
+  }
+}

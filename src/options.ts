@@ -1,0 +1,293 @@
+/**
+ * The server's options, their defaults, and the one place where they are checked.
+ *
+ * @module
+ */
+import { type Clock, systemClock } from "./clock.ts";
+import type { RealityError } from "./errors.ts";
+import { kindOf, MAX_HASH_BYTES, MAX_KEY_BYTES } from "./node.ts";
+import { randomName, type RealityStorage } from "./storage.ts";
+
+/** How a server is made. Only `storage` is needed. */
+export interface RealityServerOptions {
+  /** Where the nodes are kept. */
+  storage: RealityStorage;
+  /**
+   * The server's name, unique among its peers; 1 to 128 visible characters of ASCII.
+   *
+   * @default a random one
+   */
+  serverId?: string | undefined;
+  /**
+   * URLs of the other servers. This version takes an empty list only, and refuses any other.
+   *
+   * @default {[]}
+   */
+  meshPeers?: readonly string[] | undefined;
+  /**
+   * Redis clients for sooner news. This version takes `undefined` only, and refuses any other value.
+   *
+   * @default {undefined}
+   */
+  redis?: RedisOptions | undefined;
+  /**
+   * Hears of failures in the background and of a storage that fails: once when it goes bad and once, as an
+   * error with `recovered`, when it is well again. What it throws is ignored.
+   *
+   * @default nothing is said
+   */
+  onError?: ((error: RealityError) => void) | undefined;
+  /**
+   * Bearer tokens that open the write routes, each at least 16 characters. Several may be valid at once, so
+   * that a token can be changed without an outage.
+   *
+   * @default {[]}
+   */
+  writeTokens?: readonly string[] | undefined;
+  /**
+   * Says whether a request may change these keys through the write routes; asked when no token fits.
+   *
+   * @default the write routes are closed, or open to `writeTokens` only
+   */
+  authorizeWrite?: AuthorizeWrite | undefined;
+  /** What one request and one server may take at most. */
+  limits?: Partial<Limits> | undefined;
+  /**
+   * How long one call of the storage may take before it counts as failed, in milliseconds. Lower answers 503
+   * sooner; higher bears slower databases. Must be at least 1.
+   *
+   * @default {10000}
+   */
+  storageTimeout?: number | undefined;
+  /**
+   * Time, timers and chance. For tests.
+   *
+   * @default the runtime's own
+   */
+  clock?: Clock | undefined;
+}
+
+/** Says whether a request may change these keys. */
+export type AuthorizeWrite = (request: Request, keys: readonly string[]) => boolean | Promise<boolean>;
+
+/** A Redis client of the application's, connected. */
+export interface RedisOptions {
+  /** The client that publishes. */
+  publisher: unknown;
+  /** The client that subscribes. */
+  subscriber: unknown;
+  /** The channel's name. */
+  channel?: string;
+}
+
+/** What one request and one server may take at most. */
+export interface Limits {
+  /** Bytes in a request's body, counted while it is read. @default {1048576} */
+  readonly maxBodyBytes: number;
+  /** Keys in one request. @default {10000} */
+  readonly maxKeys: number;
+  /** Bytes of UTF-8 in a key; 512 at the most. @default {512} */
+  readonly maxKeyBytes: number;
+  /** Bytes of UTF-8 in a hash; 256 at the most. @default {256} */
+  readonly maxHashBytes: number;
+  /** Milliseconds that a sync waits; a longer `wait` is shortened. 0 answers all at once. @default {25000} */
+  readonly maxWait: number;
+  /** Waiting syncs and open streams at once; further syncs are answered at once. @default {50000} */
+  readonly maxWaiters: number;
+}
+
+/** The checked options, with every default filled in. */
+export interface ServerConfig {
+  readonly storage: RealityStorage;
+  readonly serverId: string;
+  readonly onError: (error: RealityError) => void;
+  readonly writeTokens: readonly string[];
+  readonly authorizeWrite: AuthorizeWrite | undefined;
+  readonly limits: Limits;
+  readonly storageTimeout: number;
+  readonly clock: Clock;
+}
+
+/** The limits of a server that was given none. */
+export const DEFAULT_LIMITS: Limits = Object.freeze({
+  maxBodyBytes: 1_048_576,
+  maxKeys: 10_000,
+  maxKeyBytes: MAX_KEY_BYTES,
+  maxHashBytes: MAX_HASH_BYTES,
+  maxWait: 25_000,
+  maxWaiters: 50_000,
+});
+
+/** What each limit may be: lowest, highest. */
+const LIMIT_RANGES: Readonly<Record<keyof Limits, readonly [number, number]>> = {
+  maxBodyBytes: [1, 2 ** 30],
+  maxKeys: [1, 1_000_000],
+  maxKeyBytes: [1, MAX_KEY_BYTES],
+  maxHashBytes: [1, MAX_HASH_BYTES],
+  maxWait: [0, 3_600_000],
+  maxWaiters: [0, 10_000_000],
+};
+
+const STORAGE_METHODS: readonly (keyof RealityStorage)[] = [
+  "getNode",
+  "setNode",
+  "incrementVersion",
+  "listChangedSince",
+  "getNodes",
+  "getMaxVersion",
+  "deleteNode",
+  "isHealthy",
+];
+
+/** How long a storage call may take unless told otherwise, in milliseconds. */
+export const DEFAULT_STORAGE_TIMEOUT = 10_000;
+
+/**
+ * Checks the options of a server and fills in the defaults.
+ *
+ * @throws {TypeError} For an option that is unknown, missing or of the wrong kind; names it.
+ * @throws {RangeError} For a number out of range; names it.
+ */
+export function checkOptions(options: RealityServerOptions): ServerConfig {
+  const given = checkNames("RealityServer", options, [
+    "storage",
+    "serverId",
+    "meshPeers",
+    "redis",
+    "onError",
+    "writeTokens",
+    "authorizeWrite",
+    "limits",
+    "storageTimeout",
+    "clock",
+  ]);
+  if (given.meshPeers !== undefined) {
+    if (!Array.isArray(given.meshPeers)) throw wrong("meshPeers", "an array of URLs", given.meshPeers);
+    if (given.meshPeers.length > 0) {
+      throw new TypeError('Option "meshPeers" is not supported yet: leave it empty');
+    }
+  }
+  if (given.redis !== undefined && given.redis !== null) {
+    throw new TypeError('Option "redis" is not supported yet: leave it out');
+  }
+  return Object.freeze({
+    storage: checkStorage(given.storage),
+    serverId: checkServerId(given.serverId),
+    onError: checkFunction<(error: RealityError) => void>("onError", given.onError) ?? (() => {}),
+    writeTokens: checkTokens(given.writeTokens),
+    authorizeWrite: checkFunction<AuthorizeWrite>("authorizeWrite", given.authorizeWrite),
+    limits: checkLimits(given.limits),
+    storageTimeout: given.storageTimeout === undefined
+      ? DEFAULT_STORAGE_TIMEOUT
+      : checkInteger("storageTimeout", given.storageTimeout, [1, 3_600_000]),
+    clock: checkClock(given.clock),
+  });
+}
+
+/**
+ * Checks that a value is an object with none but the named options.
+ *
+ * @throws {TypeError} When it is something else or has another property; names it.
+ */
+export function checkNames(
+  owner: string,
+  options: unknown,
+  names: readonly string[],
+): Readonly<Record<string, unknown>> {
+  if (typeof options !== "object" || options === null || Array.isArray(options)) {
+    throw new TypeError(`Cannot read the options of ${owner}: expected an object, got ${kindOf(options)}`);
+  }
+  for (const name of Object.keys(options)) {
+    if (!names.includes(name)) {
+      throw new TypeError(`Unknown option "${name}" of ${owner}: known are ${names.join(", ")}`);
+    }
+  }
+  return options as Record<string, unknown>;
+}
+
+/**
+ * Checks an integer option against its range.
+ *
+ * @throws {TypeError} When it is no integer.
+ * @throws {RangeError} When it is out of range.
+ */
+export function checkInteger(
+  name: string,
+  value: unknown,
+  [lowest, highest]: readonly [number, number],
+): number {
+  if (!Number.isSafeInteger(value)) throw wrong(name, "an integer", value);
+  const number = value as number;
+  if (number < lowest || number > highest) {
+    throw new RangeError(`Option "${name}" is out of range: expected ${lowest} to ${highest}, got ${number}`);
+  }
+  return number;
+}
+
+function wrong(name: string, expected: string, value: unknown): TypeError {
+  return new TypeError(`Option "${name}" is wrong: expected ${expected}, got ${kindOf(value)}`);
+}
+
+function checkStorage(storage: unknown): RealityStorage {
+  if (storage === undefined) {
+    throw new TypeError(
+      'Option "storage" is missing: write `storage: new MemoryStorage()`, or another storage',
+    );
+  }
+  if (typeof storage !== "object" || storage === null) throw wrong("storage", "a storage", storage);
+  for (const method of STORAGE_METHODS) {
+    if (typeof (storage as Record<string, unknown>)[method] !== "function") {
+      throw new TypeError(`Option "storage" is wrong: it has no method "${method}"`);
+    }
+  }
+  return storage as RealityStorage;
+}
+
+function checkServerId(serverId: unknown): string {
+  if (serverId === undefined) return `server-${randomName(10)}`;
+  if (typeof serverId !== "string") throw wrong("serverId", "a string", serverId);
+  if (!/^[\x21-\x7e]{1,128}$/.test(serverId)) {
+    throw new RangeError('Option "serverId" is out of range: expected 1 to 128 visible characters of ASCII');
+  }
+  return serverId;
+}
+
+function checkFunction<T>(name: string, value: unknown): T | undefined {
+  if (value !== undefined && typeof value !== "function") throw wrong(name, "a function", value);
+  return value as T | undefined;
+}
+
+function checkTokens(tokens: unknown): readonly string[] {
+  if (tokens === undefined) return [];
+  if (!Array.isArray(tokens)) throw wrong("writeTokens", "an array of strings", tokens);
+  for (const token of tokens) {
+    if (typeof token !== "string") throw wrong("writeTokens", "an array of strings", token);
+    // What a client can send after "Bearer " without being cut or changed on the way.
+    if (!/^[\x21-\x7e]{16,1024}$/.test(token)) {
+      throw new RangeError(
+        'Option "writeTokens" is out of range: expected tokens of 16 to 1024 visible characters of ASCII',
+      );
+    }
+  }
+  return Object.freeze([...tokens]);
+}
+
+function checkLimits(limits: unknown): Limits {
+  if (limits === undefined) return DEFAULT_LIMITS;
+  const given = checkNames("limits", limits, Object.keys(LIMIT_RANGES));
+  const checked: Record<string, number> = { ...DEFAULT_LIMITS };
+  for (const [name, range] of Object.entries(LIMIT_RANGES)) {
+    if (given[name] !== undefined) checked[name] = checkInteger(name, given[name], range);
+  }
+  return Object.freeze(checked) as unknown as Limits;
+}
+
+function checkClock(clock: unknown): Clock {
+  if (clock === undefined) return systemClock;
+  const fits = typeof clock === "object" && clock !== null &&
+    ["now", "after", "random"].every((name) =>
+      typeof (clock as Record<string, unknown>)[name] === "function"
+    );
+  if (!fits) throw wrong("clock", "an object with now, after and random", clock);
+  return clock as Clock;
+}

@@ -1,0 +1,145 @@
+/**
+ * Unknown JSON to a typed message, or a refusal that names what is wrong with it.
+ *
+ * @module
+ */
+import { RefusalError } from "./errors.ts";
+import { hashFault, isVersion, keyFault, kindOf } from "./node.ts";
+import type { Limits } from "./options.ts";
+import type { NodeUpdate, SyncRequest } from "./types.ts";
+
+/**
+ * Reads a sync request (PROTOCOL 3.1). Unknown fields are ignored, so that clients may be newer.
+ *
+ * @throws {RefusalError} `BAD_REQUEST` or `TOO_MANY_KEYS`, naming the field or the limit.
+ */
+export function parseSync(body: unknown, limits: Limits): SyncRequest {
+  const fields = parseObject("the body", body);
+  if (Object.hasOwn(fields, "gossip")) {
+    throw new RefusalError("ERR_REALITY_FORBIDDEN", 'Cannot read "gossip": this server has no peers');
+  }
+  const request: SyncRequest = { known: parseKnown(fields.known, limits) };
+  const epoch = parseText(fields, "epoch", 128);
+  if (epoch !== undefined) request.epoch = epoch;
+  if (fields.wait !== undefined) {
+    if (typeof fields.wait !== "number" || !(fields.wait >= 0)) {
+      throw bad('"wait"', `expected milliseconds, 0 or more, got ${kindOf(fields.wait)}`);
+    }
+    request.wait = fields.wait;
+  }
+  for (const name of ["clientId", "mode", "hint"] as const) {
+    const text = parseText(fields, name, 256);
+    if (text !== undefined) request[name] = text;
+  }
+  if (fields.timestamp !== undefined) {
+    if (typeof fields.timestamp !== "number") {
+      throw bad('"timestamp"', `expected a number, got ${kindOf(fields.timestamp)}`);
+    }
+    request.timestamp = fields.timestamp;
+  }
+  return request;
+}
+
+/**
+ * Reads the body of an update: `{key, hash}` or `{updates: [{key, hash}, …]}`.
+ *
+ * @throws {RefusalError} `BAD_REQUEST` or `TOO_MANY_KEYS`, naming the field or the limit.
+ */
+export function parseUpdates(body: unknown, limits: Limits): NodeUpdate[] {
+  const fields = parseObject("the body", body);
+  if (fields.updates === undefined) return [parseUpdate(fields, "", limits)];
+  if (!Array.isArray(fields.updates)) {
+    throw bad('"updates"', `expected an array, got ${kindOf(fields.updates)}`);
+  }
+  checkCount(fields.updates.length, limits);
+  return fields.updates.map((update, i) =>
+    parseUpdate(parseObject(`"updates[${i}]"`, update), `updates[${i}].`, limits)
+  );
+}
+
+/**
+ * Reads the body of an invalidation: `{keys: […]}`.
+ *
+ * @throws {RefusalError} `BAD_REQUEST` or `TOO_MANY_KEYS`, naming the field or the limit.
+ */
+export function parseKeys(body: unknown, limits: Limits): string[] {
+  const { keys } = parseObject("the body", body);
+  if (!Array.isArray(keys)) throw bad('"keys"', `expected an array, got ${kindOf(keys)}`);
+  return checkKeys(keys, limits);
+}
+
+/**
+ * Checks a list of keys from outside.
+ *
+ * @throws {RefusalError} `BAD_REQUEST` or `TOO_MANY_KEYS`, naming the field or the limit.
+ */
+export function checkKeys(keys: readonly unknown[], limits: Limits): string[] {
+  checkCount(keys.length, limits);
+  return keys.map((key, i) => {
+    const fault = keyFault(key, limits.maxKeyBytes);
+    if (fault !== undefined) throw bad(`"keys[${i}]"`, fault);
+    return key as string;
+  });
+}
+
+function parseKnown(known: unknown, limits: Limits): Record<string, number> {
+  const versions = parseObject('"known"', known);
+  const keys = Object.keys(versions);
+  checkCount(keys.length, limits);
+  for (const key of keys) {
+    const fault = keyFault(key, limits.maxKeyBytes);
+    if (fault !== undefined) throw bad(`a key of "known"`, `${fault}, at ${quote(key)}`);
+    if (!isVersion(versions[key])) {
+      throw bad(
+        `the version of ${quote(key)}`,
+        `expected an integer from 0 to 2^53 - 1, got ${kindOf(versions[key])}`,
+      );
+    }
+  }
+  return versions as Record<string, number>;
+}
+
+function parseUpdate(fields: Readonly<Record<string, unknown>>, path: string, limits: Limits): NodeUpdate {
+  const { key, hash } = fields;
+  const keyWrong = keyFault(key, limits.maxKeyBytes);
+  if (keyWrong !== undefined) throw bad(`"${path}key"`, keyWrong);
+  const hashWrong = hashFault(hash, limits.maxHashBytes);
+  if (hashWrong !== undefined) throw bad(`"${path}hash"`, hashWrong);
+  return { key: key as string, hash: hash as string };
+}
+
+function parseObject(what: string, value: unknown): Readonly<Record<string, unknown>> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw bad(what, `expected an object, got ${kindOf(value)}`);
+  }
+  return value as Record<string, unknown>;
+}
+
+function parseText(
+  fields: Readonly<Record<string, unknown>>,
+  name: string,
+  longest: number,
+): string | undefined {
+  const value = fields[name];
+  if (value === undefined) return undefined;
+  if (typeof value !== "string") throw bad(`"${name}"`, `expected a string, got ${kindOf(value)}`);
+  if (value.length > longest) throw bad(`"${name}"`, `longer than ${longest} characters`);
+  return value;
+}
+
+function checkCount(count: number, limits: Limits): void {
+  if (count <= limits.maxKeys) return;
+  throw new RefusalError(
+    "ERR_REALITY_TOO_MANY_KEYS",
+    `Cannot take ${count} keys in one request: more than maxKeys (${limits.maxKeys})`,
+  );
+}
+
+function bad(what: string, found: string): RefusalError {
+  return new RefusalError("ERR_REALITY_BAD_REQUEST", `Cannot read ${what}: ${found}`);
+}
+
+/** A key as it can stand in a message: quoted, escaped and not too long. */
+function quote(key: string): string {
+  return JSON.stringify(key.length > 60 ? `${key.slice(0, 60)}…` : key);
+}

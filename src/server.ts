@@ -1,0 +1,355 @@
+/**
+ * RealityServer: builds the rooms and joins them.
+ *
+ * @module
+ */
+import { WriteAccess } from "./access.ts";
+import { type BatchOptions, guarded, Reader, Writer } from "./batch.ts";
+import { ClosedError, RealityError, StorageError } from "./errors.ts";
+import type { Desk } from "./http/exchange.ts";
+import { type FetchHandler, toFetchHandler, toResponse } from "./http/fetch.ts";
+import { createDesk, type DeskRooms, eventsReply, type HandlerOptions } from "./http/handler.ts";
+import { Intake } from "./intake.ts";
+import {
+  checkInteger,
+  checkNames,
+  checkOptions,
+  type RealityServerOptions,
+  type ServerConfig,
+} from "./options.ts";
+import { checkKeys, parseSync } from "./parse.ts";
+import { type EventSourceRequest, getLastEventId, onHangUp } from "./sse/request.ts";
+import { createStream } from "./sse/stream.ts";
+import { answerSync } from "./sync.ts";
+import type {
+  NodeUpdate,
+  RealityNodeMeta,
+  ServerStats,
+  SSEOptions,
+  SyncRequest,
+  SyncResponse,
+} from "./types.ts";
+import { Waiters } from "./waiters.ts";
+import { Watch } from "./watch.ts";
+
+/** How long an event stream is silent, and lives, unless told otherwise, in milliseconds. */
+const DEFAULT_HEARTBEAT_INTERVAL = 30_000;
+const DEFAULT_LIFETIME = 600_000;
+
+/**
+ * One Reality server: it keeps versions of nodes in a storage and tells clients which of theirs are old.
+ *
+ * It holds no state that another server on the same storage would need: start as many as you like, behind any
+ * load balancer.
+ *
+ * @example
+ * ```ts
+ * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+ *
+ * const server = new RealityServer({ storage: new MemoryStorage() });
+ * await server.updateNode("chat:room:general", "abc123");
+ *
+ * const { changed } = await server.handleSync({ known: { "chat:room:general": 0 } });
+ * console.assert(changed["chat:room:general"]?.hash === "abc123");
+ * await server.close();
+ * ```
+ */
+export class RealityServer {
+  readonly #config: ServerConfig;
+  readonly #waiters: Waiters;
+  readonly #reader: Reader;
+  readonly #writer: Writer;
+  readonly #watch: Watch;
+  readonly #intake: Intake;
+  readonly #batch: BatchOptions;
+  readonly #rooms: DeskRooms;
+  readonly #startedAt: number;
+  #storageFailed = false;
+  #closing: Promise<void> | undefined;
+  #syncs = 0;
+  #changes = 0;
+  #streams = 0;
+
+  /**
+   * @param options `storage`, and whatever else differs from the defaults.
+   * @throws {TypeError} For an option that is missing, unknown or of the wrong kind; names it.
+   * @throws {RangeError} For a number out of range; names it.
+   */
+  constructor(options: RealityServerOptions) {
+    const config = checkOptions(options);
+    const { storage, clock, limits } = config;
+    this.#config = config;
+    this.#startedAt = clock.now();
+    this.#batch = {
+      clock,
+      timeout: config.storageTimeout,
+      onOutcome: (operation, error) => this.#noteStorage(operation, error),
+    };
+    this.#waiters = new Waiters(clock, limits.maxWaiters);
+    this.#reader = new Reader(storage, this.#batch);
+    this.#writer = new Writer(storage, this.#batch, (keys) => this.#waiters.wake(keys));
+    this.#watch = new Watch({ storage, reader: this.#reader, waiters: this.#waiters, clock });
+    this.#intake = new Intake(this.#writer, clock, limits);
+    this.#rooms = this.#createRooms();
+  }
+
+  /** The server's name: the option, or the random one it was given. */
+  get serverId(): string {
+    return this.#config.serverId;
+  }
+
+  /**
+   * Says that a node is now in the state that a hash stands for. Every client that follows it is told.
+   *
+   * Settles when the storage has it; call it after the application's own data is committed, so that a client
+   * which asks at once finds the new state.
+   *
+   * @param key The node's key: 1 to 512 bytes of UTF-8 without control characters.
+   * @param hash The fingerprint of the new state, or a promise of it: up to 256 bytes of UTF-8.
+   * @throws {TypeError} When the key or the hash is no string.
+   * @throws {RangeError} When one of them is too long or has characters that are not allowed.
+   * @throws {StorageError} When the storage fails or takes too long; the change may or may not be there.
+   * @throws {ClosedError} After `close()`.
+   */
+  async updateNode(key: string, hash: string | Promise<string>): Promise<void> {
+    const state = typeof hash === "string" ? hash : await hash;
+    await this.#change(() => this.#intake.update([{ key, hash: state }]));
+  }
+
+  /**
+   * Does for many nodes what {@linkcode RealityServer.updateNode} does for one. They go to the storage together,
+   * up to 1,000 in one atomic step.
+   *
+   * @returns The new metas, in the order given.
+   * @throws As `updateNode` does; a wrong key or hash keeps all of them out.
+   */
+  async updateMany(updates: readonly NodeUpdate[]): Promise<RealityNodeMeta[]> {
+    return await this.#change(() => this.#intake.update(updates));
+  }
+
+  /**
+   * Says that a node changed, when there is no hash to give: one never used before is written.
+   *
+   * @throws As `updateNode` does.
+   */
+  async invalidate(key: string): Promise<void> {
+    await this.#change(() => this.#intake.invalidate([key]));
+  }
+
+  /**
+   * Does for many nodes what {@linkcode RealityServer.invalidate} does for one.
+   *
+   * @returns The new metas, in the order given.
+   * @throws As `updateNode` does; a wrong key keeps all of them out.
+   */
+  async invalidateMany(keys: readonly string[]): Promise<RealityNodeMeta[]> {
+    return await this.#change(() => this.#intake.invalidate(keys));
+  }
+
+  /**
+   * Takes a node away. Clients that hold a version of it are told that it is gone.
+   *
+   * @throws As `updateNode` does.
+   */
+  async deleteNode(key: string): Promise<void> {
+    await this.#change(() => this.#intake.delete(key));
+  }
+
+  /**
+   * The node's current meta; `null` when there is none.
+   *
+   * @throws {TypeError} When the key is no string.
+   * @throws {RangeError} When it is too long or has characters that are not allowed.
+   * @throws {StorageError} When the storage fails or takes too long.
+   * @throws {ClosedError} After `close()`.
+   */
+  async getNode(key: string): Promise<RealityNodeMeta | null> {
+    this.#assertOpen();
+    this.#intake.checkKey(key);
+    const { nodes } = await this.#reader.read([key]);
+    return nodes.get(key) ?? null;
+  }
+
+  /**
+   * Answers one sync request: at once, or, with `wait`, as soon as there is something to tell.
+   *
+   * @param request What the client holds. Checked here, so a parsed body can be handed in as it is.
+   * @param options `signal`: aborts when the client goes away; then the wait ends and this rejects with its reason.
+   * @throws {RefusalError} When the request is not a good one; names the field or the limit.
+   * @throws {StorageError} When the storage fails or takes too long.
+   * @throws {ClosedError} After `close()`.
+   */
+  async handleSync(request: SyncRequest, options?: { signal?: AbortSignal }): Promise<SyncResponse> {
+    return await this.#sync(request, () => options?.signal);
+  }
+
+  /** The ids of the other servers that this one knows of. */
+  getMeshPeers(): Promise<string[]> {
+    return Promise.resolve([]);
+  }
+
+  /** A moment's view of this server. Rejects for nothing: a storage that does not answer is part of the view. */
+  async getStats(): Promise<ServerStats> {
+    const { storage } = this.#config;
+    const [healthy, reading] = await Promise.all([
+      guarded("isHealthy", storage.isHealthy(), this.#batch).catch(() => false),
+      this.#reader.read([]).catch(() => undefined),
+    ]);
+    return {
+      serverId: this.serverId,
+      uptime: this.#config.clock.now() - this.#startedAt,
+      healthy: healthy && reading !== undefined,
+      maxVersion: reading?.maxVersion ?? 0,
+      epoch: reading?.epoch ?? "",
+      syncs: this.#syncs,
+      changes: this.#changes,
+      waiters: this.#waiters.size,
+      streams: this.#streams,
+      storageReads: this.#reader.sent,
+      storageWrites: this.#writer.sent,
+    };
+  }
+
+  /**
+   * Opens a stream of server-sent events for clients that still use `EventSource`: an `update` event with a
+   * node's meta for each key that is there, then one for each change.
+   *
+   * @param request A `Request`, or the request object of Express or `node:http`; its `Last-Event-ID` resumes.
+   * @param options The keys to follow, and how often a silent stream is kept awake.
+   * @returns A response whose body streams until either side ends it.
+   * @throws {TypeError} For an option that is unknown or wrong.
+   * @throws {RangeError} For a number out of range.
+   * @throws {RefusalError} For a key that is none, or too many.
+   */
+  async handleSSECompat(request: EventSourceRequest, options: SSEOptions): Promise<Response> {
+    const stream = this.#events(options, getLastEventId(request), (listener) => onHangUp(request, listener));
+    return await Promise.resolve(toResponse(eventsReply(stream)));
+  }
+
+  /**
+   * A handler for all routes of this server; the same as `createFetchHandler(server, options)`.
+   *
+   * @param options Where it is mounted, and for which origins.
+   * @throws {TypeError} For an option that is unknown or wrong; names it.
+   */
+  getFetchHandler(options?: HandlerOptions): FetchHandler {
+    return toFetchHandler(this.getDesk(options));
+  }
+
+  /**
+   * What doors are made of: answers requests that need not be a `Request`. Never rejects.
+   *
+   * @param options Where it is mounted, and for which origins.
+   * @throws {TypeError} For an option that is unknown or wrong; names it.
+   */
+  getDesk(options?: HandlerOptions): Desk {
+    return createDesk(this.#rooms, options);
+  }
+
+  /**
+   * Stops the server: answers everybody who waits, ends streams, and settles when every change asked for has
+   * reached the storage. The storage stays open, since it is the caller's. May be called twice.
+   */
+  close(): Promise<void> {
+    return this.#closing ??= this.#close();
+  }
+
+  /** The same as {@linkcode RealityServer.close}, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(): Promise<void> {
+    this.#waiters.close();
+    await Promise.all([this.#writer.flush(), this.#watch.close()]);
+  }
+
+  async #sync(body: unknown, getSignal: () => AbortSignal | undefined): Promise<SyncResponse> {
+    this.#assertOpen();
+    const { limits, clock } = this.#config;
+    const request = parseSync(body, limits);
+    this.#syncs++;
+    return await answerSync(request, {
+      reader: this.#reader,
+      waiters: this.#waiters,
+      watch: this.#watch,
+      clock,
+      maxWait: limits.maxWait,
+    }, getSignal);
+  }
+
+  /** Opens a stream, also when closed: `EventSource` never comes back from a 503, but does from a stream's end. */
+  #events(
+    options: SSEOptions,
+    lastEventId: string | null,
+    onHangUp?: (listener: () => void) => () => void,
+  ): ReadableStream<Uint8Array> {
+    const { clock, limits, storage } = this.#config;
+    const given = checkNames("handleSSECompat", options, ["keys", "heartbeatInterval", "lifetime"]);
+    if (!Array.isArray(given.keys)) throw new TypeError('Option "keys" is wrong: expected an array of keys');
+    const keys = [...new Set(checkKeys(given.keys, limits))];
+    const { heartbeatInterval = DEFAULT_HEARTBEAT_INTERVAL, lifetime = DEFAULT_LIFETIME } = given;
+    return createStream({
+      keys,
+      lastEventId,
+      heartbeatInterval: checkInteger("heartbeatInterval", heartbeatInterval, [10, 3_600_000]),
+      lifetime: checkInteger("lifetime", lifetime, [10, 86_400_000]),
+    }, {
+      reader: this.#reader,
+      waiters: this.#waiters,
+      watch: this.#watch,
+      clock,
+      ordered: storage.features?.ordered === true,
+      onStart: () => this.#streams++,
+      onEnd: () => this.#streams--,
+    }, onHangUp);
+  }
+
+  #createRooms(): DeskRooms {
+    const { limits, clock, writeTokens, authorizeWrite } = this.#config;
+    return {
+      limits,
+      sync: (body, getSignal) => this.#sync(body, getSignal),
+      events: (options, lastEventId) => this.#events(options, lastEventId),
+      update: (updates) => this.updateMany(updates),
+      invalidate: (keys) => this.invalidateMany(keys),
+      delete: (key) => this.deleteNode(key),
+      epoch: async () => (await this.#reader.read([])).epoch,
+      access: new WriteAccess(writeTokens, authorizeWrite),
+      report: (error) =>
+        this.#report(
+          error instanceof RealityError
+            ? error
+            : new RealityError("ERR_REALITY_INTERNAL", "A request failed unexpectedly", { cause: error }),
+        ),
+      random: () => clock.random(),
+    };
+  }
+
+  async #change(change: () => Promise<RealityNodeMeta[]>): Promise<RealityNodeMeta[]> {
+    this.#assertOpen();
+    const metas = await change();
+    this.#changes += metas.length;
+    return metas;
+  }
+
+  #assertOpen(): void {
+    if (this.#closing) throw new ClosedError();
+  }
+
+  /** Reports a storage once when it goes bad and once when it is well again, not at every call. */
+  #noteStorage(operation: string, error?: StorageError): void {
+    const failed = error !== undefined;
+    if (failed === this.#storageFailed) return;
+    this.#storageFailed = failed;
+    this.#report(error ?? new StorageError(operation, undefined, true));
+  }
+
+  #report(error: RealityError): void {
+    try {
+      this.#config.onError(error);
+    } catch {
+      // An observer's mistake must not become a request's failure.
+    }
+  }
+}

@@ -1,0 +1,42 @@
+/**
+ * What an event stream needs of the request it answers: where to resume, and when the client is gone.
+ *
+ * @module
+ */
+
+/** The request object of `node:http`, Express and their like, as far as it is looked at. */
+export interface NodeRequest {
+  /** The headers, with lower-case names. */
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  /** The connection; its end is the client's. */
+  readonly socket: {
+    once(event: "close", listener: () => void): unknown;
+    off(event: "close", listener: () => void): unknown;
+  };
+}
+
+/** A request that an event stream can answer. */
+export type EventSourceRequest = Request | NodeRequest;
+
+/** The cursor that the client came back with; `null` for a new one. */
+export function getLastEventId(request: EventSourceRequest): string | null {
+  if (request.headers instanceof Headers) return request.headers.get("last-event-id");
+  const value = (request as NodeRequest).headers["last-event-id"];
+  return typeof value === "string" ? value : null;
+}
+
+/**
+ * Calls back when the client goes away.
+ *
+ * @returns A function that stops listening.
+ */
+export function onHangUp(request: EventSourceRequest, listener: () => void): () => void {
+  if (request.headers instanceof Headers) {
+    const { signal } = request as Request;
+    signal.addEventListener("abort", listener, { once: true });
+    return () => signal.removeEventListener("abort", listener);
+  }
+  const { socket } = request as NodeRequest;
+  socket.once("close", listener);
+  return () => socket.off("close", listener);
+}

@@ -1,0 +1,219 @@
+/**
+ * The life of one event stream: open, wake, heartbeat, close.
+ *
+ * @module
+ */
+import type { Reader } from "../batch.ts";
+import type { Clock } from "../clock.ts";
+import { compare } from "../compare.ts";
+import type { StorageReading } from "../storage.ts";
+import type { RealityNodeMeta } from "../types.ts";
+import type { Waiter, Waiters } from "../waiters.ts";
+import type { Watch } from "../watch.ts";
+import {
+  type Cursor,
+  cursorFrame,
+  eventFrame,
+  formatCursor,
+  HEARTBEAT,
+  parseCursor,
+  retryFrame,
+} from "./frame.ts";
+
+/** What one stream follows and for how long. */
+export interface StreamOptions {
+  readonly keys: readonly string[];
+  /** The `Last-Event-ID` that the client came with. */
+  readonly lastEventId: string | null;
+  /** Milliseconds of silence after which a comment is sent. */
+  readonly heartbeatInterval: number;
+  /** Milliseconds after which the server ends the stream. */
+  readonly lifetime: number;
+}
+
+/** The rooms that a stream lives in. */
+export interface StreamRooms {
+  readonly reader: Reader;
+  readonly waiters: Waiters;
+  readonly watch: Watch;
+  readonly clock: Clock;
+  /** Whether a version is a place in the storage's history: only then can a stream resume. */
+  readonly ordered: boolean;
+  /** Called once when somebody begins to read the stream. */
+  readonly onStart: () => void;
+  /** Called once when a stream that was begun is over. */
+  readonly onEnd: () => void;
+}
+
+/** How long a client stays away from a server that ended its stream, in milliseconds: from, and up to more. */
+const RETRY_FROM = 500;
+const RETRY_SPREAD = 2_500;
+
+/**
+ * Makes the bytes of one event stream. It is pulled: a slow reader is not written to, and finds the newest
+ * state of each key when it comes back, never a backlog. A stream that nobody reads holds no place.
+ *
+ * When there is no place left, or the server is closed, it tells the present state and ends; when the storage
+ * fails it ends. Either way the client comes back after a pause and resumes.
+ *
+ * @param options What is followed.
+ * @param rooms Where to read and where to wait.
+ * @param onHangUp Registers a listener for the client's going away, where the stream's own cancel may not tell.
+ */
+export function createStream(
+  options: StreamOptions,
+  rooms: StreamRooms,
+  onHangUp?: (listener: () => void) => () => void,
+): ReadableStream<Uint8Array> {
+  const stream = new EventStream(options, rooms);
+  let stopListening: (() => void) | undefined;
+  return new ReadableStream<Uint8Array>({
+    start(controller) {
+      stopListening = onHangUp?.(() => {
+        if (stream.end()) controller.close();
+      });
+    },
+    async pull(controller) {
+      const frames = await stream.next();
+      if (frames !== null) controller.enqueue(frames);
+      if (!stream.isOver) return;
+      stopListening?.();
+      if (frames !== null) controller.close();
+    },
+    cancel() {
+      stopListening?.();
+      stream.end();
+    },
+  }, { highWaterMark: 0 });
+}
+
+/** What is sent next on one stream, from its opening to its end. */
+class EventStream {
+  readonly #options: StreamOptions;
+  readonly #rooms: StreamRooms;
+  readonly #told: Told;
+  readonly #encoder = new TextEncoder();
+  #state: "new" | "open" | "over" = "new";
+  #waiter: Waiter | null = null;
+  #endsAt = 0;
+  #heartbeatAt = 0;
+
+  constructor(options: StreamOptions, rooms: StreamRooms) {
+    this.#options = options;
+    this.#rooms = rooms;
+    this.#told = new Told(options.keys);
+  }
+
+  get isOver(): boolean {
+    return this.#state === "over";
+  }
+
+  /** Ends the stream and frees its place; says whether it was not over before. */
+  end(): boolean {
+    const before = this.#state;
+    this.#state = "over";
+    this.#waiter?.release();
+    if (before === "open") this.#rooms.onEnd();
+    return before !== "over";
+  }
+
+  /** The next bytes, as soon as there are some; `null` when the stream was ended meanwhile. */
+  async next(): Promise<Uint8Array | null> {
+    let frames: string | null = null;
+    try {
+      frames = this.#state === "new" ? await this.#open() : await this.#follow();
+    } catch {
+      // The storage failed, which was reported: the stream ends, and the client comes back.
+    }
+    if (this.isOver) return null;
+    this.#heartbeatAt = this.#rooms.clock.now() + this.#options.heartbeatInterval;
+    if (frames === null) {
+      this.end();
+      frames = retryFrame(RETRY_FROM + Math.floor(RETRY_SPREAD * this.#rooms.clock.random()));
+    }
+    return this.#encoder.encode(frames);
+  }
+
+  async #open(): Promise<string> {
+    const { reader, clock, waiters, watch, ordered, onStart } = this.#rooms;
+    this.#state = "open";
+    onStart();
+    this.#endsAt = clock.now() + this.#options.lifetime;
+    // The waiter hears of changes from before this read on: what the read misses wakes it (PROTOCOL 5.1).
+    this.#waiter = waiters.add(this.#options.keys);
+    const reading = await reader.read(this.#options.keys);
+    watch.park(reading);
+    return this.#told.open(reading, ordered, this.#options.lastEventId);
+  }
+
+  /** Waits for frames or for the time of a heartbeat; `null` when the server wants to end the stream. */
+  async #follow(): Promise<string | null> {
+    const { reader, clock, watch } = this.#rooms;
+    while (true) {
+      const now = clock.now();
+      if (this.#waiter === null || now >= this.#endsAt) return null;
+      const outcome = await this.#waiter.next(Math.max(0, Math.min(this.#heartbeatAt, this.#endsAt) - now));
+      if (outcome === "closed") return null;
+      if (outcome === "timeout") {
+        if (clock.now() < this.#heartbeatAt) continue;
+        return HEARTBEAT;
+      }
+      const reading = await reader.read(this.#options.keys);
+      watch.park(reading);
+      const frames = this.#told.update(reading);
+      if (frames !== "") return frames;
+    }
+  }
+}
+
+/** What one stream has told its client so far. */
+class Told {
+  readonly #known: Record<string, number> = Object.create(null);
+  #epoch = "";
+
+  constructor(keys: readonly string[]) {
+    for (const key of keys) this.#known[key] = 0;
+  }
+
+  /** The first frames: what changed since the client's cursor, or everything. */
+  open(reading: StorageReading, ordered: boolean, lastEventId: string | null): string {
+    this.#epoch = reading.epoch;
+    const opening = retryFrame(RETRY_FROM);
+    if (lastEventId === null || lastEventId === "") return opening + this.#tell(reading, true);
+    const cursor = ordered ? parseCursor(lastEventId) : null;
+    this.#assume(reading, honours(cursor, reading) ? cursor.position : -1);
+    const resync = honours(cursor, reading) ? "" : eventFrame("resync", { epoch: reading.epoch });
+    return opening + resync + this.#tell(reading, true);
+  }
+
+  /** Frames for what a reading has that was not told yet; empty for nothing. */
+  update(reading: StorageReading): string {
+    return this.#tell(reading, false);
+  }
+
+  /** Takes as known what a client with this position was told: nothing that is newer, and no deletion. */
+  #assume(reading: StorageReading, position: number): void {
+    for (const key of Object.keys(this.#known)) {
+      const node = reading.nodes.get(key);
+      // A key that is gone now may have been there then: its end is told, if need be once too often.
+      this.#known[key] = node === undefined ? -1 : node.version <= position ? node.version : 0;
+    }
+  }
+
+  #tell(reading: StorageReading, always: boolean): string {
+    const changed = compare(this.#known, reading.nodes, reading.epoch === this.#epoch);
+    this.#epoch = reading.epoch;
+    const metas: RealityNodeMeta[] = changed === null ? [] : Object.values(changed);
+    // Only the last event of a reading moves the cursor: a stream that breaks before it starts again there.
+    const id = formatCursor({ epoch: reading.epoch, position: reading.maxVersion });
+    if (metas.length === 0) return always ? cursorFrame(id) : "";
+    for (const meta of metas) this.#known[meta.key] = meta.version;
+    return metas.map((meta, i) => eventFrame("update", meta, i === metas.length - 1 ? id : undefined)).join(
+      "",
+    );
+  }
+}
+
+function honours(cursor: Cursor | null, reading: StorageReading): cursor is Cursor {
+  return cursor !== null && cursor.epoch === reading.epoch && cursor.position <= reading.maxVersion;
+}

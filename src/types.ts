@@ -1,0 +1,114 @@
+/**
+ * The shapes that cross the package's surface or the wire.
+ *
+ * @module
+ */
+
+/** All that is stored and sent about a node: never the data itself. */
+export interface RealityNodeMeta {
+  /** The node's name, as the application writes it: 1 to 512 bytes of UTF-8. */
+  key: string;
+  /** A positive integer from the storage's counter; larger is newer. 0 only beside `deleted`. */
+  version: number;
+  /** The application's fingerprint of the node's state; compared, never interpreted. */
+  hash: string;
+  /** Milliseconds since 1970 by the clock of the server that wrote it. For people; it orders nothing. */
+  updatedAt: number;
+  /** Present, and true, when the node is no longer there. */
+  deleted?: true;
+}
+
+/** One question of a client: *these are the versions I hold, what is newer?* */
+export interface SyncRequest {
+  /** Key → the version that the client holds; 0 for none. */
+  known: Record<string, number>;
+  /** The epoch that those versions came from. */
+  epoch?: string;
+  /** Milliseconds that the client is willing to wait for a change. @default {0} */
+  wait?: number;
+  /** Sent by clients of the 1.x line; with `mode` and `hint` it selects the answer's older shape. */
+  clientId?: string;
+  /** Sent by clients of the 1.x line. */
+  mode?: string;
+  /** Sent by clients of the 1.x line. */
+  hint?: string;
+  /** Sent by clients of the 1.x line: their clock. Not used. */
+  timestamp?: number;
+}
+
+/** How well a peer is heard, in the words of the wire. */
+export type PeerHealth = "healthy" | "degraded" | "unhealthy" | "unknown";
+
+/** What a client learns about the servers behind the address it asked. */
+export interface MeshInfo {
+  /** The peers' ids; for clients of the 1.x line an object from id to health. Never a URL. */
+  peers: string[] | Record<string, PeerHealth>;
+  /** The highest version in the storage of the server that answered. */
+  serverVersion: number;
+}
+
+/** The answer to a {@linkcode SyncRequest}. */
+export interface SyncResponse {
+  /** Key → meta of everything that the client should fetch again. Has no prototype. */
+  changed: Record<string, RealityNodeMeta>;
+  /** What is known about the other servers. */
+  mesh: MeshInfo;
+  /** Names the life of the data set that these versions belong to; empty when the storage has none. */
+  epoch: string;
+  /** The answering server's clock, in milliseconds since 1970. */
+  serverTime: number;
+}
+
+/** One change that an application asks for: this node is now in that state. */
+export interface NodeUpdate {
+  /** The node's key. */
+  key: string;
+  /** The fingerprint of its new state, at most 256 bytes of UTF-8. */
+  hash: string;
+}
+
+/** What {@linkcode RealityServer.handleSSECompat} streams. */
+export interface SSEOptions {
+  /** The keys to follow. */
+  keys: readonly string[];
+  /**
+   * How often a silent stream sends a comment line, in milliseconds, so that proxies keep it open.
+   * Lower survives stricter proxies; higher sends less. Must be at least 10.
+   *
+   * @default {30000}
+   */
+  heartbeatInterval?: number;
+  /**
+   * How long one stream lives before the server ends it and the client comes back, in milliseconds. The
+   * client resumes where it was. Lower spreads clients over servers sooner; higher reconnects less.
+   *
+   * @default {600000}
+   */
+  lifetime?: number;
+}
+
+/** A moment's view of one server, from {@linkcode RealityServer.getStats}. */
+export interface ServerStats {
+  /** The server's name. */
+  serverId: string;
+  /** Milliseconds since the server was made. */
+  uptime: number;
+  /** Whether the storage answers. */
+  healthy: boolean;
+  /** The storage's highest version; 0 when it does not answer. */
+  maxVersion: number;
+  /** The storage's epoch; empty when it has none or does not answer. */
+  epoch: string;
+  /** Sync requests answered. */
+  syncs: number;
+  /** Nodes changed through this server. */
+  changes: number;
+  /** Sync requests and streams that are waiting now. */
+  waiters: number;
+  /** Event streams that are open now. */
+  streams: number;
+  /** Reads sent to the storage. */
+  storageReads: number;
+  /** Writes sent to the storage. */
+  storageWrites: number;
+}

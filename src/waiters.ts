@@ -1,0 +1,145 @@
+/**
+ * Who waits for which key: the bell that says "look again" and carries no data.
+ *
+ * @module
+ */
+import type { Clock } from "./clock.ts";
+
+/** Why a waiter stopped waiting: a key may have changed, its time is up, or it was closed. */
+export type WaitEnd = "wake" | "timeout" | "closed";
+
+/** A sync request or an event stream parked on keys. It hears of every change from the moment it is made. */
+export interface Waiter {
+  /**
+   * Waits for the next wake. One that came since the last call, or since the waiter was made, counts at once:
+   * so whoever reads between two calls cannot miss a change.
+   *
+   * @param ms How long to wait, in milliseconds.
+   */
+  next(ms: number): Promise<WaitEnd>;
+  /** Gives the place back and ends a wait in progress as `closed`. May be called twice. */
+  release(): void;
+}
+
+/** All the waiters of one server, found by key. */
+export class Waiters {
+  /** Most keys have one waiter, which then stands here itself: a set would be the larger part of its memory. */
+  readonly #byKey = new Map<string, Parked | Set<Parked>>();
+  readonly #all = new Set<Parked>();
+  readonly #clock: Clock;
+  readonly #max: number;
+  #onFilled: () => void = () => {};
+  #closed = false;
+
+  /**
+   * @param clock Where timers come from.
+   * @param max How many waiters there may be at once.
+   */
+  constructor(clock: Clock, max: number) {
+    this.#clock = clock;
+    this.#max = max;
+  }
+
+  /** How many wait now. */
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** Calls back each time the first waiter arrives after there was none. */
+  set onFilled(callback: () => void) {
+    this.#onFilled = callback;
+  }
+
+  /** Parks a new waiter on these keys; `null` when there is no place left. */
+  add(keys: readonly string[]): Waiter | null {
+    if (this.#closed || this.#all.size >= this.#max) return null;
+    const waiter = new Parked(keys, this.#clock, (gone) => this.#remove(gone));
+    this.#all.add(waiter);
+    for (const key of keys) {
+      const there = this.#byKey.get(key);
+      if (there === undefined) this.#byKey.set(key, waiter);
+      else if (there instanceof Set) there.add(waiter);
+      else this.#byKey.set(key, new Set([there, waiter]));
+    }
+    if (this.#all.size === 1) this.#onFilled();
+    return waiter;
+  }
+
+  /** Tells all who wait for one of these keys to look again; `null` stands for every key. */
+  wake(keys: readonly string[] | null): void {
+    if (keys === null) {
+      for (const waiter of this.#all) waiter.wake();
+      return;
+    }
+    for (const key of keys) {
+      const there = this.#byKey.get(key);
+      if (there === undefined) continue;
+      if (there instanceof Set) { for (const waiter of there) waiter.wake(); }
+      else there.wake();
+    }
+  }
+
+  /** Ends every wait as `closed` and takes no waiter any more. */
+  close(): void {
+    this.#closed = true;
+    for (const waiter of [...this.#all]) waiter.release();
+  }
+
+  #remove(waiter: Parked): void {
+    this.#all.delete(waiter);
+    for (const key of waiter.keys) {
+      const there = this.#byKey.get(key);
+      if (there === waiter) this.#byKey.delete(key);
+      else if (there instanceof Set && there.delete(waiter) && there.size === 0) this.#byKey.delete(key);
+    }
+  }
+}
+
+class Parked implements Waiter {
+  readonly keys: readonly string[];
+  readonly #clock: Clock;
+  readonly #onRelease: (waiter: Parked) => void;
+  #woken = false;
+  #released = false;
+  #end: ((end: WaitEnd) => void) | undefined;
+
+  constructor(keys: readonly string[], clock: Clock, onRelease: (waiter: Parked) => void) {
+    this.keys = keys;
+    this.#clock = clock;
+    this.#onRelease = onRelease;
+  }
+
+  next(ms: number): Promise<WaitEnd> {
+    if (this.#released) return Promise.resolve("closed");
+    if (this.#woken) {
+      this.#woken = false;
+      return Promise.resolve("wake");
+    }
+    return new Promise((resolve) => {
+      const cancel = this.#clock.after(ms, () => this.#finish("timeout"));
+      this.#end = (end) => {
+        cancel();
+        resolve(end);
+      };
+    });
+  }
+
+  wake(): void {
+    if (!this.#finish("wake")) this.#woken = true;
+  }
+
+  release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    this.#onRelease(this);
+    this.#finish("closed");
+  }
+
+  #finish(end: WaitEnd): boolean {
+    const finish = this.#end;
+    if (finish === undefined) return false;
+    this.#end = undefined;
+    finish(end);
+    return true;
+  }
+}
