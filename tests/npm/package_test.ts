@@ -1,0 +1,198 @@
+/**
+ * The npm package as its users meet it: packed, installed in an empty folder, run on every runtime, type-checked.
+ *
+ * @module
+ */
+
+import assert from "node:assert/strict";
+import { dirname } from "node:path/posix";
+import { test } from "../harness.ts";
+
+interface Packed {
+  filename: string;
+  size: number;
+  files: { path: string }[];
+}
+
+const env = (name: string) =>
+  Deno.env.get(name) ?? assert.fail(`Cannot test the package: ${name} is not set`);
+const runtimes = {
+  "Node 20": env("REALITY_NODE20"),
+  "Node 22": env("REALITY_NODE22"),
+  "Node 24": env("REALITY_NODE"),
+  "Bun": env("REALITY_BUN"),
+};
+const config: { exports: Record<string, string> } = JSON.parse(await Deno.readTextFile("deno.json"));
+const name = "@rootlodge/reality-server";
+
+// Outside of the project, so that nothing is found in its node_modules.
+const folder = await Deno.makeTempDir({ prefix: "reality-npm-" });
+globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
+
+await run(".", Deno.execPath(), "task", "--quiet", "build:npm");
+const [packed]: [Packed] = JSON.parse(
+  await run(".", "npm", "pack", "./npm", "--json", "--pack-destination", folder),
+);
+const app = `${folder}/app`;
+await Deno.mkdir(app);
+await run(app, "npm", "install", "--offline", "--no-audit", "--no-fund", `../${packed.filename}`);
+const installed = `${app}/node_modules/${name}`;
+const manifest = JSON.parse(await Deno.readTextFile(`${installed}/package.json`));
+
+test("the package has the exports of deno.json, each built and typed", () => {
+  const built = Object.entries(config.exports).map(([key, path]) => {
+    const js = path.replace(/\.ts$/, ".js");
+    return [key, { types: path.replace(/\.ts$/, ".d.ts"), import: js, default: js }];
+  });
+  assert.deepEqual(manifest.exports, Object.fromEntries(built));
+  const files = packed.files.map(({ path }) => `./${path}`);
+  const missing = Object.values<Record<string, string>>(manifest.exports).flatMap(Object.values)
+    .filter((path) => !files.includes(path));
+  assert.deepEqual(missing, []);
+});
+
+test("the package depends on nothing, and on packages only if they are there", async () => {
+  assert.equal(manifest.dependencies, undefined);
+  const peers = Object.keys(manifest.peerDependencies);
+  assert.deepEqual(peers.filter((peer) => manifest.peerDependenciesMeta[peer]?.optional !== true), []);
+  const found = await Array.fromAsync(Deno.readDir(`${app}/node_modules`), (entry) => entry.name);
+  assert.deepEqual(found.filter((entry) => !entry.startsWith(".")), ["@rootlodge"]);
+});
+
+test("the package holds no sources, maps or locks, and is smaller than 1 MB", () => {
+  const strange = packed.files.map(({ path }) => path)
+    .filter((path) => !/(\.js|\.d\.ts|\.md|^LICENSE|^package\.json)$/.test(path));
+  assert.deepEqual(strange, []);
+  assert.ok(packed.files.some(({ path }) => path === "README.md"));
+  assert.ok(packed.size < 1_000_000, `it has ${packed.size} bytes`);
+});
+
+for (const [runtime, program] of Object.entries(runtimes)) {
+  test(`the quick start runs on ${runtime}`, async () => {
+    await Deno.copyFile("tests/npm/quick_start.js", `${app}/quick_start.mjs`);
+    assert.match(await run(app, program, "quick_start.mjs"), /^quick start: ok$/m);
+  });
+
+  test(`every export that needs no package loads on ${runtime}`, async () => {
+    const withoutSqlite = runtime === "Node 20" ? ["./sqlite"] : [];
+    const keys = Object.keys(config.exports).filter((key) =>
+      ![...withoutSqlite, "./conformance"].includes(key)
+    );
+    const script = keys.map((key) => `await import(${JSON.stringify(name + key.slice(1))});`).join("\n");
+    await Deno.writeTextFile(`${app}/load.mjs`, `${script}\nconsole.log("loaded");\nprocess.exit();\n`);
+    assert.match(await run(app, program, "load.mjs"), /loaded/);
+  });
+
+  test(`the command starts, answers and stops on ${runtime}`, async () => {
+    const child = new Deno.Command(program, {
+      args: [`${installed}/${manifest.bin["reality-server"]}`],
+      cwd: app,
+      env: { PORT: "0", HOST: "127.0.0.1", REALITY_STORAGE: "memory:" },
+      stdout: "piped",
+      stderr: "inherit",
+    }).spawn();
+    try {
+      const { address, rest } = await firstAddress(child.stdout);
+      const response = await fetch(`${address}/reality/sync`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ known: { a: 0 } }),
+      });
+      assert.equal(response.status, 200);
+      assert.deepEqual((await response.json()).changed, {});
+      child.kill("SIGTERM");
+      await rest;
+      assert.equal((await child.status).code, 0);
+    } catch (error) {
+      child.kill("SIGKILL");
+      throw error;
+    }
+  });
+}
+
+test("npm runs the command by its name", async () => {
+  const link = await Deno.realPath(`${app}/node_modules/.bin/reality-server`);
+  assert.equal(link, await Deno.realPath(`${installed}/${manifest.bin["reality-server"]}`));
+  assert.match(await Deno.readTextFile(link), /^#!\/usr\/bin\/env node\n/);
+});
+
+test("Bun installs the package", async () => {
+  const bunApp = `${folder}/bun`;
+  await Deno.mkdir(bunApp);
+  await Deno.writeTextFile(`${bunApp}/package.json`, "{}");
+  await run(bunApp, runtimes.Bun, "add", `../${packed.filename}`);
+  await Deno.copyFile("tests/npm/quick_start.js", `${bunApp}/quick_start.mjs`);
+  assert.match(await run(bunApp, runtimes.Bun, "--no-install", "quick_start.mjs"), /^quick start: ok$/m);
+});
+
+for (const [resolution, module] of [["nodenext", "nodenext"], ["bundler", "esnext"]]) {
+  test(`its types hold with strict checks of every file and "${resolution}" resolution`, async () => {
+    const checked = `${folder}/${resolution}`;
+    await Deno.mkdir(`${checked}/node_modules/@types`, { recursive: true });
+    await Deno.mkdir(`${checked}/node_modules/@rootlodge`);
+    await run(checked, "cp", "-r", installed, "node_modules/@rootlodge");
+    const own = await Deno.realPath("node_modules");
+    await Deno.symlink(`${own}/@types/node`, `${checked}/node_modules/@types/node`);
+    for (const peer of Object.keys(manifest.peerDependencies)) {
+      await Deno.symlink(`${own}/${peer}`, `${checked}/node_modules/${peer}`);
+    }
+    await Deno.copyFile("tests/npm/quick_start.js", `${checked}/quick_start.js`);
+    await Deno.copyFile("tests/npm/consumer.ts", `${checked}/consumer.ts`);
+    const loads = Object.keys(config.exports).map((key, i) =>
+      `export * as e${i} from "${name + key.slice(1)}";`
+    );
+    await Deno.writeTextFile(`${checked}/every.ts`, loads.join("\n"));
+    const compilerOptions = {
+      ...{
+        strict: true,
+        exactOptionalPropertyTypes: true,
+        skipLibCheck: false,
+        allowJs: true,
+        checkJs: true,
+      },
+      ...{
+        noEmit: true,
+        target: "es2022",
+        lib: ["esnext", "dom"],
+        types: ["node"],
+        module,
+        moduleResolution: resolution,
+      },
+    };
+    const files = ["quick_start.js", "consumer.ts", "every.ts"];
+    await Deno.writeTextFile(`${checked}/package.json`, `{"type": "module"}`);
+    await Deno.writeTextFile(`${checked}/tsconfig.json`, JSON.stringify({ compilerOptions, files }));
+    await run(checked, runtimes["Node 24"], `${own}/typescript/lib/tsc.js`);
+  });
+}
+
+/** Runs a program to its end and gives what it printed; what it printed is the error if it fails. */
+async function run(cwd: string, program: string, ...args: string[]): Promise<string> {
+  const PATH = `${dirname(runtimes["Node 20"])}:${Deno.env.get("PATH")}`;
+  const command = new Deno.Command(program, { args, cwd, env: { PATH, NO_COLOR: "1" } });
+  const { code, stdout, stderr } = await command.output();
+  const text = new TextDecoder().decode(stdout);
+  if (code !== 0) {
+    assert.fail(
+      `${program} ${args.join(" ")} ended with ${code}:\n${text}${new TextDecoder().decode(stderr)}`,
+    );
+  }
+  return text;
+}
+
+/** The first address in what a server prints; `rest` settles when it has printed everything. */
+async function firstAddress(stream: ReadableStream<Uint8Array<ArrayBuffer>>) {
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  while (true) {
+    const { value, done } = await reader.read();
+    if (done) assert.fail(`the server ended after printing: ${text}`);
+    text += value;
+    const address = /http:\/\/[\w.]+:\d+/.exec(text)?.[0];
+    if (!address) continue;
+    const drain = async () => {
+      while (!(await reader.read()).done);
+    };
+    return { address, rest: drain() };
+  }
+}
