@@ -1,0 +1,436 @@
+/**
+ * A storage in one table of an SQL database, through a function that runs a statement.
+ *
+ * @module
+ */
+import { RealityError, StorageError } from "../src/errors.ts";
+import { kindOf } from "../src/node.ts";
+import {
+  counterFloor,
+  counterStep,
+  createEpoch,
+  createOrigin,
+  type NodeChange,
+  type RealityStorage,
+  type StorageFeatures,
+  type StorageIdentity,
+  type StorageReading,
+} from "../src/storage.ts";
+import type { RealityNodeMeta } from "../src/types.ts";
+import { checkChanges, checkCounter, checkMeta } from "./change.ts";
+import { type ReadStorageOptions, readStorageOptions, type StorageOptions, wrongOption } from "./options.ts";
+import { COLUMNS, type SQLDialect, type SQLRow, type SQLValue, type Statement } from "./sql_dialect.ts";
+import { sqliteDialect } from "./sql_sqlite.ts";
+
+export type { SQLRow, SQLValue } from "./sql_dialect.ts";
+
+/** The databases that {@linkcode SQLStorage} speaks to; this version to SQLite and what is built on it. */
+export type SQLDialectName = "sqlite" | "postgres" | "mysql";
+
+/**
+ * Runs one statement and gives its rows as objects; an empty array for a statement without rows. Each call may
+ * run on another connection. What it throws or rejects with reaches the caller as the cause of a
+ * {@linkcode StorageError}.
+ */
+export type SQLQuery = (sql: string, params: SQLValue[]) => Promise<readonly SQLRow[]> | readonly SQLRow[];
+
+/** How an {@linkcode SQLStorage} reaches its database and what it keeps there. */
+export interface SQLStorageOptions extends StorageOptions {
+  /** Runs one statement, with `?` as placeholders, and gives its rows. */
+  query: SQLQuery;
+  /** The database's kind. This version takes `"sqlite"` and refuses the others by name. */
+  dialect: SQLDialectName;
+  /**
+   * The table's name: letters, digits and `_`, at most 48 characters. Its indexes begin with it.
+   *
+   * @default {"reality_nodes"}
+   */
+  tableName?: string;
+  /**
+   * Whether the first use makes the table where it is not there. With `false` it must have been made from
+   * {@linkcode SQLStorage.schema}.
+   *
+   * @default {true}
+   */
+  createTables?: boolean;
+}
+
+const DEFAULT_TABLE_NAME = "reality_nodes";
+const OWN_OPTIONS = ["query", "dialect", "tableName", "createTables"];
+/** Half a million characters are at most 1.5 MB of UTF-8; D1, the strictest, takes 2 MB. */
+const MAX_KEYS_TEXT = 500_000;
+/** No sooner than this are expired tombstones looked for again, in milliseconds. */
+const SWEEP_INTERVAL = 60_000;
+
+/** The counter's row. */
+interface Counter extends StorageIdentity {
+  readonly counter: number;
+  readonly maxVersion: number;
+}
+
+/**
+ * Keeps nodes in one table of an SQL database that other servers may share. Each change is one atomic
+ * statement, counter included, so that `query` may run every call on another pooled connection, and a server
+ * that dies leaves nothing half done.
+ *
+ * Works with any SQLite of 3.37 or newer that a function can be written for (for a file in this process
+ * `openSQLite` is the shorter and faster way).
+ *
+ * @example
+ * ```ts
+ * import { DatabaseSync } from "node:sqlite";
+ * import { SQLStorage } from "@rootlodge/reality-server/sql";
+ *
+ * const database = new DatabaseSync(":memory:");
+ * const storage = new SQLStorage({
+ *   query: (sql, params) => database.prepare(sql).all(...params),
+ *   dialect: "sqlite",
+ * });
+ * await storage.applyChanges([{ key: "user:1", hash: "a1", updatedAt: Date.now() }]);
+ * console.assert((await storage.getNode("user:1"))?.version === 1);
+ * database.close();
+ * ```
+ */
+export class SQLStorage implements RealityStorage {
+  /** One counter, versions visible in order, deletions told. */
+  readonly features: StorageFeatures;
+  /** The statements that make the table, for those who make tables by hand. */
+  readonly schema: string;
+
+  readonly #query: SQLQuery;
+  readonly #dialect: SQLDialect;
+  readonly #options: ReadStorageOptions;
+  readonly #tableName: string;
+  readonly #createTables: boolean;
+  #isReady = false;
+  #settingUp: Promise<void> | undefined;
+  #nextSweep = -Infinity;
+
+  /**
+   * @param options How to reach the database; the table is made at the first use.
+   * @throws {TypeError} When an option is unknown, missing or wrong; names it.
+   */
+  constructor(options: SQLStorageOptions) {
+    this.#options = readStorageOptions(options, "SQLStorage", OWN_OPTIONS);
+    const { query, tableName = DEFAULT_TABLE_NAME, createTables = true } = options;
+    if (typeof query !== "function") throw wrongOption("query", "a function", query);
+    if (typeof createTables !== "boolean") throw wrongOption("createTables", "true or false", createTables);
+    this.#query = query;
+    this.#tableName = checkTableName(tableName);
+    this.#createTables = createTables;
+    this.#dialect = findDialect(options.dialect, tableName);
+    this.schema = this.#dialect.schema.map((statement) => `${statement};\n`).join("");
+    this.features = Object.freeze({ ordered: true, tombstones: true, maxChanges: this.#dialect.maxChanges });
+  }
+
+  /**
+   * The node's current meta; `null` if it was never there or is deleted.
+   *
+   * @throws {StorageError} When the database fails, as every method here.
+   */
+  async getNode(key: string): Promise<RealityNodeMeta | null> {
+    return (await this.#read("getNode", [key]))[0] ?? null;
+  }
+
+  /** The current metas of those keys that are there. An empty list asks nothing. */
+  async getNodes(keys: readonly string[]): Promise<Map<string, RealityNodeMeta>> {
+    const nodes = new Map<string, RealityNodeMeta>();
+    for (const chunk of splitKeys(keys)) {
+      for (const meta of await this.#read("getNodes", chunk)) nodes.set(meta.key, meta);
+    }
+    return nodes;
+  }
+
+  /**
+   * Nodes, counter and epoch of one moment, in one statement. Keys of more than half a million characters
+   * together take several: then nodes may be newer than `maxVersion` says, never older.
+   */
+  async readNodes(keys: readonly string[]): Promise<StorageReading> {
+    const chunks = splitKeys(keys);
+    const first = await this.#readMoment(chunks[0] ?? []);
+    let { sweptVersion } = first;
+    for (const chunk of chunks.slice(1)) {
+      const next = await this.#readMoment(chunk);
+      // Another life of the data began in between: nothing read before belongs to it.
+      if (next.epoch !== first.epoch) return await this.readNodes(keys);
+      for (const [key, meta] of next.nodes) first.nodes.set(key, meta);
+      sweptVersion = next.sweptVersion;
+    }
+    return { ...first, sweptVersion };
+  }
+
+  /** The highest version that a reader can see, or that was. */
+  async getMaxVersion(): Promise<number> {
+    return (await this.#readCounter("getMaxVersion")).maxVersion;
+  }
+
+  /** The names that the table was given when it was made. */
+  async getIdentity(): Promise<StorageIdentity> {
+    const { epoch, origin } = await this.#readCounter("getIdentity");
+    return { epoch, origin };
+  }
+
+  /** Whether the database answers and the table is as it should be. Never rejects. */
+  async isHealthy(): Promise<boolean> {
+    try {
+      await this.#readCounter("isHealthy");
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /**
+   * The history after a version, in order, with tombstones.
+   *
+   * @param version Nodes with this version or a lower one are left out.
+   * @param limit So many are enough; nodes of one version are never cut apart.
+   */
+  async listChangedSince(version: number, limit?: number): Promise<RealityNodeMeta[]> {
+    if (limit !== undefined && limit < 1) return [];
+    const statement = this.#dialect.listChanged(version, limit === Infinity ? undefined : limit);
+    const rows = await this.#ask("listChangedSince", statement);
+    return rows.map((row) => toMeta(row, "listChangedSince"));
+  }
+
+  /**
+   * Reserves the next version; no reader sees anything of it.
+   *
+   * @param _key Not used: one counter serves all keys.
+   * @throws {RangeError} When the counter has come to 2^53 − 1.
+   */
+  async incrementVersion(_key: string): Promise<number> {
+    const { counter, now } = this.#options;
+    const floor = counterFloor(counter, now());
+    const step = counterStep(counter);
+    const statement = this.#dialect.increment(floor, step);
+    const [row] = await this.#count("incrementVersion", statement, (last) => Math.max(last, floor) + step);
+    return toNumber(row?.version, "incrementVersion");
+  }
+
+  /**
+   * Publishes a node unless a newer one is there, and lifts the counter to at least its version.
+   *
+   * @throws {TypeError} When the meta names another key, or a field is of the wrong kind.
+   * @throws {RangeError} When its version is no integer from 1 to 2^53 − 1.
+   */
+  async setNode(key: string, meta: RealityNodeMeta): Promise<void> {
+    checkMeta(key, meta);
+    await this.#sweep("setNode");
+    const statement = this.#dialect.setNode(meta, meta.deleted ? this.#expiresAt() : null);
+    await this.#count("setNode", statement, () => meta.version);
+  }
+
+  /** Takes a node away: a change with a version of its own, which leaves a tombstone. */
+  async deleteNode(key: string): Promise<void> {
+    const change: NodeChange = { key, hash: "", updatedAt: this.#options.now(), deleted: true };
+    await this.#apply("deleteNode", [change]);
+  }
+
+  /**
+   * Makes many changes at once, each with a version of its own, in the order given, in one statement.
+   *
+   * @param changes At most `features.maxChanges`, no two of the same key.
+   * @returns The metas as written, in the order given.
+   * @throws {TypeError} When two changes name one key, or a field is of the wrong kind; then none is made.
+   * @throws {RangeError} When there are too many, or the counter has come to its end; then none is made.
+   */
+  async applyChanges(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
+    return await this.#apply("applyChanges", changes);
+  }
+
+  async #apply(operation: string, changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
+    checkChanges(changes, this.#dialect.maxChanges);
+    if (changes.length === 0) return [];
+    await this.#sweep(operation);
+    const { counter, now } = this.#options;
+    const floor = counterFloor(counter, now());
+    let offset = 0;
+    const placed = changes.map(({ key, hash, updatedAt, deleted }) => {
+      offset += counterStep(counter);
+      return { key, offset, hash, updatedAt, expiresAt: deleted ? this.#expiresAt() : null };
+    });
+    const statement = this.#dialect.applyChanges(placed, floor);
+    const rows = await this.#count(operation, statement, (last) => Math.max(last, floor) + offset);
+    const versions = new Map(rows.map((row) => [row.node_key, toNumber(row.version, operation)]));
+    return changes.map(({ key, hash, updatedAt, deleted }) => {
+      const version = versions.get(key);
+      if (version === undefined) {
+        throw new StorageError(operation, `no version came back for ${JSON.stringify(key)}`);
+      }
+      const meta: RealityNodeMeta = { key, version, hash, updatedAt };
+      if (deleted) meta.deleted = true;
+      return meta;
+    });
+  }
+
+  async #read(operation: string, keys: readonly string[]): Promise<RealityNodeMeta[]> {
+    const rows = await this.#ask(operation, this.#dialect.readNodes(keys));
+    return rows.map((row) => toMeta(row, operation));
+  }
+
+  async #readMoment(keys: readonly string[]): Promise<StorageReading> {
+    const operation = "readNodes";
+    const rows = await this.#askWithCounter(operation, this.#dialect.readMoment(keys));
+    const nodes = new Map<string, RealityNodeMeta>();
+    let [maxVersion, epoch, sweptVersion] = [0, "", 0];
+    for (const row of rows) {
+      const meta = toMeta(row, operation);
+      if (meta.key !== "") nodes.set(meta.key, meta);
+      else [maxVersion, epoch, sweptVersion] = [meta.version, meta.hash, meta.updatedAt];
+    }
+    return { nodes, maxVersion, epoch, sweptVersion };
+  }
+
+  async #readCounter(operation: string): Promise<Counter> {
+    const [row] = await this.#askWithCounter(operation, this.#dialect.readCounter());
+    return {
+      counter: toNumber(row?.counter, operation),
+      maxVersion: toNumber(row?.max_version, operation),
+      epoch: String(row?.epoch),
+      origin: String(row?.origin),
+    };
+  }
+
+  #expiresAt(): number {
+    const { now, tombstoneTimeout } = this.#options;
+    return Math.min(Math.ceil(now() + tombstoneTimeout), Number.MAX_SAFE_INTEGER);
+  }
+
+  /** Forgets expired tombstones, looking for them now and then: in a write, so that no timer is needed. */
+  async #sweep(operation: string): Promise<void> {
+    const { now, tombstoneTimeout } = this.#options;
+    const time = now();
+    if (time < this.#nextSweep || tombstoneTimeout === Infinity) return;
+    this.#nextSweep = time + Math.min(SWEEP_INTERVAL, tombstoneTimeout);
+    if ((await this.#ask(operation, this.#dialect.findExpired(time))).length === 0) return;
+    // The note comes first: if only one of the two is done, history claims too little, never too much.
+    await this.#ask(operation, this.#dialect.markSwept(time));
+    await this.#ask(operation, this.#dialect.sweep(time));
+  }
+
+  /** Runs a statement that moves the counter from the last version to the next; where it cannot, says why. */
+  async #count(
+    operation: string,
+    statement: Statement,
+    next: (last: number) => number,
+  ): Promise<readonly SQLRow[]> {
+    const rows = await this.#ask(operation, statement);
+    if (rows.length > 0) return rows;
+    checkCounter(next((await this.#readCounter(operation)).counter));
+    return await this.#askWithCounter(operation, statement);
+  }
+
+  /** Runs a statement that gives at least the counter's row; makes the row anew where somebody took it away. */
+  async #askWithCounter(operation: string, statement: Statement): Promise<readonly SQLRow[]> {
+    const rows = await this.#ask(operation, statement);
+    if (rows.length > 0) return rows;
+    this.#isReady = false;
+    const again = await this.#ask(operation, statement);
+    if (again.length === 0) throw new StorageError(operation, "the counter's row is not there");
+    return again;
+  }
+
+  async #ask(operation: string, statement: Statement): Promise<readonly SQLRow[]> {
+    if (!this.#isReady) {
+      this.#settingUp ??= this.#setUp(operation).finally(() => this.#settingUp = undefined);
+      await this.#settingUp;
+    }
+    return await this.#run(operation, statement);
+  }
+
+  async #setUp(operation: string): Promise<void> {
+    if (!await this.#hasTable(operation)) {
+      if (!this.#createTables) {
+        throw new StorageError(
+          operation,
+          `table "${this.#tableName}" is not there: make it from storage.schema`,
+        );
+      }
+      for (const sql of this.#dialect.schema) await this.#run(operation, { sql, params: [] });
+      await this.#hasTable(operation);
+    }
+    await this.#run(operation, this.#dialect.createCounter(createEpoch(this.#options.now()), createOrigin()));
+    this.#isReady = true;
+  }
+
+  async #hasTable(operation: string): Promise<boolean> {
+    const found = (await this.#run(operation, this.#dialect.columns())).map((row) => String(row.name));
+    if (found.length === 0) return false;
+    const missing = COLUMNS.filter((name) => !found.includes(name));
+    if (missing.length > 0) {
+      throw new StorageError(
+        operation,
+        `table "${this.#tableName}" has another shape: it lacks ${missing.join(", ")} and has ${
+          found.join(", ")
+        }; ` +
+          `give another tableName, or take that table away`,
+      );
+    }
+    return true;
+  }
+
+  async #run(operation: string, { sql, params }: Statement): Promise<readonly SQLRow[]> {
+    let rows: readonly SQLRow[];
+    try {
+      rows = await this.#query(sql, params);
+    } catch (error) {
+      throw error instanceof RealityError ? error : new StorageError(operation, error);
+    }
+    if (!Array.isArray(rows)) {
+      throw new StorageError(
+        operation,
+        `option "query" must give an array of rows, and gave ${kindOf(rows)}`,
+      );
+    }
+    return rows;
+  }
+}
+
+function checkTableName(tableName: unknown): string {
+  if (typeof tableName === "string" && /^[A-Za-z_][A-Za-z0-9_]{0,47}$/.test(tableName)) return tableName;
+  throw wrongOption("tableName", "a letter or _, then letters, digits and _, at most 48", tableName);
+}
+
+function findDialect(dialect: unknown, tableName: string): SQLDialect {
+  if (dialect === "sqlite") return sqliteDialect(tableName);
+  if (dialect === "postgres" || dialect === "mysql") {
+    throw new TypeError(`Option "dialect" is wrong: "${dialect}" is not supported yet, "sqlite" is`);
+  }
+  throw wrongOption("dialect", '"sqlite"', dialect);
+}
+
+/** The keys in as few lists as their text allows; no list for no keys. */
+function splitKeys(keys: readonly string[]): string[][] {
+  const chunks: string[][] = [];
+  let chunk: string[] = [];
+  let length = 0;
+  for (const key of keys) {
+    if (length + key.length > MAX_KEYS_TEXT) {
+      chunks.push(chunk);
+      [chunk, length] = [[], 0];
+    }
+    chunk.push(key);
+    length += key.length + 3;
+  }
+  if (chunk.length > 0) chunks.push(chunk);
+  return chunks;
+}
+
+function toMeta(row: SQLRow, operation: string): RealityNodeMeta {
+  const meta: RealityNodeMeta = {
+    key: String(row.node_key),
+    version: toNumber(row.version, operation),
+    hash: String(row.hash),
+    updatedAt: toNumber(row.updated_at, operation),
+  };
+  if (Number(row.deleted) === 1) meta.deleted = true;
+  return meta;
+}
+
+/** Drivers give integers as numbers, bigints or text; past 2^53 none of them can be trusted. */
+function toNumber(value: unknown, operation: string): number {
+  const number = typeof value === "string" || typeof value === "bigint" ? Number(value) : value;
+  if (Number.isSafeInteger(number)) return number as number;
+  throw new StorageError(operation, `expected an integer below 2^53, got ${String(value)}`);
+}

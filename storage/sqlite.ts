@@ -1,0 +1,297 @@
+/**
+ * The embedded default: a storage in an SQLite file that several processes, of different runtimes, may share.
+ *
+ * @module
+ */
+import process from "node:process";
+import { ClosedError, StorageError } from "../src/errors.ts";
+import { kindOf } from "../src/node.ts";
+import type { ChangeListener, RealityStorage } from "../src/storage.ts";
+import { readStorageOptions, type StorageOptions, wrongOption } from "./options.ts";
+import { type SQLRow, SQLStorage, type SQLValue } from "./sql.ts";
+import { sqliteDialect } from "./sql_sqlite.ts";
+
+/** What is called of an open database; `node:sqlite`, `bun:sqlite`, better-sqlite3 and `jsr:@db/sqlite` fit. */
+export interface SQLiteDatabase {
+  /** Prepares a statement. */
+  prepare(sql: string): SQLiteStatement;
+  /** Runs statements that give no rows. */
+  exec(sql: string): unknown;
+  /** Lets go of the file. */
+  close(): unknown;
+}
+
+/** What is called of a prepared statement. */
+export interface SQLiteStatement {
+  /** Runs it and gives its rows as objects. */
+  all(...params: SQLValue[]): unknown[];
+  /** Lets go of it. */
+  finalize?(): unknown;
+}
+
+/** How an SQLite file is opened, counted and watched. */
+export interface SQLiteOptions extends StorageOptions {
+  /**
+   * The table's name: letters, digits and `_`, at most 48 characters.
+   *
+   * @default {"reality_nodes"}
+   */
+  tableName?: string;
+  /**
+   * Whether the first use makes the table where it is not there.
+   *
+   * @default {true}
+   */
+  createTables?: boolean;
+  /**
+   * How long to wait for another process that is writing, in milliseconds, before a call fails. The process
+   * stands still meanwhile, as long as the other's write takes. 0 fails at once. Only for a file that is
+   * opened here.
+   *
+   * @default {5000}
+   */
+  busyTimeout?: number;
+  /**
+   * What a power cut may cost. With `"full"` every change is on the disk before its promise settles, and it
+   * costs nothing. `"normal"` is many times faster and lets a power cut, or a crash of the operating system,
+   * take the changes of the last moments, though the file stays sound; so that their versions are never given
+   * again, `counter` is `"clock"` unless told otherwise. The death of the process, by `kill -9` or anything,
+   * costs nothing with either. Only for a file that is opened here.
+   *
+   * @default {"full"}
+   */
+  synchronous?: "full" | "normal";
+  /**
+   * How often the file is looked at for changes by other processes, in milliseconds, while somebody has
+   * subscribed; five times as often while changes come. Lower tells sooner; higher costs less. At least 1.
+   *
+   * @default {25}
+   */
+  pollInterval?: number;
+}
+
+/** A storage in an SQLite file, from {@linkcode openSQLite}: everything that a storage can have. */
+export interface SQLiteStorage extends Required<RealityStorage> {
+  /** The statements that make the table. */
+  readonly schema: string;
+}
+
+const OWN_OPTIONS = ["tableName", "createTables", "busyTimeout", "synchronous", "pollInterval"];
+/** Those that say how a file is opened. */
+const OPEN_OPTIONS = ["busyTimeout", "synchronous"] as const;
+/** More changed keys than this between two looks are told as "look again at everything". */
+const MAX_TOLD = 1000;
+
+/**
+ * Opens a file, or takes an open database, and gives a storage in one table of it.
+ *
+ * A file is opened with `node:sqlite` (Deno, Node 22 or newer, Bun), with a write-ahead log, so that readers
+ * and a writer do not wait for each other; `":memory:"` gives a database that only this storage sees. Several
+ * processes may have the file open at once, but on one machine: not over a network file system.
+ *
+ * A database that is handed in keeps its own settings (a busy timeout and WAL are advised) and is not closed
+ * by {@linkcode SQLiteStorage.close}. Statements run when called, so they are part of any transaction that
+ * the application has open on that same connection at that moment.
+ *
+ * @param database The file's path, or an open database.
+ * @param options How to open, count and watch.
+ * @throws {TypeError} When an option is unknown or wrong; names it.
+ * @throws {StorageError} When the file cannot be opened or is no database.
+ *
+ * @example
+ * ```ts
+ * import { openSQLite } from "@rootlodge/reality-server/sqlite";
+ *
+ * const storage = openSQLite(":memory:");
+ * await storage.applyChanges([{ key: "user:1", hash: "a1", updatedAt: Date.now() }]);
+ * console.assert((await storage.getNode("user:1"))?.version === 1);
+ * await storage.close();
+ * ```
+ */
+export function openSQLite(database: string | SQLiteDatabase, options: SQLiteOptions = {}): SQLiteStorage {
+  readStorageOptions(options, "openSQLite", OWN_OPTIONS);
+  const { busyTimeout = 5000, synchronous = "full", pollInterval = 25, ...rest } = options;
+  if (!Number.isInteger(busyTimeout) || busyTimeout < 0) {
+    throw wrongOption("busyTimeout", "whole milliseconds, 0 or more", busyTimeout);
+  }
+  if (synchronous !== "full" && synchronous !== "normal") {
+    throw wrongOption("synchronous", '"full" or "normal"', synchronous);
+  }
+  if (typeof pollInterval !== "number" || !(pollInterval >= 1)) {
+    throw wrongOption("pollInterval", "milliseconds, 1 or more", pollInterval);
+  }
+  if (typeof database !== "string") {
+    const given = OPEN_OPTIONS.find((name) => options[name] !== undefined);
+    if (given) {
+      throw new TypeError(`Option "${given}" is wrong: only for a file that openSQLite opens itself`);
+    }
+    return new FileStorage(new Connection(database, false), rest, pollInterval);
+  }
+  if (database === "") throw new TypeError("Cannot open SQLite: expected a path, got an empty string");
+  if (synchronous === "normal") rest.counter ??= "clock";
+  return openFile(database, busyTimeout, (opened) => {
+    opened.exec(`PRAGMA synchronous = ${synchronous}`);
+    return new FileStorage(new Connection(opened, true), rest, pollInterval);
+  });
+}
+
+function openFile<T>(path: string, busyTimeout: number, use: (database: SQLiteDatabase) => T): T {
+  // Asked for here, not imported: the module is missing on older Node, where a handed-in database works.
+  const sqlite = process.getBuiltinModule?.("node:sqlite");
+  if (!sqlite) {
+    throw new StorageError(
+      "open",
+      "node:sqlite is not there: use Node 22 or newer, or hand in an open database",
+    );
+  }
+  let database: SQLiteDatabase | undefined;
+  try {
+    database = new sqlite.DatabaseSync(path) as SQLiteDatabase;
+    database.exec(`PRAGMA busy_timeout = ${busyTimeout}`);
+    database.exec("PRAGMA journal_mode = WAL");
+    return use(database);
+  } catch (error) {
+    database?.close();
+    throw error instanceof TypeError ? error : new StorageError("open", error);
+  }
+}
+
+/** An open database and the statements prepared on it. */
+class Connection {
+  readonly #database: SQLiteDatabase;
+  readonly #isOwn: boolean;
+  readonly #statements = new Map<string, SQLiteStatement>();
+  #isClosed = false;
+
+  constructor(database: SQLiteDatabase, isOwn: boolean) {
+    if (typeof database?.prepare !== "function" || typeof database.exec !== "function") {
+      throw new TypeError(`Cannot open SQLite: expected a path or an open database, got ${kindOf(database)}`);
+    }
+    this.#database = database;
+    this.#isOwn = isOwn;
+  }
+
+  all(sql: string, params: readonly SQLValue[] = []): SQLRow[] {
+    if (this.#isClosed) throw new ClosedError("storage");
+    if (sql.startsWith("CREATE ")) {
+      this.#database.exec(sql);
+      return [];
+    }
+    let statement = this.#statements.get(sql);
+    if (!statement) this.#statements.set(sql, statement = this.#database.prepare(sql));
+    return statement.all(...params) as SQLRow[];
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    for (const statement of this.#statements.values()) statement.finalize?.();
+    this.#statements.clear();
+    if (this.#isOwn) this.#database.close();
+  }
+}
+
+class FileStorage extends SQLStorage implements SQLiteStorage {
+  readonly #connection: Connection;
+  readonly #watch: Watch;
+
+  constructor(connection: Connection, options: SQLiteOptions, pollInterval: number) {
+    super({ ...options, dialect: "sqlite", query: (sql, params) => connection.all(sql, params) });
+    this.#connection = connection;
+    this.#watch = new Watch(connection, options.tableName ?? "reality_nodes", pollInterval);
+  }
+
+  async subscribe(listener: ChangeListener): Promise<() => Promise<void>> {
+    // The table must be there before it is watched.
+    await this.getMaxVersion();
+    return this.#watch.add(listener);
+  }
+
+  // deno-lint-ignore require-await -- what it throws must reject
+  async close(): Promise<void> {
+    this.#watch.stop();
+    this.#connection.close();
+  }
+}
+
+/** What of the table was told last. */
+interface Told {
+  readonly fileVersion: unknown;
+  readonly maxVersion: number;
+  readonly epoch: unknown;
+  readonly late: number;
+}
+
+/** Looks at the file while somebody listens, and tells which keys other processes changed. */
+class Watch {
+  readonly #connection: Connection;
+  readonly #dialect: ReturnType<typeof sqliteDialect>;
+  readonly #pollInterval: number;
+  readonly #listeners = new Set<{ readonly call: ChangeListener }>();
+  #told: Told | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(connection: Connection, tableName: string, pollInterval: number) {
+    this.#connection = connection;
+    this.#dialect = sqliteDialect(tableName);
+    this.#pollInterval = pollInterval;
+  }
+
+  add(call: ChangeListener): () => Promise<void> {
+    const listener = { call };
+    if (this.#listeners.size === 0) {
+      this.#told = this.#look(this.#fileVersion());
+      this.#wait(this.#pollInterval);
+    }
+    this.#listeners.add(listener);
+    return () => {
+      this.#listeners.delete(listener);
+      if (this.#listeners.size === 0) clearTimeout(this.#timer);
+      return Promise.resolve();
+    };
+  }
+
+  stop(): void {
+    this.#listeners.clear();
+    clearTimeout(this.#timer);
+  }
+
+  #wait(delayMs: number): void {
+    this.#timer = setTimeout(() => {
+      const keys = this.#poll();
+      // The next look is arranged first, so that a listener that throws stops nothing.
+      this.#wait(keys === undefined ? Math.min(delayMs * 2, this.#pollInterval) : this.#pollInterval / 5);
+      if (keys !== undefined) { for (const { call } of [...this.#listeners]) call(keys); }
+    }, delayMs);
+  }
+
+  /** The keys that changed since what was told last, `null` for any, nothing for none. */
+  #poll(): string[] | null | undefined {
+    try {
+      const fileVersion = this.#fileVersion();
+      const before = this.#told;
+      if (fileVersion === before?.fileVersion) return undefined;
+      const told = this.#told = this.#look(fileVersion);
+      // Another life of the data, or a node that took its place in the past.
+      if (before === undefined || told.epoch !== before.epoch || told.late !== before.late) return null;
+      const { sql, params } = this.#dialect.listChanged(before.maxVersion, MAX_TOLD + 1);
+      const rows = this.#connection.all(sql, params);
+      return rows.length > MAX_TOLD ? null : rows.map((row) => String(row.node_key));
+    } catch {
+      // Busy or broken: what happened meanwhile is not known. The readers who look again find out which.
+      this.#told = undefined;
+      return undefined;
+    }
+  }
+
+  /** Changes whenever another connection has written to the file; costs microseconds. */
+  #fileVersion(): unknown {
+    return this.#connection.all("PRAGMA data_version")[0]?.data_version;
+  }
+
+  #look(fileVersion: unknown): Told {
+    const { sql, params } = this.#dialect.readCounter();
+    const [row] = this.#connection.all(sql, params);
+    return { fileVersion, maxVersion: Number(row?.max_version), epoch: row?.epoch, late: Number(row?.late) };
+  }
+}
