@@ -1,0 +1,67 @@
+/**
+ * A clock that stands still until a test moves it.
+ *
+ * @module
+ */
+import type { Clock } from "../src/clock.ts";
+
+/** Time, timers and chance in a test's hands. */
+export class FakeClock implements Clock {
+  readonly #timers = new Set<{ at: number; callback: () => void }>();
+  #now: number;
+  /** What `random()` answers. */
+  chance = 0;
+
+  constructor(now: number = Date.UTC(2026, 0, 1)) {
+    this.#now = now;
+  }
+
+  /** How many timers are set. */
+  get timers(): number {
+    return this.#timers.size;
+  }
+
+  now(): number {
+    return this.#now;
+  }
+
+  random(): number {
+    return this.chance;
+  }
+
+  after(ms: number, callback: () => void): () => void {
+    const timer = { at: this.#now + ms, callback };
+    this.#timers.add(timer);
+    return () => this.#timers.delete(timer);
+  }
+
+  /** Moves on, calling back whatever falls due in order, and letting promises settle after each. */
+  async advance(ms: number): Promise<void> {
+    const until = this.#now + ms;
+    while (true) {
+      await settle();
+      const [due] = [...this.#timers].filter((timer) => timer.at <= until).sort((a, b) => a.at - b.at);
+      if (due === undefined) break;
+      this.#timers.delete(due);
+      this.#now = Math.max(this.#now, due.at);
+      due.callback();
+    }
+    this.#now = until;
+    await settle();
+  }
+}
+
+/** Lets every promise that can settle do so, without waiting for any time to pass. */
+export async function settle(): Promise<void> {
+  for (let i = 0; i < 3; i++) {
+    await new Promise<void>((resolve) => {
+      const { port1, port2 } = new MessageChannel();
+      port2.onmessage = () => {
+        port1.close();
+        port2.close();
+        resolve();
+      };
+      port1.postMessage(null);
+    });
+  }
+}

@@ -1,0 +1,50 @@
+import { equal, rejects } from "node:assert/strict";
+import { WriteAccess } from "../../src/access.ts";
+import { test } from "../harness.ts";
+
+const tokens = ["first-token-0123456789", "second-token-0123456789"];
+
+function request(authorization?: string) {
+  const init = authorization === undefined ? {} : { headers: { authorization } };
+  const original = new Request("http://localhost/reality/update", init);
+  return { header: (name: string) => original.headers.get(name), toRequest: () => original };
+}
+
+test("WriteAccess is closed when nothing opens it", async () => {
+  const access = new WriteAccess([], undefined);
+  await rejects(access.hasToken(request(`Bearer ${tokens[0]}`)), { code: "ERR_REALITY_FORBIDDEN" });
+});
+
+test("WriteAccess opens to each of its tokens and to no other", async () => {
+  const access = new WriteAccess(tokens, undefined);
+  equal(await access.hasToken(request(`Bearer ${tokens[0]}`)), true);
+  equal(await access.hasToken(request(`bearer  ${tokens[1]} `)), true);
+  const others = [
+    undefined,
+    "",
+    "Bearer",
+    "Bearer ",
+    `Basic ${tokens[0]}`,
+    `Bearer ${tokens[0]}x`,
+    tokens[0],
+  ];
+  for (const other of [...others, `Bearer ${tokens[0]?.slice(1)}`, `Bearer ${"x".repeat(2000)}`]) {
+    await rejects(access.hasToken(request(other)), { code: "ERR_REALITY_UNAUTHORIZED" }, other);
+  }
+});
+
+test("WriteAccess asks the hook only when no token fits, and takes nothing but true for a yes", async () => {
+  let answer: unknown = true;
+  const asked: string[] = [];
+  const access = new WriteAccess(tokens, (request, keys) => {
+    asked.push(`${request.method} ${keys}`);
+    return answer as boolean;
+  });
+  equal(await access.hasToken(request(`Bearer ${tokens[0]}`)), true);
+  equal(await access.hasToken(request()), false);
+  await access.ask(request(), ["a", "b"]);
+  equal(asked.join(), "GET a,b");
+  for (answer of [false, undefined, 1, "yes", Promise.resolve(false)]) {
+    await rejects(access.ask(request(), ["a"]), { code: "ERR_REALITY_FORBIDDEN" });
+  }
+});

@@ -1,0 +1,180 @@
+import { deepEqual, equal, rejects } from "node:assert/strict";
+import { Reader, Writer } from "../../src/batch.ts";
+import type { StorageError } from "../../src/errors.ts";
+import { FakeClock, settle } from "../clock.ts";
+import { test } from "../harness.ts";
+import { HeldStorage, PlainStorage } from "../storages.ts";
+
+function setUp(storage = new HeldStorage()) {
+  const clock = new FakeClock();
+  const outcomes: (string | undefined)[] = [];
+  const woken: string[][] = [];
+  const options = {
+    clock,
+    timeout: 1000,
+    onOutcome: (_: string, error?: StorageError) => void outcomes.push(error?.message),
+  };
+  const reader = new Reader(storage, options);
+  const writer = new Writer(storage, options, (keys) => woken.push([...keys]));
+  const update = (key: string, hash: string) => writer.write({ key, hash, updatedAt: clock.now() });
+  return { clock, storage, reader, writer, update, outcomes, woken };
+}
+
+test("read() sends the questions of one moment as one read without doubles", async () => {
+  const { storage, reader, update } = setUp();
+  await update("a", "1");
+  const readings = await Promise.all([reader.read(["a", "b"]), reader.read(["b", "c"]), reader.read([])]);
+  deepEqual(storage.reads, [["a", "b", "c"]]);
+  equal(readings[2]?.nodes.get("a")?.hash, "1");
+});
+
+test("read() never answers from a read that was sent before it was asked", async () => {
+  const { storage, reader, update } = setUp();
+  const release = storage.hold();
+  const before = reader.read(["a"]);
+  await settle();
+  const change = update("a", "new");
+  await settle();
+  const after = reader.read(["a"]);
+  release();
+  equal((await before).nodes.has("a"), false);
+  equal((await change).version, 1);
+  equal((await after).nodes.get("a")?.hash, "new");
+});
+
+test("read() merges what is asked while two reads are under way", async () => {
+  const { storage, reader } = setUp();
+  const release = storage.hold();
+  const reads: Promise<unknown>[] = [];
+  for (const key of ["a", "b", "c", "d", "e"]) {
+    reads.push(reader.read([key]));
+    await settle();
+  }
+  deepEqual(storage.reads, [["a"], ["b"]]);
+  release();
+  await Promise.all(reads);
+  deepEqual(storage.reads, [["a"], ["b"], ["c", "d", "e"]]);
+});
+
+test("write() sends a lone change at once, and those that come meanwhile together", async () => {
+  const { storage, update } = setUp();
+  const release = storage.hold();
+  const changes = [update("a", "1")];
+  await settle();
+  equal(storage.commits.length, 1);
+  changes.push(update("b", "1"), update("c", "1"));
+  await settle();
+  changes.push(update("d", "1"));
+  release();
+  const metas = await Promise.all(changes);
+  deepEqual(storage.commits.map((commit) => commit.map((change) => change.key)), [["a"], ["b", "c", "d"]]);
+  deepEqual(metas.map((meta) => meta.version), [1, 2, 3, 4]);
+});
+
+test("write() folds changes of one key into the last, and settles all of them", async () => {
+  const { storage, update, writer } = setUp();
+  const metas = await Promise.all([
+    update("a", "1"),
+    update("b", "1"),
+    writer.write({ key: "a", hash: "", updatedAt: 1, deleted: true }),
+    update("a", "3"),
+  ]);
+  deepEqual(metas.map((meta) => [meta.key, meta.version, meta.hash]), [
+    ["a", 2, "3"],
+    ["b", 1, "1"],
+    ["a", 2, "3"],
+    ["a", 2, "3"],
+  ]);
+  equal((await storage.getNode("a"))?.hash, "3");
+});
+
+test("write() never sends more than the storage takes at once", async () => {
+  const { storage, update } = setUp();
+  const most = storage.features.maxChanges ?? 0;
+  const metas = await Promise.all(Array.from({ length: most + 5 }, (_, i) => update(`k${i}`, "1")));
+  deepEqual(storage.commits.map((commit) => commit.length), [most, 5]);
+  equal(metas.at(-1)?.version, most + 5);
+});
+
+test("write() rejects with a StorageError that keeps the cause, and wakes all the same", async () => {
+  const { storage, update, woken, outcomes } = setUp();
+  storage.failure = new Error("disk full");
+  await rejects(update("a", "1"), {
+    name: "StorageError",
+    code: "ERR_REALITY_STORAGE",
+    operation: "applyChanges",
+    cause: storage.failure,
+    message: "Storage failed at applyChanges: disk full",
+  });
+  deepEqual(woken, [["a"]]);
+  storage.failure = undefined;
+  equal((await update("a", "1")).version, 1);
+  deepEqual(outcomes, ["Storage failed at applyChanges: disk full", undefined]);
+});
+
+test("read() and write() reject when the storage takes longer than storageTimeout, then go on", async () => {
+  const { clock, storage, reader, update } = setUp();
+  const release = storage.hold();
+  const late = [
+    rejects(reader.read(["a"]), /within storageTimeout \(1000 ms\)/),
+    rejects(update("a", "1"), /1000 ms/),
+  ];
+  await clock.advance(1000);
+  await Promise.all(late);
+  release();
+  equal((await update("b", "1")).version, 2);
+  equal((await reader.read(["b"])).nodes.get("b")?.hash, "1");
+  equal(clock.timers, 0);
+});
+
+test("flush() settles when everything asked for is in the storage", async () => {
+  const { storage, writer, update } = setUp();
+  await writer.flush();
+  const release = storage.hold();
+  let flushed = false;
+  void update("a", "1");
+  await settle();
+  void update("b", "1");
+  const flush = writer.flush().then(() => flushed = true);
+  await settle();
+  equal(flushed, false);
+  release();
+  await flush;
+  equal((await storage.getNode("b"))?.version, 2);
+});
+
+test("Reader and Writer serve a storage with just the eight methods", async () => {
+  const clock = new FakeClock();
+  const options = { clock, timeout: 1000, onOutcome: () => {} };
+  const storage = new PlainStorage();
+  const writer = new Writer(storage, options, () => {});
+  const reader = new Reader(storage, options);
+  const metas = await Promise.all(
+    Array.from({ length: 40 }, (_, i) => writer.write({ key: `k${i}`, hash: "1", updatedAt: 1 })),
+  );
+  equal(new Set(metas.map((meta) => meta.version)).size, 40);
+  const deleted = await writer.write({ key: "k0", hash: "", updatedAt: 2, deleted: true });
+  deepEqual(deleted, { key: "k0", version: 0, hash: "", updatedAt: 2, deleted: true });
+  const reading = await reader.read(["k0", "k1"]);
+  deepEqual([...reading.nodes.keys()], ["k1"]);
+  deepEqual([reading.maxVersion, reading.epoch], [40, ""]);
+});
+
+test("Writer settles each change by itself where the storage takes them one by one", async () => {
+  class Picky extends PlainStorage {
+    override incrementVersion(): Promise<number> {
+      return Promise.resolve(1);
+    }
+    override setNode(key: string): Promise<void> {
+      return key === "bad" ? Promise.reject(new Error("no")) : Promise.resolve();
+    }
+  }
+  const writer = new Writer(
+    new Picky(),
+    { clock: new FakeClock(), timeout: 1, onOutcome: () => {} },
+    () => {},
+  );
+  const good = writer.write({ key: "good", hash: "1", updatedAt: 1 });
+  await rejects(writer.write({ key: "bad", hash: "1", updatedAt: 1 }), { operation: "setNode" });
+  equal((await good).version, 1);
+});

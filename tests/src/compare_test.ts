@@ -1,0 +1,53 @@
+import { deepEqual, equal } from "node:assert/strict";
+import { compare } from "../../src/compare.ts";
+import type { RealityNodeMeta } from "../../src/types.ts";
+import { test } from "../harness.ts";
+
+function nodes(...metas: [string, number][]): Map<string, RealityNodeMeta> {
+  return new Map(metas.map(([key, version]) => [key, { key, version, hash: `h${version}`, updatedAt: 1 }]));
+}
+
+/** What is told about one key, as `version` or `null`. */
+function told(stored: number | null, known: number, sameEpoch = true): number | null {
+  const changed = compare({ k: known }, stored === null ? nodes() : nodes(["k", stored]), sameEpoch);
+  return changed?.k?.version ?? null;
+}
+
+test("compare() tells a node that is newer than the client's", () => {
+  equal(told(6, 5), 6);
+  equal(told(1, 0), 1);
+});
+
+test("compare() is quiet about the version that the client has", () => equal(told(6, 6), null));
+
+test("compare() is quiet about a key that was never there", () => equal(told(null, 0), null));
+
+test("compare() tells that a node is gone", () => {
+  deepEqual({ ...compare({ k: 4 }, nodes(), true) }, {
+    k: { key: "k", version: 0, hash: "", updatedAt: 0, deleted: true },
+  });
+});
+
+test("compare() tells a node that is older than the client's, with what there is", () =>
+  equal(told(3, 9), 3));
+
+test("compare() tells everything that is not 0 on both sides when the epoch is another", () => {
+  equal(told(6, 6, false), 6);
+  equal(told(6, 0, false), 6);
+  equal(told(null, 6, false), 0);
+  equal(told(null, 0, false), null);
+});
+
+test("compare() treats names from Object.prototype like any key", () => {
+  const known = JSON.parse('{"__proto__":1,"constructor":1,"hasOwnProperty":1}');
+  const changed = compare(known, nodes(["__proto__", 2], ["constructor", 1]), true);
+  deepEqual(Object.keys(changed ?? {}), ["__proto__", "hasOwnProperty"]);
+  equal(JSON.parse(JSON.stringify(changed)).__proto__.version, 2);
+});
+
+test("compare() hands out nothing that the storage keeps beside the meta", () => {
+  const node = { key: "k", version: 2, hash: "h", updatedAt: 5, origin: "secret" };
+  deepEqual({ ...compare({ k: 1 }, new Map([["k", node]]), true) }, {
+    k: { key: "k", version: 2, hash: "h", updatedAt: 5 },
+  });
+});

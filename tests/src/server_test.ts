@@ -1,0 +1,160 @@
+import { deepEqual, equal, notEqual, rejects } from "node:assert/strict";
+import type { RealityError } from "../../src/errors.ts";
+import { RealityServer } from "../../src/server.ts";
+import { FakeClock, settle } from "../clock.ts";
+import { test } from "../harness.ts";
+import { HeldStorage } from "../storages.ts";
+
+function setUp() {
+  const clock = new FakeClock();
+  const storage = new HeldStorage();
+  const reports: RealityError[] = [];
+  const server = new RealityServer({
+    storage,
+    clock,
+    serverId: "server-1",
+    onError(error) {
+      reports.push(error);
+      throw new Error("an observer's mistake");
+    },
+  });
+  return { clock, storage, server, reports };
+}
+
+test("updateNode() settles when the storage has the node, and takes a promise of a hash", async () => {
+  const { clock, storage, server } = setUp();
+  await server.updateNode("a", "1");
+  deepEqual(await storage.getNode("a"), { key: "a", version: 1, hash: "1", updatedAt: clock.now() });
+  await server.updateNode("a", Promise.resolve("2"));
+  equal((await server.getNode("a"))?.hash, "2");
+});
+
+test("updateNode() with the same hash is a change all the same: a state can come back", async () => {
+  const { server } = setUp();
+  await server.updateNode("a", "1");
+  await server.updateNode("a", "1");
+  equal((await server.getNode("a"))?.version, 2);
+});
+
+test("updateNode() names a wrong key or hash and writes nothing", async () => {
+  const { storage, server } = setUp();
+  await rejects(server.updateNode(7 as unknown as string, "1"), {
+    name: "TypeError",
+    message: /this key: expected a string/,
+  });
+  await rejects(server.updateNode("", "1"), { name: "RangeError", message: /this key/ });
+  await rejects(server.updateNode("a", undefined as unknown as string), {
+    name: "TypeError",
+    message: /this hash/,
+  });
+  await rejects(server.updateNode("a", "x".repeat(257)), {
+    name: "RangeError",
+    message: /maxHashBytes \(256\)/,
+  });
+  await rejects(server.updateNode("a", Promise.reject(new Error("no hash"))), /no hash/);
+  await rejects(server.updateMany([{ key: "a", hash: "1" }, { key: "", hash: "1" }]), { name: "RangeError" });
+  equal(storage.commits.length, 0);
+});
+
+test("updateMany() writes in one commit and answers with the metas in order", async () => {
+  const { storage, server } = setUp();
+  const metas = await server.updateMany([{ key: "b", hash: "1" }, { key: "a", hash: "2" }]);
+  deepEqual(metas.map((meta) => [meta.key, meta.version, meta.hash]), [["b", 1, "1"], ["a", 2, "2"]]);
+  equal(storage.commits.length, 1);
+  deepEqual(await server.updateMany([]), []);
+});
+
+test("invalidate() writes a hash never used before", async () => {
+  const { server } = setUp();
+  await server.invalidate("a");
+  const first = await server.getNode("a");
+  const [second] = await server.invalidateMany(["a"]);
+  equal(second?.version, 2);
+  notEqual(second?.hash, first?.hash);
+});
+
+test("deleteNode() takes a node away, and its version is never handed out again", async () => {
+  const { server } = setUp();
+  await server.updateNode("a", "1");
+  await server.deleteNode("a");
+  equal(await server.getNode("a"), null);
+  await server.updateNode("a", "2");
+  equal((await server.getNode("a"))?.version, 3);
+});
+
+test("getStats() counts what happened and what is under way", async () => {
+  const { clock, server } = setUp();
+  await server.updateMany([{ key: "a", hash: "1" }, { key: "b", hash: "1" }]);
+  void server.handleSync({ known: { c: 0 }, wait: 1000 });
+  await settle();
+  await clock.advance(500);
+  const { epoch, storageReads, ...stats } = await server.getStats();
+  deepEqual(stats, {
+    serverId: "server-1",
+    uptime: 500,
+    healthy: true,
+    maxVersion: 2,
+    syncs: 1,
+    changes: 2,
+    waiters: 1,
+    streams: 0,
+    storageWrites: 1,
+  });
+  equal(epoch.length > 0, true);
+  equal(storageReads, 2);
+  await server.close();
+});
+
+test("getStats() answers also when the storage does not", async () => {
+  const { storage, server } = setUp();
+  storage.failure = new Error("away");
+  const { healthy, maxVersion, epoch } = await server.getStats();
+  deepEqual({ healthy, maxVersion, epoch }, { healthy: false, maxVersion: 0, epoch: "" });
+});
+
+test("onError hears once that the storage went bad and once that it is well again, and may throw", async () => {
+  const { storage, server, reports } = setUp();
+  storage.failure = new Error("away");
+  await rejects(server.updateNode("a", "1"), { name: "StorageError" });
+  await rejects(server.handleSync({ known: {} }), { name: "StorageError" });
+  equal(reports.length, 1);
+  equal(reports[0]?.cause, storage.failure);
+  storage.failure = undefined;
+  await server.updateNode("a", "1");
+  await server.updateNode("a", "2");
+  deepEqual(reports.map((report) => (report as { recovered?: boolean }).recovered), [false, true]);
+});
+
+test("close() waits for changes under way, takes no more, and leaves the storage to its owner", async () => {
+  const { clock, storage, server } = setUp();
+  const release = storage.hold();
+  const update = server.updateNode("a", "1");
+  await settle();
+  let closed = false;
+  const close = server.close().then(() => closed = true);
+  await settle();
+  equal(closed, false);
+  release();
+  await Promise.all([update, close, server.close()]);
+  equal(clock.timers, 0);
+  for (
+    const call of [
+      () => server.updateNode("a", "2"),
+      () => server.invalidate("a"),
+      () => server.deleteNode("a"),
+      () => server.getNode("a"),
+      () => server.handleSync({ known: {} }),
+    ]
+  ) await rejects(call(), { name: "ClosedError", code: "ERR_REALITY_CLOSED" });
+  equal((await storage.getNode("a"))?.hash, "1");
+});
+
+test("a server is closed at the end of its block by await using", async () => {
+  const { server } = setUp();
+  await server[Symbol.asyncDispose]();
+  await rejects(server.getNode("a"), { name: "ClosedError" });
+});
+
+test("getMeshPeers() is empty for a server on its own", async () => {
+  deepEqual(await setUp().server.getMeshPeers(), []);
+});

@@ -1,0 +1,318 @@
+import { deepEqual, equal, match, rejects } from "node:assert/strict";
+import { RealityServer } from "../../../src/server.ts";
+import type { SSEOptions } from "../../../src/types.ts";
+import { FakeClock, settle } from "../../clock.ts";
+import { test } from "../../harness.ts";
+import { HeldStorage, PlainStorage } from "../../storages.ts";
+
+interface Event {
+  event?: string;
+  data?: { key?: string; version?: number; hash?: string; deleted?: true; epoch?: string };
+  id?: string;
+  retry?: number;
+  comment?: string;
+}
+
+/** Reads a stream as an `EventSource` would, one read at a time. */
+class Client {
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  #read: Promise<Event[] | null> | undefined;
+  readonly response: Response;
+  lastEventId: string | undefined;
+
+  constructor(response: Response) {
+    this.response = response;
+    this.#reader = response.body!.getReader();
+  }
+
+  static async open(server: RealityServer, options: SSEOptions, lastEventId?: string): Promise<Client> {
+    const headers = lastEventId === undefined ? {} : { "last-event-id": lastEventId };
+    return new Client(
+      await server.handleSSECompat(new Request("http://localhost/events", { headers }), options),
+    );
+  }
+
+  /** What comes next; `null` at the end, "nothing" when there is nothing yet. */
+  async next(): Promise<Event[] | null | "nothing"> {
+    this.#read ??= this.#reader.read().then(({ value }) => value ? this.#parse(value) : null);
+    const read = this.#read;
+    const result = await Promise.race([read, settle().then(() => "nothing" as const)]);
+    if (result !== "nothing") this.#read = undefined;
+    return result;
+  }
+
+  cancel(): Promise<void> {
+    return this.#reader.cancel();
+  }
+
+  #parse(bytes: Uint8Array): Event[] {
+    return new TextDecoder().decode(bytes).split("\n\n").filter((block) => block !== "").map((block) => {
+      const event: Event = {};
+      for (const line of block.split("\n")) {
+        const [, name = "", value = ""] = /^([a-z]*): (.*)$/.exec(line) ?? [];
+        if (name === "") event.comment = value;
+        else if (name === "data") event.data = JSON.parse(value);
+        else if (name === "retry") event.retry = Number(value);
+        else event[name as "event" | "id"] = value;
+      }
+      if (event.id !== undefined) this.lastEventId = event.id;
+      return event;
+    });
+  }
+}
+
+/** Key → version of the updates in there. */
+function updates(events: Event[] | null | "nothing"): Record<string, number> {
+  if (events === null || events === "nothing") return {};
+  const told = events.filter((event) => event.event === "update").map((event) => event.data);
+  return Object.fromEntries(told.map((data) => [data?.key, data?.version]));
+}
+
+function setUp(limits = {}) {
+  const clock = new FakeClock();
+  const storage = new HeldStorage();
+  const server = new RealityServer({ storage, clock, limits });
+  return { clock, storage, server };
+}
+
+test("handleSSECompat() answers a stream that no cache keeps and no proxy holds back", async () => {
+  const { server } = setUp();
+  const client = await Client.open(server, { keys: ["a"] });
+  equal(client.response.status, 200);
+  deepEqual(Object.fromEntries(client.response.headers), {
+    "cache-control": "no-store, no-transform",
+    "content-type": "text/event-stream",
+    "x-accel-buffering": "no",
+  });
+  await client.cancel();
+});
+
+test("a stream begins with the current meta of every key and a cursor, then tells each change", async () => {
+  const { clock, server } = setUp();
+  await server.updateNode("a", "1");
+  const client = await Client.open(server, { keys: ["a", "b"] });
+  deepEqual(updates(await client.next()), { a: 1 });
+  equal(client.lastEventId?.endsWith(":1"), true);
+  equal(await client.next(), "nothing");
+  await server.updateNode("other", "1");
+  equal(await client.next(), "nothing");
+  await server.updateNode("b", "2");
+  const events = await client.next();
+  deepEqual(events, [{
+    event: "update",
+    data: { key: "b", version: 3, hash: "2", updatedAt: clock.now() },
+    id: client.lastEventId,
+  }]);
+  await server.deleteNode("a");
+  deepEqual((await client.next() as Event[])[0]?.data, {
+    key: "a",
+    version: 0,
+    hash: "",
+    updatedAt: 0,
+    deleted: true,
+  });
+  await client.cancel();
+});
+
+test("a stream with nothing to tell begins with a cursor all the same", async () => {
+  const { server } = setUp();
+  const client = await Client.open(server, { keys: ["a"] });
+  deepEqual(updates(await client.next()), {});
+  equal(client.lastEventId?.endsWith(":0"), true);
+  await client.cancel();
+});
+
+test("only the last event of a reading moves the cursor", async () => {
+  const { server } = setUp();
+  await server.updateMany([{ key: "a", hash: "1" }, { key: "b", hash: "1" }]);
+  const client = await Client.open(server, { keys: ["a", "b"] });
+  const events = await client.next() as Event[];
+  deepEqual(events.filter((event) => event.event).map((event) => event.id !== undefined), [false, true]);
+  await client.cancel();
+});
+
+test("a stream misses no change that is made while it reads", async () => {
+  const { storage, server } = setUp();
+  const client = await Client.open(server, { keys: ["a"] });
+  const release = storage.hold();
+  equal(await client.next(), "nothing");
+  equal(storage.reads.length, 1);
+  const update = server.updateNode("a", "1");
+  await settle();
+  release();
+  await update;
+  deepEqual(updates(await client.next()), {});
+  deepEqual(updates(await client.next()), { a: 1 });
+  await client.cancel();
+});
+
+test("a slow reader gets the newest state of each key, never a backlog", async () => {
+  const { storage, server } = setUp();
+  const client = await Client.open(server, { keys: ["a", "b"] });
+  await client.next();
+  const before = storage.reads.length;
+  for (let i = 0; i < 100; i++) await server.updateNode(i % 2 ? "a" : "b", `${i}`);
+  equal(storage.reads.length, before);
+  deepEqual(updates(await client.next()), { b: 99, a: 100 });
+  equal(await client.next(), "nothing");
+  await client.cancel();
+});
+
+test("Last-Event-ID starts a stream with what changed since, deletions among it", async () => {
+  const { server } = setUp();
+  await server.updateMany(["a", "b", "c"].map((key) => ({ key, hash: "1" })));
+  const first = await Client.open(server, { keys: ["a", "b", "c"] });
+  await first.next();
+  await first.cancel();
+  await server.updateNode("b", "2");
+  await server.deleteNode("c");
+  const second = await Client.open(server, { keys: ["a", "b", "c"] }, first.lastEventId);
+  const events = await second.next();
+  deepEqual(updates(events), { b: 4, c: 0 });
+  equal((events as Event[]).some((event) => event.event === "resync"), false);
+  await second.cancel();
+  const third = await Client.open(server, { keys: ["a", "b"] }, second.lastEventId);
+  deepEqual(updates(await third.next()), {});
+  await third.cancel();
+});
+
+test("a Last-Event-ID that cannot be honoured gives resync and the current meta of every key", async () => {
+  const { server } = setUp();
+  await server.updateNode("a", "1");
+  const { epoch } = await server.getStats();
+  for (const id of ["7", "another:1", `${epoch}:99`, "garbage", `${epoch}:1:2`]) {
+    const client = await Client.open(server, { keys: ["a", "gone"] }, id);
+    const events = await client.next() as Event[];
+    deepEqual(events.find((event) => event.event === "resync")?.data, { epoch }, id);
+    deepEqual(updates(events), { a: 1, gone: 0 }, id);
+    await client.cancel();
+  }
+});
+
+test("a storage without an ordered history resumes by telling everything", async () => {
+  const server = new RealityServer({ storage: new PlainStorage(), clock: new FakeClock() });
+  await server.updateNode("a", "1");
+  const first = await Client.open(server, { keys: ["a"] });
+  deepEqual(updates(await first.next()), { a: 1 });
+  await first.cancel();
+  const second = await Client.open(server, { keys: ["a"] }, first.lastEventId);
+  const events = await second.next() as Event[];
+  equal(events.some((event) => event.event === "resync"), true);
+  deepEqual(updates(events), { a: 1 });
+  await second.cancel();
+  await server.close();
+});
+
+test("heartbeats are comments without an id, sent after that much silence", async () => {
+  const { clock, server } = setUp();
+  const client = await Client.open(server, { keys: ["a"], heartbeatInterval: 1000 });
+  await client.next();
+  equal(await client.next(), "nothing");
+  await clock.advance(600);
+  await server.updateNode("a", "1");
+  deepEqual(updates(await client.next()), { a: 1 });
+  equal(await client.next(), "nothing");
+  await clock.advance(999);
+  equal(await client.next(), "nothing");
+  await clock.advance(1);
+  deepEqual(await client.next(), [{ comment: "heartbeat" }]);
+  await client.cancel();
+});
+
+test("a stream ends after its lifetime and says how long to stay away", async () => {
+  const { clock, server } = setUp();
+  clock.chance = 0.5;
+  const client = await Client.open(server, { keys: ["a"], lifetime: 1500, heartbeatInterval: 1000 });
+  await client.next();
+  equal(await client.next(), "nothing");
+  await clock.advance(1500);
+  deepEqual(await client.next(), [{ comment: "heartbeat" }]);
+  deepEqual(await client.next(), [{ retry: 1750 }]);
+  equal(await client.next(), null);
+  const { streams, waiters } = await server.getStats();
+  deepEqual({ streams, waiters, timers: clock.timers }, { streams: 0, waiters: 0, timers: 0 });
+});
+
+test("a client that goes away frees place and timer at once, from either side", async () => {
+  const { clock, server } = setUp();
+  const cancelled = await Client.open(server, { keys: ["a"] });
+  await cancelled.next();
+  equal(await cancelled.next(), "nothing");
+  const hungUp = new AbortController();
+  const request = new Request("http://localhost/events", { signal: hungUp.signal });
+  const aborted = new Client(await server.handleSSECompat(request, { keys: ["a"] }));
+  await aborted.next();
+  equal(await aborted.next(), "nothing");
+  equal((await server.getStats()).streams, 2);
+  await cancelled.cancel();
+  hungUp.abort();
+  equal(await aborted.next(), null);
+  const { streams, waiters } = await server.getStats();
+  deepEqual({ streams, waiters, timers: clock.timers }, { streams: 0, waiters: 0, timers: 0 });
+});
+
+test("a stream that nobody reads holds no place", async () => {
+  const { server } = setUp();
+  await server.handleSSECompat(new Request("http://localhost/events"), { keys: ["a"] });
+  await settle();
+  equal((await server.getStats()).waiters, 0);
+});
+
+test("streams end with a retry when the server closes, has no place left, or loses its storage", async () => {
+  const { storage, server } = setUp({ maxWaiters: 1 });
+  await server.updateNode("a", "1");
+  const first = await Client.open(server, { keys: ["a"] });
+  await first.next();
+  equal(await first.next(), "nothing");
+  const second = await Client.open(server, { keys: ["a"] });
+  deepEqual(updates(await second.next()), { a: 1 });
+  deepEqual(Object.keys((await second.next() as Event[])[0] ?? {}), ["retry"]);
+  equal(await second.next(), null);
+  await server.close();
+  deepEqual(Object.keys((await first.next() as Event[])[0] ?? {}), ["retry"]);
+  equal(await first.next(), null);
+  storage.failure = new Error("away");
+  const third = await Client.open(server, { keys: ["a"] });
+  deepEqual(Object.keys((await third.next() as Event[])[0] ?? {}), ["retry"]);
+  equal(await third.next(), null);
+});
+
+test("handleSSECompat() names what is wrong with its options", async () => {
+  const { server } = setUp({ maxKeys: 2 });
+  const open = (options: unknown) =>
+    server.handleSSECompat(new Request("http://localhost/"), options as SSEOptions);
+  await rejects(open({}), { name: "TypeError", message: /"keys" is wrong/ });
+  await rejects(open({ keys: ["a"], heartbeat: 1 }), {
+    name: "TypeError",
+    message: /Unknown option "heartbeat"/,
+  });
+  await rejects(open({ keys: ["a"], heartbeatInterval: 0 }), { name: "RangeError" });
+  await rejects(open({ keys: ["\n"] }), { code: "ERR_REALITY_BAD_REQUEST" });
+  await rejects(open({ keys: ["a", "b", "c"] }), (error: Error) => {
+    match(error.message, /maxKeys \(2\)/);
+    return true;
+  });
+});
+
+test("handleSSECompat() takes the request of node:http and Express", async () => {
+  const { server } = setUp();
+  await server.updateNode("a", "1");
+  const { epoch } = await server.getStats();
+  const listeners = new Set<() => void>();
+  const request = {
+    headers: { "last-event-id": `${epoch}:1` },
+    socket: {
+      once: (_: "close", listener: () => void) => listeners.add(listener),
+      off: (_: "close", listener: () => void) => listeners.delete(listener),
+    },
+  };
+  const client = new Client(await server.handleSSECompat(request, { keys: ["a"] }));
+  deepEqual(updates(await client.next()), {});
+  equal(await client.next(), "nothing");
+  for (const listener of listeners) listener();
+  equal(await client.next(), null);
+  equal((await server.getStats()).streams, 0);
+  const second = new Client(await server.handleSSECompat(request, { keys: ["a"] }));
+  await second.cancel();
+  equal(listeners.size <= 1, true);
+});

@@ -1,0 +1,80 @@
+import { deepEqual, equal } from "node:assert/strict";
+import { Waiters } from "../../src/waiters.ts";
+import { FakeClock, settle } from "../clock.ts";
+import { test } from "../harness.ts";
+
+test("wake() ends the wait of those who wait for the key, and of nobody else", async () => {
+  const waiters = new Waiters(new FakeClock(), 10);
+  const [a, b, both] = [waiters.add(["a"]), waiters.add(["b"]), waiters.add(["a", "b"])];
+  const ends: string[] = [];
+  void a?.next(1000).then((end) => ends.push(`a ${end}`));
+  void b?.next(1000).then((end) => ends.push(`b ${end}`));
+  void both?.next(1000).then((end) => ends.push(`both ${end}`));
+  waiters.wake(["a"]);
+  await settle();
+  deepEqual(ends, ["a wake", "both wake"]);
+  waiters.close();
+  await settle();
+  deepEqual(ends, ["a wake", "both wake", "b closed"]);
+});
+
+test("next() ends at once when the wake came before it, and only once", async () => {
+  const clock = new FakeClock();
+  const waiters = new Waiters(clock, 10);
+  const waiter = waiters.add(["a"]);
+  waiters.wake(["a"]);
+  waiters.wake(["a"]);
+  equal(await waiter?.next(1000), "wake");
+  const second = waiter?.next(1000);
+  await clock.advance(1000);
+  equal(await second, "timeout");
+});
+
+test("wake(null) ends every wait", async () => {
+  const waiters = new Waiters(new FakeClock(), 10);
+  const ends = Promise.all([waiters.add(["a"])?.next(1000), waiters.add(["b"])?.next(1000)]);
+  waiters.wake(null);
+  deepEqual(await ends, ["wake", "wake"]);
+});
+
+test("release() gives back place, key and timer, also in the middle of a wait", async () => {
+  const clock = new FakeClock();
+  const waiters = new Waiters(clock, 2);
+  const [first, second] = [waiters.add(["a", "b"]), waiters.add(["a"])];
+  equal(waiters.add(["a"]), null);
+  const end = first?.next(1000);
+  first?.release();
+  first?.release();
+  equal(await end, "closed");
+  equal(await first?.next(1000), "closed");
+  equal(clock.timers, 0);
+  equal(waiters.size, 1);
+  const third = waiters.add(["a"]);
+  second?.release();
+  const woken = third?.next(1000);
+  waiters.wake(["a"]);
+  equal(await woken, "wake");
+});
+
+test("close() ends every wait and takes no one any more", async () => {
+  const clock = new FakeClock();
+  const waiters = new Waiters(clock, 10);
+  const ends = Promise.all([waiters.add(["a"])?.next(1000), waiters.add(["a"])?.next(1000)]);
+  waiters.close();
+  deepEqual(await ends, ["closed", "closed"]);
+  equal(waiters.size, 0);
+  equal(clock.timers, 0);
+  equal(waiters.add(["a"]), null);
+});
+
+test("wake() looks at the waiters of the key only", async () => {
+  const waiters = new Waiters(new FakeClock(), 100_000);
+  for (let i = 0; i < 50_000; i++) waiters.add([`key:${i}`]);
+  const one = waiters.add(["one"])?.next(1000);
+  const begin = performance.now();
+  for (let i = 0; i < 10_000; i++) waiters.wake(["none"]);
+  waiters.wake(["one"]);
+  equal(await one, "wake");
+  // Scanning 50,000 waiters 10,000 times takes seconds; finding none takes about a millisecond.
+  equal(performance.now() - begin < 1000, true);
+});
