@@ -13,6 +13,11 @@ export function tooLarge(maxBytes: number): RefusalError {
   );
 }
 
+/** The refusal of a body whose sender went away. */
+export function brokenOff(cause?: unknown): RefusalError {
+  return new RefusalError("ERR_REALITY_BAD_REQUEST", "Cannot read the body: it broke off", { cause });
+}
+
 /**
  * Reads a stream of bytes to its end.
  *
@@ -32,7 +37,7 @@ export async function readBytes(body: AsyncIterable<Uint8Array>, maxBytes: numbe
     }
   } catch (cause) {
     if (cause instanceof RefusalError) throw cause;
-    throw new RefusalError("ERR_REALITY_BAD_REQUEST", "Cannot read the body: it broke off", { cause });
+    throw brokenOff(cause);
   }
   if (chunks.length === 1) return chunks[0]!;
   const bytes = new Uint8Array(length);

@@ -19,7 +19,7 @@ export interface IncomingRequest {
    * @throws {RefusalError} `BODY_TOO_LARGE` past that; `BAD_REQUEST` when it is not JSON in UTF-8 or breaks off.
    */
   readJSON(maxBytes: number): Promise<unknown>;
-  /** The signal that aborts when the client goes away. Asked only for requests that wait. */
+  /** The signal that aborts when the client goes away. Asked only for requests that wait, or have failed. */
   getSignal(): AbortSignal;
   /** The request in the Web's own shape, for the application's hooks. */
   toRequest(): Request;

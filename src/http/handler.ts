@@ -85,7 +85,8 @@ export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk
       return await route.answer(request);
     } catch (error) {
       const reply = errorReply(error, rooms.random());
-      if (reply.status === 500) rooms.report(error);
+      // A client that went away is no failure, and nobody reads this reply.
+      if (reply.status === 500 && !request.getSignal().aborted) rooms.report(error);
       return reply;
     }
   };

@@ -1,0 +1,110 @@
+/**
+ * A Reality server as a handler of Express 4 and 5, Connect and Fastify.
+ *
+ * @module
+ */
+import type { Reply } from "../src/http/exchange.ts";
+import type { HandlerOptions } from "../src/http/handler.ts";
+import type { RealityServer } from "../src/server.ts";
+import { type NodeIncoming, type NodeOutgoing, NodeRequestView, send } from "./node_exchange.ts";
+
+export type { HandlerOptions, NodeIncoming, NodeOutgoing };
+
+/** Express' request, as far as it is looked at. */
+export interface ExpressRequest extends NodeIncoming {
+  /** The route that matched; nothing for what was mounted with `app.use`. */
+  readonly route?: unknown;
+}
+
+/** Fastify's request, as far as it is looked at. */
+export interface FastifyRequest {
+  /** Node's request. */
+  readonly raw: NodeIncoming;
+  /** What Fastify has made of the body. */
+  readonly body?: unknown;
+}
+
+/** Fastify's reply, as far as it is called. */
+export interface FastifyReply {
+  /** Node's response. */
+  readonly raw: NodeOutgoing;
+  /** Sets the status. */
+  code(status: number): unknown;
+  /** Sets headers. */
+  headers(headers: Record<string, string>): unknown;
+  /** The headers set so far. */
+  getHeaders(): Readonly<Record<string, number | string | string[] | undefined>>;
+  /** Sends the body. */
+  send(body?: string): unknown;
+  /** Leaves the response to whoever calls this. */
+  hijack(): unknown;
+}
+
+/** Answers a request of Express or of Fastify; never throws. */
+export type ExpressHandler = (
+  request: ExpressRequest | FastifyRequest,
+  response: NodeOutgoing | FastifyReply,
+  next?: (error?: unknown) => void,
+) => void;
+
+/**
+ * Makes a handler for Express 4 and 5, Connect and Fastify, that answers all routes of a server.
+ *
+ * Mount it on `app.post("/reality/sync", …)` alone, or with `app.use(…)` for all routes: what is not under its
+ * base path then goes on to the next handler. The path is the whole one, whatever it was mounted on. A body that
+ * `express.json()` or Fastify has parsed already is taken as it is; their own limits hold beside those of the
+ * server.
+ *
+ * Fastify refuses the key `__proto__` by itself, unless told `onProtoPoisoning: "ignore"`.
+ *
+ * @param server The server that answers.
+ * @param options Where it is mounted, and for which origins.
+ * @returns A handler for `app.post`, `app.use` or `fastify.post`.
+ * @throws {TypeError} For an option that is unknown or wrong; names it.
+ *
+ * @example
+ * ```ts
+ * import express from "express";
+ * import { createExpressAdapter, MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+ *
+ * const server = new RealityServer({ storage: new MemoryStorage() });
+ * const app = express();
+ * app.use(express.json());
+ * app.post("/reality/sync", createExpressAdapter(server));
+ * await server.close();
+ * ```
+ */
+export function createExpressAdapter(server: RealityServer, options?: HandlerOptions): ExpressHandler {
+  const desk = server.getDesk(options);
+  return (request, response, next) => {
+    if ("raw" in request) {
+      const reply = response as FastifyReply;
+      const view = new NodeRequestView(request.raw, reply.raw, request);
+      void desk(view).then((answer) => sendFastify(request, reply, answer));
+      return;
+    }
+    const outgoing = response as NodeOutgoing;
+    void desk(new NodeRequestView(request, outgoing)).then((answer) => {
+      // Mounted with app.use, it is one of many; mounted on a path, it is the one that was meant.
+      if (answer.status === 404 && next !== undefined && request.route === undefined) return next();
+      return send(request, outgoing, answer);
+    });
+  };
+}
+
+/** Answers through Fastify, so that its hooks see the answer; a stream goes out past it. */
+async function sendFastify(request: FastifyRequest, reply: FastifyReply, answer: Reply): Promise<void> {
+  const { status, headers, body } = answer;
+  if (typeof body === "object" && body !== null) {
+    const inherited = Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]);
+    reply.hijack();
+    return await send(request.raw, reply.raw, {
+      ...answer,
+      headers: { ...Object.fromEntries(inherited), ...headers },
+    });
+  }
+  if (reply.raw.headersSent || reply.raw.destroyed) return;
+  reply.code(status);
+  reply.headers(headers);
+  reply.send(body ?? undefined);
+}

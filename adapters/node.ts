@@ -1,0 +1,52 @@
+/**
+ * A Reality server as a listener of `node:http`: on Node, Deno and Bun.
+ *
+ * @module
+ */
+import type { HandlerOptions } from "../src/http/handler.ts";
+import type { RealityServer } from "../src/server.ts";
+import { type NodeIncoming, type NodeOutgoing, NodeRequestView, send } from "./node_exchange.ts";
+
+export type { HandlerOptions, NodeIncoming, NodeOutgoing };
+
+/** Answers a request of `node:http`; never throws. */
+export type NodeHandler = (request: NodeIncoming, response: NodeOutgoing) => void;
+
+/**
+ * Makes a listener that answers all routes of a server.
+ *
+ * Give it every request of a server of its own, or those under its base path; what is not under it is a 404.
+ * A client that hangs up gives its place back at once. Works for `node:http2` as well.
+ *
+ * Node closes connections on which no whole request came in for 300 s (`server.requestTimeout`); waiting for the
+ * answer does not count.
+ *
+ * @param server The server that answers.
+ * @param options Where it is mounted, and for which origins.
+ * @returns A listener for `http.createServer`.
+ * @throws {TypeError} For an option that is unknown or wrong; names it.
+ *
+ * @example
+ * ```ts
+ * import { createServer } from "node:http";
+ * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+ * import { createNodeHandler } from "@rootlodge/reality-server/node";
+ *
+ * const server = new RealityServer({ storage: new MemoryStorage() });
+ * const listener = createServer(createNodeHandler(server));
+ * await new Promise<void>((resolve) => listener.listen(0, resolve));
+ *
+ * const { port } = listener.address() as { port: number };
+ * const response = await fetch(`http://localhost:${port}/reality/health`);
+ * console.assert((await response.json()).status === "ok");
+ *
+ * await server.close();
+ * await new Promise((resolve) => listener.close(resolve));
+ * ```
+ */
+export function createNodeHandler(server: RealityServer, options?: HandlerOptions): NodeHandler {
+  const desk = server.getDesk(options);
+  return (request, response) => {
+    void desk(new NodeRequestView(request, response)).then((reply) => send(request, response, reply));
+  };
+}

@@ -1,0 +1,293 @@
+/**
+ * Requests and replies of `node:http`, and of frameworks on top of it, as the desk sees them. The door of the
+ * Web's shapes would do as well, but making a `Request` and a `Response` costs Node more than answering does.
+ *
+ * @module
+ */
+import { brokenOff, parseJSON, tooLarge } from "../src/http/body.ts";
+import type { IncomingRequest, Reply } from "../src/http/exchange.ts";
+
+/** The request of `node:http` or `node:http2`, or of a framework on top of them, as far as it is looked at. */
+export interface NodeIncoming {
+  /** The method, in capitals. */
+  readonly method?: string | undefined;
+  /** Path and query. */
+  readonly url?: string | undefined;
+  /** What `url` was before a framework cut off the path of a mounting. */
+  readonly originalUrl?: string | undefined;
+  /** The headers, with lower-case names. */
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  /** What a framework has made of the body. */
+  readonly body?: unknown;
+  /** Whether everything that the client sent has come in. */
+  readonly complete?: boolean;
+  /** Whether somebody has read the body to its end. */
+  readonly readableEnded: boolean;
+  /** Whether the client is gone. */
+  readonly destroyed: boolean;
+  /** Listens to the body. */
+  on(event: "data", listener: (chunk: Uint8Array) => void): unknown;
+  /** Listens to failures. */
+  on(event: "error", listener: (error: Error) => void): unknown;
+  /** Listens to the body's end, or the client's. */
+  on(event: "end" | "close", listener: () => void): unknown;
+  /** Stops listening. */
+  off(event: "data", listener: (chunk: Uint8Array) => void): unknown;
+  /** Stops listening. */
+  off(event: "end" | "close", listener: () => void): unknown;
+  /** Lets the client wait. */
+  pause(): unknown;
+  /** Reads on. */
+  resume(): unknown;
+}
+
+/** The response of `node:http` or `node:http2`, or of a framework on top of them, as far as it is called. */
+export interface NodeOutgoing {
+  /** The status to be sent. */
+  statusCode: number;
+  /** Whether the status and the headers are on their way. */
+  readonly headersSent: boolean;
+  /** Whether `end` was called. */
+  readonly writableEnded: boolean;
+  /** Whether the connection is gone. */
+  readonly destroyed: boolean;
+  /** Sets a header. */
+  setHeader(name: string, value: string): unknown;
+  /** Sends a part of the body; answers `false` when the client does not keep up. */
+  write(chunk: string | Uint8Array): boolean;
+  /** Sends the last part. */
+  end(chunk?: string): unknown;
+  /** Breaks the connection. */
+  destroy(): unknown;
+  /** Listens to failures. */
+  on(event: "error", listener: (error: Error) => void): unknown;
+  /** Listens to the connection. */
+  once(event: "close" | "drain", listener: () => void): unknown;
+  /** Stops listening. */
+  off(event: "close" | "drain", listener: () => void): unknown;
+}
+
+/** How long a client that still sends may take to see that it was refused, in milliseconds. */
+const LINGER_TIME = 1_000;
+
+/** How much of what it sends meanwhile is thrown away before the connection is cut, in bytes. */
+const LINGER_BYTES = 16 * 1024 * 1024;
+
+/** A request as the desk sees it. */
+export class NodeRequestView implements IncomingRequest {
+  readonly method: string;
+  readonly url: string;
+  readonly #request: NodeIncoming;
+  readonly #response: NodeOutgoing;
+  readonly #framework: { readonly body?: unknown };
+  #signal: AbortSignal | undefined;
+
+  /**
+   * @param request What came in.
+   * @param response Where the answer goes: it tells when the client is gone.
+   * @param framework Where a framework has put the body, if it has read it.
+   */
+  constructor(
+    request: NodeIncoming,
+    response: NodeOutgoing,
+    framework: { readonly body?: unknown } = request,
+  ) {
+    this.method = request.method ?? "GET";
+    this.url = request.originalUrl ?? request.url ?? "/";
+    this.#request = request;
+    this.#response = response;
+    this.#framework = framework;
+  }
+
+  header(name: string): string | null {
+    const value = this.#request.headers[name];
+    return typeof value === "string" ? value : value?.join(", ") ?? null;
+  }
+
+  async readJSON(maxBytes: number): Promise<unknown> {
+    const request = this.#request;
+    // A framework in front may leave an empty object where it did not read: only a body at its end was read.
+    if (request.readableEnded) return fromParsed(this.#framework.body, maxBytes);
+    return parseJSON(await readBody(request, maxBytes));
+  }
+
+  getSignal(): AbortSignal {
+    return this.#signal ??= abortOnClose(this.#response);
+  }
+
+  toRequest(): Request {
+    const { headers } = this.#request;
+    const copy = new Headers();
+    for (const [name, value] of Object.entries(headers)) {
+      // HTTP/2 lists method and path among the headers, too.
+      if (value === undefined || name.startsWith(":")) continue;
+      for (const one of typeof value === "string" ? [value] : value) copy.append(name, one);
+    }
+    const host = this.header("host") ?? this.header(":authority");
+    const origin = host !== null && URL.canParse(`http://${host}`) ? `http://${host}` : "http://localhost";
+    return new Request(new URL(this.url, origin), {
+      method: this.method,
+      headers: copy,
+      signal: this.getSignal(),
+    });
+  }
+}
+
+/**
+ * Sends a reply and settles when it is sent, or when nobody is there to take it. A failure ends the
+ * connection, and never more than that.
+ */
+export async function send(
+  request: NodeIncoming,
+  response: NodeOutgoing,
+  { status, headers, body }: Reply,
+): Promise<void> {
+  // The client is gone, or the application has answered in the meantime.
+  const tooLate = response.destroyed || response.headersSent || response.writableEnded;
+  if (tooLate) return await discard(body);
+  try {
+    response.statusCode = status;
+    for (const name in headers) response.setHeader(name, headers[name]!);
+    if (typeof body !== "string") {
+      if (body === null) response.end();
+      else await pump(body, response);
+    } else if (headers.connection === "close" && request.complete === false) {
+      await sendAndLinger(request, response, body);
+    } else {
+      response.end(body);
+    }
+  } catch {
+    response.destroy();
+    await discard(body);
+  }
+}
+
+/** The body that a framework has read, and made something of. */
+function fromParsed(body: unknown, maxBytes: number): unknown {
+  if (body === undefined) {
+    throw new Error("The body was read before it came here, and left nothing in request.body");
+  }
+  const bytes = typeof body === "string" ? new TextEncoder().encode(body) : body;
+  if (!(bytes instanceof Uint8Array)) return body;
+  if (bytes.byteLength > maxBytes) throw tooLarge(maxBytes);
+  return parseJSON(bytes);
+}
+
+/** Reads the body by its events: iterating would destroy the connection when left early, answer and all. */
+function readBody(request: NodeIncoming, maxBytes: number): Promise<Uint8Array> {
+  return new Promise((resolve, reject) => {
+    const chunks: Uint8Array[] = [];
+    let length = 0;
+    const leave = () => {
+      request.off("data", onData);
+      request.off("end", onEnd);
+      request.off("close", onClose);
+    };
+    const onData = (chunk: Uint8Array) => {
+      length += chunk.byteLength;
+      if (length <= maxBytes) return void chunks.push(chunk);
+      leave();
+      request.pause();
+      reject(tooLarge(maxBytes));
+    };
+    const onEnd = () => {
+      leave();
+      resolve(chunks.length === 1 ? chunks[0]! : concat(chunks, length));
+    };
+    const onClose = () => {
+      leave();
+      reject(brokenOff());
+    };
+    if (request.destroyed) return onClose();
+    request.on("data", onData);
+    request.on("end", onEnd);
+    request.on("close", onClose);
+    // Stays: an error that nobody listens to would end the process. What it means, "close" says.
+    request.on("error", ignore);
+  });
+}
+
+function concat(chunks: readonly Uint8Array[], length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  let offset = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, offset);
+    offset += chunk.byteLength;
+  }
+  return bytes;
+}
+
+function abortOnClose(response: NodeOutgoing): AbortSignal {
+  const controller = new AbortController();
+  if (response.destroyed) controller.abort();
+  else response.once("close", () => controller.abort());
+  return controller.signal;
+}
+
+/** Writes a stream as fast as the client takes it, and no faster. */
+async function pump(body: ReadableStream<Uint8Array>, response: NodeOutgoing): Promise<void> {
+  const reader = body.getReader();
+  const stop = () => void reader.cancel().catch(ignore);
+  response.once("close", stop);
+  response.on("error", ignore);
+  try {
+    while (true) {
+      const { done, value } = await reader.read();
+      if (done || response.destroyed) break;
+      if (!response.write(value)) await drained(response);
+    }
+  } finally {
+    response.off("close", stop);
+    reader.releaseLock();
+  }
+  response.end();
+}
+
+function drained(response: NodeOutgoing): Promise<void> {
+  return new Promise((resolve) => {
+    const settle = () => {
+      response.off("drain", settle);
+      response.off("close", settle);
+      resolve();
+    };
+    response.once("drain", settle);
+    response.once("close", settle);
+  });
+}
+
+/**
+ * Sends a refusal to a client that is still sending. Closing now would make its system throw away the answer
+ * unread (RFC 9112, 9.6), so what it sends goes nowhere until it stops, or for a while.
+ */
+function sendAndLinger(request: NodeIncoming, response: NodeOutgoing, body: string): Promise<void> {
+  return new Promise((resolve) => {
+    let left = LINGER_BYTES;
+    const onData = (chunk: Uint8Array) => {
+      left -= chunk.byteLength;
+      if (left < 0) finish();
+    };
+    const finish = () => {
+      clearTimeout(timer);
+      request.off("data", onData);
+      request.off("end", finish);
+      request.off("close", finish);
+      if (!response.writableEnded) response.end();
+      resolve();
+    };
+    const timer = setTimeout(finish, LINGER_TIME);
+    response.setHeader("content-length", String(new TextEncoder().encode(body).byteLength));
+    response.on("error", ignore);
+    response.write(body);
+    request.on("error", ignore);
+    request.on("end", finish);
+    request.on("close", finish);
+    request.on("data", onData);
+    request.resume();
+  });
+}
+
+async function discard(body: Reply["body"]): Promise<void> {
+  if (typeof body === "object") await body?.cancel().catch(ignore);
+}
+
+function ignore(): void {}
