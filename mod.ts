@@ -21,7 +21,7 @@ export { ClosedError, type ErrorCode, RealityError, RefusalError, StorageError }
 export { createHash } from "./src/hash.ts";
 export type { CorsOptions } from "./src/http/cors.ts";
 export type { Desk, IncomingRequest, Reply } from "./src/http/exchange.ts";
-export type { FetchHandler } from "./src/http/fetch.ts";
+export type { FetchHandler, RequestContext } from "./src/http/fetch.ts";
 export type { HandlerOptions } from "./src/http/handler.ts";
 export type { AuthorizeWrite, Limits, RealityServerOptions, RedisOptions } from "./src/options.ts";
 export { RealityServer } from "./src/server.ts";

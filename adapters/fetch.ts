@@ -3,16 +3,21 @@
  *
  * @module
  */
-import type { FetchHandler } from "../src/http/fetch.ts";
+import type { FetchHandler, RequestContext } from "../src/http/fetch.ts";
 import type { HandlerOptions } from "../src/http/handler.ts";
 import type { RealityServer } from "../src/server.ts";
 
-export type { FetchHandler, HandlerOptions };
+export type { FetchHandler, HandlerOptions, RequestContext };
 
 /**
  * Makes a handler that answers all routes of a server.
  *
  * Mount it on `POST /reality/sync` alone, or give it every request; what is not under its base path is a 404.
+ * Hono's `app.post("/reality/sync", handler)` works as it is; elsewhere hand over the `Request`.
+ *
+ * Bun closes a connection that was silent for 10 s. `Bun.serve({ fetch: handler })` takes care of clients that
+ * wait; a `fetch` of your own calls `handler(request, server)`, or sets `idleTimeout` higher than `maxWait`.
+ * Workers notice a client that hangs up when they have the flag `enable_request_signal`.
  *
  * @param server The server that answers.
  * @param options Where it is mounted, and for which origins.
