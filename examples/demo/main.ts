@@ -1,0 +1,163 @@
+/**
+ * The demo's server: a page, the board behind it, and Reality beside it, on one port and in one file.
+ * Runs on Deno, Node and Bun.
+ *
+ * @module
+ */
+import { readFile } from "node:fs/promises";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import process from "node:process";
+import { createNodeHandler } from "../../adapters/node.ts";
+import { MemoryStorage, RealityServer, type RealityStorage } from "../../mod.ts";
+import { openSQLite } from "../../storage/sqlite.ts";
+import { Board, LIST_KEY } from "./board.ts";
+
+const settings = readSettings();
+const storage: RealityStorage = settings.path === null ? new MemoryStorage() : openSQLite(settings.path);
+const server = new RealityServer({
+  storage,
+  onError: (error) => console.error(error),
+});
+const board = await Board.open(settings.path ?? ":memory:", server);
+const files = await readFiles();
+const reality = createNodeHandler(server);
+
+const listener = createServer((request, response) => {
+  // Everything that Reality answers is below one path; all else is the application's.
+  if (request.url?.startsWith("/reality/")) reality(request, response);
+  else void answer(request, response);
+});
+listener.on("error", (error: NodeJS.ErrnoException) => {
+  const why = error.code === "EADDRINUSE" ? "is in use, choose another: PORT=8001" : `cannot be had: ${error.message}`;
+  fail(`Port ${settings.port} ${why}`);
+});
+listener.listen(settings.port, settings.host, () => {
+  const { port } = listener.address() as AddressInfo;
+  const base = `http://${isLocal(settings.host) ? "localhost" : settings.host}:${port}`;
+  const json = "-H 'content-type: application/json'";
+  console.log(`
+  Open         ${base}
+  Side by side ${base}/pair
+
+  Try          Open it in two windows, then add, tick and remove. Or change it from here:
+               curl ${base}/api/items ${json} -d '{"text":"Marshmallows","by":"curl"}'
+  Ask Reality  curl ${base}/reality/sync ${json} -d '{"known":{"${LIST_KEY}":0}}'
+
+  Kept in ${settings.path ?? "memory: gone at the end"}. Ctrl+C stops.
+`);
+});
+
+async function stop(): Promise<void> {
+  listener.close();
+  // Everybody who waits is answered, and comes back when there is a server again.
+  await server.close();
+  await storage.close?.();
+  listener.closeAllConnections();
+  board.close();
+}
+process.once("SIGINT", stop);
+process.once("SIGTERM", stop);
+
+/** The board over HTTP, and the page's files. */
+async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const { pathname, searchParams } = new URL(request.url ?? "/", "http://localhost");
+  const id = Number(/^\/api\/items\/(\d{1,15})$/.exec(pathname)?.[1]);
+  const file = files.get(pathname);
+  try {
+    switch (`${request.method} ${id ? "/api/items/{id}" : pathname}`) {
+      case "GET /api/items": {
+        const ids = searchParams.get("ids")?.split(",").map(Number);
+        return reply(response, 200, { ...await board.read(ids), now: Date.now() });
+      }
+      case "POST /api/items": {
+        const { text, by } = await readBody(request);
+        return reply(response, 201, await board.add(toText(text, 120), toName(by)));
+      }
+      case "PATCH /api/items/{id}": {
+        const { done, by } = await readBody(request);
+        const item = await board.tick(id, done === true, toName(by));
+        return item ? reply(response, 200, item) : reply(response, 404, { message: "It is not there any more" });
+      }
+      case "DELETE /api/items/{id}":
+        await board.remove(id);
+        return reply(response, 204);
+    }
+    if (file === undefined || request.method !== "GET") return reply(response, 404, { message: "Not found" });
+    response.writeHead(200, {
+      "content-type": file.type,
+      "cache-control": "no-cache",
+      "content-security-policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'self'",
+    });
+    response.end(file.content);
+  } catch (error) {
+    const isTheirs = error instanceof RangeError || error instanceof SyntaxError;
+    if (!isTheirs) console.error(error);
+    reply(response, isTheirs ? 400 : 500, { message: isTheirs ? error.message : "The board failed" });
+  }
+}
+
+function reply(response: ServerResponse, status: number, value?: unknown): void {
+  response.writeHead(status, { "content-type": "application/json", "cache-control": "no-store" });
+  response.end(value === undefined ? undefined : JSON.stringify(value));
+}
+
+async function readBody(request: IncomingMessage): Promise<Record<string, unknown>> {
+  // A page of another site can send a form here, but not this type.
+  if (!request.headers["content-type"]?.startsWith("application/json")) throw new RangeError("Expected JSON");
+  let body = "";
+  for await (const chunk of request.setEncoding("utf8")) {
+    body += chunk;
+    if (body.length > 4096) throw new RangeError("The body is too long");
+  }
+  return Object(JSON.parse(body));
+}
+
+function toText(value: unknown, longest: number): string {
+  const text = typeof value === "string" ? value.replace(/\s+/g, " ").trim().slice(0, longest) : "";
+  if (text === "") throw new RangeError("The text is missing");
+  return text;
+}
+
+function toName(value: unknown): string {
+  return typeof value === "string" && value.trim() !== "" ? toText(value, 20) : "Somebody";
+}
+
+async function readFiles(): Promise<Map<string, { type: string; content: Uint8Array }>> {
+  const types = { html: "text/html", css: "text/css", js: "text/javascript" };
+  const listed: [path: string, name: string, type: keyof typeof types][] = [
+    ["/", "index", "html"],
+    ["/pair", "pair", "html"],
+    ["/style.css", "style", "css"],
+    ["/page.js", "page", "js"],
+    ["/client.js", "client", "js"],
+    ["/traffic.js", "traffic", "js"],
+  ];
+  const read = listed.map(async ([path, name, type]) => {
+    const content = await readFile(new URL(`${name}.${type}`, import.meta.url));
+    return [path, { type: `${types[type]}; charset=utf-8`, content }] as const;
+  });
+  return new Map(await Promise.all(read));
+}
+
+function readSettings(): { port: number; host: string; path: string | null } {
+  const { PORT = "8000", HOST = "127.0.0.1", REALITY_STORAGE = "sqlite:./reality.db" } = process.env;
+  const port = Number(PORT);
+  if (PORT === "" || !Number.isInteger(port) || port < 0 || port > 65_535) {
+    fail(`Cannot use PORT=${PORT}: expected a number up to 65535`);
+  }
+  const path = /^sqlite:(.+)$/.exec(REALITY_STORAGE)?.[1] ?? null;
+  if (path === null && REALITY_STORAGE !== "memory:") {
+    fail(`Cannot use REALITY_STORAGE=${REALITY_STORAGE}: expected sqlite:<file> or memory:`);
+  }
+  return { port, host: HOST, path };
+}
+
+function isLocal(host: string): boolean {
+  return host === "127.0.0.1" || host === "::1" || host === "0.0.0.0" || host === "::";
+}
+
+function fail(message: string): never {
+  console.error(message);
+  process.exit(1);
+}

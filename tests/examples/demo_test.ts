@@ -1,0 +1,332 @@
+/**
+ * The demo as people use it: `deno task start`, and a real Chromium with several windows open.
+ *
+ * The windows' pictures are left in `test-output/demo/`.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { type Browser, type BrowserContextOptions, chromium, type Locator, type Page } from "playwright-core";
+import { test } from "../harness.ts";
+
+const DENO = process.env.REALITY_DENO ?? "deno";
+const CHROMIUM = process.env.REALITY_CHROMIUM ?? "/usr/bin/chromium";
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+  .concat(["--disable-background-networking", "--disable-component-update"]);
+
+/** A demo and a browser of its own for one test. */
+interface Stage {
+  url: string;
+  /** Opens a window of somebody's own. */
+  open(path: string, options?: BrowserContextOptions): Promise<Page>;
+  /** Stops the server as a person does. */
+  stop(): Promise<void>;
+  /** Starts it again at the same port, on the same file. */
+  start(): Promise<void>;
+}
+
+test("start says what to open, answers a sync and a write, and stops cleanly", async () => {
+  await withFolder(async (folder) => {
+    const port = await findPort();
+    const demo = await startDemo(port, `sqlite:${join(folder, "board.db")}`);
+    assert.match(demo.said(), new RegExp(`^\\s+Open +http://localhost:${port}\\n`));
+    const known = { "board:items": 0 };
+    const { changed } = await post(`http://localhost:${port}/reality/sync`, { known });
+    const version = changed["board:items"].version;
+    assert.ok(version > 0);
+
+    const waiting = post(`http://localhost:${port}/reality/sync`, {
+      known: { "board:items": version },
+      wait: 20_000,
+    });
+    await post(`http://localhost:${port}/api/items`, { text: "A canoe" });
+    assert.ok((await waiting).changed["board:items"].version > version);
+    assert.equal(await demo.end("SIGINT"), 0);
+  });
+});
+
+test("start refuses a wrong port and a wrong storage by name", async () => {
+  const wrong = { PORT: "80000", REALITY_STORAGE: "mysql:board" };
+  for (const [name, value] of Object.entries(wrong)) {
+    const child = run({ PORT: "0", REALITY_STORAGE: "memory:", [name]: value });
+    const [errors, [code]] = await Promise.all([readAll(child.stderr), once(child, "close")]);
+    assert.equal(code, 1);
+    assert.match(errors, new RegExp(`Cannot use ${name}=${value}`));
+  }
+});
+
+test("a window shows what another one adds, ticks and removes", async () => {
+  await withStage("file", async ({ open }) => {
+    const ada = await open("/?as=Ada");
+    const jon = await open("/?as=Jon");
+
+    await add(ada, "A canoe");
+    await row(jon, "A canoe").waitFor();
+    await row(jon, "A canoe").getByRole("checkbox").check();
+    await row(ada, "A canoe").and(ada.locator(".done")).waitFor();
+    await row(ada, "A canoe").getByText("Jon, just now").waitFor();
+    await row(ada, "A canoe").getByRole("button", { name: "Remove A canoe" }).click();
+    await row(jon, "A canoe").waitFor({ state: "detached" });
+    await row(ada, "A canoe").waitFor({ state: "detached" });
+    await figure(jon, "delay-ours", (text) => text !== "–");
+  });
+});
+
+test("a window on the event stream shows the same as one that asks", async () => {
+  await withStage("file", async ({ open }) => {
+    const ada = await open("/?as=Ada");
+    const jon = await open("/?as=Jon&door=events");
+
+    await add(ada, "A canoe");
+    await row(jon, "A canoe").waitFor();
+    await row(ada, "Card games").getByRole("checkbox").check();
+    await row(jon, "Card games").and(jon.locator(".done")).waitFor();
+    await row(jon, "A canoe").getByRole("button").click();
+    await row(ada, "A canoe").waitFor({ state: "detached" });
+    await row(jon, "A canoe").waitFor({ state: "detached" });
+    assert.equal(await jon.locator("#log li", { hasText: "/reality/sync" }).count(), 0);
+
+    await jon.getByText("Waiting sync", { exact: true }).click();
+    await jon.locator("#log li", { hasText: "/reality/sync" }).first().waitFor();
+    await add(ada, "A raft");
+    await row(jon, "A raft").waitFor();
+  });
+});
+
+test("windows survive a restart of the server and lose nothing", async () => {
+  await withStage("file", async ({ open, stop, start }) => {
+    const ada = await open("/?as=Ada");
+    const jon = await open("/?as=Jon&door=events");
+    await add(ada, "A canoe");
+    await row(jon, "A canoe").waitFor();
+
+    await stop();
+    await Promise.all([state(ada, "away"), state(jon, "away")]);
+    await add(ada, "A raft");
+    await ada.getByRole("alert").getByText("did not reach the server").waitFor();
+    assert.equal(await ada.getByLabel("What shall somebody bring?").inputValue(), "A raft");
+
+    await start();
+    await Promise.all([state(ada, "live"), state(jon, "live")]);
+    await ada.getByRole("button", { name: "Add" }).click();
+    await row(jon, "A raft").waitFor();
+    await row(jon, "A canoe").getByRole("checkbox").check();
+    await row(ada, "A canoe").and(ada.locator(".done")).waitFor();
+  });
+});
+
+test("windows follow a server that forgot everything, though its versions begin anew", async () => {
+  await withStage("memory", async ({ open, stop, start }) => {
+    const ada = await open("/?as=Ada");
+    const jon = await open("/?as=Jon&door=events");
+    await add(ada, "A canoe");
+    await Promise.all([row(ada, "A canoe").waitFor(), row(jon, "A canoe").waitFor()]);
+    await stop();
+    await start();
+    await row(ada, "A canoe").waitFor({ state: "detached" });
+    await row(jon, "A canoe").waitFor({ state: "detached" });
+    await add(jon, "A raft");
+    await row(ada, "A raft").waitFor();
+  });
+});
+
+test("a window that slept catches up", async () => {
+  await withStage("memory", async ({ open }) => {
+    const ada = await open("/?as=Ada");
+    const jon = await open("/?as=Jon");
+    await ada.getByRole("button", { name: "Asleep" }).click();
+    await state(ada, "asleep");
+    await add(jon, "A canoe");
+    await row(jon, "A canoe").waitFor();
+    await row(jon, "Card games").getByRole("button").click();
+    await row(jon, "Card games").waitFor({ state: "detached" });
+    assert.equal(await row(ada, "A canoe").count(), 0);
+    await ada.getByRole("button", { name: "Asleep" }).click();
+    await row(ada, "A canoe").waitFor();
+    await row(ada, "Card games").waitFor({ state: "detached" });
+  });
+});
+
+test("the board works by keyboard, and says aloud what others do", async () => {
+  await withStage("memory", async ({ open }) => {
+    const ada = await open("/?as=Ada");
+    const jon = await open("/?as=Jon");
+
+    await ada.keyboard.press("Tab");
+    await ada.keyboard.press("Enter");
+    await ada.keyboard.type("A canoe");
+    await ada.keyboard.press("Enter");
+    await row(ada, "A canoe").waitFor();
+    await jon.locator("#said", { hasText: "Ada added A canoe" }).waitFor({ state: "attached" });
+    await ada.keyboard.press("Tab");
+    await ada.keyboard.press("Tab");
+    assert.equal(await focused(ada), "A canoe");
+    await ada.keyboard.press("Space");
+    await row(jon, "A canoe").and(jon.locator(".done")).waitFor();
+    await jon.locator("#said", { hasText: "Ada packed A canoe" }).waitFor({ state: "attached" });
+
+    // Whoever stands on a row that goes away is put on its neighbour, not at the top of the page.
+    await row(jon, "A canoe").getByRole("button").click();
+    await row(ada, "A canoe").waitFor({ state: "detached" });
+    assert.equal(await focused(ada), "Firewood, two baskets");
+  });
+});
+
+test("the page fits a desk and a phone, in the light and in the dark", async () => {
+  await withStage("file", async ({ open, url }) => {
+    const [ada, jon] = await Promise.all([
+      open("/?as=Ada", { viewport: { width: 1280, height: 960 } }),
+      open("/?as=Jon&door=events", { viewport: { width: 1280, height: 960 }, colorScheme: "dark" }),
+    ]);
+    const phone = { viewport: { width: 375, height: 812 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 };
+    const [mina, bo] = await Promise.all([
+      open("/?as=Mina", phone),
+      open("/?as=Bo", { ...phone, colorScheme: "dark", reducedMotion: "reduce" }),
+    ]);
+    for (const text of ["Swimming things", "A kite", "The long rope that we forgot the last time we were here"]) {
+      await add(ada, text);
+      await Promise.all([row(mina, text).waitFor(), row(bo, text).waitFor()]);
+    }
+    for (const text of ["A kite", "Card games", "Charcoal"]) {
+      await row(mina, text).getByRole("checkbox").check();
+      await row(jon, text).and(jon.locator(".done")).waitFor();
+    }
+    const pair = await open("/pair", { viewport: { width: 1440, height: 900 } });
+    const frames = pair.frames().filter((frame) => frame.url().startsWith(`${url}/?as`));
+    assert.equal(frames.length, 2);
+    await Promise.all(frames.map((frame) => frame.locator("[data-state=live]").waitFor()));
+
+    const windows = { "desk-light": ada, "desk-dark": jon, "phone-light": mina, "phone-dark": bo, pair };
+    for (const [name, page] of Object.entries(windows)) {
+      await page.screenshot({ path: `test-output/demo/${name}.png`, fullPage: name !== "pair" });
+      const [content, width] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+      assert.ok(content! <= width!, `${name} is ${content} px wide in a window of ${width}`);
+    }
+  });
+});
+
+async function withStage(kind: "file" | "memory", act: (stage: Stage) => Promise<void>): Promise<void> {
+  await withFolder(async (folder) => {
+    const port = await findPort();
+    const storage = kind === "file" ? `sqlite:${join(folder, "board.db")}` : "memory:";
+    const url = `http://localhost:${port}`;
+    const faults: unknown[] = [];
+    let demo = await startDemo(port, storage);
+    let browser: Browser | undefined;
+    try {
+      browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+      const open = async (path: string, options: BrowserContextOptions = {}) => {
+        const page = await (await browser!.newContext(options)).newPage();
+        page.on("pageerror", (error) => faults.push(error));
+        await page.goto(url + path);
+        if (path !== "/pair") await state(page, "live");
+        return page;
+      };
+      const start = async () => {
+        demo = await startDemo(port, storage);
+      };
+      await act({ url, open, start, stop: async () => assert.equal(await demo.end("SIGTERM"), 0) });
+      assert.deepEqual(faults, []);
+    } finally {
+      await browser?.close();
+      await demo.end("SIGTERM");
+    }
+  });
+}
+
+async function startDemo(port: number, storage: string): Promise<Demo> {
+  const child = run({ PORT: String(port), REALITY_STORAGE: storage });
+  const closed = once(child, "close");
+  let said = "";
+  let complaint = "";
+  child.stderr!.setEncoding("utf8").on("data", (text: string) => complaint += text);
+  child.stdout!.setEncoding("utf8").on("data", (text: string) => said += text);
+  while (!said.includes("Ctrl+C")) {
+    await Promise.race([once(child.stdout!, "data"), closed]);
+    if (child.exitCode !== null) throw new Error(`The demo ended with ${child.exitCode}: ${complaint}`);
+  }
+  return {
+    said: () => said,
+    async end(signal) {
+      // Not `child.kill()`: on Deno that makes the exit code null.
+      if (child.exitCode === null) process.kill(child.pid!, signal);
+      const [code] = await closed;
+      assert.equal(complaint, "");
+      return code;
+    },
+  };
+}
+
+interface Demo {
+  said(): string;
+  /** Sends the signal, if it still runs, and answers the exit code. */
+  end(signal: NodeJS.Signals): Promise<number | null>;
+}
+
+function run(env: Record<string, string>): ChildProcess {
+  return spawn(DENO, ["task", "--quiet", "start"], {
+    env: { ...process.env, NO_COLOR: "1", HOST: "127.0.0.1", ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+}
+
+async function withFolder(act: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "reality-demo-"));
+  try {
+    await act(folder);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+async function findPort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as { port: number };
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+// deno-lint-ignore no-explicit-any -- whatever the server answers, the test looks into it
+async function post(url: string, body: unknown): Promise<any> {
+  const headers = { "content-type": "application/json" };
+  const response = await fetch(url, { method: "POST", headers, body: JSON.stringify(body) });
+  return await response.json();
+}
+
+async function readAll(stream: NodeJS.ReadableStream | null): Promise<string> {
+  let text = "";
+  for await (const chunk of stream!.setEncoding("utf8")) text += chunk;
+  return text;
+}
+
+async function add(page: Page, text: string): Promise<void> {
+  await page.getByLabel("What shall somebody bring?").fill(text);
+  await page.getByRole("button", { name: "Add" }).click();
+}
+
+function row(page: Page, text: string): Locator {
+  return page.locator("#items li", { hasText: text });
+}
+
+async function state(page: Page, name: "live" | "away" | "asleep"): Promise<void> {
+  await page.locator(`#status[data-state=${name}]`).waitFor();
+}
+
+async function figure(page: Page, id: string, holds: (text: string) => boolean): Promise<void> {
+  while (!holds(await page.locator(`#${id}`).innerText())) {
+    await page.evaluate(() => new Promise(requestAnimationFrame));
+  }
+}
+
+function focused(page: Page): Promise<string | undefined> {
+  return page.evaluate(() => document.activeElement?.closest("li")?.querySelector(".text")?.textContent ?? undefined);
+}
