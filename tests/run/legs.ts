@@ -24,7 +24,7 @@ export interface Leg {
 }
 
 /** These folders are legs of their own, on Deno. All other tests run on Deno, on Node and on Bun. */
-const ownLegs = ["workerd", "browser", "npm"];
+const ownLegs = ["examples", "workerd", "npm"];
 
 const reports = ".cache/reports";
 const testTimeout = 60_000;
@@ -69,7 +69,7 @@ export async function chooseLegs(machine: Machine, words: readonly string[]): Pr
     ...ownLegs.map((name) => leg(name, onDeno, own(name))),
   ];
   if (typeof chromium !== "string") {
-    for (const leg of all) if (leg.name === "browser") leg.missing = chromium.missing;
+    for (const leg of all) if (leg.name === "examples") leg.missing = chromium.missing;
   }
 
   const names = words.filter((word) => all.some((leg) => leg.name === word));
