@@ -6,7 +6,7 @@
 import { type Clock, systemClock } from "./clock.ts";
 import type { RealityError } from "./errors.ts";
 import { kindOf, MAX_HASH_BYTES, MAX_KEY_BYTES } from "./node.ts";
-import { randomName, type RealityStorage } from "./storage.ts";
+import type { RealityStorage } from "./storage.ts";
 
 /** How a server is made. Only `storage` is needed. */
 export interface RealityServerOptions {
@@ -99,7 +99,8 @@ export interface Limits {
 /** The checked options, with every default filled in. */
 export interface ServerConfig {
   readonly storage: RealityStorage;
-  readonly serverId: string;
+  /** The name given; a made-up one has to wait, since a Worker may not draw chance while it starts. */
+  readonly serverId: string | undefined;
   readonly onError: (error: RealityError) => void;
   readonly writeTokens: readonly string[];
   readonly authorizeWrite: AuthorizeWrite | undefined;
@@ -243,8 +244,8 @@ function checkStorage(storage: unknown): RealityStorage {
   return storage as RealityStorage;
 }
 
-function checkServerId(serverId: unknown): string {
-  if (serverId === undefined) return `server-${randomName(10)}`;
+function checkServerId(serverId: unknown): string | undefined {
+  if (serverId === undefined) return undefined;
   if (typeof serverId !== "string") throw wrong("serverId", "a string", serverId);
   if (!/^[\x21-\x7e]{1,128}$/.test(serverId)) {
     throw new RangeError('Option "serverId" is out of range: expected 1 to 128 visible characters of ASCII');

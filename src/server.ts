@@ -5,6 +5,7 @@
  */
 import { WriteAccess } from "./access.ts";
 import { type BatchOptions, guarded, Reader, Writer } from "./batch.ts";
+import { canFence, Fence, type Reading } from "./fence.ts";
 import { ClosedError, RealityError, StorageError } from "./errors.ts";
 import type { Desk } from "./http/exchange.ts";
 import { type FetchHandler, toFetchHandler, toResponse } from "./http/fetch.ts";
@@ -20,6 +21,7 @@ import {
 import { checkKeys, parseSync } from "./parse.ts";
 import { type EventSourceRequest, getLastEventId, onHangUp } from "./sse/request.ts";
 import { createStream } from "./sse/stream.ts";
+import { randomName } from "./storage.ts";
 import { answerSync } from "./sync.ts";
 import type {
   NodeUpdate,
@@ -57,13 +59,14 @@ const DEFAULT_LIFETIME = 600_000;
 export class RealityServer {
   readonly #config: ServerConfig;
   readonly #waiters: Waiters;
-  readonly #reader: Reader;
+  readonly #reader: Reading;
   readonly #writer: Writer;
   readonly #watch: Watch;
   readonly #intake: Intake;
   readonly #batch: BatchOptions;
   readonly #rooms: DeskRooms;
   readonly #startedAt: number;
+  #serverId: string | undefined;
   #storageFailed = false;
   #closing: Promise<void> | undefined;
   #syncs = 0;
@@ -79,6 +82,7 @@ export class RealityServer {
     const config = checkOptions(options);
     const { storage, clock, limits } = config;
     this.#config = config;
+    this.#serverId = config.serverId;
     this.#startedAt = clock.now();
     this.#batch = {
       clock,
@@ -86,7 +90,8 @@ export class RealityServer {
       onOutcome: (operation, error) => this.#noteStorage(operation, error),
     };
     this.#waiters = new Waiters(clock, limits.maxWaiters);
-    this.#reader = new Reader(storage, this.#batch);
+    const reader = new Reader(storage, this.#batch);
+    this.#reader = canFence(storage) ? new Fence(storage, reader, this.#batch) : reader;
     this.#writer = new Writer(storage, this.#batch, (keys) => this.#waiters.wake(keys));
     this.#watch = new Watch({ storage, reader: this.#reader, waiters: this.#waiters, clock });
     this.#intake = new Intake(this.#writer, clock, limits);
@@ -95,7 +100,7 @@ export class RealityServer {
 
   /** The server's name: the option, or the random one it was given. */
   get serverId(): string {
-    return this.#config.serverId;
+    return this.#serverId ??= `server-${randomName(10)}`;
   }
 
   /**

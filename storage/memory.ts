@@ -60,7 +60,7 @@ export class MemoryStorage implements RealityStorage {
   });
 
   readonly #options: ReadStorageOptions;
-  readonly #identity: StorageIdentity;
+  #identity: StorageIdentity | undefined;
   // A node is a place in these columns: a fraction of what an object and its boxed numbers take.
   readonly #places = new Map<string, number>();
   readonly #order = new VersionOrder();
@@ -81,7 +81,6 @@ export class MemoryStorage implements RealityStorage {
    */
   constructor(options: MemoryStorageOptions = {}) {
     this.#options = readStorageOptions(options, "MemoryStorage");
-    this.#identity = Object.freeze({ epoch: createEpoch(this.#options.now()), origin: createOrigin() });
   }
 
   /** The node's current meta; `null` if it was never there or is deleted. */
@@ -99,7 +98,7 @@ export class MemoryStorage implements RealityStorage {
     return Promise.resolve({
       nodes: this.#readAll(keys),
       maxVersion: this.#maxVersion,
-      epoch: this.#identity.epoch,
+      epoch: this.#identify().epoch,
       sweptVersion: this.#sweptVersion,
     });
   }
@@ -109,9 +108,9 @@ export class MemoryStorage implements RealityStorage {
     return Promise.resolve(this.#maxVersion);
   }
 
-  /** The names that this storage was given when it was made. */
+  /** The names of this storage, for as long as it lives. */
   getIdentity(): Promise<StorageIdentity> {
-    return Promise.resolve(this.#identity);
+    return Promise.resolve(this.#identify());
   }
 
   /** True: memory answers as long as the process does. */
@@ -234,6 +233,14 @@ export class MemoryStorage implements RealityStorage {
       this.#graves.push({ key, version, until: now() + tombstoneTimeout });
     }
     return place;
+  }
+
+  /** The names are made at the first question: a Worker may not draw chance while it starts. */
+  #identify(): StorageIdentity {
+    return this.#identity ??= Object.freeze({
+      epoch: createEpoch(this.#options.now()),
+      origin: createOrigin(),
+    });
   }
 
   /** Forgets the tombstones whose time is over: they lie in the order in which they came. */
