@@ -50,7 +50,7 @@ test("a storage knows the contract, its types and other storages, and nothing el
 });
 
 test("a door knows the server, the desk and other doors; a whole server knows storages too", () => {
-  const wholeServers = ["adapters/serve.ts", "adapters/bin.ts"];
+  const wholeServers = ["adapters/serve.ts", "adapters/bin.ts", "adapters/standalone.ts"];
   const wrong = edges(
     "adapters/",
     (file, target) =>

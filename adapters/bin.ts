@@ -1,0 +1,84 @@
+#!/usr/bin/env node
+/**
+ * The command `reality-server`: a whole server from environment variables, on Node, Deno and Bun.
+ *
+ * @module
+ */
+import { createServer, type Server } from "node:http";
+import process from "node:process";
+import { readEnvironment, type Settings, USAGE } from "./environment.ts";
+import { createNodeHandler } from "./node.ts";
+import { openStandalone, type Standalone } from "./standalone.ts";
+
+/** How long the last answers may take to leave, in milliseconds; then connections are cut. */
+const FAREWELL_TIME = 3_000;
+
+const args = process.argv.slice(2);
+if (args.length > 0) {
+  const asked = args.includes("--help") || args.includes("-h");
+  if (!asked) console.error(`Cannot read the argument "${args[0]}": there are none but --help\n`);
+  console.log(USAGE);
+  process.exit(asked ? 0 : 1);
+}
+
+try {
+  const settings = readEnvironment(process.env);
+  start(settings, await openStandalone(settings));
+} catch (error) {
+  fail(error instanceof Error ? error.message : String(error));
+}
+
+function start(settings: Settings, standalone: Standalone): void {
+  const { port, host, handler } = settings;
+  const listener = createServer(createNodeHandler(standalone.server, handler));
+  listener.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EADDRINUSE") {
+      fail(`Cannot use PORT: ${port} is in use, choose another: PORT=${port + 1}`);
+    }
+    if (error.code === "EACCES") fail(`Cannot use PORT: ${port} needs more rights, choose one above 1023`);
+    fail(`Cannot listen at HOST ${host ?? "(all)"}, PORT ${port}: ${error.message}`);
+  });
+  listener.listen(port, host, () => {
+    const address = listener.address();
+    const found = typeof address === "object" && address !== null ? address.port : port;
+    console.log(
+      `Reality server ${standalone.server.serverId} is at ${urlOf(host, found)}${handler.basePath}`,
+    );
+    console.log(`Nodes are kept in ${settings.path ?? "memory: they are gone at the end"}`);
+    if (settings.writeTokens.length === 0) {
+      console.log("The write routes are closed: REALITY_WRITE_TOKEN opens them");
+    }
+  });
+  let stopping = false;
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      if (stopping) process.exit(1);
+      stopping = true;
+      console.log(`Stopping at ${signal}: whoever waits is answered; another ${signal} stops at once`);
+      void stop(listener, standalone).then(() => process.exit(0));
+    });
+  }
+}
+
+/** Takes no new connection, answers everybody, and lets the answers out. */
+async function stop(listener: Server, standalone: Standalone): Promise<void> {
+  const closed = new Promise((resolve) => listener.close(resolve));
+  await standalone.close();
+  // A connection that has had its answer is kept for the next request, which is not to come.
+  const idle = setInterval(() => listener.closeIdleConnections(), 20);
+  const deadline = setTimeout(() => listener.closeAllConnections(), FAREWELL_TIME);
+  await closed;
+  clearInterval(idle);
+  clearTimeout(deadline);
+}
+
+function urlOf(host: string | undefined, port: number): string {
+  const everywhere = host === undefined || host === "0.0.0.0" || host === "::";
+  const name = everywhere ? "localhost" : host.includes(":") ? `[${host}]` : host;
+  return `http://${name}:${port}`;
+}
+
+function fail(message: string): never {
+  console.error(message);
+  process.exit(1);
+}

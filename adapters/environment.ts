@@ -1,0 +1,128 @@
+/**
+ * What a server of its own is told by environment variables. Pure.
+ *
+ * @module
+ */
+import type { HandlerOptions } from "../src/http/handler.ts";
+
+/** Variables by name; an empty one counts as not set. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** How a server of its own is run. */
+export interface Settings {
+  /** Where it listens; 0 lets the system choose. */
+  readonly port: number;
+  /** The address it listens at; `undefined` for all that the machine has. */
+  readonly host: string | undefined;
+  /** The SQLite file, or `null` for memory. */
+  readonly path: string | null;
+  /** Its name; `undefined` for a random one. */
+  readonly serverId: string | undefined;
+  /** The bearer tokens that open the write routes. */
+  readonly writeTokens: readonly string[];
+  /** Where it is mounted, and for which origins. */
+  readonly handler: HandlerOptions;
+}
+
+/** What can be set, for people. */
+export const USAGE = `Settings come from environment variables:
+
+  PORT                 where to listen; 0 lets the system choose       8000
+  HOST                 the address to listen at                        all of this machine
+  REALITY_STORAGE      sqlite:<file> or memory:                        sqlite:./reality.db
+  REALITY_BASE_PATH    the path under which all routes hang            /reality
+  REALITY_SERVER_ID    the server's name, unique among its peers       a random one
+  REALITY_CORS         origins that may read, with commas between, or *   none
+  REALITY_WRITE_TOKEN  opens the write routes; two with a comma between   they are closed`;
+
+/**
+ * Reads the settings.
+ *
+ * @param environment The variables.
+ * @returns What they say, with every default filled in.
+ * @throws {RangeError} For a variable with a value that cannot be used; names it.
+ */
+export function readEnvironment(environment: Environment): Settings {
+  for (const name of ["REALITY_PEERS", "REALITY_MESH_SECRET"]) {
+    if (environment[name]) throw wrong(name, "nothing, since it is not supported yet");
+  }
+  const cors = readCors(environment.REALITY_CORS);
+  return {
+    port: readPort(environment.PORT),
+    host: environment.HOST || undefined,
+    path: readStorage(environment.REALITY_STORAGE),
+    serverId: readServerId(environment.REALITY_SERVER_ID),
+    writeTokens: readTokens(environment.REALITY_WRITE_TOKEN),
+    handler: {
+      basePath: readBasePath(environment.REALITY_BASE_PATH),
+      ...(cors === undefined ? {} : { cors: { origins: cors } }),
+    },
+  };
+}
+
+function readPort(text: string | undefined): number {
+  if (!text) return 8000;
+  const port = Number(text);
+  if (!/^\d{1,5}$/.test(text) || port > 65_535) throw wrong("PORT", "a number from 0 to 65535", text);
+  return port;
+}
+
+function readStorage(text: string | undefined): string | null {
+  if (!text) return "./reality.db";
+  if (text === "memory:") return null;
+  const [, path] = /^sqlite:(.+)$/.exec(text) ?? [];
+  // What follows the scheme may be a password.
+  if (path === undefined) {
+    throw wrong("REALITY_STORAGE", "sqlite:<file> or memory:", text.replace(/:.*/s, ":…"));
+  }
+  return path;
+}
+
+function readServerId(text: string | undefined): string | undefined {
+  if (!text) return undefined;
+  if (!/^[\x21-\x7e]{1,128}$/.test(text)) {
+    throw wrong("REALITY_SERVER_ID", "1 to 128 visible characters of ASCII", text);
+  }
+  return text;
+}
+
+function readBasePath(text: string | undefined): string {
+  if (!text) return "/reality";
+  const path = text.replace(/\/$/, "");
+  if (!/^(?:\/[\w.~!$&'()*+,;=:@-]+)*$/.test(path)) {
+    throw wrong("REALITY_BASE_PATH", "a path such as /reality, or /", text);
+  }
+  return path;
+}
+
+function readCors(text: string | undefined): readonly string[] | "*" | undefined {
+  if (!text) return undefined;
+  if (text.trim() === "*") return "*";
+  const origins = splitList(text);
+  for (const origin of origins) {
+    if (!URL.canParse(origin) || new URL(origin).origin !== origin) {
+      throw wrong("REALITY_CORS", "* or origins such as https://app.example", origin);
+    }
+  }
+  return origins;
+}
+
+function readTokens(text: string | undefined): readonly string[] {
+  if (!text) return [];
+  const tokens = splitList(text);
+  for (const token of tokens) {
+    if (/^[\x21-\x7e]{16,1024}$/.test(token)) continue;
+    throw wrong("REALITY_WRITE_TOKEN", "tokens of 16 to 1024 visible characters of ASCII");
+  }
+  return tokens;
+}
+
+function splitList(text: string): string[] {
+  return text.split(",").map((part) => part.trim()).filter((part) => part !== "");
+}
+
+/** The value is left out where it may be a secret. */
+function wrong(name: string, expected: string, found?: string): RangeError {
+  const end = found === undefined ? "" : `, got ${JSON.stringify(found.slice(0, 100))}`;
+  return new RangeError(`Cannot use ${name}: expected ${expected}${end}`);
+}

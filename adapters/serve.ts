@@ -1,0 +1,47 @@
+/**
+ * A whole server from environment variables, for runtimes that serve a default export with `fetch`:
+ * `deno serve -A jsr:@rootlodge/reality-server/serve`.
+ *
+ * The variables are `REALITY_STORAGE` (`sqlite:./reality.db`, or `memory:`), `REALITY_BASE_PATH` (`/reality`),
+ * `REALITY_SERVER_ID`, `REALITY_CORS` (origins with commas between, or `*`) and `REALITY_WRITE_TOKEN` (opens the
+ * write routes; two with a comma between). A wrong one ends the process with a message and exit code 1. Port and
+ * address are the runtime's business: `deno serve --port 8000 --host 127.0.0.1`.
+ *
+ * @module
+ */
+import process from "node:process";
+import type { FetchHandler } from "../src/http/fetch.ts";
+import { readEnvironment } from "./environment.ts";
+import { createFetchHandler } from "./fetch.ts";
+import { openStandalone, type Standalone } from "./standalone.ts";
+
+/** How long the last answers may take to leave, in milliseconds. */
+const FAREWELL_TIME = 100;
+
+const app: { fetch: FetchHandler } = { fetch: await open() };
+
+export default app;
+
+async function open(): Promise<FetchHandler> {
+  try {
+    const settings = readEnvironment(process.env);
+    const standalone = await openStandalone(settings);
+    stopAtSignals(standalone);
+    return createFetchHandler(standalone.server, settings.handler);
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    process.exit(1);
+  }
+}
+
+function stopAtSignals(standalone: Standalone): void {
+  let stopping = false;
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      if (stopping) process.exit(1);
+      stopping = true;
+      // Whoever waited is answered now; the runtime does not say when the answers are out.
+      void standalone.close().then(() => setTimeout(() => process.exit(0), FAREWELL_TIME));
+    });
+  }
+}
