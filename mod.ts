@@ -31,6 +31,7 @@ export type {
   CounterKind,
   NodeChange,
   RealityStorage,
+  StorageChanges,
   StorageFeatures,
   StorageIdentity,
   StorageReading,

@@ -93,7 +93,13 @@ export class RealityServer {
     const reader = new Reader(storage, this.#batch);
     this.#reader = canFence(storage) ? new Fence(storage, reader, this.#batch) : reader;
     this.#writer = new Writer(storage, this.#batch, (keys) => this.#waiters.wake(keys));
-    this.#watch = new Watch({ storage, reader: this.#reader, waiters: this.#waiters, clock });
+    this.#watch = new Watch({
+      storage,
+      reader: this.#reader,
+      waiters: this.#waiters,
+      clock,
+      batch: this.#batch,
+    });
     this.#intake = new Intake(this.#writer, clock, limits);
     this.#rooms = this.#createRooms();
   }

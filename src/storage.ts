@@ -64,6 +64,13 @@ export interface RealityStorage {
   /** Nodes, counter and epoch of one moment: what `getNodes` and `getMaxVersion` say, in a single question. */
   readNodes?(keys: readonly string[]): Promise<StorageReading>;
 
+  /**
+   * What came after a version, with counter and epoch of the same moment, in a single question: the first
+   * `limit` nodes and tombstones of `listChangedSince(version)`. Lets a server keep nodes in memory and ask
+   * only whether they are still right.
+   */
+  readChanges?(version: number, limit: number): Promise<StorageChanges>;
+
   /** The storage's lasting names; made when it is first created. */
   getIdentity?(): Promise<StorageIdentity>;
 
@@ -116,6 +123,20 @@ export interface StorageReading {
   readonly epoch: string;
   /** The highest version among tombstones swept so far: history is complete after it. 0 for none. */
   readonly sweptVersion: number;
+}
+
+/** What came after a version, and the state of the storage at that moment. */
+export interface StorageChanges {
+  /** Nodes and tombstones above the version, in order of theirs: the first so many that were asked for. */
+  readonly nodes: readonly RealityNodeMeta[];
+  /** The counter at that moment. */
+  readonly maxVersion: number;
+  /** The epoch at that moment. */
+  readonly epoch: string;
+  /** The highest version among tombstones swept so far. */
+  readonly sweptVersion: number;
+  /** How many nodes were ever published below the counter: as long as it stands, history is complete. */
+  readonly late: number;
 }
 
 /** The lasting names of a storage. */

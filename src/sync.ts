@@ -3,9 +3,10 @@
  *
  * @module
  */
-import type { Reader } from "./batch.ts";
+
 import type { Clock } from "./clock.ts";
 import { compare } from "./compare.ts";
+import type { Reading } from "./fence.ts";
 import type { StorageReading } from "./storage.ts";
 import type { MeshInfo, RealityNodeMeta, SyncRequest, SyncResponse } from "./types.ts";
 import type { Waiters } from "./waiters.ts";
@@ -13,7 +14,7 @@ import type { Watch } from "./watch.ts";
 
 /** The rooms that a sync request passes through. */
 export interface SyncRooms {
-  readonly reader: Reader;
+  readonly reader: Reading;
   readonly waiters: Waiters;
   readonly watch: Watch;
   readonly clock: Clock;

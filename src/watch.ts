@@ -3,9 +3,12 @@
  *
  * @module
  */
-import type { Reader } from "./batch.ts";
+
+import { type BatchOptions, guarded } from "./batch.ts";
 import type { Clock } from "./clock.ts";
-import type { RealityStorage, StorageReading } from "./storage.ts";
+import type { Reading } from "./fence.ts";
+import type { RealityStorage, StorageChanges, StorageReading } from "./storage.ts";
+import type { RealityNodeMeta } from "./types.ts";
 import type { Waiters } from "./waiters.ts";
 
 /** The pause between two looks at the storage just after something changed, in milliseconds. */
@@ -26,9 +29,10 @@ const MAX_LISTED = 1_000;
 /** The rooms that a watch works between. */
 export interface WatchRooms {
   readonly storage: RealityStorage;
-  readonly reader: Reader;
+  readonly reader: Reading;
   readonly waiters: Waiters;
   readonly clock: Clock;
+  readonly batch: BatchOptions;
 }
 
 /**
@@ -40,6 +44,7 @@ export class Watch {
   readonly #rooms: WatchRooms;
   /** What all parked waiters have read at least; undefined until one has parked. */
   #position: { epoch: string; version: number } | undefined;
+  #late = 0;
   #pause = SHORTEST_PAUSE;
   #cancel: (() => void) | undefined;
   #subscription: Promise<(() => Promise<void>) | undefined> | undefined;
@@ -106,7 +111,7 @@ export class Watch {
   }
 
   async #look(): Promise<void> {
-    const { storage, reader, waiters } = this.#rooms;
+    const { storage, waiters } = this.#rooms;
     const at = this.#position;
     if (waiters.size === 0 || at === undefined) return;
     if (!storage.features?.ordered) {
@@ -115,28 +120,37 @@ export class Watch {
       return;
     }
     try {
-      const { epoch, maxVersion } = await reader.read([]);
-      const news = epoch !== at.epoch || maxVersion !== at.version;
+      const from = at.version;
+      const { epoch, maxVersion, late, nodes } = await this.#readChanges(from);
+      const ordered = epoch === at.epoch && late === this.#late;
+      const news = !ordered || maxVersion !== from;
       const longest = this.#subscription === undefined ? LONGEST_PAUSE : BACKUP_PAUSE;
       this.#pause = news ? SHORTEST_PAUSE : Math.min(this.#pause * 1.5, longest);
       if (!news) return;
-      const from = at.version;
-      const keys = epoch === at.epoch && maxVersion > from ? await this.#listChanged(from) : null;
+      this.#late = late;
       // Somebody may have parked on an older reading meanwhile; then the next look goes back as far.
       if (this.#position === at && at.version === from) this.#position = { epoch, version: maxVersion };
-      waiters.wake(keys);
+      const canName = ordered && maxVersion > from && nodes !== null && nodes.length < MAX_LISTED;
+      waiters.wake(canName ? nodes.map((meta) => meta.key) : null);
     } catch {
-      // The reader has reported it; the next look tries again.
+      // It has been reported; the next look tries again.
       this.#pause = LONGEST_PAUSE;
     }
   }
 
-  /** The keys changed after a version, or `null` where they cannot all be named. */
-  async #listChanged(version: number): Promise<string[] | null> {
-    const { storage } = this.#rooms;
-    if (!storage.features?.tombstones) return null;
-    const metas = await storage.listChangedSince(version, MAX_LISTED);
-    return metas.length < MAX_LISTED ? metas.map((meta) => meta.key) : null;
+  /** What came after a version; `nodes` is `null` where the storage cannot tell all of it. */
+  async #readChanges(
+    version: number,
+  ): Promise<Omit<StorageChanges, "nodes"> & { nodes: RealityNodeMeta[] | null }> {
+    const { storage, reader, batch } = this.#rooms;
+    if (storage.readChanges) {
+      const changes = await guarded("readChanges", storage.readChanges(version, MAX_LISTED), batch);
+      return { ...changes, nodes: storage.features?.tombstones ? [...changes.nodes] : null };
+    }
+    const reading = await reader.read([]);
+    const list = storage.features?.tombstones && reading.maxVersion > version;
+    const nodes = list ? await storage.listChangedSince(version, MAX_LISTED) : null;
+    return { ...reading, late: 0, nodes };
   }
 
   async #unsubscribe(): Promise<void> {

@@ -1,9 +1,16 @@
 /**
- * Storages for tests of the server: one with just the eight methods, and one that a test can hold and break.
+ * Storages for tests of the server: one with just the eight methods, and ones that a test can hold and break.
  *
  * @module
  */
-import type { NodeChange, RealityNodeMeta, RealityStorage, StorageReading } from "../mod.ts";
+import type {
+  NodeChange,
+  RealityStorage,
+  StorageChanges,
+  StorageFeatures,
+  StorageReading,
+} from "../src/storage.ts";
+import type { RealityNodeMeta } from "../src/types.ts";
 import { MemoryStorage } from "../storage/memory.ts";
 
 /** What a user would write: a counter and a map behind the eight methods, and nothing else. */
@@ -55,7 +62,8 @@ export class HeldStorage extends MemoryStorage {
   commits: NodeChange[][] = [];
   /** While set, every call fails with it. */
   failure: Error | undefined;
-  #gate: Promise<void> | undefined;
+  /** What answers wait for, if anything. */
+  gate: Promise<void> | undefined;
 
   /**
    * Holds back the answer of every call from now on; what it reads or commits has then already taken place.
@@ -65,23 +73,23 @@ export class HeldStorage extends MemoryStorage {
   hold(): () => void {
     let open = () => {};
     const gate = new Promise<void>((resolve) => open = resolve);
-    this.#gate = gate;
+    this.gate = gate;
     return () => {
-      if (this.#gate === gate) this.#gate = undefined;
+      if (this.gate === gate) this.gate = undefined;
       open();
     };
   }
 
   /** Lets later calls pass; those held back stay so. */
   pass(): void {
-    this.#gate = undefined;
+    this.gate = undefined;
   }
 
   override async readNodes(keys: readonly string[]): Promise<StorageReading> {
     this.reads.push([...keys]);
     if (this.failure) throw this.failure;
     const reading = await super.readNodes(keys);
-    await this.#gate;
+    await this.gate;
     return reading;
   }
 
@@ -89,7 +97,36 @@ export class HeldStorage extends MemoryStorage {
     this.commits.push([...changes]);
     if (this.failure) throw this.failure;
     const metas = await super.applyChanges(changes);
-    await this.#gate;
+    await this.gate;
     return metas;
+  }
+}
+
+/** A shared storage with a history to ask for, whose answers a test can hold back. */
+export class HistoryStorage extends HeldStorage {
+  override readonly features: StorageFeatures = { ordered: true, tombstones: true };
+  questions: number[] = [];
+  #late = 0;
+
+  async readChanges(version: number, limit: number): Promise<StorageChanges> {
+    this.questions.push(version);
+    if (this.failure) throw this.failure;
+    const { maxVersion, epoch, sweptVersion } = await MemoryStorage.prototype.readNodes.call(this, []);
+    const nodes = (await super.listChangedSince(version)).slice(0, limit);
+    const changes = { nodes, maxVersion, epoch, sweptVersion, late: this.#late };
+    await this.gate;
+    return changes;
+  }
+
+  /** What another process does. */
+  async changeElsewhere(...changes: Partial<NodeChange>[]): Promise<RealityNodeMeta[]> {
+    const full = changes.map((change) => ({ key: "a", hash: "elsewhere", updatedAt: 1, ...change }));
+    return await MemoryStorage.prototype.applyChanges.call(this, full);
+  }
+
+  /** Publishes a node below the counter, as a server does that takes in what another one numbered. */
+  async publishLate(key: string, version: number): Promise<void> {
+    this.#late++;
+    await this.setNode(key, { key, version, hash: "late", updatedAt: 1 });
   }
 }

@@ -3,9 +3,10 @@
  *
  * @module
  */
-import type { Reader } from "../batch.ts";
+
 import type { Clock } from "../clock.ts";
 import { compare } from "../compare.ts";
+import type { Reading } from "../fence.ts";
 import type { StorageReading } from "../storage.ts";
 import type { RealityNodeMeta } from "../types.ts";
 import type { Waiter, Waiters } from "../waiters.ts";
@@ -33,7 +34,7 @@ export interface StreamOptions {
 
 /** The rooms that a stream lives in. */
 export interface StreamRooms {
-  readonly reader: Reader;
+  readonly reader: Reading;
   readonly waiters: Waiters;
   readonly watch: Watch;
   readonly clock: Clock;

@@ -3,7 +3,7 @@ import { RealityServer } from "../../src/server.ts";
 import type { ChangeListener, RealityStorage, StorageFeatures } from "../../src/storage.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
-import { HeldStorage, PlainStorage } from "../storages.ts";
+import { HeldStorage, HistoryStorage, PlainStorage } from "../storages.ts";
 import { MemoryStorage } from "../../storage/memory.ts";
 
 /** A storage that another process can change, too. */
@@ -161,6 +161,30 @@ test("Watch makes everybody look again on a storage without an ordered history",
     updatedAt: 1,
   });
   await clock.advance(1_100);
+  deepEqual(sync.answer, { a: 1 });
+  await server.close();
+});
+
+test("Watch asks one question a look where the storage tells changes and counter together", async () => {
+  const { clock, server, storage, wait } = setUp(new HistoryStorage());
+  const sync = wait({ a: 0 });
+  await settle();
+  storage.questions = [];
+  await clock.advance(50);
+  equal(storage.questions.length, 1);
+  await storage.changeElsewhere({ key: "a" });
+  await clock.advance(600);
+  deepEqual(sync.answer, { a: 1 });
+  await server.close();
+});
+
+test("Watch finds a node that another process published below the counter", async () => {
+  const { clock, server, storage, wait } = setUp(new HistoryStorage());
+  await storage.changeElsewhere({ key: "x" }, { key: "y" });
+  const sync = wait({ a: 0 });
+  await settle();
+  await storage.publishLate("a", 1);
+  await clock.advance(600);
   deepEqual(sync.answer, { a: 1 });
   await server.close();
 });

@@ -1,0 +1,159 @@
+/**
+ * Nodes kept in memory, made current by one question per moment.
+ *
+ * @module
+ */
+import type { BatchOptions, Reader } from "./batch.ts";
+import { guarded } from "./batch.ts";
+import type { RealityStorage, StorageChanges, StorageReading } from "./storage.ts";
+import type { RealityNodeMeta } from "./types.ts";
+
+/** So many keys are remembered at most; who was read first is forgotten first. */
+const MAX_KEYS = 100_000;
+
+/** A question that finds so many changes is a flood: everything is forgotten, and read again as it is asked for. */
+const MAX_CHANGES = 500;
+
+/** What the memory is right about: everything it holds was so in this state of the storage. */
+interface Position {
+  readonly epoch: string;
+  readonly version: number;
+  readonly sweptVersion: number;
+  readonly late: number;
+}
+
+/** How a server asks for the state of keys: its {@linkcode Reader}, or a fence before it. */
+export type Reading = Pick<Reader, "read" | "sent">;
+
+/** Whether a storage's history can serve as a fence: ordered, with deletions, and worth it. */
+export function canFence(storage: RealityStorage): boolean {
+  const { ordered, tombstones, exclusive } = storage.features ?? {};
+  // Nobody else can change an exclusive storage: it has its nodes in memory itself.
+  return storage.readChanges !== undefined && ordered === true && tombstones === true && exclusive !== true;
+}
+
+/**
+ * Answers from memory, after asking the storage *what came after the version that my memory is of?* A question
+ * serves all who asked before it was sent, so no answer is older than its question. Keys not met before are
+ * read through the reader.
+ */
+export class Fence implements Reading {
+  readonly #storage: RealityStorage;
+  readonly #reader: Reader;
+  readonly #options: BatchOptions;
+  /** Key → its node, or `null` for one that is known not to be there. */
+  readonly #memory = new Map<string, RealityNodeMeta | null>();
+  #position: Position | undefined;
+  #asking: Promise<boolean> | undefined;
+  #next: Promise<boolean> | undefined;
+  #sent = 0;
+
+  /**
+   * @param storage Whose history is asked.
+   * @param reader Reads what is not in memory.
+   * @param options Clock, time limit, and who hears of failures.
+   */
+  constructor(storage: RealityStorage, reader: Reader, options: BatchOptions) {
+    this.#storage = storage;
+    this.#reader = reader;
+    this.#options = options;
+  }
+
+  /** How many questions and reads have been sent. */
+  get sent(): number {
+    return this.#sent + this.#reader.sent;
+  }
+
+  /**
+   * The current state of some keys.
+   *
+   * @returns A reading as of a moment after this call.
+   * @throws {StorageError} When the storage fails or takes too long.
+   */
+  async read(keys: readonly string[]): Promise<StorageReading> {
+    const current = await this.#ask();
+    const position = this.#position;
+    if (!current || position === undefined) return await this.#readAll(keys);
+    const nodes = new Map<string, RealityNodeMeta>();
+    const missing: string[] = [];
+    for (const key of keys) {
+      const node = this.#memory.get(key);
+      if (node === undefined) missing.push(key);
+      else if (node !== null) nodes.set(key, node);
+    }
+    const { epoch, version: maxVersion, sweptVersion } = position;
+    if (missing.length === 0) return { nodes, maxVersion, epoch, sweptVersion };
+    const reading = await this.#readAll(missing);
+    // Another life of the data began in between: what came from memory does not belong to it.
+    if (reading.epoch !== epoch) return await this.#readAll(keys);
+    for (const key of missing) {
+      const node = reading.nodes.get(key);
+      if (node !== undefined) nodes.set(key, node);
+    }
+    // The lower of the two counters is the one that all of these nodes are as new as.
+    return { nodes, maxVersion, epoch, sweptVersion };
+  }
+
+  /** Reads rows, and remembers them where the memory has not gone on past them meanwhile. */
+  async #readAll(keys: readonly string[]): Promise<StorageReading> {
+    const before = this.#position;
+    const reading = await this.#reader.read(keys);
+    const { maxVersion, epoch } = reading;
+    const position = this.#position;
+    const fits = before !== undefined && position !== undefined && position.epoch === epoch &&
+      position.late === before.late && position.version <= maxVersion;
+    if (fits) { for (const key of keys) this.#remember(key, reading.nodes.get(key) ?? null); }
+    return reading;
+  }
+
+  #remember(key: string, node: RealityNodeMeta | null): void {
+    this.#memory.set(key, node);
+    if (this.#memory.size <= MAX_KEYS) return;
+    for (const oldest of this.#memory.keys()) {
+      this.#memory.delete(oldest);
+      break;
+    }
+  }
+
+  /** Asks, together with everybody who asks before the question is sent; says whether memory is now right. */
+  #ask(): Promise<boolean> {
+    this.#next ??= this.#askAfter(this.#asking);
+    return this.#next;
+  }
+
+  async #askAfter(previous: Promise<boolean> | undefined): Promise<boolean> {
+    // Those who ask in this moment, or while the question before is under way, ask together.
+    await previous;
+    await null;
+    this.#asking = this.#next;
+    this.#next = undefined;
+    return await this.#send();
+  }
+
+  async #send(): Promise<boolean> {
+    this.#sent++;
+    try {
+      const call = this.#storage.readChanges!(
+        this.#position?.version ?? Number.MAX_SAFE_INTEGER,
+        MAX_CHANGES,
+      );
+      return this.#take(await guarded("readChanges", call, this.#options));
+    } catch {
+      // Reported; the reader has the last word on whether the storage answers.
+      return false;
+    }
+  }
+
+  #take({ nodes, maxVersion, epoch, sweptVersion, late }: StorageChanges): boolean {
+    const position = this.#position;
+    const follows = position !== undefined && position.epoch === epoch && position.late === late &&
+      position.version <= maxVersion && sweptVersion <= Math.max(position.version, position.sweptVersion) &&
+      nodes.length < MAX_CHANGES;
+    this.#position = { epoch, version: maxVersion, sweptVersion, late };
+    if (!follows) this.#memory.clear();
+    for (const node of nodes) {
+      if (this.#memory.has(node.key)) this.#memory.set(node.key, node.deleted ? null : node);
+    }
+    return true;
+  }
+}
