@@ -12,6 +12,7 @@ import {
   createOrigin,
   type NodeChange,
   type RealityStorage,
+  type StorageChanges,
   type StorageFeatures,
   type StorageIdentity,
   type StorageReading,
@@ -159,6 +160,19 @@ export class SQLStorage implements RealityStorage {
     return { ...first, sweptVersion };
   }
 
+  /**
+   * What came after a version, with counter and epoch of the same moment, in one statement.
+   *
+   * @param version Nodes with this version or a lower one are left out.
+   * @param limit The first so many.
+   */
+  async readChanges(version: number, limit: number): Promise<StorageChanges> {
+    const operation = "readChanges";
+    const rows = await this.#askWithCounter(operation, this.#dialect.readChanges(version, limit));
+    const { metas, ...state } = toMoment(rows, operation);
+    return { nodes: metas.sort((a, b) => a.version - b.version), ...state };
+  }
+
   /** The highest version that a reader can see, or that was. */
   async getMaxVersion(): Promise<number> {
     return (await this.#readCounter("getMaxVersion")).maxVersion;
@@ -272,14 +286,8 @@ export class SQLStorage implements RealityStorage {
   async #readMoment(keys: readonly string[]): Promise<StorageReading> {
     const operation = "readNodes";
     const rows = await this.#askWithCounter(operation, this.#dialect.readMoment(keys));
-    const nodes = new Map<string, RealityNodeMeta>();
-    let [maxVersion, epoch, sweptVersion] = [0, "", 0];
-    for (const row of rows) {
-      const meta = toMeta(row, operation);
-      if (meta.key !== "") nodes.set(meta.key, meta);
-      else [maxVersion, epoch, sweptVersion] = [meta.version, meta.hash, meta.updatedAt];
-    }
-    return { nodes, maxVersion, epoch, sweptVersion };
+    const { metas, maxVersion, epoch, sweptVersion } = toMoment(rows, operation);
+    return { nodes: new Map(metas.map((meta) => [meta.key, meta])), maxVersion, epoch, sweptVersion };
   }
 
   async #readCounter(operation: string): Promise<Counter> {
@@ -350,7 +358,11 @@ export class SQLStorage implements RealityStorage {
       for (const sql of this.#dialect.schema) await this.#run(operation, { sql, params: [] });
       await this.#hasTable(operation);
     }
-    await this.#run(operation, this.#dialect.createCounter(createEpoch(this.#options.now()), createOrigin()));
+    // Looked for first: adding it, even in vain, would wait for whoever is writing.
+    if ((await this.#run(operation, this.#dialect.readCounter())).length === 0) {
+      const identity = [createEpoch(this.#options.now()), createOrigin()] as const;
+      await this.#run(operation, this.#dialect.createCounter(...identity));
+    }
     this.#isReady = true;
   }
 
@@ -375,6 +387,8 @@ export class SQLStorage implements RealityStorage {
     try {
       rows = await this.#query(sql, params);
     } catch (error) {
+      // The table may be what is missing: the next call looks.
+      this.#isReady = false;
       throw error instanceof RealityError ? error : new StorageError(operation, error);
     }
     if (!Array.isArray(rows)) {
@@ -415,6 +429,24 @@ function splitKeys(keys: readonly string[]): string[][] {
   }
   if (chunk.length > 0) chunks.push(chunk);
   return chunks;
+}
+
+/** Nodes, and the state that stands in the counter's row among them. */
+function toMoment(
+  rows: readonly SQLRow[],
+  operation: string,
+): Omit<StorageChanges, "nodes"> & { metas: RealityNodeMeta[] } {
+  const metas: RealityNodeMeta[] = [];
+  let state = { maxVersion: 0, epoch: "", sweptVersion: 0, late: 0 };
+  for (const row of rows) {
+    const meta = toMeta(row, operation);
+    if (meta.key !== "") metas.push(meta);
+    else {
+      const { version: maxVersion, hash: epoch, updatedAt: sweptVersion } = meta;
+      state = { maxVersion, epoch, sweptVersion, late: toNumber(row.late, operation) };
+    }
+  }
+  return { metas, ...state };
 }
 
 function toMeta(row: SQLRow, operation: string): RealityNodeMeta {

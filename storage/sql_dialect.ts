@@ -49,15 +49,17 @@ export interface SQLDialect {
   columns(): Statement;
   /** Adds the counter's row where there is none. */
   createCounter(epoch: string, origin: string): Statement;
-  /** The counter's row: `counter`, `max_version`, `epoch`, `origin`, `swept_version`, `late`. */
+  /** The counter's row: `counter`, `max_version`, `epoch`, `origin`. */
   readCounter(): Statement;
   /** Those nodes that are there. */
   readNodes(keys: readonly string[]): Statement;
   /**
    * Those nodes that are there and, under the empty key, the counter's row: the highest visible version as
-   * `version`, the epoch as `hash`, the swept version as `updated_at`.
+   * `version`, the epoch as `hash`, the swept version as `updated_at`, and `late`.
    */
   readMoment(keys: readonly string[]): Statement;
+  /** The first nodes and tombstones above a version, and the counter's row as `readMoment` has it. */
+  readChanges(version: number, limit: number): Statement;
   /** Nodes and tombstones above a version, in order of it; with a limit, up to the end of a version. */
   listChanged(version: number, limit: number | undefined): Statement;
   /** Moves the counter to `max(counter, floor) + step`; a row with `version`, or none past 2^53 − 1. */

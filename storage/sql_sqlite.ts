@@ -34,7 +34,8 @@ export function sqliteDialect(tableName: string): SQLDialect {
   const readOne = `${live} AND node_key = ?`;
   const readMany = `${live} AND node_key IN (SELECT value FROM json_each(?)) AND node_key <> ''`;
   const readState = `SELECT '' AS node_key, CAST(${maxVersion} AS REAL) AS version, epoch AS hash, ` +
-    `CAST(swept_version AS REAL) AS updated_at, 0 AS deleted FROM ${table} WHERE node_key = ''`;
+    `CAST(swept_version AS REAL) AS updated_at, 0 AS deleted, CAST(late AS REAL) AS late ` +
+    `FROM ${table} WHERE node_key = ''`;
   const history = `SELECT ${nodeColumns}, expires_at IS NOT NULL AS deleted FROM ${table} ` +
     `WHERE version > ? AND node_key <> ''`;
   const nth =
@@ -91,13 +92,14 @@ export function sqliteDialect(tableName: string): SQLDialect {
       ),
     readCounter: () =>
       ask(
-        `SELECT CAST(version AS REAL) AS counter, CAST(${maxVersion} AS REAL) AS max_version, epoch, origin, ` +
-          `CAST(swept_version AS REAL) AS swept_version, CAST(late AS REAL) AS late ` +
+        `SELECT CAST(version AS REAL) AS counter, CAST(${maxVersion} AS REAL) AS max_version, epoch, origin ` +
           `FROM ${table} WHERE node_key = ''`,
       ),
     readNodes: (keys) =>
       keys.length === 1 ? ask(readOne, keys[0] ?? "") : ask(readMany, JSON.stringify(keys)),
-    readMoment: (keys) => ask(`${readState} UNION ALL ${readMany}`, JSON.stringify(keys)),
+    readMoment: (keys) => ask(`${readState} UNION ALL SELECT *, 0 FROM (${readMany})`, JSON.stringify(keys)),
+    readChanges: (version, limit) =>
+      ask(`${readState} UNION ALL SELECT *, 0 FROM (${history} ORDER BY version LIMIT ?)`, version, limit),
     listChanged: (version, limit) =>
       limit === undefined ? ask(`${history} ORDER BY version`, version) : ask(
         `${history} AND version <= coalesce((${nth}), ${MAX_VERSION}) ORDER BY version`,

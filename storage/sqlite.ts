@@ -219,7 +219,7 @@ interface Told {
   readonly fileVersion: unknown;
   readonly maxVersion: number;
   readonly epoch: unknown;
-  readonly late: number;
+  readonly late: unknown;
 }
 
 /** Looks at the file while somebody listens, and tells which keys other processes changed. */
@@ -240,7 +240,7 @@ class Watch {
   add(call: ChangeListener): () => Promise<void> {
     const listener = { call };
     if (this.#listeners.size === 0) {
-      this.#told = this.#look(this.#fileVersion());
+      [this.#told] = this.#look(this.#fileVersion());
       this.#wait(this.#pollInterval);
     }
     this.#listeners.add(listener);
@@ -271,12 +271,11 @@ class Watch {
       const fileVersion = this.#fileVersion();
       const before = this.#told;
       if (fileVersion === before?.fileVersion) return undefined;
-      const told = this.#told = this.#look(fileVersion);
+      const [told, keys] = this.#look(fileVersion, before?.maxVersion);
+      this.#told = told;
       // Another life of the data, or a node that took its place in the past.
-      if (before === undefined || told.epoch !== before.epoch || told.late !== before.late) return null;
-      const { sql, params } = this.#dialect.listChanged(before.maxVersion, MAX_TOLD + 1);
-      const rows = this.#connection.all(sql, params);
-      return rows.length > MAX_TOLD ? null : rows.map((row) => String(row.node_key));
+      const isBroken = before === undefined || told.epoch !== before.epoch || told.late !== before.late;
+      return isBroken || keys.length > MAX_TOLD ? null : keys;
     } catch {
       // Busy or broken: what happened meanwhile is not known. The readers who look again find out which.
       this.#told = undefined;
@@ -289,9 +288,12 @@ class Watch {
     return this.#connection.all("PRAGMA data_version")[0]?.data_version;
   }
 
-  #look(fileVersion: unknown): Told {
-    const { sql, params } = this.#dialect.readCounter();
-    const [row] = this.#connection.all(sql, params);
-    return { fileVersion, maxVersion: Number(row?.max_version), epoch: row?.epoch, late: Number(row?.late) };
+  /** What is to be told now, and the keys that changed after a version. */
+  #look(fileVersion: unknown, after: number = Number.MAX_SAFE_INTEGER): [Told, string[]] {
+    const { sql, params } = this.#dialect.readChanges(after, MAX_TOLD + 1);
+    const rows = this.#connection.all(sql, params);
+    const state = rows.find((row) => row.node_key === "");
+    const told = { fileVersion, maxVersion: Number(state?.version), epoch: state?.hash, late: state?.late };
+    return [told, rows.filter((row) => row !== state).map((row) => String(row.node_key))];
   }
 }

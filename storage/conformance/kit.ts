@@ -1,0 +1,167 @@
+/**
+ * What a storage hands to the kit, and what the kit's files share.
+ *
+ * @module
+ */
+import type { NodeChange, RealityStorage } from "../../src/storage.ts";
+import type { RealityNodeMeta } from "../../src/types.ts";
+import { assert } from "./assert.ts";
+
+/** What a storage hands to {@linkcode testStorage}. */
+export interface StorageTestOptions {
+  /** The storage's name; every test's name begins with it. */
+  name: string;
+  /** Gives a fresh and isolated storage: it shares no data with any other. */
+  create: () => RealityStorage | Promise<RealityStorage>;
+  /** Called once for every storage that `create` or `share` gave, also for those that a test has closed. */
+  destroy?: (storage: RealityStorage) => void | Promise<void>;
+  /** The runner's own `test`: `Deno.test`, `node:test`'s, `bun:test`'s, … */
+  test: (name: string, fn: () => Promise<void>) => unknown;
+  /** What it has beyond the eight methods, and what it cannot do. */
+  supports?: StorageSupport;
+  /** Gives another storage on the same data, as another process would have it. Left out: not tested. */
+  share?: (storage: RealityStorage) => RealityStorage | Promise<RealityStorage>;
+  /** Takes the storage's database away from under it. Left out: not tested. */
+  disconnect?: (storage: RealityStorage) => void | Promise<void>;
+  /** Lets as much time pass for this storage as it keeps tombstones. Left out: not tested. */
+  elapse?: (storage: RealityStorage) => void | Promise<void>;
+  /**
+   * How many random runs the model test makes. Higher finds rarer faults; a storage across a network may want
+   * fewer.
+   *
+   * @default {50}
+   */
+  runs?: number;
+  /**
+   * The seed of those runs, to see a failure again.
+   *
+   * @default a new one each time, printed on failure
+   */
+  seed?: number;
+}
+
+/**
+ * What a storage has beyond the eight methods, and what it cannot do. Whatever is said here is tested, and a
+ * storage that has more than is said, or less, fails: nothing goes untested by accident.
+ */
+export interface StorageSupport {
+  /** It has `applyChanges`. @default {false} */
+  applyChanges?: boolean;
+  /** It has `readNodes`. @default {false} */
+  readNodes?: boolean;
+  /** It has `readChanges`. @default {false} */
+  readChanges?: boolean;
+  /** It has `getIdentity`. @default {false} */
+  getIdentity?: boolean;
+  /** It has `subscribe`. @default {false} */
+  subscribe?: boolean;
+  /** It has `close`. @default {false} */
+  close?: boolean;
+  /** Its `features` say `ordered`. @default {false} */
+  ordered?: boolean;
+  /** Its `features` say `tombstones`. @default {false} */
+  tombstones?: boolean;
+  /**
+   * Keys may begin or end with a space, and are then not the same as without. With `false` the kit checks that
+   * writing such a key is refused.
+   *
+   * @default {true}
+   */
+  edgeSpaces?: boolean;
+  /**
+   * The longest key, in bytes of UTF-8. Below 512 the kit checks that a longer one is refused.
+   *
+   * @default {512}
+   */
+  maxKeyBytes?: number;
+}
+
+/** What each file of the kit gets. */
+export interface Kit {
+  readonly options: StorageTestOptions;
+  readonly supports: Required<StorageSupport>;
+  /** Registers a test, which gets a fresh storage. */
+  check(name: string, fn: (storage: RealityStorage) => Promise<void>): void;
+  /** Registers a test, which gets two storages on the same data; nothing where `share` was left out. */
+  checkShared(name: string, fn: (one: RealityStorage, other: RealityStorage) => Promise<void>): void;
+}
+
+/** Makes what each file of the kit gets. */
+export function createKit(options: StorageTestOptions): Kit {
+  const { name, create, destroy, share, test } = options;
+  const register = (title: string, count: 1 | 2, fn: (storages: RealityStorage[]) => Promise<void>) => {
+    test(`${name}: ${title}`, async () => {
+      const storages: RealityStorage[] = [];
+      try {
+        const first = await create();
+        storages.push(first);
+        if (count === 2 && share) storages.push(await share(first));
+        await fn(storages);
+      } finally {
+        for (const storage of storages.reverse()) await destroy?.(storage);
+      }
+    });
+  };
+  return {
+    options,
+    supports: {
+      applyChanges: false,
+      readNodes: false,
+      readChanges: false,
+      getIdentity: false,
+      subscribe: false,
+      close: false,
+      ordered: false,
+      tombstones: false,
+      edgeSpaces: true,
+      maxKeyBytes: 512,
+      ...options.supports,
+    },
+    check: (title, fn) => register(title, 1, async ([storage]) => await fn(there(storage))),
+    checkShared: (title, fn) => {
+      if (share) register(title, 2, async ([one, other]) => await fn(there(one), there(other)));
+    },
+  };
+}
+
+/** The value, which must be there. */
+export function there<T>(value: T | undefined | null): T {
+  assert(value !== undefined && value !== null, "Expected a value, got nothing");
+  return value;
+}
+
+/** A meta with a hash that tells which version it belongs to. */
+export function metaOf(key: string, version: number): RealityNodeMeta {
+  return { key, version, hash: `hash-${version}`, updatedAt: 1_700_000_000_000 + (version % 1000) };
+}
+
+/** A change for `applyChanges`. */
+export function changeOf(key: string, hash: string = "h"): NodeChange {
+  return { key, hash, updatedAt: 1_700_000_000_000 };
+}
+
+/** A deletion for `applyChanges`. */
+export function deletionOf(key: string): NodeChange {
+  return { key, hash: "", updatedAt: 1_700_000_000_000, deleted: true };
+}
+
+/** Writes a node as the server does on a storage with the eight methods only: reserve, then publish. */
+export async function write(storage: RealityStorage, key: string): Promise<RealityNodeMeta> {
+  const meta = metaOf(key, await storage.incrementVersion(key));
+  await storage.setNode(key, meta);
+  return meta;
+}
+
+/** The keys of metas, in their order. */
+export function keysOf(metas: readonly RealityNodeMeta[]): string[] {
+  return metas.map(({ key }) => key);
+}
+
+/** Fails unless the metas are in order of version and no key comes twice. */
+export function assertHistory(metas: readonly RealityNodeMeta[], message: string): void {
+  metas.forEach((meta, i) => {
+    const before = metas[i - 1];
+    assert(before === undefined || before.version <= meta.version, `${message}: versions are out of order`);
+  });
+  assert(new Set(keysOf(metas)).size === metas.length, `${message}: a key comes twice`);
+}

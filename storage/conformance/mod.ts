@@ -1,0 +1,65 @@
+/**
+ * The storage contract as a list of tests, for every storage of this package and for those that others write.
+ *
+ * Runs wherever JavaScript does: it takes the runner's `test`, and imports nothing but fast-check (an optional
+ * peer dependency of the npm package: `npm install --save-dev fast-check`).
+ *
+ * @module
+ */
+import { testBasic } from "./basic.ts";
+import { testBatch } from "./batch.ts";
+import { testFaults } from "./faults.ts";
+import { createKit, type StorageTestOptions } from "./kit.ts";
+import { testListing } from "./listing.ts";
+import { testModel } from "./model.ts";
+import { testRaces } from "./races.ts";
+import { testSubscribe } from "./subscribe.ts";
+import { testVersions } from "./versions.ts";
+
+export type { NodeChange } from "../../src/storage.ts";
+export type {
+  ChangeListener,
+  RealityStorage,
+  StorageChanges,
+  StorageFeatures,
+  StorageIdentity,
+  StorageReading,
+} from "../../src/storage.ts";
+export type { RealityNodeMeta } from "../../src/types.ts";
+export type { StorageSupport, StorageTestOptions } from "./kit.ts";
+
+/**
+ * Registers the tests that tell whether a storage keeps the contract of `RealityStorage`. A storage is done
+ * when they pass.
+ *
+ * Each test gets a storage of its own from `create` and hands it to `destroy`. A storage with just the eight
+ * required methods needs nothing more; what it has beyond them, or cannot do, stands in `supports`.
+ *
+ * @param options The storage, the runner's `test`, and what the storage can do.
+ *
+ * @example
+ * ```ts
+ * import { testStorage } from "@rootlodge/reality-server/conformance";
+ * import { MemoryStorage } from "@rootlodge/reality-server/memory";
+ *
+ * const tests: (() => Promise<void>)[] = [];
+ * testStorage({
+ *   name: "MemoryStorage",
+ *   create: () => new MemoryStorage(),
+ *   test: (_name, fn) => tests.push(fn), // or your runner's own: test
+ *   supports: { applyChanges: true, readNodes: true, getIdentity: true, ordered: true, tombstones: true },
+ * });
+ * await tests[0]?.();
+ * ```
+ */
+export function testStorage(options: StorageTestOptions): void {
+  const kit = createKit(options);
+  testBasic(kit);
+  testVersions(kit);
+  testBatch(kit);
+  testListing(kit);
+  testRaces(kit);
+  testSubscribe(kit);
+  testModel(kit);
+  testFaults(kit);
+}

@@ -1,0 +1,82 @@
+/**
+ * The kit: whoever subscribes hears of the changes that other processes make.
+ *
+ * @module
+ */
+import type { RealityStorage } from "../../src/storage.ts";
+import { assert, assertSettles } from "./assert.ts";
+import { type Kit, metaOf, there, write } from "./kit.ts";
+
+/** Registers these tests. */
+export function testSubscribe({ checkShared, supports }: Kit): void {
+  if (!supports.subscribe) return;
+
+  checkShared("subscribe() tells every change that another process makes", async (one, other) => {
+    const ear = new Ear();
+    const leave = await ear.listen(one);
+    for (const key of ["a", "b", "a"]) {
+      const heard = ear.hears(key);
+      await write(other, key);
+      await assertSettles(heard, `a change of ${key}`);
+    }
+    const deletion = ear.hears("b");
+    await other.deleteNode("b");
+    await assertSettles(deletion, "a deletion");
+    await leave();
+  });
+
+  checkShared("subscribe() tells a node that came with a version already passed", async (one, other) => {
+    const reserved = await other.incrementVersion("late");
+    await write(other, "next");
+    const ear = new Ear();
+    const leave = await ear.listen(one);
+    const heard = ear.hears("late");
+    await other.setNode("late", metaOf("late", reserved));
+    await assertSettles(heard, "a change in the past");
+    await leave();
+  });
+
+  checkShared("subscribe() tells each who listens, until it leaves", async (one, other) => {
+    const [first, second] = [new Ear(), new Ear()];
+    const leaveFirst = await first.listen(one);
+    const leaveSecond = await second.listen(one);
+    const both = Promise.all([first.hears("a"), second.hears("a")]);
+    await write(other, "a");
+    await assertSettles(both, "a change, for both");
+    await leaveFirst();
+    const { count } = first;
+    const later = second.hears("b");
+    await write(other, "b");
+    await assertSettles(later, "a change, for the one who stayed");
+    assert(first.count === count, "Who has left was told all the same");
+    await leaveSecond();
+    await leaveSecond();
+    const third = new Ear();
+    const leaveThird = await third.listen(one);
+    const again = third.hears("c");
+    await write(other, "c");
+    await assertSettles(again, "a change, after all had left");
+    await leaveThird();
+  });
+}
+
+/** Hears, and settles what waits for a key. */
+class Ear {
+  count = 0;
+  readonly #waiting: { readonly key: string; readonly settle: () => void }[] = [];
+
+  async listen(storage: RealityStorage): Promise<() => Promise<void>> {
+    return await there(
+      storage.subscribe?.((keys) => {
+        this.count++;
+        for (const { key, settle } of this.#waiting) {
+          if (keys === null || keys.includes(key)) settle();
+        }
+      }),
+    );
+  }
+
+  async hears(key: string): Promise<void> {
+    await new Promise<void>((resolve) => this.#waiting.push({ key, settle: resolve }));
+  }
+}

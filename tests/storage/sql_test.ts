@@ -1,0 +1,330 @@
+/**
+ * SQLStorage on SQLite, through nothing but a function that runs a statement, each on another connection.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { testStorage } from "../../storage/conformance/mod.ts";
+import { type SQLRow, SQLStorage, type SQLStorageOptions, type SQLValue } from "../../storage/sql.ts";
+import { test } from "../harness.ts";
+import { Backings, inFolder, SQL_SUPPORTS } from "./sqlite_kit.ts";
+
+/** As a pool of connections: each statement goes to the next one, and takes its time. */
+class Pool {
+  readonly #connections: DatabaseSync[];
+  #turn = 0;
+  /** Statements that were run. */
+  asked: string[] = [];
+
+  constructor(path: string, size: number) {
+    this.#connections = Array.from({ length: size }, () => {
+      const connection = new DatabaseSync(path);
+      connection.exec("PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF");
+      return connection;
+    });
+  }
+
+  async query(sql: string, params: readonly SQLValue[]): Promise<SQLRow[]> {
+    const connection = this.#connections[this.#turn++ % this.#connections.length];
+    assert.ok(connection, "the pool has connections");
+    await Promise.resolve();
+    this.asked.push(sql);
+    return connection.prepare(sql).all(...params) as SQLRow[];
+  }
+
+  close(): void {
+    for (const connection of this.#connections) if (connection.isOpen) connection.close();
+  }
+}
+
+/** Runs with a storage on a new file, over one connection. */
+async function withStorage(
+  options: Partial<SQLStorageOptions>,
+  use: (storage: SQLStorage, pool: Pool, path: string) => Promise<void>,
+): Promise<void> {
+  await inFolder(async (folder) => {
+    const path = join(folder, "reality.db");
+    const pool = new Pool(path, 1);
+    try {
+      const query = (sql: string, params: readonly SQLValue[]) => pool.query(sql, params);
+      await use(new SQLStorage({ query, dialect: "sqlite", ...options }), pool, path);
+    } finally {
+      pool.close();
+    }
+  });
+}
+
+for (const counter of ["sequential", "clock"] as const) {
+  const backings = new Backings();
+  const pools = new WeakMap<object, Pool>();
+  const make = (path: string, now: () => number): [SQLStorage, () => void] => {
+    const pool = new Pool(path, 3);
+    const query = (sql: string, params: readonly SQLValue[]) => pool.query(sql, params);
+    const storage = new SQLStorage({ query, dialect: "sqlite", counter, now });
+    pools.set(storage, pool);
+    return [storage, () => pool.close()];
+  };
+  testStorage({
+    name: `SQLStorage on a pool of SQLite connections, ${counter} counter`,
+    create: () => backings.create(make),
+    share: (storage) => backings.share(storage, make),
+    destroy: (storage) => backings.destroy(storage),
+    elapse: (storage) => backings.elapse(storage),
+    disconnect: (storage) => pools.get(storage)?.close(),
+    test,
+    supports: SQL_SUPPORTS,
+    runs: 15,
+  });
+}
+
+test("SQLStorage makes each change in one statement", async () => {
+  await withStorage({}, async (storage, pool) => {
+    await storage.getMaxVersion();
+    pool.asked = [];
+    const changes = Array.from({ length: 1000 }, (_, i) => ({ key: `key:${i}`, hash: "x", updatedAt: 1 }));
+    await storage.applyChanges(changes.slice(0, 1));
+    // The first write also looks for expired tombstones.
+    assert.deepEqual(pool.asked.map((sql) => sql.split(" ")[0]), ["SELECT", "WITH"]);
+    for (
+      const write of [
+        () => storage.applyChanges(changes),
+        () => storage.deleteNode("key:1"),
+        () => storage.setNode("a", { key: "a", version: 9, hash: "", updatedAt: 1 }),
+        () => storage.incrementVersion("a"),
+        () => storage.readNodes(changes.map(({ key }) => key)),
+        () => storage.getNodes(changes.map(({ key }) => key)),
+      ]
+    ) {
+      pool.asked = [];
+      await write();
+      assert.equal(pool.asked.length, 1, `${write}: ${pool.asked}`);
+    }
+  });
+});
+
+test("SQLStorage asks nothing for an empty list", async () => {
+  await withStorage({}, async (storage, pool) => {
+    assert.deepEqual(await storage.getNodes([]), new Map());
+    assert.deepEqual(await storage.applyChanges([]), []);
+    assert.deepEqual(await storage.listChangedSince(0, 0), []);
+    assert.deepEqual(pool.asked, []);
+  });
+});
+
+test("SQLStorage uses its indexes: no statement on nodes scans the table", async () => {
+  await withStorage({}, async (storage, pool) => {
+    await storage.applyChanges([{ key: "a", hash: "x", updatedAt: 1 }, {
+      key: "b",
+      hash: "x",
+      updatedAt: 1,
+    }]);
+    await storage.applyChanges([{ key: "a", hash: "y", updatedAt: 1 }]);
+    await storage.setNode("c", { key: "c", version: 9, hash: "x", updatedAt: 1 });
+    await storage.incrementVersion("a");
+    await storage.getNode("a");
+    await storage.getNodes(["a", "b"]);
+    await storage.readNodes(["a", "b"]);
+    await storage.listChangedSince(1);
+    await storage.listChangedSince(1, 1);
+    for (const sql of new Set(pool.asked.filter((sql) => /^(WITH|SELECT|UPDATE|DELETE|INSERT)/.test(sql)))) {
+      const plan = await pool.query(`EXPLAIN QUERY PLAN ${sql}`, Array(sql.split("?").length - 1).fill(null));
+      const scans = plan.map((row) => String(row.detail)).filter((detail) =>
+        /SCAN reality_nodes/.test(detail)
+      );
+      assert.ok(scans.every((detail) => /USING .*INDEX/.test(detail)), `${sql}: ${scans}`);
+    }
+  });
+});
+
+test("SQLStorage takes integers as numbers, bigints and text, and refuses those past 2^53", async () => {
+  const kinds: [string, (value: number) => unknown][] = [
+    ["bigint", (value) => BigInt(value)],
+    ["text", (value) => String(value)],
+  ];
+  for (const [kind, convert] of kinds) {
+    await withStorage({}, async (_storage, pool) => {
+      const query = async (sql: string, params: readonly SQLValue[]) =>
+        (await pool.query(sql, params)).map((row) =>
+          Object.fromEntries(
+            Object.entries(row).map((
+              [name, value],
+            ) => [name, typeof value === "number" ? convert(value) : value]),
+          )
+        );
+      const storage = new SQLStorage({ query, dialect: "sqlite" });
+      const metas = await storage.applyChanges([
+        { key: "a", hash: "x", updatedAt: 1_700_000_000_000 },
+        { key: "b", hash: "", updatedAt: 1, deleted: true },
+      ]);
+      assert.deepEqual(await storage.listChangedSince(0), metas, kind);
+      assert.deepEqual(metas.map(({ version }) => version), [1, 2], kind);
+      assert.equal(await storage.incrementVersion("a"), 3, kind);
+    });
+  }
+  await withStorage({}, async (_storage, pool) => {
+    const query = async (sql: string, params: readonly SQLValue[]) =>
+      (await pool.query(sql, params)).map((row) => "version" in row ? { ...row, version: 2 ** 53 } : row);
+    const storage = new SQLStorage({ query, dialect: "sqlite" });
+    const refused = {
+      code: "ERR_REALITY_STORAGE",
+      message: /expected an integer below 2\^53, got 9007199254740992/,
+    };
+    await assert.rejects(storage.applyChanges([{ key: "a", hash: "x", updatedAt: 1 }]), refused);
+    await assert.rejects(storage.getNode("a"), refused);
+  });
+});
+
+test("SQLStorage keeps the query's error as the cause, and names the operation", async () => {
+  const failure = new Error("no route to host");
+  const storage = new SQLStorage({ query: () => Promise.reject(failure), dialect: "sqlite" });
+  await assert.rejects(storage.getNode("a"), {
+    name: "StorageError",
+    operation: "getNode",
+    cause: failure,
+    message: "Storage failed at getNode: no route to host",
+  });
+  const throwing = new SQLStorage({
+    query: () => {
+      throw failure;
+    },
+    dialect: "sqlite",
+  });
+  await assert.rejects(throwing.deleteNode("a"), { operation: "deleteNode", cause: failure });
+});
+
+test("SQLStorage says what is wrong with a query that gives no array", async () => {
+  const query = () => Promise.resolve({ rows: [] }) as unknown as Promise<SQLRow[]>;
+  const storage = new SQLStorage({ query, dialect: "sqlite" });
+  await assert.rejects(storage.getNode("a"), /option "query" must give an array of rows, and gave an object/);
+});
+
+test("SQLStorage goes on when the database has come back", async () => {
+  await withStorage({}, async (_storage, pool) => {
+    let isBroken = true;
+    const query = async (sql: string, params: readonly SQLValue[]) => {
+      if (isBroken) throw new Error("gone");
+      return await pool.query(sql, params);
+    };
+    const storage = new SQLStorage({ query, dialect: "sqlite" });
+    assert.equal(await storage.isHealthy(), false);
+    await assert.rejects(storage.getMaxVersion(), /gone/);
+    isBroken = false;
+    assert.equal(await storage.isHealthy(), true);
+    assert.equal(await storage.getMaxVersion(), 0);
+  });
+});
+
+test("SQLStorage begins a new life, with another epoch, when the table was emptied", async () => {
+  await withStorage({}, async (storage, pool) => {
+    await storage.applyChanges([{ key: "a", hash: "x", updatedAt: 1 }]);
+    const epochs = [(await storage.getIdentity()).epoch];
+    const startsAnew = async () => {
+      const [meta] = await storage.applyChanges([{ key: "a", hash: "x", updatedAt: 1 }]);
+      assert.equal(meta?.version, 1);
+      epochs.push((await storage.getIdentity()).epoch);
+      assert.equal(new Set(epochs).size, epochs.length);
+    };
+    await pool.query("DELETE FROM reality_nodes", []);
+    await startsAnew();
+    await pool.query("DELETE FROM reality_nodes", []);
+    assert.equal(await storage.getMaxVersion(), 0);
+    await startsAnew();
+    await pool.query("DROP TABLE reality_nodes", []);
+    await assert.rejects(storage.getNode("a"), { code: "ERR_REALITY_STORAGE" });
+    await startsAnew();
+  });
+});
+
+test("SQLStorage names a table of another shape instead of using it", async () => {
+  await withStorage({}, async (storage, pool) => {
+    await pool.query("CREATE TABLE reality_nodes (key TEXT PRIMARY KEY, version INTEGER, hash TEXT)", []);
+    const message =
+      /table "reality_nodes" has another shape: it lacks node_key, .* and has key, version, hash/;
+    await assert.rejects(storage.getNode("a"), { code: "ERR_REALITY_STORAGE", message });
+    assert.equal(await storage.isHealthy(), false);
+    const query = (sql: string, params: readonly SQLValue[]) => pool.query(sql, params);
+    const other = new SQLStorage({ query, dialect: "sqlite", tableName: "other_nodes" });
+    assert.equal(await other.getMaxVersion(), 0);
+  });
+});
+
+test("SQLStorage with createTables: false needs the table that schema makes", async () => {
+  await withStorage({ createTables: false }, async (storage, pool, path) => {
+    const message = /table "reality_nodes" is not there: make it from storage\.schema/;
+    await assert.rejects(storage.getMaxVersion(), { code: "ERR_REALITY_STORAGE", message });
+    const database = new DatabaseSync(path);
+    database.exec(storage.schema);
+    database.exec(storage.schema);
+    database.close();
+    pool.asked = [];
+    assert.equal(await storage.getMaxVersion(), 0);
+    assert.ok(pool.asked.every((sql) => !sql.startsWith("CREATE")));
+  });
+});
+
+test("SQLStorage made by many at once is one storage", async () => {
+  await inFolder(async (folder) => {
+    const pool = new Pool(join(folder, "reality.db"), 4);
+    try {
+      const query = (sql: string, params: readonly SQLValue[]) => pool.query(sql, params);
+      const storages = Array.from({ length: 12 }, () => new SQLStorage({ query, dialect: "sqlite" }));
+      const identities = await Promise.all(storages.map((storage) => storage.getIdentity()));
+      assert.equal(new Set(identities.map(({ epoch, origin }) => `${epoch} ${origin}`)).size, 1);
+    } finally {
+      pool.close();
+    }
+  });
+});
+
+test("SQLStorage keeps two tables of one database apart", async () => {
+  await withStorage({}, async (storage, pool) => {
+    const query = (sql: string, params: readonly SQLValue[]) => pool.query(sql, params);
+    const other = new SQLStorage({ query, dialect: "sqlite", tableName: "other" });
+    await storage.applyChanges([{ key: "a", hash: "x", updatedAt: 1 }]);
+    assert.equal(await other.getNode("a"), null);
+    assert.equal(await other.getMaxVersion(), 0);
+    assert.notEqual((await other.getIdentity()).origin, (await storage.getIdentity()).origin);
+  });
+});
+
+test("SQLStorage sweeps many tombstones a part at a time, and forgets them all", async () => {
+  let now = 1_700_000_000_000;
+  await withStorage({ tombstoneTimeout: 1000, now: () => now }, async (storage) => {
+    for (let batch = 0; batch < 3; batch++) {
+      const keys = Array.from({ length: 900 }, (_, i) => `key:${batch}:${i}`);
+      await storage.applyChanges(keys.map((key) => ({ key, hash: "", updatedAt: 1, deleted: true })));
+    }
+    for (const left of [1700, 700, 0, 0]) {
+      now += 1000;
+      await storage.setNode("a", { key: "a", version: 1, hash: "", updatedAt: 1 });
+      assert.equal((await storage.listChangedSince(1)).length, left);
+      assert.equal((await storage.readNodes([])).sweptVersion, 2700);
+      assert.equal(await storage.getMaxVersion(), 2700);
+    }
+  });
+});
+
+test("SQLStorage refuses options it does not know, or of the wrong kind, by name", () => {
+  const query = () => [];
+  const good = { query, dialect: "sqlite" };
+  const wrong: [unknown, RegExp][] = [
+    [{ ...good, table: "a" }, /Unknown option "table" of SQLStorage: known are .*tableName/],
+    [{ dialect: "sqlite" }, /Option "query" is wrong: expected a function, got nothing/],
+    [{ query }, /Option "dialect" is wrong: expected "sqlite", got nothing/],
+    [{ query, dialect: "oracle" }, /Option "dialect" is wrong: expected "sqlite", got "oracle"/],
+    [
+      { query, dialect: "postgres" },
+      /Option "dialect" is wrong: "postgres" is not supported yet, "sqlite" is/,
+    ],
+    [{ query, dialect: "mysql" }, /Option "dialect" is wrong: "mysql" is not supported yet, "sqlite" is/],
+    [{ ...good, tableName: 'a"b' }, /Option "tableName" is wrong: .* got "a\\"b"/],
+    [{ ...good, tableName: "x".repeat(49) }, /Option "tableName" is wrong/],
+    [{ ...good, createTables: "yes" }, /Option "createTables" is wrong: expected true or false, got "yes"/],
+    [{ ...good, counter: "random" }, /Option "counter" is wrong/],
+  ];
+  for (const [options, message] of wrong) {
+    assert.throws(() => new SQLStorage(options as SQLStorageOptions), { name: "TypeError", message });
+  }
+});
