@@ -20,6 +20,8 @@ import { checkChanges, checkCounter, checkMeta } from "./change.ts";
 import { type ReadStorageOptions, readStorageOptions, type StorageOptions } from "./options.ts";
 import { VersionOrder } from "./version_order.ts";
 
+export type { CounterKind, StorageOptions } from "./options.ts";
+
 /** How a {@linkcode MemoryStorage} counts and forgets. */
 export type MemoryStorageOptions = StorageOptions;
 
@@ -76,6 +78,8 @@ export class MemoryStorage implements RealityStorage {
   #sweptVersion = 0;
 
   /**
+   * Makes an empty storage.
+   *
    * @param options How to count and when to forget deletions.
    * @throws {TypeError} When an option is unknown or wrong; names it.
    */

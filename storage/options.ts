@@ -6,6 +6,8 @@
 import { kindOf } from "../src/node.ts";
 import type { CounterKind } from "../src/storage.ts";
 
+export type { CounterKind } from "../src/storage.ts";
+
 /** How a storage of this package counts and forgets. */
 export interface StorageOptions {
   /**

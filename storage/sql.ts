@@ -23,6 +23,7 @@ import { type ReadStorageOptions, readStorageOptions, type StorageOptions, wrong
 import { COLUMNS, type SQLDialect, type SQLRow, type SQLValue, type Statement } from "./sql_dialect.ts";
 import { sqliteDialect } from "./sql_sqlite.ts";
 
+export type { CounterKind, StorageOptions } from "./options.ts";
 export type { SQLRow, SQLValue } from "./sql_dialect.ts";
 
 /** The databases that {@linkcode SQLStorage} speaks to; this version to SQLite and what is built on it. */
@@ -108,7 +109,9 @@ export class SQLStorage implements RealityStorage {
   #nextSweep = -Infinity;
 
   /**
-   * @param options How to reach the database; the table is made at the first use.
+   * Makes a storage on a table; the database is asked nothing before the first use.
+   *
+   * @param options How to reach the database.
    * @throws {TypeError} When an option is unknown, missing or wrong; names it.
    */
   constructor(options: SQLStorageOptions) {

@@ -11,6 +11,9 @@ import { readStorageOptions, type StorageOptions, wrongOption } from "./options.
 import { type SQLRow, SQLStorage, type SQLValue } from "./sql.ts";
 import { sqliteDialect } from "./sql_sqlite.ts";
 
+export type { CounterKind, StorageOptions } from "./options.ts";
+export type { SQLValue } from "./sql.ts";
+
 /** What is called of an open database; `node:sqlite`, `bun:sqlite`, better-sqlite3 and `jsr:@db/sqlite` fit. */
 export interface SQLiteDatabase {
   /** Prepares a statement. */
