@@ -74,20 +74,19 @@ for (const [runtime, program] of Object.entries(runtimes)) {
   });
 
   test(`every export that needs no package loads on ${runtime}`, async () => {
-    const withoutSqlite = runtime === "Node 20" ? ["./sqlite"] : [];
-    const keys = Object.keys(config.exports).filter((key) =>
-      ![...withoutSqlite, "./conformance"].includes(key)
-    );
-    const script = keys.map((key) => `await import(${JSON.stringify(name + key.slice(1))});`).join("\n");
-    await Deno.writeTextFile(`${app}/load.mjs`, `${script}\nconsole.log("loaded");\nprocess.exit();\n`);
+    const keys = Object.keys(config.exports).filter((key) => key !== "./conformance");
+    const imports = keys.map((key) => `await import(${JSON.stringify(name + key.slice(1))});`);
+    const lines = [`process.env.REALITY_STORAGE = "memory:";`, ...imports, `console.log("loaded");`];
+    await Deno.writeTextFile(`${app}/load.mjs`, [...lines, "process.exit();"].join("\n"));
     assert.match(await run(app, program, "load.mjs"), /loaded/);
   });
 
   test(`the command starts, answers and stops on ${runtime}`, async () => {
+    const storage = runtime === "Node 20" ? "memory:" : `sqlite:./${runtime}.db`;
     const child = new Deno.Command(program, {
       args: [`${installed}/${manifest.bin["reality-server"]}`],
       cwd: app,
-      env: { PORT: "0", HOST: "127.0.0.1", REALITY_STORAGE: "memory:" },
+      env: { PORT: "0", HOST: "127.0.0.1", REALITY_STORAGE: storage },
       stdout: "piped",
       stderr: "inherit",
     }).spawn();
@@ -109,6 +108,17 @@ for (const [runtime, program] of Object.entries(runtimes)) {
     }
   });
 }
+
+test("the command says on Node 20 that SQLite is not there", async () => {
+  const command = new Deno.Command(runtimes["Node 20"], {
+    args: [`${installed}/${manifest.bin["reality-server"]}`],
+    cwd: app,
+    env: { PORT: "0" },
+  });
+  const { code, stderr } = await command.output();
+  assert.equal(code, 1);
+  assert.match(new TextDecoder().decode(stderr), /node:sqlite is not there: use Node 22 or newer/);
+});
 
 test("npm runs the command by its name", async () => {
   const link = await Deno.realPath(`${app}/node_modules/.bin/reality-server`);
