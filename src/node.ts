@@ -74,8 +74,24 @@ export function kindOf(value: unknown): string {
 export function isNewer(a: RealityNodeMeta, b: RealityNodeMeta): boolean {
   if (a.version !== b.version) return a.version > b.version;
   if (a.updatedAt !== b.updatedAt) return a.updatedAt > b.updatedAt;
-  if (a.hash !== b.hash) return a.hash > b.hash;
+  if (a.hash !== b.hash) return isAfter(a.hash, b.hash);
   return a.deleted === true && b.deleted !== true;
+}
+
+/** In order of code points, which is that of UTF-8's bytes: so databases compare, while `>` compares UTF-16. */
+function isAfter(a: string, b: string): boolean {
+  for (let i = 0; i < a.length && i < b.length; i++) {
+    const [left, right] = [a.charCodeAt(i), b.charCodeAt(i)];
+    // Surrogates stand for what comes after all that fits into one unit.
+    if (left !== right) {
+      return left + (isSurrogate(left) ? 0x10000 : 0) > right + (isSurrogate(right) ? 0x10000 : 0);
+    }
+  }
+  return a.length > b.length;
+}
+
+function isSurrogate(unit: number): boolean {
+  return unit >= 0xd800 && unit <= 0xdfff;
 }
 
 function isTooLong(text: string, maxBytes: number): boolean {

@@ -49,7 +49,7 @@ export function testModel({ options, supports }: Kit): void {
 function drawRun(supports: Required<StorageSupport>): fc.Arbitrary<Operation[]> {
   const key = fc.constantFrom(...KEYS);
   const fields = {
-    hash: fc.constantFrom("", "x", "y"),
+    hash: fc.constantFrom("", "X", "x", "\uffee", "😀"),
     updatedAt: fc.constantFrom(1, 2),
     deleted: supports.tombstones ? fc.boolean() : fc.constant(false),
   };

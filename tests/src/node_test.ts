@@ -44,7 +44,7 @@ test("isNewer() is a total order: of two different nodes exactly one is newer", 
   const node = fc.record({
     key: fc.constant("k"),
     version: fc.integer({ min: 1, max: 3 }),
-    hash: fc.constantFrom("a", "b"),
+    hash: fc.constantFrom("a", "b", "\uffee", "😀"),
     updatedAt: fc.integer({ min: 1, max: 2 }),
   });
   fc.assert(fc.property(node, node, (a, b) => {

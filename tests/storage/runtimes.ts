@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { skip, type Test, test } from "../harness.ts";
 
 /** How each runtime is found and told to run a script. */
 const STARTS = {
@@ -19,6 +20,21 @@ export type Runtime = keyof typeof STARTS;
 
 /** All of them. */
 export const RUNTIMES: readonly Runtime[] = ["deno", "node", "bun"];
+
+/**
+ * Registers a test that starts these runtimes. Where one is not there it fails, or, with `REALITY_ALLOW_SKIP=1`
+ * in the environment, is a skip that names it.
+ */
+export function testOn(runtimes: readonly Runtime[], ...[name, fn]: Parameters<Test>): void {
+  const maySkip = process.env.REALITY_ALLOW_SKIP === "1";
+  const missing = maySkip ? runtimes.filter((runtime) => spawnSync(find(runtime), ["--version"]).error) : [];
+  if (missing.length > 0) skip(`${name} (not there: ${missing.join(", ")})`, fn);
+  else test(name, fn);
+}
+
+function find(runtime: Runtime): string {
+  return process.env[STARTS[runtime].variable] ?? runtime;
+}
 
 /** A process that was started. */
 export interface Running {
@@ -41,7 +57,7 @@ export interface Running {
  */
 export function start(runtime: Runtime, script: string, args: readonly string[]): Running {
   const { variable, flags } = STARTS[runtime];
-  const executable = process.env[variable] ?? runtime;
+  const executable = find(runtime);
   const file = fileURLToPath(new URL(script, import.meta.url));
   const child: ChildProcess = spawn(executable, [...flags, file, ...args], {
     stdio: ["ignore", "pipe", "pipe"],

@@ -312,13 +312,12 @@ test("SQLStorage refuses options it does not know, or of the wrong kind, by name
   const wrong: [unknown, RegExp][] = [
     [{ ...good, table: "a" }, /Unknown option "table" of SQLStorage: known are .*tableName/],
     [{ dialect: "sqlite" }, /Option "query" is wrong: expected a function, got nothing/],
-    [{ query }, /Option "dialect" is wrong: expected "sqlite", got nothing/],
-    [{ query, dialect: "oracle" }, /Option "dialect" is wrong: expected "sqlite", got "oracle"/],
+    [{ query }, /Option "dialect" is wrong: expected .*"sqlite", got nothing/],
+    [{ query, dialect: "oracle" }, /Option "dialect" is wrong: expected .*"sqlite", got "oracle"/],
     [
       { query, dialect: "postgres" },
       /Option "dialect" is wrong: "postgres" is not supported yet, "sqlite" is/,
     ],
-    [{ query, dialect: "mysql" }, /Option "dialect" is wrong: "mysql" is not supported yet, "sqlite" is/],
     [{ ...good, tableName: 'a"b' }, /Option "tableName" is wrong: .* got "a\\"b"/],
     [{ ...good, tableName: "x".repeat(49) }, /Option "tableName" is wrong/],
     [{ ...good, createTables: "yes" }, /Option "createTables" is wrong: expected true or false, got "yes"/],

@@ -18,7 +18,7 @@ import {
   type SQLiteStorage,
 } from "../../storage/sqlite.ts";
 import { test } from "../harness.ts";
-import { RUNTIMES, start } from "./runtimes.ts";
+import { RUNTIMES, start, testOn } from "./runtimes.ts";
 import { Backings, inFolder, SQL_SUPPORTS } from "./sqlite_kit.ts";
 
 const supports = { ...SQL_SUPPORTS, subscribe: true, close: true };
@@ -242,7 +242,7 @@ async function assertKept(storage: SQLiteStorage, acknowledged: readonly Acknowl
   assert.ok(await storage.getMaxVersion() >= Math.max(...versions));
 }
 
-test("Deno, Node and Bun on one file at once share no version and lose none", async () => {
+testOn(RUNTIMES, "Deno, Node and Bun on one file at once share no version and lose none", async () => {
   await inFolder(async (folder) => {
     const path = join(folder, "reality.db");
     const count = 60;
@@ -267,31 +267,35 @@ test("Deno, Node and Bun on one file at once share no version and lose none", as
 });
 
 for (const runtime of RUNTIMES) {
-  test(`kill -9 of ${runtime} in the middle of writing loses nothing that was acknowledged`, async () => {
-    await inFolder(async (folder) => {
-      const path = join(folder, "reality.db");
-      const acknowledged: Acknowledged[] = [];
-      // Killed twice, the second time on the file that the first left; others go on where it stopped.
-      for (const life of ["first", "second"]) {
-        const worker = start(runtime, "sqlite_worker.ts", [path, life, "0"]);
-        try {
-          await worker.hasPrinted(40);
-        } finally {
-          worker.kill();
+  testOn(
+    [runtime],
+    `kill -9 of ${runtime} in the middle of writing loses nothing that was acknowledged`,
+    async () => {
+      await inFolder(async (folder) => {
+        const path = join(folder, "reality.db");
+        const acknowledged: Acknowledged[] = [];
+        // Killed twice, the second time on the file that the first left; others go on where it stopped.
+        for (const life of ["first", "second"]) {
+          const worker = start(runtime, "sqlite_worker.ts", [path, life, "0"]);
+          try {
+            await worker.hasPrinted(40);
+          } finally {
+            worker.kill();
+          }
+          assert.deepEqual(await worker.ended, { code: null, signal: "SIGKILL" });
+          acknowledged.push(...parse(worker.lines));
+          const storage = openSQLite(path);
+          await assertKept(storage, acknowledged);
+          const [meta] = await storage.applyChanges([{ key: life, hash: "", updatedAt: 1 }]);
+          assert.ok(acknowledged.every((line) => Math.max(line[1], line[2], line[3]) < (meta?.version ?? 0)));
+          await storage.close();
         }
-        assert.deepEqual(await worker.ended, { code: null, signal: "SIGKILL" });
-        acknowledged.push(...parse(worker.lines));
-        const storage = openSQLite(path);
-        await assertKept(storage, acknowledged);
-        const [meta] = await storage.applyChanges([{ key: life, hash: "", updatedAt: 1 }]);
-        assert.ok(acknowledged.every((line) => Math.max(line[1], line[2], line[3]) < (meta?.version ?? 0)));
-        await storage.close();
-      }
-    });
-  });
+      });
+    },
+  );
 }
 
-test("openSQLite tells a change by a process of another runtime", async () => {
+testOn(["bun"], "openSQLite tells a change by a process of another runtime", async () => {
   await withFile({ pollInterval: 5 }, async (storage, path) => {
     const seen = new Set<string>();
     let settle = () => {};
