@@ -4,7 +4,7 @@
  * @module
  */
 import { RealityError, StorageError } from "../src/errors.ts";
-import { kindOf } from "../src/node.ts";
+import { kindOf, utf8Length } from "../src/node.ts";
 import {
   counterFloor,
   counterStep,
@@ -20,27 +20,42 @@ import {
 import type { RealityNodeMeta } from "../src/types.ts";
 import { checkChanges, checkCounter, checkMeta } from "./change.ts";
 import { type ReadStorageOptions, readStorageOptions, type StorageOptions, wrongOption } from "./options.ts";
-import { COLUMNS, type SQLDialect, type SQLRow, type SQLValue, type Statement } from "./sql_dialect.ts";
+import type { SQLDialect, SQLRow, SQLValue, Statement } from "./sql_dialect.ts";
+import { mysqlDialect } from "./sql_mysql.ts";
+import { postgresDialect } from "./sql_postgres.ts";
 import { sqliteDialect } from "./sql_sqlite.ts";
 
 export type { CounterKind, StorageOptions } from "./options.ts";
 export type { SQLRow, SQLValue } from "./sql_dialect.ts";
 
-/** The databases that {@linkcode SQLStorage} speaks to; this version to SQLite and what is built on it. */
+/**
+ * The databases that {@linkcode SQLStorage} speaks to: SQLite 3.37, PostgreSQL 12, MySQL 8 and MariaDB 10.6 or
+ * newer, and what is built on them.
+ */
 export type SQLDialectName = "sqlite" | "postgres" | "mysql";
 
+/** What MySQL's drivers give for a write. */
+export interface SQLWritten {
+  /** The value that the statement handed to `LAST_INSERT_ID()`. */
+  readonly insertId?: number | bigint | string;
+}
+
 /**
- * Runs one statement and gives its rows as objects; an empty array for a statement without rows. Each call may
- * run on another connection. What it throws or rejects with reaches the caller as the cause of a
+ * Runs one statement and gives its rows as objects; an empty array for a statement without rows, or, with
+ * dialect `"mysql"`, what the driver gives for a write. Each call may run on another connection; each must be
+ * a transaction of its own. What it throws or rejects with reaches the caller as the cause of a
  * {@linkcode StorageError}.
  */
-export type SQLQuery = (sql: string, params: SQLValue[]) => Promise<readonly SQLRow[]> | readonly SQLRow[];
+export type SQLQuery = (
+  sql: string,
+  params: SQLValue[],
+) => Promise<readonly object[] | SQLWritten> | readonly object[] | SQLWritten;
 
 /** How an {@linkcode SQLStorage} reaches its database and what it keeps there. */
 export interface SQLStorageOptions extends StorageOptions {
-  /** Runs one statement, with `?` as placeholders, and gives its rows. */
+  /** Runs one statement, with `$1` (Postgres) or `?` as placeholders, and gives its rows. */
   query: SQLQuery;
-  /** The database's kind. This version takes `"sqlite"` and refuses the others by name. */
+  /** The database's kind. */
   dialect: SQLDialectName;
   /**
    * The table's name: letters, digits and `_`, at most 48 characters. Its indexes begin with it.
@@ -61,6 +76,9 @@ const DEFAULT_TABLE_NAME = "reality_nodes";
 const OWN_OPTIONS = ["query", "dialect", "tableName", "createTables"];
 /** Half a million characters are at most 1.5 MB of UTF-8; D1, the strictest, takes 2 MB. */
 const MAX_KEYS_TEXT = 500_000;
+/** So often, and in so many milliseconds, is a statement sent again that gave way to another one. */
+const MAX_RETRIES = 8;
+const RETRY_TIME = 5000;
 /** No sooner than this are expired tombstones looked for again, in milliseconds. */
 const SWEEP_INTERVAL = 60_000;
 
@@ -233,6 +251,7 @@ export class SQLStorage implements RealityStorage {
    */
   async setNode(key: string, meta: RealityNodeMeta): Promise<void> {
     checkMeta(key, meta);
+    this.#checkLength(meta);
     await this.#sweep("setNode");
     const statement = this.#dialect.setNode(meta, meta.deleted ? this.#expiresAt() : null);
     await this.#count("setNode", statement, () => meta.version);
@@ -258,6 +277,7 @@ export class SQLStorage implements RealityStorage {
 
   async #apply(operation: string, changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
     checkChanges(changes, this.#dialect.maxChanges);
+    for (const change of changes) this.#checkLength(change);
     if (changes.length === 0) return [];
     await this.#sweep(operation);
     const { counter, now } = this.#options;
@@ -269,12 +289,9 @@ export class SQLStorage implements RealityStorage {
     });
     const statement = this.#dialect.applyChanges(placed, floor);
     const rows = await this.#count(operation, statement, (last) => Math.max(last, floor) + offset);
-    const versions = new Map(rows.map((row) => [row.node_key, toNumber(row.version, operation)]));
-    return changes.map(({ key, hash, updatedAt, deleted }) => {
-      const version = versions.get(key);
-      if (version === undefined) {
-        throw new StorageError(operation, `no version came back for ${JSON.stringify(key)}`);
-      }
+    const base = toNumber(rows.find((row) => row.node_key === "")?.version, operation) - offset;
+    return changes.map(({ key, hash, updatedAt, deleted }, i) => {
+      const version = base + (placed[i]?.offset ?? 0);
       const meta: RealityNodeMeta = { key, version, hash, updatedAt };
       if (deleted) meta.deleted = true;
       return meta;
@@ -358,7 +375,8 @@ export class SQLStorage implements RealityStorage {
           `table "${this.#tableName}" is not there: make it from storage.schema`,
         );
       }
-      for (const sql of this.#dialect.schema) await this.#run(operation, { sql, params: [] });
+      const { schema, createTable = schema } = this.#dialect;
+      for (const sql of createTable) await this.#run(operation, { sql, params: [] });
       await this.#hasTable(operation);
     }
     // Looked for first: adding it, even in vain, would wait for whoever is writing.
@@ -372,7 +390,7 @@ export class SQLStorage implements RealityStorage {
   async #hasTable(operation: string): Promise<boolean> {
     const found = (await this.#run(operation, this.#dialect.columns())).map((row) => String(row.name));
     if (found.length === 0) return false;
-    const missing = COLUMNS.filter((name) => !found.includes(name));
+    const missing = this.#dialect.columnNames.filter((name) => !found.includes(name));
     if (missing.length > 0) {
       throw new StorageError(
         operation,
@@ -385,22 +403,47 @@ export class SQLStorage implements RealityStorage {
     return true;
   }
 
-  async #run(operation: string, { sql, params }: Statement): Promise<readonly SQLRow[]> {
-    let rows: readonly SQLRow[];
-    try {
-      rows = await this.#query(sql, params);
-    } catch (error) {
-      // The table may be what is missing: the next call looks.
-      this.#isReady = false;
-      throw error instanceof RealityError ? error : new StorageError(operation, error);
+  async #run(operation: string, { sql, params, toRows }: Statement): Promise<readonly SQLRow[]> {
+    const result = await this.#send(operation, sql, params);
+    if (isWritten(result)) return toRows?.(toNumber(result.insertId, operation)) ?? [];
+    if (toRows === undefined && isRows(result)) return result;
+    const wanted = toRows ? "what the driver gives for a write, with insertId" : "an array of rows";
+    const given = Array.isArray(result) && !isRows(result) ? "an array of something else" : kindOf(result);
+    throw new StorageError(operation, `option "query" must give ${wanted}, and gave ${given}`);
+  }
+
+  async #send(operation: string, sql: string, params: SQLValue[]): Promise<unknown> {
+    const beginning = performance.now();
+    for (let retry = 1;; retry++) {
+      try {
+        return await this.#query(sql, params);
+      } catch (error) {
+        const hasTime = retry <= MAX_RETRIES && performance.now() - beginning < RETRY_TIME;
+        if (hasTime && this.#isRetried(error)) {
+          await new Promise((resolve) => setTimeout(resolve, Math.random() * 2 ** retry));
+          continue;
+        }
+        // The table may be what is missing: the next call looks.
+        this.#isReady = false;
+        throw error instanceof RealityError ? error : new StorageError(operation, error);
+      }
     }
-    if (!Array.isArray(rows)) {
-      throw new StorageError(
-        operation,
-        `option "query" must give an array of rows, and gave ${kindOf(rows)}`,
-      );
+  }
+
+  #isRetried(error: unknown): boolean {
+    const { code, errno, cause } = (error ?? {}) as { code?: unknown; errno?: unknown; cause?: unknown };
+    const { retried } = this.#dialect;
+    return retried.includes(code) || retried.includes(errno) || cause !== undefined && this.#isRetried(cause);
+  }
+
+  /** A database that is not strict cuts what does not fit, and then two keys are one. */
+  #checkLength({ key, hash }: NodeChange | RealityNodeMeta): void {
+    const { maxBytes } = this.#dialect;
+    if (maxBytes === undefined) return;
+    for (const [name, value, most] of [["key", key, maxBytes.key], ["hash", hash, maxBytes.hash]] as const) {
+      if (utf8Length(value) <= most) continue;
+      throw new RangeError(`Cannot write a node: its ${name} is longer than ${most} bytes`);
     }
-    return rows;
   }
 }
 
@@ -411,10 +454,17 @@ function checkTableName(tableName: unknown): string {
 
 function findDialect(dialect: unknown, tableName: string): SQLDialect {
   if (dialect === "sqlite") return sqliteDialect(tableName);
-  if (dialect === "postgres" || dialect === "mysql") {
-    throw new TypeError(`Option "dialect" is wrong: "${dialect}" is not supported yet, "sqlite" is`);
-  }
-  throw wrongOption("dialect", '"sqlite"', dialect);
+  if (dialect === "postgres") return postgresDialect(tableName);
+  if (dialect === "mysql") return mysqlDialect(tableName);
+  throw wrongOption("dialect", '"postgres", "mysql" or "sqlite"', dialect);
+}
+
+function isRows(result: unknown): result is readonly SQLRow[] {
+  return Array.isArray(result) && (result.length === 0 || !Array.isArray(result[0]) && !isWritten(result[0]));
+}
+
+function isWritten(result: unknown): result is SQLWritten {
+  return typeof result === "object" && result !== null && "insertId" in result;
 }
 
 /** The keys in as few lists as their text allows; no list for no keys. */

@@ -17,6 +17,11 @@ export interface Statement {
   readonly sql: string;
   /** What its placeholders stand for, in order. */
   readonly params: SQLValue[];
+  /**
+   * For a write on a database that gives no rows for it: makes the rows of what `LAST_INSERT_ID(expression)`
+   * last got. 0 says that it got nothing, since no row was written.
+   */
+  readonly toRows?: (lastId: number) => SQLRow[];
 }
 
 /** A node to be changed; its version lies `offset` above what the counter counts up from. */
@@ -43,8 +48,16 @@ export interface PlacedChange {
 export interface SQLDialect {
   /** The most changes that one statement takes. */
   readonly maxChanges: number;
+  /** The longest key and hash that the columns take, in bytes of UTF-8. Left out: any. */
+  readonly maxBytes?: { readonly key: number; readonly hash: number };
+  /** The codes of errors after which nothing was done and the same statement may be sent again. */
+  readonly retried: readonly unknown[];
+  /** The table's columns. */
+  readonly columnNames: readonly string[];
   /** What makes the table, statement by statement; harmless where it is there. */
   readonly schema: readonly string[];
+  /** The same for when several servers do it at once, where that takes more. */
+  readonly createTable?: readonly string[];
   /** The table's columns, a row each with `name`; no row where there is no table. */
   columns(): Statement;
   /** Adds the counter's row where there is none. */
@@ -65,8 +78,9 @@ export interface SQLDialect {
   /** Moves the counter to `max(counter, floor) + step`; a row with `version`, or none past 2^53 − 1. */
   increment(floor: number, step: number): Statement;
   /**
-   * Writes changes at `max(counter, floor)` and their offset, and moves the counter to the last. A row with
-   * `node_key` and `version` for each change; none at all, and nothing done, past 2^53 − 1 or without counter.
+   * Writes changes at `max(counter, floor)` and their offset, and moves the counter to the last. A row with an
+   * empty `node_key` and the last as `version`, among any others; none at all, and nothing done, past 2^53 − 1
+   * or without counter.
    */
   applyChanges(changes: readonly PlacedChange[], floor: number): Statement;
   /** Writes a node unless a newer one is there, and lifts the counter. A row at least, or none without counter. */
@@ -79,7 +93,7 @@ export interface SQLDialect {
   sweep(now: number): Statement;
 }
 
-/** The columns of the table, in order. */
+/** The columns that the table has in every database. */
 export const COLUMNS: readonly string[] = [
   "node_key",
   "version",

@@ -5,6 +5,7 @@
  */
 import type { RealityNodeMeta } from "../src/types.ts";
 import {
+  COLUMNS,
   MAX_SWEPT,
   type PlacedChange,
   type SQLDialect,
@@ -68,6 +69,8 @@ export function sqliteDialect(tableName: string): SQLDialect {
 
   return {
     maxChanges: MAX_CHANGES,
+    retried: [],
+    columnNames: COLUMNS,
     schema: [
       `CREATE TABLE IF NOT EXISTS ${table} (\n` +
       `  node_key TEXT NOT NULL PRIMARY KEY, -- the empty key is the counter's row\n` +
