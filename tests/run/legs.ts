@@ -47,8 +47,10 @@ export async function chooseLegs(machine: Machine, words: readonly string[]): Pr
     ...["--reporter=junit", `--reporter-outfile=${report}`, `./${file}`],
   ];
   const onDoc = (_: string, report: string) => [
+    // Examples serve at the default port, which may be taken.
+    ...["env", "DENO_SERVE_ADDRESS=tcp:127.0.0.1:0"],
     ...[deno, "test", "--allow-all", "--doc", `--junit-path=${report}`],
-    ...["mod.ts", "src", "storage", "adapters"],
+    ...["README.md", "mod.ts", "src", "storage", "adapters"],
   ];
 
   const files = await findTests("tests");
@@ -65,7 +67,7 @@ export async function chooseLegs(machine: Machine, words: readonly string[]): Pr
     leg("deno", onDeno, shared),
     leg("node", onNode, shared),
     leg("bun", onBun, shared),
-    leg("docs", onDoc, ["doc examples"]),
+    leg("docs", onDoc, ["README.md and doc comments"]),
     ...ownLegs.map((name) => leg(name, onDeno, own(name))),
   ];
   if (typeof chromium !== "string") {
