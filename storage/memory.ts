@@ -26,6 +26,8 @@ export type { CounterKind, StorageOptions } from "./options.ts";
 export type MemoryStorageOptions = StorageOptions;
 
 const MAX_CHANGES = 10_000;
+/** No two versions that a clock counter gives in one moment lie further apart. */
+const MAX_STEP = 256;
 
 /** A deletion and the moment after which it may be forgotten. */
 interface Grave {
@@ -177,9 +179,18 @@ export class MemoryStorage implements RealityStorage {
   async applyChanges(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
     checkChanges(changes, MAX_CHANGES);
     this.#sweep();
-    // All versions first: where the counter ends, none of the changes is made.
-    const versions = changes.map(() => this.#reserve());
-    return changes.map((change, i) => this.#metaAt(this.#write(change.key, versions[i] ?? 0, change)));
+    // The end of all numbers is looked for first: there, none of the changes is made.
+    const { counter, now } = this.#options;
+    const base = counter === "sequential" ? this.#counter : nextVersion(this.#counter, counter, now());
+    checkCounter(base + changes.length * (counter === "sequential" ? 1 : MAX_STEP));
+    return changes.map((change) => {
+      const { key, hash, updatedAt, deleted } = change;
+      const version = this.#reserve();
+      this.#write(key, version, change);
+      const meta: RealityNodeMeta = { key, version, hash, updatedAt };
+      if (deleted) meta.deleted = true;
+      return meta;
+    });
   }
 
   #read(key: string): RealityNodeMeta | undefined {
@@ -216,7 +227,7 @@ export class MemoryStorage implements RealityStorage {
     return version;
   }
 
-  #write(key: string, version: number, { hash, updatedAt, deleted }: NodeChange | RealityNodeMeta): number {
+  #write(key: string, version: number, { hash, updatedAt, deleted }: NodeChange | RealityNodeMeta): void {
     let place = this.#places.get(key);
     if (place === undefined) {
       place = this.#freePlaces.pop() ?? this.#keys.length;
@@ -236,7 +247,6 @@ export class MemoryStorage implements RealityStorage {
       const { now, tombstoneTimeout } = this.#options;
       this.#graves.push({ key, version, until: now() + tombstoneTimeout });
     }
-    return place;
   }
 
   /** The names are made at the first question: a Worker may not draw chance while it starts. */
