@@ -1,0 +1,216 @@
+/**
+ * The door of Express 4 and 5 and of Fastify, with and without somebody in front who reads the bodies.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { readdirSync } from "node:fs";
+import type { AddressInfo } from "node:net";
+import express from "express";
+import fastify from "fastify";
+import { createExpressAdapter } from "../../adapters/express.ts";
+import { MemoryStorage, RealityServer } from "../../mod.ts";
+import { test } from "../harness.ts";
+import { openDoor } from "../http_door.ts";
+import { testDoor } from "../http_kit.ts";
+import { type Scene, type SceneName, SMALL } from "../http_scenes.ts";
+import { type Listening, listenNode } from "../runtimes/node.ts";
+
+for (const [name, framework] of [["Express 5", express], ["Express 4", requireExpress4()]] as const) {
+  testDoor(test, {
+    name: `createExpressAdapter() in ${name}`,
+    ownNotFound: true,
+    open: (scene) =>
+      openDoor(scene, ({ server, handler }) => {
+        const app = framework();
+        app.use(createExpressAdapter(server, handler));
+        return listenNode(app);
+      }),
+  });
+
+  testDoor(test, {
+    name: `createExpressAdapter() in ${name} behind express.json()`,
+    parsesBodies: true,
+    ownNotFound: true,
+    open: (scene) =>
+      openDoor(scene, ({ server, handler }) => {
+        const app = framework();
+        app.set("env", "test");
+        app.use(framework.json({ limit: limitOf(scene) }));
+        app.use(createExpressAdapter(server, handler));
+        return listenNode(app);
+      }),
+  });
+
+  for (const json of [false, true]) {
+    const place = `${name} ${json ? "with" : "without"} express.json()`;
+
+    test(`createExpressAdapter() answers on one path, in a router too, in ${place}`, async () => {
+      await withServer(async (server) => {
+        const app = framework();
+        if (json) app.use(framework.json());
+        app.post("/reality/sync", createExpressAdapter(server));
+        const router = framework.Router();
+        router.post("/sync", createExpressAdapter(server, { basePath: "/api/live" }));
+        router.post("/misplaced", createExpressAdapter(server));
+        app.use("/api/live", router);
+        const { origin, close } = await listenNode(app);
+        for (const path of ["/reality/sync", "/api/live/sync"]) {
+          const response = await post(origin + path, { known: { a: 0 } });
+          assert.equal(response.status, 200);
+          assert.equal((await response.json()).changed.a.hash, "1");
+        }
+        // A path of its own that does not fit is answered here, and says what was expected.
+        const response = await post(`${origin}/api/live/misplaced`, { known: {} });
+        assert.equal(response.status, 404);
+        assert.match((await response.json()).error.message, /basePath "\/reality"/);
+        await close();
+      });
+    });
+
+    test(`createExpressAdapter() passes on what is not its own, body and all, in ${place}`, async () => {
+      await withServer(async (server) => {
+        const app = framework();
+        if (json) app.use(framework.json());
+        app.use(createExpressAdapter(server));
+        app.use(framework.json());
+        app.post("/notes", (request, response) => void response.json({ got: request.body }));
+        const { origin, close } = await listenNode(app);
+        assert.deepEqual(await (await post(`${origin}/notes`, { a: 1 })).json(), { got: { a: 1 } });
+        assert.equal((await post(`${origin}/reality/sync`, { known: { a: 0 } })).status, 200);
+        await close();
+      });
+    });
+  }
+
+  test(`createExpressAdapter() takes bodies that were read as text or bytes, within its limit, in ${name}`, async () => {
+    await withServer(async (server) => {
+      for (const read of [framework.text({ type: "*/*" }), framework.raw({ type: "*/*" })]) {
+        const app = framework();
+        app.use(read);
+        app.use(createExpressAdapter(server));
+        const { origin, close } = await listenNode(app);
+        const response = await post(`${origin}/reality/sync`, { known: { a: 0 } });
+        assert.equal((await response.json()).changed.a.hash, "1");
+        for (
+          const [body, status] of [["{", 400], [
+            `{"known":{},"x":"${"x".repeat(SMALL.maxBodyBytes)}"}`,
+            413,
+          ]] as const
+        ) {
+          assert.equal((await post(`${origin}/reality/sync`, body)).status, status);
+        }
+        await close();
+      }
+    });
+  });
+
+  test(`createExpressAdapter() says so when a body was read and left nowhere, in ${name}`, async () => {
+    const reports: Error[] = [];
+    await withServer(async (server) => {
+      const app = framework();
+      app.use((request, _response, next) => void request.resume().once("end", () => next()));
+      app.use(createExpressAdapter(server));
+      const { origin, close } = await listenNode(app);
+      assert.equal((await post(`${origin}/reality/sync`, { known: {} })).status, 500);
+      assert.match(String(reports[0]?.cause), /read before/);
+      await close();
+    }, reports);
+  });
+}
+
+testDoor(test, {
+  name: "createExpressAdapter() in Fastify",
+  parsesBodies: true,
+  ownNotFound: true,
+  onlyPlainJSON: true,
+  open: (name) => openDoor(name, (scene) => listenFastify(scene, limitOf(name))),
+});
+
+test("createExpressAdapter() in Fastify leaves Fastify's hooks and headers alone", async () => {
+  await withServer(async (server) => {
+    const app = fastify();
+    const seen: number[] = [];
+    app.addHook("onRequest", (_request, reply, done) => {
+      reply.header("x-hook", "ran");
+      done();
+    });
+    app.addHook("onResponse", (_request, reply, done) => {
+      seen.push(reply.statusCode);
+      done();
+    });
+    app.post("/reality/sync", createExpressAdapter(server));
+    app.get("/reality/events", createExpressAdapter(server));
+    await app.listen({ port: 0, host: "127.0.0.1" });
+    const origin = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
+    const response = await post(`${origin}/reality/sync`, { known: { a: 0 } });
+    assert.equal((await response.json()).changed.a.hash, "1");
+    assert.equal(response.headers.get("x-hook"), "ran");
+    const events = await fetch(`${origin}/reality/events?keys=a`);
+    assert.equal(events.headers.get("x-hook"), "ran");
+    await server.close();
+    assert.match(await events.text(), /event: update/);
+    app.server.closeAllConnections();
+    await app.close();
+    assert.deepEqual(seen, [200, 200]);
+  });
+});
+
+/** Express 4 beside Express 5: a package of the same name, which only its folder tells apart. */
+function requireExpress4(): typeof express {
+  const packages = "node_modules/.deno";
+  const folder = readdirSync(packages).find((name) => name.startsWith("express@4."));
+  assert.ok(folder !== undefined, "Express 4 is not installed");
+  return createRequire(import.meta.url)(`../../${packages}/${folder}/node_modules/express`);
+}
+
+/** The limit for who reads the bodies in front: it is theirs that holds for a body that does not say its length. */
+function limitOf(scene: SceneName): number {
+  return scene === "small" ? SMALL.maxBodyBytes : 1_048_576;
+}
+
+async function listenFastify({ server, handler }: Scene, bodyLimit: number): Promise<Listening> {
+  const app = fastify({
+    bodyLimit,
+    onProtoPoisoning: "ignore",
+    onConstructorPoisoning: "ignore",
+    forceCloseConnections: true,
+  });
+  app.all(`${handler.basePath ?? "/reality"}/*`, createExpressAdapter(server, handler));
+  await app.listen({ port: 0, host: "127.0.0.1" });
+  return {
+    origin: `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`,
+    async close() {
+      app.server.closeAllConnections();
+      await app.close();
+    },
+  };
+}
+
+async function withServer(
+  run: (server: RealityServer) => Promise<void>,
+  reports: Error[] = [],
+): Promise<void> {
+  const server = new RealityServer({
+    storage: new MemoryStorage(),
+    limits: { maxBodyBytes: SMALL.maxBodyBytes },
+    onError: (error) => reports.push(error),
+  });
+  await server.updateNode("a", "1");
+  try {
+    await run(server);
+  } finally {
+    await server.close();
+  }
+}
+
+async function post(url: string, body: unknown): Promise<Response> {
+  const response = await fetch(url, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: typeof body === "string" ? body : JSON.stringify(body),
+  });
+  // Read here, so that no test forgets it.
+  return new Response(await response.text(), response);
+}

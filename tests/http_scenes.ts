@@ -1,0 +1,156 @@
+/**
+ * The servers that the HTTP kit asks its questions of, and what a test does to them from behind. Runs in whatever
+ * process the door is in.
+ *
+ * @module
+ */
+import {
+  type Clock,
+  type HandlerOptions,
+  MemoryStorage,
+  RealityServer,
+  type RealityServerOptions,
+  type ServerStats,
+} from "../mod.ts";
+
+/** The names of the servers. */
+export type SceneName =
+  | "plain"
+  | "closed"
+  | "hook"
+  | "small"
+  | "full"
+  | "cors"
+  | "anybody"
+  | "elsewhere"
+  | "broken"
+  | "fast";
+
+/** What a scene says about a server. */
+interface SceneOptions {
+  server?: Partial<RealityServerOptions>;
+  handler?: HandlerOptions;
+}
+
+/** Two tokens that open the write routes of most scenes. */
+export const TOKENS: readonly string[] = ["kit-token-of-today-01", "kit-token-of-tomorrow"];
+
+/** The limits of the scene `small`. */
+export const SMALL = {
+  maxBodyBytes: 2_000,
+  maxKeys: 3,
+  maxKeyBytes: 16,
+  maxHashBytes: 8,
+  maxWait: 40,
+} as const;
+
+/** Pages of this origin may read in the scenes with CORS. */
+export const ORIGIN = "https://app.example";
+
+class BrokenStorage extends MemoryStorage {
+  override readNodes(): Promise<never> {
+    return Promise.reject(new Error("password=secret"));
+  }
+}
+
+const scenes: Record<SceneName, SceneOptions> = {
+  /** Everything as it comes, with open write routes. */
+  plain: { server: { writeTokens: TOKENS } },
+  /** Nobody was given a way to write. */
+  closed: {},
+  /** The application decides who writes. */
+  hook: {
+    server: {
+      authorizeWrite: (request, keys) => {
+        if (request.headers.get("x-user") === "broken") throw new Error("password=secret");
+        return request.headers.get("x-user") === "writer" && new URL(request.url).pathname !== "/" &&
+          keys.every((key) => key.startsWith(`${request.method}:`));
+      },
+    },
+  },
+  /** Limits so low that a test can exceed them. */
+  small: { server: { writeTokens: TOKENS, limits: SMALL } },
+  /** Room for one waiter. */
+  full: { server: { limits: { maxWaiters: 1 } } },
+  /** Pages of one other origin may read, with credentials. */
+  cors: {
+    server: { writeTokens: TOKENS },
+    handler: { cors: { origins: [ORIGIN], credentials: true, maxAge: 60 } },
+  },
+  /** Pages of every origin may read. */
+  anybody: { handler: { cors: { origins: "*" } } },
+  /** Mounted elsewhere. */
+  elsewhere: { server: { writeTokens: TOKENS }, handler: { basePath: "/api/v1/live" } },
+  /** The storage fails. */
+  broken: { server: { storage: new BrokenStorage() } },
+  /** Time runs a thousand times as fast. */
+  fast: { server: { clock: fastClock() } },
+};
+
+/** One server of a scene. */
+export interface Scene {
+  readonly server: RealityServer;
+  readonly handler: HandlerOptions;
+  /** The codes of what `onError` heard. */
+  readonly reports: string[];
+}
+
+/** What a test does to a server other than by its door. */
+export type Operation =
+  | { do: "update"; key: string; hash: string }
+  | { do: "delete"; key: string }
+  | { do: "stats" }
+  | { do: "reports" }
+  | { do: "close" };
+
+/**
+ * Makes the server of a scene.
+ *
+ * @param name Which one.
+ * @param basePath Where to mount it instead of where the scene says.
+ */
+export function createScene(name: SceneName, basePath?: string): Scene {
+  const { server = {}, handler = {} } = scenes[name];
+  const reports: string[] = [];
+  return {
+    server: new RealityServer({
+      storage: new MemoryStorage(),
+      onError: (error) => reports.push(error.code),
+      ...server,
+    }),
+    handler: basePath === undefined ? handler : { ...handler, basePath },
+    reports,
+  };
+}
+
+/** Does something to the server of a scene. */
+export async function operate(scene: Scene, operation: Operation): Promise<ServerStats | string[] | null> {
+  const { server, reports } = scene;
+  switch (operation.do) {
+    case "update":
+      await server.updateNode(operation.key, operation.hash);
+      return null;
+    case "delete":
+      await server.deleteNode(operation.key);
+      return null;
+    case "stats":
+      return await server.getStats();
+    case "reports":
+      return reports;
+    case "close":
+      await server.close();
+      return null;
+  }
+}
+
+function fastClock(): Clock {
+  const speed = 1000;
+  return {
+    now: () => Date.now() * speed,
+    after(ms, callback) {
+      const timer = setTimeout(callback, ms / speed);
+      return () => clearTimeout(timer);
+    },
+    random: () => 0.5,
+  };
+}
