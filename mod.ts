@@ -14,7 +14,15 @@
  *
  * @module
  */
-export { createExpressAdapter, type ExpressHandler } from "./adapters/express.ts";
+export {
+  createExpressAdapter,
+  type ExpressHandler,
+  type ExpressRequest,
+  type FastifyReply,
+  type FastifyRequest,
+  type NodeIncoming,
+  type NodeOutgoing,
+} from "./adapters/express.ts";
 export { createFetchHandler } from "./adapters/fetch.ts";
 export type { Clock } from "./src/clock.ts";
 export { ClosedError, type ErrorCode, RealityError, RefusalError, StorageError } from "./src/errors.ts";
@@ -47,4 +55,5 @@ export type {
   SyncResponse,
 } from "./src/types.ts";
 export { MemoryStorage, type MemoryStorageOptions } from "./storage/memory.ts";
-export { SQLStorage, type SQLStorageOptions } from "./storage/sql.ts";
+export { type SQLDialectName, type SQLQuery, SQLStorage, type SQLStorageOptions } from "./storage/sql.ts";
+export type { StorageOptions } from "./storage/options.ts";

@@ -50,6 +50,8 @@ export class RealityError extends Error {
   readonly code: ErrorCode;
 
   /**
+   * Makes an error with a code.
+   *
    * @param code Says what went wrong, for programs.
    * @param message Says it for people.
    * @param options `cause`: the error behind this one.
@@ -77,6 +79,8 @@ export class StorageError extends RealityError {
   readonly recovered: boolean;
 
   /**
+   * Makes the error of one call of the storage.
+   *
    * @param operation What was asked of the storage: the method's name.
    * @param cause The error that the storage gave.
    * @param recovered Whether this is the report that the storage is well again. @default {false}
@@ -94,7 +98,11 @@ export class StorageError extends RealityError {
 
 /** The server or the storage was asked for something after `close()`. */
 export class ClosedError extends RealityError {
-  /** @param what What is closed. @default {"server"} */
+  /**
+   * Makes the error of a call that came too late.
+   *
+   * @param what What is closed. @default {"server"}
+   */
   constructor(what: string = "server") {
     super("ERR_REALITY_CLOSED", `The ${what} is closed`);
   }

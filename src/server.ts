@@ -74,6 +74,8 @@ export class RealityServer {
   #streams = 0;
 
   /**
+   * Makes a server; nothing is asked of the storage before the first request or change.
+   *
    * @param options `storage`, and whatever else differs from the defaults.
    * @throws {TypeError} For an option that is missing, unknown or of the wrong kind; names it.
    * @throws {RangeError} For a number out of range; names it.

@@ -27,9 +27,11 @@ export interface IncomingRequest {
 
 /** What the desk answers. */
 export interface Reply {
+  /** The HTTP status. */
   readonly status: number;
   /** Lower-case names. */
   readonly headers: Readonly<Record<string, string>>;
+  /** The whole body, a stream of it, or none. */
   readonly body: string | ReadableStream<Uint8Array> | null;
 }
 
