@@ -55,5 +55,12 @@ export type {
   SyncResponse,
 } from "./src/types.ts";
 export { MemoryStorage, type MemoryStorageOptions } from "./storage/memory.ts";
-export { type SQLDialectName, type SQLQuery, SQLStorage, type SQLStorageOptions } from "./storage/sql.ts";
+export {
+  type SQLDialectName,
+  type SQLQuery,
+  SQLStorage,
+  type SQLStorageOptions,
+  type SQLValue,
+  type SQLWritten,
+} from "./storage/sql.ts";
 export type { StorageOptions } from "./storage/options.ts";

@@ -18,6 +18,7 @@ import { openStandalone, type Standalone } from "./standalone.ts";
 /** How long the last answers may take to leave, in milliseconds. */
 const FAREWELL_TIME = 100;
 
+/** What the runtime serves. */
 const app: { fetch: FetchHandler } = { fetch: await open() };
 
 export default app;
