@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * Keeps a page current through Reality, by waiting sync requests or by Server-Sent Events. One plain module
  * without imports: copy it, it is yours.
@@ -43,9 +44,9 @@
  *   Promise<Stamp | undefined | void>} refetch Fetches these keys' data from the application and shows it. A key
  * that is followed for the first time comes here too. If it rejects, the same keys come again later.
  * @property {(status: Status) => void} [onState] Hears how the line is, after every step.
- * @property {number} [wait] Milliseconds that the server may hold a request. @default {25000}
- * @property {number} [firstRetry] Milliseconds before the first retry, before chance. @default {500}
- * @property {number} [lastRetry] The longest such pause; each is twice the one before. @default {15000}
+ * @property {number} [wait] Milliseconds that the server may hold a request. Left out: 25000.
+ * @property {number} [firstRetry] Milliseconds before the first retry, before chance. Left out: 500.
+ * @property {number} [lastRetry] The longest such pause; each is twice the one before. Left out: 15000.
  * @property {typeof globalThis.fetch} [fetch] Used in place of the global one.
  * @property {typeof globalThis.EventSource} [EventSource] Used in place of the global one.
  * @property {EventTarget & { hidden: boolean }} [page] Used in place of `document`.
@@ -174,7 +175,7 @@ export function followEvents(options) {
     source.addEventListener("open", lookAtAll);
     source.addEventListener("resync", lookAtAll);
     source.addEventListener("update", (event) => {
-      const meta = JSON.parse(event.data);
+      const meta = JSON.parse(/** @type {MessageEvent} */ (event).data);
       // A key that must be fetched in any case stays so, whatever its version.
       if (due.get(meta.key) !== null) due.set(meta.key, meta);
       ring();
@@ -211,7 +212,7 @@ export function followEvents(options) {
       meta === null || meta.deleted === true || meta.version > (shown.versions.get(key) ?? 0)
     );
     if (news.length === 0) return;
-    const changed = Object.fromEntries(news.filter(([, meta]) => meta !== null));
+    const changed = Object.fromEntries(news.flatMap(([key, meta]) => meta === null ? [] : [[key, meta]]));
     try {
       const stamp = await refetch(news.map(([key]) => key), { changed, signal });
       if (!stamp) return;

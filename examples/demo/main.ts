@@ -29,7 +29,9 @@ const listener = createServer((request, response) => {
   else void answer(request, response);
 });
 listener.on("error", (error: NodeJS.ErrnoException) => {
-  const why = error.code === "EADDRINUSE" ? "is in use, choose another: PORT=8001" : `cannot be had: ${error.message}`;
+  const why = error.code === "EADDRINUSE"
+    ? "is in use, choose another: PORT=8001"
+    : `cannot be had: ${error.message}`;
   fail(`Port ${settings.port} ${why}`);
 });
 listener.listen(settings.port, settings.host, () => {
@@ -77,7 +79,9 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
       case "PATCH /api/items/{id}": {
         const { done, by } = await readBody(request);
         const item = await board.tick(id, done === true, toName(by));
-        return item ? reply(response, 200, item) : reply(response, 404, { message: "It is not there any more" });
+        return item
+          ? reply(response, 200, item)
+          : reply(response, 404, { message: "It is not there any more" });
       }
       case "DELETE /api/items/{id}":
         await board.remove(id);

@@ -11,7 +11,19 @@ const ITEM_KEY = "board:item:";
 
 const $ = (id) => document.getElementById(id);
 const ui = Object.fromEntries(
-  ["status", "status-text", "face", "name", "another", "add", "text", "progress", "progress-text", "items", "empty"]
+  [
+    "status",
+    "status-text",
+    "face",
+    "name",
+    "another",
+    "add",
+    "text",
+    "progress",
+    "progress-text",
+    "items",
+    "empty",
+  ]
     .concat(["problem", "guest", "sleep", "said"]).map((id) => [id, $(id)]),
 );
 const traffic = createTraffic();
@@ -71,6 +83,7 @@ function measure(metas) {
         if (traffic.toPageTime(moment) >= liveSince) traffic.noteChange(moment);
       }
       traffic.noteBoard(JSON.stringify([...items.values()]).length);
+      if (moments.size > 0) restart(ui.status, "beat");
     })
   );
 }
@@ -111,8 +124,9 @@ function render(before) {
   const done = [...items.values()].filter((item) => item.done).length;
   ui.progress.max = Math.max(1, items.size);
   ui.progress.value = done;
-  ui["progress-text"].textContent = done === items.size && done > 0
-    ? `All ${done} packed`
+  const isAll = done === items.size;
+  ui["progress-text"].textContent = isAll
+    ? (done > 0 ? `All ${done} packed` : "Nothing to pack")
     : `${done} of ${items.size} packed`;
   ui.empty.hidden = items.size > 0;
   isFirst = false;
@@ -141,15 +155,17 @@ function fill(row, item, before) {
   row.querySelector("button").setAttribute("aria-label", `Remove ${item.text}`);
   row.querySelector(".face").textContent = item.by.slice(0, 1).toUpperCase();
   row.querySelector(".when").textContent = `${item.by}, ${ago(item.at)}`;
-  if (isNews) {
-    // Begins the animation again where one is running.
-    row.classList.remove("told");
-    void row.offsetWidth;
-    row.classList.add("told");
-  }
+  if (isNews) restart(row, "told");
   if (item.by === ui.name.value) return;
   if (isNews) say(`${item.by} ${item.done ? "packed" : "unpacked"} ${item.text}`);
   else if (before === undefined && !isFirst) say(`${item.by} added ${item.text}`);
+}
+
+/** Begins an animation, again where it is running. */
+function restart(element, animation) {
+  element.classList.remove(animation);
+  void element.offsetWidth;
+  element.classList.add(animation);
 }
 
 function leave(row, item) {
@@ -231,7 +247,21 @@ ui.add.addEventListener("submit", async (event) => {
 
 // ---- Who, how, and a guest -------------------------------------------------------------------------------
 
-const NAMES = ["Ada", "Jon", "Mina", "Bo", "Cleo", "Finn", "Hana", "Ivo", "Lou", "Nora", "Oskar", "Pia", "Tomas"];
+const NAMES = [
+  "Ada",
+  "Jon",
+  "Mina",
+  "Bo",
+  "Cleo",
+  "Finn",
+  "Hana",
+  "Ivo",
+  "Lou",
+  "Nora",
+  "Oskar",
+  "Pia",
+  "Tomas",
+];
 
 function setName(name) {
   ui.name.value = name;
@@ -265,7 +295,15 @@ ui.sleep.addEventListener("click", async () => {
   showState({ state: "asleep" });
 });
 
-const WISHES = ["Marshmallows", "A kite", "Rain jackets", "Sunscreen", "Pancake flour", "The long rope", "A football"]
+const WISHES = [
+  "Marshmallows",
+  "A kite",
+  "Rain jackets",
+  "Sunscreen",
+  "Pancake flour",
+  "The long rope",
+  "A football",
+]
   .concat(["Lanterns", "Coffee, the good one", "Swimming things", "A map on paper", "Salt and pepper"]);
 let guestTimer;
 

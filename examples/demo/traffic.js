@@ -11,7 +11,9 @@ const POLLS = [0.2, 1, 5];
 /** How much time the plot shows, in milliseconds. */
 const SPAN_MS = 60_000;
 const LOG_LENGTH = 7;
-const NOW_EVERY_MS = 50;
+/** How often time moves on in the plot: by about a pixel. */
+const STEP_MS = 200;
+const CALM_STEP_MS = 1000;
 
 const $ = (id) => document.getElementById(id);
 const sizeOf = (text) => new Blob([text]).size;
@@ -174,23 +176,24 @@ export function createTraffic() {
   }
 
   function writeLog() {
-    $("log").replaceChildren(...requests.slice(0, LOG_LENGTH).map((request) => {
-      const line = document.createElement("li");
-      line.dataset.kind = request.kind;
-      const took = request.end === null ? "" : formatTime(request.end - request.start);
-      for (const text of [request.path, request.note, took]) {
-        line.append(Object.assign(document.createElement("span"), { textContent: text }));
-      }
-      return line;
-    }));
+    $("log").replaceChildren(
+      ...requests.slice(0, LOG_LENGTH).map((request) => {
+        const line = document.createElement("li");
+        line.dataset.kind = request.kind;
+        const took = request.end === null ? "" : formatTime(request.end - request.start);
+        for (const text of [request.path, request.note, took]) {
+          line.append(Object.assign(document.createElement("span"), { textContent: text }));
+        }
+        return line;
+      }),
+    );
   }
 
   // ---- Plot ----------------------------------------------------------------------------------------------
 
   const canvas = $("plot");
   const pen = canvas.getContext("2d");
-  const less = matchMedia("(prefers-reduced-motion: reduce)");
-  let drawnAt = -Infinity;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
   function draw() {
     const box = canvas.getBoundingClientRect();
@@ -202,7 +205,9 @@ export function createTraffic() {
 
     const style = getComputedStyle(canvas);
     const colour = (name) => style.getPropertyValue(name);
-    const [ours, theirs, rule, faint, ground] = ["--ours", "--theirs", "--rule", "--faint", "--panel"].map(colour);
+    const [ours, theirs, rule, faint, ground] = ["--ours", "--theirs", "--rule", "--faint", "--panel"].map(
+      colour,
+    );
     const left = 58;
     const right = box.width - 6;
     const time = now();
@@ -215,7 +220,9 @@ export function createTraffic() {
     pen.font = `11px ${style.fontFamily}`;
     pen.textBaseline = "middle";
     pen.lineWidth = 1;
-    for (const [ms, label] of [[1, "1 ms"], [10, "10 ms"], [100, "100 ms"], [1000, "1 s"], [10_000, "10 s"]]) {
+    for (
+      const [ms, label] of [[1, "1 ms"], [10, "10 ms"], [100, "100 ms"], [1000, "1 s"], [10_000, "10 s"]]
+    ) {
       pen.fillStyle = faint;
       pen.textAlign = "right";
       pen.fillText(label, left - 10, y(ms));
@@ -293,17 +300,25 @@ export function createTraffic() {
     pen.stroke();
   }
 
-  function frame(time) {
-    requestAnimationFrame(frame);
-    if (time - drawnAt < (less.matches ? 1000 : NOW_EVERY_MS)) return;
-    drawnAt = time;
-    advance();
-    writeFigures();
-    draw();
+  function step() {
+    if (!document.hidden) {
+      advance();
+      writeFigures();
+      draw();
+    }
+    setTimeout(step, calm.matches ? CALM_STEP_MS : STEP_MS);
   }
-  requestAnimationFrame(frame);
+  step();
 
-  return { fetch: countedFetch, EventSource: CountedEventSource, noteChange, noteBoard, setAwake, toPageTime, now };
+  return {
+    fetch: countedFetch,
+    EventSource: CountedEventSource,
+    noteChange,
+    noteBoard,
+    setAwake,
+    toPageTime,
+    now,
+  };
 }
 
 /** Milliseconds since 1970 by this page's clock, with fractions, never going back. */

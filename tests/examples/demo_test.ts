@@ -180,35 +180,50 @@ test("the board works by keyboard, and says aloud what others do", async () => {
 });
 
 test("the page fits a desk and a phone, in the light and in the dark", async () => {
-  await withStage("file", async ({ open, url }) => {
-    const [ada, jon] = await Promise.all([
-      open("/?as=Ada", { viewport: { width: 1280, height: 960 } }),
-      open("/?as=Jon&door=events", { viewport: { width: 1280, height: 960 }, colorScheme: "dark" }),
-    ]);
-    const phone = { viewport: { width: 375, height: 812 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 };
-    const [mina, bo] = await Promise.all([
-      open("/?as=Mina", phone),
-      open("/?as=Bo", { ...phone, colorScheme: "dark", reducedMotion: "reduce" }),
-    ]);
-    for (const text of ["Swimming things", "A kite", "The long rope that we forgot the last time we were here"]) {
-      await add(ada, text);
-      await Promise.all([row(mina, text).waitFor(), row(bo, text).waitFor()]);
-    }
-    for (const text of ["A kite", "Card games", "Charcoal"]) {
-      await row(mina, text).getByRole("checkbox").check();
-      await row(jon, text).and(jon.locator(".done")).waitFor();
-    }
-    const pair = await open("/pair", { viewport: { width: 1440, height: 900 } });
-    const frames = pair.frames().filter((frame) => frame.url().startsWith(`${url}/?as`));
-    assert.equal(frames.length, 2);
-    await Promise.all(frames.map((frame) => frame.locator("[data-state=live]").waitFor()));
-
-    const windows = { "desk-light": ada, "desk-dark": jon, "phone-light": mina, "phone-dark": bo, pair };
-    for (const [name, page] of Object.entries(windows)) {
+  const desk = { viewport: { width: 1280, height: 1000 } };
+  const phone = {
+    viewport: { width: 375, height: 812 },
+    isMobile: true,
+    hasTouch: true,
+    deviceScaleFactor: 2,
+  };
+  const looks: [name: string, path: string, options: BrowserContextOptions][] = [
+    ["desk-light", "/?as=Ada", desk],
+    ["desk-dark", "/?as=Jon&door=events", { ...desk, colorScheme: "dark" }],
+    ["phone-light", "/?as=Mina", phone],
+    ["phone-dark", "/?as=Bo", { ...phone, colorScheme: "dark", reducedMotion: "reduce" }],
+    ["phone-narrow", "/?as=Cleo", { ...phone, viewport: { width: 320, height: 568 } }],
+    ["pair", "/pair", { viewport: { width: 1440, height: 900 } }],
+  ];
+  await withStage("memory", async ({ open, url }) => {
+    await post(`${url}/api/items`, {
+      text: "The long rope that we forgot when we were here the last time",
+      by: "Mina",
+    });
+    const look = async (name: string, page: Page) => {
+      await page.evaluate(() => scrollTo(0, 0));
+      await page.mouse.move(0, 0);
       await page.screenshot({ path: `test-output/demo/${name}.png`, fullPage: name !== "pair" });
-      const [content, width] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-      assert.ok(content! <= width!, `${name} is ${content} px wide in a window of ${width}`);
+      const [content, width] = await page.evaluate(
+        () => [document.documentElement.scrollWidth, screen.width],
+      );
+      assert.ok(content! <= width!, `${name} is ${content} px wide on a screen of ${width}`);
+      await page.context().close();
+    };
+    const desks: [name: string, page: Page][] = [];
+    for (const [name, path, options] of looks) {
+      const page = await open(path, options);
+      const frames = name === "pair" ? page.frames().slice(1) : [page];
+      await Promise.all(frames.map((frame) => frame.locator("[data-state=live]").waitFor()));
+      const by = new URLSearchParams(path.slice(path.indexOf("?"))).get("as") ?? "Robin";
+      const item = await post(`${url}/api/items`, { text: `Sandwiches by ${by}`, by });
+      await frames[0]!.locator("#items li", { hasText: item.text }).getByRole("checkbox").check();
+      await frames.at(-1)!.locator("#items li.done", { hasText: item.text }).waitFor();
+      // The desks stay and watch what happens on the others, so that they have something to draw.
+      if (name.startsWith("desk")) desks.push([name, page]);
+      else await look(name, page);
     }
+    for (const [name, page] of desks) await look(name, page);
   });
 });
 
@@ -328,5 +343,7 @@ async function figure(page: Page, id: string, holds: (text: string) => boolean):
 }
 
 function focused(page: Page): Promise<string | undefined> {
-  return page.evaluate(() => document.activeElement?.closest("li")?.querySelector(".text")?.textContent ?? undefined);
+  return page.evaluate(() =>
+    document.activeElement?.closest("li")?.querySelector(".text")?.textContent ?? undefined
+  );
 }
