@@ -5,6 +5,8 @@
  */
 import { RefusalError } from "../errors.ts";
 
+const UTF8 = new TextDecoder("utf-8", { fatal: true });
+
 /** The refusal of a body over the limit. */
 export function tooLarge(maxBytes: number): RefusalError {
   return new RefusalError(
@@ -26,18 +28,22 @@ export function brokenOff(cause?: unknown): RefusalError {
  * @returns All of them.
  * @throws {RefusalError} `BODY_TOO_LARGE` past the limit, `BAD_REQUEST` when the body breaks off.
  */
-export async function readBytes(body: AsyncIterable<Uint8Array>, maxBytes: number): Promise<Uint8Array> {
+export async function readBytes(body: ReadableStream<Uint8Array>, maxBytes: number): Promise<Uint8Array> {
+  const reader = body.getReader();
   const chunks: Uint8Array[] = [];
   let length = 0;
   try {
-    for await (const chunk of body) {
-      length += chunk.byteLength;
-      if (length > maxBytes) throw tooLarge(maxBytes);
-      chunks.push(chunk);
+    for (let read = await reader.read(); !read.done; read = await reader.read()) {
+      length += read.value.byteLength;
+      if (length > maxBytes) {
+        // Not waited for: a runtime may settle it only when the client has sent the rest.
+        reader.cancel().catch(() => {});
+        throw tooLarge(maxBytes);
+      }
+      chunks.push(read.value);
     }
   } catch (cause) {
-    if (cause instanceof RefusalError) throw cause;
-    throw brokenOff(cause);
+    throw cause instanceof RefusalError ? cause : brokenOff(cause);
   }
   if (chunks.length === 1) return chunks[0]!;
   const bytes = new Uint8Array(length);
@@ -56,7 +62,7 @@ export async function readBytes(body: AsyncIterable<Uint8Array>, maxBytes: numbe
  */
 export function parseJSON(bytes: Uint8Array): unknown {
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    return JSON.parse(UTF8.decode(bytes));
   } catch (cause) {
     throw new RefusalError("ERR_REALITY_BAD_REQUEST", "Cannot read the body: expected JSON in UTF-8", {
       cause,

@@ -79,7 +79,7 @@ export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk
           `Nothing is at this path: expected one under basePath "${basePath}", such as ${basePath}/sync`,
         );
       }
-      if (!route.methods.split(", ").includes(request.method)) {
+      if (route.methods !== request.method && !route.methods.split(", ").includes(request.method)) {
         throw new MethodRefusal(request.method, route.methods);
       }
       return await route.answer(request);
@@ -210,8 +210,9 @@ function checkBasePath(basePath: unknown): string {
 function pathOf(url: string): string {
   const start = url.startsWith("/") ? 0 : url.indexOf("/", url.indexOf("://") + 3);
   if (start === -1) return "/";
-  const end = url.slice(start).search(/[?#]/);
-  return end === -1 ? url.slice(start) : url.slice(start, start + end);
+  const path = url.slice(start);
+  const end = path.search(/[?#]/);
+  return end === -1 ? path : path.slice(0, end);
 }
 
 function queryOf(url: string): URLSearchParams {

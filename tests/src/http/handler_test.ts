@@ -84,6 +84,26 @@ test("the handler turns every failure into its status, code and message", async 
   deepEqual(down.body, { error: { code: "ERR_REALITY_STORAGE", message: "The storage does not answer" } });
 });
 
+test("the handler takes no body over the limit, whatever length is declared for it", async () => {
+  const { sync } = setUp({ limits: { maxBodyBytes: 100 } });
+  const body = JSON.stringify({ known: { [`k${"x".repeat(100)}`]: 0 } });
+  const declarations: Record<string, string>[] = [
+    {},
+    { "content-length": String(body.length) },
+    { "content-length": "20" },
+    { "content-length": "20", "content-encoding": "gzip" },
+  ];
+  for (const headers of declarations) {
+    const answer = await sync(body, headers);
+    equal(answer.status, 413);
+    match(answer.body.error.message, /maxBodyBytes \(100\)/);
+  }
+  const small = JSON.stringify({ known: { k: 0 } });
+  for (const headers of [{}, { "content-length": String(small.length) }]) {
+    equal((await sync(small, headers)).status, 200);
+  }
+});
+
 test("the handler names the allowed methods of a path", async () => {
   const { call } = setUp();
   equal((await call("PUT", "/reality/sync", {})).headers.get("allow"), "POST");
