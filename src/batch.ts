@@ -37,7 +37,8 @@ interface Deferred<T> {
 }
 
 interface Read extends Deferred<StorageReading> {
-  readonly keys: Set<string>;
+  /** The keys of the first who asked, as they were given; a set once somebody else joins. */
+  keys: readonly string[] | Set<string>;
 }
 
 /**
@@ -69,17 +70,20 @@ export class Reader {
   /**
    * Reads the current state of some keys.
    *
+   * @param keys No key twice; the list must stay as it is until the answer.
    * @returns A reading sent after this call; it may hold other keys as well.
    * @throws {StorageError} When the storage fails or takes too long.
    */
   read(keys: readonly string[]): Promise<StorageReading> {
-    let read = this.#queue.at(-1);
-    if (read === undefined || read.keys.size + keys.length > MAX_READ_KEYS && read.keys.size > 0) {
-      read = { keys: new Set(), ...deferred<StorageReading>() };
-      this.#queue.push(read);
-      this.#schedule();
+    const last = this.#queue.at(-1);
+    if (last !== undefined && countOf(last.keys) + keys.length <= MAX_READ_KEYS) {
+      if (!(last.keys instanceof Set)) last.keys = new Set(last.keys);
+      for (const key of keys) last.keys.add(key);
+      return last.promise;
     }
-    for (const key of keys) read.keys.add(key);
+    const read = { keys, ...deferred<StorageReading>() };
+    this.#queue.push(read);
+    this.#schedule();
     return read.promise;
   }
 
@@ -89,21 +93,25 @@ export class Reader {
     // The questions of this moment are all asked before a microtask queued now has its turn.
     queueMicrotask(() => {
       this.#scheduled = false;
-      while (this.#running < MAX_READS && this.#queue.length > 0) void this.#send(this.#queue.shift()!);
+      while (this.#running < MAX_READS && this.#queue.length > 0) this.#send(this.#queue.shift()!);
     });
   }
 
-  async #send(read: Read): Promise<void> {
+  #send({ keys, resolve, reject }: Read): void {
     this.#running++;
     this.#sent++;
-    try {
-      read.resolve(await guarded("getNodes", readStorage(this.#storage, [...read.keys]), this.#options));
-    } catch (error) {
-      read.reject(error);
-    } finally {
+    const settle = () => {
       this.#running--;
-      this.#schedule();
-    }
+      if (this.#queue.length > 0) this.#schedule();
+    };
+    guarded("getNodes", readStorage(this.#storage, keys instanceof Set ? [...keys] : keys), this.#options)
+      .then((reading) => {
+        resolve(reading);
+        settle();
+      }, (error) => {
+        reject(error);
+        settle();
+      });
   }
 }
 
@@ -206,11 +214,20 @@ export class Writer {
   }
 }
 
-async function readStorage(storage: RealityStorage, keys: string[]): Promise<StorageReading> {
-  if (storage.readNodes) return await storage.readNodes(keys);
+/** Passes on the storage's own promise, so that an answer at once is seen to be one. */
+function readStorage(storage: RealityStorage, keys: readonly string[]): Promise<StorageReading> {
+  if (!storage.readNodes) return readParts(storage, keys);
+  try {
+    return Promise.resolve(storage.readNodes(keys));
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+async function readParts(storage: RealityStorage, keys: readonly string[]): Promise<StorageReading> {
   // The counter first: then the nodes are at least as new as it says, and a cursor made of it skips nothing.
   const maxVersion = await storage.getMaxVersion();
-  const nodes = await storage.getNodes(keys);
+  const nodes = await storage.getNodes([...keys]);
   const epoch = storage.getIdentity ? (await storage.getIdentity()).epoch : "";
   return { nodes, maxVersion, epoch, sweptVersion: 0 };
 }
@@ -243,22 +260,34 @@ async function applyChange(storage: RealityStorage, change: NodeChange): Promise
 /** Turns a failure, or an answer that takes too long, into a `StorageError` that names the operation. */
 export function guarded<T>(operation: string, call: Promise<T>, options: BatchOptions): Promise<T> {
   return new Promise((resolve, reject) => {
+    let cancel: (() => void) | undefined;
+    let settled = false;
     const fail = (cause: unknown) => {
-      cancel();
+      settled = true;
+      cancel?.();
       const error = cause instanceof StorageError ? cause : new StorageError(operation, cause);
       options.onOutcome(operation, error);
       reject(error);
     };
-    const cancel = options.clock.after(
-      options.timeout,
-      () => fail(new Error(`no answer within storageTimeout (${options.timeout} ms)`)),
-    );
     call.then((value) => {
-      cancel();
+      settled = true;
+      cancel?.();
       options.onOutcome(operation);
       resolve(value);
     }, fail);
+    // A call that has its answer already has settled by then: a timer would cost more than the answer did.
+    queueMicrotask(() => {
+      if (settled) return;
+      cancel = options.clock.after(
+        options.timeout,
+        () => fail(new Error(`no answer within storageTimeout (${options.timeout} ms)`)),
+      );
+    });
   });
+}
+
+function countOf(keys: readonly string[] | Set<string>): number {
+  return keys instanceof Set ? keys.size : keys.length;
 }
 
 /** `Promise.withResolvers`, which Node 20 does not have. */

@@ -2,6 +2,7 @@ import { deepEqual, equal, rejects } from "node:assert/strict";
 import { Reader, Writer } from "../../src/batch.ts";
 import type { StorageError } from "../../src/errors.ts";
 import { FakeClock, settle } from "../clock.ts";
+import { MemoryStorage } from "../../storage/memory.ts";
 import { test } from "../harness.ts";
 import { HeldStorage, PlainStorage } from "../storages.ts";
 
@@ -124,6 +125,26 @@ test("read() and write() reject when the storage takes longer than storageTimeou
   release();
   equal((await update("b", "1")).version, 2);
   equal((await reader.read(["b"])).nodes.get("b")?.hash, "1");
+  equal(clock.timers, 0);
+});
+
+test("read() and write() set a timer only for a storage that does not answer at once", async () => {
+  const { clock, reader, update, storage } = setUp();
+  const memory = new Reader(new MemoryStorage(), { clock, timeout: 1000, onOutcome: () => {} });
+  let timers = 0;
+  const after = clock.after.bind(clock);
+  clock.after = (ms, callback) => {
+    timers++;
+    return after(ms, callback);
+  };
+  await memory.read(["a"]);
+  equal(timers, 0);
+  const release = storage.hold();
+  const held = [reader.read(["a"]), update("a", "1")];
+  await settle();
+  equal(clock.timers, 2);
+  release();
+  await Promise.all(held);
   equal(clock.timers, 0);
 });
 
