@@ -5,22 +5,29 @@
  */
 import type { RealityNodeMeta } from "./types.ts";
 
+/** What a client holds: keys, and beside each of them, at the same place, its version; 0 for none. */
+export interface Known {
+  readonly keys: readonly string[];
+  readonly versions: readonly number[];
+}
+
 /**
  * Picks the nodes that a client should fetch again (PROTOCOL 4).
  *
- * @param known Key → the version that the client holds; 0 for none.
+ * @param known What the client holds.
  * @param nodes The stored nodes among those keys, and maybe others.
  * @param sameEpoch Whether the client's versions come from the storage's present epoch, as far as it said.
  * @returns Key → meta of every node to fetch again, without a prototype; `null` when there is none.
  */
 export function compare(
-  known: Readonly<Record<string, number>>,
+  { keys, versions }: Known,
   nodes: ReadonlyMap<string, RealityNodeMeta>,
   sameEpoch: boolean,
 ): Record<string, RealityNodeMeta> | null {
   let changed: Record<string, RealityNodeMeta> | null = null;
-  for (const key of Object.keys(known)) {
-    const version = known[key];
+  for (let i = 0; i < keys.length; i++) {
+    const key = keys[i]!;
+    const version = versions[i];
     const node = nodes.get(key);
     // Unequal covers both directions: a lower version than the client's is told as well, never kept quiet.
     const tell = node === undefined ? version !== 0 : node.version !== version || !sameEpoch;

@@ -11,6 +11,9 @@ export const MAX_KEY_BYTES = 512;
 /** The longest hash, in bytes of UTF-8. Storages size their columns by it. */
 export const MAX_HASH_BYTES = 256;
 
+/** What is not visible ASCII, of which most keys are made: quicker to look for than what is unfit. */
+const UNUSUAL = /[^ -~]/;
+
 /** Control characters, and lone surrogates, which have no UTF-8. */
 const UNFIT = /[\p{Cc}\p{Cs}]/u;
 
@@ -35,7 +38,7 @@ export function keyFault(key: unknown, maxBytes: number = MAX_KEY_BYTES): string
   if (typeof key !== "string") return `expected a string, got ${kindOf(key)}`;
   if (key === "") return "expected at least 1 byte, got an empty string";
   if (isTooLong(key, maxBytes)) return `longer than maxKeyBytes (${maxBytes})`;
-  if (UNFIT.test(key)) return "control characters and lone surrogates are not allowed";
+  if (isUnfit(key)) return "control characters and lone surrogates are not allowed";
   return undefined;
 }
 
@@ -49,7 +52,7 @@ export function keyFault(key: unknown, maxBytes: number = MAX_KEY_BYTES): string
 export function hashFault(hash: unknown, maxBytes: number = MAX_HASH_BYTES): string | undefined {
   if (typeof hash !== "string") return `expected a string, got ${kindOf(hash)}`;
   if (isTooLong(hash, maxBytes)) return `longer than maxHashBytes (${maxBytes})`;
-  if (UNFIT.test(hash)) return "control characters and lone surrogates are not allowed";
+  if (isUnfit(hash)) return "control characters and lone surrogates are not allowed";
   return undefined;
 }
 
@@ -92,6 +95,10 @@ function isAfter(a: string, b: string): boolean {
 
 function isSurrogate(unit: number): boolean {
   return unit >= 0xd800 && unit <= 0xdfff;
+}
+
+function isUnfit(text: string): boolean {
+  return UNUSUAL.test(text) && UNFIT.test(text);
 }
 
 function isTooLong(text: string, maxBytes: number): boolean {

@@ -22,7 +22,7 @@ import { checkKeys, parseSync } from "./parse.ts";
 import { type EventSourceRequest, getLastEventId, onHangUp } from "./sse/request.ts";
 import { createStream } from "./sse/stream.ts";
 import { randomName } from "./storage.ts";
-import { answerSync } from "./sync.ts";
+import { answerSync, type SyncRooms } from "./sync.ts";
 import type {
   NodeUpdate,
   RealityNodeMeta,
@@ -64,6 +64,7 @@ export class RealityServer {
   readonly #watch: Watch;
   readonly #intake: Intake;
   readonly #batch: BatchOptions;
+  readonly #syncRooms: SyncRooms;
   readonly #rooms: DeskRooms;
   readonly #startedAt: number;
   #serverId: string | undefined;
@@ -103,6 +104,13 @@ export class RealityServer {
       batch: this.#batch,
     });
     this.#intake = new Intake(this.#writer, clock, limits);
+    this.#syncRooms = {
+      reader: this.#reader,
+      waiters: this.#waiters,
+      watch: this.#watch,
+      clock,
+      maxWait: limits.maxWait,
+    };
     this.#rooms = this.#createRooms();
   }
 
@@ -277,18 +285,11 @@ export class RealityServer {
     await Promise.all([this.#writer.flush(), this.#watch.close()]);
   }
 
-  async #sync(body: unknown, getSignal: () => AbortSignal | undefined): Promise<SyncResponse> {
+  #sync(body: unknown, getSignal: () => AbortSignal | undefined): Promise<SyncResponse> {
     this.#assertOpen();
-    const { limits, clock } = this.#config;
-    const request = parseSync(body, limits);
+    const request = parseSync(body, this.#config.limits);
     this.#syncs++;
-    return await answerSync(request, {
-      reader: this.#reader,
-      waiters: this.#waiters,
-      watch: this.#watch,
-      clock,
-      maxWait: limits.maxWait,
-    }, getSignal);
+    return answerSync(request, this.#syncRooms, getSignal);
   }
 
   /** Opens a stream, also when closed: `EventSource` never comes back from a 503, but does from a stream's end. */

@@ -7,8 +7,9 @@
 import type { Clock } from "./clock.ts";
 import { compare } from "./compare.ts";
 import type { Reading } from "./fence.ts";
+import type { ParsedSync } from "./parse.ts";
 import type { StorageReading } from "./storage.ts";
-import type { MeshInfo, RealityNodeMeta, SyncRequest, SyncResponse } from "./types.ts";
+import type { MeshInfo, RealityNodeMeta, SyncResponse } from "./types.ts";
 import type { Waiters } from "./waiters.ts";
 import type { Watch } from "./watch.ts";
 
@@ -31,11 +32,11 @@ export interface SyncRooms {
  * @throws The signal's reason, once it has aborted.
  */
 export async function answerSync(
-  request: SyncRequest,
+  request: ParsedSync,
   rooms: SyncRooms,
   getSignal?: () => AbortSignal | undefined,
 ): Promise<SyncResponse> {
-  const keys = Object.keys(request.known);
+  const { keys } = request.known;
   const wait = Math.min(request.wait ?? 0, rooms.maxWait);
   // Who waits for nothing in particular would only wait out its time.
   const waiter = wait > 0 && keys.length > 0 ? rooms.waiters.add(keys) : null;
@@ -68,7 +69,7 @@ export async function answerSync(
 }
 
 function compareReading(
-  request: SyncRequest,
+  request: ParsedSync,
   reading: StorageReading,
 ): Record<string, RealityNodeMeta> | null {
   const sameEpoch = request.epoch === undefined || request.epoch === reading.epoch;
@@ -76,7 +77,7 @@ function compareReading(
 }
 
 function respond(
-  request: SyncRequest,
+  request: ParsedSync,
   reading: StorageReading,
   changed: Record<string, RealityNodeMeta> | null,
   rooms: SyncRooms,

@@ -169,11 +169,13 @@ class EventStream {
 
 /** What one stream has told its client so far. */
 class Told {
-  readonly #known: Record<string, number> = Object.create(null);
+  readonly #keys: readonly string[];
+  readonly #versions: number[];
   #epoch = "";
 
   constructor(keys: readonly string[]) {
-    for (const key of keys) this.#known[key] = 0;
+    this.#keys = keys;
+    this.#versions = keys.map(() => 0);
   }
 
   /** The first frames: what changed since the client's cursor, or everything. */
@@ -194,21 +196,22 @@ class Told {
 
   /** Takes as known what a client with this position was told: nothing that is newer, and no deletion. */
   #assume(reading: StorageReading, position: number): void {
-    for (const key of Object.keys(this.#known)) {
+    this.#keys.forEach((key, i) => {
       const node = reading.nodes.get(key);
       // A key that is gone now may have been there then: its end is told, if need be once too often.
-      this.#known[key] = node === undefined ? -1 : node.version <= position ? node.version : 0;
-    }
+      this.#versions[i] = node === undefined ? -1 : node.version <= position ? node.version : 0;
+    });
   }
 
   #tell(reading: StorageReading, always: boolean): string {
-    const changed = compare(this.#known, reading.nodes, reading.epoch === this.#epoch);
+    const known = { keys: this.#keys, versions: this.#versions };
+    const changed = compare(known, reading.nodes, reading.epoch === this.#epoch);
     this.#epoch = reading.epoch;
     const metas: RealityNodeMeta[] = changed === null ? [] : Object.values(changed);
     // Only the last event of a reading moves the cursor: a stream that breaks before it starts again there.
     const id = formatCursor({ epoch: reading.epoch, position: reading.maxVersion });
     if (metas.length === 0) return always ? cursorFrame(id) : "";
-    for (const meta of metas) this.#known[meta.key] = meta.version;
+    this.#keys.forEach((key, i) => this.#versions[i] = changed?.[key]?.version ?? this.#versions[i]!);
     return metas.map((meta, i) => eventFrame("update", meta, i === metas.length - 1 ? id : undefined)).join(
       "",
     );

@@ -1,5 +1,5 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { compare } from "../../src/compare.ts";
+import { compare, type Known } from "../../src/compare.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { test } from "../harness.ts";
 
@@ -7,9 +7,13 @@ function nodes(...metas: [string, number][]): Map<string, RealityNodeMeta> {
   return new Map(metas.map(([key, version]) => [key, { key, version, hash: `h${version}`, updatedAt: 1 }]));
 }
 
+function knows(versions: Record<string, number>): Known {
+  return { keys: Object.keys(versions), versions: Object.values(versions) };
+}
+
 /** What is told about one key, as `version` or `null`. */
 function told(stored: number | null, known: number, sameEpoch = true): number | null {
-  const changed = compare({ k: known }, stored === null ? nodes() : nodes(["k", stored]), sameEpoch);
+  const changed = compare(knows({ k: known }), stored === null ? nodes() : nodes(["k", stored]), sameEpoch);
   return changed?.k?.version ?? null;
 }
 
@@ -23,7 +27,7 @@ test("compare() is quiet about the version that the client has", () => equal(tol
 test("compare() is quiet about a key that was never there", () => equal(told(null, 0), null));
 
 test("compare() tells that a node is gone", () => {
-  deepEqual({ ...compare({ k: 4 }, nodes(), true) }, {
+  deepEqual({ ...compare(knows({ k: 4 }), nodes(), true) }, {
     k: { key: "k", version: 0, hash: "", updatedAt: 0, deleted: true },
   });
 });
@@ -40,14 +44,14 @@ test("compare() tells everything that is not 0 on both sides when the epoch is a
 
 test("compare() treats names from Object.prototype like any key", () => {
   const known = JSON.parse('{"__proto__":1,"constructor":1,"hasOwnProperty":1}');
-  const changed = compare(known, nodes(["__proto__", 2], ["constructor", 1]), true);
+  const changed = compare(knows(known), nodes(["__proto__", 2], ["constructor", 1]), true);
   deepEqual(Object.keys(changed ?? {}), ["__proto__", "hasOwnProperty"]);
   equal(JSON.parse(JSON.stringify(changed)).__proto__.version, 2);
 });
 
 test("compare() hands out nothing that the storage keeps beside the meta", () => {
   const node = { key: "k", version: 2, hash: "h", updatedAt: 5, origin: "secret" };
-  deepEqual({ ...compare({ k: 1 }, new Map([["k", node]]), true) }, {
+  deepEqual({ ...compare(knows({ k: 1 }), new Map([["k", node]]), true) }, {
     k: { key: "k", version: 2, hash: "h", updatedAt: 5 },
   });
 });
