@@ -1,0 +1,354 @@
+/**
+ * A storage in PostgreSQL, over npm:postgres, that tells other processes of its changes.
+ *
+ * @module
+ */
+import postgres from "postgres";
+import { ClosedError, StorageError } from "../src/errors.ts";
+import { kindOf } from "../src/node.ts";
+import {
+  type ChangeListener,
+  type NodeChange,
+  randomName,
+  type RealityStorage,
+  type StorageChanges,
+  type StorageFeatures,
+  type StorageIdentity,
+  type StorageReading,
+} from "../src/storage.ts";
+import type { RealityNodeMeta } from "../src/types.ts";
+import { readStorageOptions, type StorageOptions, wrongOption } from "./options.ts";
+import { SQLStorage, type SQLValue } from "./sql.ts";
+
+export type {
+  ChangeListener,
+  CounterKind,
+  NodeChange,
+  RealityStorage,
+  StorageChanges,
+  StorageFeatures,
+  StorageIdentity,
+  StorageReading,
+} from "../src/storage.ts";
+export type { RealityNodeMeta } from "../src/types.ts";
+export type { StorageOptions } from "./options.ts";
+export type { SQLValue } from "./sql.ts";
+
+/** What is called of a client; what `postgres()` of npm:postgres gives fits. */
+export interface PostgresClient {
+  /** Runs one statement on any connection of the pool. */
+  unsafe(sql: string, params?: SQLValue[], options?: { prepare?: boolean }): PromiseLike<readonly object[]>;
+  /** Listens to a channel, on a connection of its own that comes back when it is lost. */
+  listen(
+    channel: string,
+    onnotify: (payload: string) => void,
+    onlisten?: () => void,
+  ): Promise<{ unlisten(): Promise<void> }>;
+  /** Ends all connections. */
+  end(options?: { timeout?: number }): Promise<void>;
+}
+
+/** How a PostgreSQL database is reached, counted in and listened to. */
+export interface PostgresOptions extends StorageOptions {
+  /**
+   * The table's name: letters, digits and `_`, at most 48 characters.
+   *
+   * @default {"reality_nodes"}
+   */
+  tableName?: string;
+  /**
+   * Whether the first use makes the table where it is not there.
+   *
+   * @default {true}
+   */
+  createTables?: boolean;
+  /**
+   * How many connections there may be for statements; listening takes one more. A server has at most one write
+   * and a few reads under way, so more than the default helps little. At least 1. Only for an address.
+   *
+   * @default {4}
+   */
+  maxConnections?: number;
+  /**
+   * Whether changes are announced with NOTIFY and heard with LISTEN. Behind a pooler that lends connections
+   * for one transaction (PgBouncer and the like) nothing can be heard: then `false`, and an address that ends
+   * in `?prepare=false`. Other processes then find changes by asking for them now and then.
+   *
+   * @default {true}
+   */
+  listen?: boolean;
+}
+
+/** A storage in PostgreSQL, from {@linkcode openPostgres}. */
+export interface PostgresStorage extends RealityStorage {
+  /** The statements that make the table. */
+  readonly schema: string;
+  /** One counter, versions visible in order, deletions told. */
+  readonly features: StorageFeatures;
+  /** Makes many changes in one statement. */
+  applyChanges(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]>;
+  /** Nodes, counter and epoch of one moment. */
+  readNodes(keys: readonly string[]): Promise<StorageReading>;
+  /** What came after a version, with counter and epoch of the same moment. */
+  readChanges(version: number, limit: number): Promise<StorageChanges>;
+  /** The names that the table was given when it was made. */
+  getIdentity(): Promise<StorageIdentity>;
+  /** Ends the connections that were opened here. */
+  close(): Promise<void>;
+}
+
+const OWN_OPTIONS = ["tableName", "createTables", "maxConnections", "listen"];
+/** An announcement that names keys is no longer than this; PostgreSQL takes 8000 bytes. */
+const MAX_NAMES_LENGTH = 2000;
+/** More changed keys than this are told as "look again at everything". */
+const MAX_TOLD = 1000;
+/** How long a statement that is under way may hold up `close`, in seconds. */
+const END_TIMEOUT = 5;
+
+/**
+ * Opens a pool of connections to a PostgreSQL database, or takes a client of npm:postgres, and gives a storage
+ * in one table of it. Nothing is asked of the database before the first use.
+ *
+ * Each change is one statement. Afterwards it is announced with NOTIFY, so that other processes look at once;
+ * what is committed while an announcement is under way shares the next one. An announcement is never waited
+ * for, and one that is lost costs the others time only: they also look by themselves.
+ *
+ * A client that is handed in keeps its own settings and is not ended by `close`.
+ *
+ * @param database An address, `postgres://user:password@host:5432/database`, or a client.
+ * @param options How to reach, count and listen.
+ * @throws {TypeError} When an option is unknown or wrong; names it.
+ *
+ * @example
+ * ```ts
+ * import { openPostgres } from "@rootlodge/reality-server/postgres";
+ * import { RealityServer } from "@rootlodge/reality-server";
+ *
+ * const storage = openPostgres("postgres://app:secret@localhost:5432/app");
+ * const server = new RealityServer({ storage });
+ *
+ * await server.close();
+ * await storage.close();
+ * ```
+ */
+export function openPostgres(
+  database: string | PostgresClient,
+  options: PostgresOptions = {},
+): PostgresStorage {
+  readStorageOptions(options, "openPostgres", OWN_OPTIONS);
+  const { maxConnections = 4, listen = true, ...rest } = options;
+  if (!Number.isInteger(maxConnections) || maxConnections < 1) {
+    throw wrongOption("maxConnections", "an integer, 1 or more", maxConnections);
+  }
+  if (typeof listen !== "boolean") throw wrongOption("listen", "true or false", listen);
+  const Storage = listen ? ListeningStorage : PooledStorage;
+  if (typeof database === "string") {
+    // What the server has to say besides, such as that a table is there already, is not for the console.
+    const client = postgres(database, { max: maxConnections, fetch_types: false, onnotice: () => {} });
+    return new Storage(client, true, rest);
+  }
+  if (typeof database?.unsafe !== "function" || typeof database.listen !== "function") {
+    const found = kindOf(database);
+    throw new TypeError(
+      `Cannot open Postgres: expected an address or a client of npm:postgres, got ${found}`,
+    );
+  }
+  if (options.maxConnections !== undefined) {
+    throw new TypeError(`Option "maxConnections" is wrong: only for an address`);
+  }
+  return new Storage(database, false, rest);
+}
+
+class PooledStorage extends SQLStorage implements PostgresStorage {
+  protected readonly client: PostgresClient;
+  readonly #isOwn: boolean;
+  #closing: Promise<void> | undefined;
+
+  constructor(client: PostgresClient, isOwn: boolean, options: StorageOptions) {
+    super({
+      ...options,
+      dialect: "postgres",
+      query: async (sql, params) => {
+        this.checkOpen();
+        return await client.unsafe(sql, params, { prepare: true });
+      },
+    });
+    this.client = client;
+    this.#isOwn = isOwn;
+  }
+
+  close(): Promise<void> {
+    return this.#closing ??= this.end();
+  }
+
+  protected async end(): Promise<void> {
+    if (this.#isOwn) await this.client.end({ timeout: END_TIMEOUT });
+  }
+
+  protected checkOpen(): void {
+    if (this.#closing) throw new ClosedError("storage");
+  }
+}
+
+/** What was changed and is not announced yet. */
+interface News {
+  readonly keys: Set<string>;
+  /** All of it came after this version. */
+  after: number;
+}
+
+/** What one announcement says: who changed something, after which version, and which keys if they are few. */
+type Announcement = readonly [sender: string, after: number, ...keys: string[]];
+
+class ListeningStorage extends PooledStorage implements PostgresStorage {
+  readonly #name = randomName(12);
+  readonly #channel: string;
+  readonly #listeners = new Set<{ readonly call: ChangeListener }>();
+  #listening: Promise<{ unlisten(): Promise<void> }> | undefined;
+  #news: News | undefined;
+  #announcing: Promise<void> | undefined;
+  /** The lowest version after which something was changed that is not told yet. */
+  #untold = Infinity;
+  #telling = false;
+
+  constructor(client: PostgresClient, isOwn: boolean, options: PostgresOptions) {
+    super(client, isOwn, options);
+    this.#channel = `reality:${options.tableName ?? "reality_nodes"}`;
+  }
+
+  override async applyChanges(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
+    const metas = await super.applyChanges(changes);
+    for (const { key, version } of metas) this.#announce(key, version - 1);
+    return metas;
+  }
+
+  override async setNode(key: string, meta: RealityNodeMeta): Promise<void> {
+    await super.setNode(key, meta);
+    this.#announce(key, meta.version - 1);
+  }
+
+  override async deleteNode(key: string): Promise<void> {
+    await super.deleteNode(key);
+    this.#announce(key, 0);
+  }
+
+  async subscribe(call: ChangeListener): Promise<() => Promise<void>> {
+    // A client that was ended would listen all the same.
+    await this.getMaxVersion();
+    const listener = { call };
+    this.#listeners.add(listener);
+    try {
+      await (this.#listening ??= this.#listen());
+    } catch (error) {
+      this.#listeners.delete(listener);
+      throw new StorageError("subscribe", error);
+    }
+    return () => {
+      this.#listeners.delete(listener);
+      return Promise.resolve();
+    };
+  }
+
+  protected override async end(): Promise<void> {
+    this.#listeners.clear();
+    await this.#lastAnnouncement();
+    // Not waited for: a connection that is lost just now may take its time to come back.
+    this.#listening?.then(({ unlisten }) => unlisten()).catch(() => {});
+    await super.end();
+  }
+
+  /** Lets out what is still to be announced, if that does not take long. */
+  async #lastAnnouncement(): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<void>((resolve) => timer = setTimeout(resolve, END_TIMEOUT * 1000));
+    await Promise.race([this.#announcing, late]);
+    clearTimeout(timer);
+  }
+
+  /** Begins to listen, until this storage is closed: a client that lost a channel once cannot leave it. */
+  async #listen(): Promise<{ unlisten(): Promise<void> }> {
+    let isCurrent = true;
+    let isFirst = true;
+    try {
+      return await this.client.listen(this.#channel, (payload) => {
+        if (isCurrent) this.#hear(payload);
+      }, () => {
+        // Whatever was announced while the connection was lost was not heard.
+        if (!isFirst && isCurrent) this.#tell(null);
+        isFirst = false;
+      });
+    } catch (error) {
+      // The client goes on trying; the next subscriber asks it anew.
+      isCurrent = false;
+      this.#listening = undefined;
+      throw error;
+    }
+  }
+
+  #announce(key: string, after: number): void {
+    this.#news ??= { keys: new Set(), after };
+    this.#news.keys.add(key);
+    this.#news.after = Math.min(this.#news.after, after);
+    this.#announcing ??= this.#announceAll().finally(() => this.#announcing = undefined);
+  }
+
+  async #announceAll(): Promise<void> {
+    // Changes of the same moment go out together.
+    await null;
+    while (this.#news) {
+      const { keys, after } = this.#news;
+      this.#news = undefined;
+      const announcement: Announcement = [this.#name, after];
+      const named = JSON.stringify([...announcement, ...keys]);
+      const payload = named.length > MAX_NAMES_LENGTH ? JSON.stringify(announcement) : named;
+      try {
+        await this.client.unsafe("SELECT pg_notify($1, $2)", [this.#channel, payload], { prepare: true });
+      } catch {
+        // Whoever waits elsewhere finds the change by looking.
+      }
+    }
+  }
+
+  #hear(payload: string): void {
+    if (this.#listeners.size === 0) return;
+    const announcement = readAnnouncement(payload);
+    if (announcement === undefined) return this.#tell(null);
+    const [sender, after, ...keys] = announcement;
+    if (sender === this.#name) return;
+    if (keys.length > 0) return this.#tell(keys);
+    this.#untold = Math.min(this.#untold, after);
+    if (!this.#telling) void this.#tellUntold();
+  }
+
+  /** Asks which keys changed, once for all that was announced without names meanwhile. */
+  async #tellUntold(): Promise<void> {
+    this.#telling = true;
+    while (this.#untold < Infinity) {
+      const after = this.#untold;
+      this.#untold = Infinity;
+      const keys = await this.readChanges(after, MAX_TOLD + 1).then(
+        ({ nodes }) => nodes.length > MAX_TOLD ? null : nodes.map(({ key }) => key),
+        () => null,
+      );
+      this.#tell(keys);
+    }
+    this.#telling = false;
+  }
+
+  #tell(keys: readonly string[] | null): void {
+    // A listener that throws stops neither the others nor the connection.
+    for (const { call } of this.#listeners) queueMicrotask(() => call(keys));
+  }
+}
+
+/** An announcement, or nothing for what was not written here. */
+function readAnnouncement(payload: string): Announcement | undefined {
+  try {
+    const [sender, after, ...keys] = JSON.parse(payload) as unknown[];
+    const isRight = typeof sender === "string" && Number.isSafeInteger(after) &&
+      keys.every((key) => typeof key === "string");
+    return isRight ? [sender, after as number, ...keys as string[]] : undefined;
+  } catch {
+    return undefined;
+  }
+}
