@@ -54,6 +54,12 @@ export type {
   SyncRequest,
   SyncResponse,
 } from "./src/types.ts";
+export {
+  type DynamoDBMethods,
+  type DynamoDBSender,
+  DynamoDBStorage,
+  type DynamoDBStorageOptions,
+} from "./storage/dynamodb.ts";
 export { MemoryStorage, type MemoryStorageOptions } from "./storage/memory.ts";
 export {
   type SQLDialectName,
