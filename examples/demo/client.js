@@ -213,16 +213,12 @@ export function followEvents(options) {
     );
     if (news.length === 0) return;
     const changed = Object.fromEntries(news.flatMap(([key, meta]) => meta === null ? [] : [[key, meta]]));
-    try {
-      const stamp = await refetch(news.map(([key]) => key), { changed, signal });
-      if (!stamp) return;
-      if (stamp.epoch !== shown.epoch) shown = { epoch: stamp.epoch, versions: new Map() };
-      for (const [key, version] of Object.entries(stamp.versions)) shown.versions.set(key, version);
-      refuseOlder(stamp, changed);
-    } catch (error) {
-      due = new Map([...batch, ...due]);
-      throw error;
-    }
+    // If it fails the stream is opened again, and every key with it.
+    const stamp = await refetch(news.map(([key]) => key), { changed, signal });
+    if (!stamp) return;
+    if (stamp.epoch !== shown.epoch) shown = { epoch: stamp.epoch, versions: new Map() };
+    for (const [key, version] of Object.entries(stamp.versions)) shown.versions.set(key, version);
+    refuseOlder(stamp, changed);
   }
 
   async function run() {

@@ -63,10 +63,19 @@ test("follow() trusts versions that the application names, and fetches again wha
   await server.updateNode("a", "2");
   const fetches = new Fetches();
   const door = through(server);
-  const follower = follow({ ...quick, ...door, keys: () => ["a"], refetch: fetches.take });
+  const states: string[] = [];
+  const follower = follow({
+    ...quick,
+    ...door,
+    keys: () => ["a"],
+    refetch: fetches.take,
+    onState: ({ state }: Status) => states.push(state),
+  });
   (await fetches.next()).done({ epoch, versions: { a: 1 } });
   (await fetches.next()).done({ epoch, versions: { a: 2 } });
   await door.asked(3);
+  // It pauses before it fetches again: a replica that lags must not be asked without end.
+  assert.deepEqual(states, ["away", "live"]);
   assert.deepEqual(door.questions.map(({ known }) => known.a), [0, 1, 2]);
   await follower.stop();
 });
@@ -160,8 +169,12 @@ test("followEvents() fetches again what is told while a fetch runs, and drops wh
   const third = fetches.next();
   stream.update({ key: "a", version: 5 });
   assert.equal((await third).version("a"), 5);
-  (await third).done();
+  // Behind what was told: everything is looked at again.
+  (await third).done({ epoch: "e", versions: { a: 4 } });
+  (await streams.next()).open();
+  (await fetches.next()).done({ epoch: "e", versions: { a: 5 } });
   await follower.stop();
+  assert.equal(stream.isClosed, true);
 });
 
 test("followEvents() looks at every key after each opening, and opens anew for new keys", async () => {
