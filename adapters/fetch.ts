@@ -17,7 +17,8 @@ export type { FetchHandler, HandlerOptions, RequestContext };
  *
  * Bun closes a connection that was silent for 10 s. `Bun.serve({ fetch: handler })` takes care of clients that
  * wait; a `fetch` of your own calls `handler(request, server)`, or sets `idleTimeout` higher than `maxWait`.
- * Workers notice a client that hangs up when they have the flag `enable_request_signal`.
+ * Workers tell of a client that hung up when something is next sent to it, and only with the flag
+ * `enable_request_signal`. Deno prints a note about `request.signal` once; both ways of it are right here.
  *
  * @param server The server that answers.
  * @param options Where it is mounted, and for which origins.

@@ -19,7 +19,7 @@ import {
   type ServerConfig,
 } from "./options.ts";
 import { checkKeys, parseSync } from "./parse.ts";
-import { type EventSourceRequest, getLastEventId, onHangUp } from "./sse/request.ts";
+import { type EventSourceRequest, getLastEventId, onAbort, onHangUp } from "./sse/request.ts";
 import { createStream } from "./sse/stream.ts";
 import { randomName } from "./storage.ts";
 import { answerSync, type SyncRooms } from "./sync.ts";
@@ -324,7 +324,8 @@ export class RealityServer {
     return {
       limits,
       sync: (body, getSignal) => this.#sync(body, getSignal),
-      events: (options, lastEventId) => this.#events(options, lastEventId),
+      events: (options, lastEventId, signal) =>
+        this.#events(options, lastEventId, (listener) => onAbort(signal, listener)),
       update: (updates) => this.updateMany(updates),
       invalidate: (keys) => this.invalidateMany(keys),
       delete: (key) => this.deleteNode(key),

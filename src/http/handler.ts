@@ -35,8 +35,8 @@ export interface DeskRooms {
   readonly limits: Limits;
   /** Answers a sync request of whatever shape, or refuses it. */
   sync(body: unknown, getSignal: () => AbortSignal): Promise<SyncResponse>;
-  /** Opens an event stream. */
-  events(options: SSEOptions, lastEventId: string | null): ReadableStream<Uint8Array>;
+  /** Opens an event stream; the signal tells that the client is gone where a runtime does not cancel the stream. */
+  events(options: SSEOptions, lastEventId: string | null, signal: AbortSignal): ReadableStream<Uint8Array>;
   update(updates: readonly NodeUpdate[]): Promise<RealityNodeMeta[]>;
   invalidate(keys: readonly string[]): Promise<RealityNodeMeta[]>;
   delete(key: string): Promise<void>;
@@ -113,7 +113,8 @@ function createRoutes(rooms: DeskRooms, basePath: string): ReadonlyMap<string, R
             'Cannot read "keys": expected one or more in the query',
           );
         }
-        return eventsReply(rooms.events({ keys }, request.header("last-event-id")));
+        const lastEventId = request.header("last-event-id");
+        return eventsReply(rooms.events({ keys }, lastEventId, request.getSignal()));
       },
     }],
     [`${basePath}/update`, {

@@ -32,11 +32,19 @@ export function getLastEventId(request: EventSourceRequest): string | null {
  */
 export function onHangUp(request: EventSourceRequest, listener: () => void): () => void {
   if (request.headers instanceof Headers) {
-    const { signal } = request as Request;
-    signal.addEventListener("abort", listener, { once: true });
-    return () => signal.removeEventListener("abort", listener);
+    return onAbort((request as Request).signal, listener);
   }
   const { socket } = request as NodeRequest;
   socket.once("close", listener);
   return () => socket.off("close", listener);
+}
+
+/**
+ * Calls back when a signal aborts.
+ *
+ * @returns A function that stops listening.
+ */
+export function onAbort(signal: AbortSignal, listener: () => void): () => void {
+  signal.addEventListener("abort", listener, { once: true });
+  return () => signal.removeEventListener("abort", listener);
 }

@@ -1,0 +1,74 @@
+/**
+ * Runs the worker inside workerd, by miniflare: the sources as they are, without their types.
+ *
+ * @module
+ */
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path/posix";
+import { Miniflare } from "miniflare";
+import ts from "typescript";
+import type { OpenDoor } from "../http_kit.ts";
+import type { SceneName } from "../http_scenes.ts";
+import type { WorkerOrder } from "./worker.ts";
+
+/** workerd, with the worker in it. */
+export interface Workerd {
+  /** Opens a door before a new server. */
+  open(scene: SceneName): Promise<OpenDoor>;
+  /** Ends the process. */
+  close(): Promise<void>;
+}
+
+/** Starts workerd. */
+export async function startWorkerd(): Promise<Workerd> {
+  const miniflare = new Miniflare({
+    modules: readModules("tests/runtimes/worker.ts"),
+    compatibilityDate: "2026-07-01",
+    // Without it a worker does not hear of clients that hang up.
+    compatibilityFlags: ["enable_request_signal"],
+    host: "127.0.0.1",
+    port: 0,
+  });
+  const { origin } = await miniflare.ready;
+  const order = async (body: WorkerOrder): Promise<unknown> => {
+    const response = await fetch(`${origin}/order`, { method: "POST", body: JSON.stringify(body) });
+    return await response.json();
+  };
+  let count = 0;
+  return {
+    async open(scene) {
+      const basePath = `/scene-${count++}`;
+      await order({ open: scene, basePath });
+      return {
+        url: (path) => `${origin}${basePath}${path}`,
+        operate: (operation) => order({ operation, basePath }),
+        async close() {
+          await order({ operation: { do: "close" }, basePath });
+        },
+      };
+    },
+    close: () => miniflare.dispose(),
+  };
+}
+
+/** A file and all that it imports, as modules; the first is the worker. */
+function readModules(entry: string): { type: "ESModule"; path: string; contents: string }[] {
+  const paths = new Set([entry]);
+  const modules: { type: "ESModule"; path: string; contents: string }[] = [];
+  for (const path of paths) {
+    const { outputText } = ts.transpileModule(readFileSync(path, "utf8"), {
+      compilerOptions: {
+        target: ts.ScriptTarget.ESNext,
+        module: ts.ModuleKind.ESNext,
+        verbatimModuleSyntax: true,
+      },
+    });
+    modules.push({ type: "ESModule", path, contents: outputText });
+    for (
+      const [, name = ""] of outputText.matchAll(/^(?:import|export)\s[^;"'=()]*?\bfrom\s*"(\.[^"]+)"/gm)
+    ) {
+      paths.add(join(dirname(path), name));
+    }
+  }
+  return modules;
+}
