@@ -7,6 +7,7 @@
 import { chooseLegs, type Job, type Leg } from "./run/legs.ts";
 import { prepareMachine } from "./run/machine.ts";
 import { add, type Count, readReport } from "./run/report.ts";
+import { startServices } from "./run/services.ts";
 
 /** How long one test file may take before its processes are killed, in milliseconds. */
 const jobTimeout = 180_000;
@@ -34,6 +35,8 @@ const environment: Record<string, string> = {
 };
 if (typeof machine.chromium === "string") environment.REALITY_CHROMIUM = machine.chromium;
 const legs = await chooseLegs(machine, Deno.args);
+const services = await startServices(legs.flatMap((leg) => leg.jobs.map(({ file }) => file)));
+Object.assign(environment, services.environment);
 console.log(`ready after ${secondsSince(beginning)}`);
 
 const lines: string[] = [];
@@ -45,6 +48,8 @@ for (const leg of legs) {
   counts.push(count);
   lines.push(`${leg.name.padEnd(8)} ${inWords(count)}, ${secondsSince(start)}`);
 }
+
+await services.stop();
 
 const total = add(counts);
 console.log(`\n${lines.join("\n")}\nall of it took ${secondsSince(beginning)}`);
@@ -74,6 +79,11 @@ async function runLeg(leg: Leg): Promise<Count> {
 }
 
 async function runJob(leg: string, { file, command, report }: Job): Promise<Count> {
+  const missing = services.missing(file);
+  if (missing !== undefined) {
+    skips.push(`${leg} ${file}: ${missing}`);
+    return { passed: 0, failed: 0, skipped: 1 };
+  }
   const start = performance.now();
   await Deno.mkdir(report.replace(/[^/]+$/, ""), { recursive: true });
   await Deno.remove(report).catch(() => {});

@@ -1,0 +1,113 @@
+/**
+ * How private database servers are made: PostgreSQL and MariaDB.
+ *
+ * @module
+ */
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import process from "node:process";
+import { type Recipe, run } from "./server.ts";
+
+/** What a database server may be told. */
+export interface DatabaseOptions {
+  /**
+   * Whether what is committed is on the disk. It costs most of the time and is needed only where a crash is
+   * tested.
+   *
+   * @default {false}
+   */
+  durable?: boolean;
+}
+
+/** PostgreSQL; as root it runs as the user `postgres`, since it refuses root. */
+export function postgresRecipe({ durable = false }: DatabaseOptions = {}): Recipe {
+  const programs = findPostgres() ?? install("postgresql", findPostgres);
+  const asUser = isRoot()
+    ? ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--reset-env", "--"]
+    : [];
+  return {
+    signal: "QUIT",
+    prepare: (folder) => {
+      const data = join(folder, "data");
+      mkdirSync(data, { mode: 0o700 });
+      if (isRoot()) run(["chown", "postgres:postgres", data]);
+      const flags = [
+        "--username=postgres",
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--locale=C.UTF-8",
+        "--no-sync",
+      ];
+      run([...asUser, join(programs, "initdb"), ...flags, "-D", data]);
+    },
+    command: (folder, port) => {
+      const settings = {
+        listen_addresses: "127.0.0.1",
+        unix_socket_directories: "",
+        max_connections: "300",
+        fsync: durable ? "on" : "off",
+        synchronous_commit: durable ? "on" : "off",
+      };
+      const flags = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
+      return [...asUser, join(programs, "postgres"), "-D", join(folder, "data"), "-p", `${port}`, ...flags];
+    },
+    address: (port) => `postgres://postgres@127.0.0.1:${port}/postgres`,
+  };
+}
+
+/** MariaDB, which stands for MySQL too. */
+export function mariadbRecipe({ durable = false }: DatabaseOptions = {}): Recipe {
+  if (!findProgram("mariadbd")) install("mariadb-server", () => findProgram("mariadbd"));
+  const user = isRoot() ? ["--user=mysql"] : [];
+  return {
+    signal: "KILL",
+    prepare: (folder) => {
+      const data = join(folder, "data");
+      mkdirSync(data, { mode: 0o700 });
+      if (isRoot()) run(["chown", "mysql:mysql", data]);
+      writeFileSync(join(folder, "init.sql"), "CREATE DATABASE IF NOT EXISTS reality;\n");
+      const flags = ["--auth-root-authentication-method=normal", "--skip-test-db"];
+      run([findProgram("mariadb-install-db")!, "--no-defaults", ...user, `--datadir=${data}`, ...flags]);
+    },
+    command: (folder, port) => [
+      ...[findProgram("mariadbd")!, "--no-defaults", ...user, `--datadir=${join(folder, "data")}`],
+      ...["--bind-address=127.0.0.1", `--port=${port}`, `--socket=${join(folder, "data", "socket")}`],
+      ...["--skip-name-resolve", "--skip-log-bin", "--max-connections=300"],
+      ...[`--init-file=${join(folder, "init.sql")}`, `--innodb-flush-log-at-trx-commit=${durable ? 1 : 0}`],
+    ],
+    address: (port) => `mysql://root@127.0.0.1:${port}/reality`,
+  };
+}
+
+function findPostgres(): string | undefined {
+  const folder = "/usr/lib/postgresql";
+  const versions = existsSync(folder) ? readdirSync(folder).sort((a, b) => Number(b) - Number(a)) : [];
+  const found = versions.map((version) => join(folder, version, "bin"));
+  return [...found, ...folders()].find((path) =>
+    ["initdb", "postgres"].every((name) => existsSync(join(path, name)))
+  );
+}
+
+/** The path of a program, if there is one. */
+export function findProgram(name: string): string | undefined {
+  return folders().map((folder) => join(folder, name)).find(existsSync);
+}
+
+function folders(): string[] {
+  return [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin"];
+}
+
+function isRoot(): boolean {
+  return process.getuid?.() === 0;
+}
+
+/** Installs a Debian package, as root, and looks again for what it brings. */
+export function install(name: string, find: () => string | undefined): string {
+  const apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120"];
+  if (!isRoot() || !existsSync("/usr/bin/apt-get")) throw new Error(`no ${name}: install it`);
+  run([...apt, "update"]);
+  run([...apt, "install", "-y", "--no-install-recommends", name]);
+  const found = find();
+  if (found === undefined) throw new Error(`no ${name}: its package brought none`);
+  return found;
+}
