@@ -177,7 +177,7 @@ function leave(row, item) {
   row.classList.add("gone");
   if (item) say(`${item.text} was removed`);
   // Without an animation, for people who asked for less motion, there is nothing to wait for.
-  const running = row.getAnimations({ subtree: true });
+  const running = row.getAnimations();
   Promise.allSettled(running.map((animation) => animation.finished)).then(() => row.remove());
 }
 
