@@ -138,6 +138,7 @@ export function createTraffic() {
   /** Says how many bytes the whole board takes now, which is what polling would fetch. */
   function noteBoard(bytes) {
     boardBytes = bytes;
+    show();
   }
 
   /** Whether this window asks at all: one that sleeps would not poll either. */
@@ -300,12 +301,14 @@ export function createTraffic() {
     pen.stroke();
   }
 
+  function show() {
+    advance();
+    writeFigures();
+    draw();
+  }
+
   function step() {
-    if (!document.hidden) {
-      advance();
-      writeFigures();
-      draw();
-    }
+    if (!document.hidden) show();
     setTimeout(step, calm.matches ? CALM_STEP_MS : STEP_MS);
   }
   step();
