@@ -15,6 +15,8 @@ export interface NodeIncoming {
   readonly url?: string | undefined;
   /** What `url` was before a framework cut off the path of a mounting. */
   readonly originalUrl?: string | undefined;
+  /** 1, or 2 for HTTP/2. */
+  readonly httpVersionMajor?: number;
   /** The headers, with lower-case names. */
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   /** What a framework has made of the body. */
@@ -55,8 +57,10 @@ export interface NodeOutgoing {
   setHeader(name: string, value: string): unknown;
   /** Sends a part of the body; answers `false` when the client does not keep up. */
   write(chunk: string | Uint8Array): boolean;
-  /** Sends the last part. */
-  end(chunk?: string): unknown;
+  /** Ends the body. */
+  end(): unknown;
+  /** Sends the last part of the body. */
+  end(chunk: string): unknown;
   /** Breaks the connection. */
   destroy(): unknown;
   /** Listens to failures. */
@@ -69,6 +73,9 @@ export interface NodeOutgoing {
 
 /** How long a client that still sends may take to see that it was refused, in milliseconds. */
 const LINGER_TIME = 1_000;
+
+/** A body that nobody wants is read to its end to keep the connection, unless it is larger than this, in bytes. */
+const KEEP_BYTES = 64 * 1024;
 
 /** How much of what it sends meanwhile is thrown away before the connection is cut, in bytes. */
 const LINGER_BYTES = 16 * 1024 * 1024;
@@ -142,16 +149,21 @@ export async function send(
   response: NodeOutgoing,
   { status, headers, body }: Reply,
 ): Promise<void> {
-  // The client is gone, or the application has answered in the meantime.
-  const tooLate = response.destroyed || response.headersSent || response.writableEnded;
-  if (tooLate) return await discard(body);
+  // A request is closed as well once it was read to its end.
+  const isGone = response.destroyed || request.destroyed && request.complete === false;
+  const isAnswered = response.headersSent || response.writableEnded;
+  if (isGone || isAnswered) return await discard(body);
   try {
     response.statusCode = status;
-    for (const name in headers) response.setHeader(name, headers[name]!);
+    for (const name in headers) {
+      // HTTP/2 has no such header, and warns of it.
+      if (name === "connection" && request.httpVersionMajor === 2) continue;
+      response.setHeader(name, headers[name]!);
+    }
     if (typeof body !== "string") {
       if (body === null) response.end();
       else await pump(body, response);
-    } else if (headers.connection === "close" && request.complete === false) {
+    } else if (request.complete === false && (headers.connection === "close" || sendsMuch(request))) {
       await sendAndLinger(request, response, body);
     } else {
       response.end(body);
@@ -160,6 +172,10 @@ export async function send(
     response.destroy();
     await discard(body);
   }
+}
+
+function sendsMuch({ headers }: NodeIncoming): boolean {
+  return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > KEEP_BYTES;
 }
 
 /** The body that a framework has read, and made something of. */
@@ -275,6 +291,7 @@ function sendAndLinger(request: NodeIncoming, response: NodeOutgoing, body: stri
       resolve();
     };
     const timer = setTimeout(finish, LINGER_TIME);
+    if (request.httpVersionMajor !== 2) response.setHeader("connection", "close");
     response.setHeader("content-length", String(new TextEncoder().encode(body).byteLength));
     response.on("error", ignore);
     response.write(body);

@@ -38,7 +38,7 @@ export class RawClient {
   readonly #closed: Promise<void>;
   #received = "";
   #bytes = 0;
-  #keeps = true;
+  readonly #decoder = new TextDecoder();
   #wake = () => {};
 
   private constructor(socket: Socket) {
@@ -47,7 +47,7 @@ export class RawClient {
     socket.on("error", () => {});
     socket.on("data", (chunk: Uint8Array) => {
       this.#bytes += chunk.byteLength;
-      if (this.#keeps) this.#received += new TextDecoder().decode(chunk);
+      this.#received += this.#decoder.decode(chunk, { stream: true });
       this.#wake();
     });
     this.#closed = new Promise((resolve) =>
@@ -87,11 +87,10 @@ export class RawClient {
     this.#socket.pause();
   }
 
-  /** Reads on, and only counts from now on until a text comes in. */
+  /** Reads on until a text comes in. */
   async resumeUntil(text: string): Promise<void> {
-    this.#received = "";
     this.#socket.resume();
-    await this.receive((received) => received.includes(text));
+    await this.receive((received) => received.includes(text, received.length - 100_000));
   }
 
   /** Waits until what came in fits, or the connection is closed; gives all that came in. */

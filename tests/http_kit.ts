@@ -527,16 +527,7 @@ const exchanges: readonly Exchange[] = [
  * @param door What is tested.
  */
 export function testDoor(test: Test, door: Door): void {
-  const onDoor = (title: string, scene: SceneName, run: (client: Client) => Promise<void>) =>
-    test(`${door.name}: ${title}`, async () => {
-      const open = await door.open(scene);
-      try {
-        await run(new Client(open, door.noticesLate));
-      } finally {
-        await open.close();
-      }
-    });
-
+  const onDoor = registerOn(test, door);
   for (const exchange of exchanges) {
     onDoor(exchange.title, exchange.scene ?? "plain", (client) => check(door, client, exchange));
   }
@@ -562,6 +553,48 @@ export function testDoor(test: Test, door: Door): void {
   testWaiting(onDoor);
   if (!door.noticesLate) testHangingUp(onDoor);
   testStreams(onDoor);
+}
+
+/**
+ * Registers what takes a while: a stream whose reader is slow. Once for each way that streams go is enough.
+ *
+ * @param test The runner's.
+ * @param door What is tested.
+ */
+export function testSlowReader(test: Test, door: Door): void {
+  registerOn(test, door)("a slow reader gets the newest state, not a backlog", "plain", async (client) => {
+    const keys = Array.from({ length: 60 }, (_, i) => `${i}-`.padEnd(200, "k"));
+    const hash = "h".repeat(250);
+    const rounds = 600;
+    const raw = await RawClient.connect(client.url(""));
+    try {
+      const { pathname } = new URL(client.url("/events"));
+      raw.send(`GET ${pathname}?keys=${keys.join("&keys=")} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      await raw.receive((text) => text.includes("retry: 500"));
+      raw.pause();
+      await client.operate({ do: "update again and again", keys, hash, rounds });
+      await client.operate({ do: "update", key: keys[0] ?? "", hash: "the newest" });
+      await raw.resumeUntil("the newest");
+      // Whatever the two systems hold between them is not ours to bound, but it is far from everything.
+      const everything = rounds * keys.length * (200 + hash.length);
+      assert.ok(raw.bytes < everything * 0.7, `${raw.bytes} of at least ${everything} bytes were sent`);
+    } finally {
+      await raw.close();
+    }
+    await client.isLeft(keys[0] ?? "");
+  });
+}
+
+function registerOn(test: Test, door: Door): OnDoor {
+  return (title, scene, run) =>
+    test(`${door.name}: ${title}`, async () => {
+      const open = await door.open(scene);
+      try {
+        await run(new Client(open, door.noticesLate));
+      } finally {
+        await open.close();
+      }
+    });
 }
 
 type OnDoor = (title: string, scene: SceneName, run: (client: Client) => Promise<void>) => void;

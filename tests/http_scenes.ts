@@ -98,6 +98,7 @@ export interface Scene {
 /** What a test does to a server other than by its door. */
 export type Operation =
   | { do: "update"; key: string; hash: string }
+  | { do: "update again and again"; keys: string[]; hash: string; rounds: number }
   | { do: "delete"; key: string }
   | { do: "stats" }
   | { do: "reports" }
@@ -129,6 +130,13 @@ export async function operate(scene: Scene, operation: Operation): Promise<Serve
   switch (operation.do) {
     case "update":
       await server.updateNode(operation.key, operation.hash);
+      return null;
+    case "update again and again":
+      for (let round = 0; round < operation.rounds; round++) {
+        await server.updateMany(operation.keys.map((key) => ({ key, hash: operation.hash })));
+        // Lets who streams have its turn.
+        await new Promise((resolve) => setTimeout(resolve));
+      }
       return null;
     case "delete":
       await server.deleteNode(operation.key);

@@ -6,10 +6,13 @@
 import { createFetchHandler } from "../../adapters/fetch.ts";
 import { test } from "../harness.ts";
 import { openDoor } from "../http_door.ts";
-import { testDoor } from "../http_kit.ts";
+import { type Door, testDoor, testSlowReader } from "../http_kit.ts";
 import { listenFetch, serverName } from "../runtimes/fetch.ts";
 
-testDoor(test, {
+const door: Door = {
   name: `createFetchHandler() before ${serverName}`,
   open: (name) => openDoor(name, ({ server, handler }) => listenFetch(createFetchHandler(server, handler))),
-});
+};
+
+testDoor(test, door);
+testSlowReader(test, door);

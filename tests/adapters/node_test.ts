@@ -3,13 +3,247 @@
  *
  * @module
  */
-import { createNodeHandler } from "../../adapters/node.ts";
+import assert from "node:assert/strict";
+import { EventEmitter } from "node:events";
+import type { RequestHandler } from "express";
+import type { RouteHandlerMethod } from "fastify";
+import type { RequestListener } from "node:http";
+import { connect, createServer, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
+import type { AddressInfo } from "node:net";
+import { createExpressAdapter } from "../../adapters/express.ts";
+import { createNodeHandler, type NodeIncoming, type NodeOutgoing } from "../../adapters/node.ts";
+import { MemoryStorage, RealityServer, type RealityServerOptions } from "../../mod.ts";
 import { test } from "../harness.ts";
+import { RawClient, soon } from "../http_client.ts";
 import { openDoor } from "../http_door.ts";
-import { testDoor } from "../http_kit.ts";
+import { type Door, testDoor, testSlowReader } from "../http_kit.ts";
 import { listenNode } from "../runtimes/node.ts";
 
-testDoor(test, {
+const door: Door = {
   name: "createNodeHandler()",
   open: (name) => openDoor(name, ({ server, handler }) => listenNode(createNodeHandler(server, handler))),
+};
+
+testDoor(test, door);
+testSlowReader(test, door);
+
+test("createNodeHandler() and createExpressAdapter() fit the types that they are for", async () => {
+  const server = new RealityServer({ storage: new MemoryStorage() });
+  const http: RequestListener = createNodeHandler(server);
+  const http2: (request: Http2ServerRequest, response: Http2ServerResponse) => void = createNodeHandler(
+    server,
+  );
+  const express: RequestHandler = createExpressAdapter(server);
+  const fastify: RouteHandlerMethod = createExpressAdapter(server);
+  for (const handler of [http, http2, express, fastify]) assert.equal(typeof handler, "function");
+  await server.close();
 });
+
+test("createNodeHandler() closes the connection of a refused body, after its answer is out", async () => {
+  await withNode({ limits: { maxBodyBytes: 100 } }, async (url) => {
+    const raw = await RawClient.connect(url);
+    raw.send("POST /reality/sync HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n");
+    raw.send("Content-Length: 3000000\r\n\r\n");
+    // More than the systems hold between them: it is all taken, so that the client comes to read.
+    raw.send("x".repeat(3_000_000));
+    await raw.closed();
+    assert.match(raw.received, /^HTTP\/1\.1 413 [\s\S]*\r\nconnection: close\r\n[\s\S]*BODY_TOO_LARGE/i);
+  });
+});
+
+test("createNodeHandler() does not read an endless body that nobody wants", async () => {
+  await withNode({}, async (url) => {
+    for (const path of ["/nope", "/reality/sync", "/reality/update"]) {
+      const raw = await RawClient.connect(url);
+      raw.send(`POST ${path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n`);
+      await raw.closed();
+      assert.match(raw.received, /^HTTP\/1\.1 4(03|04|15) /);
+    }
+  });
+});
+
+test("createNodeHandler() shows hooks a Request with what was sent", async () => {
+  const seen: Request[] = [];
+  const authorizeWrite = (request: Request) => seen.push(request) > 0;
+  await withNode({ authorizeWrite }, async (url) => {
+    const raw = await RawClient.connect(url);
+    raw.send("DELETE /reality/nodes/a%20b?c=d HTTP/1.1\r\nHost: shop.example:8080\r\n");
+    raw.send("Cookie: a=1\r\nCookie: b=2\r\nX-Many: 1\r\nX-Many: 2\r\n\r\n");
+    await raw.receive((text) => text.startsWith("HTTP/1.1 204"));
+    await raw.close();
+    const [request] = seen;
+    assert.ok(request);
+    assert.equal(request.method, "DELETE");
+    assert.equal(request.url, "http://shop.example:8080/reality/nodes/a%20b?c=d");
+    assert.match(request.headers.get("cookie") ?? "", /a=1.*b=2/);
+    assert.equal(request.headers.get("x-many"), "1, 2");
+    assert.equal(request.body, null);
+  });
+});
+
+test("createNodeHandler() survives a Host header that is none", async () => {
+  const seen: string[] = [];
+  const authorizeWrite = (request: Request) => seen.push(request.url) > 0;
+  await withNode({ authorizeWrite }, async (url) => {
+    const raw = await RawClient.connect(url);
+    raw.send("DELETE /reality/nodes/a HTTP/1.1\r\nHost: a b/c\r\n\r\n");
+    const received = await raw.receive((text) => text.includes("\r\n\r\n"));
+    await raw.close();
+    // A runtime may refuse it by itself.
+    assert.match(received, /^HTTP\/1\.1 (204|400) /);
+    if (received.startsWith("HTTP/1.1 204")) assert.deepEqual(seen, ["http://localhost/reality/nodes/a"]);
+  });
+});
+
+test("createNodeHandler() writes no more of a stream until the client has taken what it has", async () => {
+  const server = new RealityServer({ storage: new MemoryStorage() });
+  await server.updateNode("a", "1");
+  const response = new FakeResponse();
+  response.keepsUp = false;
+  createNodeHandler(server)(fakeRequest("GET", "/reality/events?keys=a"), response);
+  await response.wrote(1);
+  for (const hash of ["2", "3", "4"]) await server.updateNode("a", hash);
+  assert.equal(response.chunks.length, 1);
+  response.emit("drain");
+  await response.wrote(2);
+  assert.match(response.chunks[1] ?? "", /"hash":"4"/);
+  await server.updateNode("a", "5");
+  assert.equal(response.chunks.length, 2);
+  response.break();
+  assert.equal((await server.getStats()).waiters, 0);
+  await server.close();
+});
+
+test("createNodeHandler() leaves a response alone that was answered or lost meanwhile", async () => {
+  const server = new RealityServer({ storage: new MemoryStorage() });
+  const handler = createNodeHandler(server);
+  for (const state of ["headersSent", "destroyed", "writableEnded"] as const) {
+    for (const url of ["/reality/health", "/reality/events?keys=a"]) {
+      const response = new FakeResponse();
+      response[state] = true;
+      handler(fakeRequest("GET", url), response);
+      await new Promise((resolve) => setTimeout(resolve));
+      assert.deepEqual([response.chunks, response.ends], [[], 0]);
+    }
+  }
+  assert.equal((await server.getStats()).streams, 0);
+  await server.close();
+});
+
+test("createNodeHandler() cuts the connection when the response will not take the answer", async () => {
+  const server = new RealityServer({ storage: new MemoryStorage() });
+  for (const url of ["/reality/health", "/reality/events?keys=a"]) {
+    const response = new FakeResponse();
+    response.setHeader = () => {
+      throw new TypeError("Invalid header");
+    };
+    createNodeHandler(server)(fakeRequest("GET", url), response);
+    await soon(new Promise<void>((resolve) => response.once("close", resolve)), "the connection's end");
+    assert.equal(response.destroyed, true);
+  }
+  assert.equal((await server.getStats()).streams, 0);
+  await server.close();
+});
+
+test("createNodeHandler() answers HTTP/2, waits and streams in it, and notices who hangs up", async () => {
+  const server = new RealityServer({ storage: new MemoryStorage(), limits: { maxBodyBytes: 100 } });
+  await server.updateNode("a", "1");
+  const listener = createServer(createNodeHandler(server));
+  await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
+  const session = connect(`http://127.0.0.1:${(listener.address() as AddressInfo).port}`);
+  const ask = async (method: string, path: string, body?: string) => {
+    const stream = session.request({ ":method": method, ":path": path, "content-type": "application/json" });
+    let status = 0;
+    stream.on("response", (headers) => status = Number(headers[":status"]));
+    stream.end(body);
+    let text = "";
+    for await (const chunk of stream.setEncoding("utf8")) text += chunk;
+    return { status, text };
+  };
+  const sync = await ask("POST", "/reality/sync", '{"known":{"a":0}}');
+  assert.equal(sync.status, 200);
+  assert.equal(JSON.parse(sync.text).changed.a.hash, "1");
+  assert.equal((await ask("POST", "/reality/sync", "x".repeat(200))).status, 413);
+  assert.equal((await ask("GET", "/reality/nope")).status, 404);
+
+  const events = session.request({ ":method": "GET", ":path": "/reality/events?keys=a" });
+  const opening = await new Promise<string>((resolve) =>
+    events.once("data", (chunk) => resolve(String(chunk)))
+  );
+  assert.match(opening, /"hash":"1"/);
+  assert.equal((await server.getStats()).streams, 1);
+  events.close();
+  while ((await server.getStats()).streams > 0) await new Promise((resolve) => setTimeout(resolve, 2));
+
+  await new Promise<void>((resolve) => session.close(resolve));
+  await server.close();
+  await new Promise((resolve) => listener.close(resolve));
+});
+
+/** A response that only remembers. */
+class FakeResponse extends EventEmitter implements NodeOutgoing {
+  statusCode = 0;
+  headersSent = false;
+  writableEnded = false;
+  destroyed = false;
+  /** Whether the client takes what is written. */
+  keepsUp = true;
+  chunks: string[] = [];
+  ends = 0;
+
+  setHeader(_name: string, _value: string): void {}
+
+  write(chunk: string | Uint8Array): boolean {
+    this.chunks.push(typeof chunk === "string" ? chunk : new TextDecoder().decode(chunk));
+    this.emit("wrote");
+    return this.keepsUp;
+  }
+
+  end(chunk?: string): void {
+    if (chunk !== undefined) this.write(chunk);
+    this.ends++;
+  }
+
+  destroy(): void {
+    this.break();
+  }
+
+  /** The client goes away. */
+  break(): void {
+    this.destroyed = true;
+    this.emit("close");
+  }
+
+  /** Waits until so many chunks were written. */
+  async wrote(count: number): Promise<void> {
+    while (this.chunks.length < count) {
+      await soon(new Promise<void>((resolve) => this.once("wrote", resolve)), "a chunk");
+    }
+  }
+}
+
+function fakeRequest(method: string, url: string): NodeIncoming {
+  return Object.assign(new EventEmitter(), {
+    method,
+    url,
+    headers: {},
+    readableEnded: true,
+    destroyed: false,
+    pause() {},
+    resume() {},
+  });
+}
+
+async function withNode(
+  options: Partial<RealityServerOptions>,
+  run: (url: string) => Promise<void>,
+): Promise<void> {
+  const server = new RealityServer({ storage: new MemoryStorage(), ...options });
+  const { origin, close } = await listenNode(createNodeHandler(server));
+  try {
+    await run(origin);
+  } finally {
+    await server.close();
+    await close();
+  }
+}

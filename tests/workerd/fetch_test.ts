@@ -5,14 +5,19 @@
  * @module
  */
 import { after, test } from "node:test";
-import { testDoor } from "../http_kit.ts";
+import type { Test } from "../harness.ts";
+import { type Door, testDoor, testSlowReader } from "../http_kit.ts";
 import { startWorkerd } from "../runtimes/workerd.ts";
 
 const workerd = await startWorkerd();
 after(() => workerd.close());
 
-testDoor((name, fn) => void test(name, async () => await fn()), {
+const door: Door = {
   name: "createFetchHandler() in workerd",
   noticesLate: true,
   open: (scene) => workerd.open(scene),
-});
+};
+
+const register: Test = (name, fn) => void test(name, async () => await fn());
+testDoor(register, door);
+testSlowReader(register, door);
