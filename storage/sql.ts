@@ -77,7 +77,7 @@ const OWN_OPTIONS = ["query", "dialect", "tableName", "createTables"];
 /** Half a million characters are at most 1.5 MB of UTF-8; D1, the strictest, takes 2 MB. */
 const MAX_KEYS_TEXT = 500_000;
 /** So often, and in so many milliseconds, is a statement sent again that gave way to another one. */
-const MAX_RETRIES = 8;
+const MAX_RETRIES = 20;
 const RETRY_TIME = 5000;
 /** No sooner than this are expired tombstones looked for again, in milliseconds. */
 const SWEEP_INTERVAL = 60_000;
@@ -420,7 +420,7 @@ export class SQLStorage implements RealityStorage {
       } catch (error) {
         const hasTime = retry <= MAX_RETRIES && performance.now() - beginning < RETRY_TIME;
         if (hasTime && this.#isRetried(error)) {
-          await new Promise((resolve) => setTimeout(resolve, Math.random() * 2 ** retry));
+          await new Promise((resolve) => setTimeout(resolve, Math.random() * Math.min(2 ** retry, 64)));
           continue;
         }
         // The table may be what is missing: the next call looks.

@@ -159,7 +159,8 @@ export function testBasic({ check, supports }: Kit): void {
 
   check("keys that look alike stay apart, and each comes back as it was written", async (storage) => {
     const edges = supports.edgeSpaces ? EDGE_KEYS : [];
-    const keys = [...AWKWARD_KEYS, ...edges, ...longestKeys(supports.maxKeyBytes)];
+    const all = [...AWKWARD_KEYS, ...edges, ...longestKeys(supports.maxKeyBytes)];
+    const keys = all.filter((key) => supports.byteOrderMark || !key.startsWith("\ufeff"));
     const metas = keys.map((key, i) => metaOf(key, i + 1));
     for (const meta of metas) await storage.setNode(meta.key, meta);
     for (const meta of metas) assertEquals(await storage.getNode(meta.key), meta, "getNode()");

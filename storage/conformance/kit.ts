@@ -69,6 +69,13 @@ export interface StorageSupport {
    */
   edgeSpaces?: boolean;
   /**
+   * Keys may begin with U+FEFF, which some drivers take for a byte order mark and drop. With `false` no such
+   * key is tried.
+   *
+   * @default {true}
+   */
+  byteOrderMark?: boolean;
+  /**
    * The longest key, in bytes of UTF-8. Below 512 the kit checks that a longer one is refused.
    *
    * @default {512}
@@ -114,6 +121,7 @@ export function createKit(options: StorageTestOptions): Kit {
       ordered: false,
       tombstones: false,
       edgeSpaces: true,
+      byteOrderMark: true,
       maxKeyBytes: 512,
       ...options.supports,
     },

@@ -3,12 +3,16 @@
  *
  * @module
  */
+import pg from "pg";
+import postgres from "postgres";
 import { testStorage } from "../../../storage/conformance/mod.ts";
 import { SQLStorage } from "../../../storage/sql.ts";
+import { postgresDialect } from "../../../storage/sql_postgres.ts";
 import { test } from "../../harness.ts";
+import { testDatabase } from "../database_kit.ts";
 import { SQL_SUPPORTS } from "../sqlite_kit.ts";
-import { Tables } from "../table_kit.ts";
-import { pgDriver, postgresDriver } from "./drivers.ts";
+import { type Driver, newTableName, rowsOf, Tables } from "../table_kit.ts";
+import { pgDriver, POSTGRES_URL, postgresDriver } from "./drivers.ts";
 
 for (const { name, connect } of [pgDriver, postgresDriver]) {
   const tables = new Tables(async (tableName, now) => {
@@ -23,4 +27,81 @@ for (const { name, connect } of [pgDriver, postgresDriver]) {
     supports: SQL_SUPPORTS,
     runs: 10,
   });
+}
+
+const withOptions = (name: string, config: pg.PoolConfig): Driver => ({
+  name,
+  connect: () => {
+    const pool = new pg.Pool({ connectionString: POSTGRES_URL, max: 4, ...config });
+    pool.on("error", () => {});
+    return Promise.resolve({
+      query: (sql, params) => pool.query(sql, params).then((r) => r.rows),
+      end: () => pool.end(),
+    });
+  },
+});
+
+testDatabase({
+  name: "PostgreSQL",
+  dialect: "postgres",
+  driver: pgDriver,
+  statements: postgresDialect,
+  quote: (name) => `"${name}"`,
+  async begin() {
+    const client = new pg.Client(POSTGRES_URL);
+    await client.connect();
+    await client.query("BEGIN");
+    return {
+      run: async ({ sql, params }) => void await client.query(sql, params),
+      end: async (how) => {
+        await client.query(how);
+        await client.end();
+      },
+    };
+  },
+  async cut(pool) {
+    // All of them are busy for a moment, so that each tells its own name.
+    const pids = [1, 2, 3].map(() => rowsOf(pool, "SELECT pg_backend_pid() AS pid, pg_sleep(0.1)"));
+    for (const [row] of await Promise.all(pids)) await ask(`SELECT pg_terminate_backend(${row?.pid})`);
+  },
+  isWaiting: (tableName) =>
+    ask("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE $1", `%${tableName}%`),
+  async stranger() {
+    const name = `stranger_${newTableName()}`;
+    await ask(`CREATE ROLE ${name} LOGIN`);
+    const address = new URL(POSTGRES_URL);
+    address.username = name;
+    return {
+      ...withOptions("a stranger", { connectionString: address.href }),
+      admit: async (tableName) => {
+        await ask(`GRANT SELECT, INSERT, UPDATE, DELETE ON "${tableName}" TO ${name}`);
+      },
+      remove: async () => {
+        await ask(`DROP OWNED BY ${name}`);
+        await ask(`DROP ROLE ${name}`);
+      },
+    };
+  },
+  others: [
+    {
+      name: "postgres.js with bigints",
+      connect: () => {
+        const sql = postgres(POSTGRES_URL, { max: 4, types: { bigint: postgres.BigInt } });
+        return Promise.resolve({ query: (text, params) => sql.unsafe(text, params), end: () => sql.end() });
+      },
+    },
+    withOptions("pg at REPEATABLE READ", { options: "-c default_transaction_isolation=repeatable\\ read" }),
+    withOptions("pg at SERIALIZABLE", { options: "-c default_transaction_isolation=serializable" }),
+  ],
+});
+
+/** Runs a statement on a connection of its own, and says whether it gave a row. */
+async function ask(sql: string, ...params: string[]): Promise<boolean> {
+  const client = new pg.Client(POSTGRES_URL);
+  await client.connect();
+  try {
+    return (await client.query(sql, params)).rows.length > 0;
+  } finally {
+    await client.end();
+  }
 }
