@@ -41,13 +41,14 @@ function start(settings: Settings, standalone: Standalone): void {
   listener.listen(port, host, () => {
     const address = listener.address();
     const found = typeof address === "object" && address !== null ? address.port : port;
-    console.log(
+    const lines = [
       `Reality server ${standalone.server.serverId} is at ${urlOf(host, found)}${handler.basePath}`,
-    );
-    console.log(`Nodes are kept in ${settings.path ?? "memory: they are gone at the end"}`);
+      `Nodes are kept in ${settings.path ?? "memory: they are gone at the end"}`,
+    ];
     if (settings.writeTokens.length === 0) {
-      console.log("The write routes are closed: REALITY_WRITE_TOKEN opens them");
+      lines.push("The write routes are closed: REALITY_WRITE_TOKEN opens them");
     }
+    console.log(lines.join("\n"));
   });
   let stopping = false;
   for (const signal of ["SIGINT", "SIGTERM"] as const) {

@@ -3,7 +3,9 @@
  *
  * @module
  */
+import assert from "node:assert/strict";
 import { createFetchHandler } from "../../adapters/fetch.ts";
+import { MemoryStorage, RealityServer } from "../../mod.ts";
 import { test } from "../harness.ts";
 import { openDoor } from "../http_door.ts";
 import { type Door, testDoor, testSlowReader } from "../http_kit.ts";
@@ -16,3 +18,37 @@ const door: Door = {
 
 testDoor(test, door);
 testSlowReader(test, door);
+
+test("createFetchHandler() asks Bun's server for patience, as long as a client waits", async () => {
+  const server = new RealityServer({ storage: new MemoryStorage() });
+  await server.updateNode("a", "1");
+  const handler = createFetchHandler(server);
+  const asked: number[] = [];
+  const host = { timeout: (_request: Request, seconds: number) => void asked.push(seconds) };
+  const sync = (body: unknown) =>
+    handler(
+      new Request("http://localhost/reality/sync", {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(body),
+      }),
+      host,
+    );
+  await sync({ known: { a: 0 } });
+  assert.deepEqual(asked, []);
+  await sync({ known: { b: 0 }, wait: 10 });
+  assert.deepEqual(asked.splice(0), [0, 10]);
+  const events = await handler(new Request("http://localhost/reality/events?keys=a"), host);
+  assert.equal(asked.at(-1), 120);
+  await events.body?.cancel();
+  await server.close();
+});
+
+test("createFetchHandler() ignores whatever else it is handed beside the request", async () => {
+  const server = new RealityServer({ storage: new MemoryStorage() });
+  const handler = createFetchHandler(server);
+  for (const host of [undefined, null, "x", {}, { timeout: 1 }, () => {}]) {
+    assert.equal((await handler(new Request("http://localhost/reality/health"), host)).status, 200);
+  }
+  await server.close();
+});

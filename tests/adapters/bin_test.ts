@@ -1,0 +1,212 @@
+/**
+ * The command, and the module for runtimes that serve it, as processes of their own.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { test } from "../harness.ts";
+import { RawClient, soon } from "../http_client.ts";
+import { Child, runtime } from "../runtimes/child.ts";
+import { listenNode } from "../runtimes/node.ts";
+
+const TOKEN = "token-of-the-command";
+const MEMORY = { PORT: "0", HOST: "127.0.0.1", REALITY_STORAGE: "memory:" };
+
+test("the command serves, and says where and how", async () => {
+  await withFolder(async (folder) => {
+    const env = { ...MEMORY, REALITY_SERVER_ID: "the-one", REALITY_BASE_PATH: "/live", REALITY_CORS: "*" };
+    await withCommand(env, folder, async (child, url) => {
+      assert.match(child.output, /server the-one is at http:\/\/127\.0\.0\.1:\d+\/live\n/);
+      assert.match(child.output, /kept in memory/);
+      assert.match(child.output, /write routes are closed: REALITY_WRITE_TOKEN/);
+      const response = await fetch(`${url}/health`, { headers: { origin: "https://a.example" } });
+      assert.equal(response.headers.get("access-control-allow-origin"), "*");
+      assert.deepEqual(await response.json(), { status: "ok" });
+      assert.equal((await write(url, "a")).status, 403);
+    });
+  });
+});
+
+test("the command keeps nodes in a file, and takes writes by token", async () => {
+  await withFolder(async (folder) => {
+    const env = {
+      PORT: "0",
+      HOST: "127.0.0.1",
+      REALITY_STORAGE: "sqlite:nodes.db",
+      REALITY_WRITE_TOKEN: `other-${TOKEN},${TOKEN}`,
+    };
+    const written = await withCommand(env, folder, async (_child, url) => {
+      const { versions } = await (await write(url, "a")).json();
+      return versions.a;
+    });
+    await withCommand(env, folder, async (_child, url) => {
+      const { changed } = await (await sync(url, { known: { a: 0 } })).json();
+      assert.equal(changed.a.version, written);
+    });
+  });
+});
+
+test("the command answers who waits when it is asked to stop", async () => {
+  await withFolder(async (folder) => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) {
+      const child = Child.run("adapters/bin.ts", MEMORY, folder);
+      try {
+        const url = await urlOf(child);
+        const stream = await fetch(`${url}/events?keys=a`);
+        const waiting = sync(url, { known: { a: 0 }, wait: 20_000 });
+        // Answered only once the wait has begun: both came over connections of their own, in this order.
+        await (await fetch(`${url}/health`)).body?.cancel();
+        child.signal(signal);
+        const response = await soon(waiting, "the answer to who waits");
+        assert.ok(response.status === 200 || response.status === 503);
+        await response.body?.cancel();
+        assert.match(await soon(stream.text(), "the stream's end"), /retry: \d+\n\n$/);
+        assert.equal(await child.ended(), 0);
+        assert.match(child.output, new RegExp(`Stopping at ${signal}`));
+      } finally {
+        await child.kill();
+      }
+    }
+  });
+});
+
+test("the command stops at once at a second signal", async () => {
+  await withFolder(async (folder) => {
+    const child = Child.run("adapters/bin.ts", MEMORY, folder);
+    const raw = await RawClient.connect(await urlOf(child));
+    try {
+      // A body that does not end keeps a connection busy.
+      raw.send("POST /reality/sync HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n");
+      raw.send("Content-Length: 100\r\n\r\n{");
+      child.signal("SIGINT");
+      await child.printed(/Stopping at SIGINT/);
+      child.signal("SIGINT");
+      assert.equal(await child.ended(), 1);
+    } finally {
+      await raw.close();
+      await child.kill();
+    }
+  });
+});
+
+test("the command refuses wrong variables and arguments by name", async () => {
+  await withFolder(async (folder) => {
+    const cases: [Record<string, string>, string[], number, RegExp][] = [
+      [{ PORT: "high" }, [], 1, /^Cannot use PORT: .*"high"\n$/],
+      [
+        { REALITY_STORAGE: "sqlite:./none/nodes.db" },
+        [],
+        1,
+        /Cannot use REALITY_STORAGE, sqlite:\.\/none\/nodes\.db: /,
+      ],
+      [{}, ["--port"], 1, /^Cannot read the argument "--port"[\s\S]*REALITY_STORAGE/],
+      [{}, ["--help"], 0, /^Settings come from environment variables:\n[\s\S]*REALITY_WRITE_TOKEN/],
+    ];
+    for (const [env, args, code, output] of cases) {
+      const child = Child.run("adapters/bin.ts", { ...MEMORY, ...env }, folder, args);
+      assert.equal(await child.ended(), code);
+      assert.match(child.output, output);
+      assert.doesNotMatch(child.output, /\bat .*\.ts/);
+    }
+  });
+});
+
+test("the command says that a port is in use", async () => {
+  const { origin, close } = await listenNode((_request, response) => void response.end());
+  await withFolder(async (folder) => {
+    const { port } = new URL(origin);
+    const child = Child.run("adapters/bin.ts", { ...MEMORY, PORT: port }, folder);
+    assert.equal(await child.ended(), 1);
+    assert.match(child.output, new RegExp(`Cannot use PORT: ${port} is in use.*PORT=${Number(port) + 1}`));
+  });
+  await close();
+});
+
+test("serve.ts is served by a runtime that takes a default export, and stops cleanly", async () => {
+  await withFolder(async (folder) => {
+    const module = `${process.cwd()}/adapters/serve.ts`;
+    const env = { PORT: "0", REALITY_STORAGE: "memory:", REALITY_WRITE_TOKEN: TOKEN };
+    // Node serves no default export by itself; there it is asked without a socket.
+    const asked = `const { default: app } = await import(${JSON.stringify(module)});
+      console.log(await (await app.fetch(new Request("http://localhost/reality/health"))).text());
+      setInterval(() => {}, 1000);`;
+    const args = {
+      deno: ["serve", "--allow-all", "--no-lock", "--port", "0", "--host", "127.0.0.1", module],
+      bun: ["run", "--no-install", module],
+      node: ["--disable-warning=ExperimentalWarning", "--input-type=module", "--eval", asked],
+    };
+    const child = new Child(args[runtime], env, folder);
+    try {
+      if (runtime === "node") {
+        await child.printed(/"status":"ok"/);
+      } else {
+        const [, port] = await child.printed(/http:\/\/[\w.]+:(\d+)/);
+        const url = `http://127.0.0.1:${port}/reality`;
+        const waiting = sync(url, { known: { a: 0 }, wait: 20_000 });
+        const { versions } = await (await write(url, "a")).json();
+        const { changed } = await (await soon(waiting, "the answer to who waits")).json();
+        assert.equal(changed.a.version, versions.a);
+      }
+      child.signal("SIGTERM");
+      assert.equal(await child.ended(), 0);
+    } finally {
+      await child.kill();
+    }
+    const wrong = new Child(args[runtime], { ...env, REALITY_CORS: "everybody" }, folder);
+    assert.equal(await wrong.ended(), 1);
+    assert.match(wrong.output, /Cannot use REALITY_CORS: .*"everybody"/);
+  });
+});
+
+async function withFolder(run: (folder: string) => Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "reality-command-"));
+  try {
+    await run(folder);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Runs the command, and ends it as a person would. */
+async function withCommand<T>(
+  env: Record<string, string>,
+  folder: string,
+  run: (child: Child, url: string) => Promise<T>,
+): Promise<T> {
+  const child = Child.run("adapters/bin.ts", env, folder);
+  try {
+    const result = await run(child, await urlOf(child));
+    child.signal("SIGINT");
+    assert.equal(await child.ended(), 0);
+    return result;
+  } finally {
+    await child.kill();
+  }
+}
+
+/** Where it says that it is. */
+async function urlOf(child: Child): Promise<string> {
+  const [, url = ""] = await child.printed(/ is at (http:\S+)\n/);
+  return url;
+}
+
+function sync(url: string, body: unknown): Promise<Response> {
+  return fetch(`${url}/sync`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+}
+
+async function write(url: string, key: string): Promise<Response> {
+  const response = await fetch(`${url}/update`, {
+    method: "POST",
+    headers: { "content-type": "application/json", authorization: `Bearer ${TOKEN}` },
+    body: JSON.stringify({ key, hash: "1" }),
+  });
+  return new Response(await response.text(), response);
+}

@@ -1,0 +1,97 @@
+/**
+ * Runs a module in a process of its own, on the runtime at hand.
+ *
+ * @module
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import process from "node:process";
+import { soon } from "../http_client.ts";
+
+/** The arguments by which each runtime runs a module. */
+const RUN: Readonly<Record<string, readonly string[]>> = {
+  deno: ["run", "--allow-all", "--no-lock"],
+  bun: ["run", "--no-install"],
+  node: ["--disable-warning=ExperimentalWarning"],
+};
+
+/** Which runtime this is. */
+export const runtime: "deno" | "bun" | "node" = "Bun" in globalThis
+  ? "bun"
+  : "Deno" in globalThis
+  ? "deno"
+  : "node";
+
+/** A process that was started. */
+export class Child {
+  readonly #process: ChildProcess;
+  readonly #ended: Promise<number | null>;
+  #output = "";
+  #wake = () => {};
+
+  /**
+   * @param args What the runtime is given.
+   * @param env Its variables; of this process's own it gets none but those that name places.
+   * @param cwd Its folder.
+   */
+  constructor(args: readonly string[], env: Record<string, string>, cwd: string) {
+    const { PATH = "", HOME = "", TMPDIR = "", DENO_DIR } = process.env;
+    this.#process = spawn(process.execPath, args, {
+      cwd,
+      env: { PATH, HOME, TMPDIR, NO_COLOR: "1", ...(DENO_DIR === undefined ? {} : { DENO_DIR }), ...env },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const take = (chunk: unknown) => {
+      this.#output += chunk;
+      this.#wake();
+    };
+    this.#process.stdout?.setEncoding("utf8").on("data", take);
+    this.#process.stderr?.setEncoding("utf8").on("data", take);
+    this.#ended = new Promise((resolve, reject) => {
+      this.#process.once("error", reject);
+      this.#process.once("close", (code) => {
+        resolve(code);
+        this.#wake();
+      });
+    });
+  }
+
+  /** Runs a module of the project. */
+  static run(module: string, env: Record<string, string>, cwd: string, args: readonly string[] = []): Child {
+    return new Child([...RUN[runtime] ?? [], `${process.cwd()}/${module}`, ...args], env, cwd);
+  }
+
+  /** All that it has printed. */
+  get output(): string {
+    return this.#output;
+  }
+
+  /** Waits until it has printed what fits; gives the match. */
+  async printed(pattern: RegExp): Promise<RegExpExecArray> {
+    const arrived = (async () => {
+      while (true) {
+        const match = pattern.exec(this.#output);
+        if (match !== null) return match;
+        if (this.#process.exitCode !== null) throw new Error(`It ended before ${pattern}: ${this.#output}`);
+        await new Promise<void>((resolve) => this.#wake = resolve);
+      }
+    })();
+    return await soon(arrived, `${pattern} after ${this.#output}`);
+  }
+
+  /** Sends it a signal. */
+  signal(name: "SIGINT" | "SIGTERM" | "SIGKILL"): void {
+    // Told by its own kill(), Deno says of every child that the signal ended it.
+    if (this.#process.pid !== undefined) process.kill(this.#process.pid, name);
+  }
+
+  /** Waits until it has ended; gives its exit code. */
+  async ended(): Promise<number | null> {
+    return await soon(this.#ended, `the end after ${this.#output}`);
+  }
+
+  /** Ends it at once, if it has not ended. */
+  async kill(): Promise<void> {
+    this.#process.kill("SIGKILL");
+    await this.#ended;
+  }
+}
