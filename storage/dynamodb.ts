@@ -618,13 +618,9 @@ export class DynamoDBStorage implements RealityStorage {
       if (tellsSince(state, base)) {
         const all = [...found, ...nodesOf(base), ...nodesOf(state)];
         const nodes = this.#cut(all, state, { version, limit, end });
-        if (
-          nodes.every((node) => node.version <= state.maxVersion) &&
-          (nodes.length >= limit || end === Infinity)
-        ) {
-          return { state, nodes };
-        }
-        if (end === Infinity) {
+        const isEnough = end === Infinity || nodes.length >= limit;
+        if (isEnough && all.every((node) => node.revision <= state.revision)) return { state, nodes };
+        if (isEnough) {
           // A row of a transaction that the counter's item will show in a moment.
           if (round > 0) await call.pause(round - 1);
           state = await this.#readState(call);

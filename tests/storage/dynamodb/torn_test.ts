@@ -1,0 +1,175 @@
+/**
+ * DynamoDBStorage while transactions become visible item by item: nobody reads less than the counter says.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { setTimeout as rest } from "node:timers/promises";
+import { DynamoDB } from "@aws-sdk/client-dynamodb";
+import type { NodeChange, RealityStorage } from "../../../src/storage.ts";
+import { testStorage } from "../../../storage/conformance/mod.ts";
+import { DynamoDBStorage } from "../../../storage/dynamodb.ts";
+import { test } from "../../harness.ts";
+import { configure, Intermediary, newTableName, SUPPORTS, withClient } from "./kit.ts";
+import { type Order, TornService } from "./torn.ts";
+
+const counterFirst: Order = (count) => Array.from({ length: count }, (_, i) => i);
+const counterLast: Order = (count) => counterFirst(count).reverse();
+const shuffled: Order = (count) =>
+  counterFirst(count).map((place) => [Math.random(), place] as const).sort(([a], [b]) => a - b).map((
+    [, place],
+  ) => place);
+
+function changeOf(key: string, hash: string): NodeChange {
+  return { key, hash, updatedAt: 1_700_000_000_000 };
+}
+
+/** Two storages on one table, whose transactions a test can hold while so many items are visible. */
+async function withHeld(
+  order: Order,
+  use: (writer: DynamoDBStorage, reader: DynamoDBStorage, hold: (visible: number) => Hold) => Promise<void>,
+): Promise<void> {
+  await withClient(async (client) => {
+    let held: Hold | undefined;
+    const service = new TornService(order, async (visible) => {
+      if (held?.visible !== visible) return;
+      const { reached, released } = held;
+      held = undefined;
+      reached.resolve();
+      await released.promise;
+    });
+    const tableName = newTableName();
+    const [writer, reader] = [1, 2].map(() => {
+      const intermediary = new Intermediary(client);
+      intermediary.between = service.between;
+      return new DynamoDBStorage({ client: intermediary.client, tableName });
+    }) as [DynamoDBStorage, DynamoDBStorage];
+    await writer.createTable();
+    await use(writer, reader, (visible) => held = new Hold(visible));
+    await Promise.all([writer.close(), reader.close()]);
+  });
+}
+
+class Hold {
+  readonly visible: number;
+  readonly reached: PromiseWithResolvers<void> = Promise.withResolvers<void>();
+  readonly released: PromiseWithResolvers<void> = Promise.withResolvers<void>();
+
+  constructor(visible: number) {
+    this.visible = visible;
+  }
+}
+
+test("whoever reads the counter sees its changes, also in rows that do not show them yet", async () => {
+  await withHeld(counterFirst, async (writer, reader, hold) => {
+    await writer.applyChanges([changeOf("a", "old"), changeOf("b", "old")]);
+    const torn = hold(1);
+    const writing = writer.applyChanges([changeOf("a", "new"), changeOf("b", "new"), changeOf("c", "new")]);
+    await torn.reached.promise;
+    for (let i = 0; i < 2; i++) {
+      const { nodes, maxVersion } = await reader.readNodes(["a", "b", "c"]);
+      assert.equal(maxVersion, 5);
+      assert.deepEqual([...nodes.values()].map(({ hash }) => hash), ["new", "new", "new"]);
+      assert.equal((await reader.getNode("b"))?.hash, "new");
+      const many = Array.from({ length: 200 }, (_, i) => `none:${i}`);
+      assert.equal((await reader.getNodes(["b", ...many])).get("b")?.version, 4);
+      assert.deepEqual((await reader.listChangedSince(0)).map(({ version }) => version), [3, 4, 5]);
+      assert.deepEqual((await reader.listChangedSince(3, 1)).map(({ version }) => version), [4]);
+      assert.equal((await reader.readChanges(4, 10)).nodes.length, 1);
+    }
+    torn.released.resolve();
+    await writing;
+  });
+});
+
+test("a row that shows its change before the counter does is told once the counter does", async () => {
+  await withHeld(counterLast, async (writer, reader, hold) => {
+    await writer.applyChanges([changeOf("a", "old"), changeOf("b", "old")]);
+    const torn = hold(1);
+    const writing = writer.applyChanges([changeOf("a", "new"), changeOf("b", "new")]);
+    await torn.reached.promise;
+    const reading = reader.readNodes(["a", "b"]);
+    const listing = reader.listChangedSince(0);
+    setTimeout(torn.released.resolve, 20);
+    const { nodes, maxVersion } = await reading;
+    const versions = [...nodes.values()].map(({ version }) => version);
+    assert.ok(versions.every((version) => version <= maxVersion));
+    assert.equal(new Set([...nodes.values()].map(({ hash }) => hash)).size, 1);
+    assert.equal(new Set((await listing).map(({ hash }) => hash)).size, 1);
+    await writing;
+  });
+});
+
+test("listChangedSince() tells nothing that has a gap before it, however long a transaction takes", async () => {
+  await withHeld(counterLast, async (writer, reader, hold) => {
+    await writer.applyChanges([changeOf("a", "old"), changeOf("b", "old"), changeOf("c", "old")]);
+    const torn = hold(1);
+    const writing = writer.applyChanges([changeOf("a", "new"), changeOf("b", "new")]);
+    await torn.reached.promise;
+    // Of the two rows the later one shows.
+    for (const version of [0, 1, 2]) {
+      const metas = await reader.listChangedSince(version);
+      assert.ok(metas.every((meta) => meta.version <= 3), `after ${version}: ${JSON.stringify(metas)}`);
+    }
+    assert.deepEqual(await reader.listChangedSince(3), []);
+    assert.equal(await reader.getMaxVersion(), 3);
+    torn.released.resolve();
+    const metas = await writing;
+    assert.deepEqual(await reader.listChangedSince(3), metas);
+  });
+});
+
+test("other changes go by one that is not visible in all rows, and none of them is lost", async () => {
+  await withHeld(counterFirst, async (writer, reader, hold) => {
+    await reader.getMaxVersion();
+    const torn = hold(1);
+    const writing = writer.applyChanges([changeOf("torn", "new")]);
+    await torn.reached.promise;
+    // So many that the counter's item would tell of the first one no more, had all seen it in its row.
+    const others = Array.from({ length: 12 }, (_, i) => `other:${i}`.padEnd(60, "x"));
+    const passing = (async () => {
+      for (const key of others) await reader.applyChanges([changeOf(key, "new")]);
+    })();
+    const looking = (async () => {
+      for (let i = 0; i < 10; i++) {
+        assert.equal((await reader.getNode("torn"))?.hash, "new");
+        assert.equal((await reader.listChangedSince(0, 1))[0]?.key, "torn");
+        await rest(10);
+      }
+    })();
+    await looking;
+    torn.released.resolve();
+    await Promise.all([writing, passing]);
+    assert.deepEqual((await writer.listChangedSince(0)).map(({ key }) => key), ["torn", ...others]);
+  });
+});
+
+const races = /called at once|never sees|never goes back|follows the history|of one moment|two processes/;
+const clients = new Map<RealityStorage, [tableName: string, client: DynamoDB]>();
+const service = new TornService(shuffled, () => rest(Math.random() * 4));
+
+function open(tableName: string): RealityStorage {
+  const client = new DynamoDB(configure() ?? {});
+  const intermediary = new Intermediary(client);
+  intermediary.between = service.between;
+  const storage = new DynamoDBStorage({ client: intermediary.client, tableName, operationTimeout: 30_000 });
+  clients.set(storage, [tableName, client]);
+  return storage;
+}
+
+testStorage({
+  name: "DynamoDBStorage on torn transactions",
+  create: async () => {
+    const storage = open(newTableName());
+    await (storage as DynamoDBStorage).createTable();
+    return storage;
+  },
+  share: (storage) => open(clients.get(storage)?.[0] ?? ""),
+  destroy: async (storage) => {
+    await storage.close?.();
+    clients.get(storage)?.[1].destroy();
+    clients.delete(storage);
+  },
+  test: (name, fn) => races.test(name) ? test(name, fn) : undefined,
+  supports: SUPPORTS,
+});
