@@ -46,7 +46,7 @@ export function mysqlDialect(tableName: string): SQLDialect {
   const readState =
     `SELECT '' AS node_key, max_version AS version, epoch AS hash, swept_version AS updated_at, ` +
     `0 AS deleted, late FROM ${table} WHERE node_key = ''`;
-  const history = `${select("node.expires_at IS NOT NULL")} FROM ${table} AS node ` +
+  const history = `${select("node.expires_at IS NOT NULL")} FROM ${table} AS node FORCE INDEX (version) ` +
     `WHERE node.version > ? AND node.node_key <> ''`;
   const nth = (offset: number) =>
     `SELECT version FROM ${table} WHERE version > ? AND node_key <> '' ORDER BY version LIMIT 1 OFFSET ${offset}`;
@@ -120,10 +120,12 @@ export function mysqlDialect(tableName: string): SQLDialect {
     readMoment: (keys) => ask(`${readState} UNION ALL ${readMany}`, JSON.stringify(keys)),
     readChanges: (version, limit) =>
       ask(`(${readState}) UNION ALL (${history} ORDER BY node.version LIMIT ${Math.ceil(limit)})`, version),
+    // The first so many, and all that share the version of the last of them.
     listChanged: (version, limit) =>
       limit === undefined ? ask(`${history} ORDER BY node.version`, version) : ask(
-        `${history} AND node.version <= COALESCE((${nth(Math.ceil(limit) - 1)}), ${MAX_VERSION}) ` +
-          `ORDER BY node.version`,
+        `(${history} ORDER BY node.version LIMIT ${Math.ceil(limit)}) UNION ` +
+          `(${history} AND node.version = (${nth(Math.ceil(limit) - 1)})) ORDER BY version`,
+        version,
         version,
         version,
       ),
@@ -152,8 +154,9 @@ export function mysqlDialect(tableName: string): SQLDialect {
       ),
     sweep: (now) =>
       ask(
-        `DELETE FROM ${table} WHERE expires_at <= ? AND version <= ` +
-          `(SELECT swept_version FROM (SELECT swept_version FROM ${table} WHERE node_key = '') AS state) ` +
+        // MAX keeps the inner SELECT one of its own: merged into the DELETE, MySQL would refuse it.
+        `DELETE FROM ${table} WHERE expires_at <= ? AND version <= (SELECT last FROM ` +
+          `(SELECT MAX(swept_version) AS last FROM ${table} WHERE node_key = '') AS state) ` +
           `ORDER BY expires_at LIMIT ${MAX_SWEPT}`,
         now,
       ),
