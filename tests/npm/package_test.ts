@@ -5,7 +5,7 @@
  */
 
 import assert from "node:assert/strict";
-import { dirname } from "node:path/posix";
+import { dirname, join } from "node:path/posix";
 import { test } from "../harness.ts";
 
 interface Packed {
@@ -55,6 +55,10 @@ test("the package depends on nothing, and on packages only if they are there", a
   assert.equal(manifest.dependencies, undefined);
   const peers = Object.keys(manifest.peerDependencies);
   assert.deepEqual(peers.filter((peer) => manifest.peerDependenciesMeta[peer]?.optional !== true), []);
+  const used = Object.values<{ default: string }>(manifest.exports).flatMap((found) =>
+    packagesOf(found.default)
+  );
+  assert.deepEqual(peers.sort(), [...new Set(used)].sort());
   const found = await Array.fromAsync(Deno.readDir(`${app}/node_modules`), (entry) => entry.name);
   assert.deepEqual(found.filter((entry) => !entry.startsWith(".")), ["@rootlodge"]);
 });
@@ -74,7 +78,9 @@ for (const [runtime, program] of Object.entries(runtimes)) {
   });
 
   test(`every export that needs no package loads on ${runtime}`, async () => {
-    const keys = Object.keys(config.exports).filter((key) => key !== "./conformance");
+    const keys = Object.keys(config.exports).filter((key) =>
+      packagesOf(manifest.exports[key].default).length === 0
+    );
     const imports = keys.map((key) => `await import(${JSON.stringify(name + key.slice(1))});`);
     const lines = [`process.env.REALITY_STORAGE = "memory:";`, ...imports, `console.log("loaded");`];
     await Deno.writeTextFile(`${app}/load.mjs`, [...lines, "process.exit();"].join("\n"));
@@ -138,8 +144,7 @@ test("Bun installs the package", async () => {
 for (const [resolution, module] of [["nodenext", "nodenext"], ["bundler", "esnext"]]) {
   test(`the types hold, every file checked strictly, with "${resolution}" resolution`, async () => {
     const checked = `${folder}/${resolution}`;
-    await Deno.mkdir(`${checked}/node_modules/@types`, { recursive: true });
-    await Deno.mkdir(`${checked}/node_modules/@rootlodge`);
+    await Deno.mkdir(`${checked}/node_modules/@rootlodge`, { recursive: true });
     await run(checked, "cp", "-r", installed, "node_modules/@rootlodge");
     await Deno.writeTextFile(`${checked}/package.json`, `{"type": "module"}`);
     const modules = await Deno.realPath("node_modules");
@@ -163,6 +168,7 @@ for (const [resolution, module] of [["nodenext", "nodenext"], ["bundler", "esnex
     await compile([], ["consumer.ts"]);
 
     for (const peer of ["@types/node", ...Object.keys(manifest.peerDependencies)]) {
+      await Deno.mkdir(dirname(`${checked}/node_modules/${peer}`), { recursive: true });
       await Deno.symlink(`${modules}/${peer}`, `${checked}/node_modules/${peer}`);
     }
     await Deno.copyFile("tests/npm/quick_start.js", `${checked}/quick_start.js`);
@@ -171,6 +177,20 @@ for (const [resolution, module] of [["nodenext", "nodenext"], ["bundler", "esnex
     );
     await Deno.writeTextFile(`${checked}/every.ts`, exports.join("\n"));
     await compile(["node"], ["every.ts", "quick_start.js"]);
+  });
+}
+
+/** The packages that a built file imports, itself or by way of others. */
+function packagesOf(path: string, seen: Set<string> = new Set()): string[] {
+  if (seen.has(path)) return [];
+  seen.add(path);
+  const text = Deno.readTextFileSync(`${installed}/${path}`);
+  const names = [...text.matchAll(/^(?:.*\*\/ )?(?:import|export)\s[^;"'=()]*?from\s*"([^"]+)"/gm)].map((
+    match,
+  ) => match[1]!);
+  return names.flatMap((found) => {
+    if (found.startsWith(".")) return packagesOf(join(dirname(path), found), seen);
+    return found.startsWith("node:") ? [] : [found.match(/^(@[^/]+\/)?[^/]+/)![0]];
   });
 }
 
