@@ -54,6 +54,7 @@ export type {
   SyncRequest,
   SyncResponse,
 } from "./src/types.ts";
+export { createDrizzleAdapter, type DrizzleAdapterOptions, type DrizzleDatabase } from "./storage/drizzle.ts";
 export {
   type DynamoDBMethods,
   type DynamoDBSender,

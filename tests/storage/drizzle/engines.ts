@@ -1,0 +1,21 @@
+/**
+ * Registers tests on an engine that lives longer than each of them, with threads and timers of its own.
+ *
+ * @module
+ */
+import { test } from "../../harness.ts";
+
+interface Loose {
+  name: string;
+  fn: () => Promise<void>;
+  sanitizeOps: false;
+  sanitizeResources: false;
+}
+
+const deno = (globalThis as { Deno?: { test: (options: Loose) => void } }).Deno;
+
+/** As `test` of the harness, but on Deno nobody watches what goes on in the engine meanwhile. */
+export function testOnEngine(name: string, fn: () => Promise<void>): void {
+  if (deno) deno.test({ name, fn, sanitizeOps: false, sanitizeResources: false });
+  else test(name, fn);
+}
