@@ -55,6 +55,7 @@ export type ExpressHandler = (
  * `express.json()` or Fastify has parsed already is taken as it is; their own limits hold beside those of the
  * server.
  *
+ * With `cors`, mount it so that `OPTIONS` reaches it as well: `app.use(…)`, or `fastify.all("/reality/*", …)`.
  * Fastify refuses the key `__proto__` by itself, unless told `onProtoPoisoning: "ignore"`.
  *
  * @param server The server that answers.

@@ -33,10 +33,6 @@ export interface NodeIncoming {
   on(event: "error", listener: (error: Error) => void): unknown;
   /** Listens to the body's end, or the client's. */
   on(event: "end" | "close", listener: () => void): unknown;
-  /** Stops listening. */
-  off(event: "data", listener: (chunk: Uint8Array) => void): unknown;
-  /** Stops listening. */
-  off(event: "end" | "close", listener: () => void): unknown;
   /** Lets the client wait. */
   pause(): unknown;
   /** Reads on. */
@@ -192,33 +188,27 @@ function fromParsed(body: unknown, maxBytes: number): unknown {
 /** Reads the body by its events: iterating would destroy the connection when left early, answer and all. */
 function readBody(request: NodeIncoming, maxBytes: number): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
+    // Listeners stay until the request goes: taking them off costs more than asking.
+    let isSettled = false;
     const chunks: Uint8Array[] = [];
     let length = 0;
-    const leave = () => {
-      request.off("data", onData);
-      request.off("end", onEnd);
-      request.off("close", onClose);
-    };
-    const onData = (chunk: Uint8Array) => {
+    if (request.destroyed) return reject(brokenOff());
+    request.on("data", (chunk) => {
+      if (isSettled) return;
       length += chunk.byteLength;
       if (length <= maxBytes) return void chunks.push(chunk);
-      leave();
+      isSettled = true;
       request.pause();
       reject(tooLarge(maxBytes));
-    };
-    const onEnd = () => {
-      leave();
+    });
+    request.on("end", () => {
+      isSettled = true;
       resolve(chunks.length === 1 ? chunks[0]! : concat(chunks, length));
-    };
-    const onClose = () => {
-      leave();
-      reject(brokenOff());
-    };
-    if (request.destroyed) return onClose();
-    request.on("data", onData);
-    request.on("end", onEnd);
-    request.on("close", onClose);
-    // Stays: an error that nobody listens to would end the process. What it means, "close" says.
+    });
+    request.on("close", () => {
+      if (!isSettled) reject(brokenOff());
+    });
+    // An error that nobody listens to would end the process. What it means, "close" says.
     request.on("error", ignore);
   });
 }
@@ -278,15 +268,8 @@ function drained(response: NodeOutgoing): Promise<void> {
 function sendAndLinger(request: NodeIncoming, response: NodeOutgoing, body: string): Promise<void> {
   return new Promise((resolve) => {
     let left = LINGER_BYTES;
-    const onData = (chunk: Uint8Array) => {
-      left -= chunk.byteLength;
-      if (left < 0) finish();
-    };
     const finish = () => {
       clearTimeout(timer);
-      request.off("data", onData);
-      request.off("end", finish);
-      request.off("close", finish);
       if (!response.writableEnded) response.end();
       resolve();
     };
@@ -298,7 +281,10 @@ function sendAndLinger(request: NodeIncoming, response: NodeOutgoing, body: stri
     request.on("error", ignore);
     request.on("end", finish);
     request.on("close", finish);
-    request.on("data", onData);
+    request.on("data", (chunk) => {
+      left -= chunk.byteLength;
+      if (left < 0) finish();
+    });
     request.resume();
   });
 }
