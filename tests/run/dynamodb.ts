@@ -22,7 +22,9 @@ export function dynamodbRecipe(): Recipe {
   return {
     signal: "KILL",
     prepare: () => {},
-    command: (_folder, port) => [
+    command: (folder, port) => [
+      // It leaves a file about itself where it runs.
+      ...["sh", "-c", 'cd "$0" && exec "$@"', folder],
       ...[java, "-Xmx1g", `-Djava.library.path=${join(home, "DynamoDBLocal_lib")}`],
       ...["-jar", join(home, "DynamoDBLocal.jar"), "-inMemory", "-sharedDb", "-disableTelemetry"],
       ...["-port", `${port}`],
