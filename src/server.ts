@@ -200,8 +200,13 @@ export class RealityServer {
    * @throws {StorageError} When the storage fails or takes too long.
    * @throws {ClosedError} After `close()`.
    */
-  async handleSync(request: SyncRequest, options?: { signal?: AbortSignal }): Promise<SyncResponse> {
-    return await this.#sync(request, () => options?.signal);
+  handleSync(request: SyncRequest, options?: { signal?: AbortSignal }): Promise<SyncResponse> {
+    // Not an async function: each one that waits is a frame more in memory, for every client that waits.
+    try {
+      return this.#sync(request, () => options?.signal);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /** The ids of the other servers that this one knows of. */

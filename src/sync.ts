@@ -53,12 +53,14 @@ export async function answerSync(
     const deadline = rooms.clock.now() + wait - Math.floor(wait / 16 * rooms.clock.random());
     // The waiter hears of changes from before this read on: what the read misses wakes it (PROTOCOL 5.1).
     for (let last = false;;) {
-      const reading = await rooms.reader.read(keys);
+      let reading: StorageReading | undefined = await rooms.reader.read(keys);
       signal?.throwIfAborted();
       const changed = compareReading(request, reading);
       const left = deadline - rooms.clock.now();
       if (changed !== null || last || left <= 0) return respond(request, reading, changed, rooms);
       rooms.watch.park(reading);
+      // Not kept in memory for as long as this waits.
+      reading = undefined;
       last = await waiter.next(left) !== "wake";
       signal?.throwIfAborted();
     }

@@ -26,6 +26,15 @@ export class Waiters {
   /** Most keys have one waiter, which then stands here itself: a set would be the larger part of its memory. */
   readonly #byKey = new Map<string, Parked | Set<Parked>>();
   readonly #all = new Set<Parked>();
+  /** One function for all of them, not one for each. */
+  readonly #remove = (waiter: Parked): void => {
+    this.#all.delete(waiter);
+    for (const key of waiter.keys) {
+      const there = this.#byKey.get(key);
+      if (there === waiter) this.#byKey.delete(key);
+      else if (there instanceof Set && there.delete(waiter) && there.size === 0) this.#byKey.delete(key);
+    }
+  };
   readonly #clock: Clock;
   readonly #max: number;
   #onFilled: () => void = () => {};
@@ -53,7 +62,7 @@ export class Waiters {
   /** Parks a new waiter on these keys; `null` when there is no place left. */
   add(keys: readonly string[]): Waiter | null {
     if (this.#closed || this.#all.size >= this.#max) return null;
-    const waiter = new Parked(keys, this.#clock, (gone) => this.#remove(gone));
+    const waiter = new Parked(keys, this.#clock, this.#remove);
     this.#all.add(waiter);
     for (const key of keys) {
       const there = this.#byKey.get(key);
@@ -83,15 +92,6 @@ export class Waiters {
   close(): void {
     this.#closed = true;
     for (const waiter of [...this.#all]) waiter.release();
-  }
-
-  #remove(waiter: Parked): void {
-    this.#all.delete(waiter);
-    for (const key of waiter.keys) {
-      const there = this.#byKey.get(key);
-      if (there === waiter) this.#byKey.delete(key);
-      else if (there instanceof Set && there.delete(waiter) && there.size === 0) this.#byKey.delete(key);
-    }
   }
 }
 

@@ -99,9 +99,9 @@ function createRoutes(rooms: DeskRooms, basePath: string): ReadonlyMap<string, R
   return new Map<string, Route>([
     [`${basePath}/sync`, {
       methods: "POST",
-      async answer(request) {
-        return jsonReply(await rooms.sync(await readJSON(request, limits), () => request.getSignal()));
-      },
+      // Not an async function: for as long as a client waits, its frame would be kept in memory.
+      answer: (request) =>
+        readJSON(request, limits).then((body) => rooms.sync(body, () => request.getSignal())).then(jsonReply),
     }],
     [`${basePath}/events`, {
       methods: "GET",
