@@ -102,8 +102,10 @@ const OWN_OPTIONS = ["tableName", "createTables", "maxConnections", "listen"];
 const MAX_NAMES_LENGTH = 2000;
 /** More changed keys than this are told as "look again at everything". */
 const MAX_TOLD = 1000;
-/** How long a statement that is under way may hold up `close`, in seconds. */
+/** How long a statement that is under way may hold up `close` or the next announcement, in seconds. */
 const END_TIMEOUT = 5;
+/** The same for connections that are given up because another one was lost, in seconds. */
+const RETIRE_TIMEOUT = 2;
 
 /**
  * Opens a pool of connections to a PostgreSQL database, or takes a client of npm:postgres, and gives a storage
@@ -113,7 +115,8 @@ const END_TIMEOUT = 5;
  * what is committed while an announcement is under way shares the next one. An announcement is never waited
  * for, and one that is lost costs the others time only: they also look by themselves.
  *
- * A client that is handed in keeps its own settings and is not ended by `close`.
+ * Connections opened here are made anew once one was lost. A client that is handed in keeps its own settings,
+ * also for that, and is not ended by `close`.
  *
  * @param database An address, `postgres://user:password@host:5432/database`, or a client.
  * @param options How to reach, count and listen.
@@ -143,9 +146,7 @@ export function openPostgres(
   if (typeof listen !== "boolean") throw wrongOption("listen", "true or false", listen);
   const Storage = listen ? ListeningStorage : PooledStorage;
   if (typeof database === "string") {
-    // What the server has to say besides, such as that a table is there already, is not for the console.
-    const client = postgres(database, { max: maxConnections, fetch_types: false, onnotice: () => {} });
-    return new Storage(client, true, rest);
+    return new Storage(new RenewedClient(database, maxConnections), true, rest);
   }
   if (typeof database?.unsafe !== "function" || typeof database.listen !== "function") {
     const found = kindOf(database);
@@ -157,6 +158,72 @@ export function openPostgres(
     throw new TypeError(`Option "maxConnections" is wrong: only for an address`);
   }
   return new Storage(database, false, rest);
+}
+
+type Pool = ReturnType<typeof postgres>;
+
+/**
+ * A client that goes on with new connections once one was lost. When one of npm:postgres is lost while something
+ * was about to be written, it never writes again after it has come back, and what is asked through it waits for
+ * good; and while the database is away, pauses grow before it is tried again.
+ */
+class RenewedClient implements PostgresClient {
+  readonly #address: string;
+  readonly #maxConnections: number;
+  readonly #pools = new Set<Pool>();
+  /** Listens on a connection of its own, which comes back by itself, and has no other. */
+  readonly #ear: Pool;
+  #current: Pool | undefined;
+  #isEnded = false;
+
+  constructor(address: string, maxConnections: number) {
+    this.#address = address;
+    this.#maxConnections = maxConnections;
+    // Made at once, so that an address which cannot be read is refused at once; it connects only to listen.
+    this.#ear = this.#open(() => {});
+  }
+
+  unsafe(...[sql, params, options]: Parameters<PostgresClient["unsafe"]>): PromiseLike<readonly object[]> {
+    return this.#pool().unsafe(sql, params, options);
+  }
+
+  listen(...given: Parameters<PostgresClient["listen"]>): Promise<{ unlisten(): Promise<void> }> {
+    return this.#ear.listen(...given);
+  }
+
+  async end(options: { timeout?: number } = {}): Promise<void> {
+    this.#isEnded = true;
+    this.#current = undefined;
+    await Promise.all([this.#ear, ...this.#pools].map((pool) => pool.end(options)));
+  }
+
+  #pool(): Pool {
+    if (this.#current) return this.#current;
+    if (this.#isEnded) throw new ClosedError("storage");
+    const pool = this.#open(() => {
+      if (this.#current === pool) this.#current = undefined;
+      void this.#retire(pool);
+    });
+    this.#pools.add(pool);
+    return this.#current = pool;
+  }
+
+  /** Lets a pool finish what is under way, for a while; then that is rejected. */
+  async #retire(pool: Pool): Promise<void> {
+    if (!this.#pools.has(pool)) return;
+    await pool.end({ timeout: RETIRE_TIMEOUT });
+    this.#pools.delete(pool);
+  }
+
+  #open(onclose: () => void): Pool {
+    return postgres(this.#address, {
+      max: this.#maxConnections,
+      fetch_types: false,
+      // What the server has to say besides, such as that a table is there already, is not for the console.
+      onnotice: () => {},
+      onclose,
+    });
+  }
 }
 
 class PooledStorage extends SQLStorage implements PostgresStorage {
@@ -251,18 +318,10 @@ class ListeningStorage extends PooledStorage implements PostgresStorage {
 
   protected override async end(): Promise<void> {
     this.#listeners.clear();
-    await this.#lastAnnouncement();
+    await settlesInTime(this.#announcing ?? Promise.resolve());
     // Not waited for: a connection that is lost just now may take its time to come back.
     this.#listening?.then(({ unlisten }) => unlisten()).catch(() => {});
     await super.end();
-  }
-
-  /** Lets out what is still to be announced, if that does not take long. */
-  async #lastAnnouncement(): Promise<void> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<void>((resolve) => timer = setTimeout(resolve, END_TIMEOUT * 1000));
-    await Promise.race([this.#announcing, late]);
-    clearTimeout(timer);
   }
 
   /** Begins to listen, until this storage is closed: a client that lost a channel once cannot leave it. */
@@ -301,11 +360,9 @@ class ListeningStorage extends PooledStorage implements PostgresStorage {
       const announcement: Announcement = [this.#name, after];
       const named = JSON.stringify([...announcement, ...keys]);
       const payload = named.length > MAX_NAMES_LENGTH ? JSON.stringify(announcement) : named;
-      try {
-        await this.client.unsafe("SELECT pg_notify($1, $2)", [this.#channel, payload], { prepare: true });
-      } catch {
-        // Whoever waits elsewhere finds the change by looking.
-      }
+      const sql = "SELECT pg_notify($1, $2)";
+      // Where it fails or takes too long, whoever waits elsewhere finds the change by looking.
+      await settlesInTime(this.client.unsafe(sql, [this.#channel, payload], { prepare: true }));
     }
   }
 
@@ -339,6 +396,14 @@ class ListeningStorage extends PooledStorage implements PostgresStorage {
     // A listener that throws stops neither the others nor the connection.
     for (const { call } of this.#listeners) queueMicrotask(() => call(keys));
   }
+}
+
+/** Settles when this has, either way, or when it takes too long. */
+async function settlesInTime(running: PromiseLike<unknown>): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<void>((resolve) => timer = setTimeout(resolve, END_TIMEOUT * 1000));
+  await Promise.race([running.then(() => {}, () => {}), late]);
+  clearTimeout(timer);
 }
 
 /** An announcement, or nothing for what was not written here. */

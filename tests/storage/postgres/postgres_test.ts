@@ -127,6 +127,35 @@ test("openPostgres says look again when its listening connection was lost, and h
   });
 });
 
+test("openPostgres goes on after its connections were lost while much was under way", async () => {
+  const tableName = newTableName();
+  const client = postgres(POSTGRES_URL, { max: 1, onnotice: () => {} });
+  const storage = openPostgres(`${POSTGRES_URL}?application_name=${tableName}`, { tableName });
+  try {
+    await storage.getMaxVersion();
+    let isOver = false;
+    let acknowledged = 0;
+    const writers = [...Array(8).keys()].map(async (writer) => {
+      while (!isOver) {
+        const writing = storage.applyChanges([{ key: `${writer}`, hash: "", updatedAt: 1 }]);
+        acknowledged += await writing.then(() => 1, () => 0);
+      }
+    });
+    for (let loss = 0; loss < 15; loss++) {
+      const before = acknowledged;
+      // One statement that was never answered would hold this up for good.
+      while (acknowledged < before + 8) await storage.getMaxVersion().catch(() => {});
+      await client`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = ${tableName}`;
+    }
+    isOver = true;
+    await Promise.all(writers);
+    assert.ok(await storage.getMaxVersion() >= acknowledged);
+  } finally {
+    await storage.close();
+    await client.end();
+  }
+});
+
 test("openPostgres with listen: false has no subscribe, and does not announce", async () => {
   await withTwo({ listen: false }, async (one, other, client) => {
     assert.equal(one.subscribe, undefined);
