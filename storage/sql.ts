@@ -93,8 +93,9 @@ interface Counter extends StorageIdentity {
  * statement, counter included, so that `query` may run every call on another pooled connection, and a server
  * that dies leaves nothing half done.
  *
- * Works with any SQLite of 3.37 or newer that a function can be written for (for a file in this process
- * `openSQLite` is the shorter and faster way).
+ * Works with PostgreSQL 12, MySQL 8, MariaDB 10.6 and SQLite 3.37 or newer, through whatever runs a statement
+ * (for Postgres with announcements, `openPostgres` is the shorter way; for a file in this process `openSQLite`).
+ * The isolation level may be any that hides what is not committed.
  *
  * @example
  * ```ts
@@ -109,6 +110,43 @@ interface Counter extends StorageIdentity {
  * await storage.applyChanges([{ key: "user:1", hash: "a1", updatedAt: Date.now() }]);
  * console.assert((await storage.getNode("user:1"))?.version === 1);
  * database.close();
+ * ```
+ *
+ * @example PostgreSQL, through node-postgres or Postgres.js
+ * ```ts
+ * import { Pool } from "pg";
+ * import postgres from "postgres";
+ * import { SQLStorage } from "@rootlodge/reality-server/sql";
+ *
+ * const pool = new Pool({ connectionString: "postgres://app:secret@localhost:5432/app" });
+ * const storage = new SQLStorage({
+ *   query: (sql, params) => pool.query(sql, params).then((r) => r.rows),
+ *   dialect: "postgres",
+ * });
+ *
+ * const sql = postgres("postgres://app:secret@localhost:5432/app");
+ * const other = new SQLStorage({
+ *   query: (text, params) => sql.unsafe(text, params, { prepare: true }),
+ *   dialect: "postgres",
+ * });
+ *
+ * console.assert(storage.schema === other.schema);
+ * await Promise.all([pool.end(), sql.end()]);
+ * ```
+ *
+ * @example MySQL and MariaDB, through mysql2
+ * ```ts
+ * import { createPool } from "mysql2/promise";
+ * import { SQLStorage } from "@rootlodge/reality-server/sql";
+ *
+ * const pool = createPool("mysql://app:secret@localhost:3306/app");
+ * const storage = new SQLStorage({
+ *   query: (sql, params) => pool.execute(sql, params).then(([result]) => result),
+ *   dialect: "mysql",
+ * });
+ *
+ * console.assert(storage.schema.startsWith("CREATE TABLE"));
+ * await pool.end();
  * ```
  */
 export class SQLStorage implements RealityStorage {

@@ -26,6 +26,7 @@ export function postgresRecipe({ durable = false }: DatabaseOptions = {}): Recip
     ? ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--reset-env", "--"]
     : [];
   return {
+    ready: "ready to accept connections",
     signal: "QUIT",
     prepare: (folder) => {
       const data = join(folder, "data");
@@ -60,6 +61,7 @@ export function mariadbRecipe({ durable = false }: DatabaseOptions = {}): Recipe
   if (!findProgram("mariadbd")) install("mariadb-server", () => findProgram("mariadbd"));
   const user = isRoot() ? ["--user=mysql"] : [];
   return {
+    ready: "ready for connections",
     signal: "KILL",
     prepare: (folder) => {
       const data = join(folder, "data");

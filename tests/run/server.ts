@@ -4,7 +4,7 @@
  * @module
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { chmodSync, mkdtempSync, readFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,6 +17,8 @@ export interface Recipe {
   prepare(folder: string): void;
   /** The server's command line; it stays in the foreground. */
   command(folder: string, port: number): readonly string[];
+  /** What it says when it takes requests, if it listens before. */
+  readonly ready?: string;
   /** The signal that ends it at once; its children, if it has any, as well. */
   readonly signal: "QUIT" | "KILL" | "TERM";
   /** Its address, for tests. */
@@ -88,14 +90,22 @@ export class PrivateServer {
     let hasEnded = false;
     guard.once("exit", () => hasEnded = true);
     const beginning = performance.now();
-    while (!await canConnect(this.#port)) {
+    while (!this.#isReady() || !await canConnect(this.#port)) {
       if (hasEnded || performance.now() - beginning > START_TIMEOUT) {
-        throw new Error(
-          `Cannot start ${command.join(" ")}:\n${readFileSync(join(this.#folder, "log"), "utf8")}`,
-        );
+        throw new Error(`Cannot start ${command.join(" ")}:\n${this.#log()}`);
       }
       await sleep(20);
     }
+  }
+
+  #isReady(): boolean {
+    const { ready } = this.#recipe;
+    return ready === undefined || this.#log().includes(ready);
+  }
+
+  #log(): string {
+    const file = join(this.#folder, "log");
+    return existsSync(file) ? readFileSync(file, "utf8") : "";
   }
 
   /** Ends the server as a crash would: nothing is written or said any more. The data stays. */
