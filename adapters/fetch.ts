@@ -16,7 +16,7 @@ export type { FetchHandler, HandlerOptions, RequestContext };
  * Hono's `app.post("/reality/sync", handler)` works as it is; elsewhere hand over the `Request`.
  *
  * Bun closes a connection that was silent for 10 s. `Bun.serve({ fetch: handler })` takes care of clients that
- * wait; a `fetch` of your own calls `handler(request, server)`, or sets `idleTimeout` higher than `maxWait`.
+ * wait or stream; a `fetch` of your own calls `handler(request, server)`, or sets `idleTimeout` to 60.
  * Workers tell of a client that hung up when something is next sent to it, and only with the flag
  * `enable_request_signal`. Deno prints a note about `request.signal` once; both ways of it are right here.
  *
