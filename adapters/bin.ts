@@ -6,7 +6,7 @@
  */
 import { createServer, type Server } from "node:http";
 import process from "node:process";
-import { readEnvironment, type Settings, USAGE } from "./environment.ts";
+import { readEnvironment, type Settings, type StorageSetting, USAGE } from "./environment.ts";
 import { createNodeHandler } from "./node.ts";
 import { openStandalone, type Standalone } from "./standalone.ts";
 
@@ -43,7 +43,7 @@ function start(settings: Settings, standalone: Standalone): void {
     const found = typeof address === "object" && address !== null ? address.port : port;
     const lines = [
       `Reality server ${standalone.server.serverId} is at ${urlOf(host, found)}${handler.basePath}`,
-      `Nodes are kept in ${settings.path ?? "memory: they are gone at the end"}`,
+      `Nodes are kept in ${placeOf(settings.storage)}`,
     ];
     if (settings.writeTokens.length === 0) {
       lines.push("The write routes are closed: REALITY_WRITE_TOKEN opens them");
@@ -82,4 +82,12 @@ function urlOf(host: string | undefined, port: number): string {
 function fail(message: string): never {
   console.error(message);
   process.exit(1);
+}
+
+/** Where nodes are kept, without what only the database should know. */
+function placeOf(storage: StorageSetting): string {
+  if (storage.kind === "sqlite") return storage.path;
+  return storage.kind === "memory"
+    ? "memory: they are gone at the end"
+    : `PostgreSQL at ${new URL(storage.url).host}`;
 }

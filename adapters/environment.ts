@@ -14,8 +14,8 @@ export interface Settings {
   readonly port: number;
   /** The address it listens at; `undefined` for all that the machine has. */
   readonly host: string | undefined;
-  /** The SQLite file, or `null` for memory. */
-  readonly path: string | null;
+  /** Where nodes are kept. */
+  readonly storage: StorageSetting;
   /** Its name; `undefined` for a random one. */
   readonly serverId: string | undefined;
   /** The bearer tokens that open the write routes. */
@@ -24,12 +24,18 @@ export interface Settings {
   readonly handler: HandlerOptions;
 }
 
+/** Where nodes are kept: an SQLite file by its path, a PostgreSQL database by its URL, or memory. */
+export type StorageSetting =
+  | { readonly kind: "memory" }
+  | { readonly kind: "sqlite"; readonly path: string }
+  | { readonly kind: "postgres"; readonly url: string };
+
 /** What can be set, for people. */
 export const USAGE = `Settings come from environment variables:
 
   PORT                 where to listen; 0 lets the system choose       8000
   HOST                 the address to listen at                        all of this machine
-  REALITY_STORAGE      sqlite:<file> or memory:                        sqlite:./reality.db
+  REALITY_STORAGE      sqlite:<file>, postgres://<url> or memory:      sqlite:./reality.db
   REALITY_BASE_PATH    the path under which all routes hang            /reality
   REALITY_SERVER_ID    the server's name, unique among its peers       a random one
   REALITY_CORS         origins that may read, with commas between, or *   none
@@ -50,7 +56,7 @@ export function readEnvironment(environment: Environment): Settings {
   return {
     port: readPort(environment.PORT),
     host: environment.HOST || undefined,
-    path: readStorage(environment.REALITY_STORAGE),
+    storage: readStorage(environment.REALITY_STORAGE),
     serverId: readServerId(environment.REALITY_SERVER_ID),
     writeTokens: readTokens(environment.REALITY_WRITE_TOKEN),
     handler: {
@@ -67,15 +73,15 @@ function readPort(text: string | undefined): number {
   return port;
 }
 
-function readStorage(text: string | undefined): string | null {
-  if (!text) return "./reality.db";
-  if (text === "memory:") return null;
+function readStorage(text: string | undefined): StorageSetting {
+  if (!text) return { kind: "sqlite", path: "./reality.db" };
+  if (text === "memory:") return { kind: "memory" };
   const [, path] = /^sqlite:(.+)$/.exec(text) ?? [];
+  if (path !== undefined) return { kind: "sqlite", path };
+  if (/^postgres(?:ql)?:\/\//.test(text) && URL.canParse(text)) return { kind: "postgres", url: text };
   // What follows the scheme may be a password.
-  if (path === undefined) {
-    throw wrong("REALITY_STORAGE", "sqlite:<file> or memory:", text.replace(/:.*/s, ":…"));
-  }
-  return path;
+  const found = text.replace(/:.*/s, ":…");
+  throw wrong("REALITY_STORAGE", "sqlite:<file>, postgres://<url> or memory:", found);
 }
 
 function readServerId(text: string | undefined): string | undefined {

@@ -2,7 +2,8 @@
  * A whole server from environment variables, for runtimes that serve a default export with `fetch`:
  * `deno serve -A jsr:@rootlodge/reality-server/serve`.
  *
- * The variables are `REALITY_STORAGE` (`sqlite:./reality.db`, or `memory:`), `REALITY_BASE_PATH` (`/reality`),
+ * The variables are `REALITY_STORAGE` (`sqlite:./reality.db`, `postgres://…` or `memory:`), `REALITY_BASE_PATH`
+ * (`/reality`),
  * `REALITY_SERVER_ID`, `REALITY_CORS` (origins with commas between, or `*`) and `REALITY_WRITE_TOKEN` (opens the
  * write routes; two with a comma between). A wrong one ends the process with a message and exit code 1. Port and
  * address are the runtime's business: `deno serve --port 8000 --host 127.0.0.1`.

@@ -6,7 +6,7 @@
 import { RealityServer } from "../src/server.ts";
 import type { RealityStorage } from "../src/storage.ts";
 import { MemoryStorage } from "../storage/memory.ts";
-import type { Settings } from "./environment.ts";
+import type { Settings, StorageSetting } from "./environment.ts";
 
 /** A server that owns its storage. */
 export interface Standalone {
@@ -25,7 +25,7 @@ export interface Standalone {
  */
 export async function openStandalone(settings: Settings): Promise<Standalone> {
   const { serverId, writeTokens } = settings;
-  const storage = await openStorage(settings.path);
+  const storage = await openStorage(settings.storage);
   const server = new RealityServer({
     storage,
     serverId,
@@ -41,16 +41,19 @@ export async function openStandalone(settings: Settings): Promise<Standalone> {
   };
 }
 
-async function openStorage(path: string | null): Promise<RealityStorage> {
-  if (path === null) return new MemoryStorage();
+/** Loads a storage only when it is asked for: Node 20 has no SQLite, and PostgreSQL needs a package. */
+async function openStorage(setting: StorageSetting): Promise<RealityStorage> {
+  if (setting.kind === "memory") return new MemoryStorage();
   try {
-    // Loaded only here: Node 20, which has no SQLite of its own, can still keep nodes in memory.
-    const { openSQLite } = await import("../storage/sqlite.ts");
-    const storage = openSQLite(path);
+    const storage = setting.kind === "sqlite"
+      ? (await import("../storage/sqlite.ts")).openSQLite(setting.path)
+      : (await import("../storage/postgres.ts")).openPostgres(setting.url);
     await storage.getMaxVersion();
     return storage;
   } catch (cause) {
     const found = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`Cannot use REALITY_STORAGE, sqlite:${path}: ${found}`, { cause });
+    // A URL may hold a password.
+    const name = setting.kind === "sqlite" ? `sqlite:${setting.path}` : "postgres:…";
+    throw new Error(`Cannot use REALITY_STORAGE, ${name}: ${found}`, { cause });
   }
 }

@@ -81,7 +81,8 @@ test("the command stops at once at a second signal", async () => {
     try {
       // A body that does not end keeps a connection busy.
       raw.send("POST /reality/sync HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n");
-      raw.send("Content-Length: 100\r\n\r\n{");
+      raw.send("Expect: 100-continue\r\nContent-Length: 100\r\n\r\n");
+      await raw.receive((received) => received.includes("100 Continue"));
       child.signal("SIGINT");
       await child.printed(/Stopping at SIGINT/);
       child.signal("SIGINT");

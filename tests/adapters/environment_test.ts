@@ -5,7 +5,7 @@ import { test } from "../harness.ts";
 const defaults: Settings = {
   port: 8000,
   host: undefined,
-  path: "./reality.db",
+  storage: { kind: "sqlite", path: "./reality.db" },
   serverId: undefined,
   writeTokens: [],
   handler: { basePath: "/reality" },
@@ -23,8 +23,14 @@ test("readEnvironment() reads every variable", () => {
     [{ PORT: "0" }, { port: 0 }],
     [{ PORT: "65535" }, { port: 65_535 }],
     [{ HOST: "127.0.0.1" }, { host: "127.0.0.1" }],
-    [{ REALITY_STORAGE: "memory:" }, { path: null }],
-    [{ REALITY_STORAGE: "sqlite:/var/lib/a b.db" }, { path: "/var/lib/a b.db" }],
+    [{ REALITY_STORAGE: "memory:" }, { storage: { kind: "memory" } }],
+    [{ REALITY_STORAGE: "sqlite:/var/lib/a b.db" }, { storage: { kind: "sqlite", path: "/var/lib/a b.db" } }],
+    [{ REALITY_STORAGE: "postgres://me:secret@host/db" }, {
+      storage: { kind: "postgres", url: "postgres://me:secret@host/db" },
+    }],
+    [{ REALITY_STORAGE: "postgresql://host/db" }, {
+      storage: { kind: "postgres", url: "postgresql://host/db" },
+    }],
     [{ REALITY_SERVER_ID: "server-1" }, { serverId: "server-1" }],
     [{ REALITY_BASE_PATH: "/" }, { handler: { basePath: "" } }],
     [{ REALITY_BASE_PATH: "/api/v1/" }, { handler: { basePath: "/api/v1" } }],
@@ -50,10 +56,11 @@ test("readEnvironment() names the variable that is wrong, and shows its value un
     [{ PORT: "8e3" }, /PORT/],
     [
       { REALITY_STORAGE: "./reality.db" },
-      /REALITY_STORAGE: expected sqlite:<file> or memory:, got "\.\/reality.db"$/,
+      /REALITY_STORAGE: expected sqlite:<file>, postgres:\/\/<url> or memory:, got "\.\/reality.db"$/,
     ],
     [{ REALITY_STORAGE: "sqlite:" }, /REALITY_STORAGE/],
-    [{ REALITY_STORAGE: "postgres://me:secret@host/db" }, /REALITY_STORAGE.*got "postgres:…"$/],
+    [{ REALITY_STORAGE: "mysql://me:secret@host/db" }, /REALITY_STORAGE.*got "mysql:…"$/],
+    [{ REALITY_STORAGE: "postgres://me:secret@[host/db" }, /REALITY_STORAGE.*got "postgres:…"$/],
     [{ REALITY_SERVER_ID: "a b" }, /REALITY_SERVER_ID.*"a b"$/],
     [{ REALITY_SERVER_ID: "x".repeat(129) }, /REALITY_SERVER_ID/],
     [
