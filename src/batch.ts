@@ -214,11 +214,14 @@ export class Writer {
   }
 }
 
-/** Passes on the storage's own promise, so that an answer at once is seen to be one. */
 function readStorage(storage: RealityStorage, keys: readonly string[]): Promise<StorageReading> {
-  if (!storage.readNodes) return readParts(storage, keys);
+  return storage.readNodes ? passOn(() => storage.readNodes!(keys)) : readParts(storage, keys);
+}
+
+/** The storage's own promise, so that one which is settled already is seen to be; what it throws rejects. */
+function passOn<T>(call: () => Promise<T>): Promise<T> {
   try {
-    return Promise.resolve(storage.readNodes(keys));
+    return Promise.resolve(call());
   } catch (error) {
     return Promise.reject(error);
   }
@@ -232,12 +235,12 @@ async function readParts(storage: RealityStorage, keys: readonly string[]): Prom
   return { nodes, maxVersion, epoch, sweptVersion: 0 };
 }
 
-async function applyChanges(
+function applyChanges(
   storage: RealityStorage,
   changes: readonly NodeChange[],
 ): Promise<(RealityNodeMeta | StorageError)[]> {
-  if (storage.applyChanges) return await storage.applyChanges(changes);
-  return await Promise.all(changes.map(async (change) => {
+  if (storage.applyChanges) return passOn(() => storage.applyChanges!(changes));
+  return Promise.all(changes.map(async (change) => {
     try {
       return await applyChange(storage, change);
     } catch (error) {

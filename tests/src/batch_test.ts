@@ -130,14 +130,16 @@ test("read() and write() reject when the storage takes longer than storageTimeou
 
 test("read() and write() set a timer only for a storage that does not answer at once", async () => {
   const { clock, reader, update, storage } = setUp();
-  const memory = new Reader(new MemoryStorage(), { clock, timeout: 1000, onOutcome: () => {} });
+  const options = { clock, timeout: 1000, onOutcome: () => {} };
+  const memory = new MemoryStorage();
   let timers = 0;
   const after = clock.after.bind(clock);
   clock.after = (ms, callback) => {
     timers++;
     return after(ms, callback);
   };
-  await memory.read(["a"]);
+  await new Writer(memory, options, () => {}).write({ key: "a", hash: "1", updatedAt: 1 });
+  await new Reader(memory, options).read(["a"]);
   equal(timers, 0);
   const release = storage.hold();
   const held = [reader.read(["a"]), update("a", "1")];
