@@ -43,9 +43,8 @@ export function mysqlDialect(tableName: string): SQLDialect {
   const readMany = `${select("0")} FROM JSON_TABLE(?, '$[*]' COLUMNS (name ${text} PATH '$')) AS item ` +
     `STRAIGHT_JOIN ${table} AS node ON node.node_key = CAST(item.name AS BINARY) ` +
     `WHERE node.node_key <> '' AND node.expires_at IS NULL`;
-  const readState =
-    `SELECT '' AS node_key, max_version AS version, epoch AS hash, swept_version AS updated_at, ` +
-    `0 AS deleted, late FROM ${table} WHERE node_key = ''`;
+  const readState = `SELECT '' AS node_key, max_version AS version, ${decode("epoch")} AS hash, ` +
+    `swept_version AS updated_at, 0 AS deleted, late FROM ${table} WHERE node_key = ''`;
   const history = `${select("node.expires_at IS NOT NULL")} FROM ${table} AS node FORCE INDEX (version) ` +
     `WHERE node.version > ? AND node.node_key <> ''`;
   const nth = (offset: number) =>

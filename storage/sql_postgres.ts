@@ -57,7 +57,7 @@ export function postgresDialect(tableName: string): SQLDialect {
       "AS change (key, place, hash, time, expiry)",
   );
   const rank = (row: string) =>
-    `(${row}.version, ${row}.updated_at, ${row}.hash, ${row}.expires_at IS NOT NULL)`;
+    `(${row}.version, ${row}.updated_at, ${row}.hash COLLATE "C", ${row}.expires_at IS NOT NULL)`;
   const set = `WITH counter AS (UPDATE ${table} SET counter = greatest(counter, $2::bigint), ` +
     `max_version = greatest(max_version, $2::bigint), late = late + ($2::bigint <= max_version)::int ` +
     `WHERE node_key = '' RETURNING node_key), ` +
