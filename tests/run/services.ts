@@ -19,9 +19,21 @@ interface Service {
 }
 
 const list: readonly Service[] = [
-  { variable: "REALITY_TEST_POSTGRES", users: ["tests/storage/postgres/"], recipe: () => postgresRecipe() },
-  { variable: "REALITY_TEST_MYSQL", users: ["tests/storage/mysql/"], recipe: () => mariadbRecipe() },
-  { variable: "REALITY_TEST_DYNAMODB", users: ["tests/storage/dynamodb/"], recipe: () => dynamodbRecipe() },
+  {
+    variable: "REALITY_TEST_POSTGRES",
+    users: ["tests/storage/postgres/", "tests/races/postgres/"],
+    recipe: () => postgresRecipe(),
+  },
+  {
+    variable: "REALITY_TEST_MYSQL",
+    users: ["tests/storage/mysql/", "tests/races/mysql/"],
+    recipe: () => mariadbRecipe(),
+  },
+  {
+    variable: "REALITY_TEST_DYNAMODB",
+    users: ["tests/storage/dynamodb/", "tests/races/dynamodb/"],
+    recipe: () => dynamodbRecipe(),
+  },
 ];
 
 /** The services of one run. */

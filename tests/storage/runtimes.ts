@@ -10,7 +10,7 @@ import { skip, type Test, test } from "../harness.ts";
 
 /** How each runtime is found and told to run a script. */
 const STARTS = {
-  deno: { variable: "REALITY_DENO", flags: ["run", "--allow-all", "--no-config", "--no-lock"] },
+  deno: { variable: "REALITY_DENO", flags: ["run", "--allow-all", "--no-lock"] },
   node: { variable: "REALITY_NODE", flags: ["--disable-warning=ExperimentalWarning"] },
   bun: { variable: "REALITY_BUN", flags: ["run", "--no-install"] },
 } as const;

@@ -1,0 +1,154 @@
+/**
+ * How a process opens the storage that it shares with others, and counts what it asks of the database.
+ *
+ * @module
+ */
+import type { RealityStorage } from "../../src/storage.ts";
+import type { SQLQuery } from "../../storage/sql.ts";
+import type { SQLiteDatabase } from "../../storage/sqlite.ts";
+
+/** The databases that are shared, with the way to reach them. */
+export type Engine = "sqlite" | "postgres" | "pg" | "mysql" | "dynamodb";
+
+/** Where the shared storage is; handed to other processes as JSON. */
+export interface Place {
+  readonly engine: Engine;
+  /** The file, or the server's address. */
+  readonly address: string;
+  readonly tableName: string;
+}
+
+/** How a storage is opened. */
+export interface OpenOptions {
+  /** How many connections there may be, where there are any. @default {4} */
+  readonly connections?: number;
+  /** Hears of every statement or request before it is sent. */
+  readonly onAsk?: () => void;
+}
+
+/** An open storage. */
+export interface Opened {
+  readonly storage: RealityStorage;
+  close(): Promise<void>;
+}
+
+/** Opens the storage at a place. */
+export async function open(place: Place, options: OpenOptions = {}): Promise<Opened> {
+  const { engine, address, tableName } = place;
+  if (engine === "sqlite") return await openFile(place, options);
+  if (engine === "postgres") return await openListening(place, options);
+  if (engine === "dynamodb") return await openDynamoDB(place, options);
+  const { onAsk = () => {}, connections = 4 } = options;
+  const { query, end } = await (engine === "pg" ? openPg : openMySQL)(address, connections);
+  const { SQLStorage } = await import("../../storage/sql.ts");
+  const storage = new SQLStorage({
+    query(sql, params) {
+      onAsk();
+      return query(sql, params);
+    },
+    dialect: engine === "pg" ? "postgres" : "mysql",
+    tableName,
+  });
+  return { storage, close: end };
+}
+
+async function openFile({ address, tableName }: Place, { onAsk }: OpenOptions): Promise<Opened> {
+  const { openSQLite } = await import("../../storage/sqlite.ts");
+  if (!onAsk) {
+    const storage = openSQLite(address, { tableName });
+    return { storage, close: () => storage.close() };
+  }
+  const { DatabaseSync } = await import("node:sqlite");
+  const database: SQLiteDatabase = new DatabaseSync(address);
+  database.exec("PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = full");
+  const storage = openSQLite({
+    prepare(sql) {
+      const statement = database.prepare(sql);
+      return {
+        all(...params) {
+          onAsk();
+          return statement.all(...params);
+        },
+      };
+    },
+    exec: (sql) => database.exec(sql),
+    close: () => database.close(),
+  }, { tableName });
+  return {
+    storage,
+    async close() {
+      await storage.close();
+      database.close();
+    },
+  };
+}
+
+async function openListening({ address, tableName }: Place, options: OpenOptions): Promise<Opened> {
+  const { onAsk, connections = 4 } = options;
+  const { openPostgres } = await import("../../storage/postgres.ts");
+  if (!onAsk) {
+    const storage = openPostgres(address, { tableName, maxConnections: connections });
+    return { storage, close: () => storage.close() };
+  }
+  const { default: postgres } = await import("postgres");
+  const client = postgres(address, { max: connections, fetch_types: false, onnotice: () => {} });
+  const storage = openPostgres({
+    unsafe(...given: Parameters<typeof client.unsafe>) {
+      onAsk();
+      return client.unsafe(...given);
+    },
+    listen: (...given) => client.listen(...given),
+    end: (...given) => client.end(...given),
+  }, { tableName });
+  return {
+    storage,
+    async close() {
+      await storage.close();
+      await client.end({ timeout: 5 });
+    },
+  };
+}
+
+async function openDynamoDB({ address, tableName }: Place, { onAsk }: OpenOptions): Promise<Opened> {
+  const { DynamoDB } = await import("@aws-sdk/client-dynamodb");
+  const { DynamoDBStorage } = await import("../../storage/dynamodb.ts");
+  const client = new DynamoDB({
+    endpoint: address,
+    region: "us-east-1",
+    credentials: { accessKeyId: "tests", secretAccessKey: "tests" },
+  });
+  client.middlewareStack.add((next) => (args) => {
+    onAsk?.();
+    return next(args);
+  }, { step: "finalizeRequest" });
+  const storage = new DynamoDBStorage({ client, tableName, createTables: true });
+  return {
+    storage,
+    async close() {
+      await storage.close();
+      client.destroy();
+    },
+  };
+}
+
+interface Pool {
+  readonly query: SQLQuery;
+  end(): Promise<void>;
+}
+
+async function openPg(address: string, connections: number): Promise<Pool> {
+  const { default: pg } = await import("pg");
+  const pool = new pg.Pool({ connectionString: address, max: connections });
+  // A connection that breaks while idle would otherwise end the process.
+  pool.on("error", () => {});
+  return { query: (sql, params) => pool.query(sql, params).then(({ rows }) => rows), end: () => pool.end() };
+}
+
+async function openMySQL(address: string, connections: number): Promise<Pool> {
+  const { createPool } = await import("mysql2/promise");
+  const pool = createPool({ uri: address, connectionLimit: connections });
+  return {
+    query: (sql, params) => pool.execute(sql, params).then(([result]) => result),
+    end: () => pool.end(),
+  };
+}

@@ -1,0 +1,114 @@
+/**
+ * The judge of races: it lets pass what is right, and finds each kind of fault.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { test } from "../harness.ts";
+import type { Acknowledged, Page, Read, Sight } from "./journal.ts";
+import { judge, type Race } from "./judge.ts";
+
+function acknowledge(
+  version: number,
+  key: string,
+  hash: string,
+  [asked, answered]: readonly [number, number],
+  written: string = hash,
+): Acknowledged {
+  return { kind: "acknowledged", key, hash, asked, answered, version, written };
+}
+
+function page(answered: number, ...sights: Sight[]): Page {
+  return { kind: "page", answered, sights };
+}
+
+function read(asked: number, keys: readonly string[], ...sights: Sight[]): Read {
+  return { kind: "read", asked, keys, sights };
+}
+
+/** Two processes, p and q, and two keys; p's second and third change went in as one. */
+const right: Race = {
+  acknowledged: [
+    acknowledge(1, "a", "p.0", [10, 12]),
+    acknowledge(2, "b", "q.0", [11, 13]),
+    acknowledge(3, "a", "p.2", [20, 22]),
+    acknowledge(3, "a", "p.1", [20, 22], "p.2"),
+  ],
+  failed: [],
+  reads: [read(13, ["a", "b"], ["a", 1, "p.0"]), read(30, ["a", "c"], ["a", 3, "p.2"])],
+  pages: [page(14, ["a", 1, "p.0"]), page(25, ["b", 2, "q.0"], ["a", 3, "p.2"])],
+  stored: [["b", 2, "q.0"], ["a", 3, "p.2"]],
+  killed: [],
+  ordered: true,
+};
+
+function testFault(name: string, change: Partial<Race>, fault: RegExp): void {
+  test(`judge() finds ${name}`, () => {
+    const faults = judge({ ...right, ...change });
+    assert.ok(faults.some((text) => fault.test(text)), `expected ${fault}, got ${faults.join("; ")}`);
+  });
+}
+
+test("judge() finds nothing wrong with a race in which all was kept", () => {
+  assert.deepEqual(judge(right), []);
+});
+
+testFault("a version that two keys got", {
+  acknowledged: [...right.acknowledged, acknowledge(2, "c", "q.1", [11, 13])],
+}, /^Version 2 was given to b .* and to c/);
+testFault("a version that two processes got for one key", {
+  acknowledged: [...right.acknowledged, acknowledge(3, "a", "q.1", [20, 22])],
+}, /^Version 3 was given to a .* and to a as q.1/);
+testFault("an earlier change written over a later one of the same moment", {
+  acknowledged: [
+    ...right.acknowledged.slice(0, 2),
+    acknowledge(3, "a", "p.1", [20, 22]),
+    acknowledge(3, "a", "p.2", [20, 22], "p.1"),
+  ],
+}, /^Version 3 of a holds p.1, though p.2 came later/);
+testFault("a version that did not grow, though its change was asked for later, elsewhere", {
+  acknowledged: [...right.acknowledged, acknowledge(1.5, "c", "q.1", [14, 15])],
+}, /^q.1 of c got version 1.5 after 2 was acknowledged/);
+testFault("a hash that was seen under another's version", {
+  reads: [read(30, ["a"], ["a", 3, "p.0"])],
+}, /^Version 3 was a as p.2 and was seen as a as p.0/);
+testFault("two hashes that were seen under one version which nobody was told of", {
+  reads: [read(30, ["c"], ["c", 9, "q.5"]), read(30, ["c"], ["c", 9, "q.6"])],
+}, /^Version 9 was c as q.5 and was seen as c as q.6/);
+testFault("a sync that was told of an older version", {
+  reads: [read(23, ["a"], ["a", 1, "p.0"])],
+}, /^A sync was told version 1 of a after 3 was acknowledged/);
+testFault("a sync that was told nothing of a key that was there", {
+  reads: [read(14, ["b"])],
+}, /^A sync was told version 0 of b after 2/);
+testFault(
+  "a change that is not stored",
+  { stored: [["a", 3, "p.2"]] },
+  /^b was acknowledged as 2, q.0, and is/,
+);
+testFault("a stored node that nobody wrote", {
+  stored: [["b", 2, "q.0"], ["a", 4, "p.3"]],
+}, /^a was acknowledged as 3, p.2, and is stored as 4, p.3/);
+testFault("a version that the history never told", {
+  pages: [page(25, ["a", 1, "p.0"], ["a", 3, "p.2"])],
+}, /^Version 2 of b was never told/);
+testFault("a version that the history passed over before another took its place", {
+  pages: [page(14, ["b", 2, "q.0"]), page(25, ["a", 3, "p.2"])],
+}, /^Version 1 of a was passed over, before 3/);
+testFault("a history out of order", {
+  pages: [page(25, ["b", 2, "q.0"], ["a", 1, "p.0"], ["a", 3, "p.2"])],
+}, /^The history told version 1 after 2/);
+
+test("judge() takes it that a killed process, or a failed change, may have written what nobody was told", () => {
+  const stored: Sight[] = [["b", 2, "q.0"], ["a", 4, "p.3"]];
+  const pages = [...right.pages, page(40, ["a", 4, "p.3"])];
+  assert.deepEqual(judge({ ...right, stored, pages, killed: ["p"] }), []);
+  assert.deepEqual(
+    judge({ ...right, stored, pages, failed: [{ kind: "failed", key: "a", hash: "p.3" }] }),
+    [],
+  );
+});
+
+test("judge() asks no order of a history that promises none", () => {
+  assert.deepEqual(judge({ ...right, ordered: false, pages: [page(25, ["a", 3, "p.2"])] }), []);
+});

@@ -1,0 +1,10 @@
+/**
+ * A PostgreSQL that goes away and comes back.
+ *
+ * @module
+ */
+import { postgresRecipe } from "../../run/databases.ts";
+import { testOutage } from "../outage.ts";
+
+testOutage("openPostgres", "postgres", () => postgresRecipe({ durable: true }));
+testOutage("SQLStorage over pg", "pg", () => postgresRecipe({ durable: true }));

@@ -1,0 +1,15 @@
+/**
+ * Servers on one SQLite file.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { inFolder } from "../../storage/sqlite_kit.ts";
+import { testWakes } from "../wake.ts";
+
+testWakes({
+  name: "SQLite",
+  engine: "sqlite",
+  use: (test) => inFolder((folder) => test(join(folder, "reality.db"))),
+  runtime: "bun",
+});
