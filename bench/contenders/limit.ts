@@ -1,0 +1,48 @@
+/**
+ * The limit of the sync benches: a handler that only parses, looks up and stringifies. It checks nothing, shares
+ * nothing, cannot fail, and looks into a `Map` that is at hand.
+ *
+ * @module
+ */
+import { HASH, keyOf } from "../workload.ts";
+
+interface Meta {
+  key: string;
+  version: number;
+  hash: string;
+  updatedAt: number;
+}
+
+/** A bare server of some nodes. */
+export class Limit {
+  readonly #nodes = new Map<string, Meta>();
+
+  /** @param nodes How many nodes it keeps. */
+  constructor(nodes: number) {
+    for (let i = 0; i < nodes; i++) this.update(keyOf(i), HASH);
+  }
+
+  /** Gives a node its next version. */
+  update(key: string, hash: string): void {
+    this.#nodes.set(key, { key, version: this.#nodes.size + 1, hash, updatedAt: Date.now() });
+  }
+
+  /** Answers a body with a body. */
+  answer(body: string): string {
+    const { known } = JSON.parse(body) as { known: Record<string, number> };
+    const changed: Record<string, Meta> = {};
+    for (const key in known) {
+      const node = this.#nodes.get(key);
+      if (node !== undefined && node.version !== known[key]) changed[key] = node;
+    }
+    const mesh = { peers: [], serverVersion: this.#nodes.size };
+    return JSON.stringify({ changed, mesh, epoch: "0mgr3w2xk-1a2b3c4d", serverTime: Date.now() });
+  }
+
+  /** Answers a request with a response. */
+  async fetch(request: Request): Promise<Response> {
+    return new Response(this.answer(await request.text()), {
+      headers: { "content-type": "application/json", "cache-control": "no-store" },
+    });
+  }
+}

@@ -1,0 +1,56 @@
+/**
+ * Starts a contender's server in a process of its own and asks it about itself.
+ *
+ * @module
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import type { Usage } from "./server.ts";
+
+/** A running server. */
+export class ServerProcess {
+  readonly #child: ChildProcess;
+  /** Where it listens, on 127.0.0.1. */
+  readonly port: number;
+
+  private constructor(child: ChildProcess, port: number) {
+    this.#child = child;
+    this.port = port;
+  }
+
+  /** Starts a contender on a runtime. */
+  static async start([program = "", ...flags]: readonly string[], contender: string): Promise<ServerProcess> {
+    const script = fileURLToPath(new URL("./server.ts", import.meta.url));
+    const child = spawn(program, [...flags, script, contender], { stdio: ["pipe", "pipe", "inherit"] });
+    const [line] = await once(createInterface(child.stdout!), "line");
+    return new ServerProcess(child, Number(line));
+  }
+
+  /** What it has used so far. */
+  async usage(): Promise<Usage> {
+    return await this.#get("/usage") as Usage;
+  }
+
+  /** The same after collecting garbage, so that what is left is in use. */
+  async memory(): Promise<Usage> {
+    return await this.#get("/memory") as Usage;
+  }
+
+  /** Changes a node; answers how long the call took inside the server, in milliseconds. */
+  async change(key: string): Promise<number> {
+    return (await this.#get(`/change?${key}`) as { took: number }).took;
+  }
+
+  /** Ends it. */
+  async stop(): Promise<void> {
+    const ended = once(this.#child, "exit");
+    this.#child.stdin!.end();
+    await ended;
+  }
+
+  async #get(path: string): Promise<unknown> {
+    return await (await fetch(`http://127.0.0.1:${this.port}${path}`)).json();
+  }
+}

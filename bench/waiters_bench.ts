@@ -1,0 +1,146 @@
+/**
+ * Very many who wait, beside a bare long poll: `node bench/waiters_bench.ts deno`. The clients are connections of this
+ * process; what is measured runs on the runtime that is named.
+ *
+ * @module
+ */
+import { execSync } from "node:child_process";
+import process from "node:process";
+import { ServerProcess } from "./http/process.ts";
+import { openClients, type WaitingClient } from "./http/waiting_client.ts";
+import { inTurn, percentile } from "./measure.ts";
+import { finish, isQuick, progress, type Row } from "./report.ts";
+import { findRuntime, type RuntimeName } from "./runtimes.ts";
+import { keyOf } from "./workload.ts";
+
+/** So many wait, or as many as this process may open connections. */
+const count = Math.min(isQuick ? 2000 : 10_000, mostConnections());
+/** So many nodes change one after another, each of which one client waits for. */
+const changes = isQuick ? 50 : 200;
+const rounds = isQuick ? 1 : 3;
+const command = findRuntime((process.argv[2] ?? "node") as RuntimeName);
+if (command === undefined) throw new Error(`Cannot find ${process.argv[2]}: name it in a REALITY_ variable`);
+
+const contenders = ["long poll", "reality"];
+const units = {
+  "memory of one who waits, with its connection": "KiB",
+  "memory of the heap for one who waits": "KiB",
+  "one change wakes all: the change itself": "ms",
+  "one change wakes all: the first answer": "ms",
+  "one change wakes all: the last answer": "ms",
+  "one change wakes all: reads of the storage": "reads",
+  "one change wakes one: median": "ms",
+  "one change wakes one: 99th percentile": "ms",
+};
+type Measured = Record<keyof typeof units, number>;
+const figures = new Map<keyof Measured, Record<string, number[]>>();
+let runtime = "";
+for (let round = 0; round < rounds; round++) {
+  for (const contender of inTurn(contenders, round)) {
+    progress(`${process.argv[2]}, round ${round + 1} of ${rounds}: ${count} wait on ${contender}`);
+    const measured = await measureWaiters(contender);
+    for (const [name, number] of Object.entries(measured) as [keyof Measured, number][]) {
+      const figure = figures.get(name) ?? Object.fromEntries(contenders.map((name) => [name, []]));
+      figure[contender]!.push(number);
+      figures.set(name, figure);
+    }
+  }
+}
+const rows = [...figures].map(([name, figure]): Row => ({
+  group: `${count} connections wait`,
+  name: `${name}, ${units[name]}`,
+  unit: "as each row says",
+  base: "long poll",
+  figures: figure,
+}));
+finish("waiters", rows, runtime);
+
+async function measureWaiters(contender: string): Promise<Measured> {
+  const server = await ServerProcess.start(command!, contender);
+  try {
+    // Whatever is loaded or compiled at the first use is not a waiter's.
+    for (const node of [1, 2, 3]) await waitTogether(server, await openClients(server.port, 500), node);
+    const before = await server.memory();
+    runtime = before.runtime;
+    const clients = await openClients(server.port, count);
+    clients.forEach((client) => client.wait(keyOf(0), 1));
+    await until(server, count);
+    const parked = await server.memory();
+    const all = await wakeAll(server, clients, keyOf(0));
+    const own = await wakeOneByOne(server, clients);
+    clients.forEach((client) => client.close());
+    await until(server, 0);
+    return {
+      "memory of one who waits, with its connection": (parked.memory - before.memory) / count / 1024,
+      "memory of the heap for one who waits": (parked.heap - before.heap) / count / 1024,
+      ...all,
+      ...own,
+    };
+  } finally {
+    await server.stop();
+  }
+}
+
+async function waitTogether(
+  server: ServerProcess,
+  clients: readonly WaitingClient[],
+  node: number,
+): Promise<void> {
+  clients.forEach((client) => client.wait(keyOf(node), node + 1));
+  await until(server, clients.length);
+  const answers = Promise.all(clients.map((client) => client.answered));
+  await server.change(keyOf(node));
+  await answers;
+  clients.forEach((client) => client.close());
+}
+
+async function wakeAll(server: ServerProcess, clients: readonly WaitingClient[], key: string) {
+  const { reads } = await server.usage();
+  const start = performance.now();
+  const took = server.change(key);
+  const times = await Promise.all(clients.map((client) => client.answered));
+  const change = await took;
+  const readsAfter = (await server.usage()).reads;
+  return {
+    "one change wakes all: the change itself": change,
+    "one change wakes all: the first answer": Math.min(...times) - start,
+    "one change wakes all: the last answer": Math.max(...times) - start,
+    // Asking for the figure is a read as well.
+    "one change wakes all: reads of the storage": Math.max(0, readsAfter - reads - 1),
+  };
+}
+
+async function wakeOneByOne(server: ServerProcess, clients: readonly WaitingClient[]) {
+  clients.forEach((client, i) => client.wait(keyOf(i + 10), i + 11));
+  await until(server, clients.length);
+  const times: number[] = [];
+  for (let n = 0; n < changes; n++) {
+    const i = n * 37 % clients.length;
+    const start = performance.now();
+    const took = server.change(keyOf(i + 10));
+    times.push(await clients[i]!.answered - start);
+    await took;
+  }
+  const answered = clients.filter((client) => client.isAnswered).length;
+  if (answered !== changes) throw new Error(`Cannot go on: ${changes} changes woke ${answered} clients`);
+  return {
+    "one change wakes one: median": percentile(times, 0.5),
+    "one change wakes one: 99th percentile": percentile(times, 0.99),
+  };
+}
+
+/** Settles when so many wait. */
+async function until(server: ServerProcess, waiting: number): Promise<void> {
+  for (let looks = 0;; looks++) {
+    const found = (await server.usage()).waiting;
+    if (found === waiting) return;
+    if (looks > 1000) throw new Error(`Cannot go on: expected ${waiting} to wait, got ${found}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** How many connections a process may have open: the hard limit, to which runtimes lift themselves. */
+function mostConnections(): number {
+  const limit = Number(execSync("ulimit -Hn", { encoding: "utf8", shell: "/bin/sh" }));
+  return Number.isFinite(limit) ? Math.max(100, limit - 500) : Infinity;
+}
