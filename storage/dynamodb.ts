@@ -113,6 +113,15 @@ const PAGE = 100;
 const MAX_REQUESTS = 16;
 /** So often a reading is brought forward to one moment before it is given as it is. */
 const MAX_ROUNDS = 6;
+/** So long others wait for one whose turn it is, in milliseconds: it may have died. */
+const PATIENCE = 1000;
+/** For these reasons a transaction may be cancelled and yet go through the next time. */
+const PASSING: ReadonlySet<string> = new Set([
+  "ConditionalCheckFailed",
+  "ProvisionedThroughputExceeded",
+  "ThrottlingError",
+  "TransactionConflict",
+]);
 /** How long a table may take to be made, in milliseconds. */
 const CREATE_TIMEOUT = 120_000;
 
@@ -170,7 +179,11 @@ export class DynamoDBStorage implements RealityStorage {
   /** Commits in `#last` of which this process knows that all they wrote is visible. */
   readonly #settled = new Set<number>();
   /** Commits of one process wait for each other instead of turning each other down. */
-  #turn: Promise<unknown> = Promise.resolve();
+  #queue: Promise<unknown> = Promise.resolve();
+  /** Stands in the counter's item when it is this storage's turn to write. */
+  #ownName = "";
+  /** Who is let pass, and since when, by `performance.now()`. */
+  #passing: { readonly turn: string; readonly revision: number; readonly since: number } | undefined;
   #creating: Promise<void> | undefined;
   readonly #running = new Set<Promise<unknown>>();
   #isClosed = false;
@@ -270,12 +283,12 @@ export class DynamoDBStorage implements RealityStorage {
    */
   async incrementVersion(_key: string): Promise<number> {
     return await this.#run("incrementVersion", async (call) => {
-      let counter = (this.#last ?? await this.#readState(call)).counter;
-      for (let attempt = 0;; attempt++) {
-        const version = await this.#increment(call, counter);
-        if (version !== undefined) return version;
-        ({ counter } = await this.#readState(call));
-        if (attempt > 0) await call.pause(attempt);
+      let state = this.#last ?? await this.#readState(call);
+      while (true) {
+        const outcome = this.#mayPass(state) ? await this.#increment(call, state) : "met";
+        if (typeof outcome === "number") return outcome;
+        if (outcome === "met") await call.pause(0);
+        state = await this.#readState(call);
       }
     });
   }
@@ -333,6 +346,11 @@ export class DynamoDBStorage implements RealityStorage {
   async close(): Promise<void> {
     this.#isClosed = true;
     await Promise.allSettled([...this.#running, this.#creating]);
+  }
+
+  /** Made when it is needed, since some runtimes give no chance while a module is loaded. */
+  get #name(): string {
+    return this.#ownName ||= createOrigin();
   }
 
   async #run<T>(operation: string, work: (call: Call) => Promise<T>): Promise<T> {
@@ -398,18 +416,54 @@ export class DynamoDBStorage implements RealityStorage {
    * @returns The nodes as written.
    */
   async #commit(call: Call, plan: () => Promise<[State, Draft | undefined]>): Promise<readonly NewNode[]> {
-    const turn = this.#turn.then(async () => {
+    const commit = this.#queue.then(async () => {
       for (let attempt = 0;; attempt++) {
         call.check();
         const [state, draft] = await plan();
         if (draft === undefined) return [];
         const next = await this.#settle(call, nextState(state, draft, this.#options.now()));
-        if (await this.#transact(call, state, next)) return draft.nodes;
-        await call.pause(attempt);
+        const outcome = await this.#transact(call, state, next);
+        if (outcome === "done") return draft.nodes;
+        if (outcome === "busy") await call.pause(attempt);
+        // What this process remembered was old: the answer told what is new. Beyond that, others are writing.
+        else if (outcome === "met" || attempt > 0) await this.#takeTurn(call);
       }
     });
-    this.#turn = turn.catch(() => {});
-    return await call.join(turn);
+    this.#queue = commit.catch(() => {});
+    return await call.join(commit);
+  }
+
+  /**
+   * Asks the others to let this process commit next. Who commits without a pause would win for ever against
+   * those who first have to learn how the counter's item stands; the name of the one who waits, put into it,
+   * turns down everybody else until that one has committed, or too much time has passed.
+   */
+  async #takeTurn(call: Call): Promise<void> {
+    while (true) {
+      const state = await this.#readState(call);
+      if (state.turn === this.#name) return;
+      // Others' transactions leave but short moments in which the item can be written: no time to read it first.
+      while (this.#mayPass(state)) {
+        const outcome = await this.#update(call, "SET #turn = :name", "attribute_exists(#bucket)", {
+          names: ["bucket"],
+          values: { ":name": { S: this.#name } },
+          turn: state.turn,
+        });
+        if (outcome === "old") break;
+        if (outcome !== "met") return;
+        await call.pause(0);
+      }
+      await call.pause(0);
+    }
+  }
+
+  /** Whether nobody else is to be let pass; who has been for long may have died. */
+  #mayPass({ turn, revision }: State): boolean {
+    if (turn === undefined || turn === this.#name) return true;
+    if (this.#passing?.turn !== turn || this.#passing.revision !== revision) {
+      this.#passing = { turn, revision, since: performance.now() };
+    }
+    return performance.now() - this.#passing.since >= PATIENCE;
   }
 
   /** The state to be written, without commits of which every reader can see all. */
@@ -433,19 +487,21 @@ export class DynamoDBStorage implements RealityStorage {
     return trimCommits(state, isSettled)[0];
   }
 
-  /** Moves the table from one state to the next, in one transaction; says whether it did. */
-  async #transact(call: Call, state: State, next: State): Promise<boolean> {
+  /** Moves the table from one state to the next, in one transaction; says whether it did, or what hindered it. */
+  async #transact(call: Call, state: State, next: State): Promise<"done" | "old" | "met" | "busy"> {
     const TableName = this.#tableName;
     const nodes = next.commits.at(-1)?.nodes ?? [];
     const counter: Fields = {
       TableName,
       Item: formatState(next),
-      ConditionExpression: "#epoch = :epoch AND #revision = :revision AND #counter = :counter",
-      ExpressionAttributeNames: { "#epoch": "epoch", "#revision": "revision", "#counter": "counter" },
+      ConditionExpression: "#epoch = :epoch AND #revision = :revision AND #counter = :counter " +
+        "AND (attribute_not_exists(#turn) OR #turn = :name)",
+      ExpressionAttributeNames: toNames(["epoch", "revision", "counter", "turn"]),
       ExpressionAttributeValues: {
         ":epoch": { S: state.epoch },
         ":revision": { N: String(state.revision) },
         ":counter": { N: String(state.counter) },
+        ":name": { S: this.#name },
       },
       ReturnValuesOnConditionCheckFailure: "ALL_OLD",
     };
@@ -461,67 +517,76 @@ export class DynamoDBStorage implements RealityStorage {
       await call.request("transactWriteItems", input, ["TransactionCanceledException"]);
     } catch (error) {
       if (nameOf(error) !== "TransactionCanceledException") throw error;
-      this.#meetCancellation(call, error as Error);
-      return false;
+      return this.#readCancellation(call, error as Error);
     }
     this.#note(next);
     this.#settled.add(next.revision);
-    return true;
+    return "done";
   }
 
-  /** Takes from a cancelled transaction what it tells of the counter; throws unless it is worth another try. */
-  #meetCancellation(call: Call, error: Error & { CancellationReasons?: unknown }): void {
+  /** Why a transaction was cancelled, and what that tells of the counter; throws where no other try would help. */
+  #readCancellation(call: Call, error: Error & { CancellationReasons?: unknown }): "old" | "met" | "busy" {
     const reasons = (error.CancellationReasons ?? []) as readonly { Code?: string; Item?: Item }[];
     const codes = reasons.map(({ Code }) => Code ?? "None").filter((code) => code !== "None");
-    const known = [
-      "ConditionalCheckFailed",
-      "TransactionConflict",
-      "ThrottlingError",
-      "ProvisionedThroughputExceeded",
-    ];
-    const fatal = reasons.find(({ Code = "None" }) => Code !== "None" && !known.includes(Code));
-    if (fatal || codes.length === 0) {
+    if (codes.length === 0 || codes.some((code) => !PASSING.has(code))) {
       throw new StorageError(
         call.operation,
-        new Error(`${error.message} ${codes.join(", ")}`, { cause: error }),
+        new Error(`${error.message} ${[...new Set(codes)].join(", ")}`, { cause: error }),
       );
     }
-    const item = reasons[0]?.Item;
-    if (item && Object.keys(item).length > 0) this.#note(this.#parse(call, () => parseState(item)));
-    else if (codes.includes("ConditionalCheckFailed")) this.#last = undefined;
+    if (codes.includes("ConditionalCheckFailed")) {
+      const item = reasons[0]?.Item;
+      if (item?.epoch) this.#note(this.#parse(call, () => parseState(item)));
+      else this.#last = undefined;
+      return "old";
+    }
+    return codes.includes("TransactionConflict") ? "met" : "busy";
   }
 
-  /** Moves the counter on by one step; gives nothing when it does not stand where it should. */
-  async #increment(call: Call, counter: number): Promise<number | undefined> {
+  /** Moves the counter on by one step and gives the version, or what hindered it. */
+  async #increment(call: Call, { counter, turn }: State): Promise<number | "old" | "met"> {
     const { counter: kind, now } = this.#options;
     const floor = counterFloor(kind, now());
     const step = counterStep(kind);
     checkCounter(Math.max(counter, floor) + step);
     // The counter only grows, so a step can be added without knowing where it stands.
-    const [UpdateExpression, ConditionExpression, values] = counter >= floor
-      ? ["SET #counter = #counter + :step", "#counter >= :floor AND #counter <= :last", {
-        ":step": step,
-        ":floor": floor,
-        ":last": Number.MAX_SAFE_INTEGER - step,
-      }]
-      : ["SET #counter = :version", "#counter <= :floor", { ":version": floor + step, ":floor": floor }];
+    const adds = counter >= floor;
+    const numbers = adds
+      ? { ":step": step, ":floor": floor, ":last": Number.MAX_SAFE_INTEGER - step }
+      : { ":version": floor + step, ":floor": floor };
+    const values = Object.fromEntries(
+      Object.entries(numbers).map(([name, value]) => [name, { N: `${value}` }]),
+    );
+    const outcome = await this.#update(
+      call,
+      adds ? "SET #counter = #counter + :step" : "SET #counter = :version",
+      adds ? "#counter >= :floor AND #counter <= :last" : "#counter <= :floor",
+      { names: ["counter"], values, turn },
+    );
+    return typeof outcome === "string" ? outcome : outcome.counter;
+  }
+
+  /** Changes the counter's item by itself and gives it: unless it is not as it should be, or a transaction is on it. */
+  async #update(
+    call: Call,
+    change: string,
+    condition: string,
+    more: { readonly names: readonly string[]; readonly values: Item; readonly turn: string | undefined },
+  ): Promise<State | "old" | "met"> {
     try {
       const { Attributes } = await call.request("updateItem", {
         TableName: this.#tableName,
         Key: STATE_KEY,
-        UpdateExpression,
-        ConditionExpression,
-        ExpressionAttributeNames: { "#counter": "counter" },
-        ExpressionAttributeValues: Object.fromEntries(
-          Object.entries(values).map(([name, value]) => [name, { N: String(value) }]),
-        ),
+        UpdateExpression: change,
+        ConditionExpression: `${condition} AND (attribute_not_exists(#turn) OR #turn = :turn)`,
+        ExpressionAttributeNames: toNames([...more.names, "turn"]),
+        ExpressionAttributeValues: { ...more.values, ":turn": { S: more.turn ?? this.#name } },
         ReturnValues: "ALL_NEW",
-      }, ["ConditionalCheckFailedException"]);
-      const state = this.#parse(call, () => parseState(Attributes as Item));
-      this.#note(state);
-      return state.counter;
+      }, ["ConditionalCheckFailedException", "TransactionConflictException"]);
+      return this.#note(this.#parse(call, () => parseState(Attributes as Item)));
     } catch (error) {
-      if (nameOf(error) === "ConditionalCheckFailedException") return undefined;
+      if (nameOf(error) === "ConditionalCheckFailedException") return "old";
+      if (nameOf(error) === "TransactionConflictException") return "met";
       throw error;
     }
   }
@@ -831,6 +896,11 @@ function checkKey(key: string): void {
   throw new RangeError(
     `Cannot write a node: expected a key of at most ${MAX_KEY_BYTES} bytes, which a sort key takes, got ${key.length} characters`,
   );
+}
+
+/** Names for an expression: many words mean something to DynamoDB. */
+function toNames(names: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(names.map((name) => [`#${name}`, name]));
 }
 
 function nodesOf(state: State): StoredNode[] {

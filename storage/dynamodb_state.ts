@@ -54,6 +54,8 @@ export interface State {
   readonly commits: readonly Commit[];
   /** When which tombstones may be swept. */
   readonly graves: readonly Grave[];
+  /** The process whose turn it is to commit, if one has asked for it. */
+  readonly turn?: string | undefined;
 }
 
 /** What a commit changes. */

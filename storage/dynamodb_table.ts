@@ -119,7 +119,7 @@ export function parseNode(item: Item): StoredNode {
   return { ...toNode(meta, until), revision };
 }
 
-/** The counter's item. */
+/** The counter's item after a commit, with which a turn ends. */
 export function formatState(state: State): Item {
   return {
     ...STATE_KEY,
@@ -149,6 +149,7 @@ export function parseState(item: Item): State {
     graves: (JSON.parse(readText(item, "graves")) as [number, number][]).map(
       ([until, version]): Grave => ({ until, version }),
     ),
+    turn: item.turn?.S,
   };
 }
 

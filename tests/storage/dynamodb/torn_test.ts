@@ -11,7 +11,7 @@ import type { RealityNodeMeta } from "../../../src/types.ts";
 import { testStorage } from "../../../storage/conformance/mod.ts";
 import { DynamoDBStorage } from "../../../storage/dynamodb.ts";
 import { test } from "../../harness.ts";
-import { configure, Intermediary, newTableName, SUPPORTS, withClient } from "./kit.ts";
+import { configure, Intermediary, newTableName, SUPPORTS, withClient, withStorage } from "./kit.ts";
 import { type Order, TornService } from "./torn.ts";
 
 const counterFirst: Order = (count) => Array.from({ length: count }, (_, i) => i);
@@ -166,6 +166,61 @@ test("other changes go by one that is not visible in all rows, and none of them 
     torn.released.resolve();
     await Promise.all([writing, passing]);
     assert.deepEqual((await writer.listChangedSince(0)).map(({ key }) => key), ["torn", ...others]);
+  });
+});
+
+/** Two storages on one table; all that the first asks takes longer on its way. */
+async function withFar(use: (far: DynamoDBStorage, near: DynamoDBStorage) => Promise<void>): Promise<void> {
+  await withClient(async (client) => {
+    const service = new TornService(counterFirst, () => rest(2));
+    const tableName = newTableName();
+    const [far, near] = [15, 0].map((delay) => {
+      const intermediary = new Intermediary(client);
+      intermediary.between = async (name, input, ask) => {
+        if (delay > 0) await rest(delay);
+        return await service.between(name, input, ask);
+      };
+      return new DynamoDBStorage({ client: intermediary.client, tableName, operationTimeout: 30_000 });
+    }) as [DynamoDBStorage, DynamoDBStorage];
+    await near.createTable();
+    await use(far, near);
+    await Promise.all([far.close(), near.close()]);
+  });
+}
+
+test("who writes without a pause lets others write as well, however far away they are", async () => {
+  await withFar(async (far, near) => {
+    let isOver = false;
+    let written = 0;
+    const writing = (async () => {
+      for (; !isOver; written++) await near.applyChanges([changeOf("near", `${written}`)]);
+    })();
+    const rounds = 8;
+    for (let i = 0; i < rounds; i++) await far.applyChanges([changeOf("far", `${i}`)]);
+    isOver = true;
+    await writing;
+    assert.ok(written >= rounds / 2 && written <= rounds * 20, `${written} beside ${rounds}`);
+  });
+});
+
+test("who died when it was its turn holds nobody up for long", async () => {
+  await withStorage(async (storage, _intermediary, TableName) => {
+    await storage.applyChanges([changeOf("a", "1")]);
+    await withClient(async (client) => {
+      await client.updateItem({
+        TableName,
+        Key: { bucket: { S: "state" }, node_key: { S: "state" } },
+        UpdateExpression: "SET turn = :turn",
+        ExpressionAttributeValues: { ":turn": { S: "dead" } },
+      });
+    });
+    const [version, [a], [b]] = await Promise.all([
+      storage.incrementVersion("a"),
+      storage.applyChanges([changeOf("a", "2")]),
+      storage.applyChanges([changeOf("b", "1")]),
+    ]);
+    assert.deepEqual([version, a?.version, b?.version].sort(), [2, 3, 4]);
+    assert.deepEqual(await storage.listChangedSince(0), [a, b]);
   });
 });
 
