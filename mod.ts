@@ -62,6 +62,7 @@ export {
   type DynamoDBStorageOptions,
 } from "./storage/dynamodb.ts";
 export { MemoryStorage, type MemoryStorageOptions } from "./storage/memory.ts";
+export { createPrismaAdapter, type PrismaAdapterOptions, type PrismaDatabase } from "./storage/prisma.ts";
 export {
   type SQLDialectName,
   type SQLQuery,

@@ -7,6 +7,9 @@ import { kindOf } from "../src/node.ts";
 import { readStorageOptions, type StorageOptions, wrongOption } from "./options.ts";
 import { type SQLDialectName, SQLStorage, type SQLValue, type SQLWritten } from "./sql.ts";
 
+export type { CounterKind, StorageOptions } from "./options.ts";
+export type { SQLDialectName, SQLStorage } from "./sql.ts";
+
 /**
  * What is called of a Drizzle db. What `drizzle(client)` gives fits, for PostgreSQL and MySQL (`execute`) and for
  * SQLite (`all` and `run`), and so does the `tx` of a transaction.

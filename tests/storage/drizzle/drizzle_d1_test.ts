@@ -10,7 +10,7 @@ import { testStorage } from "../../../storage/conformance/mod.ts";
 import { createDrizzleAdapter } from "../../../storage/drizzle.ts";
 import { SQL_SUPPORTS } from "../sqlite_kit.ts";
 import { newTableName, Tables } from "../table_kit.ts";
-import { testOnEngine } from "./engines.ts";
+import { testOnEngine } from "../engines.ts";
 
 const script = `export default {
   async fetch(request, { DB }) {

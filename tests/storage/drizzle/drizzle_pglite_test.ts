@@ -10,7 +10,7 @@ import { testStorage } from "../../../storage/conformance/mod.ts";
 import { createDrizzleAdapter } from "../../../storage/drizzle.ts";
 import { SQL_SUPPORTS } from "../sqlite_kit.ts";
 import { Tables } from "../table_kit.ts";
-import { testOnEngine } from "./engines.ts";
+import { testOnEngine } from "../engines.ts";
 
 const client = new PGlite();
 const db = drizzle(client);

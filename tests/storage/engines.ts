@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { test } from "../../harness.ts";
+import { test } from "../harness.ts";
 
 interface Loose {
   name: string;
