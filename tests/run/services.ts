@@ -21,12 +21,18 @@ interface Service {
 const list: readonly Service[] = [
   {
     variable: "REALITY_TEST_POSTGRES",
-    users: ["tests/storage/postgres/", "tests/races/postgres/"],
+    users: [
+      ...["tests/storage/postgres/", "tests/races/postgres/"],
+      ...["tests/storage/drizzle/drizzle_postgres_", "tests/storage/prisma/prisma_postgres_"],
+    ],
     recipe: () => postgresRecipe(),
   },
   {
     variable: "REALITY_TEST_MYSQL",
-    users: ["tests/storage/mysql/", "tests/races/mysql/"],
+    users: [
+      ...["tests/storage/mysql/", "tests/races/mysql/"],
+      ...["tests/storage/drizzle/drizzle_mysql_", "tests/storage/prisma/prisma_mysql_"],
+    ],
     recipe: () => mariadbRecipe(),
   },
   {
