@@ -18,6 +18,7 @@ import {
 } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 import { readStorageOptions, type StorageOptions, wrongOption } from "./options.ts";
+import { type OpenClient, PostgresPool } from "./postgres_pool.ts";
 import { SQLStorage, type SQLValue } from "./sql.ts";
 
 export type {
@@ -104,8 +105,6 @@ const MAX_NAMES_LENGTH = 2000;
 const MAX_TOLD = 1000;
 /** How long a statement that is under way may hold up `close` or the next announcement, in seconds. */
 const END_TIMEOUT = 5;
-/** The same for connections that are given up because another one was lost, in seconds. */
-const RETIRE_TIMEOUT = 2;
 
 /**
  * Opens a pool of connections to a PostgreSQL database, or takes a client of npm:postgres, and gives a storage
@@ -115,8 +114,8 @@ const RETIRE_TIMEOUT = 2;
  * what is committed while an announcement is under way shares the next one. An announcement is never waited
  * for, and one that is lost costs the others time only: they also look by themselves.
  *
- * Connections opened here are made anew once one was lost. A client that is handed in keeps its own settings,
- * also for that, and is not ended by `close`.
+ * A connection opened here that is lost is replaced by a new one. A client that is handed in keeps its own
+ * settings, also for that, and is not ended by `close`.
  *
  * @param database An address, `postgres://user:password@host:5432/database`, or a client.
  * @param options How to reach, count and listen.
@@ -146,7 +145,7 @@ export function openPostgres(
   if (typeof listen !== "boolean") throw wrongOption("listen", "true or false", listen);
   const Storage = listen ? ListeningStorage : PooledStorage;
   if (typeof database === "string") {
-    return new Storage(new RenewedClient(database, maxConnections), true, rest);
+    return new Storage(openPool(database, maxConnections), true, rest);
   }
   if (typeof database?.unsafe !== "function" || typeof database.listen !== "function") {
     const found = kindOf(database);
@@ -160,70 +159,21 @@ export function openPostgres(
   return new Storage(database, false, rest);
 }
 
-type Pool = ReturnType<typeof postgres>;
-
-/**
- * A client that goes on with new connections once one was lost. When one of npm:postgres is lost while something
- * was about to be written, it never writes again after it has come back, and what is asked through it waits for
- * good; and while the database is away, pauses grow before it is tried again.
- */
-class RenewedClient implements PostgresClient {
-  readonly #address: string;
-  readonly #maxConnections: number;
-  readonly #pools = new Set<Pool>();
-  /** Listens on a connection of its own, which comes back by itself, and has no other. */
-  readonly #ear: Pool;
-  #current: Pool | undefined;
-  #isEnded = false;
-
-  constructor(address: string, maxConnections: number) {
-    this.#address = address;
-    this.#maxConnections = maxConnections;
-    // Made at once, so that an address which cannot be read is refused at once; it connects only to listen.
-    this.#ear = this.#open(() => {});
-  }
-
-  unsafe(...[sql, params, options]: Parameters<PostgresClient["unsafe"]>): PromiseLike<readonly object[]> {
-    return this.#pool().unsafe(sql, params, options);
-  }
-
-  listen(...given: Parameters<PostgresClient["listen"]>): Promise<{ unlisten(): Promise<void> }> {
-    return this.#ear.listen(...given);
-  }
-
-  async end(options: { timeout?: number } = {}): Promise<void> {
-    this.#isEnded = true;
-    this.#current = undefined;
-    await Promise.all([this.#ear, ...this.#pools].map((pool) => pool.end(options)));
-  }
-
-  #pool(): Pool {
-    if (this.#current) return this.#current;
-    if (this.#isEnded) throw new ClosedError("storage");
-    const pool = this.#open(() => {
-      if (this.#current === pool) this.#current = undefined;
-      void this.#retire(pool);
-    });
-    this.#pools.add(pool);
-    return this.#current = pool;
-  }
-
-  /** Lets a pool finish what is under way, for a while; then that is rejected. */
-  async #retire(pool: Pool): Promise<void> {
-    if (!this.#pools.has(pool)) return;
-    await pool.end({ timeout: RETIRE_TIMEOUT });
-    this.#pools.delete(pool);
-  }
-
-  #open(onclose: () => void): Pool {
-    return postgres(this.#address, {
-      max: this.#maxConnections,
+function openPool(address: string, size: number): PostgresPool {
+  const open: OpenClient = (events) => {
+    const settings = {
+      max: 1,
+      max_lifetime: null,
       fetch_types: false,
       // What the server has to say besides, such as that a table is there already, is not for the console.
       onnotice: () => {},
-      onclose,
-    });
-  }
+      ...events,
+    };
+    return postgres(address, settings);
+  };
+  // An address that cannot be read is refused here; this connects to nothing.
+  open({ onclose: () => {}, onnotify: () => {} });
+  return new PostgresPool(open, size);
 }
 
 class PooledStorage extends SQLStorage implements PostgresStorage {
