@@ -148,17 +148,16 @@ interface Stretch {
  * where costs and limits stand as well.
  *
  * @example
- * ```ts no-eval
+ * ```ts
  * import { DynamoDB } from "@aws-sdk/client-dynamodb";
  * import { DynamoDBStorage } from "@rootlodge/reality-server/dynamodb";
  *
- * const storage = new DynamoDBStorage({
- *   client: new DynamoDB({ region: "us-east-1" }),
- *   tableName: "reality-nodes",
- * });
- * await storage.createTable(); // once; harmless where the table is there
- * await storage.applyChanges([{ key: "user:1", hash: "a1", updatedAt: Date.now() }]);
- * console.assert((await storage.getNode("user:1"))?.hash === "a1");
+ * const dynamodb = new DynamoDB({ region: "us-east-1" });
+ * const storage = new DynamoDBStorage({ client: dynamodb, tableName: "reality-nodes" });
+ * // Once, and harmless where the table is there: await storage.createTable();
+ * console.assert(storage.features.ordered);
+ * await storage.close();
+ * dynamodb.destroy();
  * ```
  */
 export class DynamoDBStorage implements RealityStorage {
