@@ -32,6 +32,7 @@ export interface Generated {
 
 const PROVIDERS = { sqlite: "sqlite", postgres: "postgresql", mysql: "mysql" } as const;
 const root = new URL("../../../", import.meta.url);
+const flags = "Deno" in globalThis ? ["run", "--allow-all", "--quiet"] : [];
 const cache = new URL(".cache/prisma/", root);
 
 /** As `prisma migrate` makes it; its engine for MySQL would have to be downloaded. */
@@ -77,10 +78,16 @@ export async function generate(
     await mkdir(own, { recursive: true });
     const path = fileURLToPath(new URL("schema.prisma", own));
     await writeFile(path, schema);
-    await runNode("node_modules/prisma/build/index.js", "generate", "--schema", path);
+    await run(
+      process.env.REALITY_NODE ?? "node",
+      "node_modules/prisma/build/index.js",
+      "generate",
+      "--schema",
+      path,
+    );
     const tables = dialect === "mysql"
       ? MYSQL_TABLES
-      : await runNode("tests/storage/prisma/print_tables.ts", path, dialect);
+      : await run(process.execPath, ...flags, "tests/storage/prisma/print_tables.ts", path, dialect);
     await writeFile(new URL("tables.sql", own), tables);
     await rename(own, folder).catch(() => rm(own, { recursive: true }));
   }
@@ -90,10 +97,8 @@ export async function generate(
   return { PrismaClient, tables };
 }
 
-async function runNode(file: string, ...args: string[]): Promise<string> {
+async function run(program: string, ...args: string[]): Promise<string> {
   // The engine that migrates is a download, and generating does without.
   const env = { ...process.env, PRISMA_SCHEMA_ENGINE_BINARY: "/bin/true", CHECKPOINT_DISABLE: "1" };
-  const node = process.env.REALITY_NODE ?? "node";
-  const { stdout } = await promisify(execFile)(node, [fileURLToPath(new URL(file, root)), ...args], { env });
-  return stdout;
+  return (await promisify(execFile)(program, args, { cwd: root, env })).stdout;
 }

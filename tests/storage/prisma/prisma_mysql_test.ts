@@ -17,11 +17,11 @@ import { type Client, generate } from "./prisma_kit.ts";
 const { PrismaClient, tables } = await generate("mysql");
 const made = new Set<string>();
 
-async function connect(name: string): Promise<Client> {
+async function connect(name: string, statements: readonly string[] = tables): Promise<Client> {
   if (!made.has(name)) {
     made.add(name);
     const client = await createConnection(MYSQL_URL);
-    for (const sql of [`CREATE DATABASE ${name}`, `USE ${name}`, ...tables]) await client.query(sql);
+    for (const sql of [`CREATE DATABASE ${name}`, `USE ${name}`, ...statements]) await client.query(sql);
     await client.end();
   }
   const { hostname: host, port, username: user, password } = new URL(MYSQL_URL);
@@ -58,6 +58,14 @@ testOnEngine("createPrismaAdapter on a transaction of MariaDB writes as part of 
   await assert.rejects(undone, /no/);
   assert.deepEqual(await storage.getNode("a"), { ...change, version: 1 });
   const [meta] = await prisma.$transaction((tx) => createPrismaAdapter(tx, options).applyChanges([change]));
+  assert.deepEqual(await storage.getNode("a"), meta);
+  await prisma.$disconnect();
+});
+
+testOnEngine("createPrismaAdapter makes the table on MariaDB when it is told to", async () => {
+  const prisma = await connect(newTableName(), []);
+  const storage = createPrismaAdapter(prisma, { modelName: "RealityNode", createTables: true });
+  const [meta] = await storage.applyChanges([{ key: "a", hash: "x", updatedAt: 1 }]);
   assert.deepEqual(await storage.getNode("a"), meta);
   await prisma.$disconnect();
 });

@@ -6,6 +6,7 @@
 import { createClient } from "@libsql/client";
 import { PrismaLibSql } from "@prisma/adapter-libsql";
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   createPrismaAdapter,
@@ -158,6 +159,20 @@ test("createPrismaAdapter prints the model for the provider of the schema", () =
   assert.throws(() => createPrismaAdapter(bareClient("mysql", { Node: text }), { modelName: "Node" }), {
     message: /node_key is String, not Bytes, it has no column version, hash is String, not Bytes/,
   });
+});
+
+test("the docs give the model that the error prints", () => {
+  const [whole = "", changed = ""] = [
+    ...readFileSync("storage/README.md", "utf8").matchAll(/```prisma\n([^]*?)\n```/g),
+  ]
+    .map(([, block = ""]) => block.replaceAll(/ \/\/.*/g, ""));
+  assert.equal(whole, modelOf("postgres"));
+  const comment = readFileSync("storage/prisma.ts", "utf8").replaceAll(/^ \*( |$)/gm, "");
+  assert.ok(comment.includes(`\`\`\`prisma\n${whole}\n\`\`\``));
+  const mysql = modelOf("mysql").split("\n");
+  assert.deepEqual(changed.split("\n").filter((line) => !mysql.includes(line)), []);
+  const same = mysql.filter((line) => !changed.includes(line));
+  assert.deepEqual(same.filter((line) => !whole.includes(line)), []);
 });
 
 test("createPrismaAdapter gives what the database said, and sends again what it gave up", async () => {
