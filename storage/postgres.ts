@@ -310,7 +310,8 @@ class ListeningStorage extends PooledStorage implements PostgresStorage {
       const announcement: Announcement = [this.#name, after];
       const named = JSON.stringify([...announcement, ...keys]);
       const payload = named.length > MAX_NAMES_LENGTH ? JSON.stringify(announcement) : named;
-      const sql = "SELECT pg_notify($1, $2)";
+      // It need not be on the disk: a crash takes those who listen with it, and they look again.
+      const sql = "SELECT pg_notify($1, $2), set_config('synchronous_commit', 'off', true)";
       // Where it fails or takes too long, whoever waits elsewhere finds the change by looking.
       await settlesInTime(this.client.unsafe(sql, [this.#channel, payload], { prepare: true }));
     }
