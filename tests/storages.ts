@@ -1,60 +1,11 @@
 /**
- * Storages for tests of the server: one with just the eight methods, and ones that a test can hold and break.
+ * Storages for tests of the server, which a test can hold and break.
  *
  * @module
  */
-import type {
-  NodeChange,
-  RealityStorage,
-  StorageChanges,
-  StorageFeatures,
-  StorageReading,
-} from "../src/storage.ts";
+import type { NodeChange, StorageChanges, StorageFeatures, StorageReading } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 import { MemoryStorage } from "../storage/memory.ts";
-
-/** What a user would write: a counter and a map behind the eight methods, and nothing else. */
-export class PlainStorage implements RealityStorage {
-  readonly #nodes = new Map<string, RealityNodeMeta>();
-  #counter = 0;
-
-  getNode(key: string): Promise<RealityNodeMeta | null> {
-    return Promise.resolve(this.#nodes.get(key) ?? null);
-  }
-
-  setNode(key: string, meta: RealityNodeMeta): Promise<void> {
-    this.#counter = Math.max(this.#counter, meta.version);
-    if ((this.#nodes.get(key)?.version ?? 0) <= meta.version) this.#nodes.set(key, meta);
-    return Promise.resolve();
-  }
-
-  incrementVersion(): Promise<number> {
-    return Promise.resolve(++this.#counter);
-  }
-
-  listChangedSince(version: number): Promise<RealityNodeMeta[]> {
-    const nodes = [...this.#nodes.values()].filter((node) => node.version > version);
-    return Promise.resolve(nodes.sort((a, b) => a.version - b.version));
-  }
-
-  getNodes(keys: string[]): Promise<Map<string, RealityNodeMeta>> {
-    const found = keys.map((key) => this.#nodes.get(key)).filter((node) => node !== undefined);
-    return Promise.resolve(new Map(found.map((node) => [node.key, node])));
-  }
-
-  getMaxVersion(): Promise<number> {
-    return Promise.resolve(this.#counter);
-  }
-
-  deleteNode(key: string): Promise<void> {
-    this.#nodes.delete(key);
-    return Promise.resolve();
-  }
-
-  isHealthy(): Promise<boolean> {
-    return Promise.resolve(true);
-  }
-}
 
 /** A memory storage whose reads and commits a test can count, hold back and fail. */
 export class HeldStorage extends MemoryStorage {

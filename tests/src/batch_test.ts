@@ -4,7 +4,8 @@ import type { StorageError } from "../../src/errors.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { MemoryStorage } from "../../storage/memory.ts";
 import { test } from "../harness.ts";
-import { HeldStorage, PlainStorage } from "../storages.ts";
+import { NaiveStorage } from "../storage/naive_storage.ts";
+import { HeldStorage } from "../storages.ts";
 
 function setUp(storage = new HeldStorage()) {
   const clock = new FakeClock();
@@ -169,7 +170,7 @@ test("flush() settles when everything asked for is in the storage", async () => 
 test("Reader and Writer serve a storage with just the eight methods", async () => {
   const clock = new FakeClock();
   const options = { clock, timeout: 1000, onOutcome: () => {} };
-  const storage = new PlainStorage();
+  const storage = new NaiveStorage();
   const writer = new Writer(storage, options, () => {});
   const reader = new Reader(storage, options);
   const metas = await Promise.all(
@@ -184,7 +185,7 @@ test("Reader and Writer serve a storage with just the eight methods", async () =
 });
 
 test("Writer settles each change by itself where the storage takes them one by one", async () => {
-  class Picky extends PlainStorage {
+  class Picky extends NaiveStorage {
     override incrementVersion(): Promise<number> {
       return Promise.resolve(1);
     }

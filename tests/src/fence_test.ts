@@ -5,7 +5,8 @@ import { canFence, Fence } from "../../src/fence.ts";
 import { MemoryStorage } from "../../storage/memory.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
-import { HistoryStorage, PlainStorage } from "../storages.ts";
+import { NaiveStorage } from "../storage/naive_storage.ts";
+import { HistoryStorage } from "../storages.ts";
 
 function setUp() {
   const storage = new HistoryStorage();
@@ -113,7 +114,7 @@ test("a fence falls back to reading when its question fails, and rejects when th
 test("canFence() asks for an ordered history with deletions, shared with others", () => {
   equal(canFence(new HistoryStorage()), true);
   equal(canFence(new MemoryStorage()), false);
-  equal(canFence(new PlainStorage()), false);
+  equal(canFence(new NaiveStorage()), false);
 });
 
 test("a fence is never older than what was acknowledged before it was asked, whatever is held back", async () => {

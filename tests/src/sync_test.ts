@@ -3,7 +3,8 @@ import { RealityServer } from "../../src/server.ts";
 import type { SyncRequest, SyncResponse } from "../../src/types.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
-import { HeldStorage, PlainStorage } from "../storages.ts";
+import { NaiveStorage } from "../storage/naive_storage.ts";
+import { HeldStorage } from "../storages.ts";
 
 function setUp(limits = {}) {
   const clock = new FakeClock();
@@ -201,7 +202,7 @@ test("handleSync() rejects with a StorageError when the storage fails at the sta
 });
 
 test("handleSync() works on a storage with just the eight methods", async () => {
-  const server = new RealityServer({ storage: new PlainStorage(), clock: new FakeClock() });
+  const server = new RealityServer({ storage: new NaiveStorage(), clock: new FakeClock() });
   const sync = begin(server, { known: { a: 0 }, wait: 20_000 });
   await settle();
   await server.updateNode("a", "1");

@@ -3,7 +3,8 @@ import { RealityServer } from "../../src/server.ts";
 import type { ChangeListener, RealityStorage, StorageFeatures } from "../../src/storage.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
-import { HeldStorage, HistoryStorage, PlainStorage } from "../storages.ts";
+import { NaiveStorage } from "../storage/naive_storage.ts";
+import { HeldStorage, HistoryStorage } from "../storages.ts";
 import { MemoryStorage } from "../../storage/memory.ts";
 
 /** A storage that another process can change, too. */
@@ -151,12 +152,12 @@ test("Watch outlives a storage that fails for a while", async () => {
 });
 
 test("Watch makes everybody look again on a storage without an ordered history", async () => {
-  const { clock, server, storage, wait } = setUp(new PlainStorage());
+  const { clock, server, storage, wait } = setUp(new NaiveStorage());
   const sync = wait({ a: 0 });
   await settle();
   await storage.setNode("a", {
     key: "a",
-    version: await storage.incrementVersion(),
+    version: await storage.incrementVersion("a"),
     hash: "1",
     updatedAt: 1,
   });

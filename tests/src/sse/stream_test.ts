@@ -3,7 +3,8 @@ import { RealityServer } from "../../../src/server.ts";
 import type { SSEOptions } from "../../../src/types.ts";
 import { FakeClock, settle } from "../../clock.ts";
 import { test } from "../../harness.ts";
-import { HeldStorage, PlainStorage } from "../../storages.ts";
+import { NaiveStorage } from "../../storage/naive_storage.ts";
+import { HeldStorage } from "../../storages.ts";
 
 interface Event {
   event?: string;
@@ -190,7 +191,7 @@ test("a Last-Event-ID that cannot be honoured gives resync and the current meta 
 });
 
 test("a storage without an ordered history resumes by telling everything", async () => {
-  const server = new RealityServer({ storage: new PlainStorage(), clock: new FakeClock() });
+  const server = new RealityServer({ storage: new NaiveStorage(), clock: new FakeClock() });
   await server.updateNode("a", "1");
   const first = await Client.open(server, { keys: ["a"] });
   deepEqual(updates(await first.next()), { a: 1 });
