@@ -31,10 +31,13 @@ export type OpenClient = (events: ClientEvents) => SingleClient;
 /** The shortest and the longest pause before a lost connection that listens is sought again, in milliseconds. */
 const PAUSES = [50, 2000] as const;
 
-/** A few connections for statements, and one that listens. */
+/** A few connections for statements, one at a time on each, and one that listens. */
 export class PostgresPool {
-  readonly #connections: readonly Connection[];
   readonly #open: OpenClient;
+  /** Those that have nothing to do; the last of them had something to do last. */
+  readonly #idle: Connection[];
+  readonly #connections: readonly Connection[];
+  readonly #waiting: ((connection: Connection) => void)[] = [];
   readonly #ears = new Set<Ear>();
 
   /**
@@ -44,12 +47,20 @@ export class PostgresPool {
   constructor(open: OpenClient, size: number) {
     this.#open = open;
     this.#connections = Array.from({ length: size }, () => new Connection(open));
+    this.#idle = [...this.#connections];
   }
 
-  /** Runs one statement on the connection that has the least to do; of several, the first. */
+  /** Runs one statement, once a connection is free for it. */
   async unsafe(sql: string, params?: unknown[], options?: { prepare?: boolean }): Promise<readonly object[]> {
-    const free = this.#connections.reduce((a, b) => b.load < a.load ? b : a);
-    return await free.run(sql, params, options);
+    const connection = this.#idle.pop() ??
+      await new Promise<Connection>((resolve) => this.#waiting.push(resolve));
+    try {
+      return await connection.run(sql, params, options);
+    } finally {
+      const next = this.#waiting.shift();
+      if (next) next(connection);
+      else this.#idle.push(connection);
+    }
   }
 
   /** Listens to a channel on a connection of its own. When it is lost, it is sought until it is back. */
@@ -71,13 +82,14 @@ export class PostgresPool {
   }
 }
 
-/** A place for one connection. */
+/**
+ * A place for one connection. One statement at a time: a client keeps those that it cannot send yet, and would
+ * connect for them once more when the connection is lost.
+ */
 class Connection {
-  /** How many statements are under way. */
-  load = 0;
   readonly #open: OpenClient;
   #client: SingleClient | undefined;
-  #ready: Promise<SingleClient> | undefined;
+  #isReady = false;
   #isEnded = false;
 
   constructor(open: OpenClient) {
@@ -85,13 +97,19 @@ class Connection {
   }
 
   async run(sql: string, params?: unknown[], options?: { prepare?: boolean }): Promise<readonly object[]> {
-    this.load++;
-    try {
-      const client = await (this.#ready ??= this.#connect());
-      return await client.unsafe(sql, params as never[], options);
-    } finally {
-      this.load--;
+    if (this.#isEnded) throw new ClosedError("storage");
+    const client = this.#client ??= this.#create();
+    if (!this.#isReady) {
+      try {
+        await client.unsafe("SELECT 1");
+        if (this.#client !== client) throw new Error("The connection was lost");
+        this.#isReady = true;
+      } catch (error) {
+        this.#giveUp(client);
+        throw error;
+      }
     }
+    return await client.unsafe(sql, params as never[], options);
   }
 
   async end(timeout: number): Promise<void> {
@@ -99,22 +117,13 @@ class Connection {
     await this.#client?.end({ timeout });
   }
 
-  async #connect(): Promise<SingleClient> {
-    if (this.#isEnded) throw new ClosedError("storage");
+  #create(): SingleClient {
     const client = this.#open({ onclose: () => this.#giveUp(client), onnotify: () => {} });
-    this.#client = client;
-    try {
-      // Nothing else is asked before it is there, so that it has nothing to come back for.
-      await client.unsafe("SELECT 1");
-    } catch (error) {
-      this.#giveUp(client);
-      throw error;
-    }
     return client;
   }
 
   #giveUp(client: SingleClient): void {
-    if (this.#client === client) this.#client = this.#ready = undefined;
+    if (this.#client === client) [this.#client, this.#isReady] = [undefined, false];
     void client.end({ timeout: 0 });
   }
 }
