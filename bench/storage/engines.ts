@@ -1,0 +1,195 @@
+/**
+ * The databases that are measured: each with its driver, the statements that are sent through it, and our storage.
+ *
+ * @module
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { createPool } from "mysql2/promise";
+import postgres from "postgres";
+import type { RealityStorage } from "../../src/storage.ts";
+import { openPostgres } from "../../storage/postgres.ts";
+import { SQLStorage, type SQLValue } from "../../storage/sql.ts";
+import type { SQLDialect } from "../../storage/sql_dialect.ts";
+import { mysqlDialect } from "../../storage/sql_mysql.ts";
+import { postgresDialect } from "../../storage/sql_postgres.ts";
+import { sqliteDialect } from "../../storage/sql_sqlite.ts";
+import { openSQLite, type SQLiteDatabase } from "../../storage/sqlite.ts";
+
+/** Runs one statement, prepared once, on any of its connections. */
+export type Run = (sql: string, params: SQLValue[]) => unknown;
+
+/** What hears of every statement before it is sent. */
+export type OnAsk = () => void;
+
+/** A storage of ours, with what lets go of it. */
+export interface Opened {
+  readonly storage: RealityStorage;
+  close(): Promise<void>;
+}
+
+/** A database that is measured. */
+export interface Engine {
+  readonly name: string;
+  /** The statements for a table, as our storage sends them. */
+  dialect(tableName: string): SQLDialect;
+  /** Connects with the driver alone. */
+  connect(onAsk?: OnAsk): { run: Run; end(): Promise<void> };
+  /** Opens our storage; another time for another server. */
+  open(tableName: string, onAsk?: OnAsk): Opened;
+  /** Where its file is, if it has one. */
+  readonly folder?: string;
+  /** Takes away what was made. */
+  remove?(): void;
+}
+
+/** As many connections as `openPostgres` has by itself. */
+const CONNECTIONS = 4;
+
+const postgresAddress = process.env.REALITY_BENCH_POSTGRES;
+const mysqlAddress = process.env.REALITY_BENCH_MYSQL;
+
+/** Those that can be reached: a server is named in a variable, a file can always be made. */
+export function findEngines(): Engine[] {
+  return [
+    createSQLite(mkdtempSync(join(tmpdir(), "reality-bench-"))),
+    ...(postgresAddress
+      ? [createPostgres(postgresAddress, true), createPostgres(postgresAddress, false)]
+      : []),
+    ...(mysqlAddress ? [createMySQL(mysqlAddress)] : []),
+  ];
+}
+
+/** The one of that name, for another process; a file lies in the same folder. */
+export function findEngine(name: string, folder: string): Engine {
+  if (name.startsWith("SQLite")) return createSQLite(folder);
+  if (name === "MariaDB") return createMySQL(mysqlAddress ?? "");
+  return createPostgres(postgresAddress ?? "", name.includes("LISTEN"));
+}
+
+function createSQLite(folder: string): Engine {
+  const path = join(folder, "reality.db");
+  const connect = (onAsk: OnAsk = () => {}) => {
+    const database = openDatabase(path);
+    const statements = new Map<string, ReturnType<SQLiteDatabase["prepare"]>>();
+    const run: Run = (sql, params) => {
+      onAsk();
+      let statement = statements.get(sql);
+      if (statement === undefined) statements.set(sql, statement = database.prepare(sql));
+      return statement.all(...params);
+    };
+    return {
+      run,
+      end() {
+        database.close();
+        return Promise.resolve();
+      },
+    };
+  };
+  return {
+    name: "SQLite, synchronous = full",
+    folder,
+    dialect: sqliteDialect,
+    connect,
+    open(tableName, onAsk) {
+      if (!onAsk) {
+        const storage = openSQLite(path, { tableName });
+        return { storage, close: () => storage.close() };
+      }
+      const database = openDatabase(path);
+      const storage = openSQLite({
+        prepare(sql) {
+          const statement = database.prepare(sql);
+          return {
+            all(...params) {
+              onAsk();
+              return statement.all(...params);
+            },
+          };
+        },
+        exec: (sql) => database.exec(sql),
+        close: () => database.close(),
+      }, { tableName });
+      return {
+        storage,
+        async close() {
+          await storage.close();
+          database.close();
+        },
+      };
+    },
+    remove: () => rmSync(folder, { recursive: true }),
+  };
+}
+
+function openDatabase(path: string): SQLiteDatabase {
+  const sqlite = process.getBuiltinModule("node:sqlite");
+  const database = new sqlite.DatabaseSync(path) as SQLiteDatabase;
+  database.exec("PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = full");
+  return database;
+}
+
+function createPostgres(address: string, listen: boolean): Engine {
+  const connect = () =>
+    postgres(address, { max: CONNECTIONS, max_lifetime: null, fetch_types: false, onnotice: () => {} });
+  return {
+    name: `PostgreSQL${listen ? " with LISTEN" : ""}`,
+    dialect: postgresDialect,
+    connect(onAsk = () => {}) {
+      const client = connect();
+      return {
+        run(sql, params) {
+          onAsk();
+          return client.unsafe(sql, params, { prepare: true });
+        },
+        end: () => client.end(),
+      };
+    },
+    open(tableName, onAsk) {
+      if (!onAsk) {
+        const storage = openPostgres(address, { tableName, listen });
+        return { storage, close: () => storage.close() };
+      }
+      const client = connect();
+      const storage = openPostgres({
+        unsafe(...given: Parameters<typeof client.unsafe>) {
+          onAsk();
+          return client.unsafe(...given);
+        },
+        listen: (...given) => client.listen(...given),
+        end: (...given) => client.end(...given),
+      }, { tableName, listen });
+      return {
+        storage,
+        async close() {
+          await storage.close();
+          await client.end();
+        },
+      };
+    },
+  };
+}
+
+function createMySQL(address: string): Engine {
+  const connect = (onAsk: OnAsk = () => {}) => {
+    const pool = createPool({ uri: address, connectionLimit: CONNECTIONS });
+    return {
+      run(sql: string, params: SQLValue[]) {
+        onAsk();
+        return pool.execute(sql, params).then(([result]) => result);
+      },
+      end: () => pool.end(),
+    };
+  };
+  return {
+    name: "MariaDB",
+    dialect: mysqlDialect,
+    connect,
+    open(tableName, onAsk) {
+      const { run, end } = connect(onAsk);
+      return { storage: new SQLStorage({ query: run, dialect: "mysql", tableName }), close: end };
+    },
+  };
+}

@@ -1,0 +1,26 @@
+/**
+ * Runs the benches of the databases one after the other, on Node where it is there and on this runtime otherwise.
+ * Words choose: the name of a bench or of a runtime.
+ *
+ * @module
+ */
+import { spawnSync } from "node:child_process";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { findRuntime, RUNTIMES } from "../runtimes.ts";
+
+const words = process.argv.slice(2).filter((word) => !word.startsWith("--"));
+const flags = process.argv.slice(2).filter((word) => word.startsWith("--"));
+const benches = ["databases", "wakes"].filter((name, _, all) => {
+  return words.includes(name) || !all.some((other) => words.includes(other));
+});
+const runtime = RUNTIMES.find((name) => words.includes(name)) ??
+  (findRuntime("node") === undefined ? "deno" : "node");
+const [program = "", ...args] = findRuntime(runtime) ?? [];
+
+let failed = 0;
+for (const bench of benches) {
+  const script = fileURLToPath(new URL(`./${bench}_bench.ts`, import.meta.url));
+  if (spawnSync(program, [...args, script, ...flags], { stdio: "inherit" }).status !== 0) failed++;
+}
+process.exit(failed === 0 ? 0 : 1);
