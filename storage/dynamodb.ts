@@ -115,6 +115,8 @@ const MAX_REQUESTS = 16;
 const MAX_ROUNDS = 6;
 /** So long others wait for one whose turn it is, in milliseconds: it may have died. */
 const PATIENCE = 1000;
+/** So long after meeting others a process asks for its turn before it writes, in milliseconds. */
+const CONTENTION = 500;
 /** For these reasons a transaction may be cancelled and yet go through the next time. */
 const PASSING: ReadonlySet<string> = new Set([
   "ConditionalCheckFailed",
@@ -181,6 +183,8 @@ export class DynamoDBStorage implements RealityStorage {
   #queue: Promise<unknown> = Promise.resolve();
   /** Stands in the counter's item when it is this storage's turn to write. */
   #ownName = "";
+  /** When a commit was last turned down because of others, by `performance.now()`. */
+  #metOthers = -Infinity;
   /** Who is let pass, and since when, by `performance.now()`. */
   #passing: { readonly turn: string; readonly revision: number; readonly since: number } | undefined;
   #creating: Promise<void> | undefined;
@@ -416,20 +420,35 @@ export class DynamoDBStorage implements RealityStorage {
    */
   async #commit(call: Call, plan: () => Promise<[State, Draft | undefined]>): Promise<readonly NewNode[]> {
     const commit = this.#queue.then(async () => {
-      for (let attempt = 0;; attempt++) {
-        call.check();
-        const [state, draft] = await plan();
-        if (draft === undefined) return [];
-        const next = await this.#settle(call, nextState(state, draft, this.#options.now()));
-        const outcome = await this.#transact(call, state, next);
-        if (outcome === "done") return draft.nodes;
-        if (outcome === "busy") await call.pause(attempt);
-        // What this process remembered was old: the answer told what is new. Beyond that, others are writing.
-        else if (outcome === "met" || attempt > 0) await this.#takeTurn(call);
+      try {
+        return await this.#tryCommit(call, plan);
+      } finally {
+        // Nothing was written after all: nobody needs to wait until it seems that this process has died.
+        if (this.#last?.turn === this.#name) await this.#leaveTurn(call).catch(() => {});
       }
     });
     this.#queue = commit.catch(() => {});
     return await call.join(commit);
+  }
+
+  async #tryCommit(call: Call, plan: () => Promise<[State, Draft | undefined]>): Promise<readonly NewNode[]> {
+    // Where others write, asking for the turn first costs less than a transaction that is turned down.
+    if (performance.now() - this.#metOthers < CONTENTION) await this.#takeTurn(call);
+    for (let attempt = 0;; attempt++) {
+      call.check();
+      const [state, draft] = await plan();
+      if (draft === undefined) return [];
+      const next = await this.#settle(call, nextState(state, draft, this.#options.now()));
+      const outcome = await this.#transact(call, state, next);
+      if (outcome === "done") return draft.nodes;
+      if (outcome === "busy") {
+        await call.pause(attempt);
+        continue;
+      }
+      this.#metOthers = performance.now();
+      // What this process remembered was old: the answer told what is new. Beyond that, others are writing.
+      if (outcome === "met" || attempt > 0) await this.#takeTurn(call);
+    }
   }
 
   /**
@@ -441,6 +460,7 @@ export class DynamoDBStorage implements RealityStorage {
     while (true) {
       const state = await this.#readState(call);
       if (state.turn === this.#name) return;
+      if (state.turn !== undefined) this.#metOthers = performance.now();
       // Others' transactions leave but short moments in which the item can be written: no time to read it first.
       while (this.#mayPass(state)) {
         const outcome = await this.#update(call, "SET #turn = :name", "attribute_exists(#bucket)", {
@@ -452,6 +472,15 @@ export class DynamoDBStorage implements RealityStorage {
         if (outcome !== "met") return;
         await call.pause(0);
       }
+      await call.pause(0);
+    }
+  }
+
+  async #leaveTurn(call: Call): Promise<void> {
+    for (let attempt = 0; attempt < 5; attempt++) {
+      const turn = this.#name;
+      const more = { names: ["bucket"], values: {}, turn };
+      if (await this.#update(call, "REMOVE #turn", "attribute_exists(#bucket)", more) !== "met") return;
       await call.pause(0);
     }
   }

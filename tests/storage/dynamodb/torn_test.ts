@@ -11,7 +11,7 @@ import type { RealityNodeMeta } from "../../../src/types.ts";
 import { testStorage } from "../../../storage/conformance/mod.ts";
 import { DynamoDBStorage } from "../../../storage/dynamodb.ts";
 import { test } from "../../harness.ts";
-import { configure, Intermediary, newTableName, SUPPORTS, withClient, withStorage } from "./kit.ts";
+import { configure, errorOf, Intermediary, newTableName, SUPPORTS, withClient, withStorage } from "./kit.ts";
 import { type Order, TornService } from "./torn.ts";
 
 const counterFirst: Order = (count) => Array.from({ length: count }, (_, i) => i);
@@ -221,6 +221,32 @@ test("who died when it was its turn holds nobody up for long", async () => {
     ]);
     assert.deepEqual([version, a?.version, b?.version].sort(), [2, 3, 4]);
     assert.deepEqual(await storage.listChangedSince(0), [a, b]);
+  });
+});
+
+test("who has nothing to write after all gives its turn back", async () => {
+  await withStorage(async (storage, intermediary, TableName) => {
+    await storage.setNode("a", { key: "a", version: 9, hash: "new", updatedAt: 1 });
+    let meets = true;
+    intermediary.between = async (name, _input, ask) => {
+      if (name !== "transactWriteItems" || !meets) return await ask();
+      meets = false;
+      // While it waits, somebody writes a newer node.
+      const other = new DynamoDBStorage({ client: intermediary.client, tableName: TableName });
+      await other.setNode("a", { key: "a", version: 20, hash: "newest", updatedAt: 1 });
+      await other.close();
+      throw errorOf("TransactionCanceledException", {
+        CancellationReasons: [{ Code: "TransactionConflict" }],
+      });
+    };
+    await storage.setNode("a", { key: "a", version: 15, hash: "newer", updatedAt: 1 });
+    await withClient(async (client) => {
+      const { Item } = await client.getItem({
+        TableName,
+        Key: { bucket: { S: "state" }, node_key: { S: "state" } },
+      });
+      assert.deepEqual([Item?.max_version?.N, Item?.turn], ["20", undefined]);
+    });
   });
 });
 
