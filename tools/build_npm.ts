@@ -37,6 +37,9 @@ await removeSources(target);
 
 const { dependencies = {}, ...packed } = JSON.parse(await Deno.readTextFile(`${target}/package.json`));
 delete packed.exports["./bin"];
+// Loaded by a name that no build can see, and needed only beside a bare DynamoDBClient.
+const lazy = "@aws-sdk/client-dynamodb";
+dependencies[lazy] = config.imports[lazy].replace(`npm:${lazy}@`, "");
 const manifest = {
   ...packed,
   description: "Live data over plain HTTP: clients ask what changed, or wait until something does",
