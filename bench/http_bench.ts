@@ -29,7 +29,7 @@ await Promise.all(servers.map((server) => server.stop()));
 finish("http", rows, runtime);
 
 async function measureLoad(keys: number, changed: number): Promise<void> {
-  const name = `${keys} keys, ${changed * 100} % changed`;
+  const name = `${keys} ${keys === 1 ? "key" : "keys"}, ${changed * 100} % changed`;
   progress(`${runtime} over HTTP: ${name}`);
   const bodies = makeBodies({ keys, changed, nodes: 10_000 });
   const clients = await Promise.all(servers.map(({ port }) => Connections.open(port, CONNECTIONS, bodies)));

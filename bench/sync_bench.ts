@@ -21,7 +21,8 @@ if (!isQuick) { for (const keys of [10, 1000]) workloads.push({ keys, changed: 0
 const rows: Row[] = [];
 for (const workload of workloads) {
   const { keys, changed, nodes } = workload;
-  const name = `${keys} keys, ${changed * 100} % changed` + (nodes > 10_000 ? `, ${nodes} nodes` : "");
+  const name = `${keys} ${keys === 1 ? "key" : "keys"}, ${changed * 100} % changed` +
+    (nodes > 10_000 ? `, ${nodes} nodes` : "");
   const bodies = makeBodies(workload);
   const limit = new Limit(nodes);
   const reality = await createReality(nodes);

@@ -17,6 +17,8 @@ import { keyOf } from "./workload.ts";
 const count = Math.min(isQuick ? 2000 : 10_000, mostConnections());
 /** So many nodes change one after another, each of which one client waits for. */
 const changes = isQuick ? 50 : 200;
+/** From here on nobody waits for nodes. */
+const NOBODYS = 15_000;
 const rounds = isQuick ? 1 : 3;
 const command = findRuntime((process.argv[2] ?? "node") as RuntimeName);
 if (command === undefined) throw new Error(`Cannot find ${process.argv[2]}: name it in a REALITY_ variable`);
@@ -28,9 +30,11 @@ const units = {
   "one change wakes all: the change itself": "ms",
   "one change wakes all: the first answer": "ms",
   "one change wakes all: the last answer": "ms",
+  "one change wakes all: processor time for each": "µs",
   "one change wakes all: reads of the storage": "reads",
   "one change wakes one: median": "ms",
   "one change wakes one: 99th percentile": "ms",
+  "one change wakes one: processor time": "µs",
 };
 type Measured = Record<keyof typeof units, number>;
 const figures = new Map<keyof Measured, Record<string, number[]>>();
@@ -60,6 +64,7 @@ async function measureWaiters(contender: string): Promise<Measured> {
   try {
     // Whatever is loaded or compiled at the first use is not a waiter's.
     for (const node of [1, 2, 3]) await waitTogether(server, await openClients(server.port, 500), node);
+    for (let i = 0; i < 300; i++) await server.change(keyOf(NOBODYS + i));
     const before = await server.memory();
     runtime = before.runtime;
     const clients = await openClients(server.port, count);
@@ -95,24 +100,26 @@ async function waitTogether(
 }
 
 async function wakeAll(server: ServerProcess, clients: readonly WaitingClient[], key: string) {
-  const { reads } = await server.usage();
+  const before = await server.usage();
   const start = performance.now();
   const took = server.change(key);
   const times = await Promise.all(clients.map((client) => client.answered));
   const change = await took;
-  const readsAfter = (await server.usage()).reads;
+  const after = await server.usage();
   return {
     "one change wakes all: the change itself": change,
     "one change wakes all: the first answer": Math.min(...times) - start,
     "one change wakes all: the last answer": Math.max(...times) - start,
+    "one change wakes all: processor time for each": (after.processor - before.processor) / clients.length,
     // Asking for the figure is a read as well.
-    "one change wakes all: reads of the storage": Math.max(0, readsAfter - reads - 1),
+    "one change wakes all: reads of the storage": Math.max(0, after.reads - before.reads - 1),
   };
 }
 
 async function wakeOneByOne(server: ServerProcess, clients: readonly WaitingClient[]) {
   clients.forEach((client, i) => client.wait(keyOf(i + 10), i + 11));
   await until(server, clients.length);
+  const before = await server.usage();
   const times: number[] = [];
   for (let n = 0; n < changes; n++) {
     const i = n * 37 % clients.length;
@@ -121,11 +128,14 @@ async function wakeOneByOne(server: ServerProcess, clients: readonly WaitingClie
     times.push(await clients[i]!.answered - start);
     await took;
   }
+  const after = await server.usage();
   const answered = clients.filter((client) => client.isAnswered).length;
   if (answered !== changes) throw new Error(`Cannot go on: ${changes} changes woke ${answered} clients`);
   return {
     "one change wakes one: median": percentile(times, 0.5),
     "one change wakes one: 99th percentile": percentile(times, 0.99),
+    // With the request that asks for the change.
+    "one change wakes one: processor time": (after.processor - before.processor) / changes,
   };
 }
 
