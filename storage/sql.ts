@@ -55,7 +55,10 @@ export type SQLQuery = (
 export interface SQLStorageOptions extends StorageOptions {
   /** Runs one statement, with `$1` (Postgres) or `?` as placeholders, and gives its rows. */
   query: SQLQuery;
-  /** The database's kind. */
+  /**
+   * The database's kind. With `"mysql"`, `counter` is `"clock"` unless told otherwise: InnoDB shows a commit
+   * before it is on the disk, and what a crash takes back must not give its number to another change.
+   */
   dialect: SQLDialectName;
   /**
    * The table's name: letters, digits and `_`, at most 48 characters. Its indexes begin with it.
@@ -171,7 +174,7 @@ export class SQLStorage implements RealityStorage {
    * @throws {TypeError} When an option is unknown, missing or wrong; names it.
    */
   constructor(options: SQLStorageOptions) {
-    this.#options = readStorageOptions(options, "SQLStorage", OWN_OPTIONS);
+    const shared = readStorageOptions(options, "SQLStorage", OWN_OPTIONS);
     const { query, tableName = DEFAULT_TABLE_NAME, createTables = true } = options;
     if (typeof query !== "function") throw wrongOption("query", "a function", query);
     if (typeof createTables !== "boolean") throw wrongOption("createTables", "true or false", createTables);
@@ -179,6 +182,7 @@ export class SQLStorage implements RealityStorage {
     this.#tableName = checkTableName(tableName);
     this.#createTables = createTables;
     this.#dialect = findDialect(options.dialect, tableName);
+    this.#options = { ...shared, counter: options.counter ?? this.#dialect.counter };
     this.schema = this.#dialect.schema.map((statement) => `${statement};\n`).join("");
     this.features = Object.freeze({ ordered: true, tombstones: true, maxChanges: this.#dialect.maxChanges });
   }

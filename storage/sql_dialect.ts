@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { CounterKind } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 
 /** A value that is bound to a statement. */
@@ -46,6 +47,8 @@ export interface PlacedChange {
  * Node rows have the columns `node_key`, `version`, `hash`, `updated_at` and `deleted` (0 or 1).
  */
 export interface SQLDialect {
+  /** How changes are numbered unless told otherwise. */
+  readonly counter: CounterKind;
   /** The most changes that one statement takes. */
   readonly maxChanges: number;
   /** The longest key and hash that the columns take, in bytes of UTF-8. Left out: any. */

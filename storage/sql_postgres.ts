@@ -83,6 +83,7 @@ export function postgresDialect(tableName: string): SQLDialect {
   ];
 
   return {
+    counter: "sequential",
     maxChanges: MAX_CHANGES,
     retried: [/* serialization_failure */ "40001", /* deadlock_detected */ "40P01"],
     columnNames: [...COLUMNS, "counter", "max_version"],

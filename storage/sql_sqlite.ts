@@ -68,6 +68,7 @@ export function sqliteDialect(tableName: string): SQLDialect {
     `WHERE excluded.node_key = '' OR ${rank("excluded")} > ${rank(table)} RETURNING node_key`;
 
   return {
+    counter: "sequential",
     maxChanges: MAX_CHANGES,
     retried: [],
     columnNames: COLUMNS,

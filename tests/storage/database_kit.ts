@@ -53,7 +53,7 @@ export function testDatabase(options: DatabaseOptions): void {
     test(`SQLStorage on ${name} ${title}`, () => withPool(driver, (pool) => use(pool, newTableName())));
   };
   const open = ({ query }: Connected, tableName: string, more: Partial<SQLStorageOptions> = {}) =>
-    new SQLStorage({ query, dialect, tableName, ...more });
+    new SQLStorage({ query, dialect, tableName, counter: "sequential", ...more });
 
   check("is one storage when many make it at once", async (pool, tableName) => {
     await withPool(driver, async (second) => {

@@ -46,7 +46,7 @@ testStorage({
 
 testOnEngine("createPrismaAdapter on a transaction of MariaDB writes as part of it", async () => {
   const prisma = await connect(newTableName());
-  const options = { modelName: "RealityNode" };
+  const options = { counter: "sequential" as const, modelName: "RealityNode" };
   const change = { key: "a", hash: "x", updatedAt: 1 };
   const storage = createPrismaAdapter(prisma, options);
   await storage.applyChanges([change]);
