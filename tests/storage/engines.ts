@@ -7,7 +7,7 @@ import { test } from "../harness.ts";
 
 interface Loose {
   name: string;
-  fn: () => Promise<void>;
+  fn: () => void | Promise<void>;
   sanitizeOps: false;
   sanitizeResources: false;
 }
@@ -15,7 +15,7 @@ interface Loose {
 const deno = (globalThis as { Deno?: { test: (options: Loose) => void } }).Deno;
 
 /** As `test` of the harness, but on Deno nobody watches what goes on in the engine meanwhile. */
-export function testOnEngine(name: string, fn: () => Promise<void>): void {
+export function testOnEngine(name: string, fn: () => void | Promise<void>): void {
   if (deno) deno.test({ name, fn, sanitizeOps: false, sanitizeResources: false });
   else test(name, fn);
 }
