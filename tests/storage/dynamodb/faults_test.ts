@@ -9,7 +9,7 @@ import { DynamoDB } from "@aws-sdk/client-dynamodb";
 import { StorageError } from "../../../src/errors.ts";
 import type { NodeChange } from "../../../src/storage.ts";
 import { DynamoDBStorage } from "../../../storage/dynamodb.ts";
-import { testOnEngine as test } from "../engines.ts";
+import { test } from "../../harness.ts";
 import { configure, errorOf, newTableName, withClient, withStorage } from "./kit.ts";
 
 const BUSY = [

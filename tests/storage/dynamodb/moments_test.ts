@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import type { NodeChange } from "../../../src/storage.ts";
 import type { DynamoDBStorage } from "../../../storage/dynamodb.ts";
 import { DynamoDBStorage as Storage } from "../../../storage/dynamodb.ts";
-import { testOnEngine as test } from "../engines.ts";
+import { test } from "../../harness.ts";
 import { Intermediary, newTableName, withClient } from "./kit.ts";
 
 interface Requested {

@@ -10,7 +10,7 @@ import type { NodeChange, RealityStorage } from "../../../src/storage.ts";
 import type { RealityNodeMeta } from "../../../src/types.ts";
 import { testStorage } from "../../../storage/conformance/mod.ts";
 import { DynamoDBStorage } from "../../../storage/dynamodb.ts";
-import { testOnEngine as test } from "../engines.ts";
+import { test } from "../../harness.ts";
 import { configure, errorOf, Intermediary, newTableName, SUPPORTS, withClient, withStorage } from "./kit.ts";
 import { type Order, TornService } from "./torn.ts";
 
