@@ -25,7 +25,16 @@ export {
 } from "./adapters/express.ts";
 export { createFetchHandler } from "./adapters/fetch.ts";
 export type { Clock } from "./src/clock.ts";
-export { ClosedError, type ErrorCode, RealityError, RefusalError, StorageError } from "./src/errors.ts";
+export {
+  ClosedError,
+  type ErrorCode,
+  PeerError,
+  type PeerFault,
+  RealityError,
+  RefusalError,
+  RelayError,
+  StorageError,
+} from "./src/errors.ts";
 export { createHash } from "./src/hash.ts";
 export type { CorsOptions } from "./src/http/cors.ts";
 export type { Desk, IncomingRequest, Reply } from "./src/http/exchange.ts";
@@ -37,12 +46,19 @@ export type { EventSourceRequest, NodeRequest } from "./src/sse/request.ts";
 export type {
   ChangeListener,
   CounterKind,
+  MeshStorage,
   NodeChange,
+  NodeTake,
   RealityStorage,
+  Seen,
+  Stamp,
+  StampedNode,
   StorageChanges,
+  StorageDelta,
   StorageFeatures,
   StorageIdentity,
   StorageReading,
+  StorageSeen,
 } from "./src/storage.ts";
 export type {
   MeshInfo,

@@ -16,6 +16,10 @@ export type ErrorCode =
   | "ERR_REALITY_FORBIDDEN"
   | "ERR_REALITY_INTERNAL"
   | "ERR_REALITY_STORAGE"
+  | "ERR_REALITY_PEER_UNREACHABLE"
+  | "ERR_REALITY_PEER_REFUSED"
+  | "ERR_REALITY_PEER_REPLY"
+  | "ERR_REALITY_RELAY"
   | "ERR_REALITY_CLOSED";
 
 const STATUS: Readonly<Record<ErrorCode, number>> = {
@@ -29,6 +33,10 @@ const STATUS: Readonly<Record<ErrorCode, number>> = {
   ERR_REALITY_FORBIDDEN: 403,
   ERR_REALITY_INTERNAL: 500,
   ERR_REALITY_STORAGE: 503,
+  ERR_REALITY_PEER_UNREACHABLE: 502,
+  ERR_REALITY_PEER_REFUSED: 502,
+  ERR_REALITY_PEER_REPLY: 502,
+  ERR_REALITY_RELAY: 502,
   ERR_REALITY_CLOSED: 503,
 };
 
@@ -92,6 +100,57 @@ export class StorageError extends RealityError {
       : `Storage failed at ${operation}: ${found}`;
     super("ERR_REALITY_STORAGE", message, { cause });
     this.operation = operation;
+    this.recovered = recovered;
+  }
+}
+
+/** How an exchange with a peer failed: no answer, an answer that turns us down, or one that makes no sense. */
+export type PeerFault = "unreachable" | "refused" | "reply";
+
+const PEER_CODES: Readonly<Record<PeerFault, ErrorCode>> = {
+  unreachable: "ERR_REALITY_PEER_UNREACHABLE",
+  refused: "ERR_REALITY_PEER_REFUSED",
+  reply: "ERR_REALITY_PEER_REPLY",
+};
+
+/** An exchange with another server failed. Reported once when a peer goes bad and once when it is well again. */
+export class PeerError extends RealityError {
+  /** The peer's URL, as `meshPeers` has it. */
+  readonly peer: string;
+  /** Whether this is the report that the peer is well again. */
+  readonly recovered: boolean;
+
+  /**
+   * Makes the error of one exchange.
+   *
+   * @param peer The peer's URL.
+   * @param fault How the exchange failed.
+   * @param cause What was found: an error, or words for it.
+   * @param recovered Whether this is the report that the peer is well again. @default {false}
+   */
+  constructor(peer: string, fault: PeerFault, cause: unknown, recovered: boolean = false) {
+    const found = cause instanceof Error ? cause.message : String(cause);
+    const message = recovered ? `Peer ${peer} is well again` : `Cannot exchange with peer ${peer}: ${found}`;
+    super(PEER_CODES[fault], message, { cause });
+    this.peer = peer;
+    this.recovered = recovered;
+  }
+}
+
+/** Redis failed, or said something that cannot be read. Nothing is lost by it: peers and storage make up for it. */
+export class RelayError extends RealityError {
+  /** Whether this is the report that Redis is well again. */
+  readonly recovered: boolean;
+
+  /**
+   * Makes the error of the path through Redis.
+   *
+   * @param cause What was found: an error, or words for it.
+   * @param recovered Whether this is the report that Redis is well again. @default {false}
+   */
+  constructor(cause: unknown, recovered: boolean = false) {
+    const found = cause instanceof Error ? cause.message : String(cause);
+    super("ERR_REALITY_RELAY", recovered ? "Redis is well again" : `Redis failed: ${found}`, { cause });
     this.recovered = recovered;
   }
 }

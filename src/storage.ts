@@ -4,7 +4,20 @@
  *
  * @module
  */
+import type { Seen, Stamp, StampedNode } from "./stamp.ts";
 import type { RealityNodeMeta } from "./types.ts";
+
+export {
+  coversSeen,
+  hasSeen,
+  isSameStamp,
+  joinSeen,
+  lowestUnseen,
+  type Seen,
+  type Stamp,
+  type StampedNode,
+  stampOf,
+} from "./stamp.ts";
 
 /**
  * Keeps nodes and hands out versions. A storage with just the eight required methods works with everything
@@ -84,6 +97,95 @@ export interface RealityStorage {
 
   /** Lets go of what the storage itself opened. Later calls reject with `ClosedError`. */
   close?(): Promise<void>;
+}
+
+/**
+ * A storage that can stand beside others: it keeps with each node the stamp of the change that it comes from,
+ * and *seen*, what it has taken in from other storages. A storage has all of these methods or none; without
+ * them it can be shared by servers, but two of them cannot be made one.
+ */
+export interface MeshStorage extends RealityStorage {
+  /** The storage's lasting names; made when it is first created. */
+  getIdentity(): Promise<StorageIdentity>;
+
+  /** What this storage has taken in, with its names: of one moment. */
+  readSeen(): Promise<StorageSeen>;
+
+  /**
+   * Nodes and tombstones with a stamp outside of `base`. What is told as seen is no younger than the nodes: a
+   * change that comes in between may be among the nodes and not be counted as seen, never the other way round.
+   *
+   * @param base What the one who asks has seen; an empty map asks for everything.
+   * @param limit When there are more, this page has the first so many, and `next`.
+   * @param after `next` of the page before. Pages go over the keys in an order that a key never changes, so
+   *   that a node which changes while pages are read is on some page, older or newer, once at least.
+   */
+  readDelta(base: Seen, limit: number, after?: string): Promise<StorageDelta>;
+
+  /** The nodes and tombstones of these keys, with their stamps. */
+  readStamped(keys: readonly string[]): Promise<Map<string, StampedNode>>;
+
+  /**
+   * Writes nodes that came from other storages, each only if the node that stands there is still the one it
+   * was judged against. The counter is first lifted to the highest version and stamp among them. A change of
+   * this storage's own (one without an origin) gets a new version above the counter and above `above`, by a
+   * step that is random up to 65,536, so that two storages which do the same at once differ. All in one
+   * atomic step, up to `features.maxChanges` of them; for other processes it is a change like any other.
+   *
+   * @returns For each the meta as written; `null` where another node was there, and nothing was written.
+   */
+  takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]>;
+
+  /**
+   * Notes that everything up to `seen` was taken in: joins it to what was seen before, and lifts the counter to
+   * the highest stamp in it. An epoch that sorts before the storage's own takes its place.
+   *
+   * @returns Whether the epoch is another one now.
+   */
+  adoptSeen(seen: Seen, epoch: string): Promise<boolean>;
+
+  /** From now on, in this process, changes are numbered by the clock, as storages beside each other must. */
+  countByClock(): void;
+}
+
+/** What a storage has taken in. */
+export interface StorageSeen extends StorageIdentity {
+  /**
+   * Origin → the highest stamp taken in, its own origin among them. A number that was reserved and is not
+   * published does not count: a node published later than a higher one gets a stamp of its own, higher than all
+   * that was told as seen before.
+   */
+  readonly seen: Seen;
+  /** Origin → the highest stamp among its tombstones that were swept here. */
+  readonly swept: Seen;
+  /** The counter, as readers see it. */
+  readonly maxVersion: number;
+}
+
+/** One page of what a storage has and another has not. */
+export interface StorageDelta extends StorageSeen {
+  /** Nodes and tombstones with stamps outside of the base, no key twice. */
+  readonly nodes: readonly StampedNode[];
+  /** Gives the next page; `null` on the last one. */
+  readonly next: string | null;
+}
+
+/** One node that a storage is asked to take in. */
+export interface NodeTake {
+  /** A node as another storage wrote it, kept with its version and stamp; or a change of this storage's own. */
+  readonly node: StampedNode | NodeChange;
+  /** For a change of its own: its version will be above this one. @default {0} */
+  readonly above?: number;
+  /** The stamp of the node that it was judged against; `null` when there was none. */
+  readonly replaces: Stamp | null;
+}
+
+/** Whether a storage can stand beside others. */
+export function isMeshStorage(storage: RealityStorage): storage is MeshStorage {
+  const methods = ["getIdentity", "readSeen", "readDelta", "readStamped", "takeNodes", "adoptSeen"];
+  return [...methods, "countByClock"].every((name) =>
+    typeof (storage as unknown as Record<string, unknown>)[name] === "function"
+  );
 }
 
 /** What a storage guarantees beyond the eight methods. */
@@ -198,5 +300,11 @@ export function counterFloor(kind: CounterKind, now: number): number {
 export function counterStep(kind: CounterKind): number {
   if (kind === "sequential") return 1;
   const [chance = 0] = crypto.getRandomValues(new Uint8Array(1));
+  return 1 + chance;
+}
+
+/** How far a change that a storage makes while taking in others lies above the last: 1 to 65,536. */
+export function joinStep(): number {
+  const [chance = 0] = crypto.getRandomValues(new Uint16Array(1));
   return 1 + chance;
 }

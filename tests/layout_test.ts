@@ -11,7 +11,19 @@ import { test } from "./harness.ts";
 
 /** Every file of `src` that lies in no folder has its place here. */
 const places: Record<string, readonly string[]> = {
-  leaf: ["types", "errors", "clock", "node", "compare", "parse", "access", "hash", "storage", "options"],
+  leaf: [
+    "types",
+    "errors",
+    "clock",
+    "node",
+    "stamp",
+    "compare",
+    "parse",
+    "access",
+    "hash",
+    "storage",
+    "options",
+  ],
   middle: ["batch", "fence", "intake", "waiters", "watch"],
   room: ["sync"],
   corridor: ["server"],
