@@ -4,7 +4,7 @@
  * @module
  */
 import { isVersion, kindOf } from "../src/node.ts";
-import type { NodeChange } from "../src/storage.ts";
+import type { NodeChange, NodeTake } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 
 /**
@@ -44,6 +44,23 @@ export function checkChanges(changes: readonly NodeChange[], maxChanges: number)
   for (const { key } of changes) {
     if (keys.has(key)) throw new TypeError(`Cannot apply changes: ${JSON.stringify(key)} is named twice`);
     keys.add(key);
+  }
+}
+
+/**
+ * Sees to it that nodes of other storages can go in together.
+ *
+ * @throws {TypeError} When two of them name one key, or a field is of the wrong kind.
+ * @throws {RangeError} When there are more than `maxChanges`, or a version or stamp is none.
+ */
+export function checkTakes(takes: readonly NodeTake[], maxChanges: number): void {
+  checkChanges(takes.map(({ node }) => node), maxChanges);
+  for (const { node } of takes) {
+    if (!("origin" in node)) continue;
+    checkMeta(node.key, node);
+    if (!isVersion(node.stamp) || node.stamp === 0 || typeof node.origin !== "string" || node.origin === "") {
+      throw new RangeError(`Cannot take node ${JSON.stringify(node.key)}: expected a stamp and its origin`);
+    }
   }
 }
 

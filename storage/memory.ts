@@ -8,16 +8,32 @@ import { isNewer } from "../src/node.ts";
 import {
   createEpoch,
   createOrigin,
+  hasSeen,
+  isSameStamp,
+  joinStep,
+  lowestUnseen,
+  type MeshStorage,
   nextVersion,
   type NodeChange,
-  type RealityStorage,
+  type NodeTake,
+  type Seen,
+  type Stamp,
+  type StampedNode,
+  stampOf,
+  type StorageDelta,
   type StorageFeatures,
   type StorageIdentity,
   type StorageReading,
+  type StorageSeen,
 } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
-import { checkChanges, checkCounter, checkMeta } from "./change.ts";
-import { type ReadStorageOptions, readStorageOptions, type StorageOptions } from "./options.ts";
+import { checkChanges, checkCounter, checkMeta, checkTakes } from "./change.ts";
+import {
+  type CounterKind,
+  type ReadStorageOptions,
+  readStorageOptions,
+  type StorageOptions,
+} from "./options.ts";
 import { VersionOrder } from "./version_order.ts";
 
 export type { CounterKind, StorageOptions } from "./options.ts";
@@ -54,7 +70,7 @@ interface Grave {
  * console.assert((await storage.getNode("user:1"))?.hash === "a1");
  * ```
  */
-export class MemoryStorage implements RealityStorage {
+export class MemoryStorage implements MeshStorage {
   /** One counter, versions visible in order, deletions told, nobody else can write. */
   readonly features: StorageFeatures = Object.freeze({
     ordered: true,
@@ -64,6 +80,7 @@ export class MemoryStorage implements RealityStorage {
   });
 
   readonly #options: ReadStorageOptions;
+  #counterKind: CounterKind;
   #identity: StorageIdentity | undefined;
   // A node is a place in these columns: a fraction of what an object and its boxed numbers take.
   readonly #places = new Map<string, number>();
@@ -72,11 +89,21 @@ export class MemoryStorage implements RealityStorage {
   readonly #hashes: string[] = [""];
   #updatedAt = new Float64Array(1024);
   #deleted = new Uint8Array(1024);
+  /** By place: where in `#origins` the origin of its stamp stands. */
+  #originOf = new Uint32Array(1024);
+  /** The own origin is the first. */
+  readonly #origins: string[] = [""];
+  /** By place, where it is not the version: the stamp of a node that was published below the counter. */
+  readonly #lateStamps = new Map<number, number>();
+  readonly #seen = new Map<string, number>();
+  readonly #swept = new Map<string, number>();
   readonly #freePlaces: number[] = [];
   #graves: Grave[] = [];
   #sweptGraves = 0;
   #counter = 0;
   #maxVersion = 0;
+  /** What is told as seen of the own origin: nothing is ever published at or below it. */
+  #maxStamp = 0;
   #sweptVersion = 0;
 
   /**
@@ -87,6 +114,7 @@ export class MemoryStorage implements RealityStorage {
    */
   constructor(options: MemoryStorageOptions = {}) {
     this.#options = readStorageOptions(options, "MemoryStorage");
+    this.#counterKind = this.#options.counter;
   }
 
   /** The node's current meta; `null` if it was never there or is deleted. */
@@ -159,7 +187,9 @@ export class MemoryStorage implements RealityStorage {
     this.#sweep();
     const place = this.#places.get(key);
     if (place !== undefined && !isNewer(meta, this.#metaAt(place))) return;
-    this.#write(key, meta.version, meta);
+    // Its number may be counted as seen already, by storages that never saw this node.
+    const stamp = meta.version <= this.#maxStamp ? this.#reserve() : meta.version;
+    this.#write(meta, meta.version, { version: stamp, origin: this.#identify().origin });
   }
 
   /** Takes a node away: a change with a version of its own, which leaves a tombstone. */
@@ -180,17 +210,136 @@ export class MemoryStorage implements RealityStorage {
     checkChanges(changes, MAX_CHANGES);
     this.#sweep();
     // The end of all numbers is looked for first: there, none of the changes is made.
-    const { counter, now } = this.#options;
-    const base = counter === "sequential" ? this.#counter : nextVersion(this.#counter, counter, now());
-    checkCounter(base + changes.length * (counter === "sequential" ? 1 : MAX_STEP));
-    return changes.map((change) => {
-      const { key, hash, updatedAt, deleted } = change;
-      const version = this.#reserve();
-      this.#write(key, version, change);
-      const meta: RealityNodeMeta = { key, version, hash, updatedAt };
-      if (deleted) meta.deleted = true;
-      return meta;
+    const isSequential = this.#counterKind === "sequential";
+    const now = this.#options.now();
+    const base = isSequential ? this.#counter : nextVersion(this.#counter, "clock", now);
+    checkCounter(base + changes.length * (isSequential ? 1 : MAX_STEP));
+    return changes.map((change) => this.#apply(change, this.#reserve()));
+  }
+
+  /** What this storage has taken in. */
+  readSeen(): Promise<StorageSeen> {
+    return Promise.resolve(this.#readSeen());
+  }
+
+  /**
+   * Nodes and tombstones with a stamp outside of `base`.
+   *
+   * @param base What the one who asks has seen; an empty map asks for everything.
+   * @param limit When there are more, this page has the first so many, and `next`.
+   * @param after `next` of the page before.
+   */
+  readDelta(base: Seen, limit: number, after?: string): Promise<StorageDelta> {
+    const state = this.#readSeen();
+    const found = after === undefined ? this.#newest(base, state.seen, limit) : undefined;
+    return Promise.resolve(
+      found ? { ...state, nodes: found, next: null } : { ...state, ...this.#page(base, limit, after) },
+    );
+  }
+
+  /** The nodes and tombstones of these keys, with their stamps. */
+  readStamped(keys: readonly string[]): Promise<Map<string, StampedNode>> {
+    const nodes = new Map<string, StampedNode>();
+    for (const key of keys) {
+      const place = this.#places.get(key);
+      if (place !== undefined) nodes.set(key, this.#stampedAt(place));
+    }
+    return Promise.resolve(nodes);
+  }
+
+  /**
+   * Writes nodes that came from other storages, each only if the node here is still the one it was judged
+   * against.
+   *
+   * @param takes At most 10 000, no two of the same key.
+   * @returns For each the meta as written; `null` where another node was there.
+   * @throws As `applyChanges` does; then nothing is written.
+   */
+  // deno-lint-ignore require-await -- what it throws must reject
+  async takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
+    checkTakes(takes, MAX_CHANGES);
+    this.#sweep();
+    for (const { node, above = 0 } of takes) {
+      const highest = "origin" in node ? Math.max(node.version, node.stamp) : above;
+      this.#counter = Math.max(this.#counter, highest);
+    }
+    const isOwn = takes.map(({ node }) => !("origin" in node));
+    checkCounter(this.#counter + isOwn.filter(Boolean).length * 65_536);
+    return takes.map(({ node, replaces }) => {
+      const place = this.#places.get(node.key);
+      const there = place === undefined ? null : stampOf(this.#stampedAt(place));
+      if (!isSameStamp(there, replaces)) return null;
+      if (!("origin" in node)) return this.#apply(node, this.#counter += joinStep());
+      this.#write(node, node.version, stampOf(node));
+      return this.#metaAt(this.#places.get(node.key) ?? 0);
     });
+  }
+
+  /**
+   * Notes that everything up to `seen` was taken in, and takes an older epoch for its own.
+   *
+   * @returns Whether the epoch is another one now.
+   */
+  adoptSeen(seen: Seen, epoch: string): Promise<boolean> {
+    const identity = this.#identify();
+    for (const [origin, stamp] of seen) {
+      this.#counter = Math.max(this.#counter, stamp);
+      if (origin === identity.origin || (this.#seen.get(origin) ?? 0) >= stamp) continue;
+      this.#seen.set(origin, stamp);
+    }
+    if (epoch >= identity.epoch) return Promise.resolve(false);
+    this.#identity = Object.freeze({ epoch, origin: identity.origin });
+    return Promise.resolve(true);
+  }
+
+  /** From now on changes are numbered by the clock, as storages beside each other must. */
+  countByClock(): void {
+    this.#counterKind = "clock";
+  }
+
+  #readSeen(): StorageSeen {
+    this.#sweep();
+    const { epoch, origin } = this.#identify();
+    const seen = new Map(this.#seen).set(origin, this.#maxStamp);
+    return { epoch, origin, seen, swept: new Map(this.#swept), maxVersion: this.#maxVersion };
+  }
+
+  /** All that lies outside of `base`, found by version; undefined when it is more than `limit`. */
+  #newest(base: Seen, seen: Seen, limit: number): StampedNode[] | undefined {
+    const nodes: StampedNode[] = [];
+    const lowest = lowestUnseen(base, seen);
+    for (let place = this.#order.firstAbove(lowest); place !== 0; place = this.#order.next(place)) {
+      const node = this.#stampedAt(place);
+      if (this.#lateStamps.has(place) || hasSeen(base, stampOf(node))) continue;
+      if (nodes.push(node) > limit) return undefined;
+    }
+    for (const [place, stamp] of this.#lateStamps) {
+      if (stamp <= lowest) continue;
+      const node = this.#stampedAt(place);
+      if (!hasSeen(base, stampOf(node)) && nodes.push(node) > limit) return undefined;
+    }
+    return nodes;
+  }
+
+  /** The next so many outside of `base`, in the order of their places, which a key keeps. */
+  #page(base: Seen, limit: number, after: string = "0"): Pick<StorageDelta, "nodes" | "next"> {
+    const nodes: StampedNode[] = [];
+    for (let place = Number(after) + 1; place < this.#keys.length; place++) {
+      if (this.#keys[place] === "") continue;
+      const node = this.#stampedAt(place);
+      if (hasSeen(base, stampOf(node))) continue;
+      if (nodes.push(node) >= limit) return { nodes, next: String(place) };
+    }
+    return { nodes, next: null };
+  }
+
+  /** Writes a change of this storage's own. */
+  #apply(change: NodeChange, version: number): RealityNodeMeta {
+    const { key, hash, updatedAt, deleted } = change;
+    this.#write(change, version, { version, origin: this.#identify().origin });
+    const meta: RealityNodeMeta = { key, version, hash, updatedAt };
+    if (deleted) meta.deleted = true;
+    return meta;
   }
 
   #read(key: string): RealityNodeMeta | undefined {
@@ -219,15 +368,30 @@ export class MemoryStorage implements RealityStorage {
     return meta;
   }
 
+  #stampedAt(place: number): StampedNode {
+    const meta = this.#metaAt(place);
+    const origin = this.#origins[this.#originOf[place] ?? 0] || this.#identify().origin;
+    return { ...meta, origin, stamp: this.#lateStamps.get(place) ?? meta.version };
+  }
+
+  #placeOrigin(origin: string): number {
+    if (origin === this.#identify().origin) return 0;
+    const place = this.#origins.indexOf(origin);
+    return place !== -1 ? place : this.#origins.push(origin) - 1;
+  }
+
   #reserve(): number {
-    const { counter, now } = this.#options;
-    const version = counter === "sequential" ? this.#counter + 1 : nextVersion(this.#counter, counter, now());
+    const version = nextVersion(this.#counter, this.#counterKind, this.#options.now());
     checkCounter(version);
     this.#counter = version;
     return version;
   }
 
-  #write(key: string, version: number, { hash, updatedAt, deleted }: NodeChange | RealityNodeMeta): void {
+  #write(
+    { key, hash, updatedAt, deleted }: NodeChange | RealityNodeMeta,
+    version: number,
+    stamp: Stamp,
+  ): void {
     let place = this.#places.get(key);
     if (place === undefined) {
       place = this.#freePlaces.pop() ?? this.#keys.length;
@@ -241,8 +405,12 @@ export class MemoryStorage implements RealityStorage {
     this.#hashes[place] = hash;
     this.#updatedAt[place] = updatedAt;
     this.#deleted[place] = deleted ? 1 : 0;
-    this.#counter = Math.max(this.#counter, version);
+    this.#originOf[place] = this.#placeOrigin(stamp.origin);
+    if (stamp.version === version) this.#lateStamps.delete(place);
+    else this.#lateStamps.set(place, stamp.version);
+    this.#counter = Math.max(this.#counter, version, stamp.version);
     this.#maxVersion = Math.max(this.#maxVersion, version);
+    this.#maxStamp = Math.max(this.#maxStamp, version, stamp.version);
     if (deleted) {
       const { now, tombstoneTimeout } = this.#options;
       this.#graves.push({ key, version, until: now() + tombstoneTimeout });
@@ -269,6 +437,9 @@ export class MemoryStorage implements RealityStorage {
       // Written again since, by a node or by a later deletion: this grave is empty.
       if (place === undefined || this.#deleted[place] !== 1) continue;
       if (this.#order.versionOf(place) !== grave.version) continue;
+      const { origin, stamp } = this.#stampedAt(place);
+      this.#swept.set(origin, Math.max(this.#swept.get(origin) ?? 0, stamp));
+      this.#lateStamps.delete(place);
       this.#order.remove(place);
       this.#places.delete(grave.key);
       this.#keys[place] = this.#hashes[place] = "";
@@ -289,5 +460,8 @@ export class MemoryStorage implements RealityStorage {
     const deleted = new Uint8Array(size);
     deleted.set(this.#deleted);
     this.#deleted = deleted;
+    const originOf = new Uint32Array(size);
+    originOf.set(this.#originOf);
+    this.#originOf = originOf;
   }
 }
