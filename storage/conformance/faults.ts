@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { RealityStorage } from "../../src/storage.ts";
+import { isMeshStorage, type RealityStorage } from "../../src/storage.ts";
 import { assertEquals, assertRejects } from "./assert.ts";
 import { changeOf, type Kit, metaOf, write } from "./kit.ts";
 
@@ -51,6 +51,16 @@ async function assertAllReject(storage: RealityStorage, code: string): Promise<v
   if (readChanges) calls.push(["readChanges", () => readChanges.call(storage, 0, 1)]);
   if (getIdentity) calls.push(["getIdentity", () => getIdentity.call(storage)]);
   if (subscribe) calls.push(["subscribe", () => subscribe.call(storage, () => {})]);
+  if (isMeshStorage(storage)) {
+    const takes = [{ node: changeOf("a"), replaces: null }];
+    calls.push(
+      ["readSeen", () => storage.readSeen()],
+      ["readDelta", () => storage.readDelta(new Map(), 1)],
+      ["readStamped", () => storage.readStamped(["a"])],
+      ["takeNodes", () => storage.takeNodes(takes)],
+      ["adoptSeen", () => storage.adoptSeen(new Map([["other", 1]]), "000000000-first")],
+    );
+  }
   for (const [name, call] of calls) {
     const error = await assertRejects(call, `${name}()`) as { code?: unknown };
     assertEquals(error.code, code, `the code that ${name}() rejects with`);

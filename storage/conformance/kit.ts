@@ -57,6 +57,8 @@ export interface StorageSupport {
   subscribe?: boolean;
   /** It has `close`. @default {false} */
   close?: boolean;
+  /** It can stand beside others: it has all that `MeshStorage` adds. @default {false} */
+  mesh?: boolean;
   /** Its `features` say `ordered`. @default {false} */
   ordered?: boolean;
   /** Its `features` say `tombstones`. @default {false} */
@@ -118,6 +120,7 @@ export function createKit(options: StorageTestOptions): Kit {
       getIdentity: false,
       subscribe: false,
       close: false,
+      mesh: false,
       ordered: false,
       tombstones: false,
       edgeSpaces: true,

@@ -11,6 +11,7 @@ import { testBatch } from "./batch.ts";
 import { testFaults } from "./faults.ts";
 import { createKit, type StorageTestOptions } from "./kit.ts";
 import { testListing } from "./listing.ts";
+import { testMesh } from "./mesh.ts";
 import { testModel } from "./model.ts";
 import { testRaces } from "./races.ts";
 import { testSubscribe } from "./subscribe.ts";
@@ -19,11 +20,18 @@ import { testVersions } from "./versions.ts";
 export type { NodeChange } from "../../src/storage.ts";
 export type {
   ChangeListener,
+  MeshStorage,
+  NodeTake,
   RealityStorage,
+  Seen,
+  Stamp,
+  StampedNode,
   StorageChanges,
+  StorageDelta,
   StorageFeatures,
   StorageIdentity,
   StorageReading,
+  StorageSeen,
 } from "../../src/storage.ts";
 export type { RealityNodeMeta } from "../../src/types.ts";
 export type { StorageSupport, StorageTestOptions } from "./kit.ts";
@@ -47,7 +55,14 @@ export type { StorageSupport, StorageTestOptions } from "./kit.ts";
  *   name: "MemoryStorage",
  *   create: () => new MemoryStorage(),
  *   test: (_name, fn) => tests.push(fn), // or your runner's own: test
- *   supports: { applyChanges: true, readNodes: true, getIdentity: true, ordered: true, tombstones: true },
+ *   supports: {
+ *     applyChanges: true,
+ *     readNodes: true,
+ *     getIdentity: true,
+ *     mesh: true,
+ *     ordered: true,
+ *     tombstones: true,
+ *   },
  * });
  * await tests[0]?.();
  * ```
@@ -61,5 +76,6 @@ export function testStorage(options: StorageTestOptions): void {
   testRaces(kit);
   testSubscribe(kit);
   testModel(kit);
+  testMesh(kit);
   testFaults(kit);
 }

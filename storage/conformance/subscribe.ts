@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { RealityStorage } from "../../src/storage.ts";
+import { isMeshStorage, type RealityStorage } from "../../src/storage.ts";
 import { assert, assertSettles } from "./assert.ts";
-import { type Kit, metaOf, there, write } from "./kit.ts";
+import { changeOf, type Kit, metaOf, there, write } from "./kit.ts";
 
 /** Registers these tests. */
 export function testSubscribe({ checkShared, supports }: Kit): void {
@@ -36,6 +36,8 @@ export function testSubscribe({ checkShared, supports }: Kit): void {
     await leave();
   });
 
+  if (supports.mesh) testMeshNews(checkShared);
+
   checkShared("subscribe() tells each who listens, until it leaves", async (one, other) => {
     const [first, second] = [new Ear(), new Ear()];
     const leaveFirst = await first.listen(one);
@@ -57,6 +59,37 @@ export function testSubscribe({ checkShared, supports }: Kit): void {
     await write(other, "c");
     await assertSettles(again, "a change, after all had left");
     await leaveThird();
+  });
+}
+
+function testMeshNews(checkShared: Kit["checkShared"]): void {
+  checkShared("subscribe() tells nodes that another process takes in", async (one, other) => {
+    assert(isMeshStorage(other), "Expected a storage that can stand beside others");
+    const { version } = await write(other, "a");
+    const ear = new Ear();
+    const leave = await ear.listen(one);
+    // Below the counter, above it, and one of its own.
+    for (const place of [1, version + 1000]) {
+      const heard = ear.hears(`key:${place}`);
+      const node = { ...metaOf(`key:${place}`, place), origin: "other", stamp: place };
+      await other.takeNodes([{ node, replaces: null }]);
+      await assertSettles(heard, `a node taken at ${place}`);
+    }
+    const own = ear.hears("own");
+    await other.takeNodes([{ node: changeOf("own"), replaces: null }]);
+    await assertSettles(own, "a change made while taking");
+    await leave();
+  });
+
+  checkShared("subscribe() tells that the epoch is another one now", async (one, other) => {
+    assert(isMeshStorage(other), "Expected a storage that can stand beside others");
+    await write(other, "a");
+    const ear = new Ear();
+    const leave = await ear.listen(one);
+    const heard = ear.hears("a");
+    await other.adoptSeen(new Map(), "000000000-first");
+    await assertSettles(heard, "another epoch");
+    await leave();
   });
 }
 

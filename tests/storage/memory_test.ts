@@ -10,7 +10,14 @@ import { MemoryStorage } from "../../storage/memory.ts";
 import { DEFAULT_TOMBSTONE_TIMEOUT } from "../../storage/options.ts";
 import { test } from "../harness.ts";
 
-const supports = { applyChanges: true, readNodes: true, getIdentity: true, ordered: true, tombstones: true };
+const supports = {
+  applyChanges: true,
+  readNodes: true,
+  getIdentity: true,
+  mesh: true,
+  ordered: true,
+  tombstones: true,
+};
 const clocks = new WeakMap<RealityStorage, { now: number }>();
 
 for (const counter of ["sequential", "clock"] as const) {
