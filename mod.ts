@@ -41,6 +41,14 @@ export type { Desk, IncomingRequest, Reply } from "./src/http/exchange.ts";
 export type { FetchHandler, RequestContext } from "./src/http/fetch.ts";
 export type { HandlerOptions } from "./src/http/handler.ts";
 export type { AuthorizeWrite, Limits, RealityServerOptions, RedisOptions } from "./src/options.ts";
+export type {
+  IORedisSubscriber,
+  NodeRedisSubscriber,
+  RedisClient,
+  RedisListener,
+  RedisPublisher,
+  RedisSubscriber,
+} from "./src/redis/client.ts";
 export { RealityServer } from "./src/server.ts";
 export type { EventSourceRequest, NodeRequest } from "./src/sse/request.ts";
 export type {

@@ -6,6 +6,7 @@
 import { type Clock, systemClock } from "./clock.ts";
 import type { RealityError } from "./errors.ts";
 import { kindOf, MAX_HASH_BYTES, MAX_KEY_BYTES } from "./node.ts";
+import type { RedisPublisher, RedisSubscriber } from "./redis/client.ts";
 import type { RealityStorage } from "./storage.ts";
 
 /** How a server is made. Only `storage` is needed. */
@@ -25,9 +26,10 @@ export interface RealityServerOptions {
    */
   meshPeers?: readonly string[] | undefined;
   /**
-   * Redis clients for sooner news. This version takes `undefined` only, and refuses any other value.
+   * Redis clients, through which news reaches other servers sooner. Everything works without them, and goes on
+   * when Redis is lost.
    *
-   * @default {undefined}
+   * @default no Redis
    */
   redis?: RedisOptions | undefined;
   /**
@@ -70,14 +72,21 @@ export interface RealityServerOptions {
 /** Says whether a request may change these keys. */
 export type AuthorizeWrite = (request: Request, keys: readonly string[]) => boolean | Promise<boolean>;
 
-/** A Redis client of the application's, connected. */
+/**
+ * Redis clients of the application's: of ioredis 5 and later, or of node-redis 4 and later. Ones that are not
+ * connected yet are used as soon as they are. They stay connected when the server is closed.
+ */
 export interface RedisOptions {
   /** The client that publishes. */
-  publisher: unknown;
-  /** The client that subscribes. */
-  subscriber: unknown;
-  /** The channel's name. */
-  channel?: string;
+  publisher: RedisPublisher;
+  /** The client that subscribes. It must be another one, with a connection of its own. */
+  subscriber: RedisSubscriber;
+  /**
+   * The channel's name, the same for all servers that belong together; 1 to 512 characters.
+   *
+   * @default {"reality:updates"}
+   */
+  channel?: string | undefined;
 }
 
 /** What one request and one server may take at most. */
@@ -107,6 +116,14 @@ export interface ServerConfig {
   readonly limits: Limits;
   readonly storageTimeout: number;
   readonly clock: Clock;
+  readonly redis: RedisConfig | undefined;
+}
+
+/** The checked clients and channel of Redis. */
+export interface RedisConfig {
+  readonly publisher: RedisPublisher;
+  readonly subscriber: RedisSubscriber;
+  readonly channel: string;
 }
 
 /** The limits of a server that was given none. */
@@ -140,6 +157,12 @@ const STORAGE_METHODS: readonly (keyof RealityStorage)[] = [
   "isHealthy",
 ];
 
+/** The channel that servers meet on unless told otherwise. */
+export const DEFAULT_CHANNEL = "reality:updates";
+
+/** The longest name of a channel, in characters. */
+const MAX_CHANNEL_LENGTH = 512;
+
 /** How long a storage call may take unless told otherwise, in milliseconds. */
 export const DEFAULT_STORAGE_TIMEOUT = 10_000;
 
@@ -168,9 +191,6 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
       throw new TypeError('Option "meshPeers" is not supported yet: leave it empty');
     }
   }
-  if (given.redis !== undefined && given.redis !== null) {
-    throw new TypeError('Option "redis" is not supported yet: leave it out');
-  }
   return Object.freeze({
     storage: checkStorage(given.storage),
     serverId: checkServerId(given.serverId),
@@ -182,6 +202,7 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
       ? DEFAULT_STORAGE_TIMEOUT
       : checkInteger("storageTimeout", given.storageTimeout, [1, 3_600_000]),
     clock: checkClock(given.clock),
+    redis: checkRedis(given.redis),
   });
 }
 
@@ -291,4 +312,43 @@ function checkClock(clock: unknown): Clock {
     );
   if (!fits) throw wrong("clock", "an object with now, after and random", clock);
   return clock as Clock;
+}
+
+function checkRedis(redis: unknown): RedisConfig | undefined {
+  if (redis === undefined || redis === null) return undefined;
+  const { publisher, subscriber, channel = DEFAULT_CHANNEL } = checkNames("redis", redis, [
+    "publisher",
+    "subscriber",
+    "channel",
+  ]);
+  checkClient("redis.publisher", publisher, ["publish", "on", "off"]);
+  checkClient("redis.subscriber", subscriber, ["subscribe", "unsubscribe", "on", "off"]);
+  if (publisher === subscriber) {
+    throw new TypeError(
+      'Option "redis" is wrong: publisher and subscriber are one client; a connection that subscribes may not ' +
+        "publish, so make a second one",
+    );
+  }
+  if (typeof channel !== "string") throw wrong("redis.channel", "a string", channel);
+  if (channel.length < 1 || channel.length > MAX_CHANNEL_LENGTH) {
+    throw new RangeError(
+      `Option "redis.channel" is out of range: expected 1 to ${MAX_CHANNEL_LENGTH} characters, got ${channel.length}`,
+    );
+  }
+  return Object.freeze({
+    publisher: publisher as RedisPublisher,
+    subscriber: subscriber as RedisSubscriber,
+    channel,
+  });
+}
+
+function checkClient(name: string, client: unknown, methods: readonly string[]): void {
+  if (typeof client !== "object" || client === null) {
+    throw wrong(name, "a client of ioredis or node-redis", client);
+  }
+  for (const method of methods) {
+    if (typeof (client as Record<string, unknown>)[method] !== "function") {
+      throw new TypeError(`Option "${name}" is wrong: it has no method "${method}"`);
+    }
+  }
 }

@@ -44,10 +44,50 @@ test("RealityServer names a wrong option", () => {
   refused({ storage, clock: {} }, "TypeError", /"clock" is wrong/);
 });
 
-test("RealityServer does not pretend to have peers or Redis yet", () => {
+test("RealityServer does not pretend to have peers yet", () => {
   refused({ storage, meshPeers: ["http://server-2:3000"] }, "TypeError", /"meshPeers" is not supported yet/);
-  refused({ storage, redis: {} }, "TypeError", /"redis" is not supported yet/);
   new RealityServer({ storage, meshPeers: [], redis: undefined });
+});
+
+test("RealityServer says what is wrong with its Redis clients", () => {
+  const connection = { on() {}, off() {} };
+  const publisher = { ...connection, publish() {} };
+  const subscriber = { ...connection, subscribe() {}, unsubscribe() {} };
+  const cases: [unknown, string, RegExp][] = [
+    ["redis://localhost", "TypeError", /options of redis: expected an object, got a string/],
+    [{}, "TypeError", /"redis.publisher" is wrong: expected a client of ioredis or node-redis, got nothing/],
+    [{ publisher: subscriber, subscriber }, "TypeError", /"redis.publisher" .* no method "publish"$/],
+    [{ publisher, subscriber: publisher }, "TypeError", /"redis.subscriber" .* no method "subscribe"$/],
+    [{ publisher: { publish() {} }, subscriber }, "TypeError", /"redis.publisher" .* no method "on"$/],
+    [{ publisher, subscriber, url: "" }, "TypeError", /Unknown option "url" of redis/],
+    [{ publisher, subscriber, channel: 1 }, "TypeError", /"redis.channel" is wrong: expected a string/],
+    [{ publisher, subscriber, channel: "" }, "RangeError", /"redis.channel" .* 1 to 512 characters, got 0$/],
+    [{ publisher, subscriber, channel: "x".repeat(513) }, "RangeError", /"redis.channel" .* got 513$/],
+  ];
+  for (const [redis, name, message] of cases) refused({ storage, redis }, name, message);
+});
+
+test("RealityServer refuses to publish and subscribe by the same Redis client", () => {
+  const client = { on() {}, off() {}, publish() {}, subscribe() {}, unsubscribe() {} };
+  refused(
+    { storage, redis: { publisher: client, subscriber: client } },
+    "TypeError",
+    /publisher and subscriber are one client; a connection that subscribes may not publish/,
+  );
+});
+
+test("checkOptions() takes Redis clients, and meets others at the documented channel", () => {
+  const client = () => ({
+    ...{ on() {}, off() {}, publish: () => Promise.resolve() },
+    ...{ subscribe: () => Promise.resolve(), unsubscribe: () => Promise.resolve() },
+  });
+  const [publisher, subscriber] = [client(), client()];
+  equal(checkOptions({ storage }).redis, undefined);
+  equal(checkOptions({ storage, redis: { publisher, subscriber } }).redis?.channel, "reality:updates");
+  const named = checkOptions({ storage, redis: { publisher, subscriber, channel: "mine" } }).redis;
+  equal(named?.publisher, publisher);
+  equal(named?.subscriber, subscriber);
+  equal(named?.channel, "mine");
 });
 
 test("checkOptions() fills in every default of the documentation", () => {
