@@ -1,0 +1,350 @@
+/**
+ * Readings of a DynamoDB table, each as of one state of the counter's item.
+ *
+ * @module
+ */
+import { StorageError } from "../src/errors.ts";
+import { createEpoch, createOrigin } from "../src/storage.ts";
+import { type Call, nameOf } from "./dynamodb_client.ts";
+import {
+  createState,
+  isLater,
+  isSwept,
+  type State,
+  type StoredNode,
+  tellsAfter,
+  tellsSince,
+} from "./dynamodb_state.ts";
+import {
+  BUCKETS,
+  fitsTable,
+  formatState,
+  INDEX,
+  isState,
+  type Item,
+  keyOf,
+  parseNode,
+  parseState,
+  STATE_KEY,
+} from "./dynamodb_table.ts";
+
+/** The most items that one batch read takes. */
+const PAGE = 100;
+/** So many pages, or buckets, are asked for at once. */
+const MAX_REQUESTS = 16;
+/** So often a reading is brought forward to one moment before it is given as it is. */
+const MAX_ROUNDS = 6;
+
+/** What a reading found. */
+interface View {
+  /** As of when. */
+  readonly state: State;
+  /** Nodes and tombstones. */
+  readonly nodes: Map<string, StoredNode>;
+}
+
+/** A part of the history. */
+interface Stretch {
+  readonly nodes: readonly StoredNode[];
+  /** It is complete up to this version. */
+  readonly end: number;
+}
+
+/** Reads a table, and remembers how its counter's item stood. */
+export class Reader {
+  /** Commits in `last` of which this process knows that all they wrote is visible. */
+  readonly settled: Set<number> = new Set();
+  readonly #tableName: string;
+  readonly #now: () => number;
+  #last: State | undefined;
+
+  /**
+   * @param tableName The table's name, or its ARN.
+   * @param now The clock, in milliseconds since 1970.
+   */
+  constructor(tableName: string, now: () => number) {
+    this.#tableName = tableName;
+    this.#now = now;
+  }
+
+  /** The latest state that this process has met. */
+  get last(): State | undefined {
+    return this.#last;
+  }
+
+  /** Forgets it: the item is not there any more. */
+  forget(): void {
+    this.#last = undefined;
+  }
+
+  /** Reads nodes and tombstones as of one state. */
+  async look(call: Call, keys: readonly string[]): Promise<View> {
+    const asked = new Set(keys.filter(fitsTable));
+    if (asked.size === 0) return { state: await this.readState(call), nodes: new Map() };
+    const isOnePage = asked.size < PAGE;
+    // Rows are as new as the state that was known before they were asked for, however long before.
+    let base = isOnePage && this.#last !== undefined ? this.#last : await this.readState(call);
+    let [state, found] = await this.#readPages(call, asked, base);
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      if (!tellsSince(state, base)) {
+        const isFar = isOnePage || state.epoch !== base.epoch || state.late !== base.late;
+        const next = state;
+        if (isFar) [state, found] = await this.#readPages(call, asked, next);
+        else {
+          // Reading many rows again takes as long as it did, so that more is written; what was is less.
+          const { nodes } = await this.#queryHistory(call, base, base.maxVersion);
+          state = await this.readState(call);
+          found.push(...nodes, ...nodesOf(next), ...nodesOf(state));
+        }
+        base = next;
+      } else if (found.some((node) => node.revision > state.revision)) {
+        // A row of a transaction that the counter's item will show in a moment.
+        if (round > 0) await call.pause(round - 1);
+        state = await this.readState(call);
+        found.push(...nodesOf(state));
+      } else {
+        return { state, nodes: this.#choose(found, state, asked) };
+      }
+    }
+    return { state: base, nodes: this.#choose(found, base, asked) };
+  }
+
+  /** Rows, with what the states before and after them tell. */
+  async #readPages(call: Call, keys: ReadonlySet<string>, base: State): Promise<[State, StoredNode[]]> {
+    let state: State | undefined;
+    let rows: StoredNode[];
+    if (keys.size < PAGE) {
+      const items = await this.#readItems(call, [STATE_KEY, ...[...keys].map(keyOf)]);
+      const item = items.find(isState);
+      if (item) state = this.note(this.parse(call, () => parseState(item)));
+      rows = this.parse(call, () => items.filter((item) => !isState(item)).map(parseNode));
+    } else {
+      rows = await this.readRows(call, [...keys]);
+    }
+    state ??= await this.readState(call);
+    return [state, [...rows, ...nodesOf(base), ...nodesOf(state)]];
+  }
+
+  /** Of each key what the latest commit wrote, without tombstones that are forgotten. */
+  #choose(
+    found: readonly StoredNode[],
+    { sweptVersion }: State,
+    keys?: ReadonlySet<string>,
+  ): Map<string, StoredNode> {
+    const now = this.#now();
+    const nodes = new Map<string, StoredNode>();
+    for (const node of found) {
+      if (keys?.has(node.key) === false) continue;
+      const other = nodes.get(node.key);
+      if (other === undefined || node.revision > other.revision) nodes.set(node.key, node);
+    }
+    for (const node of nodes.values()) if (isSwept(node, sweptVersion, now)) nodes.delete(node.key);
+    return nodes;
+  }
+
+  /** The history after a version as of one state: the first so many, or all. */
+  async readHistory(
+    call: Call,
+    version: number,
+    limit: number,
+  ): Promise<{ readonly state: State; readonly nodes: StoredNode[] }> {
+    let base = await this.readState(call);
+    if (!(limit >= 1)) return { state: base, nodes: [] };
+    if (tellsAfter(base, version)) {
+      return { state: base, nodes: this.#cut(nodesOf(base), base, { version, limit }) };
+    }
+    let { nodes: found, end } = await this.#queryHistory(call, base, version, limit);
+    let state = await this.readState(call);
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      if (tellsSince(state, base)) {
+        const all = [...found, ...nodesOf(base), ...nodesOf(state)];
+        const nodes = this.#cut(all, state, { version, limit, end });
+        const isEnough = end === Infinity || nodes.length >= limit;
+        if (isEnough && all.every((node) => node.revision <= state.revision)) return { state, nodes };
+        if (isEnough) {
+          // A row of a transaction that the counter's item will show in a moment.
+          if (round > 0) await call.pause(round - 1);
+          state = await this.readState(call);
+          continue;
+        }
+      }
+      // More was written than the counter's item tells. All that was found stays right where nothing is cut.
+      const next = state;
+      const goesOn = limit === Infinity && next.epoch === base.epoch && next.late === base.late;
+      const more = await this.#queryHistory(call, next, goesOn ? base.maxVersion : version, limit);
+      found = goesOn ? [...found, ...nodesOf(base), ...more.nodes] : more.nodes;
+      end = more.end;
+      base = next;
+      state = await this.readState(call);
+    }
+    // Of what came while this was read nothing is told: all of it lies above the counter that goes with it.
+    end = Math.min(end, base.maxVersion);
+    return { state: base, nodes: this.#cut([...found, ...nodesOf(base)], base, { version, limit, end }) };
+  }
+
+  /** Nodes in order of version: those in a range, the first so many without cutting a version apart. */
+  #cut(
+    found: readonly StoredNode[],
+    state: State,
+    range: { readonly version: number; readonly limit: number; readonly end?: number },
+  ): StoredNode[] {
+    const { version, limit, end = Infinity } = range;
+    const nodes = [...this.#choose(found, state).values()]
+      .filter((node) => node.version > version && node.version <= end)
+      .sort((a, b) => a.version - b.version);
+    const last = nodes[limit - 1]?.version ?? Infinity;
+    return nodes.filter((node) => node.version <= last);
+  }
+
+  /** Rows above a version, at least so many from the lowest version on, or all. */
+  async #queryHistory(call: Call, state: State, version: number, limit: number = Infinity): Promise<Stretch> {
+    // Nodes are spread evenly, so each bucket has about its share; and some of them may have moved on.
+    const wanted = limit + nodesOf(state).length;
+    for (let share = Math.ceil(wanted / BUCKETS.length * 1.5) + 4;; share *= 4) {
+      const parts = await inParallel(
+        BUCKETS,
+        (bucket) => this.queryBucket(call, bucket, { version, limit: share }),
+      );
+      const nodes = parts.flatMap((part) => part.nodes);
+      const end = Math.min(...parts.map((part) => part.end));
+      if (end === Infinity) return { nodes, end };
+      if (this.#cut(nodes, state, { version, limit: Infinity, end }).length >= wanted) return { nodes, end };
+    }
+  }
+
+  async queryBucket(
+    call: Call,
+    bucket: string,
+    { version, limit }: { readonly version: number; readonly limit: number },
+  ): Promise<Stretch> {
+    const nodes: StoredNode[] = [];
+    let start: unknown;
+    do {
+      const { Items = [], LastEvaluatedKey } = await call.request("query", {
+        TableName: this.#tableName,
+        IndexName: INDEX,
+        ConsistentRead: true,
+        KeyConditionExpression: "#bucket = :bucket AND #version > :version",
+        ExpressionAttributeNames: { "#bucket": "bucket", "#version": "version" },
+        ExpressionAttributeValues: { ":bucket": { S: bucket }, ":version": { N: String(version) } },
+        ...(limit < Infinity ? { Limit: limit - nodes.length } : {}),
+        ...(start ? { ExclusiveStartKey: start } : {}),
+      });
+      nodes.push(...this.parse(call, () => (Items as Item[]).map(parseNode)));
+      start = LastEvaluatedKey;
+    } while (start && nodes.length < limit);
+    // The next row may have the version of the last one.
+    return { nodes, end: start ? (nodes.at(-1)?.version ?? version + 1) - 1 : Infinity };
+  }
+
+  async readRows(call: Call, keys: readonly string[]): Promise<StoredNode[]> {
+    const items = await this.#readItems(call, [...new Set(keys)].map(keyOf));
+    return this.parse(call, () => items.map(parseNode));
+  }
+
+  /** Reads items in pages; what DynamoDB leaves out of a page is asked for again. */
+  async #readItems(call: Call, keys: readonly Item[]): Promise<Item[]> {
+    const pages: (readonly Item[])[] = [];
+    for (let i = 0; i < keys.length; i += PAGE) pages.push(keys.slice(i, i + PAGE));
+    const items = await inParallel(pages, async (page) => {
+      const found: Item[] = [];
+      let left = page;
+      for (let attempt = 0; left.length > 0; attempt++) {
+        if (attempt > 0) await call.pause(attempt - 1);
+        const { Responses = {}, UnprocessedKeys = {} } = await call.request("batchGetItem", {
+          RequestItems: { [this.#tableName]: { Keys: left, ConsistentRead: true } },
+        });
+        found.push(...Object.values(Responses as Record<string, readonly Item[]>).flat());
+        left = Object.values(UnprocessedKeys as Record<string, { Keys?: readonly Item[] }>)
+          .flatMap(({ Keys = [] }) => Keys);
+      }
+      return found;
+    });
+    return items.flat();
+  }
+
+  /** Reads the counter's item; makes it where it is not there. */
+  async readState(call: Call): Promise<State> {
+    const item = await this.#readStateItem(call);
+    if (item) return this.note(this.parse(call, () => parseState(item)));
+    // Never below what is there already, should somebody have taken away this one item.
+    const tops = await inParallel(BUCKETS, (bucket) => this.#readTop(call, bucket));
+    const names = { epoch: createEpoch(this.#now()), origin: createOrigin() };
+    try {
+      await call.request("putItem", {
+        TableName: this.#tableName,
+        Item: formatState(createState(names, Math.max(0, ...tops))),
+        ConditionExpression: "attribute_not_exists(#bucket)",
+        ExpressionAttributeNames: { "#bucket": "bucket" },
+      }, ["ConditionalCheckFailedException"]);
+    } catch (error) {
+      // Another server was first.
+      if (nameOf(error) !== "ConditionalCheckFailedException") throw error;
+    }
+    const made = await this.#readStateItem(call);
+    if (!made) throw new StorageError(call.operation, "the counter's item is not there");
+    return this.note(this.parse(call, () => parseState(made)));
+  }
+
+  async #readStateItem(call: Call): Promise<Item | undefined> {
+    const { Item: item } = await call.request("getItem", {
+      TableName: this.#tableName,
+      Key: STATE_KEY,
+      ConsistentRead: true,
+    });
+    return item as Item | undefined;
+  }
+
+  async #readTop(call: Call, bucket: string): Promise<number> {
+    const { Items = [] } = await call.request("query", {
+      TableName: this.#tableName,
+      IndexName: INDEX,
+      ConsistentRead: true,
+      ScanIndexForward: false,
+      Limit: 1,
+      KeyConditionExpression: "#bucket = :bucket",
+      ExpressionAttributeNames: { "#bucket": "bucket" },
+      ExpressionAttributeValues: { ":bucket": { S: bucket } },
+    });
+    return this.parse(call, () => (Items as Item[]).map(parseNode))[0]?.version ?? 0;
+  }
+
+  /** Remembers a state if it is later than the one remembered, or of another life of the data. */
+  note(state: State): State {
+    const last = this.#last;
+    if (last?.epoch !== state.epoch) this.settled.clear();
+    if (last?.epoch !== state.epoch || isLater(state, last)) {
+      this.#last = state;
+      const first = state.revision - state.commits.length;
+      for (const revision of this.settled) if (revision <= first) this.settled.delete(revision);
+    }
+    return state;
+  }
+
+  parse<T>(call: Call, read: () => T): T {
+    try {
+      return read();
+    } catch (error) {
+      throw new StorageError(call.operation, error);
+    }
+  }
+}
+
+/** All that the counter's item tells. */
+export function nodesOf(state: State): StoredNode[] {
+  return state.commits.flatMap(({ nodes }) => nodes);
+}
+
+/** Does something for each, several at once, and gives the results in order. */
+async function inParallel<T, U>(values: readonly T[], work: (value: T) => Promise<U>): Promise<U[]> {
+  const results: U[] = [];
+  let next = 0;
+  const worker = async () => {
+    while (next < values.length) {
+      const i = next++;
+      results[i] = await work(values[i] as T);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(MAX_REQUESTS, values.length) }, worker));
+  return results;
+}
