@@ -6,6 +6,7 @@
 import process from "node:process";
 import { mariadbRecipe, postgresRecipe } from "./databases.ts";
 import { dynamodbRecipe } from "./dynamodb.ts";
+import { redisRecipe } from "./redis.ts";
 import { PrivateServer, type Recipe } from "./server.ts";
 
 /** One kind of server, and who needs it. */
@@ -39,6 +40,11 @@ const list: readonly Service[] = [
     variable: "REALITY_TEST_DYNAMODB",
     users: ["tests/storage/dynamodb/", "tests/races/dynamodb/"],
     recipe: () => dynamodbRecipe(),
+  },
+  {
+    variable: "REALITY_TEST_REDIS",
+    users: ["tests/redis/"],
+    recipe: () => redisRecipe(),
   },
 ];
 

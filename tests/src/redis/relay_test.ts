@@ -1,0 +1,433 @@
+import assert from "node:assert/strict";
+import type { RelayError } from "../../../src/errors.ts";
+import { Relay, type RelayOptions, type RelayRooms } from "../../../src/redis/relay.ts";
+import { FakeClock, settle } from "../../clock.ts";
+import { test } from "../../harness.ts";
+import { FakeIORedis, FakeNodeRedis, FakeRedis } from "./fake_redis.ts";
+
+const CHANNEL = "reality:updates";
+
+/** The rooms around a relay, as a test sees them. */
+class Rooms implements RelayRooms {
+  readonly clock = new FakeClock();
+  /** What is owed: each is composed once. */
+  readonly owed: string[] = [];
+  readonly composed: boolean[] = [];
+  readonly received: string[] = [];
+  readonly reports: string[] = [];
+  looks = 0;
+  /** While it is set, what comes is kept waiting. */
+  gate: Promise<void> | undefined;
+
+  compose(missed: boolean): Promise<string | null> {
+    this.composed.push(missed);
+    const text = this.owed.length > 0 ? this.owed.splice(0).join("+") : null;
+    return Promise.resolve(text);
+  }
+
+  async receive(text: string): Promise<boolean> {
+    await this.gate;
+    if (text === "unkept") throw new Error("the storage is away");
+    if (text.startsWith("bad")) return false;
+    this.received.push(text);
+    return true;
+  }
+
+  onConnected(): void {
+    this.looks++;
+  }
+
+  report(error: RelayError): void {
+    assert.equal(error.code, "ERR_REALITY_RELAY");
+    this.reports.push(error.recovered ? "well" : error.message);
+  }
+}
+
+type Client = FakeIORedis | FakeNodeRedis;
+
+interface Scene {
+  redis: FakeRedis;
+  rooms: Rooms;
+  publisher: Client;
+  subscriber: Client;
+  relay: Relay;
+  /** Says that there is news, and waits until it is out. */
+  tell(text: string): Promise<void>;
+  /** Somebody else publishes, and it is taken in. */
+  hear(...texts: string[]): Promise<void>;
+}
+
+/** Registers a test for the clients of either library. */
+function scene(
+  name: string,
+  play: (scene: Scene) => Promise<void>,
+  options: Partial<RelayOptions> & { connected?: boolean } = {},
+): void {
+  for (const Client of [FakeIORedis, FakeNodeRedis]) {
+    test(`${name}, with ${Client === FakeIORedis ? "ioredis" : "node-redis"}`, async () => {
+      const { connected = true, ...rest } = options;
+      const [redis, rooms] = [new FakeRedis(), new Rooms()];
+      const [publisher, subscriber] = [new Client(redis, connected), new Client(redis, connected)];
+      const relay = new Relay({ publisher, subscriber, channel: CHANNEL, ...rest }, rooms);
+      const tell = async (text: string) => {
+        rooms.owed.push(text);
+        relay.publish();
+        await settle();
+      };
+      const hear = async (...texts: string[]) => {
+        for (const text of texts) redis.publish(CHANNEL, text);
+        await settle();
+      };
+      relay.start();
+      await settle();
+      await play({ redis, rooms, publisher, subscriber, relay, tell, hear });
+      redis.release();
+      await relay.close();
+      assert.equal(rooms.clock.timers, 0, "timers that the relay left");
+      assert.deepEqual([publisher.listenersInAll, subscriber.listenersInAll], [0, 0]);
+      assert.equal(redis.subscribers(CHANNEL), 0);
+    });
+  }
+}
+
+scene("Relay publishes what is owed, and takes in what others publish", async (scene) => {
+  assert.equal(scene.relay.healthy, true);
+  await scene.tell("ours");
+  await scene.hear("theirs");
+  assert.deepEqual(scene.publisher.published, ["ours"]);
+  assert.deepEqual(scene.rooms.received, ["theirs"]);
+  assert.deepEqual(scene.rooms.reports, []);
+});
+
+scene(
+  "Relay drops its own messages at the door, and takes the same text for another's later",
+  async (scene) => {
+    await scene.tell("ours");
+    assert.deepEqual(scene.rooms.received, []);
+    await scene.hear("ours");
+    assert.deepEqual(scene.rooms.received, ["ours"]);
+  },
+);
+
+scene(
+  "publish() joins the news of one moment, and what comes while a message is under way",
+  async (scene) => {
+    const { redis, rooms, relay, publisher } = scene;
+    redis.hold();
+    rooms.owed.push("a");
+    relay.publish();
+    rooms.owed.push("b");
+    relay.publish();
+    await settle();
+    for (const text of ["c", "d", "e"]) await scene.tell(text);
+    assert.deepEqual(publisher.published, ["a+b"]);
+    redis.release();
+    await settle();
+    assert.deepEqual(publisher.published, ["a+b", "c+d+e"]);
+    assert.deepEqual(rooms.composed, [false, false]);
+  },
+);
+
+scene("publish() sends nothing when nothing is owed", async ({ relay, rooms, publisher }) => {
+  relay.publish();
+  await settle();
+  assert.deepEqual([rooms.composed.length, publisher.published.length], [1, 0]);
+});
+
+scene("Relay asks nothing of clients that are not connected, and works once they are", async (scene) => {
+  const { redis, rooms, relay, publisher, subscriber } = scene;
+  await scene.tell("a");
+  await scene.tell("b");
+  assert.deepEqual([rooms.composed, publisher.offline, relay.healthy], [[], 0, false]);
+  assert.equal(redis.subscribers(CHANNEL), 0);
+  await rooms.clock.advance(4_999);
+  assert.deepEqual(rooms.reports, []);
+  await rooms.clock.advance(1);
+  assert.deepEqual(rooms.reports, ["Redis failed: the subscriber has not connected in 5000 ms"]);
+  publisher.connect();
+  subscriber.connect();
+  await settle();
+  assert.deepEqual(publisher.published, ["a+b"]);
+  assert.deepEqual([rooms.reports.slice(1), rooms.looks, relay.healthy], [["well"], 1, true]);
+}, { connected: false });
+
+scene("Relay keeps nothing while Redis is away, and says what is owed once it is back", async (scene) => {
+  const { rooms, relay, publisher, subscriber } = scene;
+  await scene.tell("before");
+  const error = new Error("connection reset");
+  publisher.lose(error);
+  subscriber.lose(error);
+  publisher.emit("error", new Error("connection refused"));
+  subscriber.emit("error", new Error("connection refused"));
+  assert.deepEqual([rooms.reports, relay.healthy], [["Redis failed: connection reset"], false]);
+  for (let i = 0; i < 1_000; i++) relay.publish();
+  rooms.owed.push("after");
+  await settle();
+  assert.deepEqual([publisher.published, rooms.composed], [["before"], [false]]);
+  publisher.connect();
+  await settle();
+  assert.deepEqual(rooms.reports.length, 1, "one of two connections is not yet well");
+  await rooms.clock.advance(1_000);
+  subscriber.connect();
+  await settle();
+  assert.deepEqual([publisher.published, rooms.composed], [["before", "after"], [false, true]]);
+  assert.deepEqual([rooms.reports.slice(1), rooms.looks, relay.healthy], [["well"], 2, true]);
+  await scene.hear("theirs");
+  assert.deepEqual(rooms.received, ["theirs"]);
+});
+
+scene("Relay composes anew when the connection is lost while a message is under way", async (scene) => {
+  const { redis, rooms, publisher } = scene;
+  redis.hold();
+  await scene.tell("lost");
+  publisher.lose();
+  redis.release();
+  rooms.owed.push("again");
+  publisher.connect();
+  await settle();
+  assert.deepEqual(publisher.published, ["lost", "again"]);
+  assert.deepEqual(rooms.composed, [false, true]);
+});
+
+scene("Relay looks again after each subscription, but at most once a second", async (scene) => {
+  const { rooms, subscriber } = scene;
+  await rooms.clock.advance(1_000);
+  for (let i = 0; i < 10; i++) {
+    subscriber.lose();
+    subscriber.connect();
+    await settle();
+  }
+  assert.equal(rooms.looks, 2);
+  await rooms.clock.advance(1_000);
+  assert.equal(rooms.looks, 3);
+  await rooms.clock.advance(60_000);
+  assert.equal(rooms.looks, 3);
+});
+
+scene(
+  "Relay calls a Redis down that does not answer in two seconds, and well when it does",
+  async (scene) => {
+    const { redis, rooms, relay, publisher } = scene;
+    redis.hold();
+    await scene.tell("slow");
+    await rooms.clock.advance(1_999);
+    assert.deepEqual(rooms.reports, []);
+    await rooms.clock.advance(1);
+    assert.deepEqual(rooms.reports, ["Redis failed: no answer to the publisher in 2000 ms"]);
+    await scene.tell("next");
+    await scene.tell("last");
+    assert.deepEqual(publisher.published, ["slow"]);
+    redis.release();
+    await settle();
+    assert.deepEqual(publisher.published, ["slow", "next+last"]);
+    assert.deepEqual([rooms.reports.slice(1), relay.healthy], [["well"], true]);
+  },
+);
+
+scene("Relay tries again, ever more seldom, where Redis refuses a command", async (scene) => {
+  const { redis, rooms, publisher } = scene;
+  redis.refusal = new Error("NOPERM this user has no permissions");
+  await scene.tell("a");
+  assert.deepEqual(rooms.reports, ["Redis failed: NOPERM this user has no permissions"]);
+  await scene.tell("b");
+  assert.equal(publisher.published.length, 1, "news does not hurry it");
+  for (const pause of [500, 1_000, 2_000]) {
+    const before = rooms.composed.length;
+    await rooms.clock.advance(pause - 1);
+    assert.equal(rooms.composed.length, before);
+    rooms.owed.push("again");
+    await rooms.clock.advance(1);
+    assert.equal(rooms.composed.length, before + 1);
+  }
+  assert.deepEqual(rooms.composed, [false, true, true, true]);
+  redis.refusal = undefined;
+  rooms.owed.push("at last");
+  await rooms.clock.advance(30_000);
+  assert.deepEqual(rooms.reports.slice(1), ["well"]);
+});
+
+scene("Relay subscribes again by itself where Redis refused it", async (scene) => {
+  const { redis, rooms, subscriber, relay } = scene;
+  subscriber.lose();
+  if (subscriber instanceof FakeNodeRedis) subscriber.channels.clear();
+  redis.refusal = new Error("NOPERM");
+  subscriber.connect();
+  await settle();
+  assert.equal(relay.healthy, false);
+  redis.refusal = undefined;
+  await rooms.clock.advance(30_000);
+  assert.deepEqual([rooms.reports.length, relay.healthy], [2, true]);
+  await scene.hear("theirs");
+  assert.deepEqual(rooms.received, ["theirs"]);
+});
+
+scene("Relay finds a subscriber deaf that does not hear what we publish, until it hears", async (scene) => {
+  const { redis, rooms, relay } = scene;
+  await rooms.clock.advance(1_000);
+  redis.mute = true;
+  await scene.tell("into the void");
+  await rooms.clock.advance(2_000);
+  assert.deepEqual(rooms.reports, [
+    "Redis failed: the subscriber has not heard in 2000 ms what was published",
+  ]);
+  await scene.tell("once more");
+  await rooms.clock.advance(10_000);
+  assert.deepEqual([rooms.reports.length, relay.healthy], [1, false]);
+  redis.mute = false;
+  const looks = rooms.looks;
+  await scene.tell("heard");
+  assert.deepEqual([rooms.reports.slice(1), rooms.looks, relay.healthy], [["well"], looks + 1, true]);
+  await rooms.clock.advance(10_000);
+  assert.equal(rooms.reports.length, 2);
+});
+
+scene("Relay reports bad messages once, and that they ended when none came for a minute", async (scene) => {
+  const { rooms, relay } = scene;
+  await scene.hear(...Array.from({ length: 50 }, (_, i) => `bad ${i}`), "good");
+  await rooms.clock.advance(59_999);
+  await scene.hear("bad", "x".repeat(101));
+  await rooms.clock.advance(59_999);
+  assert.deepEqual(rooms.reports, ["Redis failed: a message cannot be read, or is not proven"]);
+  assert.deepEqual([relay.healthy, relay.refused, rooms.received], [true, 52, ["good"]]);
+  await rooms.clock.advance(1);
+  assert.deepEqual(rooms.reports.slice(1), ["well"]);
+  await scene.hear("bad");
+  assert.equal(rooms.reports.length, 3);
+}, { maxLength: 100 });
+
+scene("Relay neither takes in nor publishes a message that is too long", async (scene) => {
+  const { rooms, publisher } = scene;
+  await scene.hear("x".repeat(10), "y".repeat(11));
+  assert.deepEqual(rooms.received, ["x".repeat(10)]);
+  assert.deepEqual(rooms.reports, ["Redis failed: a message has 11 characters, at most 10 are taken"]);
+  await scene.tell("z".repeat(11));
+  assert.deepEqual(publisher.published, []);
+  await scene.tell("z".repeat(10));
+  assert.deepEqual(publisher.published, ["z".repeat(10)]);
+}, { maxLength: 10 });
+
+scene(
+  "Relay takes in one message after the other, drops what is too much, and then looks again",
+  async (scene) => {
+    const { rooms } = scene;
+    await rooms.clock.advance(1_000);
+    let open = () => {};
+    rooms.gate = new Promise((resolve) => open = resolve);
+    await scene.hear(...Array.from({ length: 20_000 }, (_, i) => `${i}`));
+    assert.deepEqual([rooms.received.length, rooms.looks], [0, 1]);
+    open();
+    await settle();
+    assert.deepEqual(rooms.received, Array.from({ length: 101 }, (_, i) => `${i}`));
+    assert.equal(rooms.looks, 2);
+    await scene.hear("next");
+    assert.equal(rooms.received.at(-1), "next");
+  },
+);
+
+scene("Relay bounds what waits by its length too", async (scene) => {
+  const { rooms } = scene;
+  let open = () => {};
+  rooms.gate = new Promise((resolve) => open = resolve);
+  await scene.hear(...Array.from({ length: 20 }, (_, i) => String.fromCharCode(65 + i).repeat(1_000)));
+  open();
+  await settle();
+  assert.equal(rooms.received.length, 5);
+}, { maxLength: 1_000 });
+
+scene("Relay looks again after a message that could not be kept", async (scene) => {
+  const { rooms } = scene;
+  await rooms.clock.advance(1_000);
+  await scene.hear("unkept", "kept");
+  assert.deepEqual([rooms.received, rooms.looks, rooms.reports], [["kept"], 2, []]);
+});
+
+scene("Relay hears of other channels of the same client nothing", async (scene) => {
+  const { redis, subscriber, rooms } = scene;
+  if (subscriber instanceof FakeIORedis) await subscriber.subscribe("other");
+  else await subscriber.subscribe("other", () => {});
+  redis.publish("other", "not for us");
+  await settle();
+  assert.deepEqual(rooms.received, []);
+});
+
+scene("Relay contains a composer that fails, and asks again", async (scene) => {
+  const { rooms, relay, publisher } = scene;
+  const compose = rooms.compose.bind(rooms);
+  rooms.compose = () => Promise.reject(new Error("the storage is away"));
+  relay.publish();
+  await settle();
+  rooms.compose = compose;
+  rooms.owed.push("later");
+  await rooms.clock.advance(1_000);
+  assert.deepEqual([publisher.published, rooms.composed, rooms.reports], [["later"], [true], []]);
+});
+
+scene("close() ends all that listens, also while Redis does not answer", async (scene) => {
+  const { redis, rooms, relay, publisher, subscriber } = scene;
+  redis.hold();
+  await scene.tell("slow");
+  const closed = relay.close();
+  await rooms.clock.advance(2_000);
+  await closed;
+  assert.equal(publisher.listenersInAll + subscriber.listenersInAll, 0);
+  redis.release();
+  await settle();
+  relay.publish();
+  relay.start();
+  await scene.hear("late");
+  assert.deepEqual([rooms.received, rooms.reports, relay.healthy], [[], [], false]);
+});
+
+scene(
+  "close() does not wait for a Redis that is away, and leaves no subscription when it comes back",
+  async (scene) => {
+    const { redis, relay, subscriber } = scene;
+    subscriber.lose();
+    redis.hold();
+    await relay.close();
+    subscriber.connect();
+    redis.release();
+    await settle();
+    assert.equal(redis.subscribers(CHANNEL), 0);
+  },
+);
+
+test("start() connects a client of ioredis that waits for its first command", async () => {
+  const [redis, rooms] = [new FakeRedis(), new Rooms()];
+  const [publisher, subscriber] = [FakeIORedis.lazy(redis), FakeIORedis.lazy(redis)];
+  const relay = new Relay({ publisher, subscriber, channel: CHANNEL }, rooms);
+  assert.equal(publisher.listenersInAll, 0, "nothing happens before the first use");
+  rooms.owed.push("first");
+  relay.publish();
+  await settle();
+  assert.deepEqual([redis.subscribers(CHANNEL), publisher.published], [1, ["first"]]);
+  await relay.close();
+});
+
+test("close() of one relay leaves the subscription to the others on the same client of ioredis", async () => {
+  const [redis, rooms] = [new FakeRedis(), [new Rooms(), new Rooms()]];
+  const [publisher, subscriber] = [new FakeIORedis(redis), new FakeIORedis(redis)];
+  const [first, second] = rooms.map((own) => new Relay({ publisher, subscriber, channel: CHANNEL }, own));
+  first!.start();
+  second!.start();
+  await settle();
+  await first!.close();
+  redis.publish(CHANNEL, "still there");
+  await settle();
+  assert.deepEqual(rooms.map((own) => own.received), [[], ["still there"]]);
+  await second!.close();
+  assert.equal(redis.subscribers(CHANNEL), 0);
+});
+
+test("close() leaves an application's own listener on the same channel of a client of node-redis", async () => {
+  const [redis, rooms] = [new FakeRedis(), new Rooms()];
+  const [publisher, subscriber] = [new FakeNodeRedis(redis), new FakeNodeRedis(redis)];
+  const heard: string[] = [];
+  await subscriber.subscribe(CHANNEL, (message) => heard.push(message));
+  const relay = new Relay({ publisher, subscriber, channel: CHANNEL }, rooms);
+  relay.start();
+  await settle();
+  await relay.close();
+  redis.publish(CHANNEL, "for the application");
+  assert.deepEqual([heard, rooms.received], [["for the application"], []]);
+});
