@@ -91,7 +91,7 @@ export class CallbackProof implements Proof {
     if (hello !== null) return await this.#answerHello(hello, peers, signal);
     const callback = readFields(envelope("callback"));
     if (callback !== null) return await this.#acceptToken(callback);
-    return await this.#openMessage(envelope);
+    return await this.#openMessage(envelope, peers);
   }
 
   async greet(url: string, post: Post): Promise<Pass> {
@@ -137,11 +137,11 @@ export class CallbackProof implements Proof {
     return { kind: "reply", gossip: { form: FORM, accepted: true } };
   }
 
-  async #openMessage(envelope: Envelope): Promise<Opened> {
+  async #openMessage(envelope: Envelope, peers: readonly string[]): Promise<Opened> {
     const [token, message] = [envelope("token"), envelope("message")];
     if (!isNonce(token) || typeof message !== "string") throw unproven();
     const url = this.#urls.get(await this.#digest(token));
-    if (url === undefined) throw unproven();
+    if (url === undefined || !peers.includes(url)) throw unproven();
     return {
       kind: "message",
       message,

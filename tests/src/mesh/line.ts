@@ -1,0 +1,128 @@
+/**
+ * Servers that exchange messages over a line which a test can listen to, cut and bend. No socket is opened.
+ *
+ * @module
+ */
+import { RefusalError } from "../../../src/errors.ts";
+import { CallbackProof } from "../../../src/mesh/callback.ts";
+import type { Proof } from "../../../src/mesh/proof.ts";
+import { SecretProof } from "../../../src/mesh/secret.ts";
+import { Transport } from "../../../src/mesh/transport.ts";
+import { FakeClock, settle } from "../../clock.ts";
+
+/** The fields of an envelope, as they went over the line. */
+export type Fields = Record<string, unknown>;
+
+/** One request as it went over the line. */
+export interface Heard {
+  readonly url: string;
+  readonly gossip: Fields;
+}
+
+/** A server of which there is only what proves and exchanges. It answers `message` with its name and `message`. */
+export interface LineServer {
+  readonly url: string;
+  readonly proof: Proof;
+  readonly transport: Transport;
+  /** The messages it has taken in. */
+  readonly taken: string[];
+  /** The configured URLs those came from, as far as the proof tells. */
+  readonly from: (string | undefined)[];
+  /** The URLs it lists. */
+  readonly peers: string[];
+}
+
+/** How a server is made: with secrets, or else with peers. */
+export interface LineServerOptions {
+  readonly secrets?: readonly string[];
+  readonly peers?: readonly string[];
+  readonly clock?: FakeClock;
+  readonly nameTimeout?: number;
+  readonly maxNonces?: number;
+}
+
+/** The line, and the servers on it. */
+export class Line {
+  readonly clock: FakeClock = new FakeClock();
+  readonly servers: Map<string, LineServer> = new Map<string, LineServer>();
+  /** Every request that was sent, whoever it came from. */
+  readonly heard: Heard[] = [];
+  /** Stands before the servers: answers itself, or `undefined` to let the request through. */
+  before: (heard: Heard, request: Request) => Response | Promise<Response> | undefined = () => undefined;
+  /** Bends the envelope of an answer. */
+  bend: (gossip: Fields, heard: Heard) => unknown = (gossip) => gossip;
+
+  /** Starts a server; one that was there with this name is gone, and has forgotten everything. */
+  start(name: string, options: LineServerOptions): LineServer {
+    const url = urlOf(name);
+    const wire = {
+      clock: options.clock ?? this.clock,
+      fetch: (request: Request) => this.fetch(request),
+      timeout: 2000,
+      maxBytes: 100_000,
+    };
+    const peers = (options.peers ?? []).map(urlOf);
+    const proof = options.secrets === undefined
+      ? new CallbackProof({ ...wire, id: name, peers: () => peers })
+      : new SecretProof({ ...options, secrets: options.secrets, clock: wire.clock });
+    const server = { url, proof, transport: new Transport({ ...wire, proof }), taken: [], from: [], peers };
+    this.servers.set(url, server);
+    return server;
+  }
+
+  /** Carries a request to its server, as the door there would. */
+  async fetch(request: Request): Promise<Response> {
+    const heard = { url: request.url, gossip: (await request.json()).gossip };
+    this.heard.push(heard);
+    const early = this.before(heard, request);
+    if (early !== undefined) return await early;
+    return await this.deliver(heard);
+  }
+
+  /** Hands an envelope to a server, bypassing everything that stands before it. */
+  async deliver(heard: Heard): Promise<Response> {
+    const server = this.servers.get(heard.url);
+    if (server === undefined) throw new TypeError("Connection refused");
+    try {
+      const opened = await server.proof.open(heard.gossip);
+      if (opened.kind === "reply") {
+        return Response.json({ gossip: this.bend(opened.gossip as Fields, heard) });
+      }
+      server.taken.push(opened.message);
+      server.from.push(opened.url);
+      const gossip = await opened.seal(`${new URL(server.url).hostname}: ${opened.message}`);
+      return Response.json({ gossip: this.bend(gossip as Fields, heard) });
+    } catch (error) {
+      if (!(error instanceof RefusalError)) throw error;
+      return Response.json({ error: { code: error.code, message: error.message } }, { status: error.status });
+    }
+  }
+
+  /** Waits until so many requests were sent: signatures are made outside of the clock's reach. */
+  async sent(count: number): Promise<void> {
+    for (let i = 0; this.heard.length < count; i++) {
+      if (i === 10_000) throw new Error(`Only ${this.heard.length} requests were sent, not ${count}`);
+      await settle();
+    }
+  }
+
+  /** The last request that carried a message. */
+  get lastMessage(): Heard {
+    return this.heard.findLast(({ gossip }) => "message" in gossip)!;
+  }
+
+  /** How many requests carried a field of that name. */
+  count(field: string): number {
+    return this.heard.filter(({ gossip }) => field in gossip).length;
+  }
+}
+
+/** The URL of the server with that name. */
+export function urlOf(name: string): string {
+  return `http://${name}/reality/sync`;
+}
+
+/** Sends a message from one server to another and gives the answer. */
+export async function say(from: LineServer, to: string, message: string): Promise<string> {
+  return (await from.transport.send(urlOf(to), message)).message;
+}
