@@ -40,7 +40,13 @@ export type { CorsOptions } from "./src/http/cors.ts";
 export type { Desk, IncomingRequest, Reply } from "./src/http/exchange.ts";
 export type { FetchHandler, RequestContext } from "./src/http/fetch.ts";
 export type { HandlerOptions } from "./src/http/handler.ts";
-export type { AuthorizeWrite, Limits, RealityServerOptions, RedisOptions } from "./src/options.ts";
+export type {
+  AuthorizeWrite,
+  Limits,
+  MeshOptions,
+  RealityServerOptions,
+  RedisOptions,
+} from "./src/options.ts";
 export type {
   IORedisSubscriber,
   NodeRedisSubscriber,
@@ -70,6 +76,8 @@ export type {
 } from "./src/storage.ts";
 export type {
   MeshInfo,
+  MeshPeerStats,
+  MeshStats,
   NodeUpdate,
   PeerHealth,
   RealityNodeMeta,

@@ -5,7 +5,15 @@
  */
 import type { Clock } from "./clock.ts";
 import { StorageError } from "./errors.ts";
-import type { NodeChange, RealityStorage, StorageReading } from "./storage.ts";
+import {
+  isMeshStorage,
+  type MeshStorage,
+  type NodeChange,
+  type NodeTake,
+  type RealityStorage,
+  type StampedNode,
+  type StorageReading,
+} from "./storage.ts";
 import type { RealityNodeMeta } from "./types.ts";
 
 /** What the storage desk needs beside the storage itself. */
@@ -126,7 +134,7 @@ interface Write extends Deferred<RealityNodeMeta> {
 export class Writer {
   readonly #storage: RealityStorage;
   readonly #options: BatchOptions;
-  readonly #onCommit: (keys: readonly string[]) => void;
+  readonly #onCommit: (keys: readonly string[], version: number | null) => void;
   readonly #waiting = new Map<string, Write>();
   #running: Promise<void> | undefined;
   #sent = 0;
@@ -134,9 +142,14 @@ export class Writer {
   /**
    * @param storage Where the changes go.
    * @param options Clock, time limit, and who hears of failures.
-   * @param onCommit Hears the keys of every commit, also of a failed one: it may have reached the storage.
+   * @param onCommit Hears the keys of every commit, also of a failed one, since it may have reached the storage;
+   *   and the highest version in it, or `null` for what came from another storage.
    */
-  constructor(storage: RealityStorage, options: BatchOptions, onCommit: (keys: readonly string[]) => void) {
+  constructor(
+    storage: RealityStorage,
+    options: BatchOptions,
+    onCommit: (keys: readonly string[], version: number | null) => void,
+  ) {
     this.#storage = storage;
     this.#options = options;
     this.#onCommit = onCommit;
@@ -167,9 +180,40 @@ export class Writer {
     return write.promise;
   }
 
+  /** The nodes and tombstones of these keys, with their stamps. */
+  readStamped(keys: readonly string[]): Promise<Map<string, StampedNode>> {
+    return guarded("readStamped", passOn(() => this.#mesh().readStamped(keys)), this.#options);
+  }
+
+  /**
+   * Writes nodes of other storages, as many at once as the storage takes.
+   *
+   * @returns For each the meta as written; `null` where another node was there than it was judged against.
+   */
+  async take(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
+    const most = this.#storage.features?.maxChanges ?? MAX_CHANGES;
+    const metas: (RealityNodeMeta | null)[] = [];
+    for (let i = 0; i < takes.length; i += most) {
+      this.#sent++;
+      const some = takes.slice(i, i + most);
+      metas.push(...await guarded("takeNodes", passOn(() => this.#mesh().takeNodes(some)), this.#options));
+    }
+    return metas;
+  }
+
+  /** Tells who hears of commits that these keys came from another storage. */
+  announce(keys: readonly string[]): void {
+    if (keys.length > 0) this.#onCommit(keys, null);
+  }
+
   /** Settles once every change asked for so far has reached the storage or failed. */
   async flush(): Promise<void> {
     await this.#running;
+  }
+
+  #mesh(): MeshStorage {
+    if (isMeshStorage(this.#storage)) return this.#storage;
+    throw new TypeError("This storage keeps no stamps: it cannot take in what another one has");
   }
 
   #schedule(): void {
@@ -187,17 +231,19 @@ export class Writer {
     const writes = this.#take();
     this.#sent++;
     const changes = writes.map((write) => write.change);
+    let version = 0;
     try {
       const metas = await guarded("applyChanges", applyChanges(this.#storage, changes), this.#options);
       writes.forEach((write, i) => {
         const meta = metas[i];
-        if (meta instanceof StorageError) write.reject(meta);
-        else write.resolve(meta as RealityNodeMeta);
+        if (meta instanceof StorageError) return write.reject(meta);
+        version = Math.max(version, (meta as RealityNodeMeta).version);
+        write.resolve(meta as RealityNodeMeta);
       });
     } catch (error) {
       for (const write of writes) write.reject(error);
     }
-    this.#onCommit(changes.map((change) => change.key));
+    this.#onCommit(changes.map((change) => change.key), version);
   }
 
   #take(): Write[] {

@@ -7,8 +7,23 @@ import type { Writer } from "./batch.ts";
 import type { Clock } from "./clock.ts";
 import { hashFault, keyFault } from "./node.ts";
 import type { Limits } from "./options.ts";
-import { randomName } from "./storage.ts";
+import { type NodeTake, randomName, type StampedNode } from "./storage.ts";
+import { StorageError } from "./errors.ts";
 import type { NodeUpdate, RealityNodeMeta } from "./types.ts";
+
+/** Says what becomes of a node that another storage has, given the one that is here. */
+export type Judge = (theirs: StampedNode, mine: StampedNode | undefined) => NodeTake | null;
+
+/** What came of nodes that another storage has. */
+export interface TakenNodes {
+  /** The keys of those that were written as they were there. */
+  readonly taken: readonly string[];
+  /** Changes that this storage made instead, which nobody else knows. */
+  readonly made: readonly RealityNodeMeta[];
+}
+
+/** So often a node is judged anew because another one came in its place meanwhile. */
+const MAX_JUDGEMENTS = 50;
 
 /** Checks changes and hands them to the storage. */
 export class Intake {
@@ -50,6 +65,36 @@ export class Intake {
   async delete(key: string): Promise<RealityNodeMeta[]> {
     this.checkKey(key);
     return [await this.#writer.write({ key, hash: "", updatedAt: this.#clock.now(), deleted: true })];
+  }
+
+  /**
+   * Takes in nodes that another storage has, and wakes who waits for any of them: what is nothing new to this
+   * storage may be so to who waits here.
+   *
+   * @throws {StorageError} When the storage fails or takes too long; some of them may have been written.
+   */
+  async take(nodes: readonly StampedNode[], judge: Judge): Promise<TakenNodes> {
+    const taken: string[] = [];
+    const made: RealityNodeMeta[] = [];
+    let left = nodes;
+    try {
+      for (let i = 0; left.length > 0; i++) {
+        if (i === MAX_JUDGEMENTS) throw new StorageError("takeNodes", "these nodes change too often");
+        const mine = await this.#writer.readStamped(left.map(({ key }) => key));
+        const takes = left.flatMap((node) => judge(node, mine.get(node.key)) ?? []);
+        const metas = await this.#writer.take(takes);
+        takes.forEach(({ node }, i) => {
+          const meta = metas[i];
+          if (meta) "origin" in node ? taken.push(meta.key) : made.push(meta);
+        });
+        const missed = new Set(takes.filter((_, i) => metas[i] === null).map(({ node }) => node.key));
+        left = left.filter(({ key }) => missed.has(key));
+      }
+    } finally {
+      // Also of a failed one: some may have been written.
+      this.#writer.announce(nodes.map(({ key }) => key));
+    }
+    return { taken, made };
   }
 
   /**

@@ -20,11 +20,24 @@ export interface RealityServerOptions {
    */
   serverId?: string | undefined;
   /**
-   * URLs of the other servers. This version takes an empty list only, and refuses any other.
+   * URLs of the other servers, such as `http://server-2:3000`: of each server one, which leads to it and to no
+   * other. A URL with a path is asked as it is; without one, at `/reality/sync`. Each server should list all the
+   * others, and must do so where there is no `meshSecret`.
    *
    * @default {[]}
    */
   meshPeers?: readonly string[] | undefined;
+  /**
+   * What the servers know and nobody else: they sign with it what they say to each other, and believe nobody who
+   * does not. 16 characters at least, 32 random ones at best. Of two, the first signs and both are believed, so
+   * that a secret can be changed without an outage. Left out: servers prove who they are by being found at the
+   * addresses in `meshPeers`, which trusts the network between them.
+   *
+   * @default {undefined}
+   */
+  meshSecret?: string | readonly string[] | undefined;
+  /** When and how to talk to other servers. */
+  mesh?: MeshOptions | undefined;
   /**
    * Redis clients, through which news reaches other servers sooner. Everything works without them, and goes on
    * when Redis is lost.
@@ -67,6 +80,44 @@ export interface RealityServerOptions {
    * @default the runtime's own
    */
   clock?: Clock | undefined;
+}
+
+/** When and how a server talks to its peers. */
+export interface MeshOptions {
+  /**
+   * How often to talk to a few peers although nothing happens, in milliseconds. 0 for never: then exchanges ride
+   * on changes and on clients' requests, and no timer runs. At least 100.
+   *
+   * @default {0}
+   */
+  interval?: number | undefined;
+  /**
+   * How many peers are told of a change directly; of more, each of these tells its share. Lower sends less at
+   * once; higher reaches all in fewer steps. 1 to 1,000.
+   *
+   * @default {8}
+   */
+  fanout?: number | undefined;
+  /**
+   * How long one request to a peer may take, in milliseconds; a client that knows more than this server waits no
+   * longer for the peers either. Lower finds dead peers sooner; higher bears slow links. 10 to 60,000.
+   *
+   * @default {2000}
+   */
+  timeout?: number | undefined;
+  /**
+   * Whether peers may tell where other servers are, which are then asked as well. Needs `meshSecret`: a URL from
+   * anybody else is never called.
+   *
+   * @default {false}
+   */
+  discovery?: boolean | undefined;
+  /**
+   * What sends a request to a peer in place of the runtime's `fetch`: a service binding, a client certificate.
+   *
+   * @default the runtime's own
+   */
+  fetch?: ((request: Request) => Promise<Response>) | undefined;
 }
 
 /** Says whether a request may change these keys. */
@@ -116,7 +167,20 @@ export interface ServerConfig {
   readonly limits: Limits;
   readonly storageTimeout: number;
   readonly clock: Clock;
+  readonly mesh: CheckedMesh;
   readonly redis: RedisConfig | undefined;
+}
+
+/** The checked options of the mesh. */
+export interface CheckedMesh {
+  readonly interval: number;
+  readonly fanout: number;
+  readonly timeout: number;
+  readonly discovery: boolean;
+  readonly fetch: (request: Request) => Promise<Response>;
+  /** The whole URLs at which peers are asked. */
+  readonly peers: readonly string[];
+  readonly secrets: readonly string[];
 }
 
 /** The checked clients and channel of Redis. */
@@ -177,6 +241,8 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
     "storage",
     "serverId",
     "meshPeers",
+    "meshSecret",
+    "mesh",
     "redis",
     "onError",
     "writeTokens",
@@ -185,12 +251,6 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
     "storageTimeout",
     "clock",
   ]);
-  if (given.meshPeers !== undefined) {
-    if (!Array.isArray(given.meshPeers)) throw wrong("meshPeers", "an array of URLs", given.meshPeers);
-    if (given.meshPeers.length > 0) {
-      throw new TypeError('Option "meshPeers" is not supported yet: leave it empty');
-    }
-  }
   return Object.freeze({
     storage: checkStorage(given.storage),
     serverId: checkServerId(given.serverId),
@@ -202,6 +262,7 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
       ? DEFAULT_STORAGE_TIMEOUT
       : checkInteger("storageTimeout", given.storageTimeout, [1, 3_600_000]),
     clock: checkClock(given.clock),
+    mesh: checkMesh(given),
     redis: checkRedis(given.redis),
   });
 }
@@ -292,6 +353,69 @@ function checkTokens(tokens: unknown): readonly string[] {
     }
   }
   return Object.freeze([...tokens]);
+}
+
+function checkMesh(options: Readonly<Record<string, unknown>>): CheckedMesh {
+  const peers = checkPeers(options.meshPeers);
+  const secrets = checkSecrets(options.meshSecret);
+  const names = ["interval", "fanout", "timeout", "discovery", "fetch"];
+  const given = options.mesh === undefined ? {} : checkNames("mesh", options.mesh, names);
+  const { interval = 0, fanout = 8, timeout = 2_000, discovery = false } = given;
+  if (typeof discovery !== "boolean") throw wrong("mesh.discovery", "true or false", discovery);
+  if (discovery && secrets.length === 0) {
+    throw new TypeError('Option "mesh.discovery" is wrong: it needs a meshSecret');
+  }
+  return Object.freeze({
+    peers,
+    secrets,
+    interval: interval === 0 ? 0 : checkInteger("mesh.interval", interval, [100, 86_400_000]),
+    fanout: checkInteger("mesh.fanout", fanout, [1, 1_000]),
+    timeout: checkInteger("mesh.timeout", timeout, [10, 60_000]),
+    discovery,
+    fetch: checkFunction<CheckedMesh["fetch"]>("mesh.fetch", given.fetch) ?? ((request) => fetch(request)),
+  });
+}
+
+function checkPeers(peers: unknown): readonly string[] {
+  if (peers === undefined) return [];
+  if (!Array.isArray(peers)) throw wrong("meshPeers", "an array of URLs", peers);
+  const urls = peers.map((peer, i) => {
+    const name = `meshPeers[${i}]`;
+    if (typeof peer !== "string") throw wrong(name, "a URL", peer);
+    let url: URL;
+    try {
+      url = new URL(peer);
+    } catch {
+      throw new TypeError(`Option "${name}" is wrong: expected a URL, got ${JSON.stringify(peer)}`);
+    }
+    const isPlain = /^https?:$/.test(url.protocol) && url.username === "" && url.password === "";
+    if (!isPlain) {
+      throw new TypeError(
+        `Option "${name}" is wrong: expected an http or https URL without a user's name in it`,
+      );
+    }
+    url.hash = "";
+    if (url.pathname === "/") url.pathname = "/reality/sync";
+    return url.href;
+  });
+  return Object.freeze([...new Set(urls)]);
+}
+
+function checkSecrets(secret: unknown): readonly string[] {
+  if (secret === undefined) return [];
+  const secrets: readonly unknown[] = Array.isArray(secret) ? secret : [secret];
+  if (secrets.length < 1 || secrets.length > 2) {
+    throw new RangeError(
+      `Option "meshSecret" is out of range: expected one or two secrets, got ${secrets.length}`,
+    );
+  }
+  for (const one of secrets) {
+    if (typeof one !== "string") throw wrong("meshSecret", "a string, or an array of one or two", one);
+    if (one.length < 16) {
+      throw new RangeError('Option "meshSecret" is out of range: expected 16 characters or more');
+    }
+  }
+  return Object.freeze([...secrets] as string[]);
 }
 
 function checkLimits(limits: unknown): Limits {

@@ -21,8 +21,14 @@ import {
 import { checkKeys, parseSync } from "./parse.ts";
 import { type EventSourceRequest, getLastEventId, onAbort, onHangUp } from "./sse/request.ts";
 import { createStream } from "./sse/stream.ts";
+import { CallbackProof } from "./mesh/callback.ts";
+import { Mesh } from "./mesh/mesh.ts";
+import type { Proof } from "./mesh/proof.ts";
+import { SecretProof } from "./mesh/secret.ts";
+import { Transport } from "./mesh/transport.ts";
+import { Relay } from "./redis/relay.ts";
 import { randomName } from "./storage.ts";
-import { answerSync, type SyncRooms } from "./sync.ts";
+import { answerSync, peerIds, type SyncRooms } from "./sync.ts";
 import type {
   NodeUpdate,
   RealityNodeMeta,
@@ -33,6 +39,9 @@ import type {
 } from "./types.ts";
 import { Waiters } from "./waiters.ts";
 import { Watch } from "./watch.ts";
+
+/** The largest answer of a peer that is read, in bytes: several times what a peer sends at once. */
+const MAX_ANSWER_BYTES = 4_194_304;
 
 /** How long an event stream is silent, and lives, unless told otherwise, in milliseconds. */
 const DEFAULT_HEARTBEAT_INTERVAL = 30_000;
@@ -65,6 +74,8 @@ export class RealityServer {
   readonly #intake: Intake;
   readonly #batch: BatchOptions;
   readonly #syncRooms: SyncRooms;
+  readonly #mesh: Mesh | undefined;
+  readonly #relay: Relay | undefined;
   readonly #rooms: DeskRooms;
   readonly #startedAt: number;
   #serverId: string | undefined;
@@ -95,7 +106,10 @@ export class RealityServer {
     this.#waiters = new Waiters(clock, limits.maxWaiters);
     const reader = new Reader(storage, this.#batch);
     this.#reader = canFence(storage) ? new Fence(storage, reader, this.#batch) : reader;
-    this.#writer = new Writer(storage, this.#batch, (keys) => this.#waiters.wake(keys));
+    this.#writer = new Writer(storage, this.#batch, (keys, version) => {
+      this.#waiters.wake(keys);
+      if (version !== null) this.#mesh?.note(keys, version);
+    });
     this.#watch = new Watch({
       storage,
       reader: this.#reader,
@@ -104,12 +118,18 @@ export class RealityServer {
       batch: this.#batch,
     });
     this.#intake = new Intake(this.#writer, clock, limits);
+    const secret = config.mesh.secrets.length > 0
+      ? new SecretProof({ secrets: config.mesh.secrets, clock })
+      : undefined;
+    this.#mesh = this.#createMesh(secret);
+    this.#relay = this.#createRelay(secret);
     this.#syncRooms = {
       reader: this.#reader,
       waiters: this.#waiters,
       watch: this.#watch,
       clock,
       maxWait: limits.maxWait,
+      mesh: this.#mesh,
     };
     this.#rooms = this.#createRooms();
   }
@@ -209,9 +229,9 @@ export class RealityServer {
     }
   }
 
-  /** The ids of the other servers that this one knows of. */
+  /** The ids of the other servers that have ever answered this one, and are not gone. */
   getMeshPeers(): Promise<string[]> {
-    return Promise.resolve([]);
+    return Promise.resolve(peerIds(this.#mesh?.states));
   }
 
   /** A moment's view of this server. Rejects for nothing: a storage that does not answer is part of the view. */
@@ -233,6 +253,7 @@ export class RealityServer {
       streams: this.#streams,
       storageReads: this.#reader.sent,
       storageWrites: this.#writer.sent,
+      mesh: this.#mesh?.getStats() ?? null,
     };
   }
 
@@ -287,14 +308,65 @@ export class RealityServer {
 
   async #close(): Promise<void> {
     this.#waiters.close();
-    await Promise.all([this.#writer.flush(), this.#watch.close()]);
+    // What is still to be committed is still told to the peers.
+    await this.#writer.flush();
+    await Promise.all([this.#relay?.close(), this.#mesh?.close(), this.#watch.close()]);
   }
 
   #sync(body: unknown, getSignal: () => AbortSignal | undefined): Promise<SyncResponse> {
     this.#assertOpen();
+    this.#relay?.start();
+    if (this.#mesh !== undefined && isExchange(body)) return this.#exchange(this.#mesh, body.gossip);
     const request = parseSync(body, this.#config.limits);
     this.#syncs++;
     return answerSync(request, this.#syncRooms, getSignal);
+  }
+
+  /** Answers another server, which asks on the same path as clients do and expects another answer. */
+  async #exchange(mesh: Mesh, gossip: unknown): Promise<SyncResponse> {
+    return { gossip: await mesh.answer(gossip) } as unknown as SyncResponse;
+  }
+
+  #createMesh(secret: SecretProof | undefined): Mesh | undefined {
+    const { mesh, redis, storage, clock } = this.#config;
+    const { peers, fetch, timeout } = mesh;
+    if (peers.length === 0 && secret === undefined && redis === undefined) return undefined;
+    let line: { proof: Proof; transport: Transport } | undefined;
+    const createLine = () => {
+      const wire = { clock, fetch, timeout, maxBytes: MAX_ANSWER_BYTES };
+      const proof = secret ?? new CallbackProof({ ...wire, id: this.serverId, peers: () => peers });
+      return { proof, transport: new Transport({ ...wire, proof }) };
+    };
+    return new Mesh(mesh, {
+      storage,
+      clock,
+      serverId: () => this.serverId,
+      line: () => line ??= createLine(),
+      ask: (operation, call) => guarded(operation, call(), this.#batch),
+      take: (nodes, judge) => this.#intake.take(nodes, judge),
+      wake: (keys) => this.#waiters.wake(keys),
+      publish: redis && (() => this.#relay?.publish()),
+      report: (error) => this.#report(error),
+    });
+  }
+
+  #createRelay(secret: SecretProof | undefined): Relay | undefined {
+    const [{ redis, clock }, mesh] = [this.#config, this.#mesh];
+    if (redis === undefined || mesh === undefined) return undefined;
+    const { channel } = redis;
+    return new Relay(redis, {
+      clock,
+      async compose(): Promise<string | null> {
+        const text = await mesh.composeNews(secret !== undefined);
+        return text === null || secret === undefined ? text : await secret.sealNews(channel, text);
+      },
+      async receive(text: string): Promise<boolean> {
+        const message = secret === undefined ? text : await secret.openNews(channel, text);
+        return message !== null && await mesh.receiveNews(message, secret !== undefined);
+      },
+      onConnected: () => mesh.noteMissed(),
+      report: (error) => this.#report(error),
+    });
   }
 
   /** Opens a stream, also when closed: `EventSource` never comes back from a 503, but does from a stream's end. */
@@ -318,7 +390,8 @@ export class RealityServer {
       waiters: this.#waiters,
       watch: this.#watch,
       clock,
-      ordered: storage.features?.ordered === true,
+      // What comes from other storages comes with versions that lie anywhere in the history.
+      ordered: storage.features?.ordered === true && this.#mesh === undefined,
       onStart: () => this.#streams++,
       onEnd: () => this.#streams--,
     }, onHangUp);
@@ -372,4 +445,8 @@ export class RealityServer {
       // An observer's mistake must not become a request's failure.
     }
   }
+}
+
+function isExchange(body: unknown): body is { gossip: unknown } {
+  return typeof body === "object" && body !== null && Object.hasOwn(body, "gossip");
 }

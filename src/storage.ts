@@ -140,9 +140,11 @@ export interface MeshStorage extends RealityStorage {
    * Notes that everything up to `seen` was taken in: joins it to what was seen before, and lifts the counter to
    * the highest stamp in it. An epoch that sorts before the storage's own takes its place.
    *
+   * @param swept After a full copy: the tombstones that were swept where it came from, which are joined to
+   *   those swept here. They are missing here as well, and who asks for what came after them has to be told.
    * @returns Whether the epoch is another one now.
    */
-  adoptSeen(seen: Seen, epoch: string): Promise<boolean>;
+  adoptSeen(seen: Seen, epoch: string, swept?: Seen): Promise<boolean>;
 
   /** From now on, in this process, changes are numbered by the clock, as storages beside each other must. */
   countByClock(): void;

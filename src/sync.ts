@@ -9,9 +9,24 @@ import { compare } from "./compare.ts";
 import type { Reading } from "./fence.ts";
 import type { ParsedSync } from "./parse.ts";
 import type { StorageReading } from "./storage.ts";
-import type { MeshInfo, RealityNodeMeta, SyncResponse } from "./types.ts";
+import type { MeshInfo, PeerHealth, RealityNodeMeta, SyncResponse } from "./types.ts";
 import type { Waiters } from "./waiters.ts";
 import type { Watch } from "./watch.ts";
+
+/** How a peer is, in the words of the mesh. */
+export type PeerState = "alive" | "suspect" | "gone";
+
+/** What a sync request asks of the mesh. */
+export interface SyncMesh {
+  /** Id → state of the peers that have ever answered. */
+  readonly states: ReadonlyMap<string, PeerState>;
+  /** Hears that a client asks. */
+  noteTraffic(): void;
+  /** Settles once this server may answer. */
+  open(): Promise<void>;
+  /** Asks the peers for what they have; settles by a deadline and never rejects. */
+  catchUp(): Promise<void>;
+}
 
 /** The rooms that a sync request passes through. */
 export interface SyncRooms {
@@ -20,6 +35,7 @@ export interface SyncRooms {
   readonly watch: Watch;
   readonly clock: Clock;
   readonly maxWait: number;
+  readonly mesh?: SyncMesh | undefined;
 }
 
 /**
@@ -37,11 +53,15 @@ export async function answerSync(
   getSignal?: () => AbortSignal | undefined,
 ): Promise<SyncResponse> {
   const { keys } = request.known;
+  if (rooms.mesh !== undefined) {
+    rooms.mesh.noteTraffic();
+    await rooms.mesh.open();
+  }
   const wait = Math.min(request.wait ?? 0, rooms.maxWait);
   // Who waits for nothing in particular would only wait out its time.
   const waiter = wait > 0 && keys.length > 0 ? rooms.waiters.add(keys) : null;
   if (waiter === null) {
-    const reading = await rooms.reader.read(keys);
+    const reading = await readCaughtUp(request, rooms);
     return respond(request, reading, compareReading(request, reading), rooms);
   }
   const signal = getSignal?.();
@@ -53,7 +73,7 @@ export async function answerSync(
     const deadline = rooms.clock.now() + wait - Math.floor(wait / 16 * rooms.clock.random());
     // The waiter hears of changes from before this read on: what the read misses wakes it (PROTOCOL 5.1).
     for (let last = false;;) {
-      let reading: StorageReading | undefined = await rooms.reader.read(keys);
+      let reading: StorageReading | undefined = await readCaughtUp(request, rooms);
       signal?.throwIfAborted();
       const changed = compareReading(request, reading);
       const left = deadline - rooms.clock.now();
@@ -68,6 +88,19 @@ export async function answerSync(
     signal?.removeEventListener("abort", leave);
     waiter.release();
   }
+}
+
+/** Reads; and where a client knows more than we do, asks the peers first and reads again. */
+async function readCaughtUp(request: ParsedSync, rooms: SyncRooms): Promise<StorageReading> {
+  const { keys, versions } = request.known;
+  const reading = await rooms.reader.read(keys);
+  if (rooms.mesh === undefined || request.epoch !== undefined && request.epoch !== reading.epoch) {
+    return reading;
+  }
+  const isBehind = keys.some((key, i) => versions[i]! > (reading.nodes.get(key)?.version ?? 0));
+  if (!isBehind) return reading;
+  await rooms.mesh.catchUp();
+  return await rooms.reader.read(keys);
 }
 
 function compareReading(
@@ -85,11 +118,30 @@ function respond(
   rooms: SyncRooms,
 ): SyncResponse {
   const legacy = request.clientId !== undefined && request.mode !== undefined && request.hint !== undefined;
-  const mesh: MeshInfo = { peers: legacy ? {} : [], serverVersion: reading.maxVersion };
+  const states = rooms.mesh?.states;
+  const mesh: MeshInfo = {
+    peers: legacy ? peerHealths(states) : peerIds(states),
+    serverVersion: reading.maxVersion,
+  };
   return {
     changed: changed ?? Object.create(null) as Record<string, RealityNodeMeta>,
     mesh,
     epoch: reading.epoch,
     serverTime: rooms.clock.now(),
   };
+}
+
+const HEALTHS: Readonly<Record<PeerState, PeerHealth>> = {
+  alive: "healthy",
+  suspect: "degraded",
+  gone: "unhealthy",
+};
+
+/** The ids of the peers that are not gone. */
+export function peerIds(states: ReadonlyMap<string, PeerState> = new Map()): string[] {
+  return [...states].filter(([, state]) => state !== "gone").map(([id]) => id);
+}
+
+function peerHealths(states: ReadonlyMap<string, PeerState> = new Map()): Record<string, PeerHealth> {
+  return Object.fromEntries([...states].map(([id, state]) => [id, HEALTHS[state]]));
 }

@@ -87,6 +87,38 @@ export interface SSEOptions {
   lifetime?: number;
 }
 
+/** How one peer is, as this server sees it. */
+export interface MeshPeerStats {
+  /** Its `serverId`; `null` before it has answered for the first time. */
+  id: string | null;
+  /** Where it is asked. Never sent to a client. */
+  url: string;
+  /** `alive`: it answers. `suspect`: it has begun to fail. `gone`: it has failed for a while. */
+  state: "alive" | "suspect" | "gone" | "unknown";
+  /** For how long it has been owed news, in milliseconds; 0 when it has heard of everything. */
+  lag: number;
+  /** When it last answered, in milliseconds since 1970; `null` for never. */
+  lastExchange: number | null;
+}
+
+/** What one server does in the mesh. */
+export interface MeshStats {
+  /** The other servers. */
+  peers: MeshPeerStats[];
+  /** Exchanges begun with peers. */
+  exchanges: number;
+  /** Those of them that failed. */
+  failures: number;
+  /** Messages of peers that were answered. */
+  answers: number;
+  /** Nodes of other storages that were written to this server's. */
+  nodesTaken: number;
+  /** Bytes of the bodies sent to peers. */
+  sentBytes: number;
+  /** Bytes of the bodies received in answer. */
+  receivedBytes: number;
+}
+
 /** A moment's view of one server, from {@linkcode RealityServer.getStats}. */
 export interface ServerStats {
   /** The server's name. */
@@ -111,4 +143,6 @@ export interface ServerStats {
   storageReads: number;
   /** Writes sent to the storage. */
   storageWrites: number;
+  /** What the server does in the mesh; `null` for one without peers. */
+  mesh: MeshStats | null;
 }

@@ -278,14 +278,18 @@ export class MemoryStorage implements MeshStorage {
   /**
    * Notes that everything up to `seen` was taken in, and takes an older epoch for its own.
    *
+   * @param swept After a full copy: the tombstones that were swept where it came from.
    * @returns Whether the epoch is another one now.
    */
-  adoptSeen(seen: Seen, epoch: string): Promise<boolean> {
+  adoptSeen(seen: Seen, epoch: string, swept: Seen = new Map()): Promise<boolean> {
     const identity = this.#identify();
     for (const [origin, stamp] of seen) {
       this.#counter = Math.max(this.#counter, stamp);
       if (origin === identity.origin || (this.#seen.get(origin) ?? 0) >= stamp) continue;
       this.#seen.set(origin, stamp);
+    }
+    for (const [origin, stamp] of swept) {
+      this.#swept.set(origin, Math.max(this.#swept.get(origin) ?? 0, stamp));
     }
     if (epoch >= identity.epoch) return Promise.resolve(false);
     this.#identity = Object.freeze({ epoch, origin: identity.origin });
@@ -410,7 +414,7 @@ export class MemoryStorage implements MeshStorage {
     else this.#lateStamps.set(place, stamp.version);
     this.#counter = Math.max(this.#counter, version, stamp.version);
     this.#maxVersion = Math.max(this.#maxVersion, version);
-    this.#maxStamp = Math.max(this.#maxStamp, version, stamp.version);
+    if (this.#originOf[place] === 0) this.#maxStamp = Math.max(this.#maxStamp, stamp.version);
     if (deleted) {
       const { now, tombstoneTimeout } = this.#options;
       this.#graves.push({ key, version, until: now() + tombstoneTimeout });

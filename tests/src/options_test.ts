@@ -1,4 +1,4 @@
-import { equal, throws } from "node:assert/strict";
+import { deepEqual, equal, throws } from "node:assert/strict";
 import { MemoryStorage, RealityServer, type RealityServerOptions } from "../../mod.ts";
 import { checkOptions } from "../../src/options.ts";
 import { test } from "../harness.ts";
@@ -44,9 +44,44 @@ test("RealityServer names a wrong option", () => {
   refused({ storage, clock: {} }, "TypeError", /"clock" is wrong/);
 });
 
-test("RealityServer does not pretend to have peers yet", () => {
-  refused({ storage, meshPeers: ["http://server-2:3000"] }, "TypeError", /"meshPeers" is not supported yet/);
-  new RealityServer({ storage, meshPeers: [], redis: undefined });
+test("RealityServer names what is wrong with its peers", () => {
+  const secret = "sixteen characters at least";
+  const cases: [Record<string, unknown>, string, RegExp][] = [
+    [
+      { meshPeers: "http://server-2" },
+      "TypeError",
+      /"meshPeers" is wrong: expected an array of URLs, got a string/,
+    ],
+    [{ meshPeers: [7] }, "TypeError", /"meshPeers\[0\]" is wrong: expected a URL, got the number 7/],
+    [{ meshPeers: ["server-2:"] }, "TypeError", /"meshPeers\[0\]" is wrong: expected an http or https URL/],
+    [{ meshPeers: ["server 2"] }, "TypeError", /"meshPeers\[0\]" is wrong: expected a URL, got "server 2"/],
+    [{ meshPeers: ["http://a:b@server-2"] }, "TypeError", /without a user's name/],
+    [{ meshSecret: 7 }, "TypeError", /"meshSecret" is wrong/],
+    [{ meshSecret: "short" }, "RangeError", /"meshSecret" is out of range: expected 16 characters or more/],
+    [{ meshSecret: [secret, secret, secret] }, "RangeError", /expected one or two secrets, got 3/],
+    [{ mesh: { gossip: true } }, "TypeError", /Unknown option "gossip" of mesh/],
+    [
+      { mesh: { interval: 50 } },
+      "RangeError",
+      /"mesh.interval" is out of range: expected 100 to 86400000, got 50/,
+    ],
+    [{ mesh: { fanout: 0 } }, "RangeError", /"mesh.fanout" is out of range/],
+    [{ mesh: { timeout: "2s" } }, "TypeError", /"mesh.timeout" is wrong: expected an integer, got a string/],
+    [{ mesh: { discovery: 1 } }, "TypeError", /"mesh.discovery" is wrong: expected true or false/],
+    [{ mesh: { discovery: true } }, "TypeError", /"mesh.discovery" is wrong: it needs a meshSecret/],
+    [{ mesh: { fetch: "fetch" } }, "TypeError", /"mesh.fetch" is wrong: expected a function/],
+  ];
+  for (const [options, name, message] of cases) refused({ storage, ...options }, name, message);
+});
+
+test("RealityServer asks a peer at the path it was given, and at /reality/sync without one", async () => {
+  const meshPeers = ["http://a:3000", "http://a:3000/", "https://b/api/live/sync", "http://c?x=1#y"];
+  const { mesh } = await new RealityServer({ storage, meshPeers }).getStats();
+  deepEqual(mesh?.peers.map(({ url }) => url), [
+    "http://a:3000/reality/sync",
+    "https://b/api/live/sync",
+    "http://c/reality/sync?x=1",
+  ]);
 });
 
 test("RealityServer says what is wrong with its Redis clients", () => {

@@ -99,6 +99,7 @@ test("getStats() counts what happened and what is under way", async () => {
     waiters: 1,
     streams: 0,
     storageWrites: 1,
+    mesh: null,
   });
   equal(epoch.length > 0, true);
   equal(storageReads, 2);

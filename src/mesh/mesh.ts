@@ -1,0 +1,593 @@
+/**
+ * The loop: when this server talks to which peer, what is said, and what comes of it.
+ *
+ * @module
+ */
+import type { Clock } from "../clock.ts";
+import { PeerError, type RealityError } from "../errors.ts";
+import {
+  coversSeen,
+  isMeshStorage,
+  type MeshStorage,
+  randomName,
+  type RealityStorage,
+  type Seen,
+  type StorageIdentity,
+} from "../storage.ts";
+import type { MeshPeerStats, MeshStats } from "../types.ts";
+import {
+  type Look,
+  MAX_PAGE_NODES,
+  type Message,
+  type PeerState,
+  readMessage,
+  writeMessage,
+} from "./message.ts";
+import { type Given, type Incoming, type PageRooms, Pages, type Taken, UNTAKEN } from "./pages.ts";
+import { Owed, type Peer, Peers, spread } from "./peers.ts";
+import { OwnAddressError, type Proof } from "./proof.ts";
+import type { Transport } from "./transport.ts";
+import { statusOf } from "./wire.ts";
+
+/** A peer that was not heard for so long is asked when a client asks us, in milliseconds. */
+const IDLE = 5_000;
+
+/** How often clients' requests make us look for such peers, and how many are then asked. */
+const CHECK_PAUSE = 1_000;
+const MAX_CHECKED = 2;
+
+/** So often a peer that does not answer is tried again by itself; from then on when there is traffic. */
+const MAX_RETRIES = 8;
+
+/** The pause after our own storage failed, in milliseconds. */
+const STORAGE_PAUSE = 1_000;
+
+/** So often one exchange begins to push anew because the peer lacked more than was thought. */
+const MAX_PUSHES = 3;
+
+/** The most characters of nodes in one page: well below what a peer's body limit is. */
+const MAX_PAGE_TEXT = 200_000;
+
+/** The most servers learnt from others, and the most deltas that come in by parts at once. */
+const MAX_LEARNT = 1_000;
+
+/** How a mesh is made; checked by `options.ts`. */
+export interface MeshConfig {
+  /** Where the peers are asked. */
+  readonly peers: readonly string[];
+  /** How often to talk to a few peers without being asked, in milliseconds; 0 for never. */
+  readonly interval: number;
+  /** How many peers are told of news directly. */
+  readonly fanout: number;
+  /** How long one request to a peer may take, and how long a client waits for a catch-up, in milliseconds. */
+  readonly timeout: number;
+  /** Whether peers may tell where other servers are. */
+  readonly discovery: boolean;
+}
+
+/** What the mesh asks of the other rooms. */
+export interface MeshRooms extends Omit<PageRooms, "storage"> {
+  readonly storage: RealityStorage;
+  readonly clock: Clock;
+  readonly serverId: () => string;
+  /** Made when it is first needed: a Worker may not draw randomness while it starts. */
+  readonly line: () => { readonly proof: Pick<Proof, "open">; readonly transport: Pick<Transport, "send"> };
+  /** Says that there is something to publish through Redis; left out where there is none. */
+  readonly publish?: (() => void) | undefined;
+  report(error: RealityError): void;
+}
+
+/** One server's part in the mesh. Nothing in it is ever waited for by who changes a node. */
+export class Mesh {
+  readonly #config: MeshConfig;
+  readonly #rooms: MeshRooms;
+  readonly #peers: Peers;
+  readonly #pages: Pages | undefined;
+  readonly #end = new AbortController();
+  /** Deltas that come in by parts, by the run of their senders. */
+  readonly #incoming = new Map<string, Incoming>();
+  #run: string | undefined;
+  #identity: StorageIdentity | undefined;
+  #opening: Promise<void> | undefined;
+  #catchingUp: Promise<void> | undefined;
+  #lookVersion = 0;
+  /** What was not published through Redis yet, and what the one who heard all of it has seen. */
+  #unpublished = new Owed();
+  #published: Seen | undefined;
+  /** Whether servers with another storage listen on Redis. */
+  #hasForeigners = false;
+  /** The ids that were heard through Redis. */
+  readonly #onRedis = new Set<string>();
+  #nextCheck = 0;
+  #cancelBeat: (() => void) | undefined;
+  #exchanges = 0;
+  #failures = 0;
+  #answers = 0;
+  #sentBytes = 0;
+  #receivedBytes = 0;
+  #nodesTaken = 0;
+
+  /**
+   * @param config Who the peers are, and when to talk to them.
+   * @param rooms What it works with.
+   */
+  constructor(config: MeshConfig, rooms: MeshRooms) {
+    this.#config = config;
+    this.#rooms = rooms;
+    this.#peers = new Peers(config.peers);
+    const { storage } = rooms;
+    if (isMeshStorage(storage)) {
+      storage.countByClock();
+      this.#pages = new Pages({ ...rooms, storage });
+    }
+  }
+
+  /** Id → state of all peers that have ever answered. */
+  get states(): Map<string, PeerState> {
+    return this.#peers.states();
+  }
+
+  /** Says that this server's own commit changed these keys. Returns at once. */
+  note(keys: readonly string[], version: number): void {
+    this.#lookVersion = Math.max(this.#lookVersion, version);
+    this.#tell(this.#peers.others, { keys, version });
+    this.#announce({ keys, version });
+  }
+
+  /** Says that a client asks. Talks to peers that were not heard for a while; returns at once. */
+  noteTraffic(): void {
+    const now = this.#rooms.clock.now();
+    if (now < this.#nextCheck || this.#end.signal.aborted) return;
+    this.#nextCheck = now + CHECK_PAUSE;
+    this.#beat();
+    const stale = this.#peers.others.filter((peer) =>
+      peer.busy === undefined && peer.nextTry <= now &&
+      (peer.owed.news || now - (peer.lastExchange ?? -Infinity) >= IDLE)
+    );
+    for (
+      const { peer } of spread(stale, MAX_CHECKED, () => this.#rooms.clock.random()).slice(0, MAX_CHECKED)
+    ) {
+      this.#try(peer);
+    }
+  }
+
+  /**
+   * Settles once this server may answer: at once, or, with an empty storage, when it has asked its peers for
+   * what they have, or they took too long.
+   */
+  open(): Promise<void> {
+    return this.#opening ??= this.#open();
+  }
+
+  /**
+   * Asks the peers for what they have, since a client knows more than we do. All who ask meanwhile share one
+   * such round. Settles when it is done or took too long; never rejects.
+   */
+  catchUp(): Promise<void> {
+    this.#catchingUp ??= this.#askAll().finally(() => this.#catchingUp = undefined);
+    return this.#catchingUp;
+  }
+
+  /**
+   * Answers the `gossip` of a request.
+   *
+   * @returns The `gossip` of the answer.
+   * @throws {RefusalError} When it does not prove who sent it, or is no message.
+   * @throws {StorageError} When the storage fails.
+   */
+  async answer(gossip: unknown): Promise<unknown> {
+    const opened = await this.#rooms.line().proof.open(gossip, this.#end.signal);
+    if (opened.kind === "reply") return opened.gossip;
+    const message = readMessage(opened.message);
+    this.#answers++;
+    return await opened.seal(writeMessage(await this.#respond(message)));
+  }
+
+  /**
+   * What to publish through Redis: one message for all that happened since the last.
+   *
+   * @param isSigned Whether the message will be signed. Unsigned ones are believed by nobody, and so bring no nodes.
+   * @throws {StorageError} When the storage fails.
+   */
+  async composeNews(isSigned: boolean): Promise<string | null> {
+    const owed = this.#unpublished;
+    this.#unpublished = new Owed();
+    await this.#identify();
+    const rest = owed.look === undefined ? {} : { look: owed.look };
+    if (!isSigned || !this.#hasForeigners) return writeMessage(await this.#compose(undefined, rest));
+    const given = await this.#give(undefined, this.#published);
+    this.#published = given?.state.seen;
+    // What fits into no single page is fetched by those who lack it.
+    const isWhole = given?.delta?.next === null && !given.delta.full;
+    const news = given && !isWhole ? { state: given.state, delta: undefined } : given;
+    return writeMessage(await this.#compose(news, rest));
+  }
+
+  /**
+   * Takes in what came through Redis.
+   *
+   * @param text The message, out of its signature.
+   * @param isSigned Whether it was signed. What was not is taken as a hint where to look, and for nothing else.
+   * @returns Whether it was a message.
+   */
+  async receiveNews(text: string, isSigned: boolean): Promise<boolean> {
+    let message: Message;
+    try {
+      message = readMessage(text);
+    } catch {
+      return false;
+    }
+    if (message.run === this.#runName) return true;
+    if (this.#onRedis.size < MAX_LEARNT) this.#onRedis.add(message.id);
+    await this.#identify();
+    const { look } = message;
+    if (this.#isShared(message.origin)) {
+      if (look === undefined) return true;
+      this.#rooms.wake(look.keys);
+      // Whose word is not proven may not keep later news from being passed on.
+      const isNews = isSigned && look.version > this.#lookVersion;
+      if (isNews) this.#lookVersion = look.version;
+      this.#forward(message, isNews, look);
+      return true;
+    }
+    if (!this.#hasForeigners) {
+      // Nobody sends nodes before they know of someone who needs them.
+      this.#hasForeigners = true;
+      this.#rooms.publish?.();
+    }
+    const { isTaken } = isSigned ? await this.#take(undefined, message) : UNTAKEN;
+    const peer = isTaken ? undefined : this.#peers.find(message.id);
+    if (peer !== undefined) {
+      peer.owed.add(this.#rooms.clock.now());
+      this.#try(peer);
+    }
+    return true;
+  }
+
+  /** Says that messages through Redis may have been missed: whoever waits looks again, and peers are asked. */
+  noteMissed(): void {
+    this.#rooms.wake(null);
+    for (const peer of this.#peers.others) if (!this.#isShared(peer.origin)) this.#try(peer);
+  }
+
+  /** What the peers are told and how they are. */
+  getStats(): MeshStats {
+    const now = this.#rooms.clock.now();
+    const peers = this.#peers.others.map((peer): MeshPeerStats => ({
+      id: peer.id ?? null,
+      url: peer.url,
+      state: peer.state ?? "unknown",
+      lag: peer.owed.since === undefined ? 0 : Math.max(0, now - peer.owed.since),
+      lastExchange: peer.lastExchange ?? null,
+    }));
+    return {
+      peers,
+      exchanges: this.#exchanges,
+      failures: this.#failures,
+      answers: this.#answers,
+      nodesTaken: this.#nodesTaken,
+      sentBytes: this.#sentBytes,
+      receivedBytes: this.#receivedBytes,
+    };
+  }
+
+  /** Stops talking; settles when nothing is under way. */
+  async close(): Promise<void> {
+    this.#end.abort();
+    this.#cancelBeat?.();
+    for (const peer of this.#peers.others) {
+      peer.cancelTry?.();
+      peer.cancelTry = undefined;
+    }
+    await Promise.all([this.#opening, this.#catchingUp, ...this.#peers.others.map(({ busy }) => busy)]);
+  }
+
+  /** Chance may not be drawn while a Worker starts, so this waits for the first message. */
+  get #runName(): string {
+    return this.#run ??= randomName(16);
+  }
+
+  async #open(): Promise<void> {
+    if (this.#pages === undefined || this.#peers.others.length === 0) return;
+    try {
+      const { state } = await this.#pages.give(undefined, 0);
+      if (state.maxVersion === 0) await this.catchUp();
+    } catch {
+      // Reported. The storage has the next word when the client's own question is put to it.
+    }
+  }
+
+  async #askAll(): Promise<void> {
+    const { clock } = this.#rooms;
+    const now = clock.now();
+    const able = this.#peers.others.filter((peer) => peer.nextTry <= now && !this.#isShared(peer.origin));
+    if (able.length === 0 || this.#end.signal.aborted) return;
+    const asked = spread(able, this.#config.fanout, () => clock.random()).map(({ peer }) => peer);
+    for (const peer of asked) this.#try(peer);
+    let cancel = () => {};
+    const deadline = new Promise<void>((resolve) => cancel = clock.after(this.#config.timeout, resolve));
+    await Promise.race([deadline, Promise.all(asked.map(({ busy }) => busy))]);
+    cancel();
+  }
+
+  /** Talks to some peer at every interval, where one is set. */
+  #beat(): void {
+    const { interval, fanout } = this.#config;
+    if (interval === 0 || this.#cancelBeat !== undefined) return;
+    this.#cancelBeat = this.#rooms.clock.after(interval, () => {
+      this.#cancelBeat = undefined;
+      const { clock } = this.#rooms;
+      for (const { peer } of spread(this.#peers.others, fanout, () => clock.random())) this.#try(peer);
+      this.#beat();
+    });
+  }
+
+  /** Has something published through Redis. */
+  #announce(look: Look): void {
+    if (this.#rooms.publish === undefined) return;
+    this.#unpublished.add(this.#rooms.clock.now(), look);
+    this.#rooms.publish();
+  }
+
+  /** Owes these peers news, some of them by way of others. */
+  #tell(peers: readonly Peer[], look?: Look): void {
+    const { clock } = this.#rooms;
+    for (const { peer, pass } of spread(peers, this.#config.fanout, () => clock.random())) {
+      peer.owed.add(clock.now(), look, pass);
+      this.#try(peer);
+    }
+  }
+
+  /** Talks to a peer now, or as soon as it may be tried; one exchange at a time. */
+  #try(peer: Peer): void {
+    const { clock } = this.#rooms;
+    if (this.#end.signal.aborted || peer.busy !== undefined || peer.isSelf) return;
+    const pause = peer.nextTry - clock.now();
+    if (pause > 0) {
+      if (peer.failures > MAX_RETRIES) return;
+      peer.cancelTry ??= clock.after(pause, () => {
+        peer.cancelTry = undefined;
+        this.#try(peer);
+      });
+      return;
+    }
+    peer.cancelTry?.();
+    peer.cancelTry = undefined;
+    peer.busy = this.#exchange(peer).finally(() => {
+      peer.busy = undefined;
+      if (peer.owed.news) this.#try(peer);
+    });
+  }
+
+  async #exchange(peer: Peer): Promise<void> {
+    const { clock, report } = this.#rooms;
+    const owed = peer.owed;
+    peer.owed = new Owed();
+    this.#exchanges++;
+    try {
+      await this.#converse(peer, owed);
+      if (peer.failures > 0) report(new PeerError(peer.url, "unreachable", "well again", true));
+      peer.noteAnswer(clock.now());
+    } catch (error) {
+      if (this.#end.signal.aborted) return;
+      if (owed.news) peer.owed.add(owed.since ?? clock.now(), owed.look);
+      if (!(error instanceof PeerError)) {
+        // Our own storage failed, which is no fault of the peer's.
+        for (const id of owed.pass) peer.owed.pass.add(id);
+        peer.rest(clock.now() + STORAGE_PAUSE);
+        return;
+      }
+      if (error.cause instanceof OwnAddressError) {
+        peer.isSelf = true;
+        return;
+      }
+      if (statusOf(error) === 413 && peer.pageNodes > 1) {
+        // It takes less at once than we thought.
+        peer.pageNodes = Math.ceil(peer.pageNodes / 4);
+        return;
+      }
+      this.#failures++;
+      peer.noteFailure(clock.now(), clock.random());
+      if (peer.failures === 1) report(error);
+      this.#tellAround(peer, owed);
+    }
+  }
+
+  /** A peer does not hear us: whom it should have told is told otherwise, and somebody else may reach it. */
+  #tellAround(peer: Peer, owed: Owed): void {
+    if (!owed.news) return;
+    const { clock } = this.#rooms;
+    const rest = [...owed.pass].flatMap((id) => this.#peers.find(id) ?? []);
+    if (rest.length > 0) this.#tell(rest, owed.look);
+    if (peer.failures > 1 || peer.id === undefined) return;
+    const alive = this.#peers.others.filter((other) => other !== peer && other.state === "alive");
+    const deputy = alive[Math.floor(clock.random() * alive.length)];
+    if (deputy === undefined) return;
+    deputy.owed.add(clock.now(), owed.look, [peer.id]);
+    this.#try(deputy);
+  }
+
+  /** One exchange: as many requests as it takes until both have what the other had. */
+  async #converse(peer: Peer, owed: Owed): Promise<void> {
+    let incoming: Incoming | undefined;
+    let outgoing: Message["more"];
+    await this.#identify();
+    for (let turn = 0, pushes = 0;; turn++) {
+      const isKnown = peer.origin !== undefined;
+      const shared = isKnown && this.#isShared(peer.origin);
+      const given = shared ? undefined : await this.#give(peer, peer.seen, outgoing);
+      const more = incoming && { after: incoming.next, full: incoming.full };
+      const isPush = given?.delta !== undefined &&
+        (given.delta.nodes.length > 0 || given.delta.next !== null);
+      if (turn > 0 && more === undefined && outgoing === undefined && (!isPush || ++pushes > MAX_PUSHES)) {
+        return;
+      }
+      const first = turn === 0
+        ? { pass: [...owed.pass], ...(shared || !isKnown ? { look: owed.look } : {}) }
+        : {};
+      const rest = more === undefined ? first : { ...first, more };
+      const answer = await this.#send(peer, await this.#compose(given, rest));
+      if (this.#isShared(answer.origin)) return;
+      if (given === undefined) {
+        // It had our storage, and has another one now.
+        continue;
+      }
+      const taken = await this.#take(incoming, answer);
+      incoming = taken.incoming;
+      const { delta } = given;
+      // Pages that were not taken, since their base was not covered, begin anew from what the peer says it has seen.
+      const isTaken = delta !== undefined && (delta.full || coversSeen(answer.seen ?? new Map(), delta.base));
+      outgoing = isTaken && delta.next !== null ? { after: delta.next, full: delta.full } : undefined;
+      const isDone = coversSeen(answer.seen ?? new Map(), given.state.seen);
+      if (isDone && incoming === undefined && outgoing === undefined) return;
+    }
+  }
+
+  async #send(peer: Peer, message: Message): Promise<Message> {
+    const { line, serverId } = this.#rooms;
+    const reply = await line().transport.send(peer.url, writeMessage(message), this.#end.signal);
+    this.#sentBytes += reply.sentBytes;
+    this.#receivedBytes += reply.receivedBytes;
+    let answer: Message;
+    try {
+      answer = readMessage(reply.message);
+    } catch (cause) {
+      throw new PeerError(peer.url, "reply", cause);
+    }
+    if (answer.run === this.#runName) throw new PeerError(peer.url, "reply", new OwnAddressError());
+    if (answer.id === serverId()) {
+      throw new PeerError(peer.url, "reply", `it has this server's own serverId ("${answer.id}")`);
+    }
+    peer.id = answer.id;
+    peer.origin = answer.origin;
+    peer.seen = answer.seen;
+    this.#learn(answer);
+    return answer;
+  }
+
+  /** Says something with all that every message has. */
+  async #compose(given: Given | undefined, rest: Partial<Message>): Promise<Message> {
+    const { discovery } = this.#config;
+    const known = this.#peers.others.filter(({ id, state }) => id !== undefined && state === "alive");
+    const { epoch, origin } = given?.state ?? await this.#identify();
+    return {
+      id: this.#rooms.serverId(),
+      run: this.#runName,
+      origin,
+      epoch,
+      peers: this.#peers.states(),
+      ...(discovery ? { urls: new Map(known.map(({ id, url }) => [id!, url])) } : {}),
+      ...(given ? { seen: given.state.seen, swept: given.state.swept } : {}),
+      ...(given?.delta ? { delta: given.delta } : {}),
+      ...rest,
+    };
+  }
+
+  async #respond(message: Message): Promise<Message> {
+    const peer = this.#peers.find(message.id);
+    if (peer !== undefined) {
+      peer.noteHeard();
+      peer.origin = message.origin;
+      peer.seen = message.seen ?? peer.seen;
+    }
+    this.#learn(message);
+    await this.#identify();
+    const { look } = message;
+    if (this.#isShared(message.origin)) {
+      if (look !== undefined) this.#rooms.wake(look.keys);
+      // What is no news here is passed on by nobody: so it stops, whoever knows whom.
+      const isNews = look !== undefined && look.version > this.#lookVersion;
+      if (isNews) this.#lookVersion = look.version;
+      this.#forward(message, isNews, look);
+      return await this.#compose(undefined, {});
+    }
+    const { incoming } = await this.#take(this.#incoming.get(message.run), message);
+    this.#incoming.delete(message.run);
+    if (incoming !== undefined && this.#incoming.size < MAX_LEARNT) this.#incoming.set(message.run, incoming);
+    return await this.#compose(await this.#give(peer, message.seen, message.more), {});
+  }
+
+  /** Takes in what a message brings. */
+  async #take(incoming: Incoming | undefined, message: Message): Promise<Taken> {
+    if (this.#pages === undefined || message.delta === undefined) {
+      this.#forward(message, false);
+      return UNTAKEN;
+    }
+    const taken = await this.#pages.take(incoming, message);
+    const { written: keys, made } = taken;
+    this.#nodesTaken += keys.length;
+    // Who is on Redis has published it there.
+    if (keys.length > 0 && !this.#onRedis.has(message.id)) this.#announce({ keys, version: 0 });
+    this.#forward(message, keys.length > 0);
+    if (made.length > 0) {
+      this.note(
+        made.map(({ key }) => key),
+        Math.max(...made.map(({ version }) => version)),
+      );
+    }
+    return taken;
+  }
+
+  /** Gives a peer a page that its limits, and ours, can bear. */
+  async #give(
+    peer: Peer | undefined,
+    theirs: Seen | undefined,
+    more?: Message["more"],
+  ): Promise<Given | undefined> {
+    if (this.#pages === undefined) return undefined;
+    for (let limit = peer?.pageNodes ?? MAX_PAGE_NODES;; limit = Math.ceil(limit / 4)) {
+      const given = await this.#pages.give(theirs, limit, more);
+      const text = given.delta?.nodes.reduce((sum, node) =>
+        sum + node.key.length + node.hash.length + 120, 0) ?? 0;
+      if (text <= MAX_PAGE_TEXT || limit === 1) return given;
+    }
+  }
+
+  /**
+   * Owes what a message brought to those who will not hear of it from its sender: whom it asks us to tell, and, of
+   * what was news here, our peers that the sender does not reach.
+   */
+  #forward(message: Message, isNews: boolean, look?: Look): void {
+    const asked = new Set(message.pass);
+    const targets = this.#peers.others.filter(({ id }) =>
+      id === undefined
+        ? isNews
+        : asked.has(id) || isNews && id !== message.id && message.peers.get(id) !== "alive"
+    );
+    if (targets.length === 0) return;
+    const { delta } = message;
+    const keys = delta?.next === null ? delta.nodes.map(({ key }) => key) : null;
+    this.#tell(targets, look ?? { keys, version: 0 });
+  }
+
+  /** With discovery: notes where a proven server reaches others. */
+  #learn({ urls }: Message): void {
+    if (!this.#config.discovery || urls === undefined) return;
+    for (const [id, url] of urls) {
+      if (id === this.#rooms.serverId() || this.#peers.find(id) !== undefined) continue;
+      if (this.#peers.others.length < MAX_LEARNT && isPeerURL(url)) this.#peers.add(url);
+    }
+  }
+
+  /** The storage's names; of one that has none, empty ones. */
+  async #identify(): Promise<StorageIdentity> {
+    const { storage, ask } = this.#rooms;
+    if (this.#pages === undefined) return this.#identity = { epoch: "", origin: "" };
+    return this.#identity ??= await ask("getIdentity", () => (storage as MeshStorage).getIdentity());
+  }
+
+  /** Whether a server with that origin has our storage: then it needs no nodes, only to look again. */
+  #isShared(origin: string | undefined): boolean {
+    // Servers whose storage has no name can only be meant to share it.
+    if (origin === "" || this.#pages === undefined) return origin !== undefined;
+    return origin !== undefined && origin === this.#identity?.origin;
+  }
+}
+
+function isPeerURL(url: string): boolean {
+  try {
+    return /^https?:$/.test(new URL(url).protocol);
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,238 @@
+/**
+ * What servers say to each other: one message as JSON text, out and in. Pure.
+ *
+ * @module
+ */
+import { RefusalError } from "../errors.ts";
+import { hashFault, isVersion, keyFault, kindOf, MAX_HASH_BYTES, MAX_KEY_BYTES } from "../node.ts";
+import type { Seen, StampedNode } from "../storage.ts";
+import { JOIN_MARK } from "./delta.ts";
+
+/** How a server stands with a peer: it answers, it has begun to fail, it is no longer tried every time. */
+export type PeerState = "alive" | "suspect" | "gone";
+
+/** One message of an exchange, be it asked or answered, or sent through Redis. */
+export interface Message {
+  /** The sender's `serverId`. */
+  readonly id: string;
+  /** Names this run of the sender: so it knows its own messages. */
+  readonly run: string;
+  /** The names of the sender's storage; empty for one that has none. */
+  readonly origin: string;
+  readonly epoch: string;
+  /** The servers that the sender knows, by id. */
+  readonly peers: ReadonlyMap<string, PeerState>;
+  /** With discovery: where the sender reaches those that answer it, by id. */
+  readonly urls?: ReadonlyMap<string, string>;
+  /** "Look again", to servers on the same storage. */
+  readonly look?: Look;
+  /** Ids of servers that the receiver is asked to tell. */
+  readonly pass?: readonly string[];
+  /** What the sender's storage has taken in, read before the nodes of `delta`. */
+  readonly seen?: Seen;
+  /** The tombstones that the sender's storage has swept. */
+  readonly swept?: Seen;
+  /** Nodes that the receiver may lack. */
+  readonly delta?: Delta;
+  /** Asks for the next page of the receiver's delta. */
+  readonly more?: { readonly after: string; readonly full: boolean };
+}
+
+/** What was changed in a storage that sender and receiver share. */
+export interface Look {
+  /** The keys; `null` for all. */
+  readonly keys: readonly string[] | null;
+  /** The highest version among the changes: news of a version is passed on once. */
+  readonly version: number;
+}
+
+/** One page of a delta. */
+export interface Delta {
+  /** The nodes are those outside of it; the receiver must have seen all of it. */
+  readonly base: Seen;
+  /** Whether this is everything that the sender has: a full copy, with an empty base. */
+  readonly full: boolean;
+  /** `next` of the page before; `null` on the first. */
+  readonly after: string | null;
+  /** What names the page after this; `null` on the last. */
+  readonly next: string | null;
+  readonly nodes: readonly StampedNode[];
+}
+
+/** The most nodes in one page. */
+export const MAX_PAGE_NODES = 500;
+
+/** The most keys in one "look again"; for more it says "at everything". */
+export const MAX_LOOK_KEYS = 500;
+
+/** The most servers that one message names, and origins that a `seen` has. */
+const MAX_NAMES = 20_000;
+
+/** The highest number that is taken in: 142 years after 2020. What is above would use up the counter. */
+const MAX_STAMP = 2 ** 52;
+
+const STATES: readonly unknown[] = ["alive", "suspect", "gone"];
+
+/** Writes a message as JSON text. */
+export function writeMessage(message: Message): string {
+  const { delta } = message;
+  return JSON.stringify({
+    ...message,
+    peers: Object.fromEntries(message.peers),
+    urls: message.urls && Object.fromEntries(message.urls),
+    seen: message.seen && Object.fromEntries(message.seen),
+    swept: message.swept && Object.fromEntries(message.swept),
+    delta: delta && {
+      ...delta,
+      base: Object.fromEntries(delta.base),
+      nodes: delta.nodes.map(({ stamp, ...node }) => stamp === node.version ? node : { ...node, stamp }),
+    },
+  });
+}
+
+/**
+ * Reads a message. Unknown fields are ignored, so that peers may be newer.
+ *
+ * @throws {RefusalError} `BAD_REQUEST`, naming the field.
+ */
+export function readMessage(text: string): Message {
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    throw bad("the message", "not JSON");
+  }
+  const fields = readObject("the message", body);
+  const message: { -readonly [Name in keyof Message]: Message[Name] } = {
+    id: readName("id", fields.id),
+    run: readName("run", fields.run),
+    origin: readText("origin", fields.origin, 128),
+    epoch: readText("epoch", fields.epoch, 128),
+    peers: readMap("peers", fields.peers, (state) => STATES.includes(state) ? state as PeerState : undefined),
+  };
+  if (fields.urls !== undefined) {
+    const isURL = (url: unknown) => typeof url === "string" && url.length <= 2048 ? url : undefined;
+    message.urls = readMap("urls", fields.urls, isURL);
+  }
+  if (fields.look !== undefined) message.look = readLook(fields.look);
+  if (fields.pass !== undefined) message.pass = readNames(fields.pass);
+  if (fields.seen !== undefined) message.seen = readSeen("seen", fields.seen);
+  if (fields.swept !== undefined) message.swept = readSeen("swept", fields.swept);
+  if (fields.delta !== undefined) message.delta = readDelta(fields.delta);
+  if (fields.more !== undefined) {
+    const { after, full } = readObject("more", fields.more);
+    message.more = { after: readText("more.after", after, 4096), full: full === true };
+  }
+  return message;
+}
+
+function readDelta(value: unknown): Delta {
+  const fields = readObject("delta", value);
+  if (!Array.isArray(fields.nodes) || fields.nodes.length > MAX_PAGE_NODES) {
+    throw bad("delta.nodes", `expected an array of at most ${MAX_PAGE_NODES}, got ${kindOf(fields.nodes)}`);
+  }
+  const nodes = fields.nodes.map((node, i) => readNode(`delta.nodes[${i}]`, node));
+  if (new Set(nodes.map(({ key }) => key)).size < nodes.length) throw bad("delta.nodes", "a key comes twice");
+  const full = fields.full === true;
+  const base = readSeen("delta.base", fields.base);
+  if (full && base.size > 0) throw bad("delta.base", "expected an empty one in a full copy");
+  return {
+    base,
+    full,
+    after: readCursor("delta.after", fields.after),
+    next: readCursor("delta.next", fields.next),
+    nodes,
+  };
+}
+
+function readNode(what: string, value: unknown): StampedNode {
+  const fields = readObject(what, value);
+  const { key, version, hash, updatedAt, stamp = version } = fields;
+  const keyWrong = keyFault(key, MAX_KEY_BYTES);
+  if (keyWrong !== undefined) throw bad(`${what}.key`, keyWrong);
+  // Joined nodes spell their changes behind a mark that no hash of an application has.
+  const isJoined = typeof hash === "string" && hash.startsWith(JOIN_MARK);
+  const hashWrong = hashFault(
+    isJoined ? hash.slice(JOIN_MARK.length) : hash,
+    MAX_HASH_BYTES - JOIN_MARK.length * +isJoined,
+  );
+  if (hashWrong !== undefined) throw bad(`${what}.hash`, hashWrong);
+  if (!Number.isSafeInteger(updatedAt)) {
+    throw bad(`${what}.updatedAt`, `expected whole milliseconds, got ${kindOf(updatedAt)}`);
+  }
+  const node: StampedNode = {
+    key: key as string,
+    version: readStamp(`${what}.version`, version),
+    hash: hash as string,
+    updatedAt: updatedAt as number,
+    origin: readName(`${what}.origin`, fields.origin),
+    stamp: readStamp(`${what}.stamp`, stamp),
+  };
+  return fields.deleted === true ? { ...node, deleted: true } : node;
+}
+
+function readSeen(what: string, value: unknown): Seen {
+  return readMap(what, value, (stamp) => isVersion(stamp) && stamp <= MAX_STAMP ? stamp : undefined);
+}
+
+function readMap<T>(what: string, value: unknown, read: (value: unknown) => T | undefined): Map<string, T> {
+  const entries = Object.entries(readObject(what, value));
+  if (entries.length > MAX_NAMES) throw bad(what, `more than ${MAX_NAMES} names`);
+  return new Map(entries.map(([name, item]) => {
+    const found = read(item);
+    if (found === undefined) throw bad(`a value of ${what}`, `got ${kindOf(item)}`);
+    return [readName(`a name of ${what}`, name), found];
+  }));
+}
+
+function readLook(value: unknown): Look {
+  const { keys, version } = readObject("look", value);
+  if (!isVersion(version)) throw bad("look.version", `expected a version, got ${kindOf(version)}`);
+  if (keys === null) return { keys, version };
+  if (!Array.isArray(keys) || keys.length > MAX_LOOK_KEYS) {
+    throw bad("look.keys", `expected null or an array of at most ${MAX_LOOK_KEYS}, got ${kindOf(keys)}`);
+  }
+  keys.forEach((key, i) => {
+    const fault = keyFault(key, MAX_KEY_BYTES);
+    if (fault !== undefined) throw bad(`look.keys[${i}]`, fault);
+  });
+  return { keys, version };
+}
+
+function readNames(value: unknown): string[] {
+  if (!Array.isArray(value) || value.length > MAX_NAMES) {
+    throw bad("pass", `expected an array of at most ${MAX_NAMES} ids, got ${kindOf(value)}`);
+  }
+  return value.map((id, i) => readName(`pass[${i}]`, id));
+}
+
+function readCursor(what: string, value: unknown): string | null {
+  return value === null ? null : readText(what, value, 4096);
+}
+
+function readStamp(what: string, value: unknown): number {
+  if (isVersion(value) && value > 0 && value <= MAX_STAMP) return value;
+  throw bad(what, `expected an integer from 1 to 2^52, got ${kindOf(value)}`);
+}
+
+/** An id, a run or an origin. */
+function readName(what: string, value: unknown): string {
+  if (typeof value === "string" && /^[\x21-\x7e]{1,128}$/.test(value)) return value;
+  throw bad(what, `expected 1 to 128 visible characters of ASCII, got ${kindOf(value)}`);
+}
+
+function readText(what: string, value: unknown, longest: number): string {
+  if (typeof value === "string" && value.length <= longest) return value;
+  throw bad(what, `expected a text of at most ${longest} characters, got ${kindOf(value)}`);
+}
+
+function readObject(what: string, value: unknown): Readonly<Record<string, unknown>> {
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+    return value as Record<string, unknown>;
+  }
+  throw bad(what, `expected an object, got ${kindOf(value)}`);
+}
+
+function bad(what: string, fault: string): RefusalError {
+  return new RefusalError("ERR_REALITY_BAD_REQUEST", `Cannot read "gossip", ${what}: ${fault}`);
+}

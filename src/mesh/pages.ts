@@ -1,0 +1,168 @@
+/**
+ * Deltas, page by page: giving another storage what it lacks, and taking in what it has.
+ *
+ * @module
+ */
+import {
+  coversSeen,
+  hasSeen,
+  isSameStamp,
+  type MeshStorage,
+  type NodeTake,
+  type Seen,
+  stampOf,
+} from "../storage.ts";
+import type { StampedNode, StorageSeen } from "../storage.ts";
+import type { RealityNodeMeta } from "../types.ts";
+import { judge } from "./delta.ts";
+import type { Delta, Message } from "./message.ts";
+
+/** What the pages ask of the other rooms. */
+export interface PageRooms {
+  readonly storage: MeshStorage;
+  /** Asks something of the storage: with its time limit, and reported when it fails. */
+  ask<T>(operation: string, call: () => Promise<T>): Promise<T>;
+  /**
+   * Takes in nodes by the one way in, and wakes who waits for any of them. Says which were written as they were
+   * there, and what was made instead.
+   */
+  take(
+    nodes: readonly StampedNode[],
+    judge: (theirs: StampedNode, mine: StampedNode | undefined) => NodeTake | null,
+  ): Promise<{ readonly taken: readonly string[]; readonly made: readonly RealityNodeMeta[] }>;
+  /** Wakes who waits for these keys; `null` for all. */
+  wake(keys: readonly string[] | null): void;
+}
+
+/** A delta that has come in part: what its next page continues. */
+export interface Incoming {
+  /** What the sender had seen before its first page: adopted after the last, and not sooner. */
+  readonly adopt: Seen;
+  readonly full: boolean;
+  /** In a full copy: the keys that it has brought so far. */
+  readonly keys: Set<string>;
+  /** Names the page that is still to come. */
+  readonly next: string;
+}
+
+/** What became of a page. */
+export interface Taken {
+  /** Whether it followed on what is here, and was taken in. */
+  readonly isTaken: boolean;
+  /** The keys of nodes that were written here as they were there. */
+  readonly written: readonly string[];
+  /** Changes of this storage's own that were made instead: news to everybody. */
+  readonly made: readonly RealityNodeMeta[];
+  /** What the next page continues; undefined when none is to come. */
+  readonly incoming: Incoming | undefined;
+}
+
+/** What a peer is given: what this storage has seen, and a page of what the peer lacks. */
+export interface Given {
+  readonly state: StorageSeen;
+  readonly delta: Delta | undefined;
+}
+
+/** A page that was left aside. */
+export const UNTAKEN: Taken = { isTaken: false, written: [], made: [], incoming: undefined };
+
+const EMPTY: Seen = new Map();
+
+/** Gives and takes pages for one storage. It keeps nothing between them. */
+export class Pages {
+  readonly #rooms: PageRooms;
+
+  /** @param rooms The storage, and the way in. */
+  constructor(rooms: PageRooms) {
+    this.#rooms = rooms;
+  }
+
+  /**
+   * A page of what a peer lacks.
+   *
+   * @param theirs What it has seen; undefined when that is not known, and then it is given nothing.
+   * @param limit How many nodes at most.
+   * @param more The page it asks for, if not the first.
+   */
+  async give(theirs: Seen | undefined, limit: number, more?: Message["more"]): Promise<Given> {
+    const { storage, ask } = this.#rooms;
+    if (theirs === undefined) {
+      return { state: await ask("readSeen", () => storage.readSeen()), delta: undefined };
+    }
+    const read = async (base: Seen): Promise<Given> => {
+      const { nodes, next, ...state } = await ask(
+        "readDelta",
+        () => storage.readDelta(base, limit, more?.after),
+      );
+      const full = base === EMPTY;
+      return { state, delta: { base, full, after: more?.after ?? null, next, nodes } };
+    };
+    if (more !== undefined) return await read(more.full ? EMPTY : theirs);
+    const given = await read(theirs);
+    // Deletions that it never heard of are forgotten here: only a full copy can tell it what is gone.
+    if (!coversSeen(theirs, given.state.swept)) return await read(EMPTY);
+    return coversSeen(theirs, given.state.seen) && isEmpty(given.delta)
+      ? { ...given, delta: undefined }
+      : given;
+  }
+
+  /**
+   * Takes in a page, if it follows on what is here.
+   *
+   * @param previous What the page before left; undefined when there was none.
+   * @param message The message that the page came in.
+   */
+  async take(previous: Incoming | undefined, message: Message): Promise<Taken> {
+    const { storage, ask, wake } = this.#rooms;
+    const { delta, seen: theirs, swept = EMPTY } = message;
+    if (delta === undefined || theirs === undefined) return UNTAKEN;
+    if (delta.after !== null && delta.after !== previous?.next) return UNTAKEN;
+    const mine = await ask("readSeen", () => storage.readSeen());
+    const follows = coversSeen(mine.seen, delta.base) && (delta.full || coversSeen(mine.seen, swept));
+    if (!follows) return UNTAKEN;
+    const knowledge = { mine: mine.seen, theirs, swept: mine.swept };
+    const { taken: written, made } = await this.#rooms.take(
+      delta.nodes,
+      (node, own) => judge(node, own, knowledge),
+    );
+    const before = delta.after === null ? undefined : previous;
+    const { adopt = theirs, keys = new Set<string>() } = before ?? {};
+    if (delta.full) { for (const { key } of delta.nodes) keys.add(key); }
+    if (delta.next !== null) {
+      return { isTaken: true, written, made, incoming: { adopt, keys, full: delta.full, next: delta.next } };
+    }
+    const dropped = delta.full ? await this.#dropForgotten(keys, adopt) : [];
+    // Only now: until here, what was seen of the sender's is not all taken in.
+    const isNewEpoch = await ask(
+      "adoptSeen",
+      () => storage.adoptSeen(adopt, message.epoch, delta.full ? swept : undefined),
+    );
+    if (isNewEpoch) wake(null);
+    return { isTaken: true, written, made: [...made, ...dropped], incoming: undefined };
+  }
+
+  /** Deletes what a full copy does not have although its sender knew of it: it was deleted there, and forgotten. */
+  async #dropForgotten(keys: ReadonlySet<string>, theirs: Seen): Promise<RealityNodeMeta[]> {
+    const { storage, ask, take } = this.#rooms;
+    const dropped: RealityNodeMeta[] = [];
+    let after: string | undefined;
+    do {
+      const page = await ask("readDelta", () => storage.readDelta(EMPTY, 500, after));
+      const gone = page.nodes.filter((node) =>
+        !node.deleted && !keys.has(node.key) && hasSeen(theirs, stampOf(node))
+      );
+      const { made } = await take(gone, (known, mine) => {
+        if (mine === undefined || !isSameStamp(stampOf(mine), stampOf(known))) return null;
+        const { key, updatedAt } = known;
+        return { node: { key, hash: "", updatedAt, deleted: true }, replaces: stampOf(mine) };
+      });
+      dropped.push(...made);
+      after = page.next ?? undefined;
+    } while (after !== undefined);
+    return dropped;
+  }
+}
+
+function isEmpty(delta: Delta | undefined): boolean {
+  return delta === undefined || delta.nodes.length === 0 && delta.next === null;
+}

@@ -1,0 +1,195 @@
+/**
+ * The other servers: where they are, how they are, and what they are owed. Pure: time and chance are handed in.
+ *
+ * @module
+ */
+import type { Seen } from "../storage.ts";
+import { type Look, MAX_LOOK_KEYS, MAX_PAGE_NODES, type PeerState } from "./message.ts";
+
+/** A peer that failed so many times in a row is gone. */
+const GONE_AFTER = 4;
+
+/** The pause after a first failure; it doubles with each further one, up to the longest. In milliseconds. */
+const FIRST_PAUSE = 250;
+const LONGEST_PAUSE = 30_000;
+
+/** News that a peer was not told yet. A set of keys, never a queue: however long it is away, no more than this. */
+export class Owed {
+  /** Whether there is anything that it should hear of. */
+  news = false;
+  /** Servers that it is asked to tell. */
+  pass: Set<string> = new Set();
+  /** Keys that changed, for a peer on the same storage; `null` when they are too many to name. */
+  #keys: Set<string> | null = new Set();
+  #version = 0;
+  /** Since when, in milliseconds since 1970. */
+  since: number | undefined;
+
+  /** Adds news. */
+  add(now: number, look?: Look, pass: readonly string[] = []): void {
+    this.news = true;
+    this.since ??= now;
+    for (const id of pass) this.pass.add(id);
+    if (look === undefined) return;
+    this.#version = Math.max(this.#version, look.version);
+    for (const key of look.keys ?? []) this.#keys?.add(key);
+    if (look.keys === null || (this.#keys?.size ?? 0) > MAX_LOOK_KEYS) this.#keys = null;
+  }
+
+  /** What a server on the same storage should look at again; undefined for nothing. */
+  get look(): Look | undefined {
+    if (this.#keys?.size === 0) return undefined;
+    return { keys: this.#keys && [...this.#keys], version: this.#version };
+  }
+}
+
+/** One other server. */
+export class Peer {
+  /** Where it is asked. */
+  readonly url: string;
+  /** Its `serverId`, once it has answered. */
+  id: string | undefined;
+  /** Its storage's origin, once it has answered; empty for a storage that has none. */
+  origin: string | undefined;
+  /** What its storage has taken in, as it said last. */
+  seen: Seen | undefined;
+  /** What it should be told. */
+  owed: Owed = new Owed();
+  /** The exchange that is under way. */
+  busy: Promise<void> | undefined;
+  /** Calls off the next try. */
+  cancelTry: (() => void) | undefined;
+  /** How many nodes a page for it has at most: fewer, once it found one too large. */
+  pageNodes: number = MAX_PAGE_NODES;
+  /** Whether this turned out to be the server itself. */
+  isSelf = false;
+  #failures = 0;
+  #isGone = false;
+  #nextTry = 0;
+  #lastExchange: number | undefined;
+
+  /** @param url Where it is asked. */
+  constructor(url: string) {
+    this.url = url;
+  }
+
+  /** How it is; undefined before it has answered or failed for the first time. Only its own answers make it alive. */
+  get state(): PeerState | undefined {
+    if (this.#isGone) return "gone";
+    if (this.#failures > 0) return "suspect";
+    return this.#lastExchange === undefined ? undefined : "alive";
+  }
+
+  /** How often it has failed since it last answered. */
+  get failures(): number {
+    return this.#failures;
+  }
+
+  /** When it last answered, in milliseconds since 1970. */
+  get lastExchange(): number | undefined {
+    return this.#lastExchange;
+  }
+
+  /** When it may be tried again, in milliseconds since 1970. */
+  get nextTry(): number {
+    return this.#nextTry;
+  }
+
+  /** It answered. */
+  noteAnswer(now: number): void {
+    this.#failures = 0;
+    this.#isGone = false;
+    this.#nextTry = 0;
+    this.#lastExchange = now;
+  }
+
+  /** It did not answer as it should. */
+  noteFailure(now: number, chance: number): void {
+    this.#failures++;
+    this.#isGone ||= this.#failures >= GONE_AFTER;
+    const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** Math.min(this.#failures - 1, 20));
+    this.#nextTry = now + Math.ceil(pause * (0.5 + chance));
+  }
+
+  /** It is left alone until then, for no fault of its own. */
+  rest(until: number): void {
+    this.#nextTry = until;
+  }
+
+  /** It asked us: it is worth a try now, though only its answer makes it alive. */
+  noteHeard(): void {
+    this.#nextTry = 0;
+  }
+}
+
+/** All other servers that this one knows. */
+export class Peers {
+  readonly #all: Peer[] = [];
+
+  /** @param urls Where they are. */
+  constructor(urls: readonly string[]) {
+    for (const url of urls) this.add(url);
+  }
+
+  /** Those that are not this server itself. */
+  get others(): Peer[] {
+    return this.#all.filter((peer) => !peer.isSelf);
+  }
+
+  /** Adds one; harmless when it is there. */
+  add(url: string): void {
+    if (!this.#all.some((peer) => peer.url === url)) this.#all.push(new Peer(url));
+  }
+
+  /** The one with this id, if it has answered yet. */
+  find(id: string): Peer | undefined {
+    return this.#all.find((peer) => peer.id === id && !peer.isSelf);
+  }
+
+  /** Id → state of all that have ever answered. */
+  states(): Map<string, PeerState> {
+    const states = new Map<string, PeerState>();
+    for (const { id, state } of this.others) {
+      if (id !== undefined && state !== undefined) states.set(id, state);
+    }
+    return states;
+  }
+}
+
+/** Who is told directly, and which of the others each is asked to tell in turn. */
+export interface Telling {
+  readonly peer: Peer;
+  readonly pass: readonly string[];
+}
+
+/**
+ * Chooses whom to tell directly so that all are told: everybody, or, of many, a few that each pass it on to their
+ * share. A share halves at every step, so that all are reached in a number of steps that grows as the logarithm.
+ *
+ * @param peers Who is to hear of it.
+ * @param fanout How many are told directly.
+ * @param random Chance, from 0 up to 1.
+ */
+export function spread(peers: readonly Peer[], fanout: number, random: () => number): Telling[] {
+  if (peers.length <= fanout) return peers.map((peer) => ({ peer, pass: [] }));
+  // Whoever has never answered has no name by which somebody else could be asked to tell it.
+  const unnamed = peers.filter(({ id }) => id === undefined);
+  const named = shuffle(peers.filter(({ id }) => id !== undefined), random);
+  // Those that answer go first: a share is lost for a while with the one that should pass it on.
+  named.sort((a, b) => Number(b.state === "alive") - Number(a.state === "alive"));
+  const heads = named.slice(0, fanout);
+  const rest = named.slice(fanout);
+  const tellings = heads.map((peer, i) => ({
+    peer,
+    pass: rest.filter((_, j) => j % heads.length === i).map(({ id }) => id!),
+  }));
+  return [...tellings, ...unnamed.map((peer) => ({ peer, pass: [] }))];
+}
+
+function shuffle<T>(items: T[], random: () => number): T[] {
+  for (let i = items.length - 1; i > 0; i--) {
+    const j = Math.floor(random() * (i + 1));
+    [items[i], items[j]] = [items[j]!, items[i]!];
+  }
+  return items;
+}
