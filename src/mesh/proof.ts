@@ -121,7 +121,7 @@ export function falseAnswer(url: string, found: string): PeerError {
   return new PeerError(url, "reply", found);
 }
 
-/** A random text that nobody guesses (134 bits): a nonce, a token, or the name of a server's life. */
+/** A random text that nobody guesses (130 bits and more): a nonce, a token, or the name of a server's life. */
 export function createNonce(): string {
   return randomName(26);
 }

@@ -198,6 +198,16 @@ test("CallbackProof does not wait for dead peers when the one who asks is there"
   equal(aborted, true, "the others are called off");
 });
 
+test("CallbackProof gives no token for an answer that does not accept it", async () => {
+  const line = new Line();
+  const a = line.start("a", { peers: ["b"] });
+  const b = line.start("b", { peers: ["x", "a"] });
+  line.before = ({ url }) =>
+    url === urlOf("x") ? Response.json({ gossip: { form: 1, accepted: 1 } }) : undefined;
+  equal(await say(a, "b", "one"), "b: one");
+  deepEqual(b.from, [urlOf("a")]);
+});
+
 test("CallbackProof calls a known server first at its own URL, and at the others when it has moved", async () => {
   const line = new Line();
   const peers = ["x", "a", "y"];

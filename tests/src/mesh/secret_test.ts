@@ -116,6 +116,10 @@ test("SecretProof draws a new name when its clock goes back, and nothing can be 
     }
   }
   equal(b.taken.length, 6);
+  line.before = ({ gossip }) => "message" in gossip ? new Response(null, { status: 503 }) : undefined;
+  await rejects(say(a, "b", "held back"));
+  offset -= 1;
+  equal(await refusalOf(line, line.lastMessage.gossip), unproven);
 });
 
 test("SecretProof forgets no nonce when there are many: it draws a new name", async () => {
@@ -300,6 +304,14 @@ test("SecretProof takes no news for a request, and no request for news", async (
   const { gossip } = line.lastMessage;
   const proof = b.proof as SecretProof;
   equal(await proof.openNews(String(gossip.to), JSON.stringify(gossip)), null);
+  const hello = await proof.open({ form: 1, hello: { nonce: "n".repeat(26) } });
+  const { name, proofs } = (hello as { gossip: Fields }).gossip;
+  const forged = JSON.stringify({ form: 1, message: name, proofs });
+  equal(
+    await proof.openNews("n".repeat(26), forged),
+    null,
+    "strangers can have a name signed, for no other use",
+  );
   const news = JSON.parse(await proof.sealNews(String(gossip.to), "one"));
   equal(await refusalOf(line, { ...gossip, nonce: "n".repeat(26), proofs: news.proofs }), unproven);
 });
