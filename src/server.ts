@@ -392,7 +392,13 @@ export class RealityServer {
       clock,
       // What comes from other storages comes with versions that lie anywhere in the history.
       ordered: storage.features?.ordered === true && this.#mesh === undefined,
-      onStart: () => this.#streams++,
+      onStart: () => {
+        this.#streams++;
+        this.#relay?.start();
+        this.#mesh?.noteTraffic();
+      },
+      // A server whose clients all stream has no other occasion to ask peers that fell silent.
+      onHeartbeat: () => this.#mesh?.noteTraffic(),
       onEnd: () => this.#streams--,
     }, onHangUp);
   }

@@ -48,8 +48,14 @@ const MAX_PUSHES = 3;
 /** The most characters of nodes in one page: well below what a peer's body limit is. */
 const MAX_PAGE_TEXT = 200_000;
 
-/** The most servers learnt from others, and the most deltas that come in by parts at once. */
+/** The most servers learnt from others. */
 const MAX_LEARNT = 1_000;
+
+/** The most deltas that come in by parts at once; of more, the oldest has to begin anew. */
+const MAX_INCOMING = 32;
+
+/** How long a URL that led back to this server is left alone, in milliseconds. */
+const OWN_ADDRESS_PAUSE = 60_000;
 
 /** How a mesh is made; checked by `options.ts`. */
 export interface MeshConfig {
@@ -130,6 +136,7 @@ export class Mesh {
   /** Says that this server's own commit changed these keys. Returns at once. */
   note(keys: readonly string[], version: number): void {
     this.#lookVersion = Math.max(this.#lookVersion, version);
+    this.#beat();
     this.#tell(this.#peers.others, { keys, version });
     this.#announce({ keys, version });
   }
@@ -140,6 +147,7 @@ export class Mesh {
     if (now < this.#nextCheck || this.#end.signal.aborted) return;
     this.#nextCheck = now + CHECK_PAUSE;
     this.#beat();
+    this.#peers.reviseSelf(now);
     const stale = this.#peers.others.filter((peer) =>
       peer.busy === undefined && peer.nextTry <= now &&
       (peer.owed.news || now - (peer.lastExchange ?? -Infinity) >= IDLE)
@@ -180,7 +188,10 @@ export class Mesh {
     if (opened.kind === "reply") return opened.gossip;
     const message = readMessage(opened.message);
     this.#answers++;
-    return await opened.seal(writeMessage(await this.#respond(message)));
+    this.#beat();
+    // Where the proof tells who it is, the message's own word does not count.
+    const peer = opened.url === undefined ? this.#peers.find(message.id) : this.#peers.at(opened.url);
+    return await opened.seal(writeMessage(await this.#respond(message, peer)));
   }
 
   /**
@@ -313,7 +324,7 @@ export class Mesh {
   /** Talks to some peer at every interval, where one is set. */
   #beat(): void {
     const { interval, fanout } = this.#config;
-    if (interval === 0 || this.#cancelBeat !== undefined) return;
+    if (interval === 0 || this.#cancelBeat !== undefined || this.#end.signal.aborted) return;
     this.#cancelBeat = this.#rooms.clock.after(interval, () => {
       this.#cancelBeat = undefined;
       const { clock } = this.#rooms;
@@ -379,6 +390,7 @@ export class Mesh {
       }
       if (error.cause instanceof OwnAddressError) {
         peer.isSelf = true;
+        peer.rest(clock.now() + OWN_ADDRESS_PAUSE);
         return;
       }
       if (statusOf(error) === 413 && peer.pageNodes > 1) {
@@ -483,8 +495,7 @@ export class Mesh {
     };
   }
 
-  async #respond(message: Message): Promise<Message> {
-    const peer = this.#peers.find(message.id);
+  async #respond(message: Message, peer: Peer | undefined): Promise<Message> {
     if (peer !== undefined) {
       peer.noteHeard();
       peer.origin = message.origin;
@@ -503,7 +514,11 @@ export class Mesh {
     }
     const { incoming } = await this.#take(this.#incoming.get(message.run), message);
     this.#incoming.delete(message.run);
-    if (incoming !== undefined && this.#incoming.size < MAX_LEARNT) this.#incoming.set(message.run, incoming);
+    if (incoming !== undefined) this.#incoming.set(message.run, incoming);
+    for (const oldest of this.#incoming.keys()) {
+      if (this.#incoming.size <= MAX_INCOMING) break;
+      this.#incoming.delete(oldest);
+    }
     return await this.#compose(await this.#give(peer, message.seen, message.more), {});
   }
 

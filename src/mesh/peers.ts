@@ -61,7 +61,7 @@ export class Peer {
   cancelTry: (() => void) | undefined;
   /** How many nodes a page for it has at most: fewer, once it found one too large. */
   pageNodes: number = MAX_PAGE_NODES;
-  /** Whether this turned out to be the server itself. */
+  /** Whether this turned out to be the server itself, when it was last asked. */
   isSelf = false;
   #failures = 0;
   #isGone = false;
@@ -134,6 +134,16 @@ export class Peers {
   /** Those that are not this server itself. */
   get others(): Peer[] {
     return this.#all.filter((peer) => !peer.isSelf);
+  }
+
+  /** The one at this URL. */
+  at(url: string): Peer | undefined {
+    return this.#all.find((peer) => peer.url === url);
+  }
+
+  /** Gives URLs that once led back to this server another try: addresses move. */
+  reviseSelf(now: number): void {
+    for (const peer of this.#all) if (peer.isSelf && peer.nextTry <= now) peer.isSelf = false;
   }
 
   /** Adds one; harmless when it is there. */

@@ -42,6 +42,8 @@ export interface StreamRooms {
   readonly ordered: boolean;
   /** Called once when somebody begins to read the stream. */
   readonly onStart: () => void;
+  /** Called at each heartbeat. */
+  readonly onHeartbeat?: () => void;
   /** Called once when a stream that was begun is over. */
   readonly onEnd: () => void;
 }
@@ -149,7 +151,7 @@ class EventStream {
 
   /** Waits for frames or for the time of a heartbeat; `null` when the server wants to end the stream. */
   async #follow(): Promise<string | null> {
-    const { reader, clock, watch } = this.#rooms;
+    const { reader, clock, watch, onHeartbeat } = this.#rooms;
     while (true) {
       const now = clock.now();
       if (this.#waiter === null || now >= this.#endsAt) return null;
@@ -157,6 +159,7 @@ class EventStream {
       if (outcome === "closed") return null;
       if (outcome === "timeout") {
         if (clock.now() < this.#heartbeatAt) continue;
+        onHeartbeat?.();
         return HEARTBEAT;
       }
       const reading = await reader.read(this.#options.keys);
