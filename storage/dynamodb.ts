@@ -16,16 +16,27 @@ import { ClosedError, StorageError } from "../src/errors.ts";
 import { isNewer } from "../src/node.ts";
 import {
   counterFloor,
+  type CounterKind,
   counterStep,
+  coversSeen,
+  isSameStamp,
+  joinSeen,
+  joinStep,
+  type MeshStorage,
   type NodeChange,
-  type RealityStorage,
+  type NodeTake,
+  type Seen,
+  type StampedNode,
+  stampOf,
   type StorageChanges,
+  type StorageDelta,
   type StorageFeatures,
   type StorageIdentity,
   type StorageReading,
+  type StorageSeen,
 } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
-import { checkChanges, checkCounter, checkMeta } from "./change.ts";
+import { checkChanges, checkCounter, checkMeta, checkTakes } from "./change.ts";
 import {
   type Ask,
   Call,
@@ -35,9 +46,24 @@ import {
   type DynamoDBSender,
   MissingTableError,
 } from "./dynamodb_client.ts";
-import { Reader } from "./dynamodb_reader.ts";
+import { readDelta } from "./dynamodb_delta.ts";
+import { Reader, type View } from "./dynamodb_reader.ts";
 import { createTable } from "./dynamodb_setup.ts";
-import { type NewNode, sweptVersionAt, toMeta, untilWhen } from "./dynamodb_state.ts";
+import {
+  type Draft,
+  inPlaceOf,
+  MAX_ORIGINS,
+  type NewNode,
+  seenOf,
+  type State,
+  sweptAt,
+  sweptVersionAt,
+  toldStamp,
+  toMeta,
+  toStamped,
+  toTrace,
+  untilWhen,
+} from "./dynamodb_state.ts";
 import { fitsTable, MAX_KEY_BYTES } from "./dynamodb_table.ts";
 import { Writer } from "./dynamodb_writer.ts";
 import { type ReadStorageOptions, readStorageOptions, type StorageOptions, wrongOption } from "./options.ts";
@@ -98,7 +124,7 @@ const CREATE_TIMEOUT = 120_000;
  * dynamodb.destroy();
  * ```
  */
-export class DynamoDBStorage implements RealityStorage {
+export class DynamoDBStorage implements MeshStorage {
   /** One counter, versions visible in order, deletions told. */
   readonly features: StorageFeatures = Object.freeze({
     ordered: true,
@@ -111,6 +137,7 @@ export class DynamoDBStorage implements RealityStorage {
   readonly #createTables: boolean;
   readonly #operationTimeout: number;
   readonly #options: ReadStorageOptions;
+  #counterKind: CounterKind;
   readonly #reader: Reader;
   readonly #writer: Writer;
   #creating: Promise<void> | undefined;
@@ -130,6 +157,7 @@ export class DynamoDBStorage implements RealityStorage {
     if (typeof operationTimeout !== "number" || !(operationTimeout >= 1 && operationTimeout < 2 ** 31)) {
       throw wrongOption("operationTimeout", "milliseconds, 1 or more", operationTimeout);
     }
+    this.#counterKind = this.#options.counter;
     this.#ask = connect(client);
     this.#tableName = checkTableName(tableName);
     this.#createTables = createTables;
@@ -215,7 +243,7 @@ export class DynamoDBStorage implements RealityStorage {
   async incrementVersion(_key: string): Promise<number> {
     return await this.#run(
       "incrementVersion",
-      (call) => this.#writer.increment(call, this.#options.counter),
+      (call) => this.#writer.increment(call, this.#counterKind),
     );
   }
 
@@ -233,7 +261,13 @@ export class DynamoDBStorage implements RealityStorage {
         const { state, nodes } = await this.#reader.look(call, [key]);
         const stored = nodes.get(key);
         if (stored && !isNewer(meta, stored)) return [state, undefined];
-        return [state, { nodes: [this.#stored(meta)], counter: Math.max(state.counter, meta.version) }];
+        let counter = Math.max(state.counter, meta.version);
+        // Its number may be counted as seen already, by storages that never saw this node.
+        const isLate = meta.version <= toldStamp(state);
+        if (isLate) counter = this.#floor(counter) + counterStep(this.#counterKind);
+        checkCounter(counter);
+        const node = { ...this.#stored(meta), ...(isLate ? { stamp: counter } : {}) };
+        return [state, { nodes: [inPlaceOf(node, stored)], counter }];
       });
     });
   }
@@ -254,6 +288,93 @@ export class DynamoDBStorage implements RealityStorage {
    */
   async applyChanges(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
     return await this.#apply("applyChanges", changes);
+  }
+
+  /** What this storage has taken in. Costs one read of the counter's item. */
+  async readSeen(): Promise<StorageSeen> {
+    return await this.#run("readSeen", async (call) => this.#seenAt(await this.#reader.readState(call)));
+  }
+
+  /**
+   * Nodes and tombstones with a stamp outside of `base`. Costs one read of the counter's item when there are none,
+   * or only what that item still tells; else the index is read from the lowest stamp on that is not in `base`, and
+   * the whole table when an origin is not in it at all.
+   *
+   * @param base What the one who asks has seen; an empty map asks for everything.
+   * @param limit When there are more, this page has the first so many, or fewer, and `next`.
+   * @param after `next` of the page before.
+   * @throws {RangeError} When `after` cannot be the `next` of a page.
+   */
+  async readDelta(base: Seen, limit: number, after?: string): Promise<StorageDelta> {
+    return await this.#run("readDelta", async (call) => {
+      if (after !== undefined && !fitsTable(after)) {
+        throw new RangeError(
+          `Cannot read a page: expected what another one gave as next, got ${after.length} characters`,
+        );
+      }
+      const { state, nodes, next } = await readDelta(this.#reader, call, { base, limit, after });
+      return { ...this.#seenAt(state), nodes: nodes.map((node) => toStamped(node, state.origin)), next };
+    });
+  }
+
+  /** The nodes and tombstones of these keys, with their stamps. */
+  async readStamped(keys: readonly string[]): Promise<Map<string, StampedNode>> {
+    if (keys.length === 0) return new Map();
+    return await this.#run("readStamped", async (call) => {
+      const { state, nodes } = await this.#reader.look(call, keys);
+      return new Map([...nodes].map(([key, node]) => [key, toStamped(node, state.origin)]));
+    });
+  }
+
+  /**
+   * Writes nodes that came from other storages, each only if the node here is still the one it was judged
+   * against, in one transaction.
+   *
+   * @param takes At most 99, no two of the same key.
+   * @returns For each the meta as written; `null` where another node was there.
+   * @throws {TypeError} As `applyChanges` does; then nothing is written.
+   * @throws {RangeError} As `applyChanges` does, and when a version or a stamp is none.
+   */
+  async takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
+    return await this.#run("takeNodes", async (call) => {
+      checkTakes(takes, MAX_CHANGES);
+      const keys = takes.map(({ node }) => node.key);
+      keys.forEach(checkKey);
+      if (takes.length === 0) return [];
+      const written = await this.#writer.commit(call, async () => {
+        const view = await this.#reader.look(call, keys);
+        return [view.state, this.#draftTakes(takes, view)];
+      });
+      const nodes = new Map(written.map((node) => [node.key, node]));
+      return keys.map((key) => {
+        const node = nodes.get(key);
+        return node ? toMeta(node) : null;
+      });
+    });
+  }
+
+  /**
+   * Notes that everything up to `seen` was taken in, and takes an older epoch for its own.
+   *
+   * @param swept After a full copy: the tombstones that were swept where it came from.
+   * @returns Whether the epoch is another one now.
+   * @throws {RangeError} When there are more origins than the counter's item has room for, 2000.
+   */
+  async adoptSeen(seen: Seen, epoch: string, swept: Seen = new Map()): Promise<boolean> {
+    return await this.#run("adoptSeen", async (call) => {
+      let isOlder = false;
+      await this.#writer.commit(call, async () => {
+        const state = await this.#reader.readState(call);
+        isOlder = epoch < state.epoch;
+        return [state, draftSeen(state, { seen, swept, ...(isOlder ? { epoch } : {}) })];
+      });
+      return isOlder;
+    });
+  }
+
+  /** From now on changes are numbered by the clock, as storages beside each other must. */
+  countByClock(): void {
+    this.#counterKind = "clock";
   }
 
   /**
@@ -313,12 +434,11 @@ export class DynamoDBStorage implements RealityStorage {
       checkChanges(changes, MAX_CHANGES);
       for (const { key } of changes) checkKey(key);
       if (changes.length === 0) return [];
-      const { counter: kind, now } = this.#options;
       const written = await this.#writer.commit(call, async () => {
         const state = this.#reader.last ?? await this.#reader.readState(call);
-        let counter = Math.max(state.counter, counterFloor(kind, now()));
+        let counter = this.#floor(state.counter);
         const nodes = changes.map(({ key, hash, updatedAt, deleted }) => {
-          counter += counterStep(kind);
+          counter += counterStep(this.#counterKind);
           return this.#stored({ key, version: counter, hash, updatedAt, ...(deleted ? { deleted } : {}) });
         });
         checkCounter(counter);
@@ -326,6 +446,38 @@ export class DynamoDBStorage implements RealityStorage {
       });
       return written.map(toMeta);
     });
+  }
+
+  /** What of the nodes to be taken is written, where the nodes that are there are these. */
+  #draftTakes(takes: readonly NodeTake[], { state, nodes: there }: View): Draft | undefined {
+    let counter = state.counter;
+    for (const { node, above = 0 } of takes) {
+      counter = Math.max(counter, "origin" in node ? Math.max(node.version, node.stamp) : above);
+    }
+    const nodes: NewNode[] = [];
+    for (const { node, replaces } of takes) {
+      const stored = there.get(node.key);
+      if (!isSameStamp(stored ? stampOf(toStamped(stored, state.origin)) : null, replaces)) continue;
+      let taken: NewNode;
+      if ("origin" in node) taken = { ...this.#stored(node), ...toTrace(node.version, node) };
+      else {
+        counter = this.#floor(counter) + joinStep();
+        taken = this.#stored({ ...node, version: counter });
+      }
+      nodes.push(inPlaceOf(taken, stored));
+    }
+    checkCounter(counter);
+    return nodes.length === 0 ? undefined : { nodes, counter };
+  }
+
+  /** The number above which the next one lies. */
+  #floor(counter: number): number {
+    return Math.max(counter, counterFloor(this.#counterKind, this.#options.now()));
+  }
+
+  #seenAt(state: State): StorageSeen {
+    const { epoch, origin, maxVersion } = state;
+    return { epoch, origin, seen: seenOf(state), swept: sweptAt(state, this.#options.now()), maxVersion };
   }
 
   /** A node as it is stored: a tombstone gets the moment after which it may be forgotten. */
@@ -343,6 +495,25 @@ export class DynamoDBStorage implements RealityStorage {
       return { nodes, maxVersion, epoch, sweptVersion: sweptVersionAt(state, this.#options.now()) };
     });
   }
+}
+
+/** What changes when that much was taken in; nothing if it was before. */
+function draftSeen(
+  state: State,
+  told: { readonly seen: Seen; readonly swept: Seen; readonly epoch?: string },
+): Draft | undefined {
+  const { seen, swept, epoch } = told;
+  let { counter } = state;
+  for (const stamp of seen.values()) if (stamp > counter) counter = stamp;
+  checkCounter(counter);
+  const known = new Map(state.seen).set(state.origin, toldStamp(state));
+  const isKnown = coversSeen(known, seen) && coversSeen(state.swept, swept);
+  if (isKnown && epoch === undefined && counter === state.counter) return undefined;
+  const origins = Math.max(joinSeen(known, seen).size, joinSeen(state.swept, swept).size);
+  if (origins > MAX_ORIGINS) {
+    throw new RangeError(`Cannot note what was seen: at most ${MAX_ORIGINS} origins, got ${origins}`);
+  }
+  return { nodes: [], counter, ...told };
 }
 
 function checkKey(key: string): void {

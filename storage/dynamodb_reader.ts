@@ -7,9 +7,11 @@ import { StorageError } from "../src/errors.ts";
 import { createEpoch, createOrigin } from "../src/storage.ts";
 import { type Call, nameOf } from "./dynamodb_client.ts";
 import {
+  completeTo,
   createState,
   isLater,
   isSwept,
+  placeOf,
   type State,
   type StoredNode,
   tellsAfter,
@@ -36,7 +38,7 @@ const MAX_REQUESTS = 16;
 const MAX_ROUNDS = 6;
 
 /** What a reading found. */
-interface View {
+export interface View {
   /** As of when. */
   readonly state: State;
   /** Nodes and tombstones. */
@@ -44,10 +46,17 @@ interface View {
 }
 
 /** A part of the history. */
-interface Stretch {
+export interface Stretch {
   readonly nodes: readonly StoredNode[];
-  /** It is complete up to this version. */
+  /** It is complete up to this version, or place in the index. */
   readonly end: number;
+}
+
+/** A part of a bucket. */
+export interface Shelf {
+  readonly nodes: readonly StoredNode[];
+  /** It is complete up to this key; `undefined` for all that follows. */
+  readonly end: string | undefined;
 }
 
 /** Reads a table, and remembers how its counter's item stood. */
@@ -87,7 +96,7 @@ export class Reader {
     let [state, found] = await this.#readPages(call, asked, base);
     for (let round = 0; round < MAX_ROUNDS; round++) {
       if (!tellsSince(state, base)) {
-        const isFar = isOnePage || state.epoch !== base.epoch || state.late !== base.late;
+        const isFar = isOnePage || state.origin !== base.origin || state.late !== base.late;
         const next = state;
         if (isFar) [state, found] = await this.#readPages(call, asked, next);
         else {
@@ -103,10 +112,10 @@ export class Reader {
         state = await this.readState(call);
         found.push(...nodesOf(state));
       } else {
-        return { state, nodes: this.#choose(found, state, asked) };
+        return { state, nodes: this.choose(found, state, asked) };
       }
     }
-    return { state: base, nodes: this.#choose(found, base, asked) };
+    return { state: base, nodes: this.choose(found, base, asked) };
   }
 
   /** Rows, with what the states before and after them tell. */
@@ -126,11 +135,7 @@ export class Reader {
   }
 
   /** Of each key what the latest commit wrote, without tombstones that are forgotten. */
-  #choose(
-    found: readonly StoredNode[],
-    { sweptVersion }: State,
-    keys?: ReadonlySet<string>,
-  ): Map<string, StoredNode> {
+  choose(found: readonly StoredNode[], state: State, keys?: ReadonlySet<string>): Map<string, StoredNode> {
     const now = this.#now();
     const nodes = new Map<string, StoredNode>();
     for (const node of found) {
@@ -138,7 +143,7 @@ export class Reader {
       const other = nodes.get(node.key);
       if (other === undefined || node.revision > other.revision) nodes.set(node.key, node);
     }
-    for (const node of nodes.values()) if (isSwept(node, sweptVersion, now)) nodes.delete(node.key);
+    for (const node of nodes.values()) if (isSwept(node, state, now)) nodes.delete(node.key);
     return nodes;
   }
 
@@ -170,7 +175,7 @@ export class Reader {
       }
       // More was written than the counter's item tells. All that was found stays right where nothing is cut.
       const next = state;
-      const goesOn = limit === Infinity && next.epoch === base.epoch && next.late === base.late;
+      const goesOn = limit === Infinity && next.origin === base.origin && next.late === base.late;
       const more = await this.#queryHistory(call, next, goesOn ? base.maxVersion : version, limit);
       found = goesOn ? [...found, ...nodesOf(base), ...more.nodes] : more.nodes;
       end = more.end;
@@ -189,7 +194,7 @@ export class Reader {
     range: { readonly version: number; readonly limit: number; readonly end?: number },
   ): StoredNode[] {
     const { version, limit, end = Infinity } = range;
-    const nodes = [...this.#choose(found, state).values()]
+    const nodes = [...this.choose(found, state).values()]
       .filter((node) => node.version > version && node.version <= end)
       .sort((a, b) => a.version - b.version);
     const last = nodes[limit - 1]?.version ?? Infinity;
@@ -206,12 +211,13 @@ export class Reader {
         (bucket) => this.queryBucket(call, bucket, { version, limit: share }),
       );
       const nodes = parts.flatMap((part) => part.nodes);
-      const end = Math.min(...parts.map((part) => part.end));
+      const end = completeTo(state, Math.min(...parts.map((part) => part.end)));
       if (end === Infinity) return { nodes, end };
       if (this.#cut(nodes, state, { version, limit: Infinity, end }).length >= wanted) return { nodes, end };
     }
   }
 
+  /** Rows of a bucket in order of place, above one: about so many, or all. */
   async queryBucket(
     call: Call,
     bucket: string,
@@ -233,8 +239,38 @@ export class Reader {
       nodes.push(...this.parse(call, () => (Items as Item[]).map(parseNode)));
       start = LastEvaluatedKey;
     } while (start && nodes.length < limit);
-    // The next row may have the version of the last one.
-    return { nodes, end: start ? (nodes.at(-1)?.version ?? version + 1) - 1 : Infinity };
+    // The next row may have the place of the last one.
+    const last = nodes.at(-1);
+    return { nodes, end: start ? (last ? placeOf(last) - 1 : version) : Infinity };
+  }
+
+  /** Rows of a bucket in order of key, after one or from the first on: about so many, or all. */
+  async queryKeys(
+    call: Call,
+    bucket: string,
+    { after, limit }: { readonly after: string | undefined; readonly limit: number },
+  ): Promise<Shelf> {
+    const nodes: StoredNode[] = [];
+    let end = after;
+    do {
+      const { Items = [], LastEvaluatedKey } = await call.request("query", {
+        TableName: this.#tableName,
+        ConsistentRead: true,
+        KeyConditionExpression: "#bucket = :bucket" + (end === undefined ? "" : " AND #key > :end"),
+        ExpressionAttributeNames: {
+          "#bucket": "bucket",
+          ...(end === undefined ? {} : { "#key": "node_key" }),
+        },
+        ExpressionAttributeValues: {
+          ":bucket": { S: bucket },
+          ...(end === undefined ? {} : { ":end": { S: end } }),
+        },
+        ...(limit < Infinity ? { Limit: limit - nodes.length } : {}),
+      });
+      nodes.push(...this.parse(call, () => (Items as Item[]).map(parseNode)));
+      end = (LastEvaluatedKey as Item | undefined)?.node_key?.S;
+    } while (end !== undefined && nodes.length < limit);
+    return { nodes, end };
   }
 
   async readRows(call: Call, keys: readonly string[]): Promise<StoredNode[]> {
@@ -306,14 +342,14 @@ export class Reader {
       ExpressionAttributeNames: { "#bucket": "bucket" },
       ExpressionAttributeValues: { ":bucket": { S: bucket } },
     });
-    return this.parse(call, () => (Items as Item[]).map(parseNode))[0]?.version ?? 0;
+    return this.parse(call, () => (Items as Item[]).map(parseNode)).map(placeOf)[0] ?? 0;
   }
 
   /** Remembers a state if it is later than the one remembered, or of another life of the data. */
   note(state: State): State {
     const last = this.#last;
-    if (last?.epoch !== state.epoch) this.settled.clear();
-    if (last?.epoch !== state.epoch || isLater(state, last)) {
+    if (last?.origin !== state.origin) this.settled.clear();
+    if (last?.origin !== state.origin || isLater(state, last)) {
       this.#last = state;
       const first = state.revision - state.commits.length;
       for (const revision of this.settled) if (revision <= first) this.settled.delete(revision);
@@ -336,7 +372,7 @@ export function nodesOf(state: State): StoredNode[] {
 }
 
 /** Does something for each, several at once, and gives the results in order. */
-async function inParallel<T, U>(values: readonly T[], work: (value: T) => Promise<U>): Promise<U[]> {
+export async function inParallel<T, U>(values: readonly T[], work: (value: T) => Promise<U>): Promise<U[]> {
   const results: U[] = [];
   let next = 0;
   const worker = async () => {

@@ -4,10 +4,20 @@
  * @module
  */
 import { utf8Length } from "../src/node.ts";
+import { joinSeen, type Seen, type StampedNode } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 
-/** A node, or a tombstone that has a moment after which it may be forgotten. */
+/**
+ * A node, or a tombstone that has a moment after which it may be forgotten. Whatever is left out is as it is for
+ * a change that was made here and took the next version: most are.
+ */
 export interface NewNode extends RealityNodeMeta {
+  /** The origin of its stamp, where it was taken from another storage. */
+  readonly origin?: string;
+  /** The stamp's number, where it is not the version. */
+  readonly stamp?: number;
+  /** Its place in the index, where that is not the stamp's number. */
+  readonly place?: number;
   /** For a tombstone that is not kept for ever: that moment, in seconds since 1970. */
   readonly until?: number;
 }
@@ -34,6 +44,16 @@ export interface Grave {
   readonly until: number;
   /** The highest version among them. */
   readonly version: number;
+  /** Origin → the highest stamp among them. */
+  readonly stamps: Seen;
+}
+
+/** Nodes that do not lie at their version in the index, but above it. */
+export interface Stray {
+  /** The lowest version that one of them has. */
+  readonly version: number;
+  /** The highest place at which one of them lies. */
+  readonly place: number;
 }
 
 /** What the counter's item tells. */
@@ -48,6 +68,17 @@ export interface State {
   readonly maxVersion: number;
   /** The highest version among tombstones swept so far. */
   readonly sweptVersion: number;
+  /** Origin → the highest stamp among tombstones swept so far. */
+  readonly swept: Seen;
+  /** The highest visible stamp of this storage's own. */
+  readonly maxStamp: number;
+  /**
+   * Origin → the highest stamp that was taken in. For the own origin: the highest of which others may have been
+   * told, by this storage in a state that it was set back from.
+   */
+  readonly seen: Seen;
+  /** The nodes that lie elsewhere than at their version, as few stretches, lowest places first. */
+  readonly strays: readonly Stray[];
   /** How many nodes came with a version already passed. */
   readonly late: number;
   /** The last commits without a gap, the newest last. */
@@ -64,6 +95,12 @@ export interface Draft {
   readonly nodes: readonly NewNode[];
   /** The last version given, then. */
   readonly counter: number;
+  /** What was taken in, if that is told. */
+  readonly seen?: Seen;
+  /** What was swept elsewhere, if that is told. */
+  readonly swept?: Seen;
+  /** The epoch, if it is another one. */
+  readonly epoch?: string;
 }
 
 /**
@@ -77,13 +114,27 @@ const TTL_GUARD = TTL_DELAY / 2;
 /** So many tombstone moments at most lie ahead. */
 const GRAVES = 8;
 
+/** So many stretches of strays are told apart. */
+const STRAYS = 8;
+
+/**
+ * Each of the storages that ever stood beside this one takes some 30 bytes of the counter's item, twice where it
+ * deleted something, and DynamoDB takes 400 KB.
+ */
+export const MAX_ORIGINS = 2000;
+
 /**
  * The text of the last commits may be so long, in bytes: then the whole item keeps below 1 KB, the unit in
  * which DynamoDB counts what is written, and telling of them costs nothing.
  */
 export const MAX_COMMITS_TEXT = 512;
 
-/** A storage on which nothing was written yet. */
+/**
+ * A storage on which nothing was written yet.
+ *
+ * @param names Its names.
+ * @param counter The highest place of any node that is there all the same, since the item was taken away.
+ */
 export function createState(names: { epoch: string; origin: string }, counter: number): State {
   return {
     ...names,
@@ -91,16 +142,62 @@ export function createState(names: { epoch: string; origin: string }, counter: n
     counter,
     maxVersion: counter,
     sweptVersion: 0,
+    swept: new Map(),
+    maxStamp: counter,
+    seen: new Map(),
+    strays: counter === 0 ? [] : [{ version: 1, place: counter }],
     late: 0,
     commits: [],
     graves: [],
   };
 }
 
+/** The number of a node's stamp. */
+export function stampOf({ stamp, version }: NewNode): number {
+  return stamp ?? version;
+}
+
+/**
+ * Where a node lies in the index: at its stamp or above, and never below a place that its key had before. So
+ * whoever goes up the index meets every key that was there when they began.
+ */
+export function placeOf(node: NewNode): number {
+  return node.place ?? stampOf(node);
+}
+
+/** The node as it lies in the index in the place of another one of its key. */
+export function inPlaceOf(node: NewNode, other: NewNode | undefined): NewNode {
+  const place = other === undefined ? 0 : placeOf(other);
+  return place > stampOf(node) ? { ...node, place } : node;
+}
+
 /** Whether this state tells of every commit after that one. */
 export function tellsSince(state: State, earlier: State): boolean {
-  return state.epoch === earlier.epoch && state.revision >= earlier.revision &&
+  return state.origin === earlier.origin && state.revision >= earlier.revision &&
     state.revision - state.commits.length <= earlier.revision;
+}
+
+/** What was taken in as of a state, and can be told: of its own, all that is visible. */
+export function seenOf({ seen, origin, maxStamp }: State): Map<string, number> {
+  return new Map(seen).set(origin, maxStamp);
+}
+
+/** The highest number of its own that others may have been told as seen: nothing may be published below it. */
+export function toldStamp({ seen, origin, maxStamp }: State): number {
+  return Math.max(maxStamp, seen.get(origin) ?? 0);
+}
+
+/**
+ * Up to which version everything is known when the index was read up to this place: some of what lies above may
+ * have a lower version.
+ */
+export function completeTo({ strays }: State, place: number): number {
+  return strays.reduce((end, stray) => stray.place > place ? Math.min(end, stray.version - 1) : end, place);
+}
+
+/** Whether this state tells of every node with a stamp above this one. */
+export function tellsStampsAfter(state: State, stamp: number): boolean {
+  return tellsAfter(state, stamp) && state.strays.every(({ place }) => place <= stamp);
 }
 
 /** Whether this state tells of every node with a version above this one. */
@@ -124,9 +221,9 @@ export function untilWhen(now: number, timeout: number): number | undefined {
 }
 
 /** Whether this is a tombstone that counts as forgotten. */
-export function isSwept(node: NewNode, sweptVersion: number, now: number): boolean {
+export function isSwept(node: NewNode, { sweptVersion, swept, origin }: State, now: number): boolean {
   return node.deleted === true && node.until !== undefined && node.version <= sweptVersion &&
-    node.until * 1000 <= now;
+    stampOf(node) <= (swept.get(node.origin ?? origin) ?? 0) && node.until * 1000 <= now;
 }
 
 /** The highest version among tombstones that are gone, or may be. */
@@ -134,6 +231,15 @@ export function sweptVersionAt(state: State, now: number): number {
   let swept = state.sweptVersion;
   for (const { until, version } of state.graves) {
     if ((until + TTL_GUARD) * 1000 <= now) swept = Math.max(swept, version);
+  }
+  return swept;
+}
+
+/** For each origin the highest stamp among tombstones that are gone, or may be. */
+export function sweptAt(state: State, now: number): Map<string, number> {
+  let swept = new Map(state.swept);
+  for (const { until, stamps } of state.graves) {
+    if ((until + TTL_GUARD) * 1000 <= now) swept = joinSeen(swept, stamps);
   }
   return swept;
 }
@@ -147,35 +253,74 @@ export function sweptVersionAt(state: State, now: number): number {
  */
 export function nextState(state: State, draft: Draft, now: number): State {
   const before = state.maxVersion;
-  const graves = new Map(state.graves.map(({ until, version }) => [until, version]));
-  let [{ sweptVersion, late }, maxVersion] = [state, before];
-  for (const { version, until } of draft.nodes) {
-    if (version <= before) late++;
-    maxVersion = Math.max(maxVersion, version);
-    if (until !== undefined) graves.set(until, Math.max(graves.get(until) ?? 0, version));
+  let [{ late, maxStamp, strays }, maxVersion] = [state, before];
+  let seen = draft.seen ? joinSeen(state.seen, draft.seen) : state.seen;
+  for (const node of draft.nodes) {
+    if (node.version <= before) late++;
+    maxVersion = Math.max(maxVersion, node.version);
+    if (placeOf(node) !== node.version) {
+      strays = addStray(strays, { version: node.version, place: placeOf(node) });
+    }
+    if (node.origin === undefined) maxStamp = Math.max(maxStamp, stampOf(node));
+    // One of its own comes back, so it was set back to an earlier state.
+    else if (node.origin === state.origin) seen = joinSeen(seen, new Map([[state.origin, stampOf(node)]]));
   }
-  for (const [until, version] of state.graves.map((grave) => [grave.until, grave.version] as const)) {
-    if (until * 1000 > now) continue;
-    sweptVersion = Math.max(sweptVersion, version);
-    // A tombstone of this commit with the same moment waits for the next one.
-    if (graves.get(until) === version) graves.delete(until);
+  // What it tells by itself need not be kept twice.
+  if ((seen.get(state.origin) ?? Infinity) <= maxStamp) {
+    seen = new Map([...seen].filter(([origin]) => origin !== state.origin));
   }
   const revision = state.revision + 1;
   return {
-    epoch: state.epoch,
+    epoch: draft.epoch ?? state.epoch,
     origin: state.origin,
     revision,
     counter: draft.counter,
     maxVersion,
-    sweptVersion,
+    maxStamp,
+    seen,
+    strays,
     late,
     commits: [...state.commits, {
       revision,
       before,
       nodes: draft.nodes.map((node) => ({ ...node, revision })),
     }],
-    graves: [...graves].map(([until, version]) => ({ until, version })),
+    ...dig(state, draft, now),
   };
+}
+
+/** What is swept, and which tombstones are to be. */
+function dig(state: State, draft: Draft, now: number): Pick<State, "sweptVersion" | "swept" | "graves"> {
+  const graves = new Map(state.graves.map((grave) => [grave.until, grave]));
+  for (const node of draft.nodes) {
+    const { version, until, origin = state.origin } = node;
+    if (until === undefined) continue;
+    const grave = graves.get(until) ?? { until, version, stamps: new Map() };
+    graves.set(until, {
+      until,
+      version: Math.max(grave.version, version),
+      stamps: joinSeen(grave.stamps, new Map([[origin, stampOf(node)]])),
+    });
+  }
+  let { sweptVersion } = state;
+  let swept = draft.swept ? joinSeen(state.swept, draft.swept) : state.swept;
+  for (const grave of state.graves) {
+    if (grave.until * 1000 > now) continue;
+    sweptVersion = Math.max(sweptVersion, grave.version);
+    swept = joinSeen(swept, grave.stamps);
+    // A tombstone of this commit with the same moment waits for the next one.
+    if (graves.get(grave.until) === grave) graves.delete(grave.until);
+  }
+  return { sweptVersion, swept, graves: [...graves.values()] };
+}
+
+/** Few stretches that hold all strays: the lowest places, which are looked for least, are told apart least. */
+function addStray(strays: readonly Stray[], stray: Stray): readonly Stray[] {
+  if (strays.some(({ version, place }) => version <= stray.version && place >= stray.place)) return strays;
+  const all = [...strays, stray].sort((a, b) => a.place - b.place);
+  const [first, second, ...rest] = all;
+  if (all.length <= STRAYS || !first || !second) return all;
+  return [{ version: Math.min(first.version, second.version), place: second.place }, ...rest];
 }
 
 /**
@@ -204,25 +349,56 @@ export function formatCommits(commits: readonly Commit[]): string {
   return JSON.stringify(commits.map(({ revision, before, nodes }) => [
     revision,
     before,
-    nodes.map(({ key, version, hash, updatedAt, deleted, until }) => {
-      const node: (string | number)[] = [key, version, hash, updatedAt];
-      if (deleted) node.push(until ?? 0);
-      return node;
+    nodes.map(({ key, version, hash, updatedAt, deleted, until, stamp, origin, place }) => {
+      const more = [deleted ? until ?? 0 : null, stamp ?? null, origin ?? null, place ?? null];
+      while (more.at(-1) === null) more.pop();
+      return [key, version, hash, updatedAt, ...more];
     }),
   ]));
 }
 
+/** A node in the text of commits; what is left out at its end, or null, is not there. */
+type NodeText = [
+  string,
+  number,
+  string,
+  number,
+  (number | null)?,
+  (number | null)?,
+  (string | null)?,
+  number?,
+];
+
 /** Commits from their text. */
 export function parseCommits(text: string): Commit[] {
-  const commits = JSON.parse(text) as [number, number, [string, number, string, number, number?][]][];
+  const commits = JSON.parse(text) as [number, number, NodeText[]][];
   return commits.map(([revision, before, nodes]) => ({
     revision,
     before,
-    nodes: nodes.map(([key, version, hash, updatedAt, until]) => ({
-      ...toNode({ key, version, hash, updatedAt }, until),
+    nodes: nodes.map(([key, version, hash, updatedAt, until, stamp, origin, place]) => ({
+      ...toNode({ key, version, hash, updatedAt }, until ?? undefined),
+      ...toTrace(version, { stamp, origin, place }),
       revision,
     })),
   }));
+}
+
+/** What a node keeps of its stamp and its place: only what its version does not say. */
+export function toTrace(
+  version: number,
+  trace: {
+    readonly stamp?: number | null | undefined;
+    readonly origin?: string | null | undefined;
+    readonly place?: number | null | undefined;
+  },
+): Pick<NewNode, "stamp" | "origin" | "place"> {
+  const stamp = trace.stamp ?? version;
+  const place = trace.place ?? stamp;
+  return {
+    ...(stamp === version ? {} : { stamp }),
+    ...(trace.origin ? { origin: trace.origin } : {}),
+    ...(place === stamp ? {} : { place }),
+  };
 }
 
 /** A node as stored: `until` is left out for a node, and 0 for a tombstone that is kept for ever. */
@@ -236,4 +412,9 @@ export function toMeta({ key, version, hash, updatedAt, deleted }: RealityNodeMe
   const meta: RealityNodeMeta = { key, version, hash, updatedAt };
   if (deleted) meta.deleted = true;
   return meta;
+}
+
+/** A node as other storages get it. */
+export function toStamped(node: NewNode, own: string): StampedNode {
+  return { ...toMeta(node), origin: node.origin ?? own, stamp: stampOf(node) };
 }

@@ -4,14 +4,17 @@
  * @module
  */
 import { utf8Length } from "../src/node.ts";
+import type { Seen } from "../src/storage.ts";
 import type { Fields } from "./dynamodb_client.ts";
 import {
   formatCommits,
   type Grave,
   parseCommits,
+  placeOf,
   type State,
   type StoredNode,
   toNode,
+  toTrace,
   TTL_DELAY,
 } from "./dynamodb_state.ts";
 
@@ -25,7 +28,7 @@ export interface Value {
 /** An item, or the key of one. */
 export type Item = Readonly<Record<string, Value>>;
 
-/** The index that puts the nodes of a bucket in order of version. */
+/** The index that puts the nodes of a bucket in order: by their attribute "version", which is a node's place. */
 export const INDEX = "by_version";
 
 /** The attribute by which DynamoDB takes tombstones away. */
@@ -85,6 +88,31 @@ export function keyOf(key: string): Item {
   return { bucket: { S: bucket }, node_key: { S: key } };
 }
 
+/** In which order keys are told in pages, which no change of a node moves: as they lie in the table. */
+export function comparePlaces(a: string, b: string): number {
+  const [one, other] = [a, b].map(bucketOf) as [number, number];
+  return one - other || compareBytes(a, b);
+}
+
+/** Which of the buckets a key is in. */
+export function bucketOf(key: string): number {
+  return BUCKETS.indexOf(keyOf(key).bucket?.S ?? "");
+}
+
+/** The order of sort keys, that of their UTF-8: other than of UTF-16 where surrogates are. */
+function compareBytes(a: string, b: string): number {
+  for (let i = 0; i < a.length && i < b.length; i++) {
+    const [one, other] = [a.charCodeAt(i), b.charCodeAt(i)];
+    if (one !== other) return lift(one) - lift(other);
+  }
+  return a.length - b.length;
+}
+
+/** Moves surrogates above all other units, as what they stand for is. */
+function lift(unit: number): number {
+  return unit >= 0xd800 && unit < 0xe000 ? unit + 0x10000 : unit;
+}
+
 /** Whether this is the counter's item. */
 export function isState(item: Item): boolean {
   return item.bucket?.S === STATE_KEY.bucket?.S;
@@ -92,36 +120,48 @@ export function isState(item: Item): boolean {
 
 /** A node as an item. */
 export function formatNode(node: StoredNode): Item {
-  const { key, version, hash, updatedAt, revision, deleted, until } = node;
+  const { key, version, hash, updatedAt, revision, deleted, until, stamp, origin } = node;
+  const place = placeOf(node);
   const item: Record<string, Value> = {
     ...keyOf(key),
-    version: { N: String(version) },
+    version: { N: String(place) },
     hash: { S: hash },
     updated_at: { N: String(updatedAt) },
     revision: { N: String(revision) },
   };
   if (deleted) item.deleted = { BOOL: true };
+  if (place !== version) item.node_version = { N: String(version) };
+  if (stamp !== undefined) item.stamp = { N: String(stamp) };
+  if (origin !== undefined) item.origin = { S: origin };
   if (until !== undefined) item[TTL_ATTRIBUTE] = { N: String(until + TTL_DELAY) };
   return item;
 }
 
 /** A node from its item. */
 export function parseNode(item: Item): StoredNode {
+  const place = readInteger(item, "version");
+  const version = item.node_version === undefined ? place : readInteger(item, "node_version");
+  const stamp = item.stamp === undefined ? version : readInteger(item, "stamp");
   const meta = {
     key: readText(item, "node_key"),
-    version: readInteger(item, "version"),
+    version,
     hash: readText(item, "hash"),
     updatedAt: readInteger(item, "updated_at"),
   };
-  const revision = readInteger(item, "revision");
-  if (!item.deleted?.BOOL) return { ...meta, revision };
-  const until = item[TTL_ATTRIBUTE] === undefined ? 0 : readInteger(item, TTL_ATTRIBUTE) - TTL_DELAY;
-  return { ...toNode(meta, until), revision };
+  let until: number | undefined;
+  if (item.deleted?.BOOL) {
+    until = item[TTL_ATTRIBUTE] === undefined ? 0 : readInteger(item, TTL_ATTRIBUTE) - TTL_DELAY;
+  }
+  return {
+    ...toNode(meta, until),
+    ...toTrace(version, { stamp, origin: item.origin?.S, place }),
+    revision: readInteger(item, "revision"),
+  };
 }
 
 /** The counter's item after a commit, with which a turn ends. */
 export function formatState(state: State): Item {
-  return {
+  const item: Record<string, Value> = {
     ...STATE_KEY,
     epoch: { S: state.epoch },
     origin: { S: state.origin },
@@ -131,26 +171,68 @@ export function formatState(state: State): Item {
     swept_version: { N: String(state.sweptVersion) },
     late: { N: String(state.late) },
     commits: { S: formatCommits(state.commits) },
-    graves: { S: JSON.stringify(state.graves.map(({ until, version }) => [until, version])) },
+    graves: { S: JSON.stringify(state.graves.map((grave) => formatGrave(grave, state.origin))) },
   };
+  // A storage that stands alone has none of these, and the item is the smaller for it.
+  if (state.maxStamp !== state.maxVersion) item.max_stamp = { N: String(state.maxStamp) };
+  if (state.seen.size > 0) item.seen = { S: JSON.stringify([...state.seen]) };
+  if (!isOwn(state.swept, state.origin, state.sweptVersion)) {
+    item.swept = { S: JSON.stringify([...state.swept]) };
+  }
+  if (state.strays.length > 0) {
+    item.strays = { S: JSON.stringify(state.strays.map(({ version, place }) => [version, place])) };
+  }
+  return item;
 }
 
 /** What the counter's item tells. */
 export function parseState(item: Item): State {
+  const maxVersion = readInteger(item, "max_version");
+  const sweptVersion = readInteger(item, "swept_version");
+  const origin = readText(item, "origin");
   return {
     epoch: readText(item, "epoch"),
-    origin: readText(item, "origin"),
+    origin,
     revision: readInteger(item, "revision"),
     counter: readInteger(item, "counter"),
-    maxVersion: readInteger(item, "max_version"),
-    sweptVersion: readInteger(item, "swept_version"),
+    maxVersion,
+    maxStamp: item.max_stamp === undefined ? maxVersion : readInteger(item, "max_stamp"),
+    seen: readSeen(item, "seen"),
+    sweptVersion,
+    swept: item.swept === undefined ? ofOwn(origin, sweptVersion) : readSeen(item, "swept"),
+    strays: (JSON.parse(item.strays?.S ?? "[]") as [number, number][]).map(
+      ([version, place]) => ({ version, place }),
+    ),
     late: readInteger(item, "late"),
     commits: parseCommits(readText(item, "commits")),
-    graves: (JSON.parse(readText(item, "graves")) as [number, number][]).map(
-      ([until, version]): Grave => ({ until, version }),
-    ),
+    graves: (JSON.parse(readText(item, "graves")) as GraveText[]).map((grave) => parseGrave(grave, origin)),
     turn: item.turn?.S,
   };
+}
+
+/** A moment, a version, and stamps where they are not that version by the own origin. */
+type GraveText = [number, number, (readonly [string, number])[]?];
+
+function formatGrave({ until, version, stamps }: Grave, own: string): GraveText {
+  return isOwn(stamps, own, version) ? [until, version] : [until, version, [...stamps]];
+}
+
+function parseGrave([until, version, stamps]: GraveText, own: string): Grave {
+  return { until, version, stamps: stamps ? new Map(stamps) : ofOwn(own, version) };
+}
+
+/** Whether stamps are those of a storage that stands alone: its own, and no other than the version. */
+function isOwn(stamps: Seen, own: string, version: number): boolean {
+  return version === 0 ? stamps.size === 0 : stamps.size === 1 && stamps.get(own) === version;
+}
+
+function ofOwn(own: string, version: number): Seen {
+  return new Map(version === 0 ? [] : [[own, version]]);
+}
+
+/** Pairs, since an object would not keep every name. */
+function readSeen(item: Item, name: string): Seen {
+  return new Map(JSON.parse(item[name]?.S ?? "[]") as [string, number][]);
 }
 
 function readText(item: Item, name: string): string {

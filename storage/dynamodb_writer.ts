@@ -155,7 +155,7 @@ export class Writer {
       );
       const now = this.#now();
       const isVisible = (node: StoredNode) =>
-        (rows.get(node.key)?.revision ?? 0) >= node.revision || isSwept(node, state.sweptVersion, now);
+        (rows.get(node.key)?.revision ?? 0) >= node.revision || isSwept(node, state, now);
       if (written.every(isVisible)) break;
       await call.pause(attempt);
     }

@@ -6,19 +6,35 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import {
+  completeTo,
   createState,
+  inPlaceOf,
   isSwept,
   MAX_COMMITS_TEXT,
   type NewNode,
   nextState,
+  placeOf,
+  seenOf,
   type State,
+  sweptAt,
   sweptVersionAt,
   tellsAfter,
   tellsSince,
+  tellsStampsAfter,
+  toldStamp,
+  toTrace,
   trimCommits,
   untilWhen,
 } from "../../../storage/dynamodb_state.ts";
-import { formatNode, formatState, keyOf, parseNode, parseState } from "../../../storage/dynamodb_table.ts";
+import {
+  bucketOf,
+  comparePlaces,
+  formatNode,
+  formatState,
+  keyOf,
+  parseNode,
+  parseState,
+} from "../../../storage/dynamodb_table.ts";
 import { test } from "../../harness.ts";
 
 const NOW = Date.UTC(2026, 0, 1);
@@ -45,7 +61,7 @@ test("parseState() and parseNode() read what formatState() and formatNode() wrot
     hash: fc.string({ unit: "grapheme" }),
     updatedAt: fc.maxSafeInteger(),
   });
-  const stored = fc.oneof(
+  const kept = fc.oneof(
     node,
     node.map((meta) => ({ ...meta, deleted: true as const })),
     fc.tuple(node, fc.integer({ min: 1, max: 2 ** 40 })).map(([meta, until]) => ({
@@ -54,9 +70,20 @@ test("parseState() and parseNode() read what formatState() and formatNode() wrot
       until,
     })),
   );
-  fc.assert(fc.property(fc.array(fc.array(stored, { maxLength: 3 }), { maxLength: 4 }), (drafts) => {
+  const origin = fc.constantFrom("o", "x", "__proto__");
+  const trace = fc.record({ stamp: fc.maxSafeNat(), origin, place: fc.maxSafeNat() }, { requiredKeys: [] });
+  const stored = fc.tuple(kept, trace).map(([node, trace]) => ({ ...node, ...toTrace(node.version, trace) }));
+  const seen = fc.array(fc.tuple(origin, fc.maxSafeNat())).map((pairs) => new Map(pairs));
+  const draft = fc.record({
+    nodes: fc.array(stored, { maxLength: 3 }),
+    counter: fc.maxSafeNat(),
+    seen,
+    swept: seen,
+    epoch: fc.string(),
+  }, { requiredKeys: ["nodes", "counter"] });
+  fc.assert(fc.property(fc.array(draft, { maxLength: 4 }), (drafts) => {
     let state = EMPTY;
-    for (const nodes of drafts) state = nextState(state, { nodes, counter: state.counter }, NOW);
+    for (const draft of drafts) state = nextState(state, draft, NOW);
     const read = parseState(formatState(state));
     assert.deepEqual({ ...read, turn: undefined }, { ...state, turn: undefined });
     for (const node of state.commits.flatMap(({ nodes }) => nodes)) {
@@ -75,7 +102,7 @@ test("tellsSince() is true as far back as commits are told", () => {
     true,
     true,
   ]);
-  assert.equal(tellsSince(late, { ...stateOf(4), epoch: "another" }), false);
+  assert.equal(tellsSince(late, { ...stateOf(4), origin: "another" }), false);
   assert.equal(tellsSince(stateOf(4), all), false);
 });
 
@@ -134,11 +161,105 @@ test("nextState() sweeps what is over, once, and never what is not", () => {
   assert.deepEqual([state.sweptVersion, state.graves.length], [0, 2]);
   const tombstones = state.commits[0]?.nodes ?? [];
   state = nextState(state, { nodes: [nodeOf("c", 3)], counter: 3 }, NOW + 10_000);
-  assert.deepEqual([state.sweptVersion, state.graves], [1, [{ until: late, version: 2 }]]);
-  assert.deepEqual(tombstones.map((node) => isSwept(node, state.sweptVersion, NOW + 10_000)), [true, false]);
+  const grave = { until: late, version: 2, stamps: new Map([["o", 2]]) };
+  assert.deepEqual([state.sweptVersion, state.graves], [1, [grave]]);
+  assert.deepEqual(tombstones.map((node) => isSwept(node, state, NOW + 10_000)), [true, false]);
   // Nobody wrote since, yet DynamoDB may have taken it away.
   assert.equal(sweptVersionAt(state, NOW + 20_000), 1);
   assert.equal(sweptVersionAt(state, NOW + 20_000 + 86_400_000), 2);
+});
+
+test("nextState() notes for each origin what it sweeps", () => {
+  const until = NOW / 1000 + 10;
+  const nodes = [
+    nodeOf("a", 3, until),
+    { ...nodeOf("b", 2, until), stamp: 9 },
+    { ...nodeOf("c", 40, until), origin: "x" },
+    { ...nodeOf("d", 30, until), origin: "x", stamp: 50 },
+    { ...nodeOf("e", 60), origin: "y" },
+  ];
+  const state = nextState(EMPTY, { nodes, counter: 60 }, NOW);
+  assert.deepEqual(sweptAt(state, NOW + 20_000), new Map());
+  const expected = new Map([["o", 9], ["x", 50]]);
+  assert.deepEqual(sweptAt(state, NOW + 10_000 + 86_400_000), expected);
+  const swept = nextState(state, { nodes: [], counter: 60 }, NOW + 10_000);
+  assert.deepEqual([swept.swept, swept.sweptVersion, swept.graves], [expected, 40, []]);
+  const [own] = nodes as [NewNode];
+  assert.ok(isSwept(own, swept, NOW + 10_000));
+  // One that was told of for no origin is still there.
+  assert.ok(!isSwept({ ...own, origin: "z" }, swept, NOW + 10_000));
+  assert.ok(!isSwept({ ...own, origin: "x", version: 3, stamp: 51 }, swept, NOW + 10_000));
+  const told = nextState(swept, { nodes: [], counter: 60, swept: new Map([["x", 70], ["o", 1]]) }, NOW);
+  assert.deepEqual(told.swept, new Map([["o", 9], ["x", 70]]));
+});
+
+test("seenOf() tells the highest stamp of its own that is visible, and what was taken in of others", () => {
+  let state = nextState(EMPTY, { nodes: [nodeOf("a", 1), nodeOf("b", 4)], counter: 9 }, NOW);
+  state = nextState(state, { nodes: [{ ...nodeOf("c", 20), origin: "x" }], counter: 20 }, NOW);
+  assert.deepEqual([seenOf(state), state.maxVersion], [new Map([["o", 4]]), 20]);
+  state = nextState(state, { nodes: [], counter: 20, seen: new Map([["x", 20], ["y", 3], ["o", 2]]) }, NOW);
+  assert.deepEqual(seenOf(state), new Map([["x", 20], ["y", 3], ["o", 4]]));
+  state = nextState(state, { nodes: [{ ...nodeOf("d", 2), stamp: 21 }], counter: 21 }, NOW);
+  assert.deepEqual([seenOf(state).get("o"), toldStamp(state)], [21, 21]);
+});
+
+test("toldStamp() is as high as others have heard of, though the storage was set back", () => {
+  let state = nextState(EMPTY, { nodes: [nodeOf("a", 5)], counter: 5 }, NOW);
+  state = nextState(state, { nodes: [{ ...nodeOf("b", 40), origin: "o" }], counter: 40 }, NOW);
+  assert.deepEqual([seenOf(state).get("o"), toldStamp(state)], [5, 40]);
+  state = nextState(state, { nodes: [], counter: 70, seen: new Map([["o", 70]]) }, NOW);
+  assert.deepEqual([seenOf(state).get("o"), toldStamp(state)], [5, 70]);
+  state = nextState(state, { nodes: [nodeOf("c", 71)], counter: 71 }, NOW);
+  assert.deepEqual([seenOf(state).get("o"), toldStamp(state), state.seen], [71, 71, new Map()]);
+});
+
+test("inPlaceOf() puts no node below its stamp or below where its key lay before", () => {
+  const places: [NewNode, NewNode | undefined, number][] = [
+    [nodeOf("a", 7), undefined, 7],
+    [nodeOf("a", 7), nodeOf("a", 5), 7],
+    [nodeOf("a", 5), nodeOf("a", 7), 7],
+    [{ ...nodeOf("a", 5), stamp: 9 }, nodeOf("a", 7), 9],
+    [nodeOf("a", 8), { ...nodeOf("a", 5), stamp: 9 }, 9],
+    [nodeOf("a", 8), { ...nodeOf("a", 5), stamp: 9, place: 12 }, 12],
+  ];
+  for (const [node, other, place] of places) assert.equal(placeOf(inPlaceOf(node, other)), place);
+});
+
+test("completeTo() stops before any node that lies above its version, of however many", () => {
+  const strays = fc.array(fc.tuple(fc.nat(200), fc.nat(200)), { maxLength: 30 });
+  fc.assert(fc.property(strays, fc.nat(400), (pairs, place) => {
+    let state = EMPTY;
+    const nodes = pairs.map(([version, above], i) => ({
+      ...nodeOf(`${i}`, version + 1),
+      stamp: version + 1 + above,
+    }));
+    for (const node of nodes) state = nextState(state, { nodes: [node], counter: 500 }, NOW);
+    assert.ok(state.strays.length <= 8);
+    const end = completeTo(state, place);
+    assert.ok(end <= place);
+    for (const node of nodes) assert.ok(placeOf(node) <= place || node.version > end);
+  }));
+});
+
+test("tellsStampsAfter() is true where no stamp above lies in a commit that is not told", () => {
+  let state = nextState(stateOf(5), { nodes: [{ ...nodeOf("late", 3), stamp: 6 }], counter: 6 }, NOW);
+  state = { ...state, commits: [] };
+  assert.deepEqual([4, 5, 6].map((version) => tellsAfter(state, version)), [false, true, true]);
+  assert.deepEqual([4, 5, 6].map((stamp) => tellsStampsAfter(state, stamp)), [false, false, true]);
+});
+
+test("comparePlaces() has the order of buckets, and in each that of the keys' bytes", () => {
+  const bytes = new TextEncoder();
+  const key = fc.oneof(
+    fc.string({ minLength: 1, unit: "binary" }),
+    fc.string({ minLength: 1, unit: fc.constantFrom("a", "\u{ffff}", "\u{10000}", "\u{d7ff}", "\u{e000}") }),
+  );
+  fc.assert(fc.property(key, key, (a, b) => {
+    const [one, other] = [bytes.encode(a), bytes.encode(b)];
+    const differs = one.findIndex((byte, i) => byte !== other[i]);
+    const order = differs === -1 ? one.length - other.length : (one[differs] ?? 0) - (other[differs] ?? -1);
+    assert.equal(Math.sign(comparePlaces(a, b)), Math.sign(bucketOf(a) - bucketOf(b) || order));
+  }));
 });
 
 test("nextState() counts nodes that take their place in the past", () => {

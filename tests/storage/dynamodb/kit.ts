@@ -17,6 +17,7 @@ export const SUPPORTS = {
   readChanges: true,
   getIdentity: true,
   close: true,
+  mesh: true,
   ordered: true,
   tombstones: true,
 } as const;

@@ -196,7 +196,7 @@ test("the counter's item stays below 1 KB, however many change one by one", asyn
   });
 });
 
-const requests: [string, string[], (storage: DynamoDBStorage) => Promise<unknown>][] = [
+const requests: [string, string[], (storage: DynamoDBStorage, origin: string) => Promise<unknown>][] = [
   ["a change", ["transactWriteItems"], (storage) => storage.applyChanges([changeOf("a", "2")])],
   [
     "99 changes",
@@ -222,17 +222,46 @@ const requests: [string, string[], (storage: DynamoDBStorage) => Promise<unknown
     ["batchGetItem", "transactWriteItems"],
     (storage) => storage.setNode("b", { key: "b", version: 9, hash: "", updatedAt: 0 }),
   ],
+  ["what was seen", ["getItem"], (storage) => storage.readSeen()],
+  ["a delta of nothing", ["getItem"], (storage, own) => storage.readDelta(new Map([[own, 1]]), 500)],
+  ["a delta of what came of late", ["getItem"], (storage) => storage.readDelta(new Map(), 500)],
+  [
+    "the stamps of 99 nodes",
+    ["batchGetItem"],
+    (storage) => storage.readStamped(Array.from({ length: 99 }, (_, i) => `${i}`)),
+  ],
+  [
+    "taking 99 nodes",
+    ["batchGetItem", "transactWriteItems"],
+    (storage) =>
+      storage.takeNodes(Array.from({ length: 99 }, (_, i) => ({
+        node: { ...changeOf(`key:${i}`), version: i + 2, stamp: i + 2, origin: "other" },
+        replaces: null,
+      }))),
+  ],
+  [
+    "a node that was not to be taken",
+    ["batchGetItem"],
+    (storage) => storage.takeNodes([{ node: changeOf("a"), replaces: null }]),
+  ],
+  [
+    "noting what was seen",
+    ["getItem", "transactWriteItems"],
+    (storage) => storage.adoptSeen(new Map([["other", 9]]), "z"),
+  ],
+  ["noting what was seen before", ["getItem"], (storage, own) => storage.adoptSeen(new Map([[own, 1]]), "z")],
 ];
 for (const [what, expected, ask] of requests) {
   test(`${what} costs ${expected.length} ${expected.length === 1 ? "request" : "requests"}`, async () => {
     await withStorage(async (storage, intermediary) => {
       await storage.applyChanges([changeOf("a")]);
+      const { origin } = await storage.getIdentity();
       const asked: string[] = [];
       intermediary.between = (name, _input, answer) => {
         asked.push(name);
         return answer();
       };
-      await ask(storage);
+      await ask(storage, origin);
       assert.deepEqual(asked, expected);
     });
   });
