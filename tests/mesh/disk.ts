@@ -1,0 +1,273 @@
+/**
+ * Storages of a simulated world: data that outlives the processes on it, and each process's own way to it.
+ *
+ * @module
+ */
+import {
+  counterFloor,
+  type MeshStorage,
+  type NodeChange,
+  type NodeTake,
+  type Seen,
+  type StampedNode,
+  type StorageChanges,
+  type StorageDelta,
+  type StorageFeatures,
+  type StorageIdentity,
+  type StorageReading,
+  type StorageSeen,
+} from "../../src/storage.ts";
+import type { RealityNodeMeta } from "../../src/types.ts";
+import { MemoryStorage } from "../../storage/memory.ts";
+import type { Chance } from "../chance.ts";
+import type { MachineClock } from "../sim_clock.ts";
+import type { Life, Record } from "./record.ts";
+
+/** How a disk behaves. */
+export interface DiskOptions {
+  /** How long tombstones are kept, in milliseconds. */
+  readonly tombstoneTimeout: number;
+  /** Whether one process alone uses it, and says so. */
+  readonly exclusive: boolean;
+  /** How many of its calls take time, from 0 to 1. */
+  readonly slowness: number;
+  /** How long such a call takes at most, before it takes place and after, in milliseconds. */
+  readonly slowest: number;
+}
+
+/** Hears that another node stands under a key: its version, 0 for none, and the process that did it. */
+export type StandListener = (key: string, version: number, by: DiskPath) => void;
+
+/** The data of one storage, in its present life. */
+export class Disk {
+  readonly name: string;
+  readonly options: DiskOptions;
+  readonly record: Record;
+  readonly onStand: StandListener;
+  readonly #now: () => number;
+  #turn: Promise<unknown> = Promise.resolve();
+  #lives = 0;
+  #life: Life | undefined;
+  #data: MemoryStorage;
+  late = 0;
+
+  constructor(
+    name: string,
+    options: DiskOptions,
+    world: { readonly record: Record; readonly now: () => number; readonly onStand: StandListener },
+  ) {
+    this.name = name;
+    this.options = options;
+    this.record = world.record;
+    this.onStand = world.onStand;
+    this.#now = world.now;
+    this.#data = this.#create();
+  }
+
+  /** Where the data is. */
+  get data(): MemoryStorage {
+    return this.#data;
+  }
+
+  /** The present life. */
+  async life(): Promise<Life> {
+    const { origin } = await this.#data.getIdentity();
+    return this.#life ??= this.record.begin(`${this.name}.${this.#lives}`, origin);
+  }
+
+  /** Ends the life: the next one begins with nothing. */
+  wipe(): void {
+    if (this.#life) this.#life.wiped = true;
+    this.#life = undefined;
+    this.#lives++;
+    this.late = 0;
+    this.#data = this.#create();
+  }
+
+  /** What its clock shows, as numbers are counted from. */
+  get floor(): number {
+    return counterFloor("clock", this.#now());
+  }
+
+  /** Does one thing after the other, each in one step for everybody else. */
+  run<T>(step: (data: MemoryStorage) => Promise<T>): Promise<T> {
+    const data = this.#data;
+    const done = this.#turn.then(() => step(data));
+    this.#turn = done.catch(() => {});
+    return done;
+  }
+
+  #create(): MemoryStorage {
+    const { tombstoneTimeout } = this.options;
+    return new MemoryStorage({ tombstoneTimeout, now: this.#now });
+  }
+}
+
+/** One process's way to a disk: slow at times, and cut off when the process ends. */
+export class DiskPath implements MeshStorage {
+  readonly features: StorageFeatures;
+  readonly disk: Disk;
+  readonly #clock: MachineClock;
+  readonly #chance: Chance;
+  #ended = false;
+  #isHurried = false;
+  /** Only where others write, too: an exclusive storage has no use for it. */
+  readonly readChanges?: (version: number, limit: number) => Promise<StorageChanges>;
+
+  constructor(disk: Disk, clock: MachineClock, chance: Chance) {
+    this.disk = disk;
+    this.#clock = clock;
+    this.#chance = chance;
+    const { exclusive } = disk.options;
+    this.features = { ordered: true, tombstones: true, ...(exclusive ? { exclusive } : {}) };
+    if (!exclusive) this.readChanges = (version, limit) => this.#readChanges(version, limit);
+  }
+
+  /** Answers at once from now on. */
+  hurry(): void {
+    this.#isHurried = true;
+  }
+
+  /** Ends the process: nothing it asks takes place any more, and nothing it asked is answered. */
+  end(): void {
+    this.#ended = true;
+  }
+
+  getNode(key: string): Promise<RealityNodeMeta | null> {
+    return this.#call((data) => data.getNode(key));
+  }
+
+  getNodes(keys: string[]): Promise<Map<string, RealityNodeMeta>> {
+    return this.#call((data) => data.getNodes(keys));
+  }
+
+  readNodes(keys: readonly string[]): Promise<StorageReading> {
+    return this.#call((data) => data.readNodes(keys));
+  }
+
+  getMaxVersion(): Promise<number> {
+    return this.#call((data) => data.getMaxVersion());
+  }
+
+  getIdentity(): Promise<StorageIdentity> {
+    return this.#call((data) => data.getIdentity());
+  }
+
+  isHealthy(): Promise<boolean> {
+    return this.#call((data) => data.isHealthy());
+  }
+
+  listChangedSince(version: number, limit?: number): Promise<RealityNodeMeta[]> {
+    return this.#call((data) => data.listChangedSince(version, limit));
+  }
+
+  incrementVersion(key: string): Promise<number> {
+    return this.#call((data) => data.incrementVersion(key));
+  }
+
+  setNode(key: string, meta: RealityNodeMeta): Promise<void> {
+    return this.#call(async (data) => {
+      const { floor, record } = this.disk;
+      const life = await this.disk.life();
+      const counter = await data.getMaxVersion();
+      await data.setNode(key, meta);
+      const node = (await data.readStamped([key])).get(key);
+      if (node?.version !== meta.version || node.hash !== meta.hash) return;
+      if (node.version <= counter) this.disk.late++;
+      record.write(life, node, { isChange: true, floor });
+      this.#stand([node]);
+    });
+  }
+
+  async deleteNode(key: string): Promise<void> {
+    await this.applyChanges([{ key, hash: "", updatedAt: this.#clock.now(), deleted: true }]);
+  }
+
+  applyChanges(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
+    return this.#call(async (data) => {
+      const { floor, record } = this.disk;
+      const life = await this.disk.life();
+      const metas = await data.applyChanges(changes);
+      const nodes = metas.map((meta) => ({ ...meta, stamp: meta.version, origin: life.origin }));
+      for (const node of nodes) record.write(life, node, { isChange: true, floor });
+      this.#stand(nodes);
+      return metas;
+    });
+  }
+
+  readSeen(): Promise<StorageSeen> {
+    return this.#call((data) => data.readSeen());
+  }
+
+  readDelta(base: Seen, limit: number, after?: string): Promise<StorageDelta> {
+    return this.#call((data) => data.readDelta(base, limit, after));
+  }
+
+  readStamped(keys: readonly string[]): Promise<Map<string, StampedNode>> {
+    return this.#call((data) => data.readStamped(keys));
+  }
+
+  takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
+    return this.#call(async (data) => {
+      const { floor, record } = this.disk;
+      const life = await this.disk.life();
+      const counter = await data.getMaxVersion();
+      const metas = await data.takeNodes(takes);
+      const written: StampedNode[] = [];
+      metas.forEach((meta, i) => {
+        const node = takes[i]?.node;
+        if (meta === null || node === undefined) return;
+        const stamped = "origin" in node ? node : { ...meta, stamp: meta.version, origin: life.origin };
+        if (stamped.version <= counter) this.disk.late++;
+        if ("origin" in node) record.take(life, node);
+        else record.write(life, stamped, { isChange: false, floor });
+        written.push(stamped);
+      });
+      this.#stand(written);
+      return metas;
+    });
+  }
+
+  adoptSeen(...adopted: Parameters<MeshStorage["adoptSeen"]>): Promise<boolean> {
+    const [seen, , swept] = adopted;
+    return this.#call(async (data) => {
+      const isNew = await data.adoptSeen(...adopted);
+      if (swept === undefined) return isNew;
+      const { record } = this.disk;
+      const life = await this.disk.life();
+      const there = await data.getNodes(record.keys);
+      for (const key of record.keys) if (!there.has(key)) record.forget(life, key, seen);
+      return isNew;
+    });
+  }
+
+  countByClock(): void {
+    this.disk.data.countByClock();
+  }
+
+  #readChanges(version: number, limit: number): Promise<StorageChanges> {
+    return this.#call(async (data) => {
+      const { maxVersion, epoch, sweptVersion } = await data.readNodes([]);
+      const nodes = (await data.listChangedSince(version)).slice(0, limit);
+      return { nodes, maxVersion, epoch, sweptVersion, late: this.disk.late };
+    });
+  }
+
+  #stand(nodes: readonly StampedNode[]): void {
+    for (const { key, version, deleted } of nodes) this.disk.onStand(key, deleted ? 0 : version, this);
+  }
+
+  async #call<T>(step: (data: MemoryStorage) => Promise<T>): Promise<T> {
+    await this.#delay();
+    const answer = this.#ended ? undefined : await this.disk.run((data) => step(data));
+    await this.#delay();
+    if (this.#ended) return await new Promise<T>(() => {});
+    return answer as T;
+  }
+
+  async #delay(): Promise<void> {
+    const { slowness, slowest } = this.disk.options;
+    if (slowness === 0 || this.#isHurried || !this.#chance.happens(slowness)) return;
+    await new Promise<void>((resolve) => this.#clock.after(this.#chance.between(1, slowest), resolve));
+  }
+}

@@ -1,0 +1,314 @@
+/**
+ * Histories of a simulated world: what is there, and what is done to it when. Made from a seed, and made smaller
+ * while they still show a fault.
+ *
+ * @module
+ */
+import { Chance } from "../chance.ts";
+import { CALM, type NetworkFaults } from "../network.ts";
+import type { DiskOptions } from "./disk.ts";
+
+/** One server of a world. */
+export interface ServerPlan {
+  /** Which storage it uses. */
+  readonly disk: number;
+  /** By how much its clock is wrong, in milliseconds. */
+  readonly skew: number;
+  /** When it is started, in milliseconds since the beginning. */
+  readonly start: number;
+}
+
+/** What is done, and when, in milliseconds since the beginning. */
+export type Step = { readonly at: number } & Deed;
+
+/** What can be done. Servers, clients, keys and storages go by their numbers. */
+export type Deed =
+  | { readonly do: "update" | "invalidate" | "delete"; readonly server: number; readonly key: number }
+  | { readonly do: "many"; readonly server: number; readonly keys: readonly number[] }
+  | { readonly do: "burst"; readonly servers: readonly number[]; readonly key: number }
+  | {
+    readonly do: "reserve" | "publish";
+    readonly server: number;
+    readonly key: number;
+    readonly name: number;
+  }
+  | { readonly do: "sync"; readonly server: number; readonly client: number; readonly wait: number }
+  | { readonly do: "stop" | "kill"; readonly server: number; readonly pause: number }
+  | { readonly do: "wipe"; readonly disk: number; readonly pause: number }
+  | { readonly do: "cut"; readonly cuts: readonly (readonly [number, number])[] }
+  | { readonly do: "mend" }
+  | { readonly do: "storm"; readonly faults: NetworkFaults }
+  | { readonly do: "calm" }
+  | { readonly do: "jump"; readonly server: number; readonly by: number }
+  | { readonly do: "lie"; readonly server: number; readonly lie: Lie; readonly key: number };
+
+/** What the liar, who has no proof, may send. */
+export type Lie = "push" | "hello" | "callback" | "other" | "replay" | "garbage";
+
+/** A whole history. */
+export interface History {
+  readonly seed: number;
+  readonly servers: readonly ServerPlan[];
+  readonly disks: readonly DiskOptions[];
+  /** Who lists whom in `meshPeers`, beside `servers`. */
+  readonly peers: readonly (readonly number[])[];
+  readonly secret: boolean;
+  /** Whether Web Crypto itself signs. */
+  readonly realCrypto: boolean;
+  readonly interval: number;
+  readonly fanout: number;
+  readonly timeout: number;
+  /** The most bytes that a server takes at once; few make deltas come in pages. */
+  readonly maxBody: number;
+  readonly keys: number;
+  /** Whether each client is a plain one, which never sends an epoch. */
+  readonly clients: readonly boolean[];
+  readonly steps: readonly Step[];
+  /** What makes servers talk once all is mended: syncs alone, or changes of another key too. */
+  readonly healing: "syncs" | "changes";
+}
+
+const HOUR = 3_600_000;
+
+/** A history made by chance. */
+export function createHistory(seed: number): History {
+  const chance = new Chance(`history ${seed}`);
+  const count = chance.happens(0.04) ? chance.between(6, 9) : chance.pick([2, 2, 3, 3, 3, 4, 5]);
+  const disks: DiskOptions[] = [];
+  const isSlow = chance.happens(0.5);
+  const sweeps = chance.happens(0.35);
+  const addDisk = (): number =>
+    disks.push({
+      tombstoneTimeout: sweeps ? chance.pick([0, 300, 1500, 4000]) : 86_400_000,
+      exclusive: true,
+      slowness: isSlow ? chance.pick([0, 0.2, 0.5]) : 0,
+      slowest: chance.pick([5, 40, 200]),
+    }) - 1;
+  const isSkewed = chance.happens(0.5);
+  const shares = chance.happens(0.4);
+  const servers = Array.from({ length: count }, (_, i): ServerPlan => ({
+    disk: i > 0 && shares && chance.happens(0.4) ? chance.between(0, disks.length - 1) : addDisk(),
+    skew: isSkewed && chance.happens(0.5) ? chance.between(-5 * HOUR, 5 * HOUR) : chance.between(-20, 20),
+    start: chance.happens(0.7) ? 0 : chance.between(0, 1500),
+  }));
+  servers.forEach(({ disk }, i) => {
+    if (servers.some((other, j) => i !== j && other.disk === disk)) {
+      disks[disk] = { ...disks[disk]!, exclusive: false };
+    }
+  });
+  const all = servers.map((_, i) => i);
+  const isSparse = count > 2 && chance.happens(0.12);
+  const world = {
+    seed,
+    servers,
+    disks,
+    clients: Array.from({ length: chance.between(1, 4) }, (_, i) => i === 1),
+  };
+  const isPaged = chance.happens(0.2);
+  const keys = isPaged ? 8 : chance.pick([1, 1, 2, 3, 5]);
+  return {
+    ...world,
+    peers: all.map((i) => all.filter((j) => i !== j && (!isSparse || isNeighbour(i, j, count)))),
+    secret: chance.happens(0.4),
+    realCrypto: chance.happens(0.01),
+    interval: chance.happens(0.2) ? chance.pick([500, 3000]) : 0,
+    fanout: chance.happens(0.3) ? chance.between(1, 2) : 8,
+    timeout: chance.pick([300, 1000, 2000]),
+    maxBody: isPaged ? 1600 + 100 * count : 1_048_576,
+    keys,
+    steps: createSteps(chance, world, keys),
+    healing: chance.happens(0.5) ? "syncs" : "changes",
+  };
+}
+
+/** On a ring. */
+function isNeighbour(i: number, j: number, count: number): boolean {
+  return (i + 1) % count === j || (j + 1) % count === i;
+}
+
+function createSteps(
+  chance: Chance,
+  { servers, disks, clients }: Pick<History, "servers" | "disks" | "clients">,
+  keys: number,
+): Step[] {
+  const steps: Step[] = [];
+  const pace = chance.pick([5, 60, 60, 250]);
+  const isRough = chance.happens(0.7);
+  const lies = chance.happens(0.15);
+  const reserved: { server: number; key: number; name: number }[] = [];
+  const server = () => chance.between(0, servers.length - 1);
+  const key = () => chance.between(0, keys - 1);
+  const others = servers.map((_, i) => i);
+  let at = 0;
+  if (chance.happens(0.3)) steps.push({ at, do: "storm", faults: createFaults(chance) });
+  const length = chance.between(5, 40);
+  for (let i = 0; i < length; i++) {
+    at += chance.happens(0.15) ? 0 : Math.ceil(-Math.log(1 - chance.next()) * pace);
+    const dice = chance.next() * (isRough ? 1 : 0.78);
+    if (dice < 0.24) steps.push({ at, do: "update", server: server(), key: key() });
+    else if (dice < 0.27) steps.push({ at, do: "invalidate", server: server(), key: key() });
+    else if (dice < 0.33) steps.push({ at, do: "delete", server: server(), key: key() });
+    else if (dice < 0.36) {
+      const some = Array.from({ length: keys }, (_, k) => k).filter(() => chance.happens(0.6));
+      steps.push({ at, do: "many", server: server(), keys: some });
+    } else if (dice < 0.42) {
+      steps.push({
+        at,
+        do: "burst",
+        servers: chance.shuffle(others).slice(0, chance.between(2, 4)),
+        key: key(),
+      });
+    } else if (dice < 0.45) {
+      const { server: by, key: of, name } = { server: server(), key: key(), name: i };
+      reserved.push({ server: by, key: of, name });
+      steps.push({ at, do: "reserve", server: by, key: of, name });
+    } else if (dice < 0.48 && reserved.length > 0) {
+      steps.push({ at, do: "publish", ...reserved.splice(chance.between(0, reserved.length - 1), 1)[0]! });
+    } else if (dice < 0.76) {
+      const wait = chance.happens(0.3) ? chance.pick([1000, 8000, 20_000]) : 0;
+      steps.push({ at, do: "sync", server: server(), client: chance.between(0, clients.length - 1), wait });
+    } else if (dice < 0.78) {
+      if (lies) {
+        const lie = chance.pick<Lie>(["push", "hello", "callback", "other", "replay", "garbage"]);
+        steps.push({ at, do: "lie", server: server(), lie, key: key() });
+      }
+    } else if (dice < 0.83) {
+      const does = chance.pick(["stop", "kill", "kill"] as const);
+      steps.push({ at, do: does, server: server(), pause: chance.between(0, 1500) });
+    } else if (dice < 0.85) {
+      steps.push({
+        at,
+        do: "wipe",
+        disk: chance.between(0, disks.length - 1),
+        pause: chance.between(0, 1500),
+      });
+    } else if (dice < 0.9) steps.push({ at, do: "cut", cuts: createCuts(chance, servers.length) });
+    else if (dice < 0.93) steps.push({ at, do: "mend" });
+    else if (dice < 0.96) steps.push({ at, do: "storm", faults: createFaults(chance) });
+    else if (dice < 0.98) steps.push({ at, do: "calm" });
+    else steps.push({ at, do: "jump", server: server(), by: chance.between(-2 * HOUR, 2 * HOUR) });
+  }
+  for (const { server, key, name } of reserved) {
+    if (chance.happens(0.5)) {
+      steps.push({ at: at + chance.between(1, 300), do: "publish", server, key, name });
+    }
+  }
+  return steps;
+}
+
+function createFaults(chance: Chance): NetworkFaults {
+  const some = (most: number) => chance.happens(0.5) ? chance.next() * most : 0;
+  return {
+    ...CALM,
+    requestLoss: some(0.5),
+    answerLoss: some(0.5),
+    duplication: some(0.5),
+    delay: [1, chance.pick([3, 30, 300])],
+    straggling: some(0.3),
+    straggle: chance.pick([200, 2500]),
+  };
+}
+
+/** Two sides that do not hear each other, or of which one does not hear the other. */
+function createCuts(chance: Chance, count: number): [number, number][] {
+  const side = Array.from({ length: count }, () => chance.happens(0.5));
+  const isOneWay = chance.happens(0.35);
+  const cuts: [number, number][] = [];
+  for (let i = 0; i < count; i++) {
+    for (let j = 0; j < count; j++) {
+      if (side[i] !== side[j] && (!isOneWay || side[i])) cuts.push([i, j]);
+    }
+  }
+  return cuts;
+}
+
+/**
+ * Makes a history smaller while it still fails: leaves out steps, then faults of the world.
+ *
+ * @param history One that fails.
+ * @param fails Runs a history and says whether it still fails.
+ * @param budget How many histories are tried at most.
+ */
+export async function shrink(
+  history: History,
+  fails: (history: History) => Promise<boolean>,
+  budget: number,
+): Promise<History> {
+  let left = budget;
+  const holds = async (smaller: History): Promise<boolean> => {
+    if (left <= 0) return false;
+    left--;
+    if (!await fails(smaller)) return false;
+    history = smaller;
+    return true;
+  };
+  for (let before = -1; before !== size(history) && left > 0;) {
+    before = size(history);
+    for (let chunk = Math.ceil(history.steps.length / 2); chunk >= 1; chunk = Math.floor(chunk / 2)) {
+      for (let from = history.steps.length - chunk; from >= 0; from -= chunk) {
+        const steps = history.steps.filter((_, i) => i < from || i >= from + chunk);
+        await holds({ ...history, steps });
+      }
+    }
+    for (const simpler of simplify(history)) await holds({ ...history, ...simpler });
+    await dropServers(history, holds);
+  }
+  return history;
+}
+
+function size({ steps, servers }: History): number {
+  return steps.length + servers.length;
+}
+
+function* simplify(
+  { servers, disks, fanout, interval, secret, realCrypto, maxBody, healing }: History,
+): Iterable<
+  Partial<History>
+> {
+  if (servers.some(({ skew, start }) => skew !== 0 || start !== 0)) {
+    yield { servers: servers.map(({ disk }) => ({ disk, skew: 0, start: 0 })) };
+  }
+  if (disks.some(({ slowness }) => slowness > 0)) yield { disks: disks.map((d) => ({ ...d, slowness: 0 })) };
+  if (disks.some(({ tombstoneTimeout }) => tombstoneTimeout < 86_400_000)) {
+    yield { disks: disks.map((disk) => ({ ...disk, tombstoneTimeout: 86_400_000 })) };
+  }
+  if (realCrypto) yield { realCrypto: false };
+  if (secret) yield { secret: false };
+  if (interval !== 0) yield { interval: 0 };
+  if (fanout !== 8) yield { fanout: 8 };
+  if (maxBody < 1_048_576) yield { maxBody: 1_048_576 };
+  if (healing !== "syncs") yield { healing: "syncs" };
+}
+
+/** Leaves out servers that nothing is done to; the last ones first, so that the others keep their numbers. */
+async function dropServers(
+  history: History,
+  holds: (smaller: History) => Promise<boolean>,
+): Promise<void> {
+  for (let last = history.servers.length - 1; last >= 1; last--) {
+    const names = (step: Step) => "server" in step ? [step.server] : "servers" in step ? step.servers : [];
+    const steps = history.steps.map((step): Step =>
+      step.do === "cut" ? { ...step, cuts: step.cuts.filter((cut) => !cut.includes(last)) } : step
+    ).filter((step) => !names(step).includes(last));
+    const smaller: History = {
+      ...history,
+      steps,
+      servers: history.servers.slice(0, last),
+      peers: history.peers.slice(0, last).map((list) => list.filter((peer) => peer !== last)),
+    };
+    if (!await holds(smaller)) break;
+    history = smaller;
+  }
+}
+
+/** A history in words, a line for each step. */
+export function describeHistory(history: History): string {
+  const { seed, servers, disks, peers, steps, ...rest } = history;
+  const lines = [`seed ${seed}: ${JSON.stringify(rest)}`];
+  servers.forEach((server, i) =>
+    lines.push(`  server ${i}: ${JSON.stringify({ ...server, peers: peers[i] })}`)
+  );
+  disks.forEach((disk, i) => lines.push(`  disk ${i}: ${JSON.stringify(disk)}`));
+  for (const { at, ...deed } of steps) lines.push(`  ${String(at).padStart(6)} ms  ${JSON.stringify(deed)}`);
+  return lines.join("\n");
+}

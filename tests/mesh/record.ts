@@ -1,0 +1,232 @@
+/**
+ * What truly happened in a simulated world: which changes were made, what each node knew of them, and where they
+ * still are. Written from outside of the code under test, at the border of its storages.
+ *
+ * @module
+ */
+import { hasSeen, type Seen, type StampedNode } from "../../src/storage.ts";
+
+/**
+ * What can go wrong. `promise`: a client is not told. `unity`, `epoch`: servers do not become one. `traffic`: they
+ * talk on with nothing new to say. `nap`: a waiting client sleeps on. `hang`, `timer`: something never ends. `lost`:
+ * an acknowledged change was not made. `number`: a storage used a stamp twice. `forged`: what nobody wrote was taken
+ * in or handed out. `leak`: somebody unproven was told, or called. `error`: something failed that should not.
+ */
+export type FaultKind =
+  | "promise"
+  | "unity"
+  | "epoch"
+  | "traffic"
+  | "nap"
+  | "hang"
+  | "timer"
+  | "lost"
+  | "number"
+  | "forged"
+  | "leak"
+  | "error";
+
+/** Something that went wrong. */
+export interface Fault {
+  readonly kind: FaultKind;
+  /** It, in a sentence. */
+  readonly text: string;
+}
+
+/** A set of changes: one bit for each. */
+export type Changes = bigint;
+
+/** One life of one storage: it ends when its data is gone. */
+export interface Life {
+  readonly name: string;
+  origin: string;
+  wiped: boolean;
+  /** Key → the changes that have come to stand here, or were known to what stood here. */
+  readonly reached: Map<string, Changes>;
+  /** Key → the changes that messages to servers of this storage told of. */
+  readonly offered: Map<string, Changes>;
+}
+
+/** One node as it was written once, in one storage; taken in elsewhere it is still the same. */
+export interface Writing {
+  readonly key: string;
+  readonly version: number;
+  readonly stamp: number;
+  readonly hash: string;
+  readonly deleted: boolean;
+  readonly life: Life;
+  /** Its own change, and all that its storage knew of when it was written. */
+  readonly past: Changes;
+  /** Whether its number was drawn by chance above a clock, not counted. */
+  readonly drawn: boolean;
+  /** When it was written. */
+  readonly order: number;
+}
+
+/** One change that an application made. */
+export interface Change {
+  readonly bit: Changes;
+  readonly writing: Writing;
+  /** The lives of storages that have had it. */
+  readonly holders: Set<Life>;
+}
+
+/** Keeps the record. */
+export class Record {
+  readonly #writings = new Map<string, Writing>();
+  readonly #byVersion = new Map<string, Writing[]>();
+  readonly #byKey = new Map<string, Change[]>();
+  readonly #changes: Change[] = [];
+  readonly #faults: Fault[] = [];
+  #order = 0;
+
+  /** What went wrong so far. */
+  get faults(): readonly Fault[] {
+    return this.#faults;
+  }
+
+  /** A number that grows with everything that is written. */
+  get order(): number {
+    return this.#order;
+  }
+
+  /** How many changes were made. */
+  get changes(): number {
+    return this.#changes.length;
+  }
+
+  /** Notes a fault. */
+  blame(kind: FaultKind, text: string): void {
+    if (this.#faults.length < 20) this.#faults.push({ kind, text });
+  }
+
+  /** Begins the life of a storage. */
+  begin(name: string, origin: string): Life {
+    return { name, origin, wiped: false, reached: new Map(), offered: new Map() };
+  }
+
+  /**
+   * Notes what a storage has written of its own.
+   *
+   * @param made What is known of it: `isChange` when an application made it, not the mesh.
+   */
+  write(life: Life, node: StampedNode, made: { readonly isChange: boolean; readonly floor: number }): void {
+    const { key, version, hash, stamp } = node;
+    let past = life.reached.get(key) ?? 0n;
+    const bit = 1n << BigInt(this.#changes.length);
+    if (made.isChange) past |= bit;
+    else past |= life.offered.get(key) ?? 0n;
+    const writing: Writing = {
+      key,
+      version,
+      stamp,
+      hash,
+      deleted: node.deleted === true,
+      life,
+      past,
+      drawn: stamp > made.floor,
+      order: ++this.#order,
+    };
+    const name = nameOf(node);
+    if (this.#writings.has(name)) this.blame("number", `${life.name} wrote stamp ${name} twice`);
+    this.#writings.set(name, writing);
+    append(this.#byVersion, `${key} ${version}`, writing);
+    if (made.isChange) {
+      const change = { bit, writing, holders: new Set<Life>() };
+      this.#changes.push(change);
+      append(this.#byKey, key, change);
+    }
+    this.#reach(life, key, past);
+  }
+
+  /** Notes that a storage has taken in what another wrote. */
+  take(life: Life, node: StampedNode): void {
+    const writing = this.#writings.get(nameOf(node));
+    if (writing === undefined || writing.version !== node.version || writing.hash !== node.hash) {
+      return this.blame("forged", `${life.name} took in what nobody wrote: ${JSON.stringify(node)}`);
+    }
+    this.#reach(life, node.key, writing.past);
+  }
+
+  /**
+   * Notes that a storage has taken a full copy, which says by leaving a key out that it is deleted: so everything
+   * that the copy knew of this key has come here.
+   */
+  forget(life: Life, key: string, seen: Seen): void {
+    let past = 0n;
+    for (const { bit, writing } of this.#byKey.get(key) ?? []) {
+      if (hasSeen(seen, { version: writing.stamp, origin: writing.life.origin })) past |= bit;
+    }
+    this.#reach(life, key, past);
+  }
+
+  /** The keys that were ever changed. */
+  get keys(): string[] {
+    return [...this.#byKey.keys()];
+  }
+
+  /** Notes that a message told a server of this storage of a node. */
+  offer(life: Life, node: StampedNode): void {
+    const writing = this.#writings.get(nameOf(node));
+    if (writing === undefined) return;
+    life.offered.set(node.key, (life.offered.get(node.key) ?? 0n) | writing.past);
+  }
+
+  /** Notes that a full copy which came from another storage told by silence what became of a key. */
+  offerSilence(life: Life, key: string, from: Life): void {
+    life.offered.set(key, (life.offered.get(key) ?? 0n) | (from.reached.get(key) ?? 0n));
+  }
+
+  /** The writings that had this version. More than one: a number was given twice. */
+  ofVersion(key: string, version: number): readonly Writing[] {
+    return this.#byVersion.get(`${key} ${version}`) ?? [];
+  }
+
+  /** The changes of a key that were not lost with every storage that ever had them. */
+  standing(key: string): Changes {
+    let standing = 0n;
+    for (const { bit, holders } of this.#byKey.get(key) ?? []) {
+      if ([...holders].some((life) => !life.wiped)) standing |= bit;
+    }
+    return standing;
+  }
+
+  /** The changes of a set, in words. */
+  describe(changes: Changes): string {
+    return this.#changes.filter(({ bit }) => (changes & bit) !== 0n)
+      .map(({ writing: { key, version, hash, deleted, life } }) =>
+        `${key} ${deleted ? "deleted" : hash} (${version} of ${life.name})`
+      ).join(", ");
+  }
+
+  /** Whether a change of this key was written in this life after that moment. */
+  wroteAfter(life: Life, key: string, order: number): boolean {
+    return (this.#byKey.get(key) ?? []).some(({ writing }) => writing.life === life && writing.order > order);
+  }
+
+  #reach(life: Life, key: string, past: Changes): void {
+    const before = life.reached.get(key) ?? 0n;
+    if ((before | past) === before) return;
+    life.reached.set(key, before | past);
+    for (const change of this.#byKey.get(key) ?? []) {
+      if ((past & change.bit) !== 0n) change.holders.add(life);
+    }
+  }
+}
+
+/** A seen in words. */
+export function describeSeen(seen: Seen): string {
+  return [...seen].sort(([a], [b]) => a < b ? -1 : 1).map(([origin, stamp]) => `${origin}: ${stamp}`).join(
+    ", ",
+  );
+}
+
+function nameOf({ key, stamp, origin }: StampedNode): string {
+  return `${key} ${stamp}@${origin}`;
+}
+
+function append<T>(map: Map<string, T[]>, name: string, item: T): void {
+  const list = map.get(name);
+  if (list) list.push(item);
+  else map.set(name, [item]);
+}

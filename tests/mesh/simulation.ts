@@ -1,0 +1,296 @@
+/**
+ * Runs a history, heals what was broken, and checks what must hold then.
+ *
+ * @module
+ */
+import { coversSeen, hasSeen, type StampedNode, type StorageDelta } from "../../src/storage.ts";
+import { Chance, holdCrypto } from "../chance.ts";
+import { CALM } from "../network.ts";
+import { settleAll } from "../sim_clock.ts";
+import type { History } from "./history.ts";
+import { type Changes, describeSeen, type Fault, type FaultKind } from "./record.ts";
+import { World } from "./world.ts";
+
+/** So many rounds of traffic, once all is mended, within which all servers must be one. */
+export const HEALING_ROUNDS = 8;
+
+/** How long one such round is, in milliseconds. */
+const ROUND = 10_000;
+
+/** In so many rounds after those no message may carry a node. */
+const QUIET_ROUNDS = 2;
+
+/** What a run came to. */
+export interface Outcome {
+  /** What went wrong. Empty when all promises were kept. */
+  readonly faults: readonly Fault[];
+  readonly changes: number;
+  /** Pairs of a change and a version that some client held, which had to be told of it. */
+  readonly pairs: number;
+  /** Pairs left out, since two storages had drawn the same number for a key. */
+  readonly drawnTwice: number;
+  /** After how many rounds all servers were one. */
+  readonly rounds: number;
+  readonly requests: number;
+  readonly bytes: number;
+  /** Nodes that messages carried before the healing, and from then on. */
+  readonly nodesBefore: number;
+  readonly nodesAfter: number;
+}
+
+/**
+ * Runs a history.
+ *
+ * @param trace Hears of everything that happens.
+ */
+export async function run(history: History, trace?: (line: string) => void): Promise<Outcome> {
+  const crypto = holdCrypto(new Chance(`crypto ${history.seed}`), !history.realCrypto);
+  const rejections: unknown[] = [];
+  const note = (event: Event) => {
+    event.preventDefault();
+    rejections.push((event as PromiseRejectionEvent).reason);
+  };
+  globalThis.addEventListener("unhandledrejection", note);
+  try {
+    const outcome = await new Run(history, () => crypto.pending > 0, trace).run();
+    const strays = rejections.map((reason): Fault => ({
+      kind: "error",
+      text: `Nobody caught ${(reason as Error)?.stack ?? reason}`,
+    }));
+    return { ...outcome, faults: [...outcome.faults, ...strays] };
+  } finally {
+    globalThis.removeEventListener("unhandledrejection", note);
+    crypto.restore();
+  }
+}
+
+class Run {
+  readonly #world: World;
+  readonly #faults: Fault[] = [];
+  readonly #isBusy: () => boolean;
+  #pairs = 0;
+  #drawnTwice = 0;
+
+  constructor(history: History, isBusy: () => boolean, trace?: (line: string) => void) {
+    this.#isBusy = isBusy;
+    this.#world = new World(history, trace);
+  }
+
+  async run(): Promise<Outcome> {
+    const world = this.#world;
+    const { history, clock } = world;
+    history.servers.forEach(({ start }, i) => clock.after(start, () => world.start(i)));
+    for (const step of history.steps) clock.after(step.at, () => world.perform(step));
+    await this.#advance(Math.max(0, ...history.steps.map(({ at }) => at)) + 1);
+    const nodesBefore = world.traffic.nodes;
+    const rounds = await this.#heal();
+    const nodesAfter = world.traffic.nodes - nodesBefore;
+    for (const process of world.running) process.path.hurry();
+    await this.#checkPromise();
+    await this.#checkUnity(this.#faults);
+    await this.#end();
+    const strays = [...world.network.strays].filter((host) => !/^server-\d+$/.test(host));
+    if (strays.length > 0) this.#blame("leak", `Servers called ${strays.join()}, which are no peers`);
+    const { requests, bytes } = world.traffic;
+    return {
+      faults: [...world.record.faults, ...this.#faults],
+      changes: world.record.changes,
+      pairs: this.#pairs,
+      drawnTwice: this.#drawnTwice,
+      rounds,
+      requests,
+      bytes,
+      nodesBefore,
+      nodesAfter,
+    };
+  }
+
+  /** Mends everything, lets clients ask, and says after how many rounds all servers were one. */
+  async #heal(): Promise<number> {
+    const world = this.#world;
+    world.trace(() => "all is mended");
+    world.network.mend();
+    world.network.faults = CALM;
+    // Those that were to start again are late; they do now.
+    world.machines.forEach((_, i) => world.start(i));
+    for (const process of world.running) void this.#watchOn(process);
+    let settled = 0;
+    for (let round = 1; round <= HEALING_ROUNDS; round++) {
+      if (round === 1 && world.history.healing === "changes") {
+        world.machines.forEach((_, i) => world.change(i, "update", "healing"));
+      }
+      await this.#round();
+      const faults: Fault[] = [];
+      if (settled === 0 && !await this.#checkUnity(faults)) settled = round;
+      if (faults.length > 0) settled = 0;
+    }
+    const { nodes } = world.traffic;
+    for (let round = 0; round < QUIET_ROUNDS; round++) await this.#round();
+    if (world.traffic.nodes !== nodes) {
+      this.#blame(
+        "traffic",
+        `Messages still carried ${world.traffic.nodes - nodes} nodes when nothing was new`,
+      );
+    }
+    return settled;
+  }
+
+  async #round(): Promise<void> {
+    const world = this.#world;
+    for (const process of world.running) void world.sync(process, { known: { unknown: 0 } }, false);
+    await this.#advance(ROUND);
+  }
+
+  /** A client that stays with one server: asks, then waits for what changes. */
+  async #watchOn(process: World["running"][number]): Promise<void> {
+    const world = this.#world;
+    const known = Object.fromEntries(world.keys.map((key) => [key, 0]));
+    let epoch: string | undefined;
+    for (let turn = 0; turn < 20; turn++) {
+      const request = epoch === undefined ? { known } : { known, epoch, wait: 20_000 };
+      const answer = await world.sync(process, request, false);
+      if (answer === undefined) return;
+      epoch = answer.epoch;
+      for (const { key, version } of Object.values(answer.changed)) known[key] = version;
+    }
+  }
+
+  /** The promise: whoever holds a version is told of every change that was unknown to it. */
+  async #checkPromise(): Promise<void> {
+    const world = this.#world;
+    const { record } = world;
+    const duties = [...world.handed.values()].flatMap(({ key, version, epoch }) => {
+      const writings = record.ofVersion(key, version);
+      const [first] = writings;
+      if (first === undefined) return [];
+      const past = writings.reduce((past, writing) => past & writing.past, first.past);
+      const untold = record.standing(key) & ~past;
+      if (untold === 0n) return [];
+      if (writings.length > 1 && writings.every(({ drawn }) => drawn)) {
+        this.#drawnTwice++;
+        return [];
+      }
+      this.#pairs += count(untold);
+      return [{ key, version, epoch, untold }];
+    });
+    // A request asks about each key once: the first of each, then the second of each, and so on.
+    const requests = new Map<string, typeof duties>();
+    const places = new Map<string, number>();
+    for (const duty of duties) {
+      for (const epoch of [duty.epoch, undefined]) {
+        const name = `${duty.key} ${epoch}`;
+        const place = places.get(name) ?? 0;
+        places.set(name, place + 1);
+        const list = requests.get(`${place} ${epoch}`);
+        if (list) list.push(duty);
+        else requests.set(`${place} ${epoch}`, [duty]);
+      }
+    }
+    for (const process of world.running) {
+      for (const [name, asked] of requests) {
+        const epoch = name.slice(name.indexOf(" ") + 1);
+        const known = Object.fromEntries(asked.map(({ key, version }) => [key, version]));
+        const request = epoch === "undefined" ? { known } : { known, epoch };
+        let answer: Awaited<ReturnType<World["sync"]>>;
+        void world.sync(process, request, false).then((found) => answer = found);
+        for (let patience = 0; answer === undefined && patience < 20; patience++) {
+          await this.#advance(patience === 0 ? 0 : 500);
+        }
+        if (answer === undefined) {
+          this.#blame("hang", `A server does not answer a sync: ${JSON.stringify(request)}`);
+          continue;
+        }
+        for (const { key, version, untold } of asked) {
+          if (Object.hasOwn(answer.changed, key)) continue;
+          const who = world.machines.find((machine) => machine.process === process)?.host;
+          const of = epoch === "undefined" ? "" : ` of ${epoch}`;
+          this.#blame(
+            "promise",
+            `${who} keeps quiet to a client that holds ${key} ${version}${of} and was never told of ` +
+              record.describe(untold),
+          );
+        }
+      }
+    }
+  }
+
+  /** All storages say the same. Where a deletion is forgotten, nothing may stand in its place elsewhere. */
+  async #checkUnity(faults: Fault[]): Promise<boolean> {
+    const world = this.#world;
+    const disks = [...new Set(world.machines.map(({ disk }) => disk))];
+    const deltas = await Promise.all(disks.map((disk) => disk.data.readDelta(new Map(), 1_000_000)));
+    const before = faults.length;
+    deltas.forEach((delta, i) => {
+      const [name, other] = [disks[i]?.name ?? "", disks[0]?.name ?? ""];
+      const first = deltas[0]!;
+      // Storages that never had anything have nothing to tell each other.
+      if (
+        delta.epoch !== first.epoch && deltas.some(({ seen }) => [...seen.values()].some((top) => top > 0))
+      ) {
+        faults.push({ kind: "epoch", text: `${name} has ${delta.epoch}, ${other} has ${first.epoch}` });
+      }
+      if (!coversSeen(delta.seen, first.seen) || !coversSeen(first.seen, delta.seen)) {
+        const text = `${name} has seen ${describeSeen(delta.seen)}; ${other} has seen ${
+          describeSeen(first.seen)
+        }`;
+        faults.push({ kind: "unity", text });
+      }
+      for (const fault of compareNodes(delta, first)) {
+        faults.push({ kind: "unity", text: `${name} beside ${other}: ${fault}` });
+      }
+    });
+    return faults.length > before;
+  }
+
+  /** Stops everything: nothing may be left under way. */
+  async #end(): Promise<void> {
+    const world = this.#world;
+    world.machines.forEach((_, i) => void world.stop(i));
+    await this.#advance(30_000);
+    for (const name of world.pending) this.#blame("hang", `It never ended: ${name}`);
+  }
+
+  #blame(kind: FaultKind, text: string): void {
+    this.#faults.push({ kind, text });
+  }
+
+  async #advance(ms: number): Promise<void> {
+    const { clock } = this.#world;
+    const until = clock.now() + ms;
+    await settleAll(this.#isBusy);
+    while (clock.step(until)) await settleAll(this.#isBusy);
+  }
+}
+
+function compareNodes(a: StorageDelta, b: StorageDelta): string[] {
+  const [nodes, others] = [byKey(a), byKey(b)];
+  const faults: string[] = [];
+  for (const key of new Set([...nodes.keys(), ...others.keys()])) {
+    const [node, other] = [nodes.get(key), others.get(key)];
+    if (describe(node) === describe(other)) continue;
+    if (node === undefined ? isForgotten(other, a) : other === undefined && isForgotten(node, b)) continue;
+    faults.push(`${key} is ${describe(node)} and ${describe(other)}`);
+  }
+  return faults;
+}
+
+/** Whether a storage has swept this tombstone, or was told that it is nothing new. */
+function isForgotten(node: StampedNode | undefined, by: StorageDelta): boolean {
+  return node?.deleted === true && hasSeen(by.seen, { version: node.stamp, origin: node.origin });
+}
+
+function byKey({ nodes }: StorageDelta): Map<string, StampedNode> {
+  return new Map(nodes.map((node) => [node.key, node]));
+}
+
+function describe(node: StampedNode | undefined): string {
+  if (node === undefined) return "not there";
+  const { version, hash, deleted, stamp, origin } = node;
+  return `${version} ${JSON.stringify(hash)}${deleted ? " deleted" : ""} (${stamp}@${origin})`;
+}
+
+function count(changes: Changes): number {
+  let ones = 0;
+  for (let left = changes; left > 0n; left >>= 1n) if ((left & 1n) === 1n) ones++;
+  return ones;
+}

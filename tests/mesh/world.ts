@@ -1,0 +1,484 @@
+/**
+ * One simulated world: real servers on a seeded clock, network and storages, run through a history.
+ *
+ * @module
+ */
+import { RealityServer } from "../../src/server.ts";
+import type { StampedNode } from "../../src/storage.ts";
+import type { SyncRequest, SyncResponse } from "../../src/types.ts";
+import { Chance } from "../chance.ts";
+import { CALM, type Delivery, FakeNetwork, type Station } from "../network.ts";
+import { MachineClock, SimClock } from "../sim_clock.ts";
+import { Disk, DiskPath } from "./disk.ts";
+import type { Deed, History } from "./history.ts";
+import { lie } from "./liar.ts";
+import { Record } from "./record.ts";
+
+/** What a waiting client may sleep past a change that its server has, in milliseconds, beside what storages take. */
+const LONGEST_NAP = 2000;
+
+/** When everything that a server had under way must have ended, in milliseconds after it was closed. */
+const AFTER_CLOSE = 5000;
+
+/** The secret of worlds that have one. */
+const SECRET = "a secret of thirty-two characters";
+
+/** A version that a client was handed, and where it came from. */
+export interface Handed {
+  readonly key: string;
+  readonly version: number;
+  readonly epoch: string;
+}
+
+/** A sync that waits. */
+interface Wait {
+  readonly known: ReadonlyMap<string, number>;
+  /** When something to tell it came to stand in the server's storage. */
+  newsAt: number | undefined;
+}
+
+/** A client that hops from server to server. */
+interface Client {
+  /** Whether it never sends an epoch. */
+  readonly isPlain: boolean;
+  readonly known: Map<string, number>;
+  epoch: string | undefined;
+  isBusy: boolean;
+}
+
+/** One run of one server. */
+interface Process {
+  readonly server: RealityServer;
+  readonly path: DiskPath;
+  readonly clock: MachineClock;
+  readonly station: Station;
+  readonly waits: Set<Wait>;
+  hasEnded: boolean;
+  /** Settles when it has ended. */
+  readonly ended: Promise<undefined>;
+  end(): void;
+}
+
+/** A machine: it has a place in the network, a clock, and a process most of the time. */
+interface Machine {
+  readonly host: string;
+  readonly disk: Disk;
+  skew: number;
+  process: Process | undefined;
+  runs: number;
+}
+
+/** What went over the network. */
+export interface Traffic {
+  requests: number;
+  bytes: number;
+  /** Messages that carried nodes. */
+  loaded: number;
+  /** The nodes in them. */
+  nodes: number;
+}
+
+/** A world. */
+export class World {
+  readonly clock: SimClock = new SimClock();
+  readonly record: Record = new Record();
+  readonly network: FakeNetwork;
+  readonly machines: readonly Machine[];
+  readonly history: History;
+  readonly traffic: Traffic = { requests: 0, bytes: 0, loaded: 0, nodes: 0 };
+  /** Everything that was ever handed to a client. */
+  readonly handed: Map<string, Handed> = new Map();
+  /** Messages that the liar has read on the line. */
+  readonly captured: Delivery[] = [];
+  readonly #chance: Chance;
+  readonly #clients: readonly Client[];
+  readonly #reserved = new Map<number, { version: number; process: Process }>();
+  readonly #pending = new Set<string>();
+  readonly #trace: ((line: string) => void) | undefined;
+  #writes = 0;
+
+  /**
+   * @param history What is there and what happens.
+   * @param trace Hears of everything that happens.
+   */
+  constructor(history: History, trace?: (line: string) => void) {
+    this.history = history;
+    this.#trace = trace;
+    this.#chance = new Chance(`world ${history.seed}`);
+    this.network = new FakeNetwork(this.clock, this.#chance.fork("network"));
+    this.network.onDelivery = (delivery) => this.#noteDelivery(delivery);
+    const skews = history.disks.map((_, disk) =>
+      history.servers.find((server) => server.disk === disk)?.skew ?? 0
+    );
+    const disks = history.disks.map((options, i) =>
+      new Disk(`disk-${i}`, options, {
+        record: this.record,
+        // A storage's clock is that of the machine it was set up on.
+        now: () => Math.floor(this.clock.now() + (this.#skewOf(i) ?? skews[i] ?? 0)),
+        onStand: (key, version, by) => this.#noteStand(key, version, by),
+      })
+    );
+    this.machines = history.servers.map(({ disk, skew }, i) => ({
+      host: `server-${i}`,
+      disk: disks[disk]!,
+      skew,
+      process: undefined,
+      runs: 0,
+    }));
+    this.#clients = history.clients.map((isPlain) => ({
+      isPlain,
+      known: new Map(),
+      epoch: undefined,
+      isBusy: false,
+    }));
+  }
+
+  /** What is still under way, in words. */
+  get pending(): readonly string[] {
+    return [...this.#pending];
+  }
+
+  /** The processes that run. */
+  get running(): Process[] {
+    return this.machines.flatMap(({ process }) => process ?? []);
+  }
+
+  /** The keys of this history. */
+  get keys(): string[] {
+    return Array.from({ length: this.history.keys }, (_, key) => keyOf(key));
+  }
+
+  /** Says what happens. */
+  trace(line: () => string): void {
+    this.#trace?.(`${this.clock.now() - Date.UTC(2026, 0, 1)} ms  ${line()}`);
+  }
+
+  /** Starts a server, unless it runs. */
+  start(number: number): void {
+    const machine = this.machines[number];
+    const plan = this.history.servers[number];
+    if (machine === undefined || plan === undefined || machine.process !== undefined) return;
+    const { history } = this;
+    const chance = this.#chance.fork(`${machine.host}.${machine.runs++}`);
+    const clock = new MachineClock(this.clock, chance, machine.skew);
+    const path = new DiskPath(machine.disk, clock, chance.fork("disk"));
+    const station = this.network.join(machine.host);
+    const server = new RealityServer({
+      storage: path,
+      serverId: machine.host,
+      meshPeers: (history.peers[number] ?? []).map((peer) => `http://server-${peer}`),
+      ...(history.secret ? { meshSecret: SECRET } : {}),
+      mesh: {
+        fetch: (request: Request) => station.fetch(request),
+        interval: history.interval,
+        fanout: history.fanout,
+        timeout: history.timeout,
+      },
+      limits: { maxBodyBytes: history.maxBody },
+      clock,
+      onError: (error) => this.trace(() => `${machine.host} reports ${error.message}`),
+    });
+    station.listen(server.getFetchHandler());
+    let end = () => {};
+    const ended = new Promise<undefined>((resolve) => end = () => resolve(undefined));
+    machine.process = { server, path, clock, station, waits: new Set(), hasEnded: false, ended, end };
+    this.trace(() => `${machine.host} starts on ${machine.disk.name}`);
+  }
+
+  /** Ends a server at once, with all that it has under way. */
+  kill(number: number): void {
+    const machine = this.machines[number];
+    if (machine?.process === undefined) return;
+    this.#end(machine.process);
+    machine.process = undefined;
+    this.trace(() => `${machine.host} is killed`);
+  }
+
+  /** Stops a server as its application does. */
+  async stop(number: number): Promise<void> {
+    const machine = this.machines[number];
+    if (machine?.process === undefined) return;
+    const { process } = machine;
+    machine.process = undefined;
+    this.trace(() => `${machine.host} is stopped`);
+    await this.#watch(`close() of ${machine.host}`, process, () => process.server.close());
+    process.station.leave();
+    // Those who waited at the server are answered still.
+    await this.clock.wait(AFTER_CLOSE);
+    const { timers } = process.clock;
+    if (timers > 0) this.record.blame("timer", `${timers} timers of ${machine.host} outlive its close()`);
+    this.#end(process);
+  }
+
+  /** Does what a step of the history says. */
+  perform(deed: Deed): void {
+    this.trace(() => JSON.stringify(deed));
+    switch (deed.do) {
+      case "update":
+      case "invalidate":
+      case "delete":
+        return void this.change(deed.server, deed.do, keyOf(deed.key));
+      case "many":
+        return this.#changeMany(deed.server, deed.keys.map(keyOf));
+      case "burst":
+        return deed.servers.forEach((server) => this.change(server, "update", keyOf(deed.key)));
+      case "reserve":
+        return void this.#reserve(deed.server, keyOf(deed.key), deed.name);
+      case "publish":
+        return void this.#publish(deed.server, keyOf(deed.key), deed.name);
+      case "sync":
+        return void this.#syncClient(deed.server, deed.client, deed.wait);
+      case "stop":
+        void this.stop(deed.server);
+        return void this.clock.after(deed.pause, () => this.start(deed.server));
+      case "kill":
+        this.kill(deed.server);
+        return void this.clock.after(deed.pause, () => this.start(deed.server));
+      case "wipe":
+        return this.#wipe(deed.disk, deed.pause);
+      case "cut":
+        for (const [from, to] of deed.cuts) this.network.cut(`server-${from}`, `server-${to}`);
+        return;
+      case "mend":
+        return this.network.mend();
+      case "storm":
+        this.network.faults = deed.faults;
+        return;
+      case "calm":
+        this.network.faults = CALM;
+        return;
+      case "jump": {
+        const machine = this.machines[deed.server];
+        if (machine === undefined) return;
+        machine.skew += deed.by;
+        if (machine.process) machine.process.clock.skew = machine.skew;
+        return;
+      }
+      case "lie":
+        return void lie(this, deed);
+    }
+  }
+
+  /** Changes one key through a server. */
+  change(number: number, how: "update" | "invalidate" | "delete", key: string): void {
+    const hash = `w${this.#writes++}`;
+    this.#acknowledge(number, how, [key], async (server) => {
+      if (how === "update") await server.updateNode(key, hash);
+      else if (how === "invalidate") await server.invalidate(key);
+      else await server.deleteNode(key);
+    });
+  }
+
+  /**
+   * Asks a server what changed, and keeps what it hands out.
+   *
+   * @returns Its answer; undefined when it has none.
+   */
+  async sync(
+    process: Process,
+    request: SyncRequest,
+    throughDesk: boolean,
+  ): Promise<SyncResponse | undefined> {
+    const wait: Wait | undefined = request.wait
+      ? { known: new Map(Object.entries(request.known)), newsAt: undefined }
+      : undefined;
+    if (wait) process.waits.add(wait);
+    const answer = await this.#watch(`sync at ${this.#nameOf(process)}`, process, async () => {
+      if (!throughDesk) return await process.server.handleSync(request);
+      const handler = process.server.getFetchHandler();
+      const response = await handler(
+        new Request("http://any/reality/sync", {
+          method: "POST",
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify(request),
+        }),
+      );
+      const text = await response.text();
+      return response.status === 200 ? JSON.parse(text) as SyncResponse : undefined;
+    });
+    if (wait) {
+      process.waits.delete(wait);
+      const { newsAt } = wait;
+      const nap = LONGEST_NAP + this.history.timeout + 8 * process.path.disk.options.slowest;
+      if (!process.hasEnded && newsAt !== undefined && this.clock.now() - newsAt > nap) {
+        this.record.blame(
+          "nap",
+          `A client at ${this.#nameOf(process)} slept ${this.clock.now() - newsAt} ms past a change`,
+        );
+      }
+    }
+    if (answer === undefined) return undefined;
+    for (const { key, version } of Object.values(answer.changed)) {
+      if (version === 0) continue;
+      const handed = { key, version, epoch: answer.epoch };
+      this.handed.set(`${key} ${version} ${answer.epoch}`, handed);
+      if (this.record.ofVersion(key, version).length === 0) {
+        this.record.blame(
+          "forged",
+          `${this.#nameOf(process)} handed out ${key} ${version}, which nobody wrote`,
+        );
+      }
+    }
+    return answer;
+  }
+
+  /** The delta that a message carries, if it is one between servers. */
+  static deltaOf(body: string): { readonly nodes: StampedNode[]; readonly full: boolean } | undefined {
+    if (!body.includes('\\"delta\\"')) return undefined;
+    const { gossip } = JSON.parse(body) as { gossip?: { message?: string } };
+    const { delta } = JSON.parse(gossip?.message ?? "{}") as {
+      delta?: { nodes: StampedNode[]; full: boolean };
+    };
+    const nodes = (delta?.nodes ?? []).map((node) => ({ ...node, stamp: node.stamp ?? node.version }));
+    return { nodes, full: delta?.full === true };
+  }
+
+  #end(process: Process): void {
+    process.hasEnded = true;
+    process.end();
+    process.path.end();
+    process.clock.stop();
+    process.station.leave();
+  }
+
+  #changeMany(number: number, keys: readonly string[]): void {
+    if (keys.length === 0) return;
+    const updates = keys.map((key) => ({ key, hash: `w${this.#writes++}` }));
+    this.#acknowledge(number, "updateMany", keys, async (server) => {
+      await server.updateMany(updates);
+    });
+  }
+
+  /** Sees to it that what a server acknowledges was written. */
+  #acknowledge(
+    number: number,
+    what: string,
+    keys: readonly string[],
+    act: (server: RealityServer) => Promise<void>,
+  ): void {
+    const process = this.machines[number]?.process;
+    if (process === undefined) return;
+    const before = this.record.order;
+    const name = `${what} of ${keys.join()} at ${this.#nameOf(process)}`;
+    void this.#watch(name, process, async () => {
+      await act(process.server);
+      if (process.hasEnded) return;
+      const life = await process.path.disk.life();
+      for (const key of keys) {
+        if (!this.record.wroteAfter(life, key, before)) {
+          this.record.blame("lost", `${name} was acknowledged, not made`);
+        }
+      }
+    });
+  }
+
+  /** An application that numbers its own changes, as those on a storage without a server's methods do. */
+  async #reserve(number: number, key: string, name: number): Promise<void> {
+    const process = this.machines[number]?.process;
+    if (process === undefined) return;
+    const version = await process.path.incrementVersion(key);
+    this.#reserved.set(name, { version, process });
+  }
+
+  async #publish(number: number, key: string, name: number): Promise<void> {
+    const process = this.machines[number]?.process;
+    const reserved = this.#reserved.get(name);
+    if (process === undefined || reserved?.process !== process) return;
+    const hash = `w${this.#writes++}`;
+    await process.path.setNode(key, { key, version: reserved.version, hash, updatedAt: process.clock.now() });
+  }
+
+  #wipe(number: number, pause: number): void {
+    const disk = this.machines.find(({ disk }) => disk.name === `disk-${number}`)?.disk;
+    if (disk === undefined) return;
+    this.machines.forEach((machine, i) => {
+      if (machine.disk !== disk) return;
+      this.kill(i);
+      this.clock.after(pause, () => this.start(i));
+    });
+    disk.wipe();
+  }
+
+  async #syncClient(number: number, name: number, wait: number): Promise<void> {
+    const process = this.machines[number]?.process;
+    const client = this.#clients[name];
+    if (process === undefined || client === undefined || client.isBusy) return;
+    client.isBusy = true;
+    const known = Object.fromEntries(this.keys.map((key) => [key, client.known.get(key) ?? 0]));
+    const request: SyncRequest = { known };
+    if (client.epoch !== undefined) request.epoch = client.epoch;
+    if (wait > 0) request.wait = wait;
+    const answer = await this.sync(process, request, this.#chance.happens(0.3));
+    client.isBusy = false;
+    // The answer may get lost on its way to the client.
+    if (answer === undefined || this.#chance.happens(this.network.faults.answerLoss / 2)) return;
+    this.trace(() => `client ${name} hears ${JSON.stringify(answer.changed)} from ${this.#nameOf(process)}`);
+    for (const { key, version } of Object.values(answer.changed)) client.known.set(key, version);
+    if (!client.isPlain) client.epoch = answer.epoch;
+  }
+
+  /** Notes what is under way, and what went wrong with it; settles with undefined then. */
+  async #watch<T>(name: string, process: Process, act: () => Promise<T>): Promise<T | undefined> {
+    const entry = `${name}, since ${this.clock.now() - Date.UTC(2026, 0, 1)} ms`;
+    this.#pending.add(entry);
+    try {
+      // A process that is killed answers nothing; whoever asked gives up on it.
+      return await Promise.race([act(), process.ended]);
+    } catch (error) {
+      this.trace(() => `${name} fails: ${error}`);
+      const code = (error as { code?: unknown }).code;
+      if (code !== "ERR_REALITY_CLOSED" && code !== "ERR_REALITY_STORAGE") {
+        this.record.blame("error", `${name} failed: ${(error as Error).stack}`);
+      }
+      return undefined;
+    } finally {
+      this.#pending.delete(entry);
+    }
+  }
+
+  #noteStand(key: string, version: number, by: DiskPath): void {
+    this.trace(() => `${by.disk.name} has ${key} ${version}`);
+    for (const process of this.running) {
+      if (process.path.disk !== by.disk) continue;
+      for (const wait of process.waits) {
+        const known = wait.known.get(key);
+        if (known === version) wait.newsAt = undefined;
+        else if (known !== undefined) wait.newsAt ??= this.clock.now();
+      }
+    }
+  }
+
+  #noteDelivery(delivery: Delivery): void {
+    const { kind, to, from, body } = delivery;
+    if (kind === "request") this.traffic.requests++;
+    this.traffic.bytes += body.length;
+    this.trace(() => `${from} → ${to} ${kind} ${delivery.status || ""} ${body}`);
+    if (kind === "request" && this.captured.length < 50) this.captured.push(delivery);
+    const delta = World.deltaOf(body);
+    if (delta === undefined) return;
+    const { nodes, full } = delta;
+    const machine = this.machines.find(({ host }) => host === to);
+    if (machine === undefined) return this.record.blame("leak", `${to} was told ${JSON.stringify(nodes)}`);
+    if (nodes.length > 0) this.traffic.loaded++;
+    this.traffic.nodes += nodes.length;
+    const teller = this.machines.find(({ host }) => host === from);
+    void Promise.all([machine.disk.life(), teller?.disk.life()]).then(([life, other]) => {
+      for (const node of nodes) this.record.offer(life, node);
+      if (!full || other === undefined) return;
+      for (const key of this.record.keys) this.record.offerSilence(life, key, other);
+    });
+  }
+
+  #skewOf(disk: number): number | undefined {
+    return this.machines?.find((machine) => machine.disk.name === `disk-${disk}`)?.skew;
+  }
+
+  #nameOf(process: Process): string {
+    return this.machines.find((machine) => machine.process === process)?.host ?? "a server that has ended";
+  }
+}
+
+/** A key's name. */
+export function keyOf(number: number): string {
+  return `key-${number}`;
+}

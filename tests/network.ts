@@ -1,0 +1,214 @@
+/**
+ * A network in memory that loses, repeats, delays and reorders messages as chance will have it.
+ *
+ * @module
+ */
+import type { Chance } from "./chance.ts";
+import type { SimClock } from "./sim_clock.ts";
+
+/** What may happen to a message. Probabilities are from 0 to 1. */
+export interface NetworkFaults {
+  /** That a request is lost on its way. */
+  readonly requestLoss: number;
+  /** That an answer is lost: the request was handled. */
+  readonly answerLoss: number;
+  /** That a request arrives, and is handled, twice. */
+  readonly duplication: number;
+  /** How long a message takes, from and to, in milliseconds. A wide range puts messages in another order. */
+  readonly delay: readonly [number, number];
+  /** That a message takes `straggle` milliseconds more. */
+  readonly straggling: number;
+  readonly straggle: number;
+}
+
+/** A network without faults. */
+export const CALM: NetworkFaults = Object.freeze({
+  requestLoss: 0,
+  answerLoss: 0,
+  duplication: 0,
+  delay: [1, 3] as const,
+  straggling: 0,
+  straggle: 0,
+});
+
+/** A message that has arrived. */
+export interface Delivery {
+  readonly from: string;
+  readonly to: string;
+  readonly kind: "request" | "answer";
+  readonly url: string;
+  readonly method: string;
+  readonly headers: readonly (readonly [string, string])[];
+  readonly status: number;
+  readonly body: string;
+}
+
+/** How long a sender without a deadline of its own waits for a lost message, in milliseconds. */
+const PATIENCE = 60_000;
+
+type Handler = (request: Request) => Promise<Response>;
+
+/** One process's place in the network. */
+export interface Station {
+  /** Sends a request and settles as `fetch` does, or never, once the station has gone. */
+  fetch(request: Request): Promise<Response>;
+  /** Answers requests from now on. Before that, connections are refused. */
+  listen(handler: Handler): void;
+  /** Takes the process off the network, with all it has under way. */
+  leave(): void;
+}
+
+interface Process {
+  readonly host: string;
+  handler: Handler | undefined;
+  gone: boolean;
+  /** What waits for an answer of this process. */
+  readonly asked: Set<() => void>;
+}
+
+/** Hosts and the lines between them. All chance is drawn for each line on its own. */
+export class FakeNetwork {
+  readonly #clock: SimClock;
+  readonly #chance: Chance;
+  readonly #lines = new Map<string, Chance>();
+  readonly #processes = new Map<string, Process>();
+  readonly #cuts = new Set<string>();
+  readonly #strays = new Set<string>();
+  #requests = 0;
+  #bytes = 0;
+  /** What happens to messages. */
+  faults: NetworkFaults = CALM;
+  /** Hears of every message that arrives, just before it is handled. */
+  onDelivery: (delivery: Delivery) => void = () => {};
+
+  constructor(clock: SimClock, chance: Chance) {
+    this.#clock = clock;
+    this.#chance = chance;
+  }
+
+  /** How many requests were sent. */
+  get requests(): number {
+    return this.#requests;
+  }
+
+  /** The length of all bodies sent, requests and answers. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Hosts that were called and never had a process. */
+  get strays(): ReadonlySet<string> {
+    return this.#strays;
+  }
+
+  /** Gives a process a place under a host's name; one that was there before has gone. */
+  join(host: string): Station {
+    this.#processes.get(host)?.asked.forEach((end) => end());
+    const process: Process = { host, handler: undefined, gone: false, asked: new Set() };
+    this.#processes.set(host, process);
+    return {
+      fetch: (request) => this.#fetch(process, request),
+      listen: (handler) => process.handler = handler,
+      leave: () => {
+        process.gone = true;
+        process.handler = undefined;
+        process.asked.forEach((end) => end());
+        process.asked.clear();
+      },
+    };
+  }
+
+  /** Lets nothing pass from one host to another any more; answers in that direction neither. */
+  cut(from: string, to: string): void {
+    this.#cuts.add(`${from} ${to}`);
+  }
+
+  /** Mends all lines. Faults stay as they are. */
+  mend(): void {
+    this.#cuts.clear();
+  }
+
+  #fetch(sender: Process, request: Request): Promise<Response> {
+    return new Promise((resolve, reject) => {
+      if (sender.gone) return;
+      const { signal } = request;
+      if (signal.aborted) return reject(signal.reason);
+      let settled = false;
+      const settle = (act: () => void) => {
+        if (settled) return;
+        settled = true;
+        giveUp();
+        signal.removeEventListener("abort", abort);
+        if (!sender.gone) act();
+      };
+      const fail = (cause: string) => settle(() => reject(new TypeError(`Cannot fetch: ${cause}`)));
+      const abort = () => settle(() => reject(signal.reason));
+      const giveUp = this.#clock.after(PATIENCE, () => fail("no answer"));
+      signal.addEventListener("abort", abort);
+      const answer = (response: Response) => settle(() => resolve(response));
+      this.#send(sender, request, answer, fail).catch(reject);
+    });
+  }
+
+  async #send(
+    sender: Process,
+    request: Request,
+    answer: (response: Response) => void,
+    fail: (cause: string) => void,
+  ): Promise<void> {
+    const { url, method } = request;
+    const headers = [...request.headers];
+    const body = await request.text();
+    const to = new URL(url).host;
+    const line = this.#line(sender.host, to);
+    this.#requests++;
+    this.#bytes += body.length;
+    const deliver = async () => {
+      const receiver = this.#processes.get(to);
+      if (receiver === undefined) this.#strays.add(to);
+      if (receiver?.handler === undefined) return this.#after(line, () => fail("connection refused"));
+      this.onDelivery({ from: sender.host, to, kind: "request", url, method, headers, status: 0, body });
+      const end = () => void this.#clock.after(1, () => fail("connection reset"));
+      receiver.asked.add(end);
+      const response = await receiver.handler(new Request(url, { method, headers, body }));
+      const text = await response.text();
+      receiver.asked.delete(end);
+      if (receiver.gone) return;
+      this.#bytes += text.length;
+      const back = this.#line(to, sender.host);
+      if (this.#isLost(to, sender.host, back, this.faults.answerLoss)) return;
+      this.#after(back, () => {
+        if (sender.gone || this.#cuts.has(`${to} ${sender.host}`)) return;
+        const { status } = response;
+        const found = [...response.headers];
+        const kind = "answer";
+        this.onDelivery({ from: to, to: sender.host, kind, url, method, headers: found, status, body: text });
+        answer(new Response(text, { status, headers: found }));
+      });
+    };
+    const copies = line.happens(this.faults.duplication) ? 2 : 1;
+    for (let i = 0; i < copies; i++) {
+      if (this.#isLost(sender.host, to, line, this.faults.requestLoss)) continue;
+      this.#after(line, () => {
+        if (!this.#cuts.has(`${sender.host} ${to}`)) void deliver();
+      });
+    }
+  }
+
+  #isLost(from: string, to: string, line: Chance, probability: number): boolean {
+    return line.happens(probability) || this.#cuts.has(`${from} ${to}`);
+  }
+
+  #after(line: Chance, callback: () => void): void {
+    const { delay: [least, most], straggling, straggle } = this.faults;
+    const more = line.happens(straggling) ? straggle : 0;
+    this.#clock.after(line.between(least, most) + more, callback);
+  }
+
+  #line(from: string, to: string): Chance {
+    const name = `${from} ${to}`;
+    let line = this.#lines.get(name);
+    if (line === undefined) this.#lines.set(name, line = this.#chance.fork(name));
+    return line;
+  }
+}
