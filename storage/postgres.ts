@@ -8,12 +8,13 @@ import { ClosedError, StorageError } from "../src/errors.ts";
 import { kindOf } from "../src/node.ts";
 import {
   type ChangeListener,
+  type MeshStorage,
   type NodeChange,
+  type NodeTake,
   randomName,
-  type RealityStorage,
+  type Seen,
   type StorageChanges,
   type StorageFeatures,
-  type StorageIdentity,
   type StorageReading,
 } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
@@ -24,12 +25,19 @@ import { SQLStorage, type SQLValue } from "./sql.ts";
 export type {
   ChangeListener,
   CounterKind,
+  MeshStorage,
   NodeChange,
+  NodeTake,
   RealityStorage,
+  Seen,
+  Stamp,
+  StampedNode,
   StorageChanges,
+  StorageDelta,
   StorageFeatures,
   StorageIdentity,
   StorageReading,
+  StorageSeen,
 } from "../src/storage.ts";
 export type { RealityNodeMeta } from "../src/types.ts";
 export type { StorageOptions } from "./options.ts";
@@ -81,7 +89,7 @@ export interface PostgresOptions extends StorageOptions {
 }
 
 /** A storage in PostgreSQL, from {@linkcode openPostgres}. */
-export interface PostgresStorage extends RealityStorage {
+export interface PostgresStorage extends MeshStorage {
   /** The statements that make the table. */
   readonly schema: string;
   /** One counter, versions visible in order, deletions told. */
@@ -92,8 +100,6 @@ export interface PostgresStorage extends RealityStorage {
   readNodes(keys: readonly string[]): Promise<StorageReading>;
   /** What came after a version, with counter and epoch of the same moment. */
   readChanges(version: number, limit: number): Promise<StorageChanges>;
-  /** The names that the table was given when it was made. */
-  getIdentity(): Promise<StorageIdentity>;
   /** Ends the connections that were opened here. */
   close(): Promise<void>;
 }
@@ -210,12 +216,15 @@ class PooledStorage extends SQLStorage implements PostgresStorage {
 /** What was changed and is not announced yet. */
 interface News {
   readonly keys: Set<string>;
-  /** All of it came after this version. */
+  /** All of it came after this version; `ANYTHING` when no version tells what changed. */
   after: number;
 }
 
 /** What one announcement says: who changed something, after which version, and which keys if they are few. */
 type Announcement = readonly [sender: string, after: number, ...keys: string[]];
+
+/** Announced in the place of a version: whoever hears it looks again at everything. */
+const ANYTHING = -1;
 
 class ListeningStorage extends PooledStorage implements PostgresStorage {
   readonly #name = randomName(12);
@@ -247,6 +256,18 @@ class ListeningStorage extends PooledStorage implements PostgresStorage {
   override async deleteNode(key: string): Promise<void> {
     await super.deleteNode(key);
     this.#announce(key, 0);
+  }
+
+  override async takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
+    const metas = await super.takeNodes(takes);
+    for (const meta of metas) if (meta) this.#announce(meta.key, meta.version - 1);
+    return metas;
+  }
+
+  override async adoptSeen(seen: Seen, epoch: string): Promise<boolean> {
+    const isOther = await super.adoptSeen(seen, epoch);
+    if (isOther) this.#announce(null, ANYTHING);
+    return isOther;
   }
 
   async subscribe(call: ChangeListener): Promise<() => Promise<void>> {
@@ -294,9 +315,9 @@ class ListeningStorage extends PooledStorage implements PostgresStorage {
     }
   }
 
-  #announce(key: string, after: number): void {
+  #announce(key: string | null, after: number): void {
     this.#news ??= { keys: new Set(), after };
-    this.#news.keys.add(key);
+    if (key !== null) this.#news.keys.add(key);
     this.#news.after = Math.min(this.#news.after, after);
     this.#announcing ??= this.#announceAll().finally(() => this.#announcing = undefined);
   }
@@ -309,7 +330,8 @@ class ListeningStorage extends PooledStorage implements PostgresStorage {
       this.#news = undefined;
       const announcement: Announcement = [this.#name, after];
       const named = JSON.stringify([...announcement, ...keys]);
-      const payload = named.length > MAX_NAMES_LENGTH ? JSON.stringify(announcement) : named;
+      const isShort = after !== ANYTHING && named.length <= MAX_NAMES_LENGTH;
+      const payload = isShort ? named : JSON.stringify(announcement);
       // It need not be on the disk: a crash takes those who listen with it, and they look again.
       const sql = "SELECT pg_notify($1, $2), set_config('synchronous_commit', 'off', true)";
       // Where it fails or takes too long, whoever waits elsewhere finds the change by looking.
@@ -323,6 +345,7 @@ class ListeningStorage extends PooledStorage implements PostgresStorage {
     if (announcement === undefined) return this.#tell(null);
     const [sender, after, ...keys] = announcement;
     if (sender === this.#name) return;
+    if (after === ANYTHING) return this.#tell(null);
     if (keys.length > 0) return this.#tell(keys);
     this.#untold = Math.min(this.#untold, after);
     if (!this.#telling) void this.#tellUntold();

@@ -56,7 +56,7 @@ const DIALECTS: ReadonlyMap<unknown, SQLDialectName> = new Map([
  * through the client. Works with Prisma 7 and its driver adapters for PostgreSQL, MySQL, MariaDB and SQLite.
  *
  * The schema needs this model, under whatever name, and `prisma migrate` makes its table. For MySQL `nodeKey`
- * and `hash` are `Bytes`, and for SQLite `counter` and `maxVersion` are left out; without the model the error
+ * and `hash` are `Bytes`, and for SQLite `counter` is left out; without the model the error
  * prints what to paste.
  *
  * ```prisma
@@ -66,15 +66,19 @@ const DIALECTS: ReadonlyMap<unknown, SQLDialectName> = new Map([
  *   hash         String
  *   updatedAt    BigInt  @map("updated_at")
  *   expiresAt    BigInt? @map("expires_at")
- *   epoch        String?
  *   origin       String?
+ *   stamp        BigInt?
+ *   epoch        String?
  *   counter      BigInt?
  *   maxVersion   BigInt? @map("max_version")
+ *   maxStamp     BigInt? @map("max_stamp")
  *   sweptVersion BigInt? @map("swept_version")
  *   late         BigInt?
+ *   mesh         String?
  *
  *   @@index([version])
  *   @@index([expiresAt])
+ *   @@index([stamp])
  *   @@map("reality_nodes")
  * }
  * ```
@@ -169,7 +173,7 @@ async function sendToMySQL(
     ? await prisma.$transaction([write, ask] as never) as [number, LastId]
     : [await write, await ask as LastId];
   // A statement that wrote no row leaves what an earlier one got.
-  return written === 0 ? [] : { insertId: rows[0]?.id ?? 0 };
+  return { insertId: written === 0 ? 0 : rows[0]?.id ?? 0 };
 }
 
 /** What the database said, with its own code, as the storage knows which errors to try again by theirs. */

@@ -31,20 +31,21 @@ interface Field {
   readonly attribute?: string;
 }
 
-const COUNTERS = ["counter", "maxVersion"];
-
 const FIELDS: readonly Field[] = [
   { name: "nodeKey", column: "node_key", type: "String" },
   { name: "version", column: "version", type: "BigInt" },
   { name: "hash", column: "hash", type: "String" },
   { name: "updatedAt", column: "updated_at", type: "BigInt" },
   { name: "expiresAt", column: "expires_at", type: "BigInt?" },
-  { name: "epoch", column: "epoch", type: "String?" },
   { name: "origin", column: "origin", type: "String?" },
+  { name: "stamp", column: "stamp", type: "BigInt?" },
+  { name: "epoch", column: "epoch", type: "String?" },
   { name: "counter", column: "counter", type: "BigInt?" },
   { name: "maxVersion", column: "max_version", type: "BigInt?" },
+  { name: "maxStamp", column: "max_stamp", type: "BigInt?" },
   { name: "sweptVersion", column: "swept_version", type: "BigInt?" },
   { name: "late", column: "late", type: "BigInt?" },
+  { name: "mesh", column: "mesh", type: "String?" },
 ];
 
 /** Bytes where keys are compared, as each of MySQL's text collations takes some of them for one another. */
@@ -52,7 +53,8 @@ const MYSQL: Readonly<Record<string, Pick<Field, "type" | "attribute">>> = {
   nodeKey: { type: "Bytes", attribute: "@db.VarBinary(512)" },
   hash: { type: "Bytes", attribute: "@db.VarBinary(256)" },
   epoch: { type: "String?", attribute: "@db.VarChar(64)" },
-  origin: { type: "String?", attribute: "@db.VarChar(64)" },
+  origin: { type: "String?", attribute: "@db.VarChar(128)" },
+  mesh: { type: "String?", attribute: "@db.MediumText" },
 };
 
 /** The model as it is written in a schema for this kind of database. */
@@ -71,6 +73,7 @@ export function printModel(dialect: SQLDialectName, modelName: string, tableName
     "",
     `  @@index([version]${named("version")})`,
     `  @@index([expiresAt]${named("expires_at")})`,
+    `  @@index([stamp]${named("stamp")})`,
     `  @@map("${tableName}")`,
     "}",
   ];
@@ -90,6 +93,6 @@ export function findFault(dialect: SQLDialectName, model: RuntimeModel): string 
 }
 
 function fieldsOf(dialect: SQLDialectName): readonly Field[] {
-  if (dialect === "sqlite") return FIELDS.filter(({ name }) => !COUNTERS.includes(name));
+  if (dialect === "sqlite") return FIELDS.filter(({ name }) => name !== "counter");
   return dialect === "mysql" ? FIELDS.map((field) => ({ ...field, ...MYSQL[field.name] })) : FIELDS;
 }

@@ -10,17 +10,33 @@ import {
   counterStep,
   createEpoch,
   createOrigin,
+  isSameStamp,
+  joinSeen,
+  lowestUnseen,
+  type MeshStorage,
   type NodeChange,
-  type RealityStorage,
+  type NodeTake,
+  type Seen,
+  type StampedNode,
+  stampOf,
   type StorageChanges,
+  type StorageDelta,
   type StorageFeatures,
   type StorageIdentity,
   type StorageReading,
+  type StorageSeen,
 } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
-import { checkChanges, checkCounter, checkMeta } from "./change.ts";
-import { type ReadStorageOptions, readStorageOptions, type StorageOptions, wrongOption } from "./options.ts";
-import type { SQLDialect, SQLRow, SQLValue, Statement } from "./sql_dialect.ts";
+import { checkChanges, checkCounter, checkMeta, checkTakes } from "./change.ts";
+import {
+  type CounterKind,
+  type ReadStorageOptions,
+  readStorageOptions,
+  type StorageOptions,
+  wrongOption,
+} from "./options.ts";
+import type { PlacedTake, SQLDialect, SQLRow, SQLValue, StampList, Statement } from "./sql_dialect.ts";
+import { adoptNotes, type MeshNotes, placeTakes, readNotes, writeNotes } from "./sql_mesh.ts";
 import { mysqlDialect } from "./sql_mysql.ts";
 import { postgresDialect } from "./sql_postgres.ts";
 import { sqliteDialect } from "./sql_sqlite.ts";
@@ -89,6 +105,8 @@ const SWEEP_INTERVAL = 60_000;
 interface Counter extends StorageIdentity {
   readonly counter: number;
   readonly maxVersion: number;
+  readonly maxStamp: number;
+  readonly mesh: string;
 }
 
 /**
@@ -152,7 +170,7 @@ interface Counter extends StorageIdentity {
  * await pool.end();
  * ```
  */
-export class SQLStorage implements RealityStorage {
+export class SQLStorage implements MeshStorage {
   /** One counter, versions visible in order, deletions told. */
   readonly features: StorageFeatures;
   /** The statements that make the table, for those who make tables by hand. */
@@ -160,7 +178,8 @@ export class SQLStorage implements RealityStorage {
 
   readonly #query: SQLQuery;
   readonly #dialect: SQLDialect;
-  readonly #options: ReadStorageOptions;
+  readonly #options: Omit<ReadStorageOptions, "counter">;
+  #counterKind: CounterKind;
   readonly #tableName: string;
   readonly #createTables: boolean;
   #isReady = false;
@@ -182,7 +201,8 @@ export class SQLStorage implements RealityStorage {
     this.#tableName = checkTableName(tableName);
     this.#createTables = createTables;
     this.#dialect = findDialect(options.dialect, tableName);
-    this.#options = { ...shared, counter: options.counter ?? this.#dialect.counter };
+    this.#options = shared;
+    this.#counterKind = options.counter ?? this.#dialect.counter;
     this.schema = this.#dialect.schema.map((statement) => `${statement};\n`).join("");
     this.features = Object.freeze({ ordered: true, tombstones: true, maxChanges: this.#dialect.maxChanges });
   }
@@ -277,9 +297,7 @@ export class SQLStorage implements RealityStorage {
    * @throws {RangeError} When the counter has come to 2^53 − 1.
    */
   async incrementVersion(_key: string): Promise<number> {
-    const { counter, now } = this.#options;
-    const floor = counterFloor(counter, now());
-    const step = counterStep(counter);
+    const { floor, step } = this.#nextNumber();
     const statement = this.#dialect.increment(floor, step);
     const [row] = await this.#count("incrementVersion", statement, (last) => Math.max(last, floor) + step);
     return toNumber(row?.version, "incrementVersion");
@@ -295,8 +313,10 @@ export class SQLStorage implements RealityStorage {
     checkMeta(key, meta);
     this.#checkLength(meta);
     await this.#sweep("setNode");
-    const statement = this.#dialect.setNode(meta, meta.deleted ? this.#expiresAt() : null);
-    await this.#count("setNode", statement, () => meta.version);
+    const next = this.#nextNumber();
+    const statement = this.#dialect.setNode(meta, meta.deleted ? this.#expiresAt() : null, next);
+    // It moves the counter as a reservation does where the node is published late.
+    await this.#count("setNode", statement, (last) => Math.max(last, next.floor) + next.step);
   }
 
   /** Takes a node away: a change with a version of its own, which leaves a tombstone. */
@@ -317,16 +337,121 @@ export class SQLStorage implements RealityStorage {
     return await this.#apply("applyChanges", changes);
   }
 
+  /** What this storage has taken in, with its names. */
+  async readSeen(): Promise<StorageSeen> {
+    return toSeen(await this.#readCounter("readSeen"));
+  }
+
+  /**
+   * Nodes and tombstones with a stamp outside of `base`: what came since is found by its number, and where there
+   * is more than fits, the pages go over all keys in their order.
+   *
+   * @param base What the one who asks has seen; an empty map asks for everything.
+   * @param limit When there are more, this page has the first so many, and `next`.
+   * @param after `next` of the page before.
+   */
+  async readDelta(base: Seen, limit: number, after?: string): Promise<StorageDelta> {
+    const operation = "readDelta";
+    const state = toSeen(await this.#readCounter(operation));
+    const list: StampList = [...base];
+    const ask = async (statement: Statement) =>
+      (await this.#ask(operation, statement)).map((row) => toStamped(row, operation));
+    if (after === undefined) {
+      const lowest = lowestUnseen(base, state.seen);
+      if (lowest === Infinity) return { ...state, nodes: [], next: null };
+      const news = lowest === 0 ? undefined : await ask(this.#dialect.readNews(list, lowest, limit + 1));
+      if (news && news.length <= limit) return { ...state, nodes: news, next: null };
+    }
+    const nodes = await ask(this.#dialect.readPage(list, after ?? "", limit + 1));
+    const page = nodes.slice(0, limit);
+    return { ...state, nodes: page, next: nodes.length > limit ? page.at(-1)?.key ?? null : null };
+  }
+
+  /** The nodes and tombstones of these keys, with their stamps. */
+  async readStamped(keys: readonly string[]): Promise<Map<string, StampedNode>> {
+    const nodes = new Map<string, StampedNode>();
+    for (const chunk of splitKeys(keys)) {
+      for (const row of await this.#ask("readStamped", this.#dialect.readStamped(chunk))) {
+        const node = toStamped(row, "readStamped");
+        nodes.set(node.key, node);
+      }
+    }
+    return nodes;
+  }
+
+  /**
+   * Writes nodes that came from other storages, in one statement, each only if the node that stands there is
+   * still the one it was judged against. On MySQL and MariaDB a second statement asks which were written: what
+   * somebody else replaced in between is told as not written.
+   *
+   * @param takes At most `features.maxChanges`, no two of the same key.
+   * @returns For each the meta as written; `null` where another node was there.
+   * @throws {TypeError} When two takes name one key, or a field is of the wrong kind; then nothing is written.
+   * @throws {RangeError} When there are too many, a version or stamp is none, or the counter has come to its end;
+   *   then nothing is written.
+   */
+  async takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
+    const operation = "takeNodes";
+    checkTakes(takes, this.#dialect.maxChanges);
+    for (const { node } of takes) this.#checkLength(node);
+    if (takes.length === 0) return [];
+    await this.#sweep(operation);
+    const kind = this.#counterKind;
+    const { placed, bounds } = placeTakes(takes, {
+      kind,
+      now: this.#options.now(),
+      expiresAt: this.#expiresAt(),
+    });
+    const statement = this.#dialect.takeNodes(placed, bounds);
+    const rows = await this.#count(
+      operation,
+      statement,
+      (last) => Math.max(last, bounds.floor) + bounds.total,
+    );
+    const last = toNumber(rows.find((row) => row.node_key === "")?.version, operation);
+    const written = placed.map((take) => toWritten(take, last - bounds.total));
+    const keys = this.#dialect.takesUnheard
+      ? await this.#findWritten(written, placed)
+      : new Set(rows.map((row) => String(row.node_key)));
+    return written.map((meta) => keys.has(meta.key) ? meta : null);
+  }
+
+  /**
+   * Notes that everything up to `seen` was taken in, and takes an older epoch for its own.
+   *
+   * @returns Whether the epoch is another one now.
+   */
+  async adoptSeen(seen: Seen, epoch: string): Promise<boolean> {
+    const operation = "adoptSeen";
+    const lift = Math.max(0, ...seen.values());
+    checkCounter(lift);
+    return await this.#changeNotes(operation, async (counter, notes) => {
+      const before = { mesh: counter.mesh, epoch: counter.epoch };
+      const after = {
+        mesh: writeNotes(adoptNotes(notes, seen, counter.origin)),
+        epoch: epoch < before.epoch ? epoch : before.epoch,
+      };
+      const isOther = after.epoch !== before.epoch;
+      if (!isOther && after.mesh === before.mesh && lift <= counter.counter) return false;
+      const rows = await this.#ask(operation, this.#dialect.adopt(before, after, lift));
+      return rows.length > 0 ? isOther : undefined;
+    });
+  }
+
+  /** From now on, in this process, changes are numbered by the clock, as storages beside each other must. */
+  countByClock(): void {
+    this.#counterKind = "clock";
+  }
+
   async #apply(operation: string, changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
     checkChanges(changes, this.#dialect.maxChanges);
     for (const change of changes) this.#checkLength(change);
     if (changes.length === 0) return [];
     await this.#sweep(operation);
-    const { counter, now } = this.#options;
-    const floor = counterFloor(counter, now());
+    const { floor } = this.#nextNumber();
     let offset = 0;
     const placed = changes.map(({ key, hash, updatedAt, deleted }) => {
-      offset += counterStep(counter);
+      offset += counterStep(this.#counterKind);
       return { key, offset, hash, updatedAt, expiresAt: deleted ? this.#expiresAt() : null };
     });
     const statement = this.#dialect.applyChanges(placed, floor);
@@ -357,9 +482,17 @@ export class SQLStorage implements RealityStorage {
     return {
       counter: toNumber(row?.counter, operation),
       maxVersion: toNumber(row?.max_version, operation),
+      maxStamp: toNumber(row?.max_stamp, operation),
+      mesh: String(row?.mesh),
       epoch: String(row?.epoch),
       origin: String(row?.origin),
     };
+  }
+
+  /** The next number is `max(counter, floor) + step`. */
+  #nextNumber(): { floor: number; step: number } {
+    const kind = this.#counterKind;
+    return { floor: counterFloor(kind, this.#options.now()), step: counterStep(kind) };
   }
 
   #expiresAt(): number {
@@ -373,10 +506,53 @@ export class SQLStorage implements RealityStorage {
     const time = now();
     if (time < this.#nextSweep || tombstoneTimeout === Infinity) return;
     this.#nextSweep = time + Math.min(SWEEP_INTERVAL, tombstoneTimeout);
-    if ((await this.#ask(operation, this.#dialect.findExpired(time))).length === 0) return;
+    const expired = await this.#ask(operation, this.#dialect.findExpired(time));
+    if (expired.length === 0) return;
+    const stamps: StampList = expired.map(({ origin, stamp }) =>
+      [origin === null ? null : String(origin), toNumber(stamp, operation)] as const
+    );
+    const version = Math.max(...expired.map((row) => toNumber(row.version, operation)));
     // The note comes first: if only one of the two is done, history claims too little, never too much.
-    await this.#ask(operation, this.#dialect.markSwept(time));
-    await this.#ask(operation, this.#dialect.sweep(time));
+    await this.#changeNotes(operation, async (counter, { seen, swept }) => {
+      const named = new Map(stamps.map(([origin, stamp]) => [origin ?? counter.origin, stamp]));
+      const mesh = writeNotes({ seen, swept: joinSeen(swept, named) });
+      const rows = await this.#ask(operation, this.#dialect.markSwept(counter.mesh, mesh, version));
+      return rows.length > 0 || undefined;
+    });
+    await this.#ask(operation, this.#dialect.sweep(time, stamps));
+  }
+
+  /** Of what was to be written, the keys of that which now stands there. */
+  async #findWritten(
+    written: readonly RealityNodeMeta[],
+    placed: readonly PlacedTake[],
+  ): Promise<Set<string>> {
+    const { origin } = await this.#readCounter("takeNodes");
+    const nodes = await this.readStamped(written.map(({ key }) => key));
+    const keys = new Set<string>();
+    for (const [i, { key, version }] of written.entries()) {
+      const node = nodes.get(key);
+      if (node && isSameStamp(placed[i]?.stamp ?? { version, origin }, stampOf(node))) keys.add(key);
+    }
+    return keys;
+  }
+
+  /**
+   * Reads the counter's row and what it notes, and changes it, anew until nobody was quicker.
+   *
+   * @param change Gives nothing where the row was no longer as it was read.
+   */
+  async #changeNotes<T>(
+    operation: string,
+    change: (counter: Counter, notes: MeshNotes) => Promise<T | undefined>,
+  ): Promise<T> {
+    for (let retry = 1; retry <= MAX_RETRIES * 5; retry++) {
+      const counter = await this.#readCounter(operation);
+      const done = await change(counter, readNotes(counter.mesh));
+      if (done !== undefined) return done;
+      await pause(retry);
+    }
+    throw new StorageError(operation, "others change the counter's row all the time");
   }
 
   /** Runs a statement that moves the counter from the last version to the next; where it cannot, says why. */
@@ -462,7 +638,7 @@ export class SQLStorage implements RealityStorage {
       } catch (error) {
         const hasTime = retry <= MAX_RETRIES && performance.now() - beginning < RETRY_TIME;
         if (hasTime && this.#isRetried(error)) {
-          await new Promise((resolve) => setTimeout(resolve, Math.random() * Math.min(2 ** retry, 64)));
+          await pause(retry);
           continue;
         }
         // The table may be what is missing: the next call looks.
@@ -479,10 +655,15 @@ export class SQLStorage implements RealityStorage {
   }
 
   /** A database that is not strict cuts what does not fit, and then two keys are one. */
-  #checkLength({ key, hash }: NodeChange | RealityNodeMeta): void {
+  #checkLength(node: NodeChange | RealityNodeMeta | StampedNode): void {
     const { maxBytes } = this.#dialect;
     if (maxBytes === undefined) return;
-    for (const [name, value, most] of [["key", key, maxBytes.key], ["hash", hash, maxBytes.hash]] as const) {
+    const fields = [
+      ["key", node.key, maxBytes.key],
+      ["hash", node.hash, maxBytes.hash],
+      ["origin", "origin" in node ? node.origin : "", maxBytes.origin],
+    ] as const;
+    for (const [name, value, most] of fields) {
       if (utf8Length(value) <= most) continue;
       throw new RangeError(`Cannot write a node: its ${name} is longer than ${most} bytes`);
     }
@@ -553,6 +734,30 @@ function toMeta(row: SQLRow, operation: string): RealityNodeMeta {
   };
   if (Number(row.deleted) === 1) meta.deleted = true;
   return meta;
+}
+
+function toStamped(row: SQLRow, operation: string): StampedNode {
+  return { ...toMeta(row, operation), origin: String(row.origin), stamp: toNumber(row.stamp, operation) };
+}
+
+function toSeen({ epoch, origin, maxVersion, maxStamp, mesh }: Counter): StorageSeen {
+  const { seen, swept } = readNotes(mesh);
+  return { epoch, origin, seen: new Map([...seen, [origin, maxStamp]]), swept, maxVersion };
+}
+
+/** The meta that a take becomes, where it is written. */
+function toWritten(
+  { key, place, stamp, hash, updatedAt, expiresAt }: PlacedTake,
+  base: number,
+): RealityNodeMeta {
+  const meta: RealityNodeMeta = { key, version: stamp === null ? base + place : place, hash, updatedAt };
+  if (expiresAt !== null) meta.deleted = true;
+  return meta;
+}
+
+/** A pause of random length that grows, to 64 milliseconds at most, with how often one was made. */
+async function pause(retry: number): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, Math.random() * Math.min(2 ** retry, 64)));
 }
 
 /** Drivers give integers as numbers, bigints or text; past 2^53 none of them can be trusted. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { CounterKind } from "../src/storage.ts";
+import type { CounterKind, Stamp } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 
 /** A value that is bound to a statement. */
@@ -39,20 +39,63 @@ export interface PlacedChange {
   readonly expiresAt: number | null;
 }
 
+/** A node to be taken in, or a change to be made in the place of one. */
+export interface PlacedTake {
+  /** The node's key. */
+  readonly key: string;
+  /** For a node from elsewhere its version; for a change of the storage's own how far above the base it lies. */
+  readonly place: number;
+  /** Where a node from elsewhere comes from; `null` for a change of the storage's own. */
+  readonly stamp: Stamp | null;
+  /** Its hash. */
+  readonly hash: string;
+  /** The writing server's clock, in milliseconds since 1970. */
+  readonly updatedAt: number;
+  /** For a tombstone: until when it is kept, in milliseconds since 1970. */
+  readonly expiresAt: number | null;
+  /** The stamp of the node that must be there; `null` where none may be. */
+  readonly replaces: Stamp | null;
+}
+
+/** How a list of takes moves the counter. */
+export interface TakeBounds {
+  /** The counter is lifted to this at least; changes of the storage's own lie above it. */
+  readonly floor: number;
+  /** The highest place of a change of the storage's own; 0 when there is none. */
+  readonly total: number;
+  /** The lowest version of a node from elsewhere; 2^53 − 1 when there is none. */
+  readonly lowest: number;
+  /** The highest version of a node from elsewhere; 0 when there is none. */
+  readonly highest: number;
+}
+
+/** Stamps, each standing for all of its origin up to it. The origin `null` is the storage's own. */
+export type StampList = readonly (readonly [origin: string | null, stamp: number])[];
+
+/** What a counter's row is to say from now on of the storages beside this one. */
+export interface Adoption {
+  /** The text of the column `mesh`. */
+  readonly mesh: string;
+  /** The epoch. */
+  readonly epoch: string;
+}
+
 /**
  * The statements of one database for one table. Nodes and counter share the table: the row with the empty key,
  * which no node can have, is the counter's. So a change and the counting of it are one statement on any
  * database, and whoever wants the counter's row next waits until the change is visible.
  *
- * Node rows have the columns `node_key`, `version`, `hash`, `updated_at` and `deleted` (0 or 1).
+ * Node rows have the columns `node_key`, `version`, `hash`, `updated_at` and `deleted` (0 or 1); where they are
+ * said to be stamped also `origin` and `stamp`. In the table both are empty as long as they need not be there: no
+ * origin means this storage's own, no stamp means that it is the version.
  */
 export interface SQLDialect {
   /** How changes are numbered unless told otherwise. */
   readonly counter: CounterKind;
   /** The most changes that one statement takes. */
   readonly maxChanges: number;
-  /** The longest key and hash that the columns take, in bytes of UTF-8. Left out: any. */
-  readonly maxBytes?: { readonly key: number; readonly hash: number };
+  /** The longest key, hash and origin that the columns take, in bytes of UTF-8. Left out: any. */
+  readonly maxBytes?: { readonly key: number; readonly hash: number; readonly origin: number };
   /** The codes of errors after which nothing was done and the same statement may be sent again. */
   readonly retried: readonly unknown[];
   /** The table's columns. */
@@ -65,7 +108,7 @@ export interface SQLDialect {
   columns(): Statement;
   /** Adds the counter's row where there is none. */
   createCounter(epoch: string, origin: string): Statement;
-  /** The counter's row: `counter`, `max_version`, `epoch`, `origin`. */
+  /** The counter's row: `counter`, `max_version`, `max_stamp`, `epoch`, `origin`, `mesh`. */
   readCounter(): Statement;
   /** Those nodes that are there. */
   readNodes(keys: readonly string[]): Statement;
@@ -86,14 +129,40 @@ export interface SQLDialect {
    * or without counter.
    */
   applyChanges(changes: readonly PlacedChange[], floor: number): Statement;
-  /** Writes a node unless a newer one is there, and lifts the counter. A row at least, or none without counter. */
-  setNode(meta: RealityNodeMeta, expiresAt: number | null): Statement;
-  /** A row if there are tombstones kept until this moment or an earlier one. */
+  /**
+   * Writes a node unless a newer one is there, and lifts the counter. A node at or below the highest stamp that
+   * was ever visible gets a stamp at `max(counter, floor) + step`. A row at least, or none without counter and,
+   * where such a stamp is needed, past 2^53 − 1.
+   */
+  setNode(meta: RealityNodeMeta, expiresAt: number | null, next: { floor: number; step: number }): Statement;
+  /** Those nodes and tombstones, stamped. */
+  readStamped(keys: readonly string[]): Statement;
+  /**
+   * Nodes and tombstones, stamped, outside of `base` and with a version or stamp above `lowest`: all of them, or
+   * at least so many.
+   */
+  readNews(base: StampList, lowest: number, limit: number): Statement;
+  /** The first so many nodes and tombstones, stamped, outside of `base` and with keys above `after`, by key. */
+  readPage(base: StampList, after: string, limit: number): Statement;
+  /**
+   * Lifts the counter and writes those nodes that may be written. A row with an empty `node_key` and the counter
+   * as `version`, and a row with `node_key` for each node that was written, unless `takesUnheard`; none at all,
+   * and nothing done, past 2^53 − 1 or without counter.
+   */
+  takeNodes(takes: readonly PlacedTake[], bounds: TakeBounds): Statement;
+  /** Whether `takeNodes` cannot tell which nodes were written. */
+  readonly takesUnheard?: true;
+  /** Changes the counter's row from what it was read to say, and lifts the counter. A row if it still said so. */
+  adopt(before: Adoption, after: Adoption, lift: number): Statement;
+  /**
+   * Of the tombstones kept until this moment or an earlier one, origin by origin, the highest `stamp` and the
+   * highest `version`; a row without `origin` for the storage's own.
+   */
   findExpired(now: number): Statement;
-  /** Notes in the counter's row how far the coming sweep goes. */
-  markSwept(now: number): Statement;
+  /** Notes in the counter's row how far the coming sweep goes. A row if `mesh` still was as it was read. */
+  markSwept(before: string, after: string, version: number): Statement;
   /** Forgets some of the expired tombstones, none beyond what is noted. */
-  sweep(now: number): Statement;
+  sweep(now: number, noted: StampList): Statement;
 }
 
 /** The columns that the table has in every database. */
@@ -103,11 +172,18 @@ export const COLUMNS: readonly string[] = [
   "hash",
   "updated_at",
   "expires_at",
-  "epoch",
   "origin",
+  "stamp",
+  "epoch",
+  "max_version",
+  "max_stamp",
   "swept_version",
   "late",
+  "mesh",
 ];
 
 /** The most tombstones that one sweep forgets. */
 export const MAX_SWEPT = 1000;
+
+/** The column `mesh` of a storage that has met no other. */
+export const NO_MESH = '{"seen":{},"swept":{}}';

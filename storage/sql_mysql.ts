@@ -8,7 +8,9 @@ import { MAX_HASH_BYTES, MAX_KEY_BYTES } from "../src/node.ts";
 import {
   COLUMNS,
   MAX_SWEPT,
+  NO_MESH,
   type PlacedChange,
+  type PlacedTake,
   type SQLDialect,
   type SQLRow,
   type SQLValue,
@@ -16,6 +18,7 @@ import {
 } from "./sql_dialect.ts";
 
 const MAX_CHANGES = 1000;
+const MAX_ORIGIN_BYTES = 128;
 const MAX_VERSION = Number.MAX_SAFE_INTEGER;
 
 /**
@@ -50,39 +53,93 @@ export function mysqlDialect(tableName: string): SQLDialect {
   const nth = (offset: number) =>
     `SELECT version FROM ${table} WHERE version > ? AND node_key <> '' ORDER BY version LIMIT 1 OFFSET ${offset}`;
   // Among the items is one in place 0, with the empty key: it stands for the counter's row.
-  const items = `JSON_TABLE(?, '$[*]' COLUMNS (name ${text} PATH '$[0]', place BIGINT PATH '$[1]', ` +
-    `hash ${text} PATH '$[2]', time BIGINT PATH '$[3]', expiry BIGINT PATH '$[4]')) AS item`;
-  const insert = (late: string, version: string, counter: string, maxVersion: string) =>
-    `INSERT INTO ${table} (node_key, version, hash, updated_at, expires_at, counter, max_version, late) ` +
-    `SELECT item.name, IF(item.place = 0, 0, ${version}), item.hash, item.time, item.expiry, ` +
-    `IF(item.place = 0, ${counter}, NULL), IF(item.place = 0, ${maxVersion}, NULL), ` +
-    `IF(item.place = 0, ${late}, NULL) FROM ${table} AS state JOIN ${items}`;
-  const update = ["version", "hash", "updated_at", "expires_at", "counter", "max_version", "late"]
-    .map((name) => `${table}.${name} = VALUES(${table}.${name})`).join(", ");
+  const items = (more = "") =>
+    `JSON_TABLE(?, '$[*]' COLUMNS (name ${text} PATH '$[0]', place BIGINT PATH '$[1]', ` +
+    `hash ${text} PATH '$[2]', time BIGINT PATH '$[3]', expiry BIGINT PATH '$[4]'${more})) AS item`;
+  const written = ["version", "hash", "updated_at", "expires_at", "origin", "stamp"];
+  const counted = ["counter", "max_version", "max_stamp", "late"];
+  const update = [...written, ...counted].map((name) => `${table}.${name} = VALUES(${table}.${name})`).join(
+    ", ",
+  );
   const lock = `FOR UPDATE ON DUPLICATE KEY UPDATE ${update}`;
+  const insert = (node: NodeColumns, counter: CounterColumns, from: string) =>
+    `INSERT INTO ${table} (node_key, ${written.join(", ")}, ${counted.join(", ")}) ` +
+    `SELECT item.name, IF(item.place = 0, 0, ${node.version}), item.hash, item.time, item.expiry, ` +
+    `IF(item.place = 0, state.origin, ${node.origin}), IF(item.place = 0, NULL, ${node.stamp}), ` +
+    `IF(item.place = 0, ${counter.counter}, NULL), IF(item.place = 0, ${counter.maxVersion}, NULL), ` +
+    `IF(item.place = 0, ${counter.maxStamp}, NULL), IF(item.place = 0, ${counter.late}, NULL) ` +
+    `FROM ${table} AS state JOIN ${from}`;
   const next = "GREATEST(state.counter, ?) + ?";
-  const apply = insert("state.late", `${next} - ? + item.place`, `LAST_INSERT_ID(${next})`, next) +
-    ` WHERE state.node_key = '' AND ${next} <= ${MAX_VERSION} ${lock}`;
-  const rank = (row: string, time: string, expiry: string) =>
-    `(${row}.${time === "time" ? "place" : "version"}, ${row}.${time}, CAST(${row}.hash AS BINARY), ` +
-    `${row}.${expiry} IS NOT NULL)`;
+  const apply = insert(
+    { version: `${next} - ? + item.place`, origin: "NULL", stamp: "NULL" },
+    { counter: `LAST_INSERT_ID(${next})`, maxVersion: next, maxStamp: next, late: "state.late" },
+    items(),
+  ) + ` WHERE state.node_key = '' AND ${next} <= ${MAX_VERSION} ${lock}`;
+  const rank = (row: string) =>
+    `(${row}.version, ${row}.updated_at, CAST(${row}.hash AS BINARY), ${row}.expires_at IS NOT NULL)`;
+  // What lies at or below the highest stamp may be counted as seen elsewhere: it gets a new one.
+  const isNew = `(node.node_key IS NULL OR ${rank("given")} > ${rank("node")})`;
+  const isLate = `${isNew} AND given.version <= state.max_stamp`;
+  const lateStamp = "GREATEST(state.counter, given.floor) + given.step";
   const set = insert(
-    "state.late + (? <= state.max_version)",
-    "item.place",
-    "GREATEST(state.counter, LAST_INSERT_ID(?))",
-    "GREATEST(state.max_version, ?)",
+    { version: "item.place", origin: "NULL", stamp: `IF(${isLate}, ${lateStamp}, NULL)` },
+    {
+      counter: `LAST_INSERT_ID(IF(${isLate}, ${lateStamp}, GREATEST(state.counter, given.version)))`,
+      maxVersion: "GREATEST(state.max_version, given.version)",
+      maxStamp: `IF(${isLate}, ${lateStamp}, IF(${isNew}, given.version, state.max_stamp))`,
+      late: `state.late + (${isNew} AND given.version <= state.max_version)`,
+    },
+    `(SELECT ? AS node_key, ? AS version, ? AS hash, ? AS updated_at, ? AS expires_at, ? AS floor, ? AS step) ` +
+      `AS given JOIN ${items()}`,
+  ) +
+    ` LEFT JOIN ${table} AS node ON node.node_key = CAST(given.node_key AS BINARY) WHERE state.node_key = '' ` +
+    `AND NOT (${isLate} AND ${lateStamp} > ${MAX_VERSION}) AND (item.place = 0 OR ${isNew}) ${lock}`;
+  const stampOf = (row: string) => `COALESCE(${row}.stamp, ${row}.version)`;
+  const isSame = (a: string, b: string) => `CAST(${a} AS BINARY) <=> CAST(${b} AS BINARY)`;
+  // A change of the storage's own has no stamp; its place is how far it lies above the base.
+  const base = "GREATEST(state.counter, given.floor)";
+  const take = insert(
+    {
+      version: `IF(item.stamp IS NULL, ${base} + item.place, item.place)`,
+      origin: `IF(${isSame("item.origin", "state.origin")}, NULL, item.origin)`,
+      stamp: "NULLIF(item.stamp, item.place)",
+    },
+    {
+      counter: `LAST_INSERT_ID(${base} + given.total)`,
+      maxVersion: `GREATEST(state.max_version, IF(given.total > 0, ${base} + given.total, given.highest))`,
+      maxStamp: `IF(given.total > 0, ${base} + given.total, state.max_stamp)`,
+      late: "state.late + (given.lowest <= state.max_version)",
+    },
+    `(SELECT ? AS floor, ? AS total, ? AS lowest, ? AS highest) AS given JOIN ` +
+      items(
+        `, stamp BIGINT PATH '$[5]', origin ${text} PATH '$[6]', ` +
+          `stamp_there BIGINT PATH '$[7]', origin_there ${text} PATH '$[8]'`,
+      ),
   ) + ` LEFT JOIN ${table} AS node ON node.node_key = CAST(item.name AS BINARY) WHERE state.node_key = '' ` +
-    `AND (item.place = 0 OR node.node_key IS NULL OR ` +
-    `${rank("item", "time", "expiry")} > ${rank("node", "updated_at", "expires_at")}) ${lock}`;
+    `AND ${base} + given.total <= ${MAX_VERSION} AND (item.place = 0 OR ${
+      stampOf("node")
+    } <=> item.stamp_there ` +
+    `AND ${
+      isSame("IF(node.node_key IS NULL, NULL, COALESCE(node.origin, state.origin))", "item.origin_there")
+    }) ` +
+    lock;
+  const stamped =
+    `${select("node.expires_at IS NOT NULL")}, COALESCE(node.origin, state.origin) AS origin, ` +
+    `${stampOf("node")} AS stamp FROM ${table} AS state STRAIGHT_JOIN`;
+  const list = `JSON_TABLE(?, '$[*]' COLUMNS (origin ${text} PATH '$[0]', stamp BIGINT PATH '$[1]'))`;
+  const outside = (index: string) =>
+    `${stamped} ${table} AS node FORCE INDEX (${index}) LEFT JOIN ${list} AS told ` +
+    `ON ${isSame("told.origin", "COALESCE(node.origin, state.origin)")} ` +
+    `WHERE state.node_key = '' AND node.node_key <> '' AND ${stampOf("node")} > COALESCE(told.stamp, 0)`;
 
   return {
     // InnoDB shows a commit before it is on the disk. What a crash then takes back may have been told, so its
     // numbers must not be given again.
     counter: "clock",
     maxChanges: MAX_CHANGES,
-    maxBytes: { key: MAX_KEY_BYTES, hash: MAX_HASH_BYTES },
+    maxBytes: { key: MAX_KEY_BYTES, hash: MAX_HASH_BYTES, origin: MAX_ORIGIN_BYTES },
     retried: [/* ER_LOCK_WAIT_TIMEOUT */ 1205, /* ER_LOCK_DEADLOCK */ 1213],
-    columnNames: [...COLUMNS, "counter", "max_version"],
+    columnNames: [...COLUMNS, "counter"],
     schema: [
       `CREATE TABLE IF NOT EXISTS ${table} (\n` +
       `  node_key VARBINARY(${MAX_KEY_BYTES}) NOT NULL PRIMARY KEY, -- the empty key is the counter's row\n` +
@@ -90,14 +147,18 @@ export function mysqlDialect(tableName: string): SQLDialect {
       `  hash VARBINARY(${MAX_HASH_BYTES}) NOT NULL,\n` +
       `  updated_at BIGINT NOT NULL,                  -- milliseconds since 1970\n` +
       `  expires_at BIGINT,                           -- set for a tombstone: when it may be swept\n` +
+      `  origin VARCHAR(${MAX_ORIGIN_BYTES}) CHARACTER SET ascii,   -- the storage that wrote it, set where that is another one\n` +
+      `  stamp BIGINT,                                -- set where it is not the version\n` +
       `  epoch VARCHAR(64) CHARACTER SET ascii,       -- only in the counter's row, as all that follows\n` +
-      `  origin VARCHAR(64) CHARACTER SET ascii,\n` +
       `  counter BIGINT,                              -- the last version given\n` +
       `  max_version BIGINT,                          -- the highest version that was ever visible\n` +
+      `  max_stamp BIGINT,                            -- the highest stamp of this storage's own that ever was\n` +
       `  swept_version BIGINT,                        -- the highest version among swept tombstones\n` +
       `  late BIGINT,                                 -- how many nodes came with a version already passed\n` +
+      `  mesh MEDIUMTEXT CHARACTER SET utf8mb4,       -- what was seen of other storages, and how far was swept\n` +
       `  INDEX (version),\n` +
-      `  INDEX (expires_at)\n` +
+      `  INDEX (expires_at),\n` +
+      `  INDEX (stamp)\n` +
       `) ENGINE = InnoDB`,
     ],
     columns: () =>
@@ -108,15 +169,17 @@ export function mysqlDialect(tableName: string): SQLDialect {
       ),
     createCounter: (epoch, origin) =>
       ask(
-        `INSERT INTO ${table} ` +
-          `(node_key, version, hash, updated_at, epoch, origin, counter, max_version, swept_version, late) ` +
-          `SELECT '', 0, '', 0, ?, ?, last, last, 0, 0 ` +
-          `FROM (SELECT COALESCE(MAX(version), 0) AS last FROM ${table}) AS history ` +
+        `INSERT INTO ${table} (node_key, version, hash, updated_at, epoch, origin, counter, max_version, max_stamp, ` +
+          `swept_version, late, mesh) SELECT '', 0, '', 0, ?, ?, last, last, last, 0, 0, '${NO_MESH}' FROM ` +
+          `(SELECT GREATEST(COALESCE(MAX(version), 0), COALESCE(MAX(stamp), 0)) AS last FROM ${table}) AS history ` +
           `ON DUPLICATE KEY UPDATE ${table}.late = ${table}.late`,
         epoch,
         origin,
       ),
-    readCounter: () => ask(`SELECT counter, max_version, epoch, origin FROM ${table} WHERE node_key = ''`),
+    readCounter: () =>
+      ask(
+        `SELECT counter, max_version, max_stamp, epoch, origin, mesh FROM ${table} WHERE node_key = ''`,
+      ),
     readNodes: (keys) =>
       keys.length === 1 ? ask(readOne, keys[0] ?? "") : ask(readMany, JSON.stringify(keys)),
     readMoment: (keys) => ask(`${readState} UNION ALL ${readMany}`, JSON.stringify(keys)),
@@ -140,27 +203,73 @@ export function mysqlDialect(tableName: string): SQLDialect {
     applyChanges: (changes, floor) => {
       const total = changes.at(-1)?.offset ?? 0;
       const next = [floor, total];
-      return { sql: apply, params: [...next, total, ...next, ...next, toItems(changes), ...next], toRows };
+      const params = [...next, total, ...next, ...next, ...next, toItems(changes.map(itemOf)), ...next];
+      return { sql: apply, params, toRows };
     },
-    setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt) => {
-      const item = toItems([{ key, offset: version, hash, updatedAt, expiresAt }]);
-      return { sql: set, params: [version, version, version, item], toRows };
+    setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt, { floor, step }) => {
+      const items = toItems([itemOf({ key, offset: version, hash, updatedAt, expiresAt })]);
+      return { sql: set, params: [key, version, hash, updatedAt, expiresAt, floor, step, items], toRows };
     },
-    findExpired: (now) => ask(`SELECT version FROM ${table} WHERE expires_at <= ? LIMIT 1`, now),
-    markSwept: (now) =>
+    readStamped: (keys) =>
       ask(
-        `UPDATE ${table} AS state ` +
-          `JOIN (SELECT COALESCE(MAX(version), 0) AS version FROM ${table} WHERE expires_at <= ?) AS expired ` +
-          `SET state.swept_version = GREATEST(state.swept_version, expired.version) WHERE state.node_key = ''`,
+        `${stamped} JSON_TABLE(?, '$[*]' COLUMNS (name ${text} PATH '$')) AS item ` +
+          `STRAIGHT_JOIN ${table} AS node ON node.node_key = CAST(item.name AS BINARY) ` +
+          `WHERE state.node_key = '' AND node.node_key <> ''`,
+        JSON.stringify(keys),
+      ),
+    readNews: (base, lowest, limit) => {
+      const [told, most] = [JSON.stringify(base), Math.ceil(limit)];
+      return ask(
+        `(${outside("version")} AND node.version > ? ORDER BY node.version LIMIT ${most}) UNION ALL ` +
+          `(${outside("stamp")} AND node.stamp > ? AND node.version <= ? ORDER BY node.stamp LIMIT ${most})`,
+        told,
+        lowest,
+        told,
+        lowest,
+        lowest,
+      );
+    },
+    readPage: (base, after, limit) =>
+      ask(
+        `${outside("PRIMARY")} AND node.node_key > CAST(? AS BINARY) ` +
+          `ORDER BY node.node_key LIMIT ${Math.ceil(limit)}`,
+        JSON.stringify(base),
+        after,
+      ),
+    takesUnheard: true,
+    takeNodes: (takes, { floor, total, lowest, highest }) => ({
+      sql: take,
+      params: [floor, total, lowest, highest, toItems(takes.map(itemOfTake))],
+      toRows,
+    }),
+    adopt: (before, after, lift) => ({
+      sql:
+        `UPDATE ${table} SET counter = GREATEST(counter, ?), epoch = ?, mesh = IF(LAST_INSERT_ID(1) = 1, ?, NULL) ` +
+        `WHERE node_key = '' AND ${isSame("epoch", "?")} AND ${isSame("mesh", "?")}`,
+      params: [lift, after.epoch, after.mesh, before.epoch, before.mesh],
+      toRows,
+    }),
+    findExpired: (now) =>
+      ask(
+        `SELECT MAX(origin) AS origin, MAX(COALESCE(stamp, version)) AS stamp, MAX(version) AS version ` +
+          `FROM ${table} WHERE expires_at <= ? GROUP BY CAST(origin AS BINARY)`,
         now,
       ),
-    sweep: (now) =>
+    markSwept: (before, after, version) => ({
+      sql: `UPDATE ${table} SET swept_version = GREATEST(swept_version, ?), ` +
+        `mesh = IF(LAST_INSERT_ID(1) = 1, ?, NULL) WHERE node_key = '' AND ${isSame("mesh", "?")}`,
+      params: [version, after, before],
+      toRows,
+    }),
+    sweep: (now, noted) =>
       ask(
         // MAX keeps the inner SELECT one of its own: merged into the DELETE, MySQL would refuse it.
         `DELETE FROM ${table} WHERE expires_at <= ? AND version <= (SELECT last FROM ` +
           `(SELECT MAX(swept_version) AS last FROM ${table} WHERE node_key = '') AS state) ` +
-          `ORDER BY expires_at LIMIT ${MAX_SWEPT}`,
+          `AND ${stampOf(table)} <= (SELECT noted.stamp FROM ${list} AS noted ` +
+          `WHERE ${isSame("noted.origin", `${table}.origin`)}) ORDER BY expires_at LIMIT ${MAX_SWEPT}`,
         now,
+        JSON.stringify(noted),
       ),
   };
 }
@@ -169,15 +278,36 @@ function ask(sql: string, ...params: SQLValue[]): Statement {
   return { sql, params };
 }
 
+/** What stands in the columns of a node that is written. */
+interface NodeColumns {
+  readonly version: string;
+  readonly origin: string;
+  readonly stamp: string;
+}
+
+/** What stands in those of the counter's row. */
+interface CounterColumns {
+  readonly counter: string;
+  readonly maxVersion: string;
+  readonly maxStamp: string;
+  readonly late: string;
+}
+
 /** The counter's row: what a write moved the counter to, or no row where it wrote none. */
 function toRows(lastId: number): SQLRow[] {
   return lastId > 0 ? [{ node_key: "", version: lastId }] : [];
 }
 
-function toItems(changes: readonly PlacedChange[]): string {
-  const rows = changes.map((change) => {
-    const { key, offset, hash, updatedAt, expiresAt } = change;
-    return [key, offset, hash, updatedAt, expiresAt];
-  });
-  return JSON.stringify([["", 0, "", 0, null], ...rows]);
+/** The items as JSON text, the one for the counter's row before them. */
+function toItems(items: readonly SQLValue[][]): string {
+  return JSON.stringify([["", 0, "", 0, null], ...items]);
+}
+
+function itemOf({ key, offset, hash, updatedAt, expiresAt }: PlacedChange): SQLValue[] {
+  return [key, offset, hash, updatedAt, expiresAt];
+}
+
+function itemOfTake({ key, place, hash, updatedAt, expiresAt, stamp, replaces }: PlacedTake): SQLValue[] {
+  const [from, there] = [stamp, replaces].map((one) => [one?.version ?? null, one?.origin ?? null]);
+  return [key, place, hash, updatedAt, expiresAt, ...from ?? [], ...there ?? []];
 }

@@ -7,9 +7,12 @@ import type { RealityNodeMeta } from "../src/types.ts";
 import {
   COLUMNS,
   MAX_SWEPT,
+  NO_MESH,
   type PlacedChange,
+  type PlacedTake,
   type SQLDialect,
   type SQLValue,
+  type StampList,
   type Statement,
 } from "./sql_dialect.ts";
 
@@ -44,9 +47,9 @@ export function postgresDialect(tableName: string): SQLDialect {
   const next = "greatest(counter, $1::bigint) + $2::bigint";
   const columns = "node_key, version, hash, updated_at, expires_at";
   const excluded = "version = excluded.version, hash = excluded.hash, updated_at = excluded.updated_at, " +
-    "expires_at = excluded.expires_at";
+    "expires_at = excluded.expires_at, origin = excluded.origin, stamp = excluded.stamp";
   const apply = (rows: string) =>
-    `WITH counter AS (UPDATE ${table} SET counter = ${next}, max_version = ${next} ` +
+    `WITH counter AS (UPDATE ${table} SET counter = ${next}, max_version = ${next}, max_stamp = ${next} ` +
     `WHERE node_key = '' AND ${next} <= ${MAX_VERSION} RETURNING counter AS last), ` +
     `nodes AS (INSERT INTO ${table} (${columns}) ${rows} ON CONFLICT (node_key) DO UPDATE SET ${excluded}) ` +
     `SELECT '' AS node_key, last AS version FROM counter`;
@@ -58,13 +61,55 @@ export function postgresDialect(tableName: string): SQLDialect {
   );
   const rank = (row: string) =>
     `(${row}.version, ${row}.updated_at, ${row}.hash COLLATE "C", ${row}.expires_at IS NOT NULL)`;
-  const set = `WITH counter AS (UPDATE ${table} SET counter = greatest(counter, $2::bigint), ` +
-    `max_version = greatest(max_version, $2::bigint), late = late + ($2::bigint <= max_version)::int ` +
-    `WHERE node_key = '' RETURNING node_key), ` +
-    `node AS (INSERT INTO ${table} AS node (${columns}) ` +
-    `SELECT $1::text, $2::bigint, $3::text, $4::bigint, $5::bigint FROM counter ` +
+  // What lies at or below the highest stamp may be counted as seen elsewhere: it gets a new one. Whether there is
+  // anything to publish is looked for first, so that no number is used up for nothing.
+  const isLate = "is_new AND $2::bigint <= max_stamp";
+  const lateStamp = "greatest(counter, $6::bigint) + $7::bigint";
+  const set = `WITH given AS MATERIALIZED (SELECT NOT EXISTS (SELECT FROM ${table} AS node ` +
+    `WHERE node_key = $1::text AND node_key <> '' AND ${rank("node")} >= ` +
+    `($2::bigint, $4::bigint, $3::text COLLATE "C", $5::bigint IS NOT NULL)) AS is_new), ` +
+    `counter AS (UPDATE ${table} AS state SET ` +
+    `counter = CASE WHEN ${isLate} THEN ${lateStamp} ELSE greatest(counter, $2::bigint) END, ` +
+    `max_stamp = CASE WHEN ${isLate} THEN ${lateStamp} WHEN is_new THEN $2::bigint ELSE max_stamp END, ` +
+    `max_version = greatest(max_version, $2::bigint), ` +
+    `late = late + (is_new AND $2::bigint <= max_version)::int FROM given ` +
+    `WHERE node_key = '' AND NOT (${isLate} AND ${lateStamp} > ${MAX_VERSION}) ` +
+    `RETURNING node_key, max_stamp, is_new), ` +
+    `node AS (INSERT INTO ${table} AS node (${columns}, stamp) ` +
+    `SELECT $1::text, $2::bigint, $3::text, $4::bigint, $5::bigint, nullif(max_stamp, $2::bigint) ` +
+    `FROM counter WHERE is_new ` +
     `ON CONFLICT (node_key) DO UPDATE SET ${excluded} WHERE ${rank("excluded")} > ${rank("node")}) ` +
     `SELECT node_key FROM counter`;
+  const stampOf = "coalesce(node.stamp, node.version)";
+  // Nodes that are there are changed by an UPDATE: should another have been quicker, it looks at the row anew.
+  const take = `WITH counter AS (UPDATE ${table} SET counter = ${next}, ` +
+    `max_version = greatest(max_version, CASE WHEN $2::bigint > 0 THEN ${next} ELSE $4::bigint END), ` +
+    `max_stamp = CASE WHEN $2::bigint > 0 THEN ${next} ELSE max_stamp END, ` +
+    `late = late + ($3::bigint <= max_version)::int WHERE node_key = '' AND ${next} <= ${MAX_VERSION} ` +
+    `RETURNING counter AS last, origin AS own), ` +
+    `placed AS MATERIALIZED (SELECT take.key, CASE WHEN take.origin IS NULL THEN last - $2::bigint + place ` +
+    `ELSE place END AS version, take.hash, time, expiry, nullif(take.origin, own) AS origin, ` +
+    `nullif(take.stamp, place) AS stamp, stamp_there, origin_there, own FROM counter, ` +
+    `unnest($5::text::text[], $6::text::bigint[], $7::text::text[], $8::text::bigint[], $9::text::bigint[], ` +
+    `$10::text::bigint[], $11::text::text[], $12::text::bigint[], $13::text::text[]) ` +
+    `AS take (key, place, hash, time, expiry, stamp, origin, stamp_there, origin_there)), ` +
+    `added AS (INSERT INTO ${table} (${columns}, origin, stamp) ` +
+    `SELECT key, version, hash, time, expiry, origin, stamp FROM placed WHERE stamp_there IS NULL ` +
+    `ON CONFLICT (node_key) DO NOTHING RETURNING node_key), ` +
+    `changed AS (UPDATE ${table} AS node SET version = placed.version, hash = placed.hash, ` +
+    `updated_at = placed.time, expires_at = placed.expiry, origin = placed.origin, stamp = placed.stamp ` +
+    `FROM placed WHERE node.node_key = placed.key AND ${stampOf} = placed.stamp_there ` +
+    `AND coalesce(node.origin, placed.own) = placed.origin_there RETURNING node.node_key) ` +
+    `SELECT '' AS node_key, last AS version FROM counter UNION ALL SELECT node_key, 0 FROM added ` +
+    `UNION ALL SELECT node_key, 0 FROM changed`;
+  const stamped =
+    `SELECT node.node_key, node.version, node.hash, node.updated_at, (node.expires_at IS NOT NULL)::int AS deleted, ` +
+    `coalesce(node.origin, state.origin) AS origin, ${stampOf} AS stamp ` +
+    `FROM ${table} AS state CROSS JOIN ${table} AS node`;
+  const list = "unnest($1::text::text[], $2::text::bigint[])";
+  const outside = `${stamped} LEFT JOIN ${list} AS told (origin, stamp) ` +
+    `ON told.origin = coalesce(node.origin, state.origin) ` +
+    `WHERE state.node_key = '' AND node.node_key <> '' AND ${stampOf} > coalesce(told.stamp, 0)`;
   const schema = [
     `CREATE TABLE IF NOT EXISTS ${table} (\n` +
     `  node_key text COLLATE "C" NOT NULL PRIMARY KEY, -- the empty key is the counter's row\n` +
@@ -72,21 +117,26 @@ export function postgresDialect(tableName: string): SQLDialect {
     `  hash text COLLATE "C" NOT NULL,\n` +
     `  updated_at bigint NOT NULL,                     -- milliseconds since 1970\n` +
     `  expires_at bigint,                              -- set for a tombstone: when it may be swept\n` +
-    `  epoch text, origin text,                        -- only in the counter's row, as all that follows\n` +
+    `  origin text,                                    -- the storage that wrote it, set where that is another one\n` +
+    `  stamp bigint,                                   -- set where it is not the version\n` +
+    `  epoch text,                                     -- only in the counter's row, as all that follows\n` +
     `  counter bigint,                                 -- the last version given\n` +
     `  max_version bigint,                             -- the highest version that was ever visible\n` +
+    `  max_stamp bigint,                               -- the highest stamp of this storage's own that ever was\n` +
     `  swept_version bigint,                           -- the highest version among swept tombstones\n` +
-    `  late bigint                                     -- how many nodes came with a version already passed\n` +
+    `  late bigint,                                    -- how many nodes came with a version already passed\n` +
+    `  mesh text                                       -- what was seen of other storages, and how far was swept\n` +
     `) WITH (fillfactor = 90)`,
     `CREATE INDEX IF NOT EXISTS "${tableName}_version" ON ${table} (version)`,
     `CREATE INDEX IF NOT EXISTS "${tableName}_expires_at" ON ${table} (expires_at) WHERE expires_at IS NOT NULL`,
+    `CREATE INDEX IF NOT EXISTS "${tableName}_stamp" ON ${table} (stamp) WHERE stamp IS NOT NULL`,
   ];
 
   return {
     counter: "sequential",
     maxChanges: MAX_CHANGES,
     retried: [/* serialization_failure */ "40001", /* deadlock_detected */ "40P01"],
-    columnNames: [...COLUMNS, "counter", "max_version"],
+    columnNames: [...COLUMNS, "counter"],
     schema,
     // IF NOT EXISTS alone fails when two ask at once, so that one waits until the other is done.
     createTable: [
@@ -101,17 +151,17 @@ export function postgresDialect(tableName: string): SQLDialect {
       ),
     createCounter: (epoch, origin) =>
       ask(
-        `INSERT INTO ${table} ` +
-          `(node_key, version, hash, updated_at, epoch, origin, counter, max_version, swept_version, late) ` +
-          `SELECT '', 0, '', 0, $1::text, $2::text, last, last, 0, 0 ` +
-          `FROM (SELECT coalesce(max(version), 0) AS last FROM ${table}) AS history ` +
+        `INSERT INTO ${table} (node_key, version, hash, updated_at, epoch, origin, counter, max_version, max_stamp, ` +
+          `swept_version, late, mesh) ` +
+          `SELECT '', 0, '', 0, $1::text, $2::text, last, last, last, 0, 0, '${NO_MESH}' FROM ` +
+          `(SELECT greatest((SELECT max(version) FROM ${table}), (SELECT max(stamp) FROM ${table}), 0) AS last) AS history ` +
           `ON CONFLICT (node_key) DO NOTHING`,
         epoch,
         origin,
       ),
     readCounter: () =>
       ask(
-        `SELECT counter, max_version, epoch, origin, swept_version, late FROM ${table} WHERE node_key = ''`,
+        `SELECT counter, max_version, max_stamp, epoch, origin, mesh FROM ${table} WHERE node_key = ''`,
       ),
     readNodes: (keys) => keys.length === 1 ? ask(readOne, keys[0] ?? "") : ask(readMany, toArray(keys)),
     readMoment: (keys) =>
@@ -142,22 +192,65 @@ export function postgresDialect(tableName: string): SQLDialect {
         ? ask(applyOne, floor, total, only.key, only.hash, only.updatedAt, only.expiresAt)
         : ask(applyMany, floor, total, ...columnsOf(changes));
     },
-    setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt) =>
-      ask(set, key, version, hash, updatedAt, expiresAt),
-    findExpired: (now) => ask(`SELECT version FROM ${table} WHERE expires_at <= $1 LIMIT 1`, now),
-    markSwept: (now) =>
+    setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt, { floor, step }) =>
+      ask(set, key, version, hash, updatedAt, expiresAt, floor, step),
+    readStamped: (keys) =>
       ask(
-        `UPDATE ${table} SET swept_version = greatest(swept_version, ` +
-          `(SELECT max(version) FROM ${table} WHERE expires_at <= $1)) WHERE node_key = ''`,
+        `${stamped} WHERE state.node_key = '' AND node.node_key = ANY ($1::text::text[]) AND node.node_key <> ''`,
+        toArray(keys),
+      ),
+    readNews: (base, lowest, limit) =>
+      ask(
+        `(${outside} AND node.version > $3::bigint ORDER BY node.version LIMIT $4::bigint) UNION ALL ` +
+          `(${outside} AND node.stamp > $3::bigint AND node.version <= $3::bigint ` +
+          `ORDER BY node.stamp LIMIT $4::bigint)`,
+        ...listOf(base),
+        lowest,
+        limit,
+      ),
+    readPage: (base, after, limit) =>
+      ask(
+        `${outside} AND node.node_key > $3::text ORDER BY node.node_key LIMIT $4::bigint`,
+        ...listOf(base),
+        after,
+        limit,
+      ),
+    takeNodes: (takes, { floor, total, lowest, highest }) =>
+      ask(take, floor, total, lowest, highest, ...columnsOfTakes(takes)),
+    adopt: (before, after, lift) =>
+      ask(
+        `UPDATE ${table} SET counter = greatest(counter, $1::bigint), epoch = $2::text, mesh = $3::text ` +
+          `WHERE node_key = '' AND epoch = $4::text AND mesh = $5::text RETURNING node_key`,
+        lift,
+        after.epoch,
+        after.mesh,
+        before.epoch,
+        before.mesh,
+      ),
+    findExpired: (now) =>
+      ask(
+        `SELECT origin, max(coalesce(stamp, version)) AS stamp, max(version) AS version FROM ${table} ` +
+          `WHERE expires_at <= $1 GROUP BY origin`,
         now,
       ),
-    // A tombstone that somebody is writing anew right now is passed over.
-    sweep: (now) =>
+    markSwept: (before, after, version) =>
       ask(
-        `DELETE FROM ${table} WHERE expires_at <= $1 AND node_key = ANY (ARRAY(` +
-          `SELECT node_key FROM ${table} WHERE expires_at <= $1 ` +
-          `AND version <= (SELECT swept_version FROM ${table} WHERE node_key = '') ` +
-          `ORDER BY expires_at LIMIT ${MAX_SWEPT} FOR UPDATE SKIP LOCKED))`,
+        `UPDATE ${table} SET swept_version = greatest(swept_version, $1::bigint), mesh = $2::text ` +
+          `WHERE node_key = '' AND mesh = $3::text RETURNING node_key`,
+        version,
+        after,
+        before,
+      ),
+    // A tombstone that somebody is writing anew right now is passed over.
+    sweep: (now, noted) =>
+      ask(
+        `DELETE FROM ${table} WHERE expires_at <= $3::bigint AND node_key = ANY (ARRAY(` +
+          `SELECT node.node_key FROM ${table} AS node JOIN ${list} AS noted (origin, stamp) ` +
+          `ON noted.origin IS NOT DISTINCT FROM node.origin AND ${stampOf} <= noted.stamp ` +
+          `WHERE node.expires_at <= $3::bigint ` +
+          `AND node.version <= (SELECT swept_version FROM ${table} WHERE node_key = '') ` +
+          `ORDER BY node.expires_at LIMIT ${MAX_SWEPT} FOR UPDATE OF node SKIP LOCKED))`,
+        ...listOf(noted),
         now,
       ),
   };
@@ -176,6 +269,26 @@ function columnsOf(changes: readonly PlacedChange[]): string[] {
     toArray(changes.map(({ updatedAt }) => updatedAt)),
     toArray(changes.map(({ expiresAt }) => expiresAt)),
   ];
+}
+
+/** The takes as one array a column. */
+function columnsOfTakes(takes: readonly PlacedTake[]): string[] {
+  return [
+    toArray(takes.map(({ key }) => key)),
+    toArray(takes.map(({ place }) => place)),
+    toArray(takes.map(({ hash }) => hash)),
+    toArray(takes.map(({ updatedAt }) => updatedAt)),
+    toArray(takes.map(({ expiresAt }) => expiresAt)),
+    toArray(takes.map(({ stamp }) => stamp?.version ?? null)),
+    toArray(takes.map(({ stamp }) => stamp?.origin ?? null)),
+    toArray(takes.map(({ replaces }) => replaces?.version ?? null)),
+    toArray(takes.map(({ replaces }) => replaces?.origin ?? null)),
+  ];
+}
+
+/** The stamps as two arrays: origins and numbers. */
+function listOf(stamps: StampList): [origins: string, numbers: string] {
+  return [toArray(stamps.map(([origin]) => origin)), toArray(stamps.map(([, stamp]) => stamp))];
 }
 
 /** A list as PostgreSQL writes an array. */

@@ -7,7 +7,9 @@ import type { RealityNodeMeta } from "../src/types.ts";
 import {
   COLUMNS,
   MAX_SWEPT,
+  NO_MESH,
   type PlacedChange,
+  type PlacedTake,
   type SQLDialect,
   type SQLValue,
   type Statement,
@@ -27,45 +29,86 @@ const MAX_VERSION = Number.MAX_SAFE_INTEGER;
  */
 export function sqliteDialect(tableName: string): SQLDialect {
   const table = `"${tableName}"`;
-  const nodeColumns =
-    "node_key, CAST(version AS REAL) AS version, hash, CAST(updated_at AS REAL) AS updated_at";
-  const maxVersion = `max(swept_version, coalesce(` +
-    `(SELECT version FROM ${table} WHERE node_key <> '' ORDER BY version DESC LIMIT 1), 0))`;
-  const live = `SELECT ${nodeColumns}, 0 AS deleted FROM ${table} WHERE expires_at IS NULL`;
+  const columns = (row = "") =>
+    `${row}node_key, CAST(${row}version AS REAL) AS version, ${row}hash, CAST(${row}updated_at AS REAL) AS updated_at`;
+  const live = `SELECT ${columns()}, 0 AS deleted FROM ${table} WHERE expires_at IS NULL`;
   const readOne = `${live} AND node_key = ?`;
   const readMany = `${live} AND node_key IN (SELECT value FROM json_each(?)) AND node_key <> ''`;
-  const readState = `SELECT '' AS node_key, CAST(${maxVersion} AS REAL) AS version, epoch AS hash, ` +
+  const readState = `SELECT '' AS node_key, CAST(max_version AS REAL) AS version, epoch AS hash, ` +
     `CAST(swept_version AS REAL) AS updated_at, 0 AS deleted, CAST(late AS REAL) AS late ` +
     `FROM ${table} WHERE node_key = ''`;
-  const history = `SELECT ${nodeColumns}, expires_at IS NOT NULL AS deleted FROM ${table} ` +
+  const history = `SELECT ${columns()}, expires_at IS NOT NULL AS deleted FROM ${table} ` +
     `WHERE version > ? AND node_key <> ''`;
   const nth =
     `SELECT version FROM ${table} WHERE version > ? AND node_key <> '' ORDER BY version LIMIT 1 OFFSET ?`;
+  const field = (place: number) => `json_extract(value, '$[${place}]')`;
+  const replaced = [
+    "version",
+    "hash",
+    "updated_at",
+    "expires_at",
+    "origin",
+    "stamp",
+    "max_version",
+    "max_stamp",
+  ];
+  const upsert = (more: readonly string[]) =>
+    `ON CONFLICT (node_key) DO UPDATE SET ` +
+    [...replaced, ...more].map((name) => `${name} = excluded.${name}`).join(", ");
   // The SELECT is done before the first row is written (SQLite keeps its result aside when a statement reads
   // the table it writes), so every row counts up from the same base.
   const apply = (row: string) =>
-    `WITH counter(base) AS (SELECT max(version, ?) FROM ${table} WHERE node_key = ''), ` +
-    `room(base) AS (SELECT base FROM counter WHERE base + ? <= ${MAX_VERSION}) ` +
-    `INSERT INTO ${table} (node_key, version, hash, updated_at, expires_at) ` +
-    `SELECT '', base + ?, '', 0, NULL FROM room UNION ALL ${row} ` +
-    `ON CONFLICT (node_key) DO UPDATE SET version = excluded.version, hash = excluded.hash, ` +
-    `updated_at = excluded.updated_at, expires_at = excluded.expires_at ` +
+    `WITH counter(base, origin) AS (SELECT max(version, ?), origin FROM ${table} WHERE node_key = ''), ` +
+    `room(last, origin, base) AS (SELECT base + ?, origin, base FROM counter WHERE base + ? <= ${MAX_VERSION}) ` +
+    `INSERT INTO ${table} (node_key, ${replaced.join(", ")}) ` +
+    `SELECT '', last, '', 0, NULL, origin, NULL, last, last FROM room UNION ALL ${row} ${upsert([])} ` +
     `RETURNING node_key, CAST(version AS REAL) AS version`;
-  const applyOne = apply("SELECT ?, base + ?, ?, ?, ? FROM room WHERE true");
+  const applyOne = apply("SELECT ?, base + ?, ?, ?, ?, NULL, NULL, NULL, NULL FROM room WHERE true");
   const applyMany = apply(
-    "SELECT json_extract(value, '$[0]'), base + json_extract(value, '$[1]'), json_extract(value, '$[2]'), " +
-      "json_extract(value, '$[3]'), json_extract(value, '$[4]') FROM room, json_each(?) WHERE true",
+    `SELECT ${field(0)}, base + ${field(1)}, ${field(2)}, ${field(3)}, ${field(4)}, NULL, NULL, NULL, NULL ` +
+      `FROM room, json_each(?) WHERE true`,
   );
   const rank = (row: string) =>
     `(${row}.version, ${row}.updated_at, ${row}.hash, ${row}.expires_at IS NOT NULL)`;
+  // What lies at or below the highest stamp may be counted as seen elsewhere: it gets a new one.
   const set =
-    `WITH state AS (SELECT version, late, ${maxVersion} AS max_version FROM ${table} WHERE node_key = '') ` +
-    `INSERT INTO ${table} (node_key, version, hash, updated_at, expires_at, late) ` +
-    `SELECT '', max(version, ?), '', 0, NULL, late + (? <= max_version) FROM state ` +
-    `UNION ALL SELECT ?, ?, ?, ?, ?, NULL FROM state WHERE true ` +
-    `ON CONFLICT (node_key) DO UPDATE SET version = excluded.version, hash = excluded.hash, ` +
-    `updated_at = excluded.updated_at, expires_at = excluded.expires_at, late = excluded.late ` +
-    `WHERE excluded.node_key = '' OR ${rank("excluded")} > ${rank(table)} RETURNING node_key`;
+    `WITH given(node_key, version, hash, updated_at, expires_at, floor, step) AS (SELECT ?, ?, ?, ?, ?, ?, ?), ` +
+    `state AS (SELECT given.*, counter.version AS last, counter.origin, counter.max_version, counter.max_stamp, ` +
+    `counter.late, max(counter.version, floor) + step AS next, ` +
+    `node.node_key IS NULL OR ${rank("given")} > ${rank("node")} AS is_new ` +
+    `FROM given CROSS JOIN ${table} AS counter LEFT JOIN ${table} AS node ON node.node_key = given.node_key ` +
+    `WHERE counter.node_key = ''), ` +
+    `placed AS (SELECT *, is_new AND version <= max_stamp AS is_late FROM state), ` +
+    `room AS (SELECT * FROM placed WHERE NOT is_late OR next <= ${MAX_VERSION}) ` +
+    `INSERT INTO ${table} (node_key, ${replaced.join(", ")}, late) ` +
+    `SELECT '', iif(is_late, next, max(last, version)), '', 0, NULL, origin, NULL, max(max_version, version), ` +
+    `iif(is_late, next, iif(is_new, version, max_stamp)), late + (is_new AND version <= max_version) FROM room ` +
+    `UNION ALL SELECT node_key, version, hash, updated_at, expires_at, NULL, iif(is_late, next, NULL), ` +
+    `NULL, NULL, NULL FROM room WHERE is_new ${upsert(["late"])} RETURNING node_key`;
+  const stampOf = (row: string) => `coalesce(${row}.stamp, ${row}.version)`;
+  const take = `WITH given(floor, total, lowest, highest) AS (SELECT ?, ?, ?, ?), ` +
+    `state AS (SELECT given.*, max(version, floor) AS base, node.* ` +
+    `FROM given, ${table} AS node WHERE node_key = ''), ` +
+    `room AS (SELECT * FROM state WHERE base + total <= ${MAX_VERSION}), ` +
+    `take AS MATERIALIZED (SELECT ${field(0)} AS node_key, ${field(1)} AS place, ${field(2)} AS hash, ` +
+    `${field(3)} AS time, ${field(4)} AS expiry, ${field(5)} AS stamp, ${field(6)} AS origin, ` +
+    `${field(7)} AS stamp_there, ${field(8)} AS origin_there FROM json_each(?)) ` +
+    `INSERT INTO ${table} (node_key, ${replaced.join(", ")}, late) ` +
+    `SELECT '', base + total, '', 0, NULL, origin, NULL, max(max_version, iif(total > 0, base + total, highest)), ` +
+    `iif(total > 0, base + total, max_stamp), late + (lowest <= max_version) FROM room ` +
+    `UNION ALL SELECT take.node_key, iif(take.origin IS NULL, base + place, place), take.hash, time, expiry, ` +
+    `nullif(take.origin, room.origin), nullif(take.stamp, place), NULL, NULL, NULL ` +
+    `FROM room CROSS JOIN take LEFT JOIN ${table} AS node ON node.node_key = take.node_key ` +
+    `WHERE ${stampOf("node")} IS stamp_there ` +
+    `AND iif(node.node_key IS NULL, NULL, coalesce(node.origin, room.origin)) IS origin_there ` +
+    `${upsert(["late"])} RETURNING node_key, CAST(version AS REAL) AS version`;
+  const stamped = `SELECT ${columns("node.")}, node.expires_at IS NOT NULL AS deleted, ` +
+    `coalesce(node.origin, state.origin) AS origin, CAST(${stampOf("node")} AS REAL) AS stamp `;
+  const nodes = `(SELECT origin FROM ${table} WHERE node_key = '') AS state CROSS JOIN ${table} AS node`;
+  const told = `told(origin, stamp) AS MATERIALIZED (SELECT ${field(0)}, ${field(1)} FROM json_each(?))`;
+  const outside =
+    `${stamped} FROM ${nodes} LEFT JOIN told ON told.origin = coalesce(node.origin, state.origin) ` +
+    `WHERE node.node_key <> '' AND ${stampOf("node")} > coalesce(told.stamp, 0)`;
 
   return {
     counter: "sequential",
@@ -79,25 +122,33 @@ export function sqliteDialect(tableName: string): SQLDialect {
       `  hash TEXT NOT NULL,\n` +
       `  updated_at INTEGER NOT NULL,        -- milliseconds since 1970\n` +
       `  expires_at INTEGER,                 -- set for a tombstone: when it may be swept\n` +
-      `  epoch TEXT, origin TEXT,            -- only in the counter's row, as all that follows\n` +
+      `  origin TEXT,                        -- the storage that wrote it, set where that is another one\n` +
+      `  stamp INTEGER,                      -- set where it is not the version\n` +
+      `  epoch TEXT,                         -- only in the counter's row, as all that follows\n` +
+      `  max_version INTEGER,                -- the highest version that was ever visible\n` +
+      `  max_stamp INTEGER,                  -- the highest stamp of this storage's own that was ever visible\n` +
       `  swept_version INTEGER,              -- the highest version among swept tombstones\n` +
-      `  late INTEGER                        -- how many nodes came with a version already passed\n` +
+      `  late INTEGER,                       -- how many nodes came with a version already passed\n` +
+      `  mesh TEXT                           -- what was seen of other storages, and how far was swept\n` +
       `) STRICT, WITHOUT ROWID`,
       `CREATE INDEX IF NOT EXISTS "${tableName}_version" ON ${table} (version)`,
       `CREATE INDEX IF NOT EXISTS "${tableName}_expires_at" ON ${table} (expires_at) WHERE expires_at IS NOT NULL`,
+      `CREATE INDEX IF NOT EXISTS "${tableName}_stamp" ON ${table} (stamp) WHERE stamp IS NOT NULL`,
     ],
     columns: () => ask("SELECT name FROM pragma_table_info(?)", tableName),
     createCounter: (epoch, origin) =>
       ask(
-        `INSERT INTO ${table} (node_key, version, hash, updated_at, epoch, origin, swept_version, late) ` +
-          `VALUES ('', 0, '', 0, ?, ?, 0, 0) ON CONFLICT (node_key) DO NOTHING RETURNING node_key`,
+        `INSERT INTO ${table} (node_key, version, hash, updated_at, epoch, origin, max_version, max_stamp, ` +
+          `swept_version, late, mesh) SELECT '', last, '', 0, ?, ?, last, last, 0, 0, '${NO_MESH}' FROM ` +
+          `(SELECT max(coalesce((SELECT max(version) FROM ${table}), 0), coalesce((SELECT max(stamp) FROM ${table}), 0)) AS last) WHERE true ` +
+          `ON CONFLICT (node_key) DO NOTHING RETURNING node_key`,
         epoch,
         origin,
       ),
     readCounter: () =>
       ask(
-        `SELECT CAST(version AS REAL) AS counter, CAST(${maxVersion} AS REAL) AS max_version, epoch, origin ` +
-          `FROM ${table} WHERE node_key = ''`,
+        `SELECT CAST(version AS REAL) AS counter, CAST(max_version AS REAL) AS max_version, ` +
+          `CAST(max_stamp AS REAL) AS max_stamp, epoch, origin, mesh FROM ${table} WHERE node_key = ''`,
       ),
     readNodes: (keys) =>
       keys.length === 1 ? ask(readOne, keys[0] ?? "") : ask(readMany, JSON.stringify(keys)),
@@ -127,23 +178,68 @@ export function sqliteDialect(tableName: string): SQLDialect {
         ? ask(applyOne, floor, total, total, ...rowOf(only))
         : ask(applyMany, floor, total, total, JSON.stringify(changes.map(rowOf)));
     },
-    setNode: (meta: RealityNodeMeta, expiresAt) => {
-      const { key, version, hash, updatedAt } = meta;
-      return ask(set, version, version, key, version, hash, updatedAt, expiresAt);
-    },
-    findExpired: (now) => ask(`SELECT version FROM ${table} WHERE expires_at <= ? LIMIT 1`, now),
-    markSwept: (now) =>
+    setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt, { floor, step }) =>
+      ask(set, key, version, hash, updatedAt, expiresAt, floor, step),
+    readStamped: (keys) =>
       ask(
-        `UPDATE ${table} SET swept_version = max(swept_version, coalesce(` +
-          `(SELECT max(version) FROM ${table} WHERE expires_at <= ?), 0)) WHERE node_key = '' RETURNING node_key`,
+        `${stamped} FROM ${nodes} WHERE node.node_key IN (SELECT value FROM json_each(?)) AND node.node_key <> ''`,
+        JSON.stringify(keys),
+      ),
+    readNews: (base, lowest, limit) =>
+      ask(
+        `WITH ${told} SELECT * FROM (${outside} AND node.version > ? ORDER BY node.version LIMIT ?) UNION ALL ` +
+          `SELECT * FROM (${outside} AND node.stamp > ? AND node.version <= ? ORDER BY node.stamp LIMIT ?)`,
+        JSON.stringify(base),
+        lowest,
+        limit,
+        lowest,
+        lowest,
+        limit,
+      ),
+    readPage: (base, after, limit) =>
+      ask(
+        `WITH ${told} ${outside} AND node.node_key > ? ORDER BY node.node_key LIMIT ?`,
+        JSON.stringify(base),
+        after,
+        limit,
+      ),
+    takeNodes: (takes, { floor, total, lowest, highest }) =>
+      ask(take, floor, total, lowest, highest, JSON.stringify(takes.map(rowOfTake))),
+    adopt: (before, after, lift) =>
+      ask(
+        `UPDATE ${table} SET version = max(version, ?), epoch = ?, mesh = ? ` +
+          `WHERE node_key = '' AND epoch = ? AND mesh = ? RETURNING node_key`,
+        lift,
+        after.epoch,
+        after.mesh,
+        before.epoch,
+        before.mesh,
+      ),
+    findExpired: (now) =>
+      ask(
+        `SELECT origin, CAST(max(coalesce(stamp, version)) AS REAL) AS stamp, ` +
+          `CAST(max(version) AS REAL) AS version FROM ${table} WHERE expires_at <= ? GROUP BY origin`,
         now,
       ),
-    sweep: (now) =>
+    markSwept: (before, after, version) =>
+      ask(
+        `UPDATE ${table} SET swept_version = max(swept_version, ?), mesh = ? ` +
+          `WHERE node_key = '' AND mesh = ? RETURNING node_key`,
+        version,
+        after,
+        before,
+      ),
+    sweep: (now, noted) =>
       ask(
         `DELETE FROM ${table} WHERE node_key IN ` +
           `(SELECT node_key FROM ${table} WHERE expires_at <= ? ORDER BY expires_at LIMIT ${MAX_SWEPT}) ` +
-          `AND version <= (SELECT swept_version FROM ${table} WHERE node_key = '') RETURNING node_key`,
+          `AND version <= (SELECT swept_version FROM ${table} WHERE node_key = '') ` +
+          `AND ${stampOf(table)} <= (SELECT ${field(1)} FROM json_each(?) WHERE ${
+            field(0)
+          } IS ${table}.origin) ` +
+          `RETURNING node_key`,
         now,
+        JSON.stringify(noted),
       ),
   };
 }
@@ -154,4 +250,9 @@ function ask(sql: string, ...params: SQLValue[]): Statement {
 
 function rowOf({ key, offset, hash, updatedAt, expiresAt }: PlacedChange): SQLValue[] {
   return [key, offset, hash, updatedAt, expiresAt];
+}
+
+function rowOfTake({ key, place, hash, updatedAt, expiresAt, stamp, replaces }: PlacedTake): SQLValue[] {
+  const [from, there] = [stamp, replaces].map((one) => [one?.version ?? null, one?.origin ?? null]);
+  return [key, place, hash, updatedAt, expiresAt, ...from ?? [], ...there ?? []];
 }

@@ -6,7 +6,7 @@
 import process from "node:process";
 import { ClosedError, StorageError } from "../src/errors.ts";
 import { kindOf } from "../src/node.ts";
-import type { ChangeListener, RealityStorage } from "../src/storage.ts";
+import type { ChangeListener, MeshStorage } from "../src/storage.ts";
 import { readStorageOptions, type StorageOptions, wrongOption } from "./options.ts";
 import { type SQLRow, SQLStorage, type SQLValue } from "./sql.ts";
 import { sqliteDialect } from "./sql_sqlite.ts";
@@ -74,7 +74,7 @@ export interface SQLiteOptions extends StorageOptions {
 }
 
 /** A storage in an SQLite file, from {@linkcode openSQLite}: everything that a storage can have. */
-export interface SQLiteStorage extends Required<RealityStorage> {
+export interface SQLiteStorage extends Required<MeshStorage> {
   /** The statements that make the table. */
   readonly schema: string;
 }

@@ -115,6 +115,25 @@ function testSeen(kit: Kit): void {
     assertEquals(await stampedOf(storage, "late"), ownNode(again, origin), "the node once written again");
   });
 
+  checkMesh("setNode() that publishes nothing counts nothing as seen", async (storage) => {
+    const older = await storage.incrementVersion("a");
+    const between = await storage.incrementVersion("a");
+    const { version } = await write(storage, "a");
+    const before = await storage.readSeen();
+    for (const meta of [metaOf("a", older), metaOf("a", between), metaOf("a", version)]) {
+      await storage.setNode("a", meta);
+    }
+    assertEquals(await storage.readSeen(), before, "readSeen()");
+    const foreignTop = version + 1000;
+    await storage.takeNodes([fresh(foreign("b", foreignTop))]);
+    await storage.setNode("b", metaOf("b", foreignTop - 1));
+    assertEquals(
+      await ownSeen(storage),
+      version,
+      "the own entry in seen after a node older than a taken one",
+    );
+  });
+
   checkMesh("numbers reserved before and published in any order are all told in the end", async (storage) => {
     const reserved: number[] = [];
     for (let i = 0; i < 6; i++) reserved.push(await storage.incrementVersion("x"));
@@ -533,7 +552,7 @@ function testTaking(kit: Kit): void {
   });
 
   if (!supports.edgeSpaces) return;
-  checkMesh("keys that look alike stay apart when nodes are taken and told", async (storage) => {
+  checkMesh("takeNodes() and readDelta() keep apart keys that look alike", async (storage) => {
     const keys = [
       "a",
       "A",

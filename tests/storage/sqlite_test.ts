@@ -259,7 +259,10 @@ testOn(RUNTIMES, "Deno, Node and Bun on one file at once share no version and lo
     assert.equal(acknowledged.length, count * workers.length);
     const storage = openSQLite(path);
     await assertKept(storage, acknowledged);
-    assert.equal(await storage.incrementVersion("a"), count * workers.length * 3 + 1, "no version was lost");
+    // A node that was published after a higher one got a stamp as well.
+    const { late } = await storage.readChanges(0, 1);
+    const given = count * workers.length * 3 + late;
+    assert.equal(await storage.incrementVersion("a"), given + 1, "no version was lost");
     const [, , newest] = acknowledged.reduce((a, b) => a[2] > b[2] ? a : b);
     assert.equal((await storage.getNode("shared"))?.version, newest, "the shared node is the newest of all");
     await storage.close();

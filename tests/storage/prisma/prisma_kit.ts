@@ -42,14 +42,18 @@ const MYSQL_TABLES = `CREATE TABLE reality_nodes (
   hash VARBINARY(256) NOT NULL,
   updated_at BIGINT NOT NULL,
   expires_at BIGINT NULL,
+  origin VARCHAR(128) NULL,
+  stamp BIGINT NULL,
   epoch VARCHAR(64) NULL,
-  origin VARCHAR(64) NULL,
   counter BIGINT NULL,
   max_version BIGINT NULL,
+  max_stamp BIGINT NULL,
   swept_version BIGINT NULL,
   late BIGINT NULL,
+  mesh MEDIUMTEXT NULL,
   INDEX version(version),
   INDEX expires_at(expires_at),
+  INDEX stamp(stamp),
   PRIMARY KEY (node_key)
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;`;
 

@@ -186,7 +186,8 @@ test("createPrismaAdapter gives what the database said, and sends again what it 
   const names = [...model.fields.map(({ name, dbName }) => ({ name: dbName ?? name }))];
   const send = (...[sql]: string[]) => {
     if (sql?.includes("pg_attribute")) return Promise.resolve(names);
-    return failures-- > 0 ? Promise.reject(failure) : Promise.resolve([{ counter: 7n, max_version: "7" }]);
+    const row = { counter: 7n, max_version: "7", max_stamp: 7n };
+    return failures-- > 0 ? Promise.reject(failure) : Promise.resolve([row]);
   };
   const client = bareClient("postgresql", { RealityNode: model }, send as () => Promise<never[]>);
   const storage = createPrismaAdapter(client, { modelName: "RealityNode" });

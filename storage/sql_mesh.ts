@@ -1,0 +1,70 @@
+/**
+ * What an SQL storage keeps of the storages beside it: how that is written in the counter's row, and how nodes
+ * from elsewhere are placed among its own. Pure.
+ *
+ * @module
+ */
+import {
+  counterFloor,
+  type CounterKind,
+  joinSeen,
+  joinStep,
+  type NodeTake,
+  type Seen,
+} from "../src/storage.ts";
+import type { PlacedTake, TakeBounds } from "./sql_dialect.ts";
+
+/** What the column `mesh` tells. */
+export interface MeshNotes {
+  /** Origin → the highest stamp taken in, without the storage's own origin. */
+  readonly seen: Seen;
+  /** Origin → the highest stamp among swept tombstones. */
+  readonly swept: Seen;
+}
+
+/** Reads the column `mesh`. */
+export function readNotes(text: string): MeshNotes {
+  const { seen, swept } = JSON.parse(text) as Record<keyof MeshNotes, Record<string, number>>;
+  return { seen: new Map(Object.entries(seen)), swept: new Map(Object.entries(swept)) };
+}
+
+/** Writes the column `mesh`. */
+export function writeNotes({ seen, swept }: MeshNotes): string {
+  return JSON.stringify({ seen: Object.fromEntries(seen), swept: Object.fromEntries(swept) });
+}
+
+/** The notes once this was seen as well. An entry of the storage's own origin is not among them. */
+export function adoptNotes(notes: MeshNotes, seen: Seen, ownOrigin: string): MeshNotes {
+  const joined = joinSeen(notes.seen, seen);
+  joined.delete(ownOrigin);
+  return { seen: joined, swept: notes.swept };
+}
+
+/**
+ * Gives each change among the takes its place above the counter as all of them lift it.
+ *
+ * @param takes What is taken in.
+ * @param kind How the storage numbers changes.
+ * @param now Milliseconds since 1970.
+ * @param expiresAt Until when a tombstone is kept that is written now.
+ */
+export function placeTakes(
+  takes: readonly NodeTake[],
+  { kind, now, expiresAt }: { readonly kind: CounterKind; readonly now: number; readonly expiresAt: number },
+): { readonly placed: PlacedTake[]; readonly bounds: TakeBounds } {
+  let [floor, total, lowest, highest] = [0, 0, Number.MAX_SAFE_INTEGER, 0];
+  const placed = takes.map(({ node, above = 0, replaces }): PlacedTake => {
+    const { key, hash, updatedAt, deleted } = node;
+    const shared = { key, hash, updatedAt, expiresAt: deleted ? expiresAt : null, replaces };
+    if ("origin" in node) {
+      floor = Math.max(floor, node.version, node.stamp);
+      lowest = Math.min(lowest, node.version);
+      highest = Math.max(highest, node.version);
+      return { ...shared, place: node.version, stamp: { version: node.stamp, origin: node.origin } };
+    }
+    floor = Math.max(floor, above, counterFloor(kind, now));
+    total += joinStep();
+    return { ...shared, place: total, stamp: null };
+  });
+  return { placed, bounds: { floor, total, lowest, highest } };
+}
