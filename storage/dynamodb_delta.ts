@@ -14,7 +14,7 @@ import { inParallel, nodesOf, type Reader, type Shelf } from "./dynamodb_reader.
 import { seenOf, stampOf, type State, type StoredNode, tellsStampsAfter } from "./dynamodb_state.ts";
 import { bucketOf, BUCKETS, comparePlaces } from "./dynamodb_table.ts";
 
-/** So many rows of one bucket are looked at for a page, in either order. */
+/** Some 2 MB of rows in most tables. */
 const MAX_ROWS = 10_000;
 /** So many rows are asked for at least, where some of them may not be wanted. */
 const MIN_ROWS = 100;
@@ -27,6 +27,8 @@ export interface DeltaQuestion {
   readonly limit: number;
   /** The key after which the page begins. */
   readonly after?: string | undefined;
+  /** How many rows of one bucket are looked at for it, in either order. For tests. */
+  readonly maxRows?: number;
 }
 
 /** One page. */
@@ -41,10 +43,11 @@ export interface DeltaPage {
 
 /** Reads one page. */
 export async function readDelta(reader: Reader, call: Call, question: DeltaQuestion): Promise<DeltaPage> {
-  const { base, limit, after } = question;
+  const { base, limit, after, maxRows = MAX_ROWS } = question;
   const state = await reader.readState(call);
   const lowest = lowestUnseen(base, seenOf(state));
   if (lowest === Infinity) return { state, nodes: [], next: null };
+  const start = after === undefined ? 0 : bucketOf(after);
   const told = nodesOf(state);
   const isTold = tellsStampsAfter(state, lowest);
   const isOutside = (node: StoredNode) =>
@@ -56,23 +59,22 @@ export async function readDelta(reader: Reader, call: Call, question: DeltaQuest
     do {
       const part = await reader.queryKeys(call, BUCKETS[bucket] ?? "", {
         after: end,
-        limit: Math.max(MIN_ROWS, limit + 1 - found),
+        limit: Math.min(maxRows, Math.max(MIN_ROWS, limit + 1 - found)),
       });
       nodes.push(...part.nodes);
       found += part.nodes.filter(isOutside).length;
       end = part.end;
-    } while (end !== undefined && found <= limit && nodes.length < MAX_ROWS);
+    } while (end !== undefined && found <= limit && nodes.length < maxRows);
     return { nodes, end };
   };
   /** Nothing where the index has too many rows, of which those before the page would be read for every page. */
   const readBucket = async (bucket: number): Promise<Shelf | undefined> => {
     if (isTold) return { nodes: [], end: undefined };
     if (lowest === 0) return await readByKey(bucket);
-    const range = { version: lowest, limit: MAX_ROWS };
+    const range = { version: lowest, limit: maxRows };
     const { nodes, end } = await reader.queryBucket(call, BUCKETS[bucket] ?? "", range);
     return end === Infinity ? { nodes, end: undefined } : undefined;
   };
-  const start = after === undefined ? 0 : bucketOf(after);
   const nodes: StoredNode[] = [];
   // Most deltas are small, and have a node or two in each of the buckets. The whole table is not.
   let width = lowest > 0 && after === undefined ? BUCKETS.length : 1;

@@ -101,6 +101,52 @@ test("whoever reads the counter sees its changes, also in rows that do not show 
   });
 });
 
+test("what is told as seen is among the nodes, also where rows do not show it yet", async () => {
+  await withHeld(counterFirst, async (writer, reader, hold) => {
+    await writer.applyChanges([changeOf("a", "old"), changeOf("b", "old")]);
+    // Too long for the counter's item to tell of what came before it.
+    const others = Array.from({ length: 20 }, (_, i) => changeOf(`other:${i}`.padEnd(60, "x"), ""));
+    await writer.applyChanges(others);
+    const { seen: base, origin } = await reader.readSeen();
+    const torn = hold(1);
+    const writing = writer.applyChanges([changeOf("a", "new"), changeOf("b", "new"), changeOf("c", "new")]);
+    await torn.reached.promise;
+    for (const known of [base, new Map([[origin, 1]]), new Map<string, number>()]) {
+      const { seen, nodes } = await reader.readDelta(known, 100);
+      assert.equal(seen.get(origin), 25);
+      const told = nodes.filter(({ key }) => key.length === 1);
+      assert.deepEqual(told.map(({ key, stamp, hash }) => `${key} ${stamp} ${hash}`).sort(), [
+        "a 23 new",
+        "b 24 new",
+        "c 25 new",
+      ]);
+      assert.equal(nodes.length, known === base ? 3 : 23);
+    }
+    assert.deepEqual([...(await reader.readStamped(["a"])).values()].map(({ stamp }) => stamp), [23]);
+    torn.released.resolve();
+    await writing;
+  });
+});
+
+test("a row that shows its change before the counter does is told, and not as seen", async () => {
+  await withHeld(counterLast, async (writer, reader, hold) => {
+    await writer.applyChanges([changeOf("a", "old"), changeOf("b", "old")]);
+    await writer.applyChanges(
+      Array.from({ length: 20 }, (_, i) => changeOf(`other:${i}`.padEnd(60, "x"), "")),
+    );
+    const torn = hold(1);
+    const writing = writer.applyChanges([changeOf("a", "new"), changeOf("b", "new")]);
+    await torn.reached.promise;
+    const { seen, nodes, origin } = await reader.readDelta(new Map(), 100);
+    assert.equal(seen.get(origin), 22);
+    assert.deepEqual(nodes.filter(({ key }) => key.length === 1).map(({ stamp }) => stamp).sort(), [1, 24]);
+    torn.released.resolve();
+    await writing;
+    const after = await reader.readDelta(seen, 100);
+    assert.deepEqual([after.nodes.map(({ stamp }) => stamp).sort(), after.seen.get(origin)], [[23, 24], 24]);
+  });
+});
+
 for (
   const [name, read, readings] of [
     ["readNodes()", async (reader) => [...(await reader.readNodes(["a", "b"])).nodes.values()], 2],
@@ -250,7 +296,7 @@ test("who has nothing to write after all gives its turn back", async () => {
   });
 });
 
-const races = /, in two processes$/;
+const races = /, in two processes$|two processes that|changes and takes at once|one process takes/;
 const clients = new Map<RealityStorage, [tableName: string, client: DynamoDB]>();
 const service = new TornService(shuffled, () => rest(Math.random() * 4));
 

@@ -1,0 +1,352 @@
+/**
+ * DynamoDBStorage beside other storages: deltas out of the index and out of the table, while others write, and
+ * tables that exchange all they have.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { judge } from "../../../src/mesh/delta.ts";
+import {
+  hasSeen,
+  type MeshStorage,
+  type NodeChange,
+  type NodeTake,
+  type Seen,
+  type StampedNode,
+  stampOf,
+  type StorageSeen,
+} from "../../../src/storage.ts";
+import { DynamoDBStorage } from "../../../storage/dynamodb.ts";
+import { Call, connect } from "../../../storage/dynamodb_client.ts";
+import { readDelta } from "../../../storage/dynamodb_delta.ts";
+import { Reader } from "../../../storage/dynamodb_reader.ts";
+import { bucketOf, comparePlaces } from "../../../storage/dynamodb_table.ts";
+import { MemoryStorage } from "../../../storage/memory.ts";
+import { Chance } from "../../chance.ts";
+import { test } from "../../harness.ts";
+import { Intermediary, newTableName, withClient, withStorage } from "./kit.ts";
+import { TornService } from "./torn.ts";
+
+function changeOf(key: string, hash: string = "h"): NodeChange {
+  return { key, hash, updatedAt: 1_700_000_000_000 };
+}
+
+function foreign(key: string, version: number, more: Partial<StampedNode> = {}): StampedNode {
+  return { key, version, hash: `${version}`, updatedAt: 1, origin: "other", stamp: version, ...more };
+}
+
+/** Pushes all commits before it out of the counter's item. */
+async function flood(storage: DynamoDBStorage, hash: string = "h"): Promise<void> {
+  const keys = Array.from({ length: 20 }, (_, i) => `flood ${i}`.padEnd(40, "x"));
+  await storage.applyChanges(keys.map((key) => changeOf(key, hash)));
+  await storage.applyChanges(keys.map((key) => changeOf(key, `${hash}, again`)));
+}
+
+function byKey(nodes: Iterable<StampedNode>): StampedNode[] {
+  return [...nodes].sort((a, b) => comparePlaces(a.key, b.key));
+}
+
+/** All pages, and what they told as seen, the first of them least. */
+async function readPages(
+  storage: MeshStorage,
+  base: Seen,
+  limit: number,
+): Promise<[StorageSeen, StampedNode[]]> {
+  const first = await storage.readDelta(base, limit);
+  const nodes = [...first.nodes];
+  for (let { next } = first; next !== null;) {
+    const page = await storage.readDelta(base, limit, next);
+    nodes.push(...page.nodes);
+    next = page.next;
+  }
+  return [first, nodes];
+}
+
+test("readDelta() asks the index where the counter's item tells no more, and once for each bucket", async () => {
+  await withStorage(async (storage, intermediary) => {
+    const keys = Array.from({ length: 60 }, (_, i) => `key:${i}`);
+    await storage.applyChanges(keys.map((key) => changeOf(key)));
+    const { seen } = await storage.readSeen();
+    await storage.applyChanges([changeOf("key:3", "2"), changeOf("key:4", "2")]);
+    await flood(storage);
+    const asked: string[] = [];
+    intermediary.between = (name, input, ask) => {
+      asked.push((input as { IndexName?: string }).IndexName ?? name);
+      return ask();
+    };
+    const { nodes, next } = await storage.readDelta(seen, 100);
+    assert.deepEqual(asked, ["getItem", ...Array(16).fill("by_version")]);
+    assert.deepEqual([nodes.length, next], [22, null]);
+    asked.length = 0;
+    const all = await storage.readDelta(new Map([["another", 5]]), 100);
+    assert.deepEqual([all.nodes.length, all.next], [80, null]);
+    assert.deepEqual(asked, ["getItem", ...Array(16).fill("query")]);
+    // Pages of the whole table cost little more than one reading of it.
+    asked.length = 0;
+    const [, told] = await readPages(storage, new Map(), 7);
+    assert.deepEqual(byKey(told), byKey(all.nodes));
+    assert.ok(asked.length < 60, `${asked.length} requests`);
+  });
+});
+
+for (const seed of [1, 2, 3, 4]) {
+  test(`readDelta() and listChangedSince() tell all that is there, wherever it lies, seed ${seed}`, async () => {
+    const chance = new Chance(seed);
+    await withStorage(async (storage) => {
+      const { origin } = await storage.getIdentity();
+      const keys = Array.from({ length: 12 }, (_, i) => `key:${i}`);
+      const reserved: number[] = [];
+      const bases: Seen[] = [new Map()];
+      for (let i = 0; i < 40; i++) {
+        const key = chance.pick(keys);
+        const stored = (await storage.readStamped([key])).get(key);
+        const top = await storage.getMaxVersion();
+        const what = chance.between(0, 9);
+        if (what < 2) await storage.applyChanges([changeOf(key, `${i}`), changeOf(chance.pick(["x", "y"]))]);
+        else if (what === 2) await storage.deleteNode(key);
+        else if (what === 3) reserved.push(await storage.incrementVersion(key));
+        else if (what === 4 && reserved.length > 0) {
+          const version = chance.pick(reserved);
+          await storage.setNode(key, { key, version, hash: `${i}`, updatedAt: i });
+        } else if (what < 8) {
+          const version = Math.max(1, chance.between(top - 30, top + 5));
+          const stamp = chance.happens(0.5) ? version : version + chance.between(1, 40);
+          const node = foreign(key, version, { stamp, origin: chance.pick(["ox", "oy", origin]) });
+          await storage.takeNodes([{ node, replaces: stored ? stampOf(stored) : null }]);
+        } else if (what === 8) {
+          const { seen, maxVersion } = await storage.readSeen();
+          bases.push(seen);
+          await storage.adoptSeen(new Map([[chance.pick(["ox", "oy"]), maxVersion]]), "z");
+        } else await flood(storage, `${i}`);
+      }
+      bases.push((await storage.readSeen()).seen);
+      const history = await storage.listChangedSince(0);
+      const nodes = await storage.readStamped(history.map(({ key }) => key));
+      assert.equal(nodes.size, history.length);
+      for (const base of bases) {
+        for (const limit of [3, 1000]) {
+          const [{ seen }, told] = await readPages(storage, base, limit);
+          assert.equal(new Set(told.map(({ key }) => key)).size, told.length);
+          for (const node of told) assert.deepEqual(node, nodes.get(node.key));
+          const inside = (node: StampedNode) => !hasSeen(base, stampOf(node)) && hasSeen(seen, stampOf(node));
+          assert.deepEqual(byKey(told.filter(inside)), byKey([...nodes.values()].filter(inside)));
+          assert.ok(told.every((node) => !hasSeen(base, stampOf(node))));
+        }
+      }
+      for (let version = 0; version <= (history.at(-1)?.version ?? 0); version += chance.between(5, 40)) {
+        const after = history.filter((meta) => meta.version > version);
+        const limit = chance.between(1, 8);
+        const last = after[limit - 1]?.version ?? Infinity;
+        const expected = after.filter((meta) => meta.version <= last);
+        const order = (metas: typeof after) => metas.map((meta) => [meta.version, meta.key]).sort();
+        assert.deepEqual(order(await storage.listChangedSince(version, limit)), order(expected));
+      }
+    });
+  });
+}
+
+for (const [name, lacks] of [["index", false], ["table", true]] as const) {
+  test(`readDelta() out of the ${name} misses no node that moves meanwhile, up or down`, async () => {
+    await withClient(async (client) => {
+      const tableName = newTableName();
+      const writer = new DynamoDBStorage({ client, tableName });
+      const intermediary = new Intermediary(client);
+      const reader = new DynamoDBStorage({ client: intermediary.client, tableName });
+      await writer.createTable();
+      const chance = new Chance(name);
+      const keys = Array.from({ length: 50 }, (_, i) => `key:${i}`);
+      await writer.applyChanges(changesOf("start"));
+      const base: Seen = lacks ? new Map() : (await writer.readSeen()).seen;
+      await writer.applyChanges(keys.map((key) => changeOf(key)));
+      await flood(writer);
+      const before = await writer.readStamped(keys);
+      let isOver = false;
+      intermediary.between = async (action, input, ask) => {
+        if (action !== "query") return await ask();
+        // One row a page, and between any two pages nodes move.
+        const answer = await ask({ ...input as object, Limit: 1 });
+        if (!isOver && chance.happens(0.3)) await move(chance.pick(keys));
+        return answer;
+      };
+      const { seen, nodes } = await reader.readDelta(base, 1000);
+      isOver = true;
+      const told = new Map(nodes.map((node) => [node.key, node]));
+      for (const node of before.values()) {
+        assert.ok(hasSeen(seen, stampOf(node)));
+        assert.ok(told.has(node.key), `${node.key} is not told`);
+      }
+      for (const node of (await writer.readDelta(seen, 1000)).nodes) told.set(node.key, node);
+      // Nothing that was taken counts as seen: of those either may be told.
+      const now = await writer.readStamped(keys);
+      for (const node of now.values()) {
+        if (node.origin !== "other") assert.deepEqual(told.get(node.key), node);
+      }
+      await Promise.all([writer.close(), reader.close()]);
+
+      async function move(key: string): Promise<void> {
+        const stored = (await writer.readStamped([key])).get(key);
+        const lower = foreign(key, chance.between(1, 40));
+        if (chance.happens(0.5)) await writer.applyChanges([changeOf(key, "moved")]);
+        else await writer.takeNodes([{ node: lower, replaces: stored ? stampOf(stored) : null }]);
+      }
+
+      function changesOf(prefix: string): NodeChange[] {
+        return Array.from({ length: 50 }, (_, i) => changeOf(`${prefix}:${i}`));
+      }
+    });
+  });
+}
+
+test("readDelta() goes on by key where a bucket has too many rows for one page", async () => {
+  await withStorage(async (storage, { client }, tableName) => {
+    const keys = Array.from({ length: 600 }, (_, i) => `key:${i}`).filter((key) => bucketOf(key) < 2);
+    await storage.applyChanges(keys.map((key) => changeOf(key)));
+    const { seen, origin } = await storage.readSeen();
+    const again = keys.filter((_key, i) => i % 2);
+    await storage.applyChanges(again.map((key) => changeOf(key, "2")));
+    await flood(storage);
+    const reader = new Reader(tableName, Date.now);
+    const call = new Call("readDelta", { ask: connect(client), tableName }, 8000);
+    for (const base of [seen, new Map([[origin, 1]]), new Map<string, number>()]) {
+      const expected = (await storage.readDelta(base, 1000)).nodes.map(({ key }) => key);
+      for (const limit of [3, 40]) {
+        const told: string[] = [];
+        let [after, pages]: [string | undefined, number] = [undefined, 0];
+        for (; after !== undefined || pages === 0; pages++) {
+          const page = await readDelta(reader, call, { base, limit, after, maxRows: 11 });
+          assert.ok(page.nodes.length <= limit);
+          told.push(...page.nodes.map(({ key }) => key));
+          after = page.next ?? undefined;
+        }
+        assert.deepEqual(told, expected.sort(comparePlaces));
+        assert.ok(pages >= told.length / limit);
+      }
+    }
+    call.end();
+  });
+});
+
+test("readDelta() refuses what cannot be the next of a page", async () => {
+  await withStorage(async (storage) => {
+    const message = /^Cannot read a page: expected what another one gave as next/;
+    for (const after of ["", "x".repeat(1025)]) {
+      await assert.rejects(storage.readDelta(new Map(), 10, after), { name: "RangeError", message });
+    }
+    assert.deepEqual((await storage.readDelta(new Map(), 10, "{nonsense")).nodes, []);
+  });
+});
+
+test("adoptSeen() refuses more origins than the counter's item has room for", async () => {
+  await withStorage(async (storage) => {
+    const origins = (count: number) => new Map(Array.from({ length: count }, (_, i) => [`origin-${i}`, 1]));
+    await assert.rejects(storage.adoptSeen(origins(2000), "z"), {
+      name: "RangeError",
+      message: "Cannot note what was seen: at most 2000 origins, got 2001",
+    });
+    await storage.adoptSeen(origins(1999), "z");
+    assert.equal((await storage.readSeen()).seen.size, 2000);
+    await storage.applyChanges([changeOf("a")]);
+    assert.equal((await storage.getNode("a"))?.version, 2);
+  });
+});
+
+test("a storage set back to an earlier state publishes nothing below what others have seen of it", async () => {
+  await withStorage(async (storage) => {
+    const { origin } = await storage.getIdentity();
+    await storage.applyChanges([changeOf("a")]);
+    await storage.adoptSeen(new Map([[origin, 50]]), "z");
+    await storage.setNode("b", { key: "b", version: 30, hash: "h", updatedAt: 1 });
+    const node = (await storage.readStamped(["b"])).get("b");
+    assert.ok(node?.version === 30 && node.stamp > 50, JSON.stringify(node));
+    await storage.takeNodes([{ node: foreign("c", 90, { origin }), replaces: null }]);
+    await storage.setNode("d", { key: "d", version: 80, hash: "h", updatedAt: 1 });
+    assert.ok(((await storage.readStamped(["d"])).get("d")?.stamp ?? 0) > 90);
+  });
+});
+
+/** Takes in all that another storage has, as a server does; gives how many nodes were written. */
+async function pull(to: MeshStorage, from: MeshStorage, limit: number): Promise<number> {
+  const { seen: base } = await to.readSeen();
+  let [count, first, after]: [number, StorageSeen | undefined, string | undefined] = [
+    0,
+    undefined,
+    undefined,
+  ];
+  do {
+    const page = await from.readDelta(base, limit, after);
+    first ??= page;
+    for (let left = [...page.nodes]; left.length > 0;) {
+      const mine = await to.readStamped(left.map(({ key }) => key));
+      const { seen, swept } = await to.readSeen();
+      const knowledge = { mine: seen, theirs: first.seen, swept };
+      const takes = left.map((node) => judge(node, mine.get(node.key), knowledge))
+        .filter((take): take is NodeTake => take !== null);
+      const written = await to.takeNodes(takes);
+      count += written.filter((meta) => meta !== null).length;
+      const missed = new Set(takes.filter((_take, i) => written[i] === null).map(({ node }) => node.key));
+      left = left.filter(({ key }) => missed.has(key));
+    }
+    after = page.next ?? undefined;
+  } while (after !== undefined);
+  await to.adoptSeen(first.seen, first.epoch);
+  return count;
+}
+
+for (const seed of [1, 2, 3]) {
+  test(`two tables and a memory that exchange while all write end equal, seed ${seed}`, async () => {
+    const chance = new Chance(`exchange ${seed}`);
+    const order = (count: number) => chance.shuffle([...Array(count).keys()]);
+    const service = new TornService(order, () => Promise.resolve());
+    await withClient(async (client) => {
+      const open = (tableName: string) => {
+        const intermediary = new Intermediary(client);
+        intermediary.between = service.between;
+        const storage = new DynamoDBStorage({
+          client: intermediary.client,
+          tableName,
+          operationTimeout: 30_000,
+        });
+        storage.countByClock();
+        return storage;
+      };
+      const [one, other] = [newTableName(), newTableName()];
+      const tables = [one, one, other, other].map(open);
+      await tables[0]?.createTable();
+      await tables[2]?.createTable();
+      const memory = new MemoryStorage({ counter: "clock" });
+      const storages: MeshStorage[] = [...tables, memory];
+      const keys = Array.from({ length: 9 }, (_, i) => `key:${i}`);
+      const run = async (storage: MeshStorage, own: Chance) => {
+        for (let i = 0; i < 14; i++) {
+          const change = changeOf(own.pick(keys), `${own.between(0, 1e9)}`);
+          const what = own.next();
+          if (what < 0.2) await storage.deleteNode(change.key);
+          else if (what < 0.35) {
+            const version = await storage.incrementVersion(change.key);
+            await storage.setNode(change.key, { ...change, version });
+          } else if (what < 0.75) await (storage as DynamoDBStorage).applyChanges([change]);
+          else await pull(storage, own.pick(storages), own.pick([2, 100]));
+        }
+      };
+      await Promise.all(storages.map((storage, i) => run(storage, chance.fork(i))));
+      const apart = [tables[0], tables[3], memory] as MeshStorage[];
+      let rounds = 0;
+      for (let written = 1; written > 0; rounds++) {
+        assert.ok(rounds < 8, "it does not come to an end");
+        written = 0;
+        for (const to of apart) for (const from of apart) if (to !== from) written += await pull(to, from, 4);
+      }
+      const [expected, ...rest] = await Promise.all(apart.map((storage) => storage.readStamped(keys)));
+      for (const nodes of rest) {
+        assert.deepEqual(byKey(nodes.values()), byKey(expected?.values() ?? []));
+      }
+      const [seen, ...others] = await Promise.all(
+        apart.map(async (storage) => (await storage.readSeen()).seen),
+      );
+      for (const each of others) {
+        assert.deepEqual(each, new Map([...each.keys()].map((key) => [key, seen?.get(key)])));
+      }
+      await Promise.all(tables.map((storage) => storage.close()));
+    });
+  });
+}
