@@ -40,6 +40,8 @@ delete packed.exports["./bin"];
 // Loaded by a name that no build can see, and needed only beside a bare DynamoDBClient.
 const lazy = "@aws-sdk/client-dynamodb";
 dependencies[lazy] = config.imports[lazy].replace(`npm:${lazy}@`, "");
+// Tested with both.
+dependencies.ioredis = "^5.0.0 || ^6.0.0";
 const manifest = {
   ...packed,
   description: "Live data over plain HTTP: clients ask what changed, or wait until something does",

@@ -43,7 +43,7 @@ const list: readonly Service[] = [
   },
   {
     variable: "REALITY_TEST_REDIS",
-    users: ["tests/redis/"],
+    users: ["tests/redis/", "tests/adapters/ioredis_"],
     recipe: () => redisRecipe(),
   },
 ];

@@ -1,0 +1,91 @@
+/**
+ * The relay while its Redis is killed, comes back, or stops to answer.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { Redis } from "ioredis";
+import { redisRecipe } from "../run/redis.ts";
+import { PrivateServer } from "../run/server.ts";
+import { testOnEngine } from "../storage/engines.ts";
+import { episodes, newChannel, Party } from "./kit.ts";
+import { libraries, type Library } from "./libraries.ts";
+
+for (const library of libraries) {
+  testOnEngine(
+    `Redis that is killed is missed once, and used once it is back, with ${library.name}`,
+    async () => {
+      await withServer(library, 1, async (server, a, b) => {
+        a.tell("before");
+        await b.hears("before");
+        const looks = [a.looks, b.looks];
+
+        // node-redis 5 never connects again when it is told something in the very moment that it loses a connection.
+        const lost = [a, b].flatMap(({ clients }) => [clients.publisher, clients.subscriber]).map((client) =>
+          new Promise<void>((resolve) => client.on("reconnecting", () => resolve()))
+        );
+        await server.crash();
+        await Promise.all(lost);
+        for (const party of [a, b]) {
+          await party.until(() => party.reports.length > 0, "the report that Redis is gone");
+          assert.equal(party.relay.healthy, false);
+        }
+        // Nothing of it is kept but that there was something.
+        for (let i = 0; i < 10_000; i++) a.tell("x");
+
+        await server.restart();
+        for (const [i, party] of [a, b].entries()) {
+          await party.until(
+            () => party.relay.healthy && episodes(party) === "down up",
+            "the report that it is back",
+          );
+          await party.until(() => party.looks > looks[i]!, "a look at everything");
+        }
+        a.tell("after from a");
+        await b.until(() => b.received.at(-1)?.endsWith("after from a") === true, "what a says after it");
+        b.tell("after from b");
+        await a.hears("after from b");
+        assert.deepEqual([episodes(a), episodes(b)], ["down up", "down up"]);
+      });
+    },
+  );
+
+  testOnEngine(`Redis that does not answer is missed once, until it does, with ${library.name}`, async () => {
+    await withServer(library, 10, async (server, a, b) => {
+      const admin = new Redis(server.address);
+      try {
+        await admin.call("CLIENT", "PAUSE", "60000", "WRITE");
+        a.tell("first");
+        await a.until(() => a.reports.length > 0, "the report that Redis does not answer");
+        a.tell("second");
+        a.tell("third");
+        assert.deepEqual([episodes(a), a.relay.healthy, b.received], ["down", false, []]);
+        await admin.call("CLIENT", "UNPAUSE");
+        await a.until(() => a.relay.healthy, "the answer");
+        await b.hears("second+third");
+        assert.deepEqual(b.received, ["first", "second+third"]);
+        assert.equal(episodes(a), "down up");
+      } finally {
+        admin.disconnect();
+      }
+    });
+  });
+}
+
+async function withServer(
+  library: Library,
+  speed: number,
+  play: (server: PrivateServer, a: Party, b: Party) => Promise<void>,
+): Promise<void> {
+  const server = await PrivateServer.start(redisRecipe());
+  const channel = newChannel();
+  const a = await Party.create(library, server.address, channel, speed);
+  const b = await Party.create(library, server.address, channel);
+  try {
+    await play(server, await a.connect(), await b.connect());
+  } finally {
+    await a.end();
+    await b.end();
+    await server.stop();
+  }
+}
