@@ -31,7 +31,7 @@ export interface Knowledge {
   readonly mine: Seen;
   /** What the storage there had taken in when it gave its node, or before. */
   readonly theirs: Seen;
-  /** The tombstones that were swept here. */
+  /** The tombstones that were swept on the side that does not have the node. */
   readonly swept: Seen;
 }
 
@@ -54,7 +54,7 @@ export function judge(
   if (mine === undefined) {
     // 2. Nothing is here; nor has anything been forgotten here that they never heard of.
     if (coversSeen(knowledge.theirs, knowledge.swept)) return { node: theirs, replaces: null };
-    return join(theirs, theirs, unite(changesOf(theirs), unheard(knowledge)), null);
+    return join(theirs, theirs, unite(changesOf(theirs), unheard(knowledge.swept, knowledge.theirs)), null);
   }
   const own = stampOf(mine);
   if (isSameStamp(own, stamp)) return null;
@@ -69,6 +69,24 @@ export function judge(
   const isClear = ahead.version > behind.version || standsForAll(behind);
   if (isClear && standsForAll(ahead)) return ahead === mine ? null : { node: theirs, replaces: own };
   return join(mine, theirs, changes, own);
+}
+
+/**
+ * Decides what becomes of a node here that a full copy does not have.
+ *
+ * @param mine The node.
+ * @param knowledge What had been seen on either side before the copy, and the tombstones that were swept there.
+ * @returns What to write, or `null` to leave all as it is.
+ */
+export function judgeMissing(mine: StampedNode, { mine: seen, theirs, swept }: Knowledge): NodeTake | null {
+  if (mine.deleted) return null;
+  const { key, updatedAt } = mine;
+  const replaces = stampOf(mine);
+  // They knew it: it was deleted there, and forgotten.
+  if (hasSeen(theirs, replaces)) return { node: { key, hash: "", updatedAt, deleted: true }, replaces };
+  // They did not know it, and may have deleted and forgotten the key as they had it: the counterpart of case 2.
+  const changes = unite(changesOf(mine), unheard(swept, seen));
+  return changes.length === changesOf(mine).length ? null : join(mine, mine, changes, replaces);
 }
 
 /**
@@ -116,10 +134,10 @@ function join(
   };
 }
 
-/** What was forgotten here before they heard of it: any of it may have been the deletion of this very key. */
-function unheard({ swept, theirs }: Knowledge): readonly string[] {
+/** What one side has forgotten before the other heard of it: any of it may have been the deletion of one key. */
+function unheard(swept: Seen, seen: Seen): readonly string[] {
   const forgotten = [...swept].map(([origin, version]) => ({ origin, version }));
-  return forgotten.filter((stamp) => !hasSeen(theirs, stamp)).map(printOf);
+  return forgotten.filter((stamp) => !hasSeen(seen, stamp)).map(printOf);
 }
 
 /** Of two nodes of one key: the higher version, and of the same version the lesser origin. */

@@ -524,7 +524,7 @@ export class Mesh {
 
   /** Takes in what a message brings. */
   async #take(incoming: Incoming | undefined, message: Message): Promise<Taken> {
-    if (this.#pages === undefined || message.delta === undefined) {
+    if (this.#pages === undefined || message.seen === undefined) {
       this.#forward(message, false);
       return UNTAKEN;
     }

@@ -3,18 +3,10 @@
  *
  * @module
  */
-import {
-  coversSeen,
-  hasSeen,
-  isSameStamp,
-  type MeshStorage,
-  type NodeTake,
-  type Seen,
-  stampOf,
-} from "../storage.ts";
+import { coversSeen, isSameStamp, type MeshStorage, type NodeTake, type Seen, stampOf } from "../storage.ts";
 import type { StampedNode, StorageSeen } from "../storage.ts";
 import type { RealityNodeMeta } from "../types.ts";
-import { judge } from "./delta.ts";
+import { judge, judgeMissing, type Knowledge } from "./delta.ts";
 import type { Delta, Message } from "./message.ts";
 
 /** What the pages ask of the other rooms. */
@@ -115,9 +107,15 @@ export class Pages {
   async take(previous: Incoming | undefined, message: Message): Promise<Taken> {
     const { storage, ask, wake } = this.#rooms;
     const { delta, seen: theirs, swept = EMPTY } = message;
-    if (delta === undefined || theirs === undefined) return UNTAKEN;
-    if (delta.after !== null && delta.after !== previous?.next) return UNTAKEN;
+    if (theirs === undefined) return UNTAKEN;
+    if (delta !== undefined && delta.after !== null && delta.after !== previous?.next) return UNTAKEN;
     const mine = await ask("readSeen", () => storage.readSeen());
+    if (delta === undefined) {
+      // All that it has is here, but its epoch may be the older one all the same.
+      const isOlder = message.epoch < mine.epoch && coversSeen(mine.seen, theirs);
+      if (isOlder && await ask("adoptSeen", () => storage.adoptSeen(theirs, message.epoch))) wake(null);
+      return UNTAKEN;
+    }
     const follows = coversSeen(mine.seen, delta.base) && (delta.full || coversSeen(mine.seen, swept));
     if (!follows) return UNTAKEN;
     const knowledge = { mine: mine.seen, theirs, swept: mine.swept };
@@ -131,7 +129,9 @@ export class Pages {
     if (delta.next !== null) {
       return { isTaken: true, written, made, incoming: { adopt, keys, full: delta.full, next: delta.next } };
     }
-    const dropped = delta.full ? await this.#dropForgotten(keys, adopt) : [];
+    const dropped = delta.full
+      ? await this.#judgeMissing(keys, { mine: mine.seen, theirs: adopt, swept })
+      : [];
     // Only now: until here, what was seen of the sender's is not all taken in.
     const isNewEpoch = await ask(
       "adoptSeen",
@@ -141,25 +141,24 @@ export class Pages {
     return { isTaken: true, written, made: [...made, ...dropped], incoming: undefined };
   }
 
-  /** Deletes what a full copy does not have although its sender knew of it: it was deleted there, and forgotten. */
-  async #dropForgotten(keys: ReadonlySet<string>, theirs: Seen): Promise<RealityNodeMeta[]> {
+  /** Judges what is here and not in a full copy: what was forgotten there is either missing here or told anew. */
+  async #judgeMissing(keys: ReadonlySet<string>, knowledge: Knowledge): Promise<RealityNodeMeta[]> {
     const { storage, ask, take } = this.#rooms;
-    const dropped: RealityNodeMeta[] = [];
+    const written: RealityNodeMeta[] = [];
     let after: string | undefined;
     do {
       const page = await ask("readDelta", () => storage.readDelta(EMPTY, 500, after));
-      const gone = page.nodes.filter((node) =>
-        !node.deleted && !keys.has(node.key) && hasSeen(theirs, stampOf(node))
+      const missing = page.nodes.filter((node) =>
+        !keys.has(node.key) && judgeMissing(node, knowledge) !== null
       );
-      const { made } = await take(gone, (known, mine) => {
+      const { made } = await take(missing, (known, mine) => {
         if (mine === undefined || !isSameStamp(stampOf(mine), stampOf(known))) return null;
-        const { key, updatedAt } = known;
-        return { node: { key, hash: "", updatedAt, deleted: true }, replaces: stampOf(mine) };
+        return judgeMissing(mine, knowledge);
       });
-      dropped.push(...made);
+      written.push(...made);
       after = page.next ?? undefined;
     } while (after !== undefined);
-    return dropped;
+    return written;
   }
 }
 
