@@ -1,0 +1,480 @@
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { MemoryStorage, type PeerError } from "../../../mod.ts";
+import { FakeClock, settle } from "../../clock.ts";
+import { test } from "../../harness.ts";
+import { NaiveStorage } from "../../storage/naive_storage.ts";
+import { Servers, urlOf } from "./servers.ts";
+
+const SECRET = "nobody else knows this one";
+
+/** Runs with servers that are closed afterwards, however it ends. */
+async function withServers(servers: Servers, run: () => Promise<void>): Promise<void> {
+  try {
+    await run();
+  } finally {
+    await servers.close();
+  }
+}
+
+for (const meshSecret of [undefined, SECRET]) {
+  const how = meshSecret === undefined ? "called back" : "signed";
+  test(`updateNode() wakes who waits on a server with another storage (${how})`, async () => {
+    const servers = new Servers(["a", "b", "c"], { meshSecret });
+    await withServers(servers, async () => {
+      await servers.meet();
+      const waiting = ["b", "c"].map((id) => servers.get(id).handleSync({ known: { k: 0 }, wait: 20_000 }));
+      await settle();
+      await servers.get("a").updateNode("k", "h1");
+      for (const answer of await Promise.all(waiting)) {
+        deepEqual(answer.changed.k, await servers.get("a").getNode("k"));
+      }
+    });
+  });
+}
+
+test("updateNode() costs one request to each peer, once they have met", async () => {
+  const servers = new Servers(["a", "b", "c", "d"], { meshSecret: SECRET });
+  await withServers(servers, async () => {
+    await servers.meet();
+    const before = servers.calls.length;
+    await servers.get("a").updateNode("k", "h1");
+    await servers.reach("k", (node) => node !== null);
+    await servers.rest();
+    deepEqual(servers.calls.slice(before).map(({ from, to }) => from + to).sort(), ["ab", "ac", "ad"]);
+  });
+});
+
+test("deleteNode() is heard on servers with other storages", async () => {
+  const servers = new Servers(["a", "b"]);
+  await withServers(servers, async () => {
+    await servers.get("a").updateNode("k", "h1");
+    await servers.reach("k", (node) => node !== null);
+    await servers.get("b").deleteNode("k");
+    await servers.reach("k", (node) => node === null);
+  });
+});
+
+test("two changes of one key that did not know of each other become a third, everywhere the same", async () => {
+  const servers = new Servers(["a", "b", "c"]);
+  await withServers(servers, async () => {
+    await servers.meet();
+    servers.cut = () => true;
+    await servers.get("a").updateNode("k", "of a");
+    await servers.get("b").updateNode("k", "of b");
+    const held = [await servers.get("a").getNode("k"), await servers.get("b").getNode("k")];
+    servers.cut = () => false;
+    // A client of a that comes to b knows more, or other, than b does.
+    const highest = Math.max(...held.map((node) => node!.version));
+    await servers.reach("k", (node) => node !== null && node.version > highest);
+    await servers.rest();
+    const nodes = await Promise.all(["a", "b", "c"].map((id) => servers.get(id).getNode("k")));
+    equal(new Set(nodes.map((node) => JSON.stringify(node))).size, 1);
+    ok(nodes[0]!.hash.startsWith("\u0001"));
+    for (const before of held) ok(nodes[0]!.version > before!.version);
+  });
+});
+
+test("a server with an empty storage asks its peers before it answers for the first time", async () => {
+  const servers = new Servers(["a", "b"]);
+  await withServers(servers, async () => {
+    await servers.get("a").updateNode("k", "h1");
+    await servers.reach("k", (node) => node !== null);
+    await servers.get("b").close();
+    const restarted = servers.start("b");
+    const { changed, epoch } = await restarted.handleSync({ known: { k: 0 } });
+    equal(changed.k?.hash, "h1");
+    equal(epoch, (await servers.get("a").getStats()).epoch);
+  });
+});
+
+test("a server with an empty storage and no peer that answers begins a life of its own", async () => {
+  const clock = new FakeClock();
+  const servers = new Servers(["a", "b"], {
+    clock,
+    mesh: { fetch: () => Promise.reject(new Error("away")) },
+  });
+  servers.cut = () => true;
+  await withServers(servers, async () => {
+    const answer = servers.get("a").handleSync({ known: { k: 0 } });
+    await clock.advance(2_000);
+    deepEqual(Object.keys((await answer).changed), []);
+  });
+});
+
+test("handleSync() asks the peers when a client knows more than this server", async () => {
+  const servers = new Servers(["a", "b"]);
+  await withServers(servers, async () => {
+    await servers.get("a").updateNode("k", "h1");
+    await servers.reach("k", (node) => node !== null);
+    servers.cut = (from) => from === "a";
+    await servers.get("a").updateNode("k", "h2");
+    const { version } = (await servers.get("a").getNode("k"))!;
+    const { changed } = await servers.get("b").handleSync({ known: { k: version } });
+    deepEqual(Object.keys(changed), []);
+    equal((await servers.get("b").getNode("k"))?.hash, "h2");
+  });
+});
+
+test("handleSync() tells a client that knows more than all reachable servers what there is", async () => {
+  const servers = new Servers(["a", "b"]);
+  await withServers(servers, async () => {
+    await servers.get("a").updateNode("k", "h1");
+    await servers.reach("k", (node) => node !== null);
+    servers.cut = () => true;
+    const node = await servers.get("b").getNode("k");
+    const { changed } = await servers.get("b").handleSync({ known: { k: node!.version + 1 } });
+    deepEqual(changed.k, node);
+  });
+});
+
+test("a change goes around a line that is cut", async () => {
+  const servers = new Servers(["a", "b", "c"]);
+  await withServers(servers, async () => {
+    await servers.meet();
+    servers.cut = (from, to) => from === "a" && to === "c" || from === "c" && to === "a";
+    await servers.get("a").updateNode("k", "h1");
+    await servers.reach("k", (node) => node !== null);
+  });
+});
+
+test("a change reaches servers that its server does not list", async () => {
+  const servers = new Servers([], { meshSecret: SECRET });
+  for (const [id, peer] of [["a", "b"], ["b", "c"], ["c", "a"]] as const) {
+    servers.start(id, { meshPeers: [urlOf(peer)] });
+  }
+  await withServers(servers, async () => {
+    await servers.get("a").updateNode("k", "h1");
+    await servers.reach("k", (node) => node !== null);
+    await servers.rest();
+  });
+});
+
+test("of many peers, a few are told and tell the others: each once", async () => {
+  const ids = [..."abcdefghijklmnopq"];
+  const servers = new Servers(ids, { meshSecret: SECRET, mesh: { fanout: 2 } });
+  await withServers(servers, async () => {
+    await servers.meet();
+    const before = servers.calls.length;
+    await servers.get("a").updateNode("k", "h1");
+    await servers.reach("k", (node) => node !== null);
+    await servers.rest();
+    const calls = servers.calls.slice(before);
+    deepEqual(calls.map(({ to }) => to).sort(), ids.slice(1));
+    equal(calls.filter(({ from }) => from === "a").length, 2);
+  });
+});
+
+test("servers that share a storage are told to look again, and given no nodes", async () => {
+  const storage = new MemoryStorage();
+  const servers = new Servers(["a", "b"], { storage });
+  await withServers(servers, async () => {
+    await servers.meet();
+    const waiting = servers.get("b").handleSync({ known: { k: 0 }, wait: 20_000 });
+    await settle();
+    const before = servers.calls.length;
+    await servers.get("a").updateNode("k", "h1");
+    equal((await waiting).changed.k?.hash, "h1");
+    await servers.rest();
+    const messages = servers.calls.slice(before).map(({ body }) => JSON.parse(String(body.gossip.message)));
+    equal(messages.length, 1);
+    deepEqual(messages[0].look.keys, ["k"]);
+    equal(messages[0].delta, undefined);
+  });
+});
+
+test("servers on a storage with the eight methods only tell each other to look again", async () => {
+  const storage = new NaiveStorage();
+  const servers = new Servers(["a", "b"], { storage });
+  await withServers(servers, async () => {
+    await servers.meet();
+    const waiting = servers.get("b").handleSync({ known: { k: 0 }, wait: 20_000 });
+    await settle();
+    await servers.get("a").updateNode("k", "h1");
+    equal((await waiting).changed.k?.hash, "h1");
+  });
+});
+
+test("a storage that two servers share and one that a third has alone become the same", async () => {
+  const shared = new MemoryStorage();
+  const servers = new Servers(["a", "b", "c"]);
+  for (const id of ["a", "b"]) {
+    await servers.get(id).close();
+    servers.start(id, { storage: shared });
+  }
+  await withServers(servers, async () => {
+    await servers.meet();
+    await servers.get("c").updateNode("of c", "h1");
+    await servers.get("a").updateNode("of a", "h1");
+    await servers.reach("of c", (node) => node !== null);
+    await servers.reach("of a", (node) => node !== null);
+  });
+});
+
+test("more nodes than fit into a page reach the other side, both ways", async () => {
+  const servers = new Servers(["a", "b"]);
+  servers.cut = () => true;
+  await withServers(servers, async () => {
+    const update = (id: string) =>
+      Array.from({ length: 1_300 }, (_, i) => ({ key: `${id}:${i}`, hash: "h" }));
+    await servers.get("a").updateMany(update("a"));
+    await servers.get("b").updateMany(update("b"));
+    servers.cut = () => false;
+    await servers.get("a").updateNode("last", "h");
+    await servers.reach("last", (node) => node !== null);
+    for (const id of ["a", "b"]) {
+      const known = Object.fromEntries([...update("a"), ...update("b")].map(({ key }) => [key, 0]));
+      await servers.reach("a:1299", (node) => node !== null);
+      await servers.reach("b:1299", (node) => node !== null);
+      await servers.rest();
+      equal(Object.keys((await servers.get(id).handleSync({ known })).changed).length, 2_600);
+    }
+  });
+});
+
+test("a deletion that was forgotten before a server heard of it reaches it by a full copy", async () => {
+  let now = Date.now();
+  const storage = new MemoryStorage({ tombstoneTimeout: 1_000, now: () => now });
+  const servers = new Servers(["a", "b"]);
+  await servers.get("a").close();
+  const a = servers.start("a", { storage });
+  await withServers(servers, async () => {
+    await a.updateMany([{ key: "gone", hash: "1" }, { key: "stays", hash: "1" }]);
+    await servers.reach("gone", (node) => node !== null);
+    await servers.rest();
+    servers.cut = () => true;
+    await a.deleteNode("gone");
+    now += 2_000;
+    await a.updateNode("other", "1");
+    deepEqual([...(await storage.readDelta(new Map(), 10)).nodes].map(({ key }) => key).sort(), [
+      "other",
+      "stays",
+    ]);
+    servers.cut = () => false;
+    const b = servers.get("b");
+    const held = (await b.getNode("gone"))!.version;
+    const waiting = b.handleSync({ known: { gone: held }, wait: 20_000 });
+    await a.updateNode("other", "2");
+    equal((await waiting).changed.gone?.deleted, true);
+    await servers.reach("other", (node) => node?.hash === "2");
+    equal((await b.getNode("stays"))?.hash, "1");
+  });
+});
+
+test("a node that comes back after its deletion was forgotten is told to those who hold it", async () => {
+  let now = Date.now();
+  const storage = new MemoryStorage({ tombstoneTimeout: 1_000, now: () => now });
+  const servers = new Servers(["a", "b"]);
+  await servers.get("a").close();
+  const a = servers.start("a", { storage });
+  await withServers(servers, async () => {
+    await a.updateNode("k", "1");
+    await servers.reach("k", (node) => node !== null);
+    await servers.rest();
+    servers.cut = () => true;
+    await a.deleteNode("k");
+    await servers.get("b").updateNode("k", "2");
+    const held = (await servers.get("b").getNode("k"))!.version;
+    now += 2_000;
+    await a.updateNode("other", "1");
+    servers.cut = () => false;
+    await a.updateNode("other", "2");
+    await servers.reach("k", (node) => node === null || node.version > held);
+  });
+});
+
+test("a peer that is away is suspect, then gone, and alive again by its own answer", async () => {
+  const clock = new FakeClock();
+  const servers = new Servers(["a", "b"], { clock });
+  await withServers(servers, async () => {
+    await servers.meet();
+    servers.cut = (from) => from === "a";
+    await servers.get("a").updateNode("k", "h1");
+    const peer = async () => (await servers.get("a").getStats()).mesh!.peers[0]!;
+    const until = async (state: string) => {
+      for (let i = 0; (await peer()).state !== state; i++) {
+        ok(i < 1_000, `the peer is ${(await peer()).state}`);
+        await clock.advance(100);
+      }
+    };
+    await until("suspect");
+    deepEqual(await servers.get("a").getMeshPeers(), ["b"]);
+    await until("gone");
+    deepEqual(await servers.get("a").getMeshPeers(), []);
+    ok((await peer()).lag > 0);
+    servers.cut = () => false;
+    await until("alive");
+    equal((await peer()).lag, 0);
+    await servers.reach("k", (node) => node !== null);
+    const reports = servers.errors.filter(([id]) => id === "a").map(([, error]) => error as PeerError);
+    deepEqual(reports.map(({ code, recovered }) => [code, recovered]), [
+      ["ERR_REALITY_PEER_UNREACHABLE", false],
+      ["ERR_REALITY_PEER_UNREACHABLE", true],
+    ]);
+    equal(reports[0]!.peer, "http://b:3000/reality/sync");
+  });
+});
+
+test("a peer that stays away is tried less and less, and then only when there is traffic", async () => {
+  const clock = new FakeClock();
+  const servers = new Servers(["a", "b"], { clock });
+  await withServers(servers, async () => {
+    await servers.meet();
+    servers.cut = () => true;
+    await servers.get("a").updateNode("k", "h1");
+    for (let i = 0; i < 400; i++) await clock.advance(1_000);
+    const tries = servers.calls.length;
+    await clock.advance(3_600_000);
+    equal(servers.calls.length, tries);
+    equal(clock.timers, 0);
+    servers.cut = () => false;
+    await servers.get("a").handleSync({ known: {} });
+    await servers.reach("k", (node) => node !== null);
+  });
+});
+
+test("updateNode() waits for no peer", async () => {
+  const servers = new Servers(["a", "b"]);
+  await servers.get("a").close();
+  const never = new Promise<Response>(() => {});
+  const clock = new FakeClock();
+  const server = servers.start("a", { clock });
+  const b = servers.get("b");
+  servers.all.set("b", { getFetchHandler: () => () => never } as never);
+  await server.updateNode("k", "h1");
+  equal((await server.getNode("k"))?.hash, "h1");
+  await Promise.all([server.close(), b.close()]);
+});
+
+test("mesh.peers has ids and no URL, and their health for clients of the 1.x line", async () => {
+  const servers = new Servers(["a", "b"]);
+  await withServers(servers, async () => {
+    await servers.meet();
+    const plain = await servers.get("a").handleSync({ known: {} });
+    deepEqual(plain.mesh.peers, ["b"]);
+    const legacy = await servers.get("a").handleSync({ known: {}, clientId: "1", mode: "m", hint: "h" });
+    deepEqual(legacy.mesh.peers, { b: "healthy" });
+    ok(!JSON.stringify([plain, legacy]).includes("http"));
+  });
+});
+
+test("a stranger is told nothing and believed nothing", async () => {
+  const servers = new Servers(["a", "b"], { meshSecret: SECRET });
+  await withServers(servers, async () => {
+    await servers.meet();
+    await servers.get("a").updateNode("k", "h1");
+    await servers.reach("k", (node) => node !== null);
+    await servers.rest();
+    const last = servers.calls.at(-1)!.body.gossip;
+    const message = JSON.parse(String(last.message));
+    message.delta = { base: {}, full: true, after: null, next: null, nodes: [] };
+    for (
+      const gossip of [
+        last,
+        { ...last, message: JSON.stringify(message) },
+        { form: 1, message: JSON.stringify(message) },
+        { form: 1, token: "a".repeat(26), message: JSON.stringify(message) },
+        { form: 1 },
+      ]
+    ) {
+      const response = await servers.get("b").getFetchHandler()(
+        new Request("http://b/reality/sync", {
+          method: "POST",
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify({ known: {}, gossip }),
+        }),
+      );
+      equal(response.status, 401);
+      deepEqual(Object.keys(await response.json()), ["error"]);
+    }
+    equal((await servers.get("b").getNode("k"))?.hash, "h1");
+  });
+});
+
+test("a server that finds itself among its peers leaves itself alone", async () => {
+  const servers = new Servers(["a", "b"], { meshPeers: [urlOf("a"), urlOf("b")] });
+  await withServers(servers, async () => {
+    await servers.meet();
+    deepEqual(await servers.get("a").getMeshPeers(), ["b"]);
+    deepEqual(servers.errors, []);
+  });
+});
+
+test("two servers of one name are reported", async () => {
+  const servers = new Servers(["a", "b"], { serverId: "twin", meshSecret: SECRET });
+  await withServers(servers, async () => {
+    await servers.get("a").updateNode("k", "h1");
+    while (servers.errors.length === 0) await settle();
+    match(servers.errors[0]![1].message, /it has this server's own serverId \("twin"\)/);
+  });
+});
+
+test("with discovery a server learns of others by a peer that has proven itself", async () => {
+  const servers = new Servers([], { meshSecret: SECRET, mesh: { discovery: true } });
+  servers.start("a", { meshPeers: [urlOf("b")] });
+  servers.start("b", { meshPeers: [urlOf("a"), urlOf("c")] });
+  servers.start("c", { meshPeers: [urlOf("b")] });
+  await withServers(servers, async () => {
+    await servers.get("b").handleSync({ known: {} });
+    await servers.rest();
+    await servers.get("a").updateNode("k", "h1");
+    await servers.reach("k", (node) => node !== null);
+    await servers.get("a").updateNode("k", "h2");
+    await servers.reach("k", (node) => node?.hash === "h2");
+    await servers.rest();
+    ok(servers.calls.some(({ from, to }) => from === "a" && to === "c"));
+  });
+});
+
+test("without discovery no URL of a peer's is called", async () => {
+  const servers = new Servers([], { meshSecret: SECRET });
+  servers.start("a", { meshPeers: [urlOf("b")] });
+  servers.start("b", { meshPeers: [urlOf("a"), urlOf("c")], mesh: { discovery: true } });
+  servers.start("c", { meshPeers: [urlOf("b")] });
+  await withServers(servers, async () => {
+    await servers.get("b").handleSync({ known: {} });
+    await servers.get("a").updateNode("k", "h1");
+    await servers.reach("k", (node) => node !== null);
+    await servers.rest();
+    ok(!servers.calls.some(({ from, to }) => from === "a" && to === "c"));
+  });
+});
+
+test("mesh.interval makes servers talk although nothing happens", async () => {
+  const clock = new FakeClock();
+  const servers = new Servers(["a", "b"], { clock, mesh: { interval: 500 } });
+  await withServers(servers, async () => {
+    await servers.meet();
+    const before = servers.calls.length;
+    for (let i = 0; i < 40; i++) await clock.advance(100);
+    ok(servers.calls.length >= before + 10);
+  });
+  equal(clock.timers, 0);
+});
+
+test("an event stream that comes back to a server with peers is told the state of every key", async () => {
+  const servers = new Servers(["a", "b"]);
+  await withServers(servers, async () => {
+    const b = servers.get("b");
+    await b.updateMany([{ key: "k", hash: "1" }, { key: "other", hash: "1" }]);
+    const { epoch, maxVersion } = await b.getStats();
+    const response = await b.handleSSECompat(
+      new Request("http://b/events", { headers: { "last-event-id": `${epoch}:${maxVersion}` } }),
+      { keys: ["k"] },
+    );
+    const reader = response.body!.getReader();
+    const text = new TextDecoder().decode((await reader.read()).value);
+    match(text, /event: resync/);
+    match(text, /"key":"k"/);
+    await reader.cancel();
+  });
+});
+
+test("close() waits for exchanges under way and leaves no timer", async () => {
+  const clock = new FakeClock();
+  const servers = new Servers(["a", "b"], { clock, mesh: { interval: 500 } });
+  servers.cut = () => true;
+  await servers.get("a").updateNode("k", "h1");
+  while (servers.calls.length === 0) await settle();
+  await servers.close();
+  equal(clock.timers, 0);
+});
