@@ -45,6 +45,9 @@ function start(settings: Settings, standalone: Standalone): void {
       `Reality server ${standalone.server.serverId} is at ${urlOf(host, found)}${handler.basePath}`,
       `Nodes are kept in ${placeOf(settings.storage)}`,
     ];
+    if (settings.redis !== undefined) {
+      lines.push(`News goes through Redis at ${new URL(settings.redis).host}`);
+    }
     if (settings.writeTokens.length === 0) {
       lines.push("The write routes are closed: REALITY_WRITE_TOKEN opens them");
     }

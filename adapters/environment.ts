@@ -18,6 +18,8 @@ export interface Settings {
   readonly storage: StorageSetting;
   /** Its name; `undefined` for a random one. */
   readonly serverId: string | undefined;
+  /** The address of a Redis, through which news reaches other servers sooner; `undefined` for none. */
+  readonly redis: string | undefined;
   /** The bearer tokens that open the write routes. */
   readonly writeTokens: readonly string[];
   /** Where it is mounted, and for which origins. */
@@ -38,6 +40,7 @@ export const USAGE = `Settings come from environment variables:
   REALITY_STORAGE      sqlite:<file>, postgres://<url> or memory:      sqlite:./reality.db
   REALITY_BASE_PATH    the path under which all routes hang            /reality
   REALITY_SERVER_ID    the server's name, unique among its peers       a random one
+  REDIS_URL            redis://<url> or rediss://<url>: sooner news    none
   REALITY_CORS         origins that may read, with commas between, or *   none
   REALITY_WRITE_TOKEN  opens the write routes; two with a comma between   they are closed`;
 
@@ -58,6 +61,7 @@ export function readEnvironment(environment: Environment): Settings {
     host: environment.HOST || undefined,
     storage: readStorage(environment.REALITY_STORAGE),
     serverId: readServerId(environment.REALITY_SERVER_ID),
+    redis: readRedis(environment.REDIS_URL),
     writeTokens: readTokens(environment.REALITY_WRITE_TOKEN),
     handler: {
       basePath: readBasePath(environment.REALITY_BASE_PATH),
@@ -90,6 +94,13 @@ function readServerId(text: string | undefined): string | undefined {
     throw wrong("REALITY_SERVER_ID", "1 to 128 visible characters of ASCII", text);
   }
   return text;
+}
+
+function readRedis(text: string | undefined): string | undefined {
+  if (!text) return undefined;
+  if (/^rediss?:\/\//.test(text) && URL.canParse(text)) return text;
+  // What follows the scheme may be a password.
+  throw wrong("REDIS_URL", "redis://<url> or rediss://<url>", text.replace(/:.*/s, ":…"));
 }
 
 function readBasePath(text: string | undefined): string {

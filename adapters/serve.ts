@@ -3,10 +3,10 @@
  * `deno serve -A jsr:@rootlodge/reality-server/serve`.
  *
  * The variables are `REALITY_STORAGE` (`sqlite:./reality.db`, `postgres://…` or `memory:`), `REALITY_BASE_PATH`
- * (`/reality`),
- * `REALITY_SERVER_ID`, `REALITY_CORS` (origins with commas between, or `*`) and `REALITY_WRITE_TOKEN` (opens the
- * write routes; two with a comma between). A wrong one ends the process with a message and exit code 1. Port and
- * address are the runtime's business: `deno serve --port 8000 --host 127.0.0.1`.
+ * (`/reality`), `REALITY_SERVER_ID`, `REALITY_CORS` (origins with commas between, or `*`), `REALITY_WRITE_TOKEN`
+ * (opens the write routes; two with a comma between) and `REDIS_URL` (`redis://…`: sooner news of other servers). A
+ * wrong one ends the process with a message and exit code 1. Port and address are the runtime's business:
+ * `deno serve --port 8000 --host 127.0.0.1`.
  *
  * @module
  */

@@ -7,29 +7,35 @@ import { RealityServer } from "../src/server.ts";
 import type { RealityStorage } from "../src/storage.ts";
 import { MemoryStorage } from "../storage/memory.ts";
 import type { Settings, StorageSetting } from "./environment.ts";
+import type { RedisConnection } from "./ioredis.ts";
 
-/** A server that owns its storage. */
+/** A server that owns its storage and its connections to Redis. */
 export interface Standalone {
   /** The server. */
   readonly server: RealityServer;
-  /** Answers everybody who waits, then closes server and storage. */
+  /** Answers everybody who waits, then closes server, storage and connections. */
   close(): Promise<void>;
 }
 
 /**
- * Opens the storage and makes the server.
+ * Opens the storage, connects to Redis if there is one, and makes the server.
  *
  * @param settings What the environment says.
- * @returns Both, once the storage has answered.
- * @throws {Error} When the storage cannot be opened; names the variable.
+ * @returns All of it, once the storage has answered. A Redis that is away is not waited for.
+ * @throws {Error} When the storage cannot be opened, or the package for Redis is missing; names the variable.
  */
 export async function openStandalone(settings: Settings): Promise<Standalone> {
   const { serverId, writeTokens } = settings;
   const storage = await openStorage(settings.storage);
+  const redis = await openRedis(settings.redis).catch(async (error) => {
+    await storage.close?.();
+    throw error;
+  });
   const server = new RealityServer({
     storage,
     serverId,
     writeTokens,
+    redis,
     onError: (error) => console.error(error),
   });
   return {
@@ -37,6 +43,7 @@ export async function openStandalone(settings: Settings): Promise<Standalone> {
     async close() {
       await server.close();
       await storage.close?.();
+      await redis?.close();
     },
   };
 }
@@ -55,5 +62,16 @@ async function openStorage(setting: StorageSetting): Promise<RealityStorage> {
     // A URL may hold a password.
     const name = setting.kind === "sqlite" ? `sqlite:${setting.path}` : "postgres:…";
     throw new Error(`Cannot use REALITY_STORAGE, ${name}: ${found}`, { cause });
+  }
+}
+
+/** Loads the package only when it is asked for. */
+async function openRedis(url: string | undefined): Promise<RedisConnection | undefined> {
+  if (url === undefined) return undefined;
+  try {
+    return await (await import("./ioredis.ts")).connectRedis(url);
+  } catch (cause) {
+    const found = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`Cannot use REDIS_URL, redis:…: ${found}`, { cause });
   }
 }

@@ -7,6 +7,7 @@ const defaults: Settings = {
   host: undefined,
   storage: { kind: "sqlite", path: "./reality.db" },
   serverId: undefined,
+  redis: undefined,
   writeTokens: [],
   handler: { basePath: "/reality" },
 };
@@ -14,7 +15,7 @@ const defaults: Settings = {
 test("readEnvironment() fills in what is not set, or empty", () => {
   assert.deepEqual(readEnvironment({}), defaults);
   const empty = Object.fromEntries([...USAGE.matchAll(/^ {2}([A-Z_]+)/gm)].map(([, name]) => [name, ""]));
-  assert.equal(Object.keys(empty).length, 7);
+  assert.equal(Object.keys(empty).length, 8);
   assert.deepEqual(readEnvironment(empty), defaults);
 });
 
@@ -32,6 +33,8 @@ test("readEnvironment() reads every variable", () => {
       storage: { kind: "postgres", url: "postgresql://host/db" },
     }],
     [{ REALITY_SERVER_ID: "server-1" }, { serverId: "server-1" }],
+    [{ REDIS_URL: "redis://localhost:6379/0" }, { redis: "redis://localhost:6379/0" }],
+    [{ REDIS_URL: "rediss://me:secret@host" }, { redis: "rediss://me:secret@host" }],
     [{ REALITY_BASE_PATH: "/" }, { handler: { basePath: "" } }],
     [{ REALITY_BASE_PATH: "/api/v1/" }, { handler: { basePath: "/api/v1" } }],
     [{ REALITY_CORS: "*" }, { handler: { basePath: "/reality", cors: { origins: "*" } } }],
@@ -63,6 +66,9 @@ test("readEnvironment() names the variable that is wrong, and shows its value un
     [{ REALITY_STORAGE: "postgres://me:secret@[host/db" }, /REALITY_STORAGE.*got "postgres:…"$/],
     [{ REALITY_SERVER_ID: "a b" }, /REALITY_SERVER_ID.*"a b"$/],
     [{ REALITY_SERVER_ID: "x".repeat(129) }, /REALITY_SERVER_ID/],
+    [{ REDIS_URL: "localhost" }, /REDIS_URL: expected redis:\/\/<url> or rediss:\/\/<url>, got "localhost"$/],
+    [{ REDIS_URL: "http://me:secret@host" }, /REDIS_URL.*got "http:…"$/],
+    [{ REDIS_URL: "redis://me:secret@[host" }, /REDIS_URL.*got "redis:…"$/],
     [
       { REALITY_BASE_PATH: "reality" },
       /REALITY_BASE_PATH: expected a path such as \/reality, or \/, got "reality"$/,
