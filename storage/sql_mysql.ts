@@ -69,6 +69,11 @@ export function mysqlDialect(tableName: string): SQLDialect {
     `IF(item.place = 0, ${counter.counter}, NULL), IF(item.place = 0, ${counter.maxVersion}, NULL), ` +
     `IF(item.place = 0, ${counter.maxStamp}, NULL), IF(item.place = 0, ${counter.late}, NULL) ` +
     `FROM ${table} AS state JOIN ${from}`;
+  // What is bound gets its type here, as GREATEST would compare a text and a number as texts.
+  const given = (fields: Readonly<Record<string, "BINARY" | "SIGNED">>) =>
+    `(SELECT ${
+      Object.entries(fields).map(([name, type]) => `CAST(? AS ${type}) AS ${name}`).join(", ")
+    }) AS given`;
   const next = "GREATEST(state.counter, ?) + ?";
   const apply = insert(
     { version: `${next} - ? + item.place`, origin: "NULL", stamp: "NULL" },
@@ -89,10 +94,18 @@ export function mysqlDialect(tableName: string): SQLDialect {
       maxStamp: `IF(${isLate}, ${lateStamp}, IF(${isNew}, given.version, state.max_stamp))`,
       late: `state.late + (${isNew} AND given.version <= state.max_version)`,
     },
-    `(SELECT ? AS node_key, ? AS version, ? AS hash, ? AS updated_at, ? AS expires_at, ? AS floor, ? AS step) ` +
-      `AS given JOIN ${items()}`,
+    given({
+      ...{
+        node_key: "BINARY",
+        version: "SIGNED",
+        hash: "BINARY",
+        updated_at: "SIGNED",
+        expires_at: "SIGNED",
+      },
+      ...{ floor: "SIGNED", step: "SIGNED" },
+    }) + ` JOIN ${items()}`,
   ) +
-    ` LEFT JOIN ${table} AS node ON node.node_key = CAST(given.node_key AS BINARY) WHERE state.node_key = '' ` +
+    ` LEFT JOIN ${table} AS node ON node.node_key = given.node_key WHERE state.node_key = '' ` +
     `AND NOT (${isLate} AND ${lateStamp} > ${MAX_VERSION}) AND (item.place = 0 OR ${isNew}) ${lock}`;
   const stampOf = (row: string) => `COALESCE(${row}.stamp, ${row}.version)`;
   const isSame = (a: string, b: string) => `CAST(${a} AS BINARY) <=> CAST(${b} AS BINARY)`;
@@ -110,7 +123,7 @@ export function mysqlDialect(tableName: string): SQLDialect {
       maxStamp: `IF(given.total > 0, ${base} + given.total, state.max_stamp)`,
       late: "state.late + (given.lowest <= state.max_version)",
     },
-    `(SELECT ? AS floor, ? AS total, ? AS lowest, ? AS highest) AS given JOIN ` +
+    given({ floor: "SIGNED", total: "SIGNED", lowest: "SIGNED", highest: "SIGNED" }) + " JOIN " +
       items(
         `, stamp BIGINT PATH '$[5]', origin ${text} PATH '$[6]', ` +
           `stamp_there BIGINT PATH '$[7]', origin_there ${text} PATH '$[8]'`,
@@ -127,10 +140,12 @@ export function mysqlDialect(tableName: string): SQLDialect {
     `${select("node.expires_at IS NOT NULL")}, COALESCE(node.origin, state.origin) AS origin, ` +
     `${stampOf("node")} AS stamp FROM ${table} AS state STRAIGHT_JOIN`;
   const list = `JSON_TABLE(?, '$[*]' COLUMNS (origin ${text} PATH '$[0]', stamp BIGINT PATH '$[1]'))`;
+  // Not a join: its buffer would have the nodes sorted once more.
+  const told = (origin: string) =>
+    `(SELECT MAX(told.stamp) FROM ${list} AS told WHERE ${isSame("told.origin", origin)})`;
   const outside = (index: string) =>
-    `${stamped} ${table} AS node FORCE INDEX (${index}) LEFT JOIN ${list} AS told ` +
-    `ON ${isSame("told.origin", "COALESCE(node.origin, state.origin)")} ` +
-    `WHERE state.node_key = '' AND node.node_key <> '' AND ${stampOf("node")} > COALESCE(told.stamp, 0)`;
+    `${stamped} ${table} AS node FORCE INDEX (${index}) WHERE state.node_key = '' AND node.node_key <> '' ` +
+    `AND ${stampOf("node")} > COALESCE(${told("COALESCE(node.origin, state.origin)")}, 0)`;
 
   return {
     // InnoDB shows a commit before it is on the disk. What a crash then takes back may have been told, so its
@@ -266,8 +281,7 @@ export function mysqlDialect(tableName: string): SQLDialect {
         // MAX keeps the inner SELECT one of its own: merged into the DELETE, MySQL would refuse it.
         `DELETE FROM ${table} WHERE expires_at <= ? AND version <= (SELECT last FROM ` +
           `(SELECT MAX(swept_version) AS last FROM ${table} WHERE node_key = '') AS state) ` +
-          `AND ${stampOf(table)} <= (SELECT noted.stamp FROM ${list} AS noted ` +
-          `WHERE ${isSame("noted.origin", `${table}.origin`)}) ORDER BY expires_at LIMIT ${MAX_SWEPT}`,
+          `AND ${stampOf(table)} <= ${told(`${table}.origin`)} ORDER BY expires_at LIMIT ${MAX_SWEPT}`,
         now,
         JSON.stringify(noted),
       ),

@@ -121,6 +121,10 @@ export function testDatabase(options: DatabaseOptions): void {
     await pool.query(`DELETE FROM ${quote(tableName)} WHERE node_key = ''`, []);
     assert.equal(await storage.getMaxVersion(), 2);
     assert.equal(await storage.incrementVersion("a"), 3);
+    const node = { ...change("c"), version: 50, stamp: 60, origin: "other" };
+    await storage.takeNodes([{ node, replaces: null }]);
+    await pool.query(`DELETE FROM ${quote(tableName)} WHERE node_key = ''`, []);
+    assert.equal(await storage.incrementVersion("a"), 61);
   });
 
   for (const end of ["COMMIT", "ROLLBACK"] as const) {
@@ -152,6 +156,63 @@ export function testDatabase(options: DatabaseOptions): void {
       },
     );
   }
+
+  for (const end of ["COMMIT", "ROLLBACK"] as const) {
+    check(
+      `takes and publishes by what is there once another's change ended with ${end}`,
+      async (pool, table) => {
+        const storage = open(pool, table);
+        const { origin } = await storage.getIdentity();
+        await storage.applyChanges([change("a", "1")]);
+        const reserved = await storage.incrementVersion("late");
+        const other = await options.begin();
+        const placed = { key: "a", offset: 1, hash: "2", updatedAt: 1, expiresAt: null };
+        await other.run(
+          options.statements(table).applyChanges([placed, { ...placed, key: "b", offset: 2 }], 0),
+        );
+        const foreign = (key: string) => ({ ...change(key), version: 100, stamp: 100, origin: "other" });
+        const taking = storage.takeNodes([
+          { node: foreign("a"), replaces: { version: 1, origin } },
+          { node: foreign("b"), replaces: null },
+          { node: foreign("c"), replaces: null },
+        ]);
+        const setting = open(pool, table).setNode("late", { ...change("late"), version: reserved });
+        while (!await options.isWaiting(table)) await storage.isHealthy();
+        await other.end(end);
+        const isKept = end === "COMMIT";
+        const written = (await taking).map((meta) => meta?.version ?? null);
+        assert.deepEqual(written, isKept ? [null, null, 100] : [100, 100, 100]);
+        await setting;
+        const nodes = await storage.readStamped(["a", "b", "c", "late"]);
+        const found = ["a", "b", "c"].map((key) => [nodes.get(key)?.origin, nodes.get(key)?.stamp]);
+        const theirs = ["other", 100];
+        assert.deepEqual(found, isKept ? [[origin, 3], [origin, 4], theirs] : [theirs, theirs, theirs]);
+        // Number 4 may be told as seen by now: what is published below it is told by a number above.
+        const { version, stamp } = nodes.get("late")!;
+        assert.equal(version, reserved);
+        assert.ok(isKept ? stamp > 4 : stamp === reserved, `stamp ${stamp}`);
+      },
+    );
+  }
+
+  check("tells apart origins that differ in case", async (pool, tableName) => {
+    const storage = open(pool, tableName);
+    const origins = ["ox", "oX", "Ox"];
+    const takes = origins.map((origin, i) => ({
+      node: { ...change(`key:${i}`), version: i + 10, stamp: i + 10, origin },
+      replaces: null,
+    }));
+    await storage.takeNodes(takes);
+    const { epoch } = await storage.getIdentity();
+    await storage.adoptSeen(new Map([["ox", 20], ["oX", 21]]), epoch);
+    await storage.adoptSeen(new Map([["Ox", 22]]), epoch);
+    const { seen } = await storage.readSeen();
+    assert.deepEqual(origins.map((origin) => seen.get(origin)), [20, 21, 22]);
+    const { nodes } = await storage.readDelta(new Map([["oX", 11]]), 10);
+    assert.deepEqual(nodes.map(({ origin }) => origin).sort(), ["Ox", "ox"]);
+    const replaces = { version: 10, origin: "OX" };
+    assert.deepEqual(await storage.takeNodes([{ node: change("key:0"), replaces }]), [null]);
+  });
 
   check("goes on after its connections were cut", async (pool, tableName) => {
     const storage = open(pool, tableName);

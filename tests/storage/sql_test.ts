@@ -81,7 +81,7 @@ for (const counter of ["sequential", "clock"] as const) {
 
 test("SQLStorage makes each change in one statement", async () => {
   await withStorage({}, async (storage, pool) => {
-    await storage.getMaxVersion();
+    await storage.adoptSeen(new Map([["other", 1]]), "zzz");
     pool.asked = [];
     const changes = Array.from({ length: 1000 }, (_, i) => ({ key: `key:${i}`, hash: "x", updatedAt: 1 }));
     await storage.applyChanges(changes.slice(0, 1));
@@ -93,6 +93,10 @@ test("SQLStorage makes each change in one statement", async () => {
         () => storage.deleteNode("key:1"),
         () => storage.setNode("a", { key: "a", version: 9, hash: "", updatedAt: 1 }),
         () => storage.incrementVersion("a"),
+        () => storage.takeNodes(changes.map((node) => ({ node, replaces: null }))),
+        () => storage.readSeen(),
+        () => storage.readStamped(changes.map(({ key }) => key)),
+        () => storage.adoptSeen(new Map([["other", 1]]), "zzz"),
         () => storage.readNodes(changes.map(({ key }) => key)),
         () => storage.getNodes(changes.map(({ key }) => key)),
       ]
@@ -100,6 +104,12 @@ test("SQLStorage makes each change in one statement", async () => {
       pool.asked = [];
       await write();
       assert.equal(pool.asked.length, 1, `${write}: ${pool.asked}`);
+    }
+    // What others have seen is compared with what is seen here.
+    for (const [base, count] of [[(await storage.readSeen()).seen, 1], [new Map(), 2]] as const) {
+      pool.asked = [];
+      await storage.readDelta(base, 10);
+      assert.equal(pool.asked.length, count, `${pool.asked}`);
     }
   });
 });
@@ -128,10 +138,19 @@ test("SQLStorage uses its indexes: no statement on nodes scans the table", async
     await storage.readNodes(["a", "b"]);
     await storage.listChangedSince(1);
     await storage.listChangedSince(1, 1);
+    await storage.setNode("d", { key: "d", version: 2, hash: "x", updatedAt: 1 });
+    const { seen, epoch, origin } = await storage.readSeen();
+    const node = { key: "e", version: 50, hash: "x", updatedAt: 1, origin: "other", stamp: 60 };
+    await storage.takeNodes([{ node, replaces: null }]);
+    await storage.adoptSeen(new Map([["other", 60]]), epoch);
+    await storage.readStamped(["a", "b"]);
+    await storage.readDelta(new Map(), 1);
+    await storage.readDelta(seen, 10);
+    await storage.readDelta(new Map([[origin, 1]]), 1);
     for (const sql of new Set(pool.asked.filter((sql) => /^(WITH|SELECT|UPDATE|DELETE|INSERT)/.test(sql)))) {
       const plan = await pool.query(`EXPLAIN QUERY PLAN ${sql}`, Array(sql.split("?").length - 1).fill(null));
       const scans = plan.map((row) => String(row.detail)).filter((detail) =>
-        /SCAN reality_nodes/.test(detail)
+        /SCAN (reality_nodes|node|state|counter)\b/.test(detail)
       );
       assert.ok(scans.every((detail) => /USING .*INDEX/.test(detail)), `${sql}: ${scans}`);
     }
