@@ -1,0 +1,110 @@
+import { deepEqual, equal, ok } from "node:assert/strict";
+import fc from "fast-check";
+import { Owed, type Peer, Peers, spread } from "../../../src/mesh/peers.ts";
+import { test } from "../../harness.ts";
+
+function createPeers(count: number): Peer[] {
+  const peers = new Peers(Array.from({ length: count }, (_, i) => `http://s${i}`)).others;
+  peers.forEach((peer, i) => peer.id = `s${i}`);
+  return peers;
+}
+
+test("Owed names the keys that changed, each once, and the highest version", () => {
+  const owed = new Owed();
+  equal(owed.look, undefined);
+  owed.add(1_000, { keys: ["a", "b"], version: 3 });
+  owed.add(2_000, { keys: ["b", "c"], version: 2 }, ["s1"]);
+  deepEqual(owed.look, { keys: ["a", "b", "c"], version: 3 });
+  deepEqual([...owed.pass], ["s1"]);
+  equal(owed.since, 1_000);
+});
+
+test("Owed grows to 500 keys, and then says all", () => {
+  const owed = new Owed();
+  for (let i = 0; i < 500; i++) owed.add(0, { keys: [`k${i}`], version: i });
+  equal(owed.look?.keys?.length, 500);
+  owed.add(0, { keys: ["one more"], version: 500 });
+  deepEqual(owed.look, { keys: null, version: 500 });
+  owed.add(0, { keys: ["k1"], version: 1 });
+  deepEqual(owed.look, { keys: null, version: 500 });
+});
+
+test("Owed says all when it was told all", () => {
+  const owed = new Owed();
+  owed.add(0, { keys: null, version: 0 });
+  deepEqual(owed.look, { keys: null, version: 0 });
+});
+
+test("Peer is suspect after a failure, gone after four, and alive only by its own answer", () => {
+  const [peer] = createPeers(1) as [Peer];
+  equal(peer.state, undefined);
+  peer.noteAnswer(0);
+  equal(peer.state, "alive");
+  peer.noteFailure(0, 0.5);
+  equal(peer.state, "suspect");
+  for (let i = 0; i < 3; i++) peer.noteFailure(0, 0.5);
+  equal(peer.state, "gone");
+  peer.noteHeard();
+  equal(peer.state, "gone");
+  peer.noteAnswer(9);
+  equal(peer.state, "alive");
+  equal(peer.lastExchange, 9);
+});
+
+test("Peer is left alone for longer after each failure, up to half a minute and half as much by chance", () => {
+  const [peer] = createPeers(1) as [Peer];
+  const pauses = Array.from({ length: 12 }, () => {
+    peer.noteFailure(0, 0.5);
+    return peer.nextTry;
+  });
+  deepEqual(pauses.slice(0, 8), [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000]);
+  equal(pauses.at(-1), 30_000);
+  peer.noteFailure(0, 0.999);
+  ok(peer.nextTry < 45_000);
+  peer.noteHeard();
+  equal(peer.nextTry, 0);
+});
+
+test("Peers lists one at a URL once, and not the server itself", () => {
+  const peers = new Peers(["http://a", "http://b", "http://a"]);
+  equal(peers.others.length, 2);
+  peers.add("http://b");
+  equal(peers.others.length, 2);
+  peers.others[0]!.isSelf = true;
+  deepEqual(peers.others.map(({ url }) => url), ["http://b"]);
+  peers.reviseSelf(0);
+  equal(peers.others.length, 2);
+});
+
+test("spread() reaches every peer once, directly or by way of one that is told directly", () => {
+  fc.assert(fc.property(
+    fc.nat(60),
+    fc.integer({ min: 1, max: 20 }),
+    fc.infiniteStream(fc.double({
+      min: 0,
+      max: 1,
+      maxExcluded: true,
+      noNaN: true,
+    })),
+    (count, fanout, chance) => {
+      const peers = createPeers(count);
+      const tellings = spread(peers, fanout, () => chance.next().value);
+      equal(tellings.length, Math.min(count, fanout));
+      const reached = tellings.flatMap(({ peer, pass }) => [peer.id!, ...pass]);
+      deepEqual(reached.sort(), peers.map(({ id }) => id!).sort());
+      const shares = tellings.map(({ pass }) => pass.length);
+      ok(Math.max(0, ...shares) - Math.min(...shares, Infinity) <= 1);
+    },
+  ));
+});
+
+test("spread() tells peers directly that nobody could name, and passes by those that answer", () => {
+  const peers = createPeers(9);
+  peers[0]!.id = undefined;
+  for (const peer of peers.slice(5)) peer.noteAnswer(0);
+  for (const peer of peers.slice(1, 5)) peer.noteFailure(0, 0);
+  const tellings = spread(peers, 3, () => 0);
+  equal(tellings.length, 4);
+  equal(tellings.at(-1)?.peer, peers[0]);
+  ok(tellings.slice(0, 3).every(({ peer }) => peer.state === "alive"));
+});
