@@ -32,6 +32,9 @@ export interface RedisConnection {
 /** What is longest waited for, in milliseconds. */
 const MAX_CONNECT_TIMEOUT = 600_000;
 
+/** How long Redis may take to end a connection before it is cut, in milliseconds. */
+const DISCONNECT_TIMEOUT = 500;
+
 /**
  * Connects to Redis twice, once to publish and once to subscribe, and gives what a server's `redis` option takes.
  *
@@ -62,7 +65,12 @@ export async function connectRedis(url: string, options: ConnectRedisOptions = {
     throw new TypeError("Cannot connect to Redis: expected an address such as redis://localhost:6379");
   }
   const connectTimeout = readTimeout(options);
-  const open = () => new Redis(url, { connectionName: "reality-server", lazyConnect: true });
+  const settings = {
+    connectionName: "reality-server",
+    lazyConnect: true,
+    disconnectTimeout: DISCONNECT_TIMEOUT,
+  };
+  const open = () => new Redis(url, settings);
   const clients = new Clients(open(), open());
   await clients.connect(connectTimeout);
   return clients;
@@ -116,8 +124,9 @@ function readTimeout(options: ConnectRedisOptions): number {
 }
 
 async function end(client: Redis): Promise<void> {
-  if (client.status === "end") return;
+  // Between two attempts to connect nothing is open, and ioredis would never say that it has ended.
+  const isOpen = ["connecting", "connect", "ready"].includes(client.status);
   const ended = new Promise<void>((resolve) => client.once("end", resolve));
   client.disconnect();
-  await ended;
+  if (isOpen) await ended;
 }

@@ -3,9 +3,11 @@ import { connectRedis, type ConnectRedisOptions } from "../../adapters/ioredis.t
 import { MemoryStorage, RealityServer } from "../../mod.ts";
 import { checkOptions } from "../../src/options.ts";
 import { test } from "../harness.ts";
+import { soon } from "../http_client.ts";
 import { newChannel, sharedRedis } from "../redis/kit.ts";
 import { redisRecipe } from "../run/redis.ts";
 import { PrivateServer } from "../run/server.ts";
+import { testOnEngine } from "../storage/engines.ts";
 
 const url = sharedRedis();
 
@@ -53,6 +55,18 @@ test("connectRedis() does not wait long for a Redis that is away, and uses it on
     await connection.close();
     await server.stop();
   }
+});
+
+testOnEngine("close() of a connection ends also while Redis is away", async () => {
+  const server = await PrivateServer.start(redisRecipe());
+  const connection = await connectRedis(server.address);
+  const { publisher, subscriber } = connection;
+  const lost = [publisher, subscriber].map((client) =>
+    new Promise<void>((resolve) => client.on("reconnecting", () => resolve()))
+  );
+  await server.stop();
+  await Promise.all(lost);
+  await soon(connection.close(), "the end");
 });
 
 test("connectRedis() does not wait at all where it is told so", async () => {

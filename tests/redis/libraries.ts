@@ -68,10 +68,11 @@ async function openIORedis(url: string, version: 5 | 6): Promise<Clients> {
     identify: () => clients[1].client("ID"),
     end: async () => {
       await Promise.all(clients.map(async (client) => {
-        if (client.status === "end") return;
+        // Between two attempts to connect it would never say that it has ended.
+        const isOpen = ["connecting", "connect", "ready"].includes(client.status);
         const ended = new Promise<void>((resolve) => client.once("end", () => resolve()));
         client.disconnect();
-        await ended;
+        if (isOpen) await ended;
       }));
     },
   };
