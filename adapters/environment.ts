@@ -18,6 +18,10 @@ export interface Settings {
   readonly storage: StorageSetting;
   /** Its name; `undefined` for a random one. */
   readonly serverId: string | undefined;
+  /** The URLs of the other servers. */
+  readonly meshPeers: readonly string[];
+  /** What the servers sign with: none, one, or two while it is changed. */
+  readonly meshSecrets: readonly string[];
   /** The address of a Redis, through which news reaches other servers sooner; `undefined` for none. */
   readonly redis: string | undefined;
   /** The bearer tokens that open the write routes. */
@@ -40,6 +44,8 @@ export const USAGE = `Settings come from environment variables:
   REALITY_STORAGE      sqlite:<file>, postgres://<url> or memory:      sqlite:./reality.db
   REALITY_BASE_PATH    the path under which all routes hang            /reality
   REALITY_SERVER_ID    the server's name, unique among its peers       a random one
+  REALITY_PEERS        URLs of the other servers, with commas between  none
+  REALITY_MESH_SECRET  what the servers sign with; two with a comma between   nothing
   REDIS_URL            redis://<url> or rediss://<url>: sooner news    none
   REALITY_CORS         origins that may read, with commas between, or *   none
   REALITY_WRITE_TOKEN  opens the write routes; two with a comma between   they are closed`;
@@ -52,19 +58,19 @@ export const USAGE = `Settings come from environment variables:
  * @throws {RangeError} For a variable with a value that cannot be used; names it.
  */
 export function readEnvironment(environment: Environment): Settings {
-  for (const name of ["REALITY_PEERS", "REALITY_MESH_SECRET"]) {
-    if (environment[name]) throw wrong(name, "nothing, since it is not supported yet");
-  }
   const cors = readCors(environment.REALITY_CORS);
+  const basePath = readBasePath(environment.REALITY_BASE_PATH);
   return {
     port: readPort(environment.PORT),
     host: environment.HOST || undefined,
     storage: readStorage(environment.REALITY_STORAGE),
     serverId: readServerId(environment.REALITY_SERVER_ID),
+    meshPeers: readPeers(environment.REALITY_PEERS, basePath),
+    meshSecrets: readSecrets(environment.REALITY_MESH_SECRET),
     redis: readRedis(environment.REDIS_URL),
     writeTokens: readTokens(environment.REALITY_WRITE_TOKEN),
     handler: {
-      basePath: readBasePath(environment.REALITY_BASE_PATH),
+      basePath,
       ...(cors === undefined ? {} : { cors: { origins: cors } }),
     },
   };
@@ -94,6 +100,25 @@ function readServerId(text: string | undefined): string | undefined {
     throw wrong("REALITY_SERVER_ID", "1 to 128 visible characters of ASCII", text);
   }
   return text;
+}
+
+/** A URL without a path leads to a server that is mounted as this one is. */
+function readPeers(text: string | undefined, basePath: string): readonly string[] {
+  return (text ? splitList(text) : []).map((peer) => {
+    const url = URL.canParse(peer) ? new URL(peer) : undefined;
+    // A name or a password in it would be refused later, and must not be shown.
+    const fits = url !== undefined && /^https?:$/.test(url.protocol) && url.username + url.password === "";
+    if (!fits) throw wrong("REALITY_PEERS", "URLs such as http://server-2:8000");
+    return url.pathname === "/" ? new URL(`${basePath}/sync`, url).href : url.href;
+  });
+}
+
+function readSecrets(text: string | undefined): readonly string[] {
+  const secrets = text ? splitList(text) : [];
+  if (secrets.length > 2 || secrets.some((secret) => secret.length < 16)) {
+    throw wrong("REALITY_MESH_SECRET", "one secret of 16 characters or more, or two of them");
+  }
+  return secrets;
 }
 
 function readRedis(text: string | undefined): string | undefined {

@@ -25,7 +25,7 @@ export interface Standalone {
  * @throws {Error} When the storage cannot be opened, or the package for Redis is missing; names the variable.
  */
 export async function openStandalone(settings: Settings): Promise<Standalone> {
-  const { serverId, writeTokens } = settings;
+  const { serverId, meshPeers, meshSecrets, writeTokens } = settings;
   const storage = await openStorage(settings.storage);
   const redis = await openRedis(settings.redis).catch(async (error) => {
     await storage.close?.();
@@ -34,6 +34,8 @@ export async function openStandalone(settings: Settings): Promise<Standalone> {
   const server = new RealityServer({
     storage,
     serverId,
+    meshPeers,
+    meshSecret: meshSecrets.length > 0 ? meshSecrets : undefined,
     writeTokens,
     redis,
     onError: (error) => console.error(error),

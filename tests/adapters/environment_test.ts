@@ -7,6 +7,8 @@ const defaults: Settings = {
   host: undefined,
   storage: { kind: "sqlite", path: "./reality.db" },
   serverId: undefined,
+  meshPeers: [],
+  meshSecrets: [],
   redis: undefined,
   writeTokens: [],
   handler: { basePath: "/reality" },
@@ -15,7 +17,7 @@ const defaults: Settings = {
 test("readEnvironment() fills in what is not set, or empty", () => {
   assert.deepEqual(readEnvironment({}), defaults);
   const empty = Object.fromEntries([...USAGE.matchAll(/^ {2}([A-Z_]+)/gm)].map(([, name]) => [name, ""]));
-  assert.equal(Object.keys(empty).length, 8);
+  assert.equal(Object.keys(empty).length, 10);
   assert.deepEqual(readEnvironment(empty), defaults);
 });
 
@@ -33,6 +35,16 @@ test("readEnvironment() reads every variable", () => {
       storage: { kind: "postgres", url: "postgresql://host/db" },
     }],
     [{ REALITY_SERVER_ID: "server-1" }, { serverId: "server-1" }],
+    [{ REALITY_PEERS: "http://b:3000, https://c/live/sync" }, {
+      meshPeers: ["http://b:3000/reality/sync", "https://c/live/sync"],
+    }],
+    [{ REALITY_PEERS: "http://b", REALITY_BASE_PATH: "/live" }, {
+      meshPeers: ["http://b/live/sync"],
+      handler: { basePath: "/live" },
+    }],
+    [{ REALITY_MESH_SECRET: "secret-0123456789, secret-9876543210" }, {
+      meshSecrets: ["secret-0123456789", "secret-9876543210"],
+    }],
     [{ REDIS_URL: "redis://localhost:6379/0" }, { redis: "redis://localhost:6379/0" }],
     [{ REDIS_URL: "rediss://me:secret@host" }, { redis: "rediss://me:secret@host" }],
     [{ REALITY_BASE_PATH: "/" }, { handler: { basePath: "" } }],
@@ -83,11 +95,11 @@ test("readEnvironment() names the variable that is wrong, and shows its value un
       /^Cannot use REALITY_WRITE_TOKEN: expected tokens of 16 to 1024 [\w ]*$/,
     ],
     [{ REALITY_WRITE_TOKEN: "with a space in it, it is none" }, /REALITY_WRITE_TOKEN/],
-    [{ REALITY_PEERS: "https://b.example" }, /REALITY_PEERS.*not supported yet/],
-    [
-      { REALITY_MESH_SECRET: "secret" },
-      /REALITY_MESH_SECRET: expected nothing, since it is not supported yet$/,
-    ],
+    [{ REALITY_PEERS: "server-2" }, /REALITY_PEERS: expected URLs such as [^"]*$/],
+    [{ REALITY_PEERS: "http://a,ftp://b" }, /REALITY_PEERS/],
+    [{ REALITY_PEERS: "http://me:secret@a" }, /REALITY_PEERS: expected URLs such as [^"]*$/],
+    [{ REALITY_MESH_SECRET: "secret" }, /REALITY_MESH_SECRET: expected one secret of 16 [^"]*$/],
+    [{ REALITY_MESH_SECRET: Array(3).fill("secret-0123456789").join() }, /REALITY_MESH_SECRET/],
   ];
   for (const [environment, message] of cases) {
     assert.throws(() => readEnvironment(environment), { name: "RangeError", message });
