@@ -4,6 +4,8 @@
  * @module
  */
 import assert from "node:assert/strict";
+import type { NodeTake, Seen, StampedNode, StorageDelta, StorageSeen } from "../../src/storage.ts";
+import { stampOf } from "../../src/storage.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { type StorageTestOptions, testStorage } from "../../storage/conformance/mod.ts";
 import { MemoryStorage } from "../../storage/memory.ts";
@@ -158,6 +160,203 @@ for (const [fault, create] of FAULTS) {
     assert.notDeepEqual(await failures({ create }), []);
   });
 }
+
+const MEMORY_SUPPORTS = {
+  applyChanges: true,
+  readNodes: true,
+  getIdentity: true,
+  mesh: true,
+  ordered: true,
+  tombstones: true,
+};
+
+/** One that tells its nodes otherwise than they are. */
+class Liar extends MemoryStorage {
+  protected tell(node: StampedNode): StampedNode | undefined {
+    return node;
+  }
+  override async readStamped(keys: readonly string[]): Promise<Map<string, StampedNode>> {
+    const nodes = [...(await super.readStamped(keys)).values()].flatMap((node) => this.tell(node) ?? []);
+    return new Map(nodes.map((node) => [node.key, node]));
+  }
+  override async readDelta(base: Seen, limit: number, after?: string): Promise<StorageDelta> {
+    const delta = await super.readDelta(base, limit, after);
+    return { ...delta, nodes: delta.nodes.flatMap((node) => this.tell(node) ?? []) };
+  }
+}
+
+const MESH_FAULTS: [string, () => MemoryStorage][] = [
+  [
+    "counts a reserved number as seen",
+    () =>
+      new class extends MemoryStorage {
+        #last = 0;
+        override async incrementVersion(key: string): Promise<number> {
+          return this.#last = await super.incrementVersion(key);
+        }
+        override async readSeen(): Promise<StorageSeen> {
+          const state = await super.readSeen();
+          return { ...state, seen: new Map([...state.seen, [state.origin, this.#last]]) };
+        }
+      }(),
+  ],
+  [
+    "tells a node that was published late by its version",
+    () =>
+      new class extends Liar {
+        override tell(node: StampedNode): StampedNode {
+          return { ...node, stamp: node.version };
+        }
+      }(),
+  ],
+  [
+    "leaves tombstones out of its deltas",
+    () =>
+      new class extends Liar {
+        override tell(node: StampedNode): StampedNode | undefined {
+          return node.deleted ? undefined : node;
+        }
+      }(),
+  ],
+  [
+    "forgets the hash of a tombstone",
+    () =>
+      new class extends Liar {
+        override tell(node: StampedNode): StampedNode {
+          return node.deleted ? { ...node, hash: "" } : node;
+        }
+      }(),
+  ],
+  [
+    "tells what others wrote as its own",
+    () =>
+      new class extends Liar {
+        override tell(node: StampedNode): StampedNode {
+          return { ...node, origin: "mine" };
+        }
+      }(),
+  ],
+  [
+    "reads its nodes before what it has seen",
+    () =>
+      new class extends MemoryStorage {
+        override async readDelta(base: Seen, limit: number, after?: string): Promise<StorageDelta> {
+          const delta = await super.readDelta(base, limit, after);
+          await new Promise((resolve) => setTimeout(resolve, 0));
+          return { ...delta, ...await this.readSeen() };
+        }
+      }(),
+  ],
+  [
+    "pages in the order of versions",
+    () =>
+      new class extends MemoryStorage {
+        override async readDelta(base: Seen, limit: number, after = "0"): Promise<StorageDelta> {
+          const { nodes, ...state } = await super.readDelta(base, Infinity);
+          const left = nodes.filter(({ version }) => version > Number(after))
+            .sort((a, b) => b.version - a.version);
+          const page = left.slice(-limit);
+          const next = left.length > limit ? `${page[0]?.version}` : null;
+          return { ...state, nodes: page, next };
+        }
+      }(),
+  ],
+  [
+    "takes a node whatever stands there",
+    () =>
+      new class extends MemoryStorage {
+        override async takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
+          const nodes = await this.readStamped(takes.map(({ node }) => node.key));
+          return await super.takeNodes(takes.map((take) => {
+            const there = nodes.get(take.node.key);
+            return { ...take, replaces: there ? stampOf(there) : null };
+          }));
+        }
+      }(),
+  ],
+  [
+    "takes over what it does not know",
+    () =>
+      new class extends MemoryStorage {
+        override async takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
+          const nodes = await this.getNodes(takes.map(({ node }) => node.key));
+          const stamps = await this.readStamped(takes.map(({ node }) => node.key));
+          return await super.takeNodes(takes.map((take) => {
+            // A tombstone counts for nothing.
+            const grave = stamps.get(take.node.key);
+            const isGrave = grave !== undefined && !nodes.has(take.node.key) && take.replaces === null;
+            return isGrave ? { ...take, replaces: stampOf(grave) } : take;
+          }));
+        }
+      }(),
+  ],
+  [
+    "numbers its own changes as if they were not joined",
+    () =>
+      new class extends MemoryStorage {
+        override async takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
+          return await super.takeNodes(takes.map(({ node, replaces }) => ({ node, replaces })));
+        }
+      }(),
+  ],
+  [
+    "puts what it has seen in the place of what it had",
+    () =>
+      new class extends MemoryStorage {
+        #seen: Seen | undefined;
+        override async adoptSeen(seen: Seen, epoch: string): Promise<boolean> {
+          this.#seen = seen;
+          return await super.adoptSeen(seen, epoch);
+        }
+        override async readSeen(): Promise<StorageSeen> {
+          const { seen, ...state } = await super.readSeen();
+          const own = [state.origin, seen.get(state.origin) ?? 0] as const;
+          return { ...state, seen: this.#seen ? new Map([...this.#seen, own]) : seen };
+        }
+      }(),
+  ],
+  [
+    "takes the newer of two epochs",
+    () =>
+      new class extends MemoryStorage {
+        override async adoptSeen(seen: Seen, epoch: string): Promise<boolean> {
+          const own = (await this.getIdentity()).epoch;
+          return await super.adoptSeen(seen, epoch > own ? "0" : own);
+        }
+      }(),
+  ],
+  [
+    "does not lift its counter to what was seen",
+    () =>
+      new class extends MemoryStorage {
+        override async adoptSeen(seen: Seen, epoch: string): Promise<boolean> {
+          return await super.adoptSeen(new Map([...seen].map(([origin]) => [origin, 1])), epoch);
+        }
+      }(),
+  ],
+  [
+    "goes on counting 1, 2, 3",
+    () =>
+      new class extends MemoryStorage {
+        override countByClock(): void {}
+      }(),
+  ],
+  [
+    "has only some of the methods",
+    () => Object.defineProperty(new MemoryStorage(), "adoptSeen", { value: undefined }),
+  ],
+];
+
+for (const [fault, create] of MESH_FAULTS) {
+  test(`testStorage() fails a storage beside others that ${fault}`, async () => {
+    const failed = await failures({ create, supports: MEMORY_SUPPORTS });
+    assert.notDeepEqual(failed, []);
+  });
+}
+
+test("testStorage() finds nothing wrong with the storage that these are made of", async () => {
+  assert.deepEqual(await failures({ create: () => new MemoryStorage(), supports: MEMORY_SUPPORTS }), []);
+});
 
 test("testStorage() fails a storage that has more, or less, than it is said to have", async () => {
   const [more = ""] = await failures({ create: () => new MemoryStorage() });
