@@ -80,6 +80,7 @@ export async function connectRedis(url: string, options: ConnectRedisOptions = {
 class Clients implements RedisConnection {
   readonly publisher: Redis;
   readonly subscriber: Redis;
+  #closing: Promise<unknown> | undefined;
 
   constructor(publisher: Redis, subscriber: Redis) {
     this.publisher = publisher;
@@ -102,7 +103,7 @@ class Clients implements RedisConnection {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.publisher, this.subscriber].map(end));
+    await (this.#closing ??= Promise.all([this.publisher, this.subscriber].map(end)));
   }
 }
 
