@@ -177,7 +177,8 @@ export interface CheckedMesh {
   readonly fanout: number;
   readonly timeout: number;
   readonly discovery: boolean;
-  readonly fetch: (request: Request) => Promise<Response>;
+  /** Undefined: the runtime's. */
+  readonly fetch: ((request: Request) => Promise<Response>) | undefined;
   /** The whole URLs at which peers are asked. */
   readonly peers: readonly string[];
   readonly secrets: readonly string[];
@@ -372,7 +373,7 @@ function checkMesh(options: Readonly<Record<string, unknown>>): CheckedMesh {
     fanout: checkInteger("mesh.fanout", fanout, [1, 1_000]),
     timeout: checkInteger("mesh.timeout", timeout, [10, 60_000]),
     discovery,
-    fetch: checkFunction<CheckedMesh["fetch"]>("mesh.fetch", given.fetch) ?? ((request) => fetch(request)),
+    fetch: checkFunction<NonNullable<CheckedMesh["fetch"]>>("mesh.fetch", given.fetch),
   });
 }
 

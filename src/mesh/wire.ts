@@ -10,8 +10,8 @@ import { kindOf } from "../node.ts";
 /** What it takes to call another server. */
 export interface WireOptions {
   readonly clock: Clock;
-  /** The runtime's `fetch`, or what stands in for it. */
-  readonly fetch: (request: Request) => Promise<Response>;
+  /** What stands in for the runtime's `fetch`, if anything does. */
+  readonly fetch?: ((request: Request) => Promise<Response>) | undefined;
   /** How long one exchange may take, hello and call-backs included, in milliseconds. */
   readonly timeout: number;
   /** How many bytes an answer may have. */
@@ -123,7 +123,9 @@ async function call(
   try {
     signal.throwIfAborted();
     const headers = { "content-type": "application/json", "accept": "application/json" };
-    const answering = fetch(new Request(url, { method: "POST", headers, body, redirect: "manual", signal }));
+    const init: RequestInit = { method: "POST", headers, body, redirect: "manual", signal };
+    // A `Request` is made only for who asks for one: on Node its body would pass through one more stream.
+    const answering = fetch === undefined ? globalThis.fetch(url, init) : fetch(new Request(url, init));
     try {
       return await orAbort(answering, signal);
     } catch (error) {
