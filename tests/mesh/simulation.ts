@@ -3,9 +3,10 @@
  *
  * @module
  */
+import process from "node:process";
 import { coversSeen, hasSeen, type StampedNode, type StorageDelta } from "../../src/storage.ts";
 import { Chance, holdCrypto } from "../chance.ts";
-import { CALM } from "../network.ts";
+import { CALM, type Delivery } from "../network.ts";
 import { settleAll } from "../sim_clock.ts";
 import type { History } from "./history.ts";
 import { type Changes, describeSeen, type Fault, type FaultKind } from "./record.ts";
@@ -17,7 +18,7 @@ export const HEALING_ROUNDS = 8;
 /** How long one such round is, in milliseconds. */
 const ROUND = 10_000;
 
-/** In so many rounds after those no message may carry a node. */
+/** How long they are looked at from then on, in rounds. */
 const QUIET_ROUNDS = 2;
 
 /** What a run came to. */
@@ -46,11 +47,8 @@ export interface Outcome {
 export async function run(history: History, trace?: (line: string) => void): Promise<Outcome> {
   const crypto = holdCrypto(new Chance(`crypto ${history.seed}`), !history.realCrypto);
   const rejections: unknown[] = [];
-  const note = (event: Event) => {
-    event.preventDefault();
-    rejections.push((event as PromiseRejectionEvent).reason);
-  };
-  globalThis.addEventListener("unhandledrejection", note);
+  const note = (reason: unknown) => void rejections.push(reason);
+  process.on("unhandledRejection", note);
   try {
     const outcome = await new Run(history, () => crypto.pending > 0, trace).run();
     const strays = rejections.map((reason): Fault => ({
@@ -59,7 +57,7 @@ export async function run(history: History, trace?: (line: string) => void): Pro
     }));
     return { ...outcome, faults: [...outcome.faults, ...strays] };
   } finally {
-    globalThis.removeEventListener("unhandledrejection", note);
+    process.off("unhandledRejection", note);
     crypto.restore();
   }
 }
@@ -87,7 +85,7 @@ class Run {
     const nodesAfter = world.traffic.nodes - nodesBefore;
     for (const process of world.running) process.path.hurry();
     await this.#checkPromise();
-    await this.#checkUnity(this.#faults);
+    this.#faults.push(...await this.#findDifferences());
     await this.#end();
     const strays = [...world.network.strays].filter((host) => !/^server-\d+$/.test(host));
     if (strays.length > 0) this.#blame("leak", `Servers called ${strays.join()}, which are no peers`);
@@ -114,25 +112,17 @@ class Run {
     // Those that were to start again are late; they do now.
     world.machines.forEach((_, i) => world.start(i));
     for (const process of world.running) void this.#watchOn(process);
-    let settled = 0;
-    for (let round = 1; round <= HEALING_ROUNDS; round++) {
-      if (round === 1 && world.history.healing === "changes") {
-        world.machines.forEach((_, i) => world.change(i, "update", "healing"));
-      }
+    if (world.history.healing === "changes") {
+      world.machines.forEach((_, i) => world.change(i, "update", "healing"));
+    }
+    let rounds = 0;
+    for (let isOne = false; !isOne && rounds < HEALING_ROUNDS; rounds++) {
       await this.#round();
-      const faults: Fault[] = [];
-      if (settled === 0 && !await this.#checkUnity(faults)) settled = round;
-      if (faults.length > 0) settled = 0;
+      isOne = (await this.#findDifferences()).length === 0;
     }
-    const { nodes } = world.traffic;
+    world.network.onDelivery = watchOffers(world.network.onDelivery, (text) => this.#blame("traffic", text));
     for (let round = 0; round < QUIET_ROUNDS; round++) await this.#round();
-    if (world.traffic.nodes !== nodes) {
-      this.#blame(
-        "traffic",
-        `Messages still carried ${world.traffic.nodes - nodes} nodes when nothing was new`,
-      );
-    }
-    return settled;
+    return rounds;
   }
 
   async #round(): Promise<void> {
@@ -215,11 +205,11 @@ class Run {
   }
 
   /** All storages say the same. Where a deletion is forgotten, nothing may stand in its place elsewhere. */
-  async #checkUnity(faults: Fault[]): Promise<boolean> {
+  async #findDifferences(): Promise<Fault[]> {
+    const faults: Fault[] = [];
     const world = this.#world;
     const disks = [...new Set(world.machines.map(({ disk }) => disk))];
     const deltas = await Promise.all(disks.map((disk) => disk.data.readDelta(new Map(), 1_000_000)));
-    const before = faults.length;
     deltas.forEach((delta, i) => {
       const [name, other] = [disks[i]?.name ?? "", disks[0]?.name ?? ""];
       const first = deltas[0]!;
@@ -239,7 +229,7 @@ class Run {
         faults.push({ kind: "unity", text: `${name} beside ${other}: ${fault}` });
       }
     });
-    return faults.length > before;
+    return faults;
   }
 
   /** Stops everything: nothing may be left under way. */
@@ -260,6 +250,31 @@ class Run {
     await settleAll(this.#isBusy);
     while (clock.step(until)) await settleAll(this.#isBusy);
   }
+}
+
+/**
+ * Looks at messages once all servers are one. Who has not talked to a peer since then may offer it what it has got
+ * meanwhile: once, and then never again. Nobody asks for anything.
+ */
+function watchOffers(
+  next: (delivery: Delivery) => void,
+  blame: (text: string) => void,
+): (delivery: Delivery) => void {
+  const offered = new Set<string>();
+  return (delivery) => {
+    const { from, to, kind, body, status } = delivery;
+    // What was refused, since it was not proven any more, is offered again.
+    if (kind === "answer" && status !== 200) {
+      for (const offer of offered) if (offer.startsWith(`${to} gave ${from} `)) offered.delete(offer);
+    }
+    for (const { key, stamp, origin } of World.deltaOf(body)?.nodes ?? []) {
+      const offer = `${from} gave ${to} ${key} ${stamp}@${origin}`;
+      if (kind === "answer") blame(`${offer}, which it has`);
+      else if (offered.has(offer)) blame(`${offer} twice`);
+      offered.add(offer);
+    }
+    next(delivery);
+  };
 }
 
 function compareNodes(a: StorageDelta, b: StorageDelta): string[] {
