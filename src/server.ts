@@ -356,9 +356,9 @@ export class RealityServer {
     const { channel } = redis;
     return new Relay(redis, {
       clock,
-      async compose(): Promise<string | null> {
-        const text = await mesh.composeNews(secret !== undefined);
-        return text === null || secret === undefined ? text : await secret.sealNews(channel, text);
+      async compose(isMissed): Promise<string> {
+        const text = await mesh.composeNews(secret !== undefined, isMissed);
+        return secret === undefined ? text : await secret.sealNews(channel, text);
       },
       async receive(text: string): Promise<boolean> {
         const message = secret === undefined ? text : await secret.openNews(channel, text);

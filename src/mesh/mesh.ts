@@ -105,6 +105,7 @@ export class Mesh {
   /** The ids that were heard through Redis. */
   readonly #onRedis = new Set<string>();
   #nextCheck = 0;
+  #isClosing = false;
   #cancelBeat: (() => void) | undefined;
   #exchanges = 0;
   #failures = 0;
@@ -144,7 +145,7 @@ export class Mesh {
   /** Says that a client asks. Talks to peers that were not heard for a while; returns at once. */
   noteTraffic(): void {
     const now = this.#rooms.clock.now();
-    if (now < this.#nextCheck || this.#end.signal.aborted) return;
+    if (now < this.#nextCheck || this.#isClosing) return;
     this.#nextCheck = now + CHECK_PAUSE;
     this.#beat();
     this.#peers.reviseSelf(now);
@@ -191,23 +192,30 @@ export class Mesh {
     this.#beat();
     // Where the proof tells who it is, the message's own word does not count.
     const peer = opened.url === undefined ? this.#peers.find(message.id) : this.#peers.at(opened.url);
-    return await opened.seal(writeMessage(await this.#respond(message, peer)));
+    const answer = await this.#respond(message, peer);
+    // It is there: what could not be handed over before may get through now.
+    if (peer?.owed.news) this.#try(peer);
+    return await opened.seal(writeMessage(answer));
   }
 
   /**
    * What to publish through Redis: one message for all that happened since the last.
    *
    * @param isSigned Whether the message will be signed. Unsigned ones are believed by nobody, and so bring no nodes.
+   * @param isMissed Whether messages before it may have been lost.
    * @throws {StorageError} When the storage fails.
    */
-  async composeNews(isSigned: boolean): Promise<string | null> {
-    const owed = this.#unpublished;
-    this.#unpublished = new Owed();
+  async composeNews(isSigned: boolean, isMissed: boolean): Promise<string> {
     await this.#identify();
-    const rest = owed.look === undefined ? {} : { look: owed.look };
-    if (!isSigned || !this.#hasForeigners) return writeMessage(await this.#compose(undefined, rest));
-    const given = await this.#give(undefined, this.#published);
-    this.#published = given?.state.seen;
+    if (isMissed) {
+      this.#unpublished.add(this.#rooms.clock.now(), { keys: null, version: this.#lookVersion });
+      this.#published = undefined;
+    }
+    const given = isSigned && this.#hasForeigners ? await this.#give(undefined, this.#published) : undefined;
+    if (given !== undefined) this.#published = given.state.seen;
+    const { look } = this.#unpublished;
+    this.#unpublished = new Owed();
+    const rest = look === undefined ? {} : { look };
     // What fits into no single page is fetched by those who lack it.
     const isWhole = given?.delta?.next === null && !given.delta.full;
     const news = given && !isWhole ? { state: given.state, delta: undefined } : given;
@@ -235,10 +243,8 @@ export class Mesh {
     if (this.#isShared(message.origin)) {
       if (look === undefined) return true;
       this.#rooms.wake(look.keys);
-      // Whose word is not proven may not keep later news from being passed on.
-      const isNews = isSigned && look.version > this.#lookVersion;
-      if (isNews) this.#lookVersion = look.version;
-      this.#forward(message, isNews, look);
+      // Whose word is not proven moves nothing else, and may not keep later news from being passed on.
+      if (isSigned) this.#hearLook(message, look);
       return true;
     }
     if (!this.#hasForeigners) {
@@ -282,15 +288,29 @@ export class Mesh {
     };
   }
 
-  /** Stops talking; settles when nothing is under way. */
+  /**
+   * Stops talking. What peers are owed is still handed over, where they answer within `timeout`: what lies in
+   * memory only would else be gone. Settles when nothing is under way.
+   */
   async close(): Promise<void> {
-    this.#end.abort();
     this.#cancelBeat?.();
+    this.#isClosing = true;
+    const { clock } = this.#rooms;
+    let cancel = () => {};
+    const deadline = new Promise<void>((resolve) => cancel = clock.after(this.#config.timeout, resolve));
+    await Promise.race([deadline, this.#handOver()]);
+    cancel();
+    this.#end.abort();
     for (const peer of this.#peers.others) {
       peer.cancelTry?.();
       peer.cancelTry = undefined;
     }
     await Promise.all([this.#opening, this.#catchingUp, ...this.#peers.others.map(({ busy }) => busy)]);
+  }
+
+  async #handOver(): Promise<void> {
+    const waiting = () => this.#peers.others.filter((peer) => peer.busy !== undefined);
+    while (waiting().length > 0) await Promise.all(waiting().map(({ busy }) => busy));
   }
 
   /** Chance may not be drawn while a Worker starts, so this waits for the first message. */
@@ -324,7 +344,7 @@ export class Mesh {
   /** Talks to some peer at every interval, where one is set. */
   #beat(): void {
     const { interval, fanout } = this.#config;
-    if (interval === 0 || this.#cancelBeat !== undefined || this.#end.signal.aborted) return;
+    if (interval === 0 || this.#cancelBeat !== undefined || this.#isClosing) return;
     this.#cancelBeat = this.#rooms.clock.after(interval, () => {
       this.#cancelBeat = undefined;
       const { clock } = this.#rooms;
@@ -355,7 +375,7 @@ export class Mesh {
     if (this.#end.signal.aborted || peer.busy !== undefined || peer.isSelf) return;
     const pause = peer.nextTry - clock.now();
     if (pause > 0) {
-      if (peer.failures > MAX_RETRIES) return;
+      if (peer.failures > MAX_RETRIES || this.#isClosing) return;
       peer.cancelTry ??= clock.after(pause, () => {
         peer.cancelTry = undefined;
         this.#try(peer);
@@ -506,10 +526,7 @@ export class Mesh {
     const { look } = message;
     if (this.#isShared(message.origin)) {
       if (look !== undefined) this.#rooms.wake(look.keys);
-      // What is no news here is passed on by nobody: so it stops, whoever knows whom.
-      const isNews = look !== undefined && look.version > this.#lookVersion;
-      if (isNews) this.#lookVersion = look.version;
-      this.#forward(message, isNews, look);
+      this.#hearLook(message, look);
       return await this.#compose(undefined, {});
     }
     const { incoming } = await this.#take(this.#incoming.get(message.run), message);
@@ -520,6 +537,13 @@ export class Mesh {
       this.#incoming.delete(oldest);
     }
     return await this.#compose(await this.#give(peer, message.seen, message.more), {});
+  }
+
+  /** Passes "look again" on, if it is news: what was heard before stops here, whoever knows whom. */
+  #hearLook(message: Message, look: Look | undefined): void {
+    const isNews = look !== undefined && look.version > this.#lookVersion;
+    if (isNews) this.#lookVersion = look.version;
+    this.#forward(message, isNews, look);
   }
 
   /** Takes in what a message brings. */
@@ -535,10 +559,8 @@ export class Mesh {
     if (keys.length > 0 && !this.#onRedis.has(message.id)) this.#announce({ keys, version: 0 });
     this.#forward(message, keys.length > 0);
     if (made.length > 0) {
-      this.note(
-        made.map(({ key }) => key),
-        Math.max(...made.map(({ version }) => version)),
-      );
+      const highest = made.reduce((version, meta) => Math.max(version, meta.version), 0);
+      this.note(made.map(({ key }) => key), highest);
     }
     return taken;
   }

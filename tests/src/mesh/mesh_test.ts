@@ -342,7 +342,9 @@ test("updateNode() waits for no peer", async () => {
   servers.all.set("b", { getFetchHandler: () => () => never } as never);
   await server.updateNode("k", "h1");
   equal((await server.getNode("k"))?.hash, "h1");
-  await Promise.all([server.close(), b.close()]);
+  const closing = Promise.all([server.close(), b.close()]);
+  await clock.advance(2_000);
+  await closing;
 });
 
 test("mesh.peers has ids and no URL, and their health for clients of the 1.x line", async () => {
@@ -466,6 +468,17 @@ test("an event stream that comes back to a server with peers is told the state o
     match(text, /event: resync/);
     match(text, /"key":"k"/);
     await reader.cancel();
+  });
+});
+
+test("close() hands over what peers are owed", async () => {
+  const servers = new Servers(["a", "b"], { meshSecret: SECRET });
+  await withServers(servers, async () => {
+    await servers.meet();
+    const change = servers.get("a").updateNode("k", "h1");
+    await servers.get("a").close();
+    await change;
+    equal((await servers.get("b").getNode("k"))?.hash, "h1");
   });
 });
 
