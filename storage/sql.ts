@@ -395,7 +395,6 @@ export class SQLStorage implements MeshStorage {
     checkTakes(takes, this.#dialect.maxChanges);
     for (const { node } of takes) this.#checkLength(node);
     if (takes.length === 0) return [];
-    await this.#sweep(operation);
     const kind = this.#counterKind;
     const { placed, bounds } = placeTakes(takes, {
       kind,
@@ -413,22 +412,25 @@ export class SQLStorage implements MeshStorage {
     const keys = this.#dialect.takesUnheard
       ? await this.#findWritten(written, placed)
       : new Set(rows.map((row) => String(row.node_key)));
+    // Not before: a tombstone that a take is to replace must not vanish meanwhile.
+    await this.#sweep(operation);
     return written.map((meta) => keys.has(meta.key) ? meta : null);
   }
 
   /**
    * Notes that everything up to `seen` was taken in, and takes an older epoch for its own.
    *
+   * @param swept After a full copy: the tombstones that were swept where it came from.
    * @returns Whether the epoch is another one now.
    */
-  async adoptSeen(seen: Seen, epoch: string): Promise<boolean> {
+  async adoptSeen(seen: Seen, epoch: string, swept: Seen = new Map()): Promise<boolean> {
     const operation = "adoptSeen";
     const lift = Math.max(0, ...seen.values());
     checkCounter(lift);
     return await this.#changeNotes(operation, async (counter, notes) => {
       const before = { mesh: counter.mesh, epoch: counter.epoch };
       const after = {
-        mesh: writeNotes(adoptNotes(notes, seen, counter.origin)),
+        mesh: writeNotes(adoptNotes(notes, { seen, swept }, counter.origin)),
         epoch: epoch < before.epoch ? epoch : before.epoch,
       };
       const isOther = after.epoch !== before.epoch;

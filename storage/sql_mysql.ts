@@ -164,7 +164,7 @@ export function mysqlDialect(tableName: string): SQLDialect {
       `  expires_at BIGINT,                           -- set for a tombstone: when it may be swept\n` +
       `  origin VARCHAR(${MAX_ORIGIN_BYTES}) CHARACTER SET ascii,   -- the storage that wrote it, set where that is another one\n` +
       `  stamp BIGINT,                                -- set where it is not the version\n` +
-      `  epoch VARCHAR(64) CHARACTER SET ascii,       -- only in the counter's row, as all that follows\n` +
+      `  epoch VARCHAR(128) CHARACTER SET utf8mb4,    -- only in the counter's row, as all that follows\n` +
       `  counter BIGINT,                              -- the last version given\n` +
       `  max_version BIGINT,                          -- the highest version that was ever visible\n` +
       `  max_stamp BIGINT,                            -- the highest stamp of this storage's own that ever was\n` +

@@ -325,6 +325,46 @@ test("SQLStorage sweeps many tombstones a part at a time, and forgets them all",
   });
 });
 
+test("SQLStorage notes how far it sweeps before it does, beside another who notes what was seen", async () => {
+  let now = 1_700_000_000_000;
+  await withStorage({}, async (_storage, pool) => {
+    const tombstoneTimeout = 1000;
+    const ask = (sql: string, params: readonly SQLValue[]) => pool.query(sql, params);
+    const other = new SQLStorage({ query: ask, dialect: "sqlite", now: () => now });
+    let adopted = 0;
+    const query = async (sql: string, params: readonly SQLValue[]) => {
+      // Twice another is quicker, and then the deletion fails.
+      if (sql.includes("swept_version = max") && adopted < 2) {
+        await other.adoptSeen(new Map([["other", ++adopted]]), "zzz");
+      }
+      if (sql.startsWith("DELETE")) throw new Error("gone");
+      return await ask(sql, params);
+    };
+    const storage = new SQLStorage({ query, dialect: "sqlite", tombstoneTimeout, now: () => now });
+    const { origin } = await storage.getIdentity();
+    await storage.applyChanges([{ key: "a", hash: "", updatedAt: 1, deleted: true }]);
+    const theirs = {
+      key: "b",
+      version: 9,
+      hash: "",
+      updatedAt: 1,
+      deleted: true,
+      origin: "other",
+      stamp: 11,
+    };
+    await storage.takeNodes([{ node: { ...theirs, deleted: true }, replaces: null }]);
+    now += 1000;
+    await assert.rejects(storage.deleteNode("c"), /gone/);
+    const { seen, swept } = await storage.readSeen();
+    assert.equal(seen.get("other"), 2);
+    assert.deepEqual(swept, new Map([[origin, 1], ["other", 11]]));
+    assert.equal((await storage.readStamped(["a", "b"])).size, 2, "what is noted and not done");
+    const third = new SQLStorage({ query: ask, dialect: "sqlite", tombstoneTimeout, now: () => now });
+    await third.deleteNode("c");
+    assert.deepEqual([...(await third.readStamped(["a", "b", "c"])).keys()], ["c"]);
+  });
+});
+
 test("SQLStorage refuses options it does not know, or of the wrong kind, by name", () => {
   const query = () => [];
   const good = { query, dialect: "sqlite" };

@@ -44,7 +44,7 @@ const MYSQL_TABLES = `CREATE TABLE reality_nodes (
   expires_at BIGINT NULL,
   origin VARCHAR(128) NULL,
   stamp BIGINT NULL,
-  epoch VARCHAR(64) NULL,
+  epoch VARCHAR(128) NULL,
   counter BIGINT NULL,
   max_version BIGINT NULL,
   max_stamp BIGINT NULL,
