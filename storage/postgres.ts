@@ -264,8 +264,8 @@ class ListeningStorage extends PooledStorage implements PostgresStorage {
     return metas;
   }
 
-  override async adoptSeen(seen: Seen, epoch: string): Promise<boolean> {
-    const isOther = await super.adoptSeen(seen, epoch);
+  override async adoptSeen(seen: Seen, epoch: string, swept?: Seen): Promise<boolean> {
+    const isOther = await super.adoptSeen(seen, epoch, swept);
     if (isOther) this.#announce(null, ANYTHING);
     return isOther;
   }

@@ -33,11 +33,11 @@ export function writeNotes({ seen, swept }: MeshNotes): string {
   return JSON.stringify({ seen: Object.fromEntries(seen), swept: Object.fromEntries(swept) });
 }
 
-/** The notes once this was seen as well. An entry of the storage's own origin is not among them. */
-export function adoptNotes(notes: MeshNotes, seen: Seen, ownOrigin: string): MeshNotes {
+/** The notes once this was adopted as well. An entry of the storage's own origin is not among what was seen. */
+export function adoptNotes(notes: MeshNotes, { seen, swept }: MeshNotes, ownOrigin: string): MeshNotes {
   const joined = joinSeen(notes.seen, seen);
   joined.delete(ownOrigin);
-  return { seen: joined, swept: notes.swept };
+  return { seen: joined, swept: joinSeen(notes.swept, swept) };
 }
 
 /**

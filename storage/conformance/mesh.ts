@@ -220,6 +220,15 @@ function testDelta(kit: Kit): void {
     }
   });
 
+  checkMesh("adoptSeen() notes what was swept where a full copy came from", async (storage) => {
+    const { epoch } = await storage.getIdentity();
+    await storage.adoptSeen(new Map([["ox", 900]]), epoch, new Map([["ox", 700], ["oy", 5]]));
+    await storage.adoptSeen(new Map([["ox", 950]]), epoch, new Map([["ox", 600], ["oy", 8]]));
+    await storage.adoptSeen(new Map([["ox", 990]]), epoch);
+    const { swept } = await storage.readSeen();
+    assertEquals([swept.get("ox"), swept.get("oy")], [700, 8], "swept");
+  });
+
   if (!elapse) return;
 
   checkMesh("readSeen() tells how far tombstones of each origin were swept", async (storage) => {
