@@ -55,8 +55,8 @@ const DIALECTS: ReadonlyMap<unknown, SQLDialectName> = new Map([
  * Makes a storage in the table behind a model of a Prisma schema: an {@linkcode SQLStorage} whose statements run
  * through the client. Works with Prisma 7 and its driver adapters for PostgreSQL, MySQL, MariaDB and SQLite.
  *
- * The schema needs this model, under whatever name, and `prisma migrate` makes its table. For MySQL `nodeKey`
- * and `hash` are `Bytes`, and for SQLite `counter` is left out; without the model the error
+ * The schema needs this model, under whatever name, and `prisma migrate` makes its table. For MySQL `nodeKey`,
+ * `hash` and `origin` are `Bytes`, and for SQLite `counter` is left out; without the model the error
  * prints what to paste.
  *
  * ```prisma

@@ -53,7 +53,7 @@ const MYSQL: Readonly<Record<string, Pick<Field, "type" | "attribute">>> = {
   nodeKey: { type: "Bytes", attribute: "@db.VarBinary(512)" },
   hash: { type: "Bytes", attribute: "@db.VarBinary(256)" },
   epoch: { type: "String?", attribute: "@db.VarChar(128)" },
-  origin: { type: "String?", attribute: "@db.VarChar(128)" },
+  origin: { type: "Bytes?", attribute: "@db.VarBinary(128)" },
   mesh: { type: "String?", attribute: "@db.MediumText" },
 };
 

@@ -29,7 +29,7 @@ const MAX_VERSION = Number.MAX_SAFE_INTEGER;
  * isolation level. As the lock is kept until the change is visible, versions become visible in order. The last
  * version comes back through `LAST_INSERT_ID(expression)`, since these databases give no rows for such a write.
  *
- * Keys are bytes: every text collation takes some keys for one another, if only by trailing spaces. Lists
+ * Keys and origins are bytes: every text collation takes some for one another, if only by trailing spaces. Lists
  * travel as one JSON text. No LIMIT is bound, as a prepared statement would get it as a floating-point number.
  *
  * @param tableName A plain name, already checked.
@@ -137,7 +137,7 @@ export function mysqlDialect(tableName: string): SQLDialect {
     }) ` +
     lock;
   const stamped =
-    `${select("node.expires_at IS NOT NULL")}, COALESCE(node.origin, state.origin) AS origin, ` +
+    `${select("node.expires_at IS NOT NULL")}, ${decode("COALESCE(node.origin, state.origin)")} AS origin, ` +
     `${stampOf("node")} AS stamp FROM ${table} AS state STRAIGHT_JOIN`;
   const list = `JSON_TABLE(?, '$[*]' COLUMNS (origin ${text} PATH '$[0]', stamp BIGINT PATH '$[1]'))`;
   // Not a join: its buffer would have the nodes sorted once more.
@@ -162,7 +162,7 @@ export function mysqlDialect(tableName: string): SQLDialect {
       `  hash VARBINARY(${MAX_HASH_BYTES}) NOT NULL,\n` +
       `  updated_at BIGINT NOT NULL,                  -- milliseconds since 1970\n` +
       `  expires_at BIGINT,                           -- set for a tombstone: when it may be swept\n` +
-      `  origin VARCHAR(${MAX_ORIGIN_BYTES}) CHARACTER SET ascii,   -- the storage that wrote it, set where that is another one\n` +
+      `  origin VARBINARY(${MAX_ORIGIN_BYTES}),                       -- the storage that wrote it, set where that is another one\n` +
       `  stamp BIGINT,                                -- set where it is not the version\n` +
       `  epoch VARCHAR(128) CHARACTER SET utf8mb4,    -- only in the counter's row, as all that follows\n` +
       `  counter BIGINT,                              -- the last version given\n` +
@@ -193,7 +193,8 @@ export function mysqlDialect(tableName: string): SQLDialect {
       ),
     readCounter: () =>
       ask(
-        `SELECT counter, max_version, max_stamp, epoch, origin, mesh FROM ${table} WHERE node_key = ''`,
+        `SELECT counter, max_version, max_stamp, epoch, ${decode("origin")} AS origin, mesh ` +
+          `FROM ${table} WHERE node_key = ''`,
       ),
     readNodes: (keys) =>
       keys.length === 1 ? ask(readOne, keys[0] ?? "") : ask(readMany, JSON.stringify(keys)),
@@ -266,8 +267,10 @@ export function mysqlDialect(tableName: string): SQLDialect {
     }),
     findExpired: (now) =>
       ask(
-        `SELECT MAX(origin) AS origin, MAX(COALESCE(stamp, version)) AS stamp, MAX(version) AS version ` +
-          `FROM ${table} WHERE expires_at <= ? GROUP BY CAST(origin AS BINARY)`,
+        `SELECT ${
+          decode("MAX(origin)")
+        } AS origin, MAX(COALESCE(stamp, version)) AS stamp, MAX(version) AS version ` +
+          `FROM ${table} WHERE expires_at <= ? GROUP BY origin`,
         now,
       ),
     markSwept: (before, after, version) => ({

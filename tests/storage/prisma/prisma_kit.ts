@@ -42,7 +42,7 @@ const MYSQL_TABLES = `CREATE TABLE reality_nodes (
   hash VARBINARY(256) NOT NULL,
   updated_at BIGINT NOT NULL,
   expires_at BIGINT NULL,
-  origin VARCHAR(128) NULL,
+  origin VARBINARY(128) NULL,
   stamp BIGINT NULL,
   epoch VARCHAR(128) NULL,
   counter BIGINT NULL,
