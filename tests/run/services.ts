@@ -24,6 +24,7 @@ const list: readonly Service[] = [
     variable: "REALITY_TEST_POSTGRES",
     users: [
       ...["tests/storage/postgres/", "tests/races/postgres/"],
+      ...["tests/cluster/postgres_", "tests/cluster/mixed_"],
       ...["tests/storage/drizzle/drizzle_postgres_", "tests/storage/prisma/prisma_postgres_"],
     ],
     recipe: () => postgresRecipe(),
@@ -43,7 +44,7 @@ const list: readonly Service[] = [
   },
   {
     variable: "REALITY_TEST_REDIS",
-    users: ["tests/redis/", "tests/adapters/ioredis_"],
+    users: ["tests/redis/", "tests/adapters/ioredis_", "tests/cluster/redis_"],
     recipe: () => redisRecipe(),
   },
 ];

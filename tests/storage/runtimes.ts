@@ -46,6 +46,8 @@ export interface Running {
   readonly ended: Promise<{ readonly code: number | null; readonly signal: string | null }>;
   /** Ends it without giving it a moment. */
   kill(): void;
+  /** Asks it to end, holds it still, or lets it go on. */
+  signal(name: "SIGTERM" | "SIGSTOP" | "SIGCONT"): void;
 }
 
 /**
@@ -106,5 +108,9 @@ export function start(runtime: Runtime, script: string, args: readonly string[])
       throw new Error(`${runtime} ended after ${lines.length} lines, before ${count}`);
     },
     kill: () => void child.kill("SIGKILL"),
+    signal(name) {
+      // Told by its own kill(), Deno says of every child that the signal ended it.
+      if (child.pid !== undefined && !isOver) process.kill(child.pid, name);
+    },
   };
 }

@@ -1,0 +1,112 @@
+/**
+ * Clients of a cluster, which write down what they ask for and what they are told.
+ *
+ * @module
+ */
+import type { RealityNodeMeta, SyncRequest, SyncResponse } from "../../src/types.ts";
+import { WRITE_TOKEN } from "./cluster.ts";
+import type { Change, Read, Sight } from "./journal.ts";
+
+/** How long a client waits for an answer, in milliseconds, beyond what it asked the server to wait. */
+const PATIENCE = 1500;
+
+/** What a server answered to a sync. */
+export interface Answer extends SyncResponse {
+  /** When it was asked and when all of the answer was there. */
+  readonly asked: number;
+  readonly answered: number;
+}
+
+/** Asks a server, and gives up after a while. */
+export async function sync(url: string, request: SyncRequest): Promise<Answer> {
+  const asked = performance.now();
+  const answer = await send<SyncResponse>(`${url}/reality/sync`, "POST", request, request.wait);
+  return { ...answer, asked, answered: performance.now() };
+}
+
+/** What a client holds after an answer: for each key that it asked for, the version, and the hash if it was told. */
+export function sightsOf(known: Readonly<Record<string, number>>, { changed }: SyncResponse): Sight[] {
+  return Object.entries(known).map(([key, version]): Sight => {
+    const meta: RealityNodeMeta | undefined = changed[key];
+    return meta === undefined ? { key, version } : { key, version: meta.version, hash: meta.hash };
+  });
+}
+
+/** Asks for a change; one that gets no answer may or may not be there. */
+export async function change(
+  url: string,
+  asking: Pick<Change, "key" | "hash" | "isDeletion" | "server">,
+): Promise<Change> {
+  const { key, hash, isDeletion } = asking;
+  const asked = performance.now();
+  try {
+    let version = 0;
+    if (isDeletion) {
+      await send(`${url}/reality/nodes/${encodeURIComponent(key)}`, "DELETE");
+    } else {
+      const { versions } = await send<{ versions: Record<string, number> }>(
+        `${url}/reality/update`,
+        "POST",
+        { key, hash },
+      );
+      version = versions[key]!;
+    }
+    return { ...asking, asked, answered: performance.now(), version };
+  } catch (error) {
+    if (error instanceof Refused) throw error;
+    return { ...asking, asked, answered: Infinity, version: 0 };
+  }
+}
+
+/** A server found fault with a request that is a good one. */
+export class Refused extends Error {
+  override readonly name: string = "Refused";
+}
+
+async function send<T>(url: string, method: string, body?: object, wait = 0): Promise<T> {
+  const controller = new AbortController();
+  const timer = setTimeout(() => controller.abort(), PATIENCE + wait);
+  try {
+    const response = await fetch(url, {
+      method,
+      signal: controller.signal,
+      headers: { "authorization": `Bearer ${WRITE_TOKEN}`, "content-type": "application/json" },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    const text = await response.text();
+    if (response.ok) return (text === "" ? undefined : JSON.parse(text)) as T;
+    const found = `${method} ${url} was answered with ${response.status}: ${text}`;
+    // What is not there now may be there again: a storage, a server that is closing.
+    throw response.status === 503 ? new Error(found) : new Refused(found);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** A client that asks now this server, now that one. It keeps what it was told, as any client does. */
+export class Hopper {
+  readonly #known = new Map<string, number>();
+  readonly #sendsEpoch: boolean;
+  #epoch: string | undefined;
+
+  /** @param sendsEpoch Whether it says which epoch its versions come from. Clients need not. */
+  constructor(sendsEpoch: boolean) {
+    this.#sendsEpoch = sendsEpoch;
+  }
+
+  /** Asks for these keys, and waits for news of them so long; gives what it got. */
+  async ask(url: string, server: number, keys: readonly string[], wait?: number): Promise<Read> {
+    const known = Object.fromEntries(keys.map((key) => [key, this.#known.get(key) ?? 0]));
+    const answer = await sync(url, {
+      known,
+      ...(this.#sendsEpoch && this.#epoch !== undefined ? { epoch: this.#epoch } : {}),
+      ...(wait === undefined ? {} : { wait }),
+    });
+    // Versions of an epoch that ended say nothing of those that were not asked for now.
+    if (this.#sendsEpoch && answer.epoch !== this.#epoch) this.#known.clear();
+    this.#epoch = answer.epoch;
+    const sights = sightsOf(known, answer);
+    for (const { key, version } of sights) this.#known.set(key, version);
+    return { server, asked: answer.asked, answered: answer.answered, sights };
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * What befalls a cluster while its clients go on: seeded, so that the same things happen in the same order.
+ *
+ * @module
+ */
+import type { Chance } from "../chance.ts";
+import type { Cluster } from "./cluster.ts";
+import type { Isolation } from "./journal.ts";
+import type { Trouble } from "./link.ts";
+
+const TROUBLES: readonly Trouble[] = ["silent", "slow", "refused", "reset", "cut"];
+
+/** What happens in turn, each so often before any happens once more than that. */
+const BAG: readonly Blow[] = ["split", "kill", "stop", "one way", "split", "crash Redis"];
+
+/** Something that befalls a server, several, or Redis. */
+export type Blow = "split" | "kill" | "stop" | "one way" | "crash Redis";
+
+/** What the faults ask of those who make them. */
+export interface FaultRooms {
+  readonly cluster: Cluster;
+  /** Settles after so many milliseconds, or once the time for faults is over. */
+  pause(ms: number): Promise<void>;
+  /** Whether that time is over. */
+  isOver(): boolean;
+  /** Is called when servers have just been cut off, before they meet again. */
+  onSplit(servers: readonly number[]): Promise<void>;
+  /** Hears of the servers that were cut off from all others, which share no storage with them. */
+  note(isolation: Isolation): void;
+}
+
+/** How often what has happened. */
+export type FaultCounts = Record<Blow | Trouble, number>;
+
+/** Troubles lines and servers until the time is over; all is well again when this settles. */
+export async function makeFaults(chance: Chance, rooms: FaultRooms): Promise<FaultCounts> {
+  const counts: FaultCounts = {
+    ...{ "split": 0, "kill": 0, "stop": 0, "one way": 0, "crash Redis": 0 },
+    ...{ silent: 0, slow: 0, refused: 0, reset: 0, cut: 0 },
+  };
+  await Promise.all([
+    troubleLinks(chance.fork("links"), rooms, counts),
+    strike(chance.fork("blows"), rooms, counts),
+  ]);
+  return counts;
+}
+
+/** Troubles one line after the other, for a while each. */
+async function troubleLinks(chance: Chance, rooms: FaultRooms, counts: FaultCounts): Promise<void> {
+  while (!rooms.isOver()) {
+    await rooms.pause(chance.between(0, 300));
+    const link = chance.pick(rooms.cluster.links);
+    const trouble = chance.pick(TROUBLES);
+    counts[trouble]++;
+    link.trouble = trouble;
+    await rooms.pause(chance.between(100, 1500));
+    link.trouble = undefined;
+  }
+}
+
+/** Lets one blow follow the other, with a moment of peace between. */
+async function strike(chance: Chance, rooms: FaultRooms, counts: FaultCounts): Promise<void> {
+  const { cluster } = rooms;
+  const bag = BAG.filter((blow) => blow !== "crash Redis" || cluster.hasRedis);
+  while (!rooms.isOver()) {
+    for (const blow of chance.shuffle(bag)) {
+      await rooms.pause(chance.between(100, 1000));
+      if (rooms.isOver()) return;
+      counts[blow]++;
+      const server = chance.pick(cluster.servers);
+      const ms = chance.between(300, 2000);
+      await STRIKES[blow]({ rooms, chance, server, ms });
+    }
+  }
+}
+
+/** What a blow is given. */
+interface Strike {
+  readonly rooms: FaultRooms;
+  readonly chance: Chance;
+  readonly server: number;
+  /** How long it lasts. */
+  readonly ms: number;
+}
+
+const STRIKES: Readonly<Record<Blow, (strike: Strike) => Promise<void>>> = {
+  async "split"({ rooms, server, ms }) {
+    const { cluster } = rooms;
+    const isInside = (other: number) => cluster.storages[other] === cluster.storages[server];
+    // Where all share one storage, only the lines are cut.
+    const inside = cluster.servers.every(isInside) ? [server] : cluster.servers.filter(isInside);
+    const outside = cluster.servers.filter((other) => !inside.includes(other));
+    const block = (isBlocked: boolean) => {
+      for (const a of inside) {
+        for (const b of outside) {
+          for (const [from, to] of [[a, b], [b, a]]) cluster.block(from!, to!, isBlocked);
+        }
+      }
+      cluster.blockRedis(isBlocked);
+    };
+    block(true);
+    const begin = performance.now();
+    await rooms.onSplit([inside[0]!, outside[0]!]);
+    await rooms.pause(ms);
+    if (!cluster.servers.every(isInside)) rooms.note({ servers: inside, begin, end: performance.now() });
+    block(false);
+  },
+  async "one way"({ rooms, chance, server, ms }) {
+    const { cluster } = rooms;
+    const isDeaf = chance.happens(0.5);
+    const others = cluster.servers.filter((other) => other !== server);
+    const block = (isBlocked: boolean) => {
+      for (const other of others) {
+        if (isDeaf) cluster.block(other, server, isBlocked);
+        else cluster.block(server, other, isBlocked);
+      }
+    };
+    block(true);
+    await rooms.pause(ms);
+    block(false);
+  },
+  async "kill"({ rooms, server }) {
+    await rooms.cluster.kill(server);
+    await rooms.cluster.restart(server);
+  },
+  async "stop"({ rooms, server, ms }) {
+    rooms.cluster.signal(server, "SIGSTOP");
+    await rooms.pause(ms);
+    rooms.cluster.signal(server, "SIGCONT");
+  },
+  async "crash Redis"({ rooms, ms }) {
+    await rooms.cluster.crashRedis();
+    await rooms.pause(ms);
+    await rooms.cluster.restartRedis();
+  },
+};

@@ -1,0 +1,335 @@
+/**
+ * Runs a trial: a cluster whose clients change and follow nodes while faults befall it, and which is looked at from
+ * outside when all is well again.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import process from "node:process";
+import { JOIN_MARK } from "../../src/mesh/delta.ts";
+import { Chance } from "../chance.ts";
+import { RUNTIMES, testOn } from "../storage/runtimes.ts";
+import { type Answer, change, Hopper, Refused, sightsOf, sync } from "./clients.ts";
+import { Cluster, type SetUp } from "./cluster.ts";
+import { type FaultCounts, makeFaults } from "./faults.ts";
+import type { Change, Final, Isolation, Journal, Read } from "./journal.ts";
+import { judge } from "./judge.ts";
+
+/** A kind of cluster. */
+export interface Trial {
+  readonly name: string;
+  /** How long faults last, in seconds; `REALITY_CLUSTER_SECONDS` overrules it. */
+  readonly seconds: number;
+  /** Runs with storages of the test's own. */
+  use(test: (setUp: SetUp) => Promise<void>): Promise<void>;
+}
+
+/** Keys that change often, and those that change so rarely that waiting for them is worth it. */
+const BUSY_KEYS = Array.from({ length: 24 }, (_, i) => `busy:${i}`);
+const QUIET_KEYS = Array.from({ length: 8 }, (_, i) => `quiet:${i}`);
+
+/** How many clients there are of each kind. */
+const WRITERS = 8;
+const ASKERS = 8;
+const WAITERS = 4;
+
+/** How long servers may take until all have the same, and clients until they are woken, in milliseconds. */
+const LONGEST_HEALING = 60_000;
+const LONGEST_WAKE = 10_000;
+
+/** What a trial shows, for those who want to know more. */
+interface Outcome {
+  readonly faults: FaultCounts;
+  readonly acknowledged: number;
+  readonly uncertain: number;
+  readonly reads: number;
+  /** Keys that ended with a node which stands for several changes. */
+  readonly joined: number;
+  /** Pairs of a server and a version that was handed out before. */
+  readonly told: number;
+  readonly reports: number;
+  /** From the end of the faults until all servers had the same and knew of each other, in milliseconds. */
+  readonly healing: number;
+  /** From asking for a change of one server to the answer of who waits at another, the longest, in milliseconds. */
+  readonly wake: number;
+}
+
+/** Registers a trial. */
+export function testCluster({ name, seconds, use }: Trial): void {
+  testOn(RUNTIMES, `Three servers on ${name} miss no change, whatever befalls them`, async () => {
+    const seed = process.env.REALITY_CLUSTER_SEED ?? String(Math.floor(Math.random() * 1e6));
+    const duration = Number(process.env.REALITY_CLUSTER_SECONDS ?? seconds) * 1000;
+    const again = `REALITY_CLUSTER_SEED=${seed}`;
+    try {
+      await use(async (setUp) => {
+        const { faults, ...counts } = await run(setUp, new Chance(seed), duration);
+        console.log(`${name}, ${again}: ${JSON.stringify(counts)}, faults ${JSON.stringify(faults)}`);
+      });
+    } catch (error) {
+      console.error(`${name} failed; the same faults again: ${again}`);
+      throw error;
+    }
+  });
+}
+
+async function run(setUp: SetUp, chance: Chance, duration: number): Promise<Outcome> {
+  const cluster = await Cluster.start(setUp);
+  try {
+    const course = new Course(cluster, chance);
+    const faults = await course.go(duration);
+    const beginning = performance.now();
+    const finals = await settle(cluster, course.keys);
+    const healing = performance.now() - beginning;
+    const journal: Journal = { storages: cluster.storages, finals, ...course };
+    assert.deepEqual(judge(journal), []);
+    const told = await checkTold(cluster, journal);
+    const wake = await checkWakes(cluster);
+    // What was the same stayed the same.
+    assert.deepEqual(await settle(cluster, course.keys), finals);
+    assert.deepEqual(cluster.reports.filter(({ report }) => report === "ERR_REALITY_INTERNAL"), []);
+    await cluster.end();
+    const acknowledged = course.changes.filter(({ answered }) => answered !== Infinity).length;
+    assert.ok(acknowledged > 0 && course.reads.length > 0, "somebody wrote and read");
+    return {
+      faults,
+      acknowledged,
+      uncertain: course.changes.length - acknowledged,
+      reads: course.reads.length,
+      joined: [...finals.values()].filter(({ hash }) => hash.startsWith(JOIN_MARK)).length,
+      told,
+      reports: cluster.reports.length,
+      healing: Math.round(healing),
+      wake: Math.round(wake),
+    };
+  } finally {
+    await cluster.stop();
+  }
+}
+
+/** The time in which clients write and read, and faults happen. */
+class Course {
+  readonly changes: Change[] = [];
+  readonly reads: Read[] = [];
+  readonly isolations: Isolation[] = [];
+  readonly #cluster: Cluster;
+  readonly #chance: Chance;
+  readonly #pauses = new Map<ReturnType<typeof setTimeout>, () => void>();
+  #isOver = false;
+  #splits = 0;
+  #written = 0;
+
+  constructor(cluster: Cluster, chance: Chance) {
+    this.#cluster = cluster;
+    this.#chance = chance;
+  }
+
+  /** All keys that somebody changed. */
+  get keys(): readonly string[] {
+    return [...new Set(this.changes.map(({ key }) => key))];
+  }
+
+  /** Lets clients and faults run for so many milliseconds; when this settles, nothing is wrong any more. */
+  async go(duration: number): Promise<FaultCounts> {
+    const clients = [
+      ...Array.from({ length: WRITERS }, (_, i) => this.#write(this.#chance.fork(`writer ${i}`))),
+      ...Array.from({ length: ASKERS }, (_, i) => this.#ask(this.#chance.fork(`asker ${i}`), i % 2 === 0)),
+      ...Array.from({ length: WAITERS }, (_, i) => this.#wait(this.#chance.fork(`waiter ${i}`), i % 2 === 0)),
+    ];
+    const end = setTimeout(() => this.#finish(), duration);
+    const faults = makeFaults(this.#chance.fork("faults"), {
+      cluster: this.#cluster,
+      pause: (ms) => this.#pause(ms),
+      isOver: () => this.#isOver,
+      onSplit: (servers) => this.#writeApart(servers),
+      note: (isolation) => this.isolations.push(isolation),
+    });
+    for (const work of [faults, ...clients]) work.catch(() => this.#finish());
+    await Promise.allSettled([faults, ...clients]);
+    clearTimeout(end);
+    await Promise.all(clients);
+    return await faults;
+  }
+
+  #finish(): void {
+    this.#isOver = true;
+    for (const [timer, resolve] of this.#pauses) {
+      clearTimeout(timer);
+      resolve();
+    }
+    this.#pauses.clear();
+  }
+
+  async #write(chance: Chance): Promise<void> {
+    while (!this.#isOver) {
+      await this.#pause(chance.between(10, 60));
+      const key = chance.pick(chance.happens(0.05) ? QUIET_KEYS : BUSY_KEYS);
+      await this.#change(chance.pick(this.#cluster.servers), key, chance.happens(0.15));
+    }
+  }
+
+  async #ask(chance: Chance, sendsEpoch: boolean): Promise<void> {
+    const client = new Hopper(sendsEpoch);
+    while (!this.#isOver) {
+      await this.#pause(chance.between(20, 80));
+      const keys = [...BUSY_KEYS, ...QUIET_KEYS].filter(() => chance.happens(0.7));
+      await this.#read(client, chance.pick(this.#cluster.servers), keys);
+    }
+  }
+
+  async #wait(chance: Chance, sendsEpoch: boolean): Promise<void> {
+    const client = new Hopper(sendsEpoch);
+    const key = chance.pick(QUIET_KEYS);
+    while (!this.#isOver) {
+      await this.#pause(chance.between(0, 20));
+      await this.#read(client, chance.pick(this.#cluster.servers), [key], chance.between(200, 1500));
+    }
+  }
+
+  async #read(client: Hopper, server: number, keys: readonly string[], wait?: number): Promise<void> {
+    try {
+      this.reads.push(await client.ask(this.#cluster.urlOf(server), server, keys, wait));
+    } catch (error) {
+      // Who gets no answer holds what it held.
+      if (error instanceof Refused) throw error;
+    }
+  }
+
+  async #change(server: number, key: string, isDeletion: boolean, url?: string): Promise<void> {
+    const hash = isDeletion ? "" : `${this.#written++}`;
+    const asking = { key, hash, isDeletion, server };
+    this.changes.push(await change(url ?? this.#cluster.urlOf(server), asking));
+  }
+
+  /** Changes a key on either side of a split, and lets clients see what they have there. */
+  async #writeApart(servers: readonly number[]): Promise<void> {
+    const turn = this.#splits++;
+    const key = `split:${turn}`;
+    await Promise.all(servers.map(async (server, i) => {
+      const url = this.#cluster.directUrlOf(server);
+      if (url === undefined) return;
+      await this.#change(server, key, i === 1 && turn % 3 === 2, url);
+      const known = { [key]: 0 };
+      const answer = await sync(url, { known }).catch(() => undefined);
+      if (answer === undefined) return;
+      const { asked, answered } = answer;
+      this.reads.push({ server, asked, answered, sights: sightsOf(known, answer) });
+    }));
+  }
+
+  async #pause(ms: number): Promise<void> {
+    if (this.#isOver) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(() => {
+        this.#pauses.delete(timer);
+        resolve();
+      }, ms);
+      this.#pauses.set(timer, resolve);
+    });
+  }
+}
+
+/**
+ * Asks all servers, as clients do, until all have the same nodes and the same epoch and hear each other again.
+ *
+ * @throws When that takes too long; says what differs.
+ */
+async function settle(cluster: Cluster, keys: readonly string[]): Promise<Map<string, Final>> {
+  const known = Object.fromEntries(keys.map((key) => [key, 0]));
+  const legacy = { clientId: "tests", mode: "native", hint: "interaction" };
+  const deadline = performance.now() + LONGEST_HEALING;
+  let differences: string[] = [];
+  while (performance.now() < deadline) {
+    const answers = await Promise.all(
+      cluster.servers.map((server) => sync(cluster.urlOf(server), { known, ...legacy }).catch(String)),
+    );
+    differences = [...compareAnswers(cluster, answers, keys)];
+    const [first] = answers;
+    if (differences.length === 0 && typeof first === "object") {
+      return new Map(keys.map((key) => {
+        const { version = 0, hash = "" } = first.changed[key] ?? {};
+        return [key, { version, hash }];
+      }));
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`${LONGEST_HEALING} ms after the faults: ${differences.slice(0, 10).join("; ")}`);
+}
+
+function* compareAnswers(
+  { names, servers }: Cluster,
+  answers: readonly (Answer | string)[],
+  keys: readonly string[],
+): Iterable<string> {
+  for (const server of servers) {
+    const [first, answer] = [answers[0]!, answers[server]!];
+    if (typeof answer === "string") {
+      yield `${names[server]} does not answer: ${answer}`;
+      continue;
+    }
+    const peers = answer.mesh.peers as Record<string, string>;
+    for (const name of names) {
+      if (name !== names[server] && peers[name] !== "healthy") {
+        yield `${names[server]} says ${name} is ${peers[name]}`;
+      }
+    }
+    if (typeof first === "string") continue;
+    if (answer.epoch !== first.epoch) {
+      yield `${names[server]} has the epoch ${answer.epoch}, not ${first.epoch}`;
+    }
+    for (const key of keys) {
+      const [mine, theirs] = [JSON.stringify(answer.changed[key]), JSON.stringify(first.changed[key])];
+      if (mine !== theirs) yield `${names[server]} has ${key} as ${mine}, ${names[0]} as ${theirs}`;
+    }
+  }
+}
+
+/** Every client that holds a version handed out before is told, by every server, unless it is the newest. */
+async function checkTold(cluster: Cluster, { changes, reads, finals }: Journal): Promise<number> {
+  const handed = new Map<string, Set<number>>([...finals.keys()].map((key) => [key, new Set([0])]));
+  for (const { key, version } of changes) handed.get(key)?.add(version);
+  for (const { key, version } of reads.flatMap(({ sights }) => sights)) handed.get(key)?.add(version);
+  const held = [...handed].map(([key, versions]) => [key, [...versions]] as const);
+  const rounds = Math.max(...held.map(([, versions]) => versions.length));
+  let count = 0;
+  for (let round = 0; round < rounds; round++) {
+    const known = Object.fromEntries(held.flatMap(([key, versions]) => {
+      const version = versions[round];
+      return version === undefined ? [] : [[key, version]];
+    }));
+    await Promise.all(cluster.servers.map(async (server) => {
+      const { changed } = await sync(cluster.urlOf(server), { known });
+      for (const [key, version] of Object.entries(known)) {
+        const final = finals.get(key)!;
+        const told = changed[key];
+        const place = `${cluster.names[server]}, of ${key}, to a client with version ${version}`;
+        if (version === final.version) assert.equal(told, undefined, `nothing new is told by ${place}`);
+        else assert.equal(told?.version, final.version, `the newest version is told by ${place}`);
+        count++;
+      }
+    }));
+  }
+  return count;
+}
+
+/** Who waits at any server is woken by a change on any other; gives the longest that it took. */
+async function checkWakes(cluster: Cluster): Promise<number> {
+  let longest = 0;
+  for (const writer of cluster.servers) {
+    const key = `wake:${writer}`;
+    const request = { known: { [key]: 0 }, wait: 2 * LONGEST_WAKE };
+    const waits = cluster.servers.map((server) => sync(cluster.urlOf(server), request));
+    // Asked after those who wait, and answered when they most likely do.
+    await Promise.all(cluster.servers.map((server) => sync(cluster.urlOf(server), { known: { [key]: 0 } })));
+    const asking = { key, hash: "woken", isDeletion: false, server: writer };
+    const { asked, answered, version } = await change(cluster.urlOf(writer), asking);
+    assert.ok(answered < Infinity, `${cluster.names[writer]} acknowledged a change`);
+    for (const [server, wait] of waits.entries()) {
+      const { changed, answered } = await wait;
+      const place = `who waits at ${cluster.names[server]} for a change at ${cluster.names[writer]}`;
+      assert.equal(changed[key]?.version, version, `${place} is told of it`);
+      assert.ok(answered - asked < LONGEST_WAKE, `${place} is told after ${answered - asked} ms`);
+      longest = Math.max(longest, answered - asked);
+    }
+  }
+  return longest;
+}
