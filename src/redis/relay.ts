@@ -26,8 +26,11 @@ const CONNECT_TIMEOUT = 5_000;
 const SHORTEST_RETRY = 1_000;
 const LONGEST_RETRY = 30_000;
 
-/** Messages that wait to be taken in, and how many times the longest one they may be in all. */
-const MAX_BACKLOG = 100;
+/**
+ * Messages that wait to be taken in, and how many times the longest one they may be in all. A client hands over
+ * all that came with one read of its socket at once, which is some hundreds.
+ */
+const MAX_BACKLOG = 1_000;
 const MAX_BACKLOG_LENGTHS = 4;
 
 /** Messages of our own that are expected back. */

@@ -57,27 +57,22 @@ for (const library of libraries) {
     assert.equal(a.relay.healthy, true);
   });
 
-  scene(
-    "a flood of garbage is reported once, and what is right is taken in after it",
-    async (a, b, channel) => {
+  scene("a flood of garbage is reported once, and hides nothing", async (a, b, channel) => {
+    await withAdmin(async (admin) => {
+      const pipeline = admin.pipeline();
+      for (let i = 0; i < 20_000; i++) pipeline.publish(channel, `garbage ${i}`);
+      await pipeline.exec();
+    });
+    // A message is taken in, or all is looked at after it: until the flood has drained away, it may be the latter.
+    for (let i = 0; a.received.length === 0; i++) {
       const looks = a.looks;
-      await withAdmin(async (admin) => {
-        const pipeline = admin.pipeline();
-        for (let i = 0; i < 20_000; i++) pipeline.publish(channel, `garbage ${i}`);
-        await pipeline.exec();
-      });
-      b.tell("after the flood");
-      await a.until(
-        () => a.received.includes("after the flood") || a.looks > looks,
-        "the message, or a look at everything",
-      );
-      b.tell("later");
-      await a.hears("later");
-      assert.equal(episodes(a), "down");
-      assert.equal(a.relay.healthy, true);
-      assert.ok(a.relay.refused > 0);
-    },
-  );
+      b.tell(`message ${i}`);
+      await a.until(() => a.received.length > 0 || a.looks > looks, "the message, or a look at everything");
+    }
+    assert.equal(episodes(a), "down");
+    assert.equal(a.relay.healthy, true);
+    assert.ok(a.relay.refused > 0 && a.relay.refused <= 20_000);
+  });
 
   scene("a huge message ends at the door, one of the limit's length does not", async (a, b, channel) => {
     await withAdmin(async (admin) => {

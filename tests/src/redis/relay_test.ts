@@ -317,7 +317,7 @@ scene(
     assert.deepEqual([rooms.received.length, rooms.looks], [0, 1]);
     open();
     await settle();
-    assert.deepEqual(rooms.received, Array.from({ length: 101 }, (_, i) => `${i}`));
+    assert.deepEqual(rooms.received, Array.from({ length: 1_001 }, (_, i) => `${i}`));
     assert.equal(rooms.looks, 2);
     await scene.hear("next");
     assert.equal(rooms.received.at(-1), "next");
