@@ -103,6 +103,7 @@ export class Relay {
   #missed = false;
   /** Who publishes now; another one, or nobody, once the connection was lost. */
   #turn: object | undefined;
+  #publishing: Promise<void> | undefined;
 
   /** The latest attempt to subscribe, and whether it has succeeded. */
   #attempt: object | undefined;
@@ -178,7 +179,7 @@ export class Relay {
   }
 
   /**
-   * Ends the subscription and all that listens. The clients stay connected. A client of ioredis knows one
+   * Lets out what is owed, and ends the subscription and all that listens. The clients stay connected. A client of ioredis knows one
    * subscription per channel, so that the last relay also ends one that the application began by itself.
    */
   close(): Promise<void> {
@@ -186,17 +187,32 @@ export class Relay {
   }
 
   async #end(): Promise<void> {
-    for (const cancel of this.#timers) cancel();
-    this.#timers.clear();
-    this.#turn = undefined;
+    this.#cancelTimers();
     this.#backlog.length = 0;
     this.#echoes.clear();
     // Errors of the last command must not end the process of an application that listens to none.
     const isError = (event: string) => event === "error";
     for (const [client, event, listener] of this.#listeners) if (!isError(event)) client.off(event, listener);
-    await this.#unsubscribe();
+    // News of this very moment still goes out, unless Redis is slow.
+    const tasks = [this.#turn && this.#publishing, this.#unsubscribe()];
+    await this.#within(COMMAND_TIMEOUT, Promise.all(tasks));
+    this.#turn = undefined;
+    this.#cancelTimers();
     await this.#draining;
     for (const [client, event, listener] of this.#listeners) if (isError(event)) client.off(event, listener);
+  }
+
+  async #within(ms: number, task: Promise<unknown>): Promise<void> {
+    let cancel = () => {};
+    const late = new Promise<void>((resolve) => {
+      cancel = this.#rooms.clock.after(ms, resolve);
+    });
+    await Promise.race([task, late]);
+    cancel();
+  }
+
+  #cancelTimers(): void {
+    for (const cancel of this.#timers) cancel();
   }
 
   #on(client: RedisClient, event: string, listener: (...args: unknown[]) => void): void {
@@ -287,7 +303,7 @@ export class Relay {
   #publish(): void {
     const mayBegin = this.#turn === undefined && this.#retry === undefined && this.#closing === undefined;
     if (!mayBegin || !this.#news || !isReady(this.#publisher)) return;
-    void this.#publishAll(this.#turn = {});
+    this.#publishing = this.#publishAll(this.#turn = {});
   }
 
   /** Publishes as long as there is news. One message at a time: what comes meanwhile shares the next one. */
@@ -386,13 +402,7 @@ export class Relay {
       : () => subscriber.unsubscribe(channel);
     const done = (async () => await command())().catch(() => {});
     // A client that is away does it when it comes back.
-    if (!isReady(subscriber)) return;
-    let cancel = () => {};
-    const late = new Promise<void>((resolve) => {
-      cancel = this.#rooms.clock.after(COMMAND_TIMEOUT, resolve);
-    });
-    await Promise.race([done, late]);
-    cancel();
+    if (isReady(subscriber)) await done;
   }
 
   /** Called by the client for each message; it is also what node-redis knows our subscription by. */

@@ -362,6 +362,19 @@ scene("Relay contains a composer that fails, and asks again", async (scene) => {
   assert.deepEqual([publisher.published, rooms.composed, rooms.reports], [["later"], [true], []]);
 });
 
+scene("close() lets out the news of its own moment, and none that comes later", async (scene) => {
+  const { rooms, relay, publisher } = scene;
+  rooms.owed.push("last");
+  relay.publish();
+  const closed = relay.close();
+  rooms.owed.push("too late");
+  relay.publish();
+  await closed;
+  await settle();
+  assert.equal(publisher.published.length, 1);
+  assert.match(publisher.published[0]!, /^last/);
+});
+
 scene("close() ends all that listens, also while Redis does not answer", async (scene) => {
   const { redis, rooms, relay, publisher, subscriber } = scene;
   redis.hold();
@@ -381,9 +394,12 @@ scene("close() ends all that listens, also while Redis does not answer", async (
 scene(
   "close() does not wait for a Redis that is away, and leaves no subscription when it comes back",
   async (scene) => {
-    const { redis, relay, subscriber } = scene;
-    subscriber.lose();
+    const { redis, relay, publisher, subscriber } = scene;
+
     redis.hold();
+    await scene.tell("never answered");
+    publisher.lose();
+    subscriber.lose();
     await relay.close();
     subscriber.connect();
     redis.release();
