@@ -420,7 +420,9 @@ export class SQLStorage implements MeshStorage {
   /**
    * Notes that everything up to `seen` was taken in, and takes an older epoch for its own.
    *
-   * @param swept After a full copy: the tombstones that were swept where it came from.
+   * @param seen What the other storage had seen.
+   * @param epoch Its epoch.
+   * @param swept With a full copy: what was swept where it came from.
    * @returns Whether the epoch is another one now.
    */
   async adoptSeen(seen: Seen, epoch: string, swept: Seen = new Map()): Promise<boolean> {

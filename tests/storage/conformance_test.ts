@@ -304,9 +304,9 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     () =>
       new class extends MemoryStorage {
         #seen: Seen | undefined;
-        override async adoptSeen(seen: Seen, epoch: string): Promise<boolean> {
+        override async adoptSeen(seen: Seen, epoch: string, swept?: Seen): Promise<boolean> {
           this.#seen = seen;
-          return await super.adoptSeen(seen, epoch);
+          return await super.adoptSeen(seen, epoch, swept);
         }
         override async readSeen(): Promise<StorageSeen> {
           const { seen, ...state } = await super.readSeen();
@@ -319,9 +319,9 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "takes the newer of two epochs",
     () =>
       new class extends MemoryStorage {
-        override async adoptSeen(seen: Seen, epoch: string): Promise<boolean> {
+        override async adoptSeen(seen: Seen, epoch: string, swept?: Seen): Promise<boolean> {
           const own = (await this.getIdentity()).epoch;
-          return await super.adoptSeen(seen, epoch > own ? "0" : own);
+          return await super.adoptSeen(seen, epoch > own ? "0" : own, swept);
         }
       }(),
   ],
@@ -329,8 +329,17 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "does not lift its counter to what was seen",
     () =>
       new class extends MemoryStorage {
+        override async adoptSeen(seen: Seen, epoch: string, swept?: Seen): Promise<boolean> {
+          return await super.adoptSeen(new Map([...seen].map(([origin]) => [origin, 1])), epoch, swept);
+        }
+      }(),
+  ],
+  [
+    "forgets what was swept where a full copy came from",
+    () =>
+      new class extends MemoryStorage {
         override async adoptSeen(seen: Seen, epoch: string): Promise<boolean> {
-          return await super.adoptSeen(new Map([...seen].map(([origin]) => [origin, 1])), epoch);
+          return await super.adoptSeen(seen, epoch);
         }
       }(),
   ],
