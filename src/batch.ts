@@ -134,7 +134,7 @@ interface Write extends Deferred<RealityNodeMeta> {
 export class Writer {
   readonly #storage: RealityStorage;
   readonly #options: BatchOptions;
-  readonly #onCommit: (keys: readonly string[], version: number | null) => void;
+  readonly #onCommit: (keys: readonly string[], version: number) => void;
   readonly #waiting = new Map<string, Write>();
   #running: Promise<void> | undefined;
   #sent = 0;
@@ -143,12 +143,12 @@ export class Writer {
    * @param storage Where the changes go.
    * @param options Clock, time limit, and who hears of failures.
    * @param onCommit Hears the keys of every commit, also of a failed one, since it may have reached the storage;
-   *   and the highest version in it, or `null` for what came from another storage.
+   *   and the highest version in it, 0 for a failed one.
    */
   constructor(
     storage: RealityStorage,
     options: BatchOptions,
-    onCommit: (keys: readonly string[], version: number | null) => void,
+    onCommit: (keys: readonly string[], version: number) => void,
   ) {
     this.#storage = storage;
     this.#options = options;
@@ -199,11 +199,6 @@ export class Writer {
       metas.push(...await guarded("takeNodes", passOn(() => this.#mesh().takeNodes(some)), this.#options));
     }
     return metas;
-  }
-
-  /** Tells who hears of commits that these keys came from another storage. */
-  announce(keys: readonly string[]): void {
-    if (keys.length > 0) this.#onCommit(keys, null);
   }
 
   /** Settles once every change asked for so far has reached the storage or failed. */

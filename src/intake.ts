@@ -68,8 +68,8 @@ export class Intake {
   }
 
   /**
-   * Takes in nodes that another storage has, and wakes who waits for any of them: what is nothing new to this
-   * storage may be so to who waits here.
+   * Takes in nodes that another storage has. Who waits for any of them is to be woken afterwards, also when this
+   * fails: what is nothing new to this storage may be so to who waits here.
    *
    * @throws {StorageError} When the storage fails or takes too long; some of them may have been written.
    */
@@ -77,22 +77,17 @@ export class Intake {
     const taken: string[] = [];
     const made: RealityNodeMeta[] = [];
     let left = nodes;
-    try {
-      for (let i = 0; left.length > 0; i++) {
-        if (i === MAX_JUDGEMENTS) throw new StorageError("takeNodes", "these nodes change too often");
-        const mine = await this.#writer.readStamped(left.map(({ key }) => key));
-        const takes = left.flatMap((node) => judge(node, mine.get(node.key)) ?? []);
-        const metas = await this.#writer.take(takes);
-        takes.forEach(({ node }, i) => {
-          const meta = metas[i];
-          if (meta) "origin" in node ? taken.push(meta.key) : made.push(meta);
-        });
-        const missed = new Set(takes.filter((_, i) => metas[i] === null).map(({ node }) => node.key));
-        left = left.filter(({ key }) => missed.has(key));
-      }
-    } finally {
-      // Also of a failed one: some may have been written.
-      this.#writer.announce(nodes.map(({ key }) => key));
+    for (let i = 0; left.length > 0; i++) {
+      if (i === MAX_JUDGEMENTS) throw new StorageError("takeNodes", "these nodes change too often");
+      const mine = await this.#writer.readStamped(left.map(({ key }) => key));
+      const takes = left.flatMap((node) => judge(node, mine.get(node.key)) ?? []);
+      const metas = await this.#writer.take(takes);
+      takes.forEach(({ node }, i) => {
+        const meta = metas[i];
+        if (meta) "origin" in node ? taken.push(meta.key) : made.push(meta);
+      });
+      const missed = new Set(takes.filter((_, i) => metas[i] === null).map(({ node }) => node.key));
+      left = left.filter(({ key }) => missed.has(key));
     }
     return { taken, made };
   }

@@ -108,7 +108,7 @@ export class RealityServer {
     this.#reader = canFence(storage) ? new Fence(storage, reader, this.#batch) : reader;
     this.#writer = new Writer(storage, this.#batch, (keys, version) => {
       this.#waiters.wake(keys);
-      if (version !== null) this.#mesh?.note(keys, version);
+      this.#mesh?.note(keys, version);
     });
     this.#watch = new Watch({
       storage,

@@ -15,8 +15,7 @@ export interface PageRooms {
   /** Asks something of the storage: with its time limit, and reported when it fails. */
   ask<T>(operation: string, call: () => Promise<T>): Promise<T>;
   /**
-   * Takes in nodes by the one way in, and wakes who waits for any of them. Says which were written as they were
-   * there, and what was made instead.
+   * Takes in nodes by the one way in. Says which were written as they were there, and what was made instead.
    */
   take(
     nodes: readonly StampedNode[],
@@ -118,11 +117,28 @@ export class Pages {
     }
     const follows = coversSeen(mine.seen, delta.base) && (delta.full || coversSeen(mine.seen, swept));
     if (!follows) return UNTAKEN;
+    try {
+      return await this.#takeDelta(delta, { message, mine, theirs, previous });
+    } finally {
+      // Of a page that failed as well: some of it may have been written. And not before what was seen is adopted: a
+      // client that is told may change the node at once, and that change should be known to have come after.
+      wake(delta.nodes.map(({ key }) => key));
+    }
+  }
+
+  async #takeDelta(
+    delta: Delta,
+    { message, mine, theirs, previous }: {
+      readonly message: Message;
+      readonly mine: StorageSeen;
+      readonly theirs: Seen;
+      readonly previous: Incoming | undefined;
+    },
+  ): Promise<Taken> {
+    const { storage, ask, take, wake } = this.#rooms;
+    const { swept = EMPTY, epoch } = message;
     const knowledge = { mine: mine.seen, theirs, swept: mine.swept };
-    const { taken: written, made } = await this.#rooms.take(
-      delta.nodes,
-      (node, own) => judge(node, own, knowledge),
-    );
+    const { taken: written, made } = await take(delta.nodes, (node, own) => judge(node, own, knowledge));
     const before = delta.after === null ? undefined : previous;
     const { adopt = theirs, keys = new Set<string>() } = before ?? {};
     if (delta.full) { for (const { key } of delta.nodes) keys.add(key); }
@@ -132,18 +148,17 @@ export class Pages {
     const dropped = delta.full
       ? await this.#judgeMissing(keys, { mine: mine.seen, theirs: adopt, swept })
       : [];
+    const isNews = delta.full || epoch < mine.epoch || !coversSeen(mine.seen, adopt);
     // Only now: until here, what was seen of the sender's is not all taken in.
-    const isNewEpoch = await ask(
-      "adoptSeen",
-      () => storage.adoptSeen(adopt, message.epoch, delta.full ? swept : undefined),
-    );
+    const isNewEpoch = isNews &&
+      await ask("adoptSeen", () => storage.adoptSeen(adopt, epoch, delta.full ? swept : undefined));
     if (isNewEpoch) wake(null);
     return { isTaken: true, written, made: [...made, ...dropped], incoming: undefined };
   }
 
   /** Judges what is here and not in a full copy: what was forgotten there is either missing here or told anew. */
   async #judgeMissing(keys: ReadonlySet<string>, knowledge: Knowledge): Promise<RealityNodeMeta[]> {
-    const { storage, ask, take } = this.#rooms;
+    const { storage, ask, take, wake } = this.#rooms;
     const written: RealityNodeMeta[] = [];
     let after: string | undefined;
     do {
@@ -155,6 +170,7 @@ export class Pages {
         if (mine === undefined || !isSameStamp(stampOf(mine), stampOf(known))) return null;
         return judgeMissing(mine, knowledge);
       });
+      wake(missing.map(({ key }) => key));
       written.push(...made);
       after = page.next ?? undefined;
     } while (after !== undefined);
