@@ -172,7 +172,6 @@ export class Relay {
 
   /** Says that there is news. It goes out together with whatever else there is at that moment. */
   publish(): void {
-    if (this.#closing) return;
     this.start();
     this.#news = true;
     this.#publish();
