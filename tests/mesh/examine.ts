@@ -34,6 +34,7 @@ export interface Totals {
   drawnTwice: number;
   requests: number;
   bytes: number;
+  pages: number;
   nodes: number;
   /** The most rounds that any took to become one. */
   rounds: number;
@@ -49,6 +50,7 @@ export async function examine({ first, count, shrinks = 400, onProgress }: Exami
     drawnTwice: 0,
     requests: 0,
     bytes: 0,
+    pages: 0,
     nodes: 0,
     rounds: 0,
     nodesPerChange: 0,
@@ -95,6 +97,7 @@ function add(totals: Totals, outcome: Outcome, servers: number): void {
   totals.drawnTwice += outcome.drawnTwice;
   totals.requests += outcome.requests;
   totals.bytes += outcome.bytes;
+  totals.pages += outcome.pages;
   totals.nodes += outcome.nodesBefore + outcome.nodesAfter;
   totals.rounds = Math.max(totals.rounds, outcome.rounds);
   const share = outcome.nodesAfter / Math.max(1, outcome.changes) / servers;

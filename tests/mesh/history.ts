@@ -114,9 +114,9 @@ export function createHistory(seed: number): History {
     interval: chance.happens(0.2) ? chance.pick([500, 3000]) : 0,
     fanout: chance.happens(0.3) ? chance.between(1, 2) : 8,
     timeout: chance.pick([300, 1000, 2000]),
-    maxBody: isPaged ? 1600 + 100 * count : 1_048_576,
+    maxBody: isPaged ? 1000 + 150 * count : 1_048_576,
     keys,
-    steps: createSteps(chance, world, keys),
+    steps: createSteps(chance, world, keys, isPaged),
     healing: chance.happens(0.5) ? "syncs" : "changes",
   };
 }
@@ -130,11 +130,13 @@ function createSteps(
   chance: Chance,
   { servers, disks, clients }: Pick<History, "servers" | "disks" | "clients">,
   keys: number,
+  isPaged: boolean,
 ): Step[] {
   const steps: Step[] = [];
   const pace = chance.pick([5, 60, 60, 250]);
   const isRough = chance.happens(0.7);
   const lies = chance.happens(0.15);
+  const deletions = chance.pick([0.15, 0.15, 0.5]);
   const reserved: { server: number; key: number; name: number }[] = [];
   const server = () => chance.between(0, servers.length - 1);
   const key = () => chance.between(0, keys - 1);
@@ -145,19 +147,17 @@ function createSteps(
   for (let i = 0; i < length; i++) {
     at += chance.happens(0.15) ? 0 : Math.ceil(-Math.log(1 - chance.next()) * pace);
     const dice = chance.next() * (isRough ? 1 : 0.78);
-    if (dice < 0.24) steps.push({ at, do: "update", server: server(), key: key() });
-    else if (dice < 0.27) steps.push({ at, do: "invalidate", server: server(), key: key() });
-    else if (dice < 0.33) steps.push({ at, do: "delete", server: server(), key: key() });
-    else if (dice < 0.36) {
-      const some = Array.from({ length: keys }, (_, k) => k).filter(() => chance.happens(0.6));
+    if (dice < 0.33) {
+      const kind = chance.next();
+      if (kind < deletions) steps.push({ at, do: "delete", server: server(), key: key() });
+      else if (kind < deletions + 0.1) steps.push({ at, do: "invalidate", server: server(), key: key() });
+      else steps.push({ at, do: "update", server: server(), key: key() });
+    } else if (dice < (isPaged ? 0.42 : 0.36)) {
+      const some = Array.from({ length: keys }, (_, k) => k).filter(() => isPaged || chance.happens(0.6));
       steps.push({ at, do: "many", server: server(), keys: some });
     } else if (dice < 0.42) {
-      steps.push({
-        at,
-        do: "burst",
-        servers: chance.shuffle(others).slice(0, chance.between(2, 4)),
-        key: key(),
-      });
+      const several = chance.shuffle(others).slice(0, chance.between(2, 4));
+      steps.push({ at, do: "burst", servers: several, key: key() });
     } else if (dice < 0.45) {
       const { server: by, key: of, name } = { server: server(), key: key(), name: i };
       reserved.push({ server: by, key: of, name });

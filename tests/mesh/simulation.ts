@@ -34,6 +34,8 @@ export interface Outcome {
   readonly rounds: number;
   readonly requests: number;
   readonly bytes: number;
+  /** Messages that were not the last page of a delta. */
+  readonly pages: number;
   /** Nodes that messages carried before the healing, and from then on. */
   readonly nodesBefore: number;
   readonly nodesAfter: number;
@@ -83,13 +85,12 @@ class Run {
     const nodesBefore = world.traffic.nodes;
     const rounds = await this.#heal();
     const nodesAfter = world.traffic.nodes - nodesBefore;
-    for (const process of world.running) process.path.hurry();
     await this.#checkPromise();
     this.#faults.push(...await this.#findDifferences());
     await this.#end();
     const strays = [...world.network.strays].filter((host) => !/^server-\d+$/.test(host));
     if (strays.length > 0) this.#blame("leak", `Servers called ${strays.join()}, which are no peers`);
-    const { requests, bytes } = world.traffic;
+    const { requests, bytes, pages } = world.traffic;
     return {
       faults: [...world.record.faults, ...this.#faults],
       changes: world.record.changes,
@@ -98,6 +99,7 @@ class Run {
       rounds,
       requests,
       bytes,
+      pages,
       nodesBefore,
       nodesAfter,
     };
@@ -120,6 +122,8 @@ class Run {
       await this.#round();
       isOne = (await this.#findDifferences()).length === 0;
     }
+    // What takes longer than an exchange may is offered again.
+    for (const process of world.running) process.path.hurry();
     world.network.onDelivery = watchOffers(world.network.onDelivery, (text) => this.#blame("traffic", text));
     for (let round = 0; round < QUIET_ROUNDS; round++) await this.#round();
     return rounds;

@@ -76,6 +76,8 @@ export interface Traffic {
   loaded: number;
   /** The nodes in them. */
   nodes: number;
+  /** Those that were not the last page of a delta. */
+  pages: number;
 }
 
 /** A world. */
@@ -85,7 +87,7 @@ export class World {
   readonly network: FakeNetwork;
   readonly machines: readonly Machine[];
   readonly history: History;
-  readonly traffic: Traffic = { requests: 0, bytes: 0, loaded: 0, nodes: 0 };
+  readonly traffic: Traffic = { requests: 0, bytes: 0, loaded: 0, nodes: 0, pages: 0 };
   /** Everything that was ever handed to a client. */
   readonly handed: Map<string, Handed> = new Map();
   /** Messages that the liar has read on the line. */
@@ -323,14 +325,16 @@ export class World {
   }
 
   /** The delta that a message carries, if it is one between servers. */
-  static deltaOf(body: string): { readonly nodes: StampedNode[]; readonly full: boolean } | undefined {
+  static deltaOf(
+    body: string,
+  ): { readonly nodes: StampedNode[]; readonly full: boolean; readonly isLast: boolean } | undefined {
     if (!body.includes('\\"delta\\"')) return undefined;
     const { gossip } = JSON.parse(body) as { gossip?: { message?: string } };
     const { delta } = JSON.parse(gossip?.message ?? "{}") as {
-      delta?: { nodes: StampedNode[]; full: boolean };
+      delta?: { nodes: StampedNode[]; full: boolean; next: string | null };
     };
     const nodes = (delta?.nodes ?? []).map((node) => ({ ...node, stamp: node.stamp ?? node.version }));
-    return { nodes, full: delta?.full === true };
+    return { nodes, full: delta?.full === true, isLast: delta?.next === null };
   }
 
   #end(process: Process): void {
@@ -456,10 +460,11 @@ export class World {
     if (kind === "request" && this.captured.length < 50) this.captured.push(delivery);
     const delta = World.deltaOf(body);
     if (delta === undefined) return;
-    const { nodes, full } = delta;
+    const { nodes, full, isLast } = delta;
     const machine = this.machines.find(({ host }) => host === to);
     if (machine === undefined) return this.record.blame("leak", `${to} was told ${JSON.stringify(nodes)}`);
     if (nodes.length > 0) this.traffic.loaded++;
+    if (!isLast) this.traffic.pages++;
     this.traffic.nodes += nodes.length;
     const teller = this.machines.find(({ host }) => host === from);
     void Promise.all([machine.disk.life(), teller?.disk.life()]).then(([life, other]) => {

@@ -1,0 +1,184 @@
+/**
+ * Faults put into the sources by hand, to see whether the simulation notices: a test of the test.
+ *
+ * @module
+ */
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { pathToFileURL } from "node:url";
+import type { Examined } from "./examine.ts";
+
+/** One line of the sources, and what stands there instead. */
+interface Edit {
+  readonly file: string;
+  /** A text that the file has once. */
+  readonly find: string;
+  readonly put: string;
+}
+
+/** A fault, and how soon it must be noticed. */
+export interface SourceFault {
+  readonly name: string;
+  readonly edits: readonly Edit[];
+  /** Of so many histories, from the first on, one must fail. */
+  readonly histories: number;
+}
+
+const DELTA = "src/mesh/delta.ts";
+const PAGES = "src/mesh/pages.ts";
+const MESH = "src/mesh/mesh.ts";
+const MEMORY = "storage/memory.ts";
+const CASE_4 = "  // 4. Neither knew of the other.";
+
+/** Mistakes that somebody could make, each against one rule of `src/mesh/README.md`. */
+export const FAULTS: readonly SourceFault[] = [
+  {
+    name: "two changes that did not know of each other are left as they are",
+    edits: [{ file: DELTA, find: CASE_4, put: `  if (true) return null;\n${CASE_4}` }],
+    histories: 100,
+  },
+  {
+    name: "of two such changes the one with the higher version wins",
+    edits: [{
+      file: DELTA,
+      find: CASE_4,
+      put: `  if (true) return isAhead(theirs, mine) ? { node: theirs, replaces: own } : null;\n${CASE_4}`,
+    }],
+    histories: 100,
+  },
+  {
+    name: "of two deletions the one with the higher version is kept, and not joined",
+    edits: [{
+      file: DELTA,
+      find: CASE_4,
+      put: "  if (mine.deleted && theirs.deleted) " +
+        `return isAhead(theirs, mine) ? { node: theirs, replaces: own } : null;\n${CASE_4}`,
+    }],
+    histories: 5000,
+  },
+  {
+    name: "a storage beside others counts 1, 2, 3",
+    edits: [{ file: MESH, find: "      storage.countByClock();\n", put: "" }],
+    histories: 500,
+  },
+  {
+    name: "what a sender has seen is adopted before its last page",
+    edits: [{
+      file: PAGES,
+      find: "    if (delta.next !== null) {\n",
+      put:
+        '    if (delta.next !== null) {\n      await ask("adoptSeen", () => storage.adoptSeen(adopt, message.epoch));\n',
+    }],
+    histories: 500,
+  },
+  {
+    name: "a number that was reserved and is published late counts as seen",
+    edits: [{
+      file: MEMORY,
+      find: "const stamp = meta.version <= this.#maxStamp ? this.#reserve() : meta.version;",
+      put: "const stamp = meta.version;",
+    }],
+    histories: 1000,
+  },
+  {
+    name: "a server keeps quiet when its version is lower than the client's",
+    edits: [{
+      file: "src/compare.ts",
+      find: "node.version !== version || !sameEpoch",
+      put: "node.version > version || !sameEpoch",
+    }],
+    histories: 1000,
+  },
+  {
+    name: "the counter is not raised to what is taken in",
+    edits: [
+      { file: MEMORY, find: "      this.#counter = Math.max(this.#counter, highest);\n", put: "" },
+      { file: MEMORY, find: "      this.#counter = Math.max(this.#counter, stamp);\n", put: "" },
+      {
+        file: MEMORY,
+        find: "    this.#counter = Math.max(this.#counter, version, stamp.version);\n",
+        put: "",
+      },
+    ],
+    histories: 1000,
+  },
+  {
+    name: "a sync reads before it registers its waiter",
+    edits: [
+      {
+        file: "src/sync.ts",
+        find: "  const waiter = wait > 0 &&",
+        put:
+          "  let early = wait > 0 ? await readCaughtUp(request, rooms) : undefined;\n  const waiter = wait > 0 &&",
+      },
+      {
+        file: "src/sync.ts",
+        find: "let reading: StorageReading | undefined = await readCaughtUp(request, rooms);",
+        put: "let reading: StorageReading | undefined = early ?? await readCaughtUp(request, rooms);\n" +
+          "      early = undefined;",
+      },
+    ],
+    histories: 1000,
+  },
+  {
+    name: "a storage counts a node that it takes as seen, whatever came before it",
+    edits: [{
+      file: MEMORY,
+      find: "      this.#write(node, node.version, stampOf(node));\n",
+      put: "      this.#write(node, node.version, stampOf(node));\n" +
+        "      this.#seen.set(node.origin, Math.max(node.stamp, this.#seen.get(node.origin) ?? 0));\n",
+    }],
+    histories: 1000,
+  },
+  {
+    name: "servers on the same storage do not look again when they are told to",
+    edits: [{
+      file: MESH,
+      find: "      if (look !== undefined) this.#rooms.wake(look.keys);\n",
+      put: "",
+    }],
+    histories: 500,
+  },
+];
+
+/**
+ * Examines the sources with a fault in them, in a copy.
+ *
+ * @throws {Error} When the text to be replaced is not there, or twice: then the fault has to be put elsewhere.
+ */
+export async function examineFault({ edits, histories }: SourceFault): Promise<Examined> {
+  const folder = await mkdtemp(join(tmpdir(), "reality-fault-"));
+  try {
+    const parts = [
+      "src",
+      "storage",
+      "tests/chance.ts",
+      "tests/network.ts",
+      "tests/sim_clock.ts",
+      "tests/mesh",
+    ];
+    for (const part of parts) {
+      await mkdir(dirname(join(folder, part)), { recursive: true });
+      await cp(part, join(folder, part), { recursive: true });
+    }
+    for (const edit of edits) await apply(folder, edit);
+    const examiner: typeof import("./examine.ts") = await import(
+      pathToFileURL(join(folder, "tests/mesh/examine.ts")).href
+    );
+    return await examiner.examine({ first: 1, count: histories, shrinks: 0 });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function apply(folder: string, { file, find, put }: Edit): Promise<void> {
+  const path = join(folder, file);
+  const parts = (await readFile(path, "utf8")).split(find);
+  if (parts.length !== 2) {
+    throw new Error(
+      `Cannot put a fault into ${file}: found ${JSON.stringify(find)} ${parts.length - 1} times`,
+    );
+  }
+  await writeFile(path, parts.join(put));
+}
