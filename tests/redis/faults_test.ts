@@ -5,11 +5,12 @@
  */
 import assert from "node:assert/strict";
 import { Redis } from "ioredis";
+import { Link } from "../cluster/link.ts";
 import { redisRecipe } from "../run/redis.ts";
 import { PrivateServer } from "../run/server.ts";
 import { testOnEngine } from "../storage/engines.ts";
 import { episodes, newChannel, Party } from "./kit.ts";
-import { libraries, type Library } from "./libraries.ts";
+import { type Clients, libraries, type Library } from "./libraries.ts";
 
 for (const library of libraries) {
   testOnEngine(
@@ -51,7 +52,7 @@ for (const library of libraries) {
   );
 
   testOnEngine(`Redis that does not answer is missed once, until it does, with ${library.name}`, async () => {
-    await withServer(library, 10, async (server, a, b) => {
+    await withServer(library, 4, async (server, a, b) => {
       const admin = new Redis(server.address);
       try {
         await admin.call("CLIENT", "PAUSE", "60000", "WRITE");
@@ -69,6 +70,38 @@ for (const library of libraries) {
         admin.disconnect();
       }
     });
+  });
+
+  testOnEngine(`a connection that falls silent without an end is missed, with ${library.name}`, async () => {
+    const server = await PrivateServer.start(redisRecipe());
+    const line = await Link.open(Number(new URL(server.address).port));
+    const [near, far] = [
+      await library.open(server.address),
+      await library.open(`redis://127.0.0.1:${line.port}`),
+    ];
+    const clients: Clients = {
+      ...far,
+      publisher: near.publisher,
+      connect: async () => void await Promise.all([near.connect(), far.connect()]),
+      end: async () => void await Promise.all([near.end(), far.end()]),
+    };
+    const open = () => Promise.resolve(clients);
+    const a = await Party.create({ name: library.name, open }, server.address, newChannel(), 4);
+    try {
+      await a.connect();
+      const looks = a.looks;
+      line.trouble = "silent";
+      a.tell("said into the void");
+      await a.until(() => a.reports.length > 0, "the report that nothing is heard");
+      assert.match(a.reports[0]!.message, /has not heard in 2000 ms what was published$/);
+      line.trouble = undefined;
+      await a.until(() => a.relay.healthy && a.looks > looks, "a connection that is well");
+      assert.equal(episodes(a), "down up");
+    } finally {
+      await a.end();
+      await line.close();
+      await server.stop();
+    }
   });
 }
 

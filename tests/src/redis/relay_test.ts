@@ -203,6 +203,7 @@ scene("Relay believes no answer to a subscription whose connection was lost mean
 
 scene("Relay says why a connection was lost, where the client has said so before", async (scene) => {
   const { rooms, publisher } = scene;
+  await rooms.clock.advance(1_000);
   publisher.emit("error", new Error("read ECONNRESET"));
   assert.deepEqual(rooms.reports, [], "it is still connected");
   publisher.lose();
