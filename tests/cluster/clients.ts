@@ -32,29 +32,41 @@ export function sightsOf(known: Readonly<Record<string, number>>, { changed }: S
   });
 }
 
+/** What a client asks of a server. */
+export type Asking = Pick<Change, "key" | "hash" | "isDeletion" | "server">;
+
 /** Asks for a change; one that gets no answer may or may not be there. */
-export async function change(
-  url: string,
-  asking: Pick<Change, "key" | "hash" | "isDeletion" | "server">,
-): Promise<Change> {
-  const { key, hash, isDeletion } = asking;
+export async function change(url: string, asking: Asking): Promise<Change> {
+  if (!asking.isDeletion) return (await update(url, [asking]))[0]!;
   const asked = performance.now();
+  const path = `/reality/nodes/${encodeURIComponent(asking.key)}`;
+  const answered = await orNever(send(`${url}${path}`, "DELETE").then(() => performance.now()));
+  return { ...asking, asked, answered: answered ?? Infinity, version: 0 };
+}
+
+/** Asks for many changes at once, none of them a deletion. */
+export async function update(url: string, askings: readonly Asking[]): Promise<Change[]> {
+  const asked = performance.now();
+  const updates = askings.map(({ key, hash }) => ({ key, hash }));
+  const answer = await orNever(
+    send<{ versions: Record<string, number> }>(`${url}/reality/update`, "POST", { updates }),
+  );
+  const answered = answer === undefined ? Infinity : performance.now();
+  return askings.map((asking) => ({
+    ...asking,
+    asked,
+    answered,
+    version: answer?.versions[asking.key] ?? 0,
+  }));
+}
+
+/** The answer, or undefined when none came. */
+async function orNever<T>(answer: Promise<T>): Promise<T | undefined> {
   try {
-    let version = 0;
-    if (isDeletion) {
-      await send(`${url}/reality/nodes/${encodeURIComponent(key)}`, "DELETE");
-    } else {
-      const { versions } = await send<{ versions: Record<string, number> }>(
-        `${url}/reality/update`,
-        "POST",
-        { key, hash },
-      );
-      version = versions[key]!;
-    }
-    return { ...asking, asked, answered: performance.now(), version };
+    return await answer;
   } catch (error) {
     if (error instanceof Refused) throw error;
-    return { ...asking, asked, answered: Infinity, version: 0 };
+    return undefined;
   }
 }
 

@@ -115,6 +115,11 @@ export class Cluster {
     );
   }
 
+  /** How many bytes the servers have sent each other. */
+  get passed(): number {
+    return this.#members.flatMap(({ lines }) => lines).reduce((sum, link) => sum + (link?.passed ?? 0), 0);
+  }
+
   /** Where clients reach a server: by its line. */
   urlOf(server: number): string {
     return `http://127.0.0.1:${this.#members[server]!.door.port}`;

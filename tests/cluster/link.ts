@@ -36,6 +36,8 @@ export class Link {
   readonly #timers = new Set<ReturnType<typeof setTimeout>>();
   #trouble: Trouble | undefined;
   #isBlocked = false;
+  /** How many bytes have passed, both ways. */
+  passed = 0;
   /** The port to which it leads, on this machine; undefined when nobody is there. */
   target: number | undefined;
 
@@ -128,7 +130,10 @@ export class Link {
       if (state === "reset" || state === "cut" && from === pair.far) return lose(pair);
       send(() => {
         if (this.#state === "silent") pair.isBroken = true;
-        else if (!to.destroyed) to.write(bytes);
+        else if (!to.destroyed) {
+          this.passed += bytes.byteLength;
+          to.write(bytes);
+        }
       });
     });
     const end = () =>

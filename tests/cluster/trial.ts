@@ -9,7 +9,7 @@ import process from "node:process";
 import { JOIN_MARK } from "../../src/mesh/delta.ts";
 import { Chance } from "../chance.ts";
 import { RUNTIMES, testOn } from "../storage/runtimes.ts";
-import { type Answer, change, Hopper, Refused, sightsOf, sync } from "./clients.ts";
+import { type Answer, change, Hopper, Refused, sightsOf, sync, update } from "./clients.ts";
 import { Cluster, type SetUp } from "./cluster.ts";
 import { type FaultCounts, makeFaults } from "./faults.ts";
 import type { Change, Final, Isolation, Journal, Read } from "./journal.ts";
@@ -28,6 +28,9 @@ export interface Trial {
 const BUSY_KEYS = Array.from({ length: 24 }, (_, i) => `busy:${i}`);
 const QUIET_KEYS = Array.from({ length: 8 }, (_, i) => `quiet:${i}`);
 
+/** Keys that are changed all at once: more than servers hand each other in one page. */
+const BULK_KEYS = Array.from({ length: 1200 }, (_, i) => `bulk:${i}`);
+
 /** How many clients there are of each kind. */
 const WRITERS = 8;
 const ASKERS = 8;
@@ -36,6 +39,10 @@ const WAITERS = 4;
 /** How long servers may take until all have the same, and clients until they are woken, in milliseconds. */
 const LONGEST_HEALING = 60_000;
 const LONGEST_WAKE = 10_000;
+
+/** Servers that say nothing for so long have nothing to say, and say nothing so soon, in milliseconds. */
+const SILENCE = 300;
+const LONGEST_TALK = 10_000;
 
 /** What a trial shows, for those who want to know more. */
 interface Outcome {
@@ -77,9 +84,8 @@ async function run(setUp: SetUp, chance: Chance, duration: number): Promise<Outc
   try {
     const course = new Course(cluster, chance);
     const faults = await course.go(duration);
-    const beginning = performance.now();
     const finals = await settle(cluster, course.keys);
-    const healing = performance.now() - beginning;
+    const healing = performance.now() - course.end;
     const journal: Journal = { storages: cluster.storages, finals, ...course };
     assert.deepEqual(judge(journal), []);
     const told = await checkTold(cluster, journal);
@@ -87,7 +93,8 @@ async function run(setUp: SetUp, chance: Chance, duration: number): Promise<Outc
     // What was the same stayed the same.
     assert.deepEqual(await settle(cluster, course.keys), finals);
     assert.deepEqual(cluster.reports.filter(({ report }) => report === "ERR_REALITY_INTERNAL"), []);
-    await cluster.end();
+    await checkSilence(cluster);
+    await endWhileWaiting(cluster);
     const acknowledged = course.changes.filter(({ answered }) => answered !== Infinity).length;
     assert.ok(acknowledged > 0 && course.reads.length > 0, "somebody wrote and read");
     return {
@@ -111,6 +118,8 @@ class Course {
   readonly changes: Change[] = [];
   readonly reads: Read[] = [];
   readonly isolations: Isolation[] = [];
+  /** When the time was over. */
+  end = 0;
   readonly #cluster: Cluster;
   readonly #chance: Chance;
   readonly #pauses = new Map<ReturnType<typeof setTimeout>, () => void>();
@@ -152,6 +161,7 @@ class Course {
 
   #finish(): void {
     this.#isOver = true;
+    this.end = performance.now();
     for (const [timer, resolve] of this.#pauses) {
       clearTimeout(timer);
       resolve();
@@ -195,12 +205,12 @@ class Course {
   }
 
   async #change(server: number, key: string, isDeletion: boolean, url?: string): Promise<void> {
-    const hash = isDeletion ? "" : `${this.#written++}`;
+    const hash = isDeletion ? "" : `change ${this.#written++}`;
     const asking = { key, hash, isDeletion, server };
     this.changes.push(await change(url ?? this.#cluster.urlOf(server), asking));
   }
 
-  /** Changes a key on either side of a split, and lets clients see what they have there. */
+  /** Changes keys on either side of a split, and lets clients see what they have there. */
   async #writeApart(servers: readonly number[]): Promise<void> {
     const turn = this.#splits++;
     const key = `split:${turn}`;
@@ -208,7 +218,12 @@ class Course {
       const url = this.#cluster.directUrlOf(server);
       if (url === undefined) return;
       await this.#change(server, key, i === 1 && turn % 3 === 2, url);
-      const known = { [key]: 0 };
+      if (turn % 2 === i) {
+        const hash = `change ${this.#written++}`;
+        const askings = BULK_KEYS.map((key) => ({ key, hash, isDeletion: false, server }));
+        this.changes.push(...await update(url, askings));
+      }
+      const known = Object.fromEntries([key, ...BULK_KEYS.slice(0, 10)].map((key) => [key, 0]));
       const answer = await sync(url, { known }).catch(() => undefined);
       if (answer === undefined) return;
       const { asked, answered } = answer;
@@ -309,6 +324,29 @@ async function checkTold(cluster: Cluster, { changes, reads, finals }: Journal):
     }));
   }
   return count;
+}
+
+/** Servers to which nothing happens have nothing to say to each other: no news goes in circles. */
+async function checkSilence(cluster: Cluster): Promise<void> {
+  const deadline = performance.now() + LONGEST_TALK;
+  for (let before = -1; before !== cluster.passed;) {
+    assert.ok(
+      performance.now() < deadline,
+      `the servers still talk, ${LONGEST_TALK} ms after everybody asked`,
+    );
+    before = cluster.passed;
+    await new Promise((resolve) => setTimeout(resolve, SILENCE));
+  }
+}
+
+/** Servers end although clients wait at them, who are not left waiting. */
+async function endWhileWaiting(cluster: Cluster): Promise<void> {
+  const request = { known: { never: 0 }, wait: 2 * LONGEST_WAKE };
+  const beginning = performance.now();
+  const waits = cluster.servers.map((server) => sync(cluster.urlOf(server), request));
+  await Promise.all(cluster.servers.map((server) => sync(cluster.urlOf(server), { known: { never: 0 } })));
+  await Promise.all([cluster.end(), Promise.allSettled(waits)]);
+  assert.ok(performance.now() - beginning < LONGEST_WAKE, "who waited heard of the end");
 }
 
 /** Who waits at any server is woken by a change on any other; gives the longest that it took. */
