@@ -12,6 +12,7 @@ import { testFaults } from "./faults.ts";
 import { createKit, type StorageTestOptions } from "./kit.ts";
 import { testListing } from "./listing.ts";
 import { testMesh } from "./mesh.ts";
+import { testMeshModel } from "./mesh_model.ts";
 import { testModel } from "./model.ts";
 import { testRaces } from "./races.ts";
 import { testSubscribe } from "./subscribe.ts";
@@ -77,5 +78,6 @@ export function testStorage(options: StorageTestOptions): void {
   testSubscribe(kit);
   testModel(kit);
   testMesh(kit);
+  testMeshModel(kit);
   testFaults(kit);
 }
