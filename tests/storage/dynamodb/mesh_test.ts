@@ -94,7 +94,9 @@ for (const seed of [1, 2, 3, 4]) {
     const chance = new Chance(seed);
     await withStorage(async (storage) => {
       const { origin } = await storage.getIdentity();
-      const keys = Array.from({ length: 12 }, (_, i) => `key:${i}`);
+      // All in one bucket, so that a few of the history do not take all of it.
+      const keys = Array.from({ length: 600 }, (_, i) => `key:${i}`).filter((key) => bucketOf(key) === 5);
+      await storage.applyChanges(keys.map((key) => changeOf(key)));
       const reserved: number[] = [];
       const bases: Seen[] = [new Map()];
       for (let i = 0; i < 40; i++) {
@@ -144,6 +146,24 @@ for (const seed of [1, 2, 3, 4]) {
     });
   });
 }
+
+test("nodes that lie far above their version are told in their place, and their stamps as news", async () => {
+  await withStorage(async (storage) => {
+    const keys = Array.from({ length: 1600 }, (_, i) => `key:${i}`).filter((key) => bucketOf(key) === 5);
+    const late = Array.from({ length: 9 }, (_, i) => `late:${i}`.padEnd(60, "x"));
+    const versions: number[] = [];
+    for (const key of late) versions.push(await storage.incrementVersion(key));
+    await storage.applyChanges(keys.slice(0, 80).map((key) => changeOf(key)));
+    const { seen } = await storage.readSeen();
+    // So long that the counter's item tells only of the last ones, and none of them lifts the highest version.
+    for (const [i, key] of late.entries()) {
+      await storage.setNode(key, { ...changeOf(key), version: versions[i] ?? 0 });
+    }
+    assert.deepEqual((await storage.readDelta(seen, 100)).nodes.map(({ key }) => key).sort(), late);
+    assert.deepEqual((await storage.listChangedSince(0, 3)).map(({ version }) => version), [1, 2, 3]);
+    assert.deepEqual((await storage.listChangedSince(7, 4)).map(({ version }) => version), [8, 9, 10, 11]);
+  });
+});
 
 for (const [name, lacks] of [["index", false], ["table", true]] as const) {
   test(`readDelta() out of the ${name} misses no node that moves meanwhile, up or down`, async () => {
@@ -205,6 +225,7 @@ test("readDelta() goes on by key where a bucket has too many rows for one page",
     const again = keys.filter((_key, i) => i % 2);
     await storage.applyChanges(again.map((key) => changeOf(key, "2")));
     await flood(storage);
+    await storage.applyChanges(keys.slice(-20).map((key) => changeOf(key, "3")));
     const reader = new Reader(tableName, Date.now);
     const call = new Call("readDelta", { ask: connect(client), tableName }, 8000);
     for (const base of [seen, new Map([[origin, 1]]), new Map<string, number>()]) {
