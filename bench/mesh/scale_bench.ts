@@ -1,0 +1,158 @@
+/**
+ * What one change costs among 10, 100 and 1,000 servers, beside the least that it can: `node
+ * bench/mesh/scale_bench.ts`. Real servers in one process, on simulated time and lines: all figures but the run's
+ * own duration are the same on every machine.
+ *
+ * @module
+ */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { isQuick, progress, runtime } from "../report.ts";
+import { Fleet, type FleetOptions, type Spread } from "./fleet.ts";
+import { plotScale } from "./plot.ts";
+import { signAtOnce, type Traffic } from "./rounds.ts";
+
+/** One case, and the middle of its changes. */
+export interface ScaleCase {
+  readonly state: "steady" | "first contact" | "5 % down" | "after many changes";
+  readonly storage: FleetOptions["storage"];
+  readonly servers: number;
+  readonly fanout: number;
+  /** How many changes were measured. */
+  readonly changes: number;
+  /** Until every server that lives has told its client. */
+  readonly rounds: number;
+  readonly messages: number;
+  readonly bytes: number;
+  /** Requests that found nobody, until then. */
+  readonly lost: number;
+  /** Requests and bytes after that, until nothing is under way; `null` where it was not waited for. */
+  readonly after: { readonly messages: number; readonly lost: number; readonly bytes: number } | null;
+  /** Hellos that went before: once in the life of a pair. */
+  readonly hellos: number;
+  readonly least: { readonly rounds: number; readonly messages: number; readonly bytes: number };
+  /** Bytes of one request, as a whole and by field. */
+  readonly sample: Readonly<Record<string, number>>;
+}
+
+const SIZES = isQuick ? [10, 30] : [10, 100, 1000];
+const FANOUTS = [2, 4, 8, 16];
+const STORAGES = ["shared", "separate"] as const;
+/** A fleet whose pairs have not talked for long: so many changes at servers by turns, and what the last ones took. */
+const AGES = isQuick ? [20] : [10, 100];
+const SEED = 20_201;
+
+signAtOnce();
+const start = performance.now();
+const cases: ScaleCase[] = [];
+for (const servers of isQuick ? [10] : [10, 30, 100]) {
+  for (const storage of STORAGES) await measureFirst({ servers, storage, fanout: 8 });
+}
+for (const servers of AGES) await measureAged({ servers, storage: "separate", fanout: 8 });
+for (const servers of SIZES) {
+  for (const storage of STORAGES) {
+    for (const fanout of FANOUTS) {
+      await measureSteady({ servers, storage, fanout });
+      keep();
+    }
+  }
+}
+console.log(toTable());
+progress(`after ${((performance.now() - start) / 1000).toFixed(0)} s`);
+
+/** A change when all have talked before, and then another with 5 % of the servers down. */
+async function measureSteady(given: Pick<FleetOptions, "servers" | "storage" | "fanout">): Promise<void> {
+  progress(`${given.servers} servers, ${given.storage} storage, fanout ${given.fanout}`);
+  const fleet = await Fleet.start({ ...given, acquainted: true, seed: SEED });
+  const isLarge = given.servers > 300;
+  const count = isLarge ? 1 : 5;
+  const steady: Spread[] = [];
+  for (let i = 0; i < count; i++) steady.push(await fleet.change(0, true));
+  note("steady", given, fleet, steady);
+  fleet.fell(0.05);
+  // What servers do about those that are down goes on for a while, and all of it only by itself.
+  const down = [await fleet.change(0, !isLarge)];
+  note("5 % down", given, fleet, down, isLarge ? undefined : await fleet.rest());
+}
+
+async function measureFirst(given: Pick<FleetOptions, "servers" | "storage" | "fanout">): Promise<void> {
+  progress(`${given.servers} servers, ${given.storage} storage, first contact`);
+  const fleet = await Fleet.start({ ...given, acquainted: false, seed: SEED });
+  note("first contact", given, fleet, [await fleet.change(0, true)]);
+}
+
+/** Changes everywhere, so that what a server knows of another is as old as their last exchange. */
+async function measureAged(given: Pick<FleetOptions, "servers" | "storage" | "fanout">): Promise<void> {
+  progress(`${given.servers} servers, ${given.storage} storage, after many changes`);
+  const fleet = await Fleet.start({ ...given, acquainted: true, seed: SEED });
+  const spreads: Spread[] = [];
+  for (let i = 0; i < 2 * given.servers; i++) spreads.push(await fleet.change(i * 37 % given.servers, true));
+  note("after many changes", given, fleet, spreads.slice(-9));
+}
+
+function note(
+  state: ScaleCase["state"],
+  { servers, storage, fanout }: Pick<FleetOptions, "servers" | "storage" | "fanout">,
+  { living }: Fleet,
+  spreads: readonly Spread[],
+  rest?: Traffic,
+): void {
+  const middle = (read: (spread: Spread) => number) =>
+    spreads.map(read).sort((a, b) => a - b)[spreads.length >> 1] ?? 0;
+  const after = {
+    messages: middle(({ after }) => after.messages) + (rest?.messages ?? 0),
+    lost: middle(({ after }) => after.lost) + (rest?.lost ?? 0),
+    bytes: middle(({ after }) => after.bytes) + (rest?.bytes ?? 0),
+  };
+  cases.push({
+    state,
+    storage,
+    servers,
+    fanout,
+    changes: spreads.length,
+    rounds: middle(({ rounds }) => rounds),
+    messages: middle(({ told }) => told.messages),
+    bytes: middle(({ told }) => told.bytes),
+    lost: middle(({ told }) => told.lost),
+    after: state === "5 % down" && rest === undefined ? null : after,
+    hellos: middle(({ told }) => told.hellos),
+    least: {
+      rounds: Math.ceil(Math.log(living) / Math.log(fanout + 1) - 1e-9),
+      messages: living - 1,
+      bytes: middle(({ leastBytes }) => leastBytes),
+    },
+    sample: spreads[spreads.length >> 1]!.sample,
+  });
+}
+
+/** After every case, so that a run which is cut short leaves what it has. */
+function keep(): void {
+  const folder = new URL(isQuick ? "../results/quick/" : "../results/", import.meta.url);
+  mkdirSync(folder, { recursive: true });
+  const head = { bench: "mesh_scale", runtime, at: new Date().toISOString(), seed: SEED, quick: isQuick };
+  const lines = cases.map((one) => `    ${JSON.stringify(one)}`).join(",\n");
+  const text = `${JSON.stringify(head, null, 2).slice(0, -2)},\n  "cases": [\n${lines}\n  ]\n}\n`;
+  writeFileSync(new URL("mesh_scale.json", folder), text);
+  writeFileSync(new URL("mesh_scale.svg", folder), plotScale(cases));
+}
+
+function toTable(): string {
+  const lines = [
+    "| | servers | fanout | rounds (least) | messages (least) | KB (least) | KB of one request | after: messages, lost |",
+    "|---|---:|---:|---:|---:|---:|---:|---:|",
+  ];
+  const kb = (bytes: number) => Number((bytes / 1000).toPrecision(3));
+  for (const { state, storage, servers, fanout, rounds, messages, bytes, after, least, sample } of cases) {
+    const cells = [
+      `${state}, ${storage}`,
+      servers,
+      fanout,
+      `${rounds} (${least.rounds})`,
+      `${messages} (${least.messages})`,
+      `${kb(bytes)} (${kb(least.bytes)})`,
+      kb(sample.whole ?? 0),
+      after === null ? "" : `${after.messages}, ${after.lost}`,
+    ];
+    lines.push(`| ${cells.join(" | ")} |`);
+  }
+  return lines.join("\n");
+}
