@@ -125,7 +125,10 @@ export type AuthorizeWrite = (request: Request, keys: readonly string[]) => bool
 
 /**
  * Redis clients of the application's: of ioredis 5 and later, or of node-redis 4 and later. Ones that are not
- * connected yet are used as soon as they are. They stay connected when the server is closed.
+ * connected yet are used as soon as they are. They stay connected when the server is closed. `connectRedis` of
+ * `@rootlodge/reality-server/ioredis` makes both from an address.
+ *
+ * With a client of ioredis, leave the channel to the server: its subscription ends when the server is closed.
  */
 export interface RedisOptions {
   /** The client that publishes. */
