@@ -114,6 +114,7 @@ export interface MeshStorage extends RealityStorage {
   /**
    * Nodes and tombstones with a stamp outside of `base`. What is told as seen is no younger than the nodes: a
    * change that comes in between may be among the nodes and not be counted as seen, never the other way round.
+   * What is told as swept is no older than they are: a tombstone that is missing among them is told there.
    *
    * @param base What the one who asks has seen; an empty map asks for everything.
    * @param limit When there are more, this page has the first so many, and `next`.

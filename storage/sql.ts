@@ -352,19 +352,25 @@ export class SQLStorage implements MeshStorage {
    */
   async readDelta(base: Seen, limit: number, after?: string): Promise<StorageDelta> {
     const operation = "readDelta";
-    const state = toSeen(await this.#readCounter(operation));
-    const list: StampList = [...base];
     const ask = async (statement: Statement) =>
       (await this.#ask(operation, statement)).map((row) => toStamped(row, operation));
+    const state = toSeen(await this.#readCounter(operation));
+    const list: StampList = [...base];
+    // What was seen is no younger than the nodes, and what was swept no older: a tombstone that is missing among
+    // them by then is told as swept.
     if (after === undefined) {
       const lowest = lowestUnseen(base, state.seen);
       if (lowest === Infinity) return { ...state, nodes: [], next: null };
-      const news = lowest === 0 ? undefined : await ask(this.#dialect.readNews(list, lowest, limit + 1));
-      if (news && news.length <= limit) return { ...state, nodes: news, next: null };
+      const found = lowest === 0 ? [] : await ask(this.#dialect.readNews(list, lowest, limit + 1));
+      const [notes, nodes] = [found.find(({ key }) => key === ""), found.filter(({ key }) => key !== "")];
+      if (notes && nodes.length <= limit) {
+        return { ...state, swept: readNotes(notes.hash).swept, nodes, next: null };
+      }
     }
     const nodes = await ask(this.#dialect.readPage(list, after ?? "", limit + 1));
+    const { swept } = toSeen(await this.#readCounter(operation));
     const page = nodes.slice(0, limit);
-    return { ...state, nodes: page, next: nodes.length > limit ? page.at(-1)?.key ?? null : null };
+    return { ...state, swept, nodes: page, next: nodes.length > limit ? page.at(-1)?.key ?? null : null };
   }
 
   /** The nodes and tombstones of these keys, with their stamps. */

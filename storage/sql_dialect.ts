@@ -139,7 +139,7 @@ export interface SQLDialect {
   readStamped(keys: readonly string[]): Statement;
   /**
    * Nodes and tombstones, stamped, outside of `base` and with a version or stamp above `lowest`: all of them, or
-   * at least so many.
+   * at least so many. And of the same moment, under the empty key, the counter's row with `mesh` as `hash`.
    */
   readNews(base: StampList, lowest: number, limit: number): Statement;
   /** The first so many nodes and tombstones, stamped, outside of `base` and with keys above `after`, by key. */

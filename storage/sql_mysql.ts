@@ -139,6 +139,9 @@ export function mysqlDialect(tableName: string): SQLDialect {
   const stamped =
     `${select("node.expires_at IS NOT NULL")}, ${decode("COALESCE(node.origin, state.origin)")} AS origin, ` +
     `${stampOf("node")} AS stamp FROM ${table} AS state STRAIGHT_JOIN`;
+  const readMesh =
+    `SELECT '' AS node_key, 0 AS version, mesh AS hash, 0 AS updated_at, 0 AS deleted, 0 AS late, ` +
+    `${decode("origin")} AS origin, 0 AS stamp FROM ${table} WHERE node_key = ''`;
   const list = `JSON_TABLE(?, '$[*]' COLUMNS (origin ${text} PATH '$[0]', stamp BIGINT PATH '$[1]'))`;
   // Not a join: its buffer would have the nodes sorted once more.
   const told = (origin: string) =>
@@ -236,7 +239,9 @@ export function mysqlDialect(tableName: string): SQLDialect {
     readNews: (base, lowest, limit) => {
       const [told, most] = [JSON.stringify(base), Math.ceil(limit)];
       return ask(
-        `(${outside("version")} AND node.version > ? ORDER BY node.version LIMIT ${most}) UNION ALL ` +
+        `${readMesh} UNION ALL (${
+          outside("version")
+        } AND node.version > ? ORDER BY node.version LIMIT ${most}) UNION ALL ` +
           `(${outside("stamp")} AND node.stamp > ? AND node.version <= ? ORDER BY node.stamp LIMIT ${most})`,
         told,
         lowest,

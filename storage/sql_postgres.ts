@@ -106,6 +106,9 @@ export function postgresDialect(tableName: string): SQLDialect {
     `SELECT node.node_key, node.version, node.hash, node.updated_at, (node.expires_at IS NOT NULL)::int AS deleted, ` +
     `coalesce(node.origin, state.origin) AS origin, ${stampOf} AS stamp ` +
     `FROM ${table} AS state CROSS JOIN ${table} AS node`;
+  const readMesh =
+    `SELECT '' AS node_key, 0 AS version, mesh AS hash, 0 AS updated_at, 0 AS deleted, origin, ` +
+    `0 AS stamp FROM ${table} WHERE node_key = ''`;
   const list = "unnest($1::text::text[], $2::text::bigint[])";
   const outside = `${stamped} LEFT JOIN ${list} AS told (origin, stamp) ` +
     `ON told.origin = coalesce(node.origin, state.origin) ` +
@@ -201,7 +204,7 @@ export function postgresDialect(tableName: string): SQLDialect {
       ),
     readNews: (base, lowest, limit) =>
       ask(
-        `(${outside} AND node.version > $3::bigint ORDER BY node.version LIMIT $4::bigint) UNION ALL ` +
+        `${readMesh} UNION ALL (${outside} AND node.version > $3::bigint ORDER BY node.version LIMIT $4::bigint) UNION ALL ` +
           `(${outside} AND node.stamp > $3::bigint AND node.version <= $3::bigint ` +
           `ORDER BY node.stamp LIMIT $4::bigint)`,
         ...listOf(base),

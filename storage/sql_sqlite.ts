@@ -105,6 +105,9 @@ export function sqliteDialect(tableName: string): SQLDialect {
   const stamped = `SELECT ${columns("node.")}, node.expires_at IS NOT NULL AS deleted, ` +
     `coalesce(node.origin, state.origin) AS origin, CAST(${stampOf("node")} AS REAL) AS stamp `;
   const nodes = `(SELECT origin FROM ${table} WHERE node_key = '') AS state CROSS JOIN ${table} AS node`;
+  const readMesh =
+    `SELECT '' AS node_key, 0 AS version, mesh AS hash, 0 AS updated_at, 0 AS deleted, origin, ` +
+    `0 AS stamp FROM ${table} WHERE node_key = ''`;
   const told = `told(origin, stamp) AS MATERIALIZED (SELECT ${field(0)}, ${field(1)} FROM json_each(?))`;
   const outside =
     `${stamped} FROM ${nodes} LEFT JOIN told ON told.origin = coalesce(node.origin, state.origin) ` +
@@ -187,7 +190,7 @@ export function sqliteDialect(tableName: string): SQLDialect {
       ),
     readNews: (base, lowest, limit) =>
       ask(
-        `WITH ${told} SELECT * FROM (${outside} AND node.version > ? ORDER BY node.version LIMIT ?) UNION ALL ` +
+        `WITH ${told} ${readMesh} UNION ALL SELECT * FROM (${outside} AND node.version > ? ORDER BY node.version LIMIT ?) UNION ALL ` +
           `SELECT * FROM (${outside} AND node.stamp > ? AND node.version <= ? ORDER BY node.stamp LIMIT ?)`,
         JSON.stringify(base),
         lowest,

@@ -45,6 +45,7 @@ export function testMesh(kit: Kit): void {
   testSeen(kit);
   testDelta(kit);
   testPages(kit);
+  if (kit.options.elapse) testSweptPages(kit, kit.options.elapse);
   testTaking(kit);
   testOwnTakes(kit);
   testAdopting(kit);
@@ -339,6 +340,14 @@ function testPages(kit: Kit): void {
     "what readDelta() tells as seen is never younger than its nodes, in two processes",
     async (...pair) => await deltasWhileWriting((i) => asMesh(there(pair[i % 2]))),
   );
+}
+
+function testSweptPages(kit: Kit, elapse: NonNullable<Kit["options"]["elapse"]>): void {
+  const title = "what readDelta() tells as swept is never older than its nodes";
+  kit.check(title, async (storage) => await deltasWhileSweeping(() => asMesh(storage), elapse));
+  kit.checkShared(`${title}, in two processes`, async (...pair) => {
+    await deltasWhileSweeping((i) => asMesh(there(pair[i % 2])), elapse);
+  });
 }
 
 function testTaking(kit: Kit): void {
@@ -840,6 +849,34 @@ function testSharing(kit: Kit): void {
     assertEquals(new Set(nodes.map(({ stamp }) => stamp)).size, 72, "how many stamps");
     assert(nodes.every((node) => hasSeen(seen, stampOf(node))), "A node at rest is outside of what is seen");
   });
+}
+
+/** Reads deltas while tombstones are swept: each is among the nodes, or told as swept. */
+async function deltasWhileSweeping(
+  pick: (i: number) => MeshStorage,
+  elapse: NonNullable<Kit["options"]["elapse"]>,
+): Promise<void> {
+  const { origin } = await pick(0).getIdentity();
+  for (let round = 0; round < 12; round++) {
+    await write(pick(0), "other");
+    const { seen } = await pick(0).readSeen();
+    await pick(0).deleteNode("gone");
+    const base = round % 2 ? seen : new Map<string, number>();
+    await elapse(pick(0));
+    // More than one at once, as each may come before the sweep, after it or in between.
+    const [, ...deltas] = await allSettle<unknown>([
+      write(pick(1), "other"),
+      ...[...Array(4).keys()].map((i) => pick(i).readDelta(base, MANY)),
+    ]) as [unknown, ...Awaited<ReturnType<MeshStorage["readDelta"]>>[]];
+    for (const { nodes, swept } of deltas) {
+      const isTold = nodes.some(({ key }) => key === "gone");
+      const isSwept = (swept.get(origin) ?? 0) > (seen.get(origin) ?? 0);
+      assert(
+        isTold || isSwept,
+        `A tombstone is neither among the nodes nor told as swept, in round ${round}`,
+      );
+    }
+  }
 }
 
 /** Reads deltas, each from what the one before told as seen, while others write; then all must be there. */

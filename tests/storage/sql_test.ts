@@ -106,7 +106,9 @@ test("SQLStorage makes each change in one statement", async () => {
       assert.equal(pool.asked.length, 1, `${write}: ${pool.asked}`);
     }
     // What others have seen is compared with what is seen here.
-    for (const [base, count] of [[(await storage.readSeen()).seen, 1], [new Map(), 2]] as const) {
+    const { seen, origin } = await storage.readSeen();
+    const older = new Map([...seen, [origin, seen.get(origin)! - 1]]);
+    for (const [base, count] of [[seen, 1], [older, 2], [new Map(), 3]] as const) {
       pool.asked = [];
       await storage.readDelta(base, 10);
       assert.equal(pool.asked.length, count, `${pool.asked}`);
@@ -362,6 +364,35 @@ test("SQLStorage notes how far it sweeps before it does, beside another who note
     const third = new SQLStorage({ query: ask, dialect: "sqlite", tombstoneTimeout, now: () => now });
     await third.deleteNode("c");
     assert.deepEqual([...(await third.readStamped(["a", "b", "c"])).keys()], ["c"]);
+  });
+});
+
+test("SQLStorage tells as swept in a delta what is swept while it reads one", async () => {
+  let now = 1_700_000_000_000;
+  await withStorage({}, async (_storage, pool) => {
+    const ask = (sql: string, params: readonly SQLValue[]) => pool.query(sql, params);
+    const options = { dialect: "sqlite", tombstoneTimeout: 1000, now: () => now } as const;
+    const other = new SQLStorage({ query: ask, ...options });
+    let sweeps = () => Promise.resolve();
+    const query = async (sql: string, params: readonly SQLValue[]) => {
+      // Between the question for what was seen and that for the nodes.
+      if (sql.startsWith("WITH told")) await sweeps();
+      return await ask(sql, params);
+    };
+    const storage = new SQLStorage({ query, ...options });
+    await storage.applyChanges([{ key: "a", hash: "", updatedAt: 1 }]);
+    for (const base of [(await storage.readSeen()).seen, new Map<string, number>()]) {
+      await storage.applyChanges([{ key: "gone", hash: "", updatedAt: 1, deleted: true }]);
+      const { seen } = await storage.readSeen();
+      sweeps = async () => {
+        now += 60_000;
+        await other.applyChanges([{ key: "b", hash: "", updatedAt: 1 }]);
+      };
+      const delta = await storage.readDelta(base, 10);
+      assert.deepEqual(delta.nodes.filter(({ key }) => key === "gone"), []);
+      assert.deepEqual(delta.swept, seen);
+      assert.deepEqual(delta.seen, seen, "what came since is not counted as seen");
+    }
   });
 });
 
