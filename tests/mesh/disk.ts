@@ -35,8 +35,11 @@ export interface DiskOptions {
   readonly slowest: number;
 }
 
-/** Hears that another node stands under a key: its version, 0 for none, and the process that did it. */
-export type StandListener = (key: string, version: number, by: DiskPath) => void;
+/**
+ * Hears that another node stands under a key: its version, 0 for none, the process that did it, and whether past its
+ * server.
+ */
+export type StandListener = (key: string, version: number, by: DiskPath, isAside: boolean) => void;
 
 /** The data of one storage, in its present life. */
 export class Disk {
@@ -175,7 +178,7 @@ export class DiskPath implements MeshStorage {
       if (node?.version !== meta.version || node.hash !== meta.hash) return;
       if (node.version <= counter) this.disk.late++;
       record.write(life, node, { isChange: true, floor });
-      this.#stand([node]);
+      this.#stand([node], true);
     });
   }
 
@@ -253,8 +256,10 @@ export class DiskPath implements MeshStorage {
     });
   }
 
-  #stand(nodes: readonly StampedNode[]): void {
-    for (const { key, version, deleted } of nodes) this.disk.onStand(key, deleted ? 0 : version, this);
+  #stand(nodes: readonly StampedNode[], isAside: boolean = false): void {
+    for (const { key, version, deleted } of nodes) {
+      this.disk.onStand(key, deleted ? 0 : version, this, isAside);
+    }
   }
 
   async #call<T>(step: (data: MemoryStorage) => Promise<T>): Promise<T> {

@@ -38,8 +38,9 @@ export interface Totals {
   nodes: number;
   /** The most rounds that any took to become one. */
   rounds: number;
-  /** The most nodes carried for each change and server, while healing. */
-  nodesPerChange: number;
+  /** The most nodes for each server and each change, and characters beside them for each request. */
+  load: number;
+  overhead: number;
 }
 
 /** Runs histories until one fails. */
@@ -53,7 +54,8 @@ export async function examine({ first, count, shrinks = 400, onProgress }: Exami
     pages: 0,
     nodes: 0,
     rounds: 0,
-    nodesPerChange: 0,
+    load: 0,
+    overhead: 0,
   };
   for (let seed = first; seed < first + count; seed++) {
     const history = createHistory(seed);
@@ -62,7 +64,7 @@ export async function examine({ first, count, shrinks = 400, onProgress }: Exami
     if (outcome.faults.length > 0) {
       return { failed: seed, ran, totals, report: await explain(seed, shrinks) };
     }
-    add(totals, outcome, history.servers.length);
+    add(totals, outcome);
     if (ran % 5000 === 0) onProgress?.(`${ran} histories: ${JSON.stringify(totals)}`);
   }
   return { failed: undefined, ran: count, totals, report: `${count} histories: ${JSON.stringify(totals)}` };
@@ -91,7 +93,7 @@ function inWords({ kind, text }: Fault): string {
   return `  ${kind}: ${text}`;
 }
 
-function add(totals: Totals, outcome: Outcome, servers: number): void {
+function add(totals: Totals, outcome: Outcome): void {
   totals.changes += outcome.changes;
   totals.pairs += outcome.pairs;
   totals.drawnTwice += outcome.drawnTwice;
@@ -100,6 +102,6 @@ function add(totals: Totals, outcome: Outcome, servers: number): void {
   totals.pages += outcome.pages;
   totals.nodes += outcome.nodesBefore + outcome.nodesAfter;
   totals.rounds = Math.max(totals.rounds, outcome.rounds);
-  const share = outcome.nodesAfter / Math.max(1, outcome.changes) / servers;
-  totals.nodesPerChange = Math.max(totals.nodesPerChange, share);
+  totals.load = Math.max(totals.load, outcome.load);
+  totals.overhead = Math.max(totals.overhead, outcome.overhead);
 }

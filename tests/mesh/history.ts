@@ -25,7 +25,12 @@ export type Step = { readonly at: number } & Deed;
 export type Deed =
   | { readonly do: "update" | "invalidate" | "delete"; readonly server: number; readonly key: number }
   | { readonly do: "many"; readonly server: number; readonly keys: readonly number[] }
-  | { readonly do: "burst"; readonly servers: readonly number[]; readonly key: number }
+  | {
+    readonly do: "burst";
+    readonly what: "update" | "delete";
+    readonly servers: readonly number[];
+    readonly key: number;
+  }
   | {
     readonly do: "reserve" | "publish";
     readonly server: number;
@@ -85,11 +90,12 @@ export function createHistory(seed: number): History {
       slowest: chance.pick([5, 40, 200]),
     }) - 1;
   const isSkewed = chance.happens(0.5);
+  const isStaggered = chance.happens(0.5);
   const shares = chance.happens(0.4);
   const servers = Array.from({ length: count }, (_, i): ServerPlan => ({
     disk: i > 0 && shares && chance.happens(0.4) ? chance.between(0, disks.length - 1) : addDisk(),
     skew: isSkewed && chance.happens(0.5) ? chance.between(-5 * HOUR, 5 * HOUR) : chance.between(-20, 20),
-    start: chance.happens(0.7) ? 0 : chance.between(0, 1500),
+    start: isStaggered && chance.happens(0.6) ? chance.between(0, 1500) : 0,
   }));
   servers.forEach(({ disk }, i) => {
     if (servers.some((other, j) => i !== j && other.disk === disk)) {
@@ -97,7 +103,9 @@ export function createHistory(seed: number): History {
     }
   });
   const all = servers.map((_, i) => i);
-  const isSparse = count > 2 && chance.happens(0.12);
+  // Some worlds are rings or lines: there, news goes by way of others.
+  const isSparse = count > 2 && chance.happens(0.25);
+  const isRing = chance.happens(0.5);
   const world = {
     seed,
     servers,
@@ -108,7 +116,11 @@ export function createHistory(seed: number): History {
   const keys = isPaged ? 8 : chance.pick([1, 1, 2, 3, 5]);
   return {
     ...world,
-    peers: all.map((i) => all.filter((j) => i !== j && (!isSparse || isNeighbour(i, j, count)))),
+    peers: all.map((i) =>
+      all.filter((j) =>
+        i !== j && (!isSparse || Math.abs(i - j) === 1 || isRing && Math.abs(i - j) === count - 1)
+      )
+    ),
     secret: chance.happens(0.4),
     realCrypto: chance.happens(0.01),
     interval: chance.happens(0.2) ? chance.pick([500, 3000]) : 0,
@@ -119,11 +131,6 @@ export function createHistory(seed: number): History {
     steps: createSteps(chance, world, keys, isPaged),
     healing: chance.happens(0.5) ? "syncs" : "changes",
   };
-}
-
-/** On a ring. */
-function isNeighbour(i: number, j: number, count: number): boolean {
-  return (i + 1) % count === j || (j + 1) % count === i;
 }
 
 function createSteps(
@@ -157,7 +164,8 @@ function createSteps(
       steps.push({ at, do: "many", server: server(), keys: some });
     } else if (dice < 0.42) {
       const several = chance.shuffle(others).slice(0, chance.between(2, 4));
-      steps.push({ at, do: "burst", servers: several, key: key() });
+      const what = chance.happens(deletions) ? "delete" : "update";
+      steps.push({ at, do: "burst", what, servers: several, key: key() });
     } else if (dice < 0.45) {
       const { server: by, key: of, name } = { server: server(), key: key(), name: i };
       reserved.push({ server: by, key: of, name });
