@@ -4,7 +4,7 @@
  * @module
  */
 import type { Clock } from "../clock.ts";
-import { PeerError, type RealityError } from "../errors.ts";
+import { PeerError, type RealityError, RelayError } from "../errors.ts";
 import {
   coversSeen,
   isMeshStorage,
@@ -102,6 +102,8 @@ export class Mesh {
   #published: Seen | undefined;
   /** Whether servers with another storage listen on Redis. */
   #hasForeigners = false;
+  /** Whether it was reported that there are such and that nobody can be asked for what they have. */
+  #hasWarned = false;
   /** The ids that were heard through Redis. */
   readonly #onRedis = new Set<string>();
   #nextCheck = 0;
@@ -253,12 +255,22 @@ export class Mesh {
       this.#rooms.publish?.();
     }
     const { isTaken } = isSigned ? await this.#take(undefined, message) : UNTAKEN;
-    const peer = isTaken ? undefined : this.#peers.find(message.id);
+    if (!isTaken) this.#ask(message);
+    return true;
+  }
+
+  /** Asks the server that a message on Redis names for what it has. */
+  #ask({ id }: Message): void {
+    const peer = this.#peers.find(id);
     if (peer !== undefined) {
       peer.owed.add(this.#rooms.clock.now());
       this.#try(peer);
+    } else if (this.#config.peers.length === 0 && !this.#hasWarned) {
+      this.#hasWarned = true;
+      this.#rooms.report(
+        new RelayError(`${JSON.stringify(id)} has another storage: such servers need meshPeers beside Redis`),
+      );
     }
-    return true;
   }
 
   /** Says that messages through Redis may have been missed: whoever waits looks again, and peers are asked. */
