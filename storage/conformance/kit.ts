@@ -176,3 +176,9 @@ export function assertHistory(metas: readonly RealityNodeMeta[], message: string
   });
   assert(new Set(keysOf(metas)).size === metas.length, `${message}: a key comes twice`);
 }
+
+/** Waits for all, also when one fails, so that nothing goes on behind a test that has ended. */
+export async function allSettle<T>(running: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(running);
+  return await Promise.all(running);
+}

@@ -7,7 +7,7 @@ import type { RealityStorage } from "../../src/storage.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { apply } from "./batch.ts";
-import { assertHistory, changeOf, deletionOf, type Kit, metaOf, there, write } from "./kit.ts";
+import { allSettle, assertHistory, changeOf, deletionOf, type Kit, metaOf, there, write } from "./kit.ts";
 
 const WRITERS = 8;
 const ROUNDS = 6;
@@ -159,12 +159,6 @@ export function testRaces({ check, checkShared, supports }: Kit): void {
     })();
     await allSettle<unknown>([allSettle(writers).finally(() => writing = false), reader]);
   });
-}
-
-/** Waits for all, also when one fails, so that nothing goes on behind a test that has ended. */
-async function allSettle<T>(running: readonly Promise<T>[]): Promise<T[]> {
-  await Promise.allSettled(running);
-  return await Promise.all(running);
 }
 
 /** Lets everything else have its turn: a storage in memory would otherwise never let others run. */

@@ -1,0 +1,284 @@
+/**
+ * The kit: a storage tells another what it lacks, in pages that miss nothing.
+ *
+ * @module
+ */
+import { joinSeen, type MeshStorage, type Seen, type StampedNode } from "../../src/storage.ts";
+import { assert, assertEquals } from "./assert.ts";
+import { apply } from "./batch.ts";
+import { allSettle, changeOf, deletionOf, keysOf, type Kit, metaOf, there, write } from "./kit.ts";
+import {
+  asMesh,
+  byKey,
+  foreign,
+  fresh,
+  highest,
+  LAST_EPOCH,
+  MANY,
+  meshKit,
+  ownNode,
+  readPages,
+  stampedOf,
+  stampedOfAll,
+} from "./mesh_kit.ts";
+
+/** Registers these tests. */
+export function testDeltas(kit: Kit): void {
+  testDelta(kit);
+  testPages(kit);
+  if (kit.options.elapse) testSweptPages(kit, kit.options.elapse);
+}
+
+function testDelta(kit: Kit): void {
+  const { checkMesh } = meshKit(kit);
+  const { elapse } = kit.options;
+
+  checkMesh("readStamped() gives nodes and tombstones with their stamps, and no others", async (storage) => {
+    const { origin } = await storage.getIdentity();
+    const [a, b, c] = await apply(storage, changeOf("a"), changeOf("b"), deletionOf("c"));
+    const expected = new Map([a, b, c].map((meta) => [there(meta).key, ownNode(there(meta), origin)]));
+    assertEquals(await storage.readStamped(["a", "nobody", "b", "a", "c"]), expected, "readStamped()");
+    assertEquals(await storage.readStamped([]), new Map(), "readStamped() of nothing");
+    assertEquals(await storage.readStamped([""]), new Map(), "readStamped() of the empty key");
+  });
+
+  checkMesh(
+    "readDelta() from nothing gives all nodes and tombstones, each with its stamp",
+    async (storage) => {
+      assertEquals((await storage.readDelta(new Map(), MANY)).nodes, [], "nodes of a new storage");
+      const { origin } = await storage.getIdentity();
+      const metas = await apply(
+        storage,
+        changeOf("a"),
+        changeOf("b"),
+        deletionOf("c"),
+        changeOf("😀 '\"\\%"),
+      );
+      metas.push(await write(storage, "d"));
+      const { nodes, next, ...state } = await storage.readDelta(new Map(), MANY);
+      assertEquals(byKey(nodes), byKey(metas.map((meta) => ownNode(meta, origin))), "nodes");
+      assertEquals(next, null, "next");
+      assertEquals(state, await storage.readSeen(), "seen, names and counter");
+    },
+  );
+
+  checkMesh("readDelta() from what was seen gives nothing, and later what came since", async (storage) => {
+    await apply(storage, changeOf("a"), changeOf("b"), changeOf("c"));
+    const { seen } = await storage.readDelta(new Map(), MANY);
+    const still = await storage.readDelta(seen, MANY);
+    assertEquals([still.nodes, still.next, still.seen], [[], null, seen], "the delta when nothing came");
+    await apply(storage, changeOf("b", "2"), deletionOf("c"));
+    await write(storage, "d");
+    const { nodes } = await storage.readDelta(seen, MANY);
+    assertEquals(byKey(nodes), byKey(await stampedOfAll(storage, "b", "c", "d")), "what came since");
+    await storage.incrementVersion("e");
+    assertEquals((await storage.readDelta(seen, MANY)).nodes.length, 3, "nodes after a reservation");
+  });
+
+  checkMesh("readDelta() tells apart what was seen of each origin", async (storage) => {
+    const { origin } = await storage.getIdentity();
+    const own = await write(storage, "own");
+    const [x, y] = [foreign("x", own.version + 7, "ox"), foreign("y", own.version + 3, "oy")];
+    await storage.takeNodes([fresh(x), fresh(y)]);
+    await storage.adoptSeen(new Map([["ox", x.stamp], ["oy", y.stamp]]), LAST_EPOCH);
+    const all = { own: ownNode(own, origin), x, y };
+    const bases: [Record<string, number>, (keyof typeof all)[]][] = [
+      [{}, ["own", "x", "y"]],
+      [{ [origin]: own.version }, ["x", "y"]],
+      [{ ox: x.stamp }, ["own", "y"]],
+      [{ ox: x.stamp - 1 }, ["own", "x", "y"]],
+      [{ [origin]: own.version, oy: y.stamp }, ["x"]],
+      [{ [origin]: own.version + 100, ox: x.stamp, oy: y.stamp, other: 5 }, []],
+      [{ other: y.stamp + 100 }, ["own", "x", "y"]],
+    ];
+    for (const [base, keys] of bases) {
+      const { nodes } = await storage.readDelta(new Map(Object.entries(base)), MANY);
+      assertEquals(byKey(nodes), byKey(keys.map((key) => all[key])), `from ${JSON.stringify(base)}`);
+    }
+  });
+
+  checkMesh("adoptSeen() notes what was swept where a full copy came from", async (storage) => {
+    const { epoch } = await storage.getIdentity();
+    await storage.adoptSeen(new Map([["ox", 900]]), epoch, new Map([["ox", 700], ["oy", 5]]));
+    await storage.adoptSeen(new Map([["ox", 950]]), epoch, new Map([["ox", 600], ["oy", 8]]));
+    await storage.adoptSeen(new Map([["ox", 990]]), epoch);
+    const { swept } = await storage.readSeen();
+    assertEquals([swept.get("ox"), swept.get("oy")], [700, 8], "swept");
+  });
+
+  if (!elapse) return;
+
+  checkMesh("readSeen() tells how far tombstones of each origin were swept", async (storage) => {
+    const { origin } = await storage.getIdentity();
+    const [, gone] = await apply(storage, changeOf("live"), deletionOf("gone"));
+    const top = there(gone).version;
+    const reserved = await storage.incrementVersion("late");
+    await write(storage, "next");
+    await storage.setNode("late", { ...metaOf("late", reserved), deleted: true });
+    const late = await stampedOf(storage, "late");
+    const [x, y, kept] = [
+      { ...foreign("x", top + 5000, "ox"), deleted: true as const },
+      { ...foreign("y", top + 9000, "ox"), deleted: true as const },
+      foreign("kept", top + 9999, "oz"),
+    ];
+    await storage.takeNodes([fresh(x), fresh(y), fresh(kept)]);
+    assertEquals(highest((await storage.readSeen()).swept), {}, "swept before");
+    await elapse(storage);
+    await write(storage, "live");
+    const { swept, seen } = await storage.readSeen();
+    assertEquals(highest(swept), { [origin]: late.stamp, ox: y.stamp }, "swept");
+    assertEquals(await storage.readStamped(["gone", "late", "x", "y"]), new Map(), "the tombstones");
+    assertEquals((await storage.readDelta(new Map(), MANY)).swept, swept, "swept in a delta");
+    assertEquals(seen.get(origin), (await stampedOf(storage, "live")).stamp, "the own entry in seen");
+  });
+}
+
+function testPages(kit: Kit): void {
+  const { checkMesh } = meshKit(kit);
+
+  checkMesh(
+    "the pages of readDelta() together hold every node once, whatever their size",
+    async (storage) => {
+      const metas = await apply(
+        storage,
+        ...[...Array(23).keys()].map((i) => changeOf(`key:${(i * 7) % 23}`)),
+      );
+      await apply(storage, deletionOf("key:3"), changeOf("key:9", "2"));
+      const top = there(metas.at(-1)).version;
+      await storage.takeNodes([fresh(foreign("foreign", top + 500)), fresh(foreign("low", 3))]);
+      const expected = byKey(await stampedOfAll(storage, ...keysOf(metas), "foreign", "low"));
+      for (const limit of [1, 2, 7, 24, 25, MANY]) {
+        const pages = await readPages(storage, new Map(), limit);
+        assertEquals(byKey(pages.flatMap(({ nodes }) => nodes)), expected, `all pages of ${limit}`);
+        for (const [i, { nodes, next }] of pages.entries()) {
+          assert(nodes.length <= limit, `Expected at most ${limit} nodes, got ${nodes.length}`);
+          assertEquals(
+            next === null,
+            i === pages.length - 1,
+            `whether page ${i + 1} of ${limit} is the last`,
+          );
+        }
+      }
+      assertEquals((await readPages(storage, new Map(), 25)).length, 1, "how many pages hold all that fits");
+    },
+  );
+
+  checkMesh("the pages of readDelta() from a base hold what lies outside of it", async (storage) => {
+    const keys = [...Array(12).keys()].map((i) => `key:${i}`);
+    await apply(storage, ...keys.map((key) => changeOf(key)));
+    const { seen } = await storage.readSeen();
+    const changed = keys.filter((_key, i) => i % 3 === 1);
+    await apply(storage, ...changed.map((key) => changeOf(key, "2")));
+    for (const limit of [1, 2, 3, 4]) {
+      const nodes = (await readPages(storage, seen, limit)).flatMap((page) => page.nodes);
+      assertEquals(byKey(nodes), byKey(await stampedOfAll(storage, ...changed)), `all pages of ${limit}`);
+    }
+  });
+
+  for (const limit of [1, 2, 7]) {
+    checkMesh(`pages of ${limit} miss nothing that changes while they are read`, async (storage) => {
+      const keys = [...Array(15).keys()].map((i) => `key:${i}`);
+      await apply(storage, ...keys.map((key) => changeOf(key)));
+      const before = await storage.readStamped(keys);
+      const told = new Map<string, StampedNode>();
+      let known: Seen | undefined;
+      let after: string | undefined;
+      for (let page = 0; page < 40; page++) {
+        const { nodes, seen, next } = await storage.readDelta(new Map(), limit, after);
+        known ??= seen;
+        for (const node of nodes) told.set(node.key, node);
+        if (next === null) break;
+        after = next;
+        // One that was told, one that may not have been, and one that was never there.
+        const key = (i: number) => `key:${(page * i) % 15}`;
+        await apply(
+          storage,
+          changeOf(there(nodes[0]).key, `${page}`),
+          changeOf(`new:${page % 4}`, `${page}`),
+        );
+        if (page % 2) await storage.deleteNode(key(4));
+        else await write(storage, key(11));
+      }
+      for (const [key, { version }] of before) {
+        assert((told.get(key)?.version ?? 0) >= version, `The node of ${key} is on no page`);
+      }
+      // What changed meanwhile lies outside of what the first page told as seen.
+      for (const node of (await storage.readDelta(there(known), MANY)).nodes) told.set(node.key, node);
+      const all = [...keys, ...[...Array(4).keys()].map((i) => `new:${i}`)];
+      assertEquals(told, await storage.readStamped(all), "the pages and the next delta together");
+    });
+  }
+
+  kit.check("what readDelta() tells as seen is never younger than its nodes", async (storage) => {
+    await deltasWhileWriting(() => asMesh(storage));
+  });
+  kit.checkShared(
+    "what readDelta() tells as seen is never younger than its nodes, in two processes",
+    async (...pair) => await deltasWhileWriting((i) => asMesh(there(pair[i % 2]))),
+  );
+}
+
+function testSweptPages(kit: Kit, elapse: NonNullable<Kit["options"]["elapse"]>): void {
+  const title = "what readDelta() tells as swept is never older than its nodes";
+  kit.check(title, async (storage) => await deltasWhileSweeping(() => asMesh(storage), elapse));
+  kit.checkShared(`${title}, in two processes`, async (...pair) => {
+    await deltasWhileSweeping((i) => asMesh(there(pair[i % 2])), elapse);
+  });
+}
+
+/** Reads deltas while tombstones are swept: each is among the nodes, or told as swept. */
+async function deltasWhileSweeping(
+  pick: (i: number) => MeshStorage,
+  elapse: NonNullable<Kit["options"]["elapse"]>,
+): Promise<void> {
+  const { origin } = await pick(0).getIdentity();
+  for (let round = 0; round < 12; round++) {
+    await write(pick(0), "other");
+    const { seen } = await pick(0).readSeen();
+    await pick(0).deleteNode("gone");
+    const base = round % 2 ? seen : new Map<string, number>();
+    await elapse(pick(0));
+    // More than one at once, as each may come before the sweep, after it or in between.
+    const [, ...deltas] = await allSettle<unknown>([
+      write(pick(1), "other"),
+      ...[...Array(4).keys()].map((i) => pick(i).readDelta(base, MANY)),
+    ]) as [unknown, ...Awaited<ReturnType<MeshStorage["readDelta"]>>[]];
+    for (const { nodes, swept } of deltas) {
+      const isTold = nodes.some(({ key }) => key === "gone");
+      const isSwept = (swept.get(origin) ?? 0) > (seen.get(origin) ?? 0);
+      assert(
+        isTold || isSwept,
+        `A tombstone is neither among the nodes nor told as swept, in round ${round}`,
+      );
+    }
+  }
+}
+
+/** Reads deltas, each from what the one before told as seen, while others write; then all must be there. */
+async function deltasWhileWriting(pick: (i: number) => MeshStorage): Promise<void> {
+  const [writers, rounds] = [4, 8];
+  let writing = true;
+  const running = [...Array(writers).keys()].map(async (writer) => {
+    const storage = pick(writer);
+    for (let i = 0; i < rounds; i++) {
+      const reserved = await storage.incrementVersion("x");
+      await apply(storage, changeOf(`own:${writer}`, `${i}`), changeOf(`shared:${i % 3}`, `${writer}:${i}`));
+      await storage.setNode(`late:${writer}`, metaOf(`late:${writer}`, reserved));
+      if (i % 3 === 2) await storage.deleteNode(`own:${writer}`);
+    }
+  });
+  const told = new Map<string, StampedNode>();
+  let known: Seen = new Map();
+  const follow = async () => {
+    const { nodes, seen } = await pick(1).readDelta(known, MANY);
+    for (const node of nodes) told.set(node.key, node);
+    known = joinSeen(known, seen);
+  };
+  const reader = (async () => {
+    for (; writing; await new Promise((resolve) => setTimeout(resolve, 0))) await follow();
+    await follow();
+  })();
+  await allSettle<unknown>([allSettle(running).finally(() => writing = false), reader]);
+  const history = keysOf(await pick(0).listChangedSince(0));
+  assertEquals(told, await pick(0).readStamped(history), "what the deltas told");
+}

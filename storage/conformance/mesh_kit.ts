@@ -1,0 +1,118 @@
+/**
+ * What the kit's files share that are about storages beside others.
+ *
+ * @module
+ */
+import {
+  isMeshStorage,
+  type MeshStorage,
+  type NodeChange,
+  type NodeTake,
+  type RealityStorage,
+  type Seen,
+  type Stamp,
+  type StampedNode,
+} from "../../src/storage.ts";
+import type { RealityNodeMeta } from "../../src/types.ts";
+import { assert } from "./assert.ts";
+import { keysOf, type Kit, there } from "./kit.ts";
+
+/** Sorts before every epoch that a storage makes. */
+export const FIRST_EPOCH = "000000000-first";
+/** Sorts after every epoch that a storage makes. */
+export const LAST_EPOCH = "zzzzzzzzz-last";
+/** More nodes than any test writes but those that say so. */
+export const MANY = 1000;
+
+/** As `kit`, for storages that stand beside others. */
+export function meshKit({ check, checkShared }: Kit): {
+  checkMesh: (name: string, fn: (storage: MeshStorage) => Promise<void>) => void;
+  checkBoth: (name: string, fn: (one: MeshStorage, other: MeshStorage) => Promise<void>) => void;
+} {
+  return {
+    checkMesh: (name, fn) => check(name, async (storage) => await fn(asMesh(storage))),
+    checkBoth: (name, fn) => checkShared(name, async (one, other) => await fn(asMesh(one), asMesh(other))),
+  };
+}
+
+/** The storage, which must be one that can stand beside others. */
+export function asMesh(storage: RealityStorage): MeshStorage {
+  assert(isMeshStorage(storage), "Expected a storage that can stand beside others");
+  return storage;
+}
+
+/** A node as another storage wrote it. */
+export function foreign(key: string, version: number, origin: string = "other"): StampedNode {
+  return { key, version, hash: `hash-${version}`, updatedAt: 1_700_000_000_000, origin, stamp: version };
+}
+
+/** A node as this storage wrote it. */
+export function ownNode(meta: RealityNodeMeta, origin: string): StampedNode {
+  return { ...meta, origin, stamp: meta.version };
+}
+
+/** A node, or a change, that is to be written in the place of another. */
+export function take(node: StampedNode | NodeChange, replaces: Stamp | null): NodeTake {
+  return { node, replaces };
+}
+
+/** A node that is to be taken where there is none. */
+export function fresh(node: StampedNode): NodeTake {
+  return take(node, null);
+}
+
+/** The stamp that a version has which this storage gave. */
+export function stampOfMeta({ origin }: { readonly origin: string }, version: number): Stamp {
+  return { version, origin };
+}
+
+/** A stamped node without its stamp. */
+export function metaIn({ origin: _origin, stamp: _stamp, ...meta }: StampedNode): RealityNodeMeta {
+  return meta;
+}
+
+/** The node or tombstone of a key, which must be there. */
+export async function stampedOf(storage: MeshStorage, key: string): Promise<StampedNode> {
+  return there((await storage.readStamped([key])).get(key));
+}
+
+/** The nodes or tombstones of keys, which must all be there. */
+export async function stampedOfAll(storage: MeshStorage, ...keys: string[]): Promise<StampedNode[]> {
+  const nodes = await storage.readStamped(keys);
+  return keys.map((key) => there(nodes.get(key)));
+}
+
+/** The highest stamp of its own that a storage tells as seen. */
+export async function ownSeen(storage: MeshStorage): Promise<number> {
+  const { seen, origin } = await storage.readSeen();
+  return seen.get(origin) ?? 0;
+}
+
+/** The entries above 0: whether one of 0 is there says nothing. */
+export function highest(seen: Seen): Record<string, number> {
+  return Object.fromEntries([...seen].filter(([, stamp]) => stamp > 0));
+}
+
+/** Nodes in the order of their keys. */
+export function byKey<T extends RealityNodeMeta>(nodes: readonly T[]): T[] {
+  return [...nodes].sort((a, b) => a.key < b.key ? -1 : 1);
+}
+
+/** The keys of metas, which must all have been written. */
+export function keysOfAll(metas: readonly (RealityNodeMeta | null)[]): string[] {
+  return keysOf(metas.map(there));
+}
+
+/** All pages of a delta. */
+export async function readPages(
+  storage: MeshStorage,
+  base: Seen,
+  limit: number,
+): Promise<Awaited<ReturnType<MeshStorage["readDelta"]>>[]> {
+  const pages = [await storage.readDelta(base, limit)];
+  for (let next = pages[0]?.next; next !== null && next !== undefined; next = pages.at(-1)?.next) {
+    assert(pages.length < 10_000, "Expected the pages to come to an end");
+    pages.push(await storage.readDelta(base, limit, next));
+  }
+  return pages;
+}
