@@ -62,6 +62,8 @@ const EMPTY: Seen = new Map();
 /** Gives and takes pages for one storage. It keeps nothing between them. */
 export class Pages {
   readonly #rooms: PageRooms;
+  /** The delta that is taken in now, or was last. */
+  #turn: Promise<unknown> = Promise.resolve();
 
   /** @param rooms The storage, and the way in. */
   constructor(rooms: PageRooms) {
@@ -98,12 +100,19 @@ export class Pages {
   }
 
   /**
-   * Takes in a page, if it follows on what is here.
+   * Takes in a page, if it follows on what is here. One after the other: a node is judged by what had been seen, and
+   * must not come to stand after another delta has brought its deletion, and that was forgotten.
    *
    * @param previous What the page before left; undefined when there was none.
    * @param message The message that the page came in.
    */
-  async take(previous: Incoming | undefined, message: Message): Promise<Taken> {
+  take(previous: Incoming | undefined, message: Message): Promise<Taken> {
+    const turn = this.#turn.then(() => this.#takeInTurn(previous, message));
+    this.#turn = turn.catch(() => {});
+    return turn;
+  }
+
+  async #takeInTurn(previous: Incoming | undefined, message: Message): Promise<Taken> {
     const { storage, ask, wake } = this.#rooms;
     const { delta, seen: theirs, swept = EMPTY } = message;
     if (theirs === undefined) return UNTAKEN;
@@ -145,14 +154,15 @@ export class Pages {
     if (delta.next !== null) {
       return { isTaken: true, written, made, incoming: { adopt, keys, full: delta.full, next: delta.next } };
     }
-    const dropped = delta.full
-      ? await this.#judgeMissing(keys, { mine: mine.seen, theirs: adopt, swept })
-      : [];
+    const judgeRest = () => this.#judgeMissing(keys, { mine: mine.seen, theirs: adopt, swept });
+    const dropped = delta.full ? await judgeRest() : [];
     const isNews = delta.full || epoch < mine.epoch || !coversSeen(mine.seen, adopt);
     // Only now: until here, what was seen of the sender's is not all taken in.
     const isNewEpoch = isNews &&
       await ask("adoptSeen", () => storage.adoptSeen(adopt, epoch, delta.full ? swept : undefined));
     if (isNewEpoch) wake(null);
+    // Once more, for what was changed here since: as long as it was not adopted, nobody knew what had been forgotten.
+    if (delta.full) dropped.push(...await judgeRest());
     return { isTaken: true, written, made: [...made, ...dropped], incoming: undefined };
   }
 
