@@ -140,8 +140,8 @@ export function mysqlDialect(tableName: string): SQLDialect {
     `${select("node.expires_at IS NOT NULL")}, ${decode("COALESCE(node.origin, state.origin)")} AS origin, ` +
     `${stampOf("node")} AS stamp FROM ${table} AS state STRAIGHT_JOIN`;
   const readMesh =
-    `SELECT '' AS node_key, 0 AS version, mesh AS hash, 0 AS updated_at, 0 AS deleted, 0 AS late, ` +
-    `${decode("origin")} AS origin, 0 AS stamp FROM ${table} WHERE node_key = ''`;
+    `SELECT '' AS node_key, 0 AS version, ${decode("mesh")} AS hash, 0 AS updated_at, 0 AS deleted, ` +
+    `0 AS late, ${decode("origin")} AS origin, 0 AS stamp FROM ${table} WHERE node_key = ''`;
   const list = `JSON_TABLE(?, '$[*]' COLUMNS (origin ${text} PATH '$[0]', stamp BIGINT PATH '$[1]'))`;
   // Not a join: its buffer would have the nodes sorted once more.
   const told = (origin: string) =>
