@@ -137,9 +137,11 @@ class Run {
     world.machines.forEach((_, i) => world.start(i));
     for (const process of world.running) void this.#watchOn(process);
     if (world.history.healing === "changes") {
-      // Another key than those before, since a new change of one would tell everybody what was forgotten.
-      const change = () => world.machines.forEach((_, i) => world.change(i, "update", "healing"));
-      world.clock.after(ROUND / 4, change);
+      // Another key than those before, since a new change of one would tell everybody what was forgotten. One after
+      // the other, so that all but one hear of it from others.
+      world.machines.forEach((_, i) => {
+        world.clock.after(ROUND / 4 + i * 700, () => world.change(i, "update", "healing"));
+      });
     }
     let rounds = 0;
     for (let isOne = false; !isOne && rounds < HEALING_ROUNDS; rounds++) {

@@ -103,6 +103,8 @@ export class World {
   readonly #pending = new Set<string>();
   readonly #trace: ((line: string) => void) | undefined;
   readonly #isCalm: boolean;
+  /** All that have not ended, those that are being stopped among them. */
+  readonly #processes = new Set<Process>();
   #writes = 0;
 
   /**
@@ -194,7 +196,9 @@ export class World {
     station.listen(server.getFetchHandler());
     let end = () => {};
     const ended = new Promise<undefined>((resolve) => end = () => resolve(undefined));
-    machine.process = { server, path, clock, station, waits: new Set(), hasEnded: false, ended, end };
+    const process: Process = { server, path, clock, station, waits: new Set(), hasEnded: false, ended, end };
+    machine.process = process;
+    this.#processes.add(process);
     this.trace(() => `${machine.host} starts on ${machine.disk.name}`);
   }
 
@@ -219,7 +223,9 @@ export class World {
     // Those who waited at the server are answered still.
     await this.clock.wait(AFTER_CLOSE);
     const { timers } = process.clock;
-    if (timers > 0) this.record.blame("timer", `${timers} timers of ${machine.host} outlive its close()`);
+    if (timers > 0 && !process.hasEnded) {
+      this.record.blame("timer", `${timers} timers of ${machine.host} outlive its close()`);
+    }
     this.#end(process);
   }
 
@@ -346,6 +352,7 @@ export class World {
 
   #end(process: Process): void {
     process.hasEnded = true;
+    this.#processes.delete(process);
     process.end();
     process.path.end();
     process.clock.stop();
@@ -407,6 +414,8 @@ export class World {
       this.kill(i);
       this.clock.after(pause, () => this.start(i));
     });
+    // Those that are being stopped have a machine no more.
+    for (const process of this.#processes) if (process.path.disk === disk) this.#end(process);
     disk.wipe();
   }
 
