@@ -55,7 +55,7 @@ export const FAULTS: readonly SourceFault[] = [
       put: "  if (mine.deleted && theirs.deleted) " +
         `return isAhead(theirs, mine) ? { node: theirs, replaces: own } : null;\n${CASE_4}`,
     }],
-    histories: 5000,
+    histories: 500,
   },
   {
     name: "a storage beside others counts 1, 2, 3",
@@ -70,7 +70,7 @@ export const FAULTS: readonly SourceFault[] = [
       put:
         '    if (delta.next !== null) {\n      await ask("adoptSeen", () => storage.adoptSeen(adopt, message.epoch));\n',
     }],
-    histories: 500,
+    histories: 100,
   },
   {
     name: "a number that was reserved and is published late counts as seen",
@@ -79,7 +79,7 @@ export const FAULTS: readonly SourceFault[] = [
       find: "const stamp = meta.version <= this.#maxStamp ? this.#reserve() : meta.version;",
       put: "const stamp = meta.version;",
     }],
-    histories: 1000,
+    histories: 200,
   },
   {
     name: "a server keeps quiet when its version is lower than the client's",
@@ -88,7 +88,7 @@ export const FAULTS: readonly SourceFault[] = [
       find: "node.version !== version || !sameEpoch",
       put: "node.version > version || !sameEpoch",
     }],
-    histories: 1000,
+    histories: 500,
   },
   {
     name: "the counter is not raised to what is taken in",
@@ -101,7 +101,7 @@ export const FAULTS: readonly SourceFault[] = [
         put: "",
       },
     ],
-    histories: 1000,
+    histories: 500,
   },
   {
     name: "a sync reads before it registers its waiter",
@@ -129,7 +129,7 @@ export const FAULTS: readonly SourceFault[] = [
       put: "      this.#write(node, node.version, stampOf(node));\n" +
         "      this.#seen.set(node.origin, Math.max(node.stamp, this.#seen.get(node.origin) ?? 0));\n",
     }],
-    histories: 1000,
+    histories: 100,
   },
   {
     name: "servers on the same storage do not look again when they are told to",
@@ -139,6 +139,15 @@ export const FAULTS: readonly SourceFault[] = [
       put: "",
     }],
     histories: 500,
+  },
+  {
+    name: "a message is believed whoever sent it",
+    edits: [{
+      file: "src/mesh/callback.ts",
+      find: "    if (url === undefined || !peers.includes(url)) throw unproven();\n",
+      put: "",
+    }],
+    histories: 2000,
   },
 ];
 
