@@ -8,7 +8,7 @@ import { WRITE_TOKEN } from "./cluster.ts";
 import type { Change, Read, Sight } from "./journal.ts";
 
 /** How long a client waits for an answer, in milliseconds, beyond what it asked the server to wait. */
-const PATIENCE = 1500;
+const PATIENCE = 2000;
 
 /** What a server answered to a sync. */
 export interface Answer extends SyncResponse {

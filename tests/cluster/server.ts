@@ -30,7 +30,7 @@ export type RedisLibrary = "ioredis" | "node-redis";
 export type ServerLine = { readonly port: number } | { readonly report: string; readonly message: string };
 
 /** How long one request to a peer may take, in milliseconds. */
-const TIMEOUT = 500;
+const TIMEOUT = 1000;
 
 const order = JSON.parse(process.argv[2] ?? "") as ServerOrder;
 const { place, serverId, meshPeers, meshSecret, writeToken } = order;
