@@ -142,7 +142,7 @@ function createSteps(
   const steps: Step[] = [];
   const pace = chance.pick([5, 60, 60, 250]);
   const isRough = chance.happens(0.7);
-  const lies = chance.happens(0.15);
+  const lies = chance.happens(0.3);
   const deletions = chance.pick([0.15, 0.15, 0.5]);
   const reserved: { server: number; key: number; name: number }[] = [];
   const server = () => chance.between(0, servers.length - 1);
@@ -176,7 +176,7 @@ function createSteps(
       const wait = chance.happens(0.3) ? chance.pick([1000, 8000, 20_000]) : 0;
       steps.push({ at, do: "sync", server: server(), client: chance.between(0, clients.length - 1), wait });
     } else if (dice < 0.78) {
-      if (lies) {
+      for (let i = 0; lies && i < 3; i++) {
         const lie = chance.pick<Lie>(["push", "hello", "callback", "other", "replay", "garbage"]);
         steps.push({ at, do: "lie", server: server(), lie, key: key() });
       }

@@ -66,7 +66,6 @@ function forge(server: number, key: number): string {
     epoch: "0",
     peers: { liar: "alive" },
     urls: { liar: "http://stranger" },
-    look: null,
     seen: { liar: 2 ** 50 },
     swept: {},
     delta: { base: {}, full: false, after: null, next: null, nodes: [node] },
