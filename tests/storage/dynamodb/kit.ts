@@ -25,7 +25,10 @@ export const SUPPORTS = {
 /** How a client finds DynamoDB Local, which takes any credentials and keeps tables apart by them. */
 export function configure(endpoint: string = addressOfDynamoDB()): ConstructorParameters<typeof DynamoDB>[0] {
   const credentials = { accessKeyId: "tests", secretAccessKey: "tests" };
-  return { endpoint, region: "us-east-1", credentials };
+  // Of the timers that the client starts for a request, this one alone may outlive the answer: until the request
+  // is closed.
+  const requestHandler = { socketTimeout: 0 };
+  return { endpoint, region: "us-east-1", credentials, requestHandler };
 }
 
 /** The endpoint that `deno task test` starts. */

@@ -9,7 +9,7 @@ import { DynamoDBDocument, DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb"
 import type { NodeChange } from "../../../src/storage.ts";
 import type { DynamoDBStorageOptions } from "../../../storage/dynamodb.ts";
 import { DynamoDBStorage } from "../../../storage/dynamodb.ts";
-import { testOnEngine as test } from "../engines.ts";
+import { test } from "../../harness.ts";
 import { configure, Intermediary, newTableName, withClient, withStorage } from "./kit.ts";
 
 const DAY = 86_400_000;
