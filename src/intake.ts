@@ -14,6 +14,13 @@ import type { NodeUpdate, RealityNodeMeta } from "./types.ts";
 /** Says what becomes of a node that another storage has, given the one that is here. */
 export type Judge = (theirs: StampedNode, mine: StampedNode | undefined) => NodeTake | null;
 
+/**
+ * Makes a judge, after the nodes here were read: so it knows of all that had been forgotten by then.
+ *
+ * @param isMissing Whether some of the nodes to judge are not here.
+ */
+export type PrepareJudge = (isMissing: boolean) => Judge | Promise<Judge>;
+
 /** What came of nodes that another storage has. */
 export interface TakenNodes {
   /** The keys of those that were written as they were there. */
@@ -73,13 +80,14 @@ export class Intake {
    *
    * @throws {StorageError} When the storage fails or takes too long; some of them may have been written.
    */
-  async take(nodes: readonly StampedNode[], judge: Judge): Promise<TakenNodes> {
+  async take(nodes: readonly StampedNode[], prepare: PrepareJudge): Promise<TakenNodes> {
     const taken: string[] = [];
     const made: RealityNodeMeta[] = [];
     let left = nodes;
     for (let i = 0; left.length > 0; i++) {
       if (i === MAX_JUDGEMENTS) throw new StorageError("takeNodes", "these nodes change too often");
       const mine = await this.#writer.readStamped(left.map(({ key }) => key));
+      const judge = await prepare(mine.size < left.length);
       const takes = left.flatMap((node) => judge(node, mine.get(node.key)) ?? []);
       const metas = await this.#writer.take(takes);
       takes.forEach(({ node }, i) => {

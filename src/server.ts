@@ -343,7 +343,7 @@ export class RealityServer {
       serverId: () => this.serverId,
       line: () => line ??= createLine(),
       ask: (operation, call) => guarded(operation, call(), this.#batch),
-      take: (nodes, judge) => this.#intake.take(nodes, judge),
+      take: (nodes, prepare) => this.#intake.take(nodes, prepare),
       wake: (keys) => this.#waiters.wake(keys),
       publish: redis && (() => this.#relay?.publish()),
       report: (error) => this.#report(error),

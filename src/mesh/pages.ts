@@ -9,6 +9,9 @@ import type { RealityNodeMeta } from "../types.ts";
 import { judge, judgeMissing, type Knowledge } from "./delta.ts";
 import type { Delta, Message } from "./message.ts";
 
+/** Says what becomes of a node of another storage, given the one that is here. */
+type JudgeNode = (theirs: StampedNode, mine: StampedNode | undefined) => NodeTake | null;
+
 /** What the pages ask of the other rooms. */
 export interface PageRooms {
   readonly storage: MeshStorage;
@@ -19,7 +22,7 @@ export interface PageRooms {
    */
   take(
     nodes: readonly StampedNode[],
-    judge: (theirs: StampedNode, mine: StampedNode | undefined) => NodeTake | null,
+    prepare: (isMissing: boolean) => JudgeNode | Promise<JudgeNode>,
   ): Promise<{ readonly taken: readonly string[]; readonly made: readonly RealityNodeMeta[] }>;
   /** Wakes who waits for these keys; `null` for all. */
   wake(keys: readonly string[] | null): void;
@@ -146,8 +149,11 @@ export class Pages {
   ): Promise<Taken> {
     const { storage, ask, take, wake } = this.#rooms;
     const { swept = EMPTY, epoch } = message;
-    const knowledge = { mine: mine.seen, theirs, swept: mine.swept };
-    const { taken: written, made } = await take(delta.nodes, (node, own) => judge(node, own, knowledge));
+    const { taken: written, made } = await take(delta.nodes, async (isMissing) => {
+      // What is not here may have been forgotten since we looked.
+      const { seen, swept } = isMissing ? await ask("readSeen", () => storage.readSeen()) : mine;
+      return (node, own) => judge(node, own, { mine: seen, theirs, swept });
+    });
     const before = delta.after === null ? undefined : previous;
     const { adopt = theirs, keys = new Set<string>() } = before ?? {};
     if (delta.full) { for (const { key } of delta.nodes) keys.add(key); }
@@ -176,7 +182,7 @@ export class Pages {
       const missing = page.nodes.filter((node) =>
         !keys.has(node.key) && judgeMissing(node, knowledge) !== null
       );
-      const { made } = await take(missing, (known, mine) => {
+      const { made } = await take(missing, () => (known, mine) => {
         if (mine === undefined || !isSameStamp(stampOf(mine), stampOf(known))) return null;
         return judgeMissing(mine, knowledge);
       });
