@@ -58,11 +58,16 @@ export function judge(
   }
   const own = stampOf(mine);
   if (isSameStamp(own, stamp)) return null;
+  // Beside a tombstone, too, deletions may have been forgotten here that they never heard of.
+  const forgotten = mine.deleted && !theirs.deleted ? unheard(knowledge.swept, knowledge.theirs) : [];
   // 3. They knew mine when they kept theirs.
-  if (hasSeen(knowledge.theirs, own)) return { node: theirs, replaces: own };
+  if (hasSeen(knowledge.theirs, own)) {
+    if (forgotten.length === 0) return { node: theirs, replaces: own };
+    return join(theirs, theirs, unite(changesOf(theirs), forgotten), own);
+  }
   // 4. Neither knew of the other. Whichever has the lower version may be held by a client that was never told
   // of the other change, so the one that stays must stand for both, with a version above both.
-  const changes = unite(changesOf(mine), changesOf(theirs));
+  const changes = unite(unite(changesOf(mine), changesOf(theirs)), forgotten);
   const ahead = isAhead(mine, theirs) ? mine : theirs;
   const behind = ahead === mine ? theirs : mine;
   const standsForAll = (node: StampedNode) => changesOf(node).length === changes.length;

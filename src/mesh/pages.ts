@@ -33,7 +33,7 @@ export interface Incoming {
   /** What the sender had seen before its first page: adopted after the last, and not sooner. */
   readonly adopt: Seen;
   readonly full: boolean;
-  /** In a full copy: the keys that it has brought so far. */
+  /** In a full copy: the keys of nodes, not of tombstones, that it has brought so far. */
   readonly keys: Set<string>;
   /** Names the page that is still to come. */
   readonly next: string;
@@ -156,7 +156,8 @@ export class Pages {
     });
     const before = delta.after === null ? undefined : previous;
     const { adopt = theirs, keys = new Set<string>() } = before ?? {};
-    if (delta.full) { for (const { key } of delta.nodes) keys.add(key); }
+    // A tombstone says no more than its own deletion, beside which another may have been forgotten.
+    if (delta.full) { for (const { key, deleted } of delta.nodes) if (!deleted) keys.add(key); }
     if (delta.next !== null) {
       return { isTaken: true, written, made, incoming: { adopt, keys, full: delta.full, next: delta.next } };
     }
