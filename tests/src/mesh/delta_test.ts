@@ -154,6 +154,15 @@ test("judge() tells a node anew where a deletion that its sender never heard of 
   assert.deepEqual(judge(theirs, undefined, heard), { node: theirs, replaces: null });
 });
 
+test("judge() tells a node anew that comes to a tombstone beside which such a deletion was forgotten", () => {
+  const [theirs, mine] = [node(5, "there"), node(4, "here", { hash: "", deleted: true })];
+  const swept = new Map([["elsewhere", 7]]);
+  const take = judge(theirs, mine, { ...STRANGERS, theirs: new Map([["here", 4]]), swept });
+  assert.ok(take !== null && !("origin" in take.node) && !take.node.deleted && take.above === 5);
+  const heard = { ...STRANGERS, theirs: new Map([["here", 4], ["elsewhere", 7]]), swept };
+  assert.deepEqual(judge(theirs, mine, heard), { node: theirs, replaces: stampOf(mine) });
+});
+
 test("judgeMissing() deletes what a full copy's sender knew of", () => {
   const mine = node(5, "here");
   const take = judgeMissing(mine, { ...STRANGERS, theirs: new Map([["here", 5]]) });
