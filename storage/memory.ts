@@ -190,6 +190,7 @@ export class MemoryStorage implements MeshStorage {
     // Its number may be counted as seen already, by storages that never saw this node.
     const stamp = meta.version <= this.#maxStamp ? this.#reserve() : meta.version;
     this.#write(meta, meta.version, { version: stamp, origin: this.#identify().origin });
+    this.#maxStamp = stamp;
   }
 
   /** Takes a node away: a change with a version of its own, which leaves a tombstone. */
@@ -341,6 +342,7 @@ export class MemoryStorage implements MeshStorage {
   #apply(change: NodeChange, version: number): RealityNodeMeta {
     const { key, hash, updatedAt, deleted } = change;
     this.#write(change, version, { version, origin: this.#identify().origin });
+    this.#maxStamp = version;
     const meta: RealityNodeMeta = { key, version, hash, updatedAt };
     if (deleted) meta.deleted = true;
     return meta;
@@ -414,7 +416,6 @@ export class MemoryStorage implements MeshStorage {
     else this.#lateStamps.set(place, stamp.version);
     this.#counter = Math.max(this.#counter, version, stamp.version);
     this.#maxVersion = Math.max(this.#maxVersion, version);
-    if (this.#originOf[place] === 0) this.#maxStamp = Math.max(this.#maxStamp, stamp.version);
     if (deleted) {
       const { now, tombstoneTimeout } = this.#options;
       this.#graves.push({ key, version, until: now() + tombstoneTimeout });
