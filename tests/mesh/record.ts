@@ -43,6 +43,8 @@ export interface Life {
   wiped: boolean;
   /** Key → the changes that have come to stand here, or were known to what stood here. */
   readonly reached: Map<string, Changes>;
+  /** Key → those of them that surely are here. */
+  readonly held: Map<string, Changes>;
   /** Key → the changes that messages to servers of this storage told of. */
   readonly offered: Map<string, Changes>;
 }
@@ -57,6 +59,8 @@ export interface Writing {
   readonly life: Life;
   /** Its own change, and all that its storage knew of when it was written. */
   readonly past: Changes;
+  /** Those of them that surely stand in it: what was only offered when nodes were joined may have been refused. */
+  readonly held: Changes;
   /** Whether its number was drawn by chance above a clock, not counted. */
   readonly drawn: boolean;
   /** When it was written. */
@@ -102,7 +106,7 @@ export class Record {
 
   /** Begins the life of a storage. */
   begin(name: string, origin: string): Life {
-    return { name, origin, wiped: false, reached: new Map(), offered: new Map() };
+    return { name, origin, wiped: false, reached: new Map(), held: new Map(), offered: new Map() };
   }
 
   /**
@@ -114,6 +118,7 @@ export class Record {
     const { key, version, hash, stamp } = node;
     let past = life.reached.get(key) ?? 0n;
     const bit = 1n << BigInt(this.#changes.length);
+    const held = (life.held.get(key) ?? 0n) | (made.isChange ? bit : 0n);
     if (made.isChange) past |= bit;
     else past |= life.offered.get(key) ?? 0n;
     const writing: Writing = {
@@ -124,6 +129,7 @@ export class Record {
       deleted: node.deleted === true,
       life,
       past,
+      held,
       drawn: stamp > made.floor,
       order: ++this.#order,
     };
@@ -136,7 +142,7 @@ export class Record {
       this.#changes.push(change);
       append(this.#byKey, key, change);
     }
-    this.#reach(life, key, past);
+    this.#reach(life, key, past, held);
   }
 
   /** Notes that a storage has taken in what another wrote. */
@@ -145,7 +151,7 @@ export class Record {
     if (writing === undefined || writing.version !== node.version || writing.hash !== node.hash) {
       return this.blame("forged", `${life.name} took in what nobody wrote: ${JSON.stringify(node)}`);
     }
-    this.#reach(life, node.key, writing.past);
+    this.#reach(life, node.key, writing.past, writing.held);
   }
 
   /**
@@ -157,7 +163,7 @@ export class Record {
     for (const { bit, writing } of this.#byKey.get(key) ?? []) {
       if (hasSeen(seen, { version: writing.stamp, origin: writing.life.origin })) past |= bit;
     }
-    this.#reach(life, key, past);
+    this.#reach(life, key, past, past);
   }
 
   /** The keys that were ever changed. */
@@ -204,12 +210,13 @@ export class Record {
     return (this.#byKey.get(key) ?? []).some(({ writing }) => writing.life === life && writing.order > order);
   }
 
-  #reach(life: Life, key: string, past: Changes): void {
-    const before = life.reached.get(key) ?? 0n;
-    if ((before | past) === before) return;
-    life.reached.set(key, before | past);
+  #reach(life: Life, key: string, past: Changes, held: Changes): void {
+    life.reached.set(key, (life.reached.get(key) ?? 0n) | past);
+    const before = life.held.get(key) ?? 0n;
+    if ((before | held) === before) return;
+    life.held.set(key, before | held);
     for (const change of this.#byKey.get(key) ?? []) {
-      if ((past & change.bit) !== 0n) change.holders.add(life);
+      if ((held & change.bit) !== 0n) change.holders.add(life);
     }
   }
 }

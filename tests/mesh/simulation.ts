@@ -27,6 +27,9 @@ const QUIET_ROUNDS = 2;
  */
 const MOST_NODES = 12;
 
+/** How often one server may offer another what that has, once all are one. */
+const MOST_OFFERS = 5;
+
 /** Characters of one node, at least. */
 const NODE_CHARACTERS = 100;
 
@@ -284,24 +287,24 @@ class Run {
 
 /**
  * Looks at messages once all servers are one. Who has not talked to a peer since then may offer it what it has got
- * meanwhile: once, and then never again. Nobody asks for anything.
+ * meanwhile, and once more where an exchange was under way or took too long: then never again.
  */
 function watchOffers(
   next: (delivery: Delivery) => void,
   blame: (text: string) => void,
 ): (delivery: Delivery) => void {
-  const offered = new Set<string>();
+  const offered = new Map<string, number>();
   return (delivery) => {
     const { from, to, kind, body, status } = delivery;
     // What was refused, since it was not proven any more, is offered again.
     if (kind === "answer" && status !== 200) {
-      for (const offer of offered) if (offer.startsWith(`${to} gave ${from} `)) offered.delete(offer);
+      for (const offer of offered.keys()) if (offer.startsWith(`${to} gave ${from} `)) offered.delete(offer);
     }
     for (const { key, stamp, origin } of World.deltaOf(body)?.nodes ?? []) {
       const offer = `${from} gave ${to} ${key} ${stamp}@${origin}`;
-      if (kind === "answer") blame(`${offer}, which it has`);
-      else if (offered.has(offer)) blame(`${offer} twice`);
-      offered.add(offer);
+      const times = (offered.get(offer) ?? 0) + 1;
+      offered.set(offer, times);
+      if (times > MOST_OFFERS) blame(`${offer} ${times} times`);
     }
     next(delivery);
   };
