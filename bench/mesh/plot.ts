@@ -32,7 +32,7 @@ const HEIGHT = 230;
 const LEFT = 52;
 const TOP = 46;
 const GAP = 34;
-const LEGEND = 84;
+const LEGEND = 74;
 const COLORS = ["#1b6ca8", "#d1495b", "#3a7d44", "#8e5ea2"];
 
 /** Draws the cases as an SVG. */
@@ -60,7 +60,7 @@ function roundsPanel(cases: readonly ScaleCase[]): Panel {
       { name: `fanout ${fanout}`, color, points: own.map(({ servers, rounds }) => [servers, rounds]) },
       {
         name: fanout === fanouts.at(-1) ? "best possible" : "",
-        color,
+        color: "#222",
         isLeast: true,
         points: own.map(({ servers, least }) => [servers, least.rounds]),
       },
@@ -83,12 +83,11 @@ function messagesPanel(cases: readonly ScaleCase[]): Panel {
     title: "Messages for one change (fanout 8)",
     series: [
       { name: "steady", color: COLORS[0]!, points: points("steady", "shared") },
-      { name: "5 % down", color: COLORS[2]!, points: points("5 % down", "shared") },
       { name: "first contact, shared", color: COLORS[3]!, points: points("first contact", "shared") },
       { name: "first contact, separate", color: COLORS[1]!, points: points("first contact", "separate") },
       least(cases, ({ least }) => least.messages),
     ],
-    ticks: [1, 10, 100, 1000, 10_000, 100_000],
+    ticks: [1, 10, 100, 1000, 10_000],
     show: (value) => value.toLocaleString("en"),
   };
 }
@@ -111,7 +110,7 @@ function bytesPanel(cases: readonly ScaleCase[]): Panel {
       least(cases, ({ least }) => least.bytes / least.messages / 1000),
     ],
     ticks: [0.1, 1, 10, 100, 1000],
-    show: String,
+    show: (value) => value.toLocaleString("en"),
   };
 }
 
@@ -125,7 +124,7 @@ function of(
 
 function least(cases: readonly ScaleCase[], read: (one: ScaleCase) => number): Series {
   const points = of(cases, "steady", "shared").map((one) => [one.servers, read(one)] as const);
-  return { name: "best possible", color: "#555", isLeast: true, points };
+  return { name: "best possible", color: "#222", isLeast: true, points };
 }
 
 function draw(panel: Panel, left: number): string {
@@ -147,14 +146,16 @@ function draw(panel: Panel, left: number): string {
       `<text x="${x(servers)}" y="${TOP + HEIGHT + 18}" text-anchor="middle" fill="#666">${name}</text>`,
     );
   }
-  parts.push(
-    `<text x="${left + WIDTH}" y="${TOP + HEIGHT + 18}" text-anchor="end" fill="#666">servers</text>`,
-  );
+  const below = `x="${left + WIDTH / 2}" y="${TOP + HEIGHT + 34}" text-anchor="middle" fill="#666"`;
+  parts.push(`<text ${below}>servers</text>`);
   const named = panel.series.filter(({ name }) => name !== "");
-  for (const { color, isLeast, points } of panel.series) {
+  // What is best possible is drawn over the rest, on which it often lies.
+  const ordered = [...panel.series].sort((a, b) => Number(a.isLeast ?? false) - Number(b.isLeast ?? false));
+  for (const { color, isLeast, points } of ordered) {
     const places = points.map(([servers, value]) => `${x(servers).toFixed(1)},${y(value).toFixed(1)}`);
     const dashes = isLeast ? ` stroke-dasharray="4 4"` : "";
-    const path = `points="${places.join(" ")}" fill="none" stroke="${color}" stroke-width="2"`;
+    const width = isLeast ? 1.5 : 3;
+    const path = `points="${places.join(" ")}" fill="none" stroke="${color}" stroke-width="${width}"`;
     parts.push(`<polyline ${path}${dashes}/>`);
     if (isLeast) continue;
     for (const place of places) {
@@ -163,7 +164,7 @@ function draw(panel: Panel, left: number): string {
     }
   }
   named.forEach(({ name, color, isLeast }, i) => {
-    const [at, row] = [left + (i % 2) * 160 - 20, TOP + HEIGHT + 46 + Math.floor(i / 2) * 20];
+    const [at, row] = [left + (i % 2) * 170 - 30, TOP + HEIGHT + 60 + Math.floor(i / 2) * 20];
     const dashes = isLeast ? ` stroke-dasharray="4 4"` : "";
     parts.push(`<path d="M${at} ${row - 4}h24" stroke="${color}" stroke-width="2"${dashes}/>`);
     parts.push(`<text x="${at + 30}" y="${row}">${name}</text>`);

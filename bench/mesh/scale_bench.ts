@@ -5,8 +5,12 @@
  *
  * @module
  */
+import { spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
-import { isQuick, progress, runtime } from "../report.ts";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { isQuick, progress, runtime, runtimeName } from "../report.ts";
+import { findRuntime, type RuntimeName } from "../runtimes.ts";
 import { Fleet, type FleetOptions, type Spread } from "./fleet.ts";
 import { plotScale } from "./plot.ts";
 import { signAtOnce, type Traffic } from "./rounds.ts";
@@ -35,33 +39,60 @@ export interface ScaleCase {
 }
 
 const SIZES = isQuick ? [10, 30] : [10, 100, 1000];
-const FANOUTS = [2, 4, 8, 16];
+/** What most have comes first, in case a run is cut short. */
+const FANOUTS = [8, 2, 4, 16];
 const STORAGES = ["shared", "separate"] as const;
-/** A fleet whose pairs have not talked for long: so many changes at servers by turns, and what the last ones took. */
-const AGES = isQuick ? [20] : [10, 100];
+/** What these cost grows with the square, or with the number of changes before. */
+const FIRST_SIZES = isQuick ? [10] : [10, 30];
+const AGED_SIZES = isQuick ? [20] : [10, 100];
 const SEED = 20_201;
 
-signAtOnce();
-const start = performance.now();
+type Size = Pick<FleetOptions, "servers" | "storage" | "fanout">;
+
+/** What is measured in a process of its own, so that a thousand servers leave no memory behind for the next. */
+type Job = Size & { readonly kind: "steady" | "first" | "aged" };
+
 const cases: ScaleCase[] = [];
-for (const servers of isQuick ? [10] : [10, 30, 100]) {
-  for (const storage of STORAGES) await measureFirst({ servers, storage, fanout: 8 });
+const given = process.argv.find((word) => word.startsWith("{"));
+if (given === undefined) measureAll();
+else {
+  signAtOnce();
+  const { kind, ...job } = JSON.parse(given) as Job;
+  await { steady: measureSteady, first: measureFirst, aged: measureAged }[kind](job);
+  console.log(JSON.stringify(cases));
 }
-for (const servers of AGES) await measureAged({ servers, storage: "separate", fanout: 8 });
-for (const servers of SIZES) {
-  for (const storage of STORAGES) {
-    for (const fanout of FANOUTS) {
-      await measureSteady({ servers, storage, fanout });
-      keep();
-    }
+
+function measureAll(): void {
+  const start = performance.now();
+  const jobs: Job[] = [
+    ...FIRST_SIZES.flatMap((servers) =>
+      STORAGES.map((storage) => ({ kind: "first", servers, storage, fanout: 8 }) as const)
+    ),
+    ...AGED_SIZES.map((servers) => ({ kind: "aged", servers, storage: "separate", fanout: 8 }) as const),
+    ...SIZES.flatMap((servers) =>
+      FANOUTS.flatMap((fanout) =>
+        STORAGES.map((storage) => ({ kind: "steady", servers, storage, fanout }) as const)
+      )
+    ),
+  ];
+  const [program = "", ...flags] = findRuntime(runtimeName as RuntimeName) ?? [];
+  for (const job of jobs) {
+    progress(`${job.kind}: ${job.servers} servers, ${job.storage} storage, fanout ${job.fanout}`);
+    const args = [...flags, fileURLToPath(import.meta.url), JSON.stringify(job), ...process.argv.slice(2)];
+    const { status, stdout } = spawnSync(program, args, {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    if (status !== 0) throw new Error("Cannot measure: see above");
+    cases.push(...JSON.parse(stdout));
+    keep();
   }
+  console.log(toTable());
+  progress(`after ${((performance.now() - start) / 1000).toFixed(0)} s`);
 }
-console.log(toTable());
-progress(`after ${((performance.now() - start) / 1000).toFixed(0)} s`);
 
 /** A change when all have talked before, and then another with 5 % of the servers down. */
-async function measureSteady(given: Pick<FleetOptions, "servers" | "storage" | "fanout">): Promise<void> {
-  progress(`${given.servers} servers, ${given.storage} storage, fanout ${given.fanout}`);
+async function measureSteady(given: Size): Promise<void> {
   const fleet = await Fleet.start({ ...given, acquainted: true, seed: SEED });
   const isLarge = given.servers > 300;
   const count = isLarge ? 1 : 5;
@@ -74,15 +105,13 @@ async function measureSteady(given: Pick<FleetOptions, "servers" | "storage" | "
   note("5 % down", given, fleet, down, isLarge ? undefined : await fleet.rest());
 }
 
-async function measureFirst(given: Pick<FleetOptions, "servers" | "storage" | "fanout">): Promise<void> {
-  progress(`${given.servers} servers, ${given.storage} storage, first contact`);
+async function measureFirst(given: Size): Promise<void> {
   const fleet = await Fleet.start({ ...given, acquainted: false, seed: SEED });
   note("first contact", given, fleet, [await fleet.change(0, true)]);
 }
 
 /** Changes everywhere, so that what a server knows of another is as old as their last exchange. */
-async function measureAged(given: Pick<FleetOptions, "servers" | "storage" | "fanout">): Promise<void> {
-  progress(`${given.servers} servers, ${given.storage} storage, after many changes`);
+async function measureAged(given: Size): Promise<void> {
   const fleet = await Fleet.start({ ...given, acquainted: true, seed: SEED });
   const spreads: Spread[] = [];
   for (let i = 0; i < 2 * given.servers; i++) spreads.push(await fleet.change(i * 37 % given.servers, true));
@@ -91,7 +120,7 @@ async function measureAged(given: Pick<FleetOptions, "servers" | "storage" | "fa
 
 function note(
   state: ScaleCase["state"],
-  { servers, storage, fanout }: Pick<FleetOptions, "servers" | "storage" | "fanout">,
+  { servers, storage, fanout }: Size,
   { living }: Fleet,
   spreads: readonly Spread[],
   rest?: Traffic,
@@ -126,6 +155,10 @@ function note(
 
 /** After every case, so that a run which is cut short leaves what it has. */
 function keep(): void {
+  cases.sort((a, b) =>
+    Number(a.state > b.state) - Number(a.state < b.state) || a.servers - b.servers ||
+    Number(a.storage > b.storage) - Number(a.storage < b.storage) || a.fanout - b.fanout
+  );
   const folder = new URL(isQuick ? "../results/quick/" : "../results/", import.meta.url);
   mkdirSync(folder, { recursive: true });
   const head = { bench: "mesh_scale", runtime, at: new Date().toISOString(), seed: SEED, quick: isQuick };
