@@ -41,9 +41,12 @@ export type { Desk, IncomingRequest, Reply } from "./src/http/exchange.ts";
 export type { FetchHandler, RequestContext } from "./src/http/fetch.ts";
 export type { HandlerOptions } from "./src/http/handler.ts";
 export type {
+  AllowedKeys,
+  Authorize,
   AuthorizeWrite,
   Limits,
   MeshOptions,
+  ReadingRights,
   RealityServerOptions,
   RedisOptions,
 } from "./src/options.ts";

@@ -1,10 +1,60 @@
 /**
- * Who may write through the write routes.
+ * Who may read, and who may write through the write routes.
  *
  * @module
  */
 import { RefusalError } from "./errors.ts";
-import type { AuthorizeWrite } from "./options.ts";
+import { isVersion, kindOf } from "./node.ts";
+import type { Authorize, AuthorizeWrite } from "./options.ts";
+import type { StorageReading } from "./storage.ts";
+
+/** What one client may read at this moment. */
+export interface Rights {
+  /** The keys; `null` for all that it asks for. */
+  readonly keys: ReadonlySet<string> | null;
+  /** Until when, in milliseconds since 1970. */
+  readonly expiresAt: number;
+}
+
+/** Asks what a client may read of the keys it asks for: anew each time before it is told something. */
+export type AskRights = () => Promise<Rights>;
+
+/**
+ * Asks the application's hook what a request may read.
+ *
+ * @throws {TypeError} When it answers something that says neither yes nor no nor which keys.
+ */
+export async function askRights(
+  authorize: Authorize,
+  request: Request,
+  keys: readonly string[],
+): Promise<Rights> {
+  const answer: unknown = await authorize(request, keys);
+  const isList = Array.isArray(answer) || answer instanceof Set;
+  const isDetailed = typeof answer === "object" && answer !== null && !isList && "keys" in answer;
+  if (!isDetailed) return { keys: readKeys(answer), expiresAt: Infinity };
+  const { keys: allowed, expiresAt = Infinity } = answer as { keys: unknown; expiresAt?: unknown };
+  if (expiresAt !== Infinity && !isVersion(expiresAt)) {
+    throw new TypeError(`Cannot read the answer of "authorize": its expiresAt is ${kindOf(expiresAt)}`);
+  }
+  return { keys: readKeys(allowed), expiresAt: expiresAt as number };
+}
+
+/** What a client with these rights sees: a key that it may not read looks like one that has no node. */
+export function mask(reading: StorageReading, rights: Rights | undefined, now: number): StorageReading {
+  if (rights === undefined || rights.keys === null && rights.expiresAt > now) return reading;
+  const allowed = rights.expiresAt > now ? rights.keys : null;
+  return { ...reading, nodes: new Map([...reading.nodes].filter(([key]) => allowed?.has(key))) };
+}
+
+function readKeys(answer: unknown): ReadonlySet<string> | null {
+  if (answer === true) return null;
+  if (answer === false) return new Set();
+  if (Array.isArray(answer) || answer instanceof Set) return new Set(answer as Iterable<string>);
+  throw new TypeError(
+    `Cannot read the answer of "authorize": expected true, false or the keys allowed, got ${kindOf(answer)}`,
+  );
+}
 
 /** What is looked at of a request that wants to write. */
 export interface WriteRequest {

@@ -60,6 +60,13 @@ export interface RealityServerOptions {
    */
   writeTokens?: readonly string[] | undefined;
   /**
+   * Says which of these keys a request may read. Asked at each sync and when an event stream begins, and again
+   * before a waiting one is told something. A key that may not be read looks like one that is not there.
+   *
+   * @default everybody may read every key whose name they know
+   */
+  authorize?: Authorize | undefined;
+  /**
    * Says whether a request may change these keys through the write routes; asked when no token fits.
    *
    * @default the write routes are closed, or open to `writeTokens` only
@@ -120,6 +127,23 @@ export interface MeshOptions {
   fetch?: ((request: Request) => Promise<Response>) | undefined;
 }
 
+/**
+ * Says which keys a request may read. The request's body has been read. What it throws is a 500 and is reported.
+ */
+export type Authorize = (
+  request: Request,
+  keys: readonly string[],
+) => ReadingRights | Promise<ReadingRights>;
+
+/**
+ * All of the keys or none, or those that are allowed; and, if need be, the moment when this identity ends, in
+ * milliseconds since 1970: a wait or a stream is then over.
+ */
+export type ReadingRights = AllowedKeys | { readonly keys: AllowedKeys; readonly expiresAt?: number };
+
+/** All of the keys that were asked for, none, or these. */
+export type AllowedKeys = boolean | readonly string[] | ReadonlySet<string>;
+
 /** Says whether a request may change these keys. */
 export type AuthorizeWrite = (request: Request, keys: readonly string[]) => boolean | Promise<boolean>;
 
@@ -166,6 +190,7 @@ export interface ServerConfig {
   readonly serverId: string | undefined;
   readonly onError: (error: RealityError) => void;
   readonly writeTokens: readonly string[];
+  readonly authorize: Authorize | undefined;
   readonly authorizeWrite: AuthorizeWrite | undefined;
   readonly limits: Limits;
   readonly storageTimeout: number;
@@ -250,6 +275,7 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
     "redis",
     "onError",
     "writeTokens",
+    "authorize",
     "authorizeWrite",
     "limits",
     "storageTimeout",
@@ -260,6 +286,7 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
     serverId: checkServerId(given.serverId),
     onError: checkFunction<(error: RealityError) => void>("onError", given.onError) ?? (() => {}),
     writeTokens: checkTokens(given.writeTokens),
+    authorize: checkFunction<Authorize>("authorize", given.authorize),
     authorizeWrite: checkFunction<AuthorizeWrite>("authorizeWrite", given.authorizeWrite),
     limits: checkLimits(given.limits),
     storageTimeout: given.storageTimeout === undefined

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { WriteAccess } from "./access.ts";
+import { type AskRights, askRights, WriteAccess } from "./access.ts";
 import { type BatchOptions, guarded, Reader, Writer } from "./batch.ts";
 import { canFence, Fence, type Reading } from "./fence.ts";
 import { ClosedError, RealityError, StorageError } from "./errors.ts";
@@ -19,7 +19,7 @@ import {
   type ServerConfig,
 } from "./options.ts";
 import { checkKeys, parseSync } from "./parse.ts";
-import { type EventSourceRequest, getLastEventId, onAbort, onHangUp } from "./sse/request.ts";
+import { type EventSourceRequest, getLastEventId, onAbort, onHangUp, toRequest } from "./sse/request.ts";
 import { createStream } from "./sse/stream.ts";
 import { CallbackProof } from "./mesh/callback.ts";
 import { Mesh } from "./mesh/mesh.ts";
@@ -216,14 +216,19 @@ export class RealityServer {
    *
    * @param request What the client holds. Checked here, so a parsed body can be handed in as it is.
    * @param options `signal`: aborts when the client goes away; then the wait ends and this rejects with its reason.
+   *   `request`: the request that `authorize` is asked about; without it the caller is trusted with every key.
    * @throws {RefusalError} When the request is not a good one; names the field or the limit.
    * @throws {StorageError} When the storage fails or takes too long.
    * @throws {ClosedError} After `close()`.
    */
-  handleSync(request: SyncRequest, options?: { signal?: AbortSignal }): Promise<SyncResponse> {
+  handleSync(
+    request: SyncRequest,
+    options: { signal?: AbortSignal; request?: Request } = {},
+  ): Promise<SyncResponse> {
     // Not an async function: each one that waits is a frame more in memory, for every client that waits.
     try {
-      return this.#sync(request, () => options?.signal);
+      const { signal, request: original } = options;
+      return this.#sync(request, { getSignal: () => signal, toRequest: original && (() => original) });
     } catch (error) {
       return Promise.reject(error);
     }
@@ -269,7 +274,10 @@ export class RealityServer {
    * @throws {RefusalError} For a key that is none, or too many.
    */
   async handleSSECompat(request: EventSourceRequest, options: SSEOptions): Promise<Response> {
-    const stream = this.#events(options, getLastEventId(request), (listener) => onHangUp(request, listener));
+    const stream = this.#events(options, getLastEventId(request), {
+      toRequest: () => toRequest(request),
+      onHangUp: (listener) => onHangUp(request, listener),
+    });
     return await Promise.resolve(toResponse(eventsReply(stream)));
   }
 
@@ -313,13 +321,19 @@ export class RealityServer {
     await Promise.all([this.#relay?.close(), this.#mesh?.close(), this.#watch.close()]);
   }
 
-  #sync(body: unknown, getSignal: () => AbortSignal | undefined): Promise<SyncResponse> {
+  #sync(body: unknown, { getSignal, toRequest }: {
+    readonly getSignal: () => AbortSignal | undefined;
+    readonly toRequest?: (() => Request) | undefined;
+  }): Promise<SyncResponse> {
     this.#assertOpen();
     this.#relay?.start();
     if (this.#mesh !== undefined && isExchange(body)) return this.#exchange(this.#mesh, body.gossip);
     const request = parseSync(body, this.#config.limits);
     this.#syncs++;
-    return answerSync(request, this.#syncRooms, getSignal);
+    return answerSync(request, this.#syncRooms, {
+      getSignal,
+      askRights: this.#askRights(request.known.keys, toRequest),
+    });
   }
 
   /** Answers another server, which asks on the same path as clients do and expects another answer. */
@@ -373,12 +387,16 @@ export class RealityServer {
   #events(
     options: SSEOptions,
     lastEventId: string | null,
-    onHangUp?: (listener: () => void) => () => void,
+    { toRequest, onHangUp }: {
+      readonly toRequest: () => Request;
+      readonly onHangUp: (listener: () => void) => () => void;
+    },
   ): ReadableStream<Uint8Array> {
     const { clock, limits, storage } = this.#config;
     const given = checkNames("handleSSECompat", options, ["keys", "heartbeatInterval", "lifetime"]);
     if (!Array.isArray(given.keys)) throw new TypeError('Option "keys" is wrong: expected an array of keys');
     const keys = [...new Set(checkKeys(given.keys, limits))];
+    const ask = this.#askRights(keys, toRequest);
     const { heartbeatInterval = DEFAULT_HEARTBEAT_INTERVAL, lifetime = DEFAULT_LIFETIME } = given;
     return createStream({
       keys,
@@ -390,6 +408,12 @@ export class RealityServer {
       waiters: this.#waiters,
       watch: this.#watch,
       clock,
+      askRights: ask && (() =>
+        ask().catch((cause) => {
+          // Nobody else hears of it: the stream just ends.
+          this.#report(new RealityError("ERR_REALITY_INTERNAL", "The hook authorize failed", { cause }));
+          throw cause;
+        })),
       // What comes from other storages comes with versions that lie anywhere in the history.
       ordered: storage.features?.ordered === true && this.#mesh === undefined,
       onStart: () => {
@@ -407,9 +431,12 @@ export class RealityServer {
     const { limits, clock, writeTokens, authorizeWrite } = this.#config;
     return {
       limits,
-      sync: (body, getSignal) => this.#sync(body, getSignal),
-      events: (options, lastEventId, signal) =>
-        this.#events(options, lastEventId, (listener) => onAbort(signal, listener)),
+      sync: (body, client) => this.#sync(body, client),
+      events: (options, lastEventId, client) =>
+        this.#events(options, lastEventId, {
+          toRequest: () => client.toRequest(),
+          onHangUp: (listener) => onAbort(client.getSignal(), listener),
+        }),
       update: (updates) => this.updateMany(updates),
       invalidate: (keys) => this.invalidateMany(keys),
       delete: (key) => this.deleteNode(key),
@@ -423,6 +450,13 @@ export class RealityServer {
         ),
       random: () => clock.random(),
     };
+  }
+
+  /** How to ask what a client may read of these keys; undefined when it may read them all. */
+  #askRights(keys: readonly string[], toRequest: (() => Request) | undefined): AskRights | undefined {
+    const { authorize } = this.#config;
+    if (authorize === undefined || toRequest === undefined) return undefined;
+    return () => askRights(authorize, toRequest(), keys);
   }
 
   async #change(change: () => Promise<RealityNodeMeta[]>): Promise<RealityNodeMeta[]> {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { type AskRights, mask, type Rights } from "./access.ts";
 import type { Clock } from "./clock.ts";
 import { compare } from "./compare.ts";
 import type { Reading } from "./fence.ts";
@@ -38,19 +39,27 @@ export interface SyncRooms {
   readonly mesh?: SyncMesh | undefined;
 }
 
+/** Who asks. */
+export interface SyncClient {
+  /** Gives the signal that aborts when the client goes away; asked only by who waits. */
+  readonly getSignal?: () => AbortSignal | undefined;
+  /** What the client may read; left out: everything. */
+  readonly askRights?: AskRights | undefined;
+}
+
 /**
  * Answers a sync request (PROTOCOL 3 and 5).
  *
  * @param request A checked request.
  * @param rooms Where to read and where to wait.
- * @param getSignal Gives the signal that aborts when the client goes away; asked only by who waits.
+ * @param client Who asks.
  * @throws {StorageError} When the storage fails.
  * @throws The signal's reason, once it has aborted.
  */
 export async function answerSync(
   request: ParsedSync,
   rooms: SyncRooms,
-  getSignal?: () => AbortSignal | undefined,
+  { getSignal, askRights }: SyncClient = {},
 ): Promise<SyncResponse> {
   const { keys } = request.known;
   if (rooms.mesh !== undefined) {
@@ -61,7 +70,7 @@ export async function answerSync(
   // Who waits for nothing in particular would only wait out its time.
   const waiter = wait > 0 && keys.length > 0 ? rooms.waiters.add(keys) : null;
   if (waiter === null) {
-    const reading = await readCaughtUp(request, rooms);
+    const reading = await readCaughtUp(request, rooms, await askRights?.());
     return respond(request, reading, compareReading(request, reading), rooms);
   }
   const signal = getSignal?.();
@@ -73,10 +82,12 @@ export async function answerSync(
     const deadline = rooms.clock.now() + wait - Math.floor(wait / 16 * rooms.clock.random());
     // The waiter hears of changes from before this read on: what the read misses wakes it (PROTOCOL 5.1).
     for (let last = false;;) {
-      let reading: StorageReading | undefined = await readCaughtUp(request, rooms);
+      // Asked anew each time: rights may have ended while this waited (PROTOCOL 5.7).
+      const rights = await askRights?.();
+      let reading: StorageReading | undefined = await readCaughtUp(request, rooms, rights);
       signal?.throwIfAborted();
       const changed = compareReading(request, reading);
-      const left = deadline - rooms.clock.now();
+      const left = Math.min(deadline, rights?.expiresAt ?? Infinity) - rooms.clock.now();
       if (changed !== null || last || left <= 0) return respond(request, reading, changed, rooms);
       rooms.watch.park(reading);
       // Not kept in memory for as long as this waits.
@@ -90,17 +101,22 @@ export async function answerSync(
   }
 }
 
-/** Reads; and where a client knows more than we do, asks the peers first and reads again. */
-async function readCaughtUp(request: ParsedSync, rooms: SyncRooms): Promise<StorageReading> {
+/** Reads what a client may see; and where it knows more than we do, asks the peers first and reads again. */
+async function readCaughtUp(
+  request: ParsedSync,
+  rooms: SyncRooms,
+  rights: Rights | undefined,
+): Promise<StorageReading> {
   const { keys, versions } = request.known;
-  const reading = await rooms.reader.read(keys);
+  const read = async () => mask(await rooms.reader.read(keys), rights, rooms.clock.now());
+  const reading = await read();
   if (rooms.mesh === undefined || request.epoch !== undefined && request.epoch !== reading.epoch) {
     return reading;
   }
   const isBehind = keys.some((key, i) => versions[i]! > (reading.nodes.get(key)?.version ?? 0));
   if (!isBehind) return reading;
   await rooms.mesh.catchUp();
-  return await rooms.reader.read(keys);
+  return await read();
 }
 
 function compareReading(

@@ -30,13 +30,20 @@ export interface HandlerOptions {
   cors?: CorsOptions | undefined;
 }
 
+/** Who asks: as much of the request as the rooms behind the desk need. */
+export type RequestingClient = Pick<IncomingRequest, "getSignal" | "toRequest">;
+
 /** What the desk asks of the server. */
 export interface DeskRooms {
   readonly limits: Limits;
   /** Answers a sync request of whatever shape, or refuses it. */
-  sync(body: unknown, getSignal: () => AbortSignal): Promise<SyncResponse>;
+  sync(body: unknown, client: RequestingClient): Promise<SyncResponse>;
   /** Opens an event stream; the signal tells that the client is gone where a runtime does not cancel the stream. */
-  events(options: SSEOptions, lastEventId: string | null, signal: AbortSignal): ReadableStream<Uint8Array>;
+  events(
+    options: SSEOptions,
+    lastEventId: string | null,
+    client: RequestingClient,
+  ): ReadableStream<Uint8Array>;
   update(updates: readonly NodeUpdate[]): Promise<RealityNodeMeta[]>;
   invalidate(keys: readonly string[]): Promise<RealityNodeMeta[]>;
   delete(key: string): Promise<void>;
@@ -101,7 +108,7 @@ function createRoutes(rooms: DeskRooms, basePath: string): ReadonlyMap<string, R
       methods: "POST",
       // Not an async function: for as long as a client waits, its frame would be kept in memory.
       answer: (request) =>
-        readJSON(request, limits).then((body) => rooms.sync(body, () => request.getSignal())).then(jsonReply),
+        readJSON(request, limits).then((body) => rooms.sync(body, request)).then(jsonReply),
     }],
     [`${basePath}/events`, {
       methods: "GET",
@@ -114,7 +121,7 @@ function createRoutes(rooms: DeskRooms, basePath: string): ReadonlyMap<string, R
           );
         }
         const lastEventId = request.header("last-event-id");
-        return eventsReply(rooms.events({ keys }, lastEventId, request.getSignal()));
+        return eventsReply(rooms.events({ keys }, lastEventId, request));
       },
     }],
     [`${basePath}/update`, {

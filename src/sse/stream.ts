@@ -4,6 +4,7 @@
  * @module
  */
 
+import { type AskRights, mask } from "../access.ts";
 import type { Clock } from "../clock.ts";
 import { compare } from "../compare.ts";
 import type { Reading } from "../fence.ts";
@@ -40,6 +41,8 @@ export interface StreamRooms {
   readonly clock: Clock;
   /** Whether a version is a place in the storage's history: only then can a stream resume. */
   readonly ordered: boolean;
+  /** What the client may read; left out: everything. */
+  readonly askRights?: AskRights | undefined;
   /** Called once when somebody begins to read the stream. */
   readonly onStart: () => void;
   /** Called at each heartbeat. */
@@ -138,20 +141,29 @@ class EventStream {
   }
 
   async #open(): Promise<string> {
-    const { reader, clock, waiters, watch, ordered, onStart } = this.#rooms;
+    const { clock, waiters, ordered, onStart } = this.#rooms;
     this.#state = "open";
     onStart();
     this.#endsAt = clock.now() + this.#options.lifetime;
     // The waiter hears of changes from before this read on: what the read misses wakes it (PROTOCOL 5.1).
     this.#waiter = waiters.add(this.#options.keys);
+    const reading = await this.#read();
+    return this.#told.open(reading, ordered, this.#options.lastEventId);
+  }
+
+  /** Reads what the client may see, and ends with its rights. */
+  async #read(): Promise<StorageReading> {
+    const { reader, clock, watch, askRights } = this.#rooms;
+    const rights = await askRights?.();
+    if (rights !== undefined) this.#endsAt = Math.min(this.#endsAt, rights.expiresAt);
     const reading = await reader.read(this.#options.keys);
     watch.park(reading);
-    return this.#told.open(reading, ordered, this.#options.lastEventId);
+    return mask(reading, rights, clock.now());
   }
 
   /** Waits for frames or for the time of a heartbeat; `null` when the server wants to end the stream. */
   async #follow(): Promise<string | null> {
-    const { reader, clock, watch, onHeartbeat } = this.#rooms;
+    const { clock, onHeartbeat } = this.#rooms;
     while (true) {
       const now = clock.now();
       if (this.#waiter === null || now >= this.#endsAt) return null;
@@ -162,8 +174,9 @@ class EventStream {
         onHeartbeat?.();
         return HEARTBEAT;
       }
-      const reading = await reader.read(this.#options.keys);
-      watch.park(reading);
+      const reading = await this.#read();
+      // What has ended meanwhile ends the stream, and not with a word on keys that could be read before.
+      if (clock.now() >= this.#endsAt) return null;
       const frames = this.#told.update(reading);
       if (frames !== "") return frames;
     }

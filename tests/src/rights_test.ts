@@ -1,0 +1,175 @@
+import { deepEqual, equal, match, throws } from "node:assert/strict";
+import { type Authorize, MemoryStorage, RealityServer, type RealityServerOptions } from "../../mod.ts";
+import { FakeClock, settle } from "../clock.ts";
+import { test } from "../harness.ts";
+
+/** A server that asks `authorize`, with a node under each of these keys. */
+async function setUp(authorize: Authorize, options: Partial<RealityServerOptions> = {}) {
+  const clock = new FakeClock();
+  const server = new RealityServer({ storage: new MemoryStorage(), authorize, clock, ...options });
+  await server.updateMany(["mine", "theirs"].map((key) => ({ key, hash: "1" })));
+  const handler = server.getFetchHandler();
+  const sync = async (body: unknown, token = "me") => {
+    const response = await handler(
+      new Request("http://localhost/reality/sync", {
+        method: "POST",
+        headers: { "content-type": "application/json", "authorization": token },
+        body: JSON.stringify(body),
+      }),
+    );
+    return { status: response.status, body: await response.json() };
+  };
+  return { clock, server, handler, sync };
+}
+
+const onlyMine: Authorize = (request, keys) =>
+  request.headers.get("authorization") === "me" ? keys.filter((key) => key === "mine") : false;
+
+test("authorize says which keys a client is told", async () => {
+  const { server, sync } = await setUp(onlyMine);
+  const known = { mine: 0, theirs: 0 };
+  deepEqual(Object.keys((await sync({ known })).body.changed), ["mine"]);
+  deepEqual(Object.keys((await sync({ known }, "nobody")).body.changed), []);
+  await server.close();
+});
+
+test("a key that may not be read looks like one that is not there", async () => {
+  const { server, sync } = await setUp(onlyMine);
+  const { body } = await sync({ known: { theirs: 7, nothing: 7 } });
+  deepEqual(body.changed.theirs, { ...body.changed.nothing, key: "theirs" });
+  await server.close();
+});
+
+test("authorize is asked for all keys at once, with the request, and may answer in every way", async () => {
+  const asked: (readonly string[])[] = [];
+  for (
+    const [answer, told] of [
+      [true, ["mine", "theirs"]],
+      [false, []],
+      [["theirs", "other"], ["theirs"]],
+      [new Set(["mine"]), ["mine"]],
+      [{ keys: true }, ["mine", "theirs"]],
+      [{ keys: ["mine"], expiresAt: Number.MAX_SAFE_INTEGER }, ["mine"]],
+      [{ keys: true, expiresAt: 0 }, []],
+    ] as const
+  ) {
+    const { server, sync } = await setUp((request, keys) => {
+      asked.push(keys);
+      equal(new URL(request.url).pathname, "/reality/sync");
+      return Promise.resolve(answer);
+    });
+    deepEqual(Object.keys((await sync({ known: { mine: 0, theirs: 0 } })).body.changed).sort(), told);
+    await server.close();
+  }
+  for (const keys of asked) deepEqual(keys, ["mine", "theirs"]);
+});
+
+test("a client that waits is not woken into keys that it may not read", async () => {
+  const { clock, server, sync } = await setUp(onlyMine);
+  const waiting = sync({ known: { theirs: 0 }, wait: 10_000 });
+  await settle();
+  await server.updateNode("theirs", "2");
+  await clock.advance(10_000);
+  deepEqual((await waiting).body.changed, {});
+  await server.close();
+});
+
+test("authorize is asked again before a client that waited is told", async () => {
+  let allowed = true;
+  const { clock, server, sync } = await setUp(() => allowed);
+  const known = { mine: (await server.getNode("mine"))!.version };
+  const waiting = sync({ known, wait: 10_000 });
+  await settle();
+  allowed = false;
+  await server.updateNode("mine", "2");
+  await clock.advance(10_000);
+  equal((await waiting).body.changed.mine.deleted, true);
+  await server.close();
+});
+
+test("a wait ends with the identity of its client", async () => {
+  const until = new FakeClock().now() + 3_000;
+  const { clock, server, sync } = await setUp(() => ({ keys: true, expiresAt: until }));
+  let isOver = false;
+  const waiting = sync({ known: { nothing: 0 }, wait: 20_000 }).finally(() => isOver = true);
+  await clock.advance(2_999);
+  equal(isOver, false);
+  await clock.advance(1);
+  equal(isOver, true);
+  deepEqual((await waiting).body.changed, {});
+  await server.close();
+});
+
+test("an event stream tells what may be read, and ends with the identity of its client", async () => {
+  const until = new FakeClock().now() + 3_000;
+  const { clock, server, handler } = await setUp(() => ({ keys: ["mine"], expiresAt: until }));
+  const response = await handler(new Request("http://localhost/reality/events?keys=mine&keys=theirs"));
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  const first = (await reader.read()).value!;
+  match(first, /"key":"mine"/);
+  equal(first.includes("theirs"), false);
+  const second = reader.read();
+  await settle();
+  await server.updateNode("theirs", "2");
+  await server.updateNode("mine", "2");
+  match((await second).value!, /"key":"mine"/);
+  const last = reader.read();
+  await clock.advance(3_000);
+  match((await last).value!, /^retry/);
+  equal((await reader.read()).done, true);
+  await server.close();
+});
+
+test("an event stream of a route of one's own asks authorize, too, whatever framework is in front", async () => {
+  const asked: string[] = [];
+  const { server } = await setUp((request) => {
+    asked.push(`${request.headers.get("cookie")} ${new URL(request.url).pathname}`);
+    return false;
+  });
+  const socket = { once() {}, off() {} };
+  const requests = [
+    new Request("http://localhost/own", { headers: { cookie: "a=1" } }),
+    { headers: { cookie: "a=1", host: "localhost" }, url: "/own", socket },
+  ];
+  for (const request of requests) {
+    const response = await server.handleSSECompat(request, { keys: ["mine"] });
+    const reader = response.body!.getReader();
+    equal(new TextDecoder().decode((await reader.read()).value).includes("mine"), false);
+    await reader.cancel();
+  }
+  deepEqual(asked, ["a=1 /own", "a=1 /own"]);
+  await server.close();
+});
+
+test("authorize that fails is a 500 that says nothing, and is reported", async () => {
+  const errors: Error[] = [];
+  for (
+    const authorize of [
+      () => {
+        throw new Error("secret words");
+      },
+      () => "yes" as never,
+      () => ({ keys: true, expiresAt: "soon" as never }),
+    ]
+  ) {
+    const { server, sync } = await setUp(authorize, { onError: (error) => errors.push(error) });
+    const { status, body } = await sync({ known: { mine: 0 } });
+    equal(status, 500);
+    equal(JSON.stringify(body).includes("secret"), false);
+    await server.close();
+  }
+  equal(errors.length, 3);
+});
+
+test("handleSync() trusts its caller, unless it hands over the request", async () => {
+  const { server } = await setUp(() => false);
+  const known = { mine: 0 };
+  equal((await server.handleSync({ known })).changed.mine?.hash, "1");
+  const request = new Request("http://localhost/");
+  deepEqual(Object.keys((await server.handleSync({ known }, { request })).changed), []);
+  throws(
+    () => new RealityServer({ storage: new MemoryStorage(), authorize: true as never }),
+    /Option "authorize" is wrong: expected a function/,
+  );
+  await server.close();
+});
