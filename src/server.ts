@@ -360,6 +360,7 @@ export class RealityServer {
       take: (nodes, prepare) => this.#intake.take(nodes, prepare),
       wake: (keys) => this.#waiters.wake(keys),
       publish: redis && (() => this.#relay?.publish()),
+      isRelayed: () => secret !== undefined && this.#relay?.healthy === true,
       report: (error) => this.#report(error),
     });
   }

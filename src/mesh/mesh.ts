@@ -54,6 +54,9 @@ const MAX_LEARNT = 1_000;
 /** The most deltas that come in by parts at once; of more, the oldest has to begin anew. */
 const MAX_INCOMING = 32;
 
+/** How far ahead Redis is of the peers, where it brings the nodes themselves, in milliseconds. */
+const RELAY_LEAD = 3;
+
 /** How long a URL that led back to this server is left alone, in milliseconds. */
 const OWN_ADDRESS_PAUSE = 60_000;
 
@@ -80,6 +83,8 @@ export interface MeshRooms extends Omit<PageRooms, "storage"> {
   readonly line: () => { readonly proof: Pick<Proof, "open">; readonly transport: Pick<Transport, "send"> };
   /** Says that there is something to publish through Redis; left out where there is none. */
   readonly publish?: (() => void) | undefined;
+  /** Whether what is published arrives, as far as is known, and is believed. */
+  readonly isRelayed?: () => boolean;
   report(error: RealityError): void;
 }
 
@@ -100,6 +105,9 @@ export class Mesh {
   /** What was not published through Redis yet, and what the one who heard all of it has seen. */
   #unpublished = new Owed();
   #published: Seen | undefined;
+  /** What the peers are told as soon as Redis has had its moment. */
+  #untold = new Owed();
+  #cancelTelling: (() => void) | undefined;
   /** Whether servers with another storage listen on Redis. */
   #hasForeigners = false;
   /** Whether it was reported that there are such and that nobody can be asked for what they have. */
@@ -140,8 +148,9 @@ export class Mesh {
   note(keys: readonly string[], version: number): void {
     this.#lookVersion = Math.max(this.#lookVersion, version);
     this.#beat();
-    this.#tell(this.#peers.others, { keys, version });
     this.#announce({ keys, version });
+    if (this.#rooms.isRelayed?.()) this.#tellLater({ keys, version });
+    else this.#tell(this.#peers.others, { keys, version });
   }
 
   /** Says that a client asks. Talks to peers that were not heard for a while; returns at once. */
@@ -307,6 +316,7 @@ export class Mesh {
   async close(): Promise<void> {
     this.#cancelBeat?.();
     this.#isClosing = true;
+    this.#tellUntold();
     const { clock } = this.#rooms;
     let cancel = () => {};
     const deadline = new Promise<void>((resolve) => cancel = clock.after(this.#config.timeout, resolve));
@@ -370,6 +380,23 @@ export class Mesh {
     if (this.#rooms.publish === undefined) return;
     this.#unpublished.add(this.#rooms.clock.now(), look);
     this.#rooms.publish();
+  }
+
+  /**
+   * Tells the peers when Redis has had its moment: both ways at once would get in each other's way, and Redis is the
+   * shorter one. They are told all the same, since a message through Redis may be lost.
+   */
+  #tellLater(look: Look): void {
+    this.#untold.add(this.#rooms.clock.now(), look);
+    this.#cancelTelling ??= this.#rooms.clock.after(RELAY_LEAD, () => this.#tellUntold());
+  }
+
+  #tellUntold(): void {
+    this.#cancelTelling?.();
+    this.#cancelTelling = undefined;
+    const { look } = this.#untold;
+    this.#untold = new Owed();
+    if (look !== undefined) this.#tell(this.#peers.others, look);
   }
 
   /** Owes these peers news, some of them by way of others. */
