@@ -166,10 +166,11 @@ export function openPostgres(
 }
 
 function openPool(address: string, size: number): PostgresPool {
-  const open: OpenClient = (events) => {
+  const open: OpenClient = (events, idleTimeout) => {
     const settings = {
       max: 1,
       max_lifetime: null,
+      idle_timeout: idleTimeout,
       fetch_types: false,
       // What the server has to say besides, such as that a table is there already, is not for the console.
       onnotice: () => {},
@@ -178,7 +179,7 @@ function openPool(address: string, size: number): PostgresPool {
     return postgres(address, settings);
   };
   // An address that cannot be read is refused here; this connects to nothing.
-  open({ onclose: () => {}, onnotify: () => {} });
+  open({ onclose: () => {}, onnotify: () => {} }, 0);
   return new PostgresPool(open, size);
 }
 

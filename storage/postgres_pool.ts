@@ -25,8 +25,18 @@ export interface ClientEvents {
   onnotify(channel: string, payload: string): void;
 }
 
-/** Makes a client that connects when it is first asked something. */
-export type OpenClient = (events: ClientEvents) => SingleClient;
+/**
+ * Makes a client that connects when it is first asked something.
+ *
+ * @param idleTimeout After so many seconds without anything to do it ends; 0 for never.
+ */
+export type OpenClient = (events: ClientEvents, idleTimeout: number) => SingleClient;
+
+/**
+ * How long a connection for statements may have nothing to do, in seconds. One that is lost while it is made is made
+ * again by npm:postgres, also after it was ended, and would else keep its place and the process for good.
+ */
+const IDLE_TIMEOUT = 30;
 
 /** The shortest and the longest pause before a lost connection that listens is sought again, in milliseconds. */
 const PAUSES = [50, 2000] as const;
@@ -118,7 +128,7 @@ class Connection {
   }
 
   #create(): SingleClient {
-    const client = this.#open({ onclose: () => this.#giveUp(client), onnotify: () => {} });
+    const client = this.#open({ onclose: () => this.#giveUp(client), onnotify: () => {} }, IDLE_TIMEOUT);
     return client;
   }
 
@@ -157,7 +167,7 @@ class Ear {
       onnotify: (channel, payload) => {
         if (channel === this.#channel) this.#onnotify(payload);
       },
-    });
+    }, 0);
     try {
       await client.unsafe(`LISTEN "${this.#channel}"`);
       if (this.#isEnded) throw new ClosedError("storage");

@@ -11,11 +11,13 @@ import { test } from "../harness.ts";
 class FakeClient implements SingleClient {
   readonly asked: string[] = [];
   readonly events: ClientEvents;
+  readonly idleTimeout: number;
   isEnded = false;
   #answers: { resolve(rows: object[]): void; reject(error: Error): void }[] = [];
 
-  constructor(events: ClientEvents) {
+  constructor(events: ClientEvents, idleTimeout: number) {
     this.events = events;
+    this.idleTimeout = idleTimeout;
   }
 
   unsafe(sql: string): Promise<object[]> {
@@ -51,8 +53,8 @@ const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
 
 function createPool(size: number): [PostgresPool, FakeClient[]] {
   const clients: FakeClient[] = [];
-  const open = (events: ClientEvents) => {
-    const client = new FakeClient(events);
+  const open = (events: ClientEvents, idleTimeout: number) => {
+    const client = new FakeClient(events, idleTimeout);
     clients.push(client);
     return client;
   };
@@ -149,4 +151,18 @@ test("PostgresPool does not seek what it never had, and stops when it ends", asy
   // A timer that was left would fail this test on Deno, and hold the process up elsewhere.
   await pool.end();
   assert.equal(clients.length, 2);
+});
+
+test("PostgresPool lets connections for statements end by themselves, and never one that listens", async () => {
+  const [pool, clients] = createPool(1);
+  const asking = pool.unsafe("SELECT 2");
+  const listening = pool.listen("channel", () => {});
+  await turn();
+  assert.ok(clients[0]!.idleTimeout > 0);
+  assert.equal(clients[1]!.idleTimeout, 0);
+  await clients[0]!.answer();
+  await clients[0]!.answer();
+  await clients[1]!.answer();
+  await Promise.all([asking, listening]);
+  await pool.end();
 });
