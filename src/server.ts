@@ -228,7 +228,7 @@ export class RealityServer {
     // Not an async function: each one that waits is a frame more in memory, for every client that waits.
     try {
       const { signal, request: original } = options;
-      return this.#sync(request, { getSignal: () => signal, toRequest: original && (() => original) });
+      return this.#sync(request, () => signal, original && (() => original));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -321,10 +321,11 @@ export class RealityServer {
     await Promise.all([this.#relay?.close(), this.#mesh?.close(), this.#watch.close()]);
   }
 
-  #sync(body: unknown, { getSignal, toRequest }: {
-    readonly getSignal: () => AbortSignal | undefined;
-    readonly toRequest?: (() => Request) | undefined;
-  }): Promise<SyncResponse> {
+  #sync(
+    body: unknown,
+    getSignal: () => AbortSignal | undefined,
+    toRequest: (() => Request) | undefined,
+  ): Promise<SyncResponse> {
     this.#assertOpen();
     this.#relay?.start();
     if (this.#mesh !== undefined && isExchange(body)) return this.#exchange(this.#mesh, body.gossip);
@@ -432,7 +433,7 @@ export class RealityServer {
     const { limits, clock, writeTokens, authorizeWrite } = this.#config;
     return {
       limits,
-      sync: (body, client) => this.#sync(body, client),
+      sync: (body, client) => this.#sync(body, () => client.getSignal(), () => client.toRequest()),
       events: (options, lastEventId, client) =>
         this.#events(options, lastEventId, {
           toRequest: () => client.toRequest(),

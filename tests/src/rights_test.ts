@@ -1,7 +1,9 @@
 import { deepEqual, equal, match, throws } from "node:assert/strict";
+import { createNodeHandler } from "../../adapters/node.ts";
 import { type Authorize, MemoryStorage, RealityServer, type RealityServerOptions } from "../../mod.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
+import { listenNode } from "../runtimes/node.ts";
 
 /** A server that asks `authorize`, with a node under each of these keys. */
 async function setUp(authorize: Authorize, options: Partial<RealityServerOptions> = {}) {
@@ -139,6 +141,19 @@ test("an event stream of a route of one's own asks authorize, too, whatever fram
   }
   deepEqual(asked, ["a=1 /own", "a=1 /own"]);
   await server.close();
+});
+
+test("authorize is asked behind node:http, too, with what the client sent", async () => {
+  const { server } = await setUp(onlyMine);
+  const { origin, close } = await listenNode(createNodeHandler(server));
+  const response = await fetch(`${origin}/reality/sync`, {
+    method: "POST",
+    headers: { "content-type": "application/json", "authorization": "me" },
+    body: JSON.stringify({ known: { mine: 0, theirs: 0 }, wait: 1_000 }),
+  });
+  deepEqual(Object.keys((await response.json()).changed), ["mine"]);
+  await server.close();
+  await close();
 });
 
 test("authorize that fails is a 500 that says nothing, and is reported", async () => {
