@@ -110,12 +110,13 @@ export const FAULTS: readonly SourceFault[] = [
         file: "src/sync.ts",
         find: "  const waiter = wait > 0 &&",
         put:
-          "  let early = wait > 0 ? await readCaughtUp(request, rooms) : undefined;\n  const waiter = wait > 0 &&",
+          "  let early = wait > 0 ? await readCaughtUp(request, rooms, undefined) : undefined;\n  const waiter = wait > 0 &&",
       },
       {
         file: "src/sync.ts",
-        find: "let reading: StorageReading | undefined = await readCaughtUp(request, rooms);",
-        put: "let reading: StorageReading | undefined = early ?? await readCaughtUp(request, rooms);\n" +
+        find: "let reading: StorageReading | undefined = await readCaughtUp(request, rooms, rights);",
+        put:
+          "let reading: StorageReading | undefined = early ?? await readCaughtUp(request, rooms, rights);\n" +
           "      early = undefined;",
       },
     ],
