@@ -371,16 +371,25 @@ export function nodesOf(state: State): StoredNode[] {
   return state.commits.flatMap(({ nodes }) => nodes);
 }
 
-/** Does something for each, several at once, and gives the results in order. */
+/**
+ * Does something for each, several at once, and gives the results in order. After one failure nothing more is begun,
+ * and what is under way comes to its end first: no request outlives the call that sent it.
+ */
 export async function inParallel<T, U>(values: readonly T[], work: (value: T) => Promise<U>): Promise<U[]> {
   const results: U[] = [];
+  const failures: unknown[] = [];
   let next = 0;
   const worker = async () => {
-    while (next < values.length) {
+    while (next < values.length && failures.length === 0) {
       const i = next++;
-      results[i] = await work(values[i] as T);
+      try {
+        results[i] = await work(values[i] as T);
+      } catch (error) {
+        failures.push(error);
+      }
     }
   };
   await Promise.all(Array.from({ length: Math.min(MAX_REQUESTS, values.length) }, worker));
+  if (failures.length > 0) throw failures[0];
   return results;
 }

@@ -182,6 +182,33 @@ test("a call that waits for another one's turn gives up in its own time", async 
   }, { operationTimeout: 1500 });
 });
 
+test("a call that fails begins nothing more, and settles when nothing of it is under way", async () => {
+  await withStorage(async (storage, intermediary) => {
+    let begun = 0;
+    let ended = 0;
+    let haveAllBegun = () => {};
+    const allBegun = new Promise<void>((resolve) => haveAllBegun = resolve);
+    let open = () => {};
+    const gate = new Promise<void>((resolve) => open = resolve);
+    intermediary.between = async (name, _input, ask) => {
+      if (name !== "query") return await ask();
+      if (++begun === 1) throw errorOf("ValidationException");
+      haveAllBegun();
+      await gate;
+      const answer = await ask();
+      ended++;
+      return answer;
+    };
+    // The first use of a table asks many of its partitions at once.
+    const read = assert.rejects(storage.getNode("a"), { name: "StorageError" }).then(() => ended);
+    await allBegun;
+    const beside = begun - 1;
+    open();
+    assert.equal(await read, beside);
+    assert.equal(begun, beside + 1, "more were begun after the failure");
+  });
+});
+
 test("an endpoint where nobody listens is a StorageError at once, and not healthy", async () => {
   const client = new DynamoDB(configure("http://127.0.0.1:1") ?? {});
   const storage = new DynamoDBStorage({ client, tableName: newTableName() });
