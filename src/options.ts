@@ -75,6 +75,13 @@ export interface RealityServerOptions {
   /** What one request and one server may take at most. */
   limits?: Partial<Limits> | undefined;
   /**
+   * How long `close()` may take to bring changes to the storage and what is owed to the peers, in milliseconds.
+   * Lower stops sooner; higher bears slower databases and peers. 0 to 3,600,000.
+   *
+   * @default {5000}
+   */
+  closeTimeout?: number | undefined;
+  /**
    * How long one call of the storage may take before it counts as failed, in milliseconds. Lower answers 503
    * sooner; higher bears slower databases. Must be at least 1.
    *
@@ -181,6 +188,16 @@ export interface Limits {
   readonly maxWait: number;
   /** Waiting syncs and open streams at once; further syncs are answered at once. @default {50000} */
   readonly maxWaiters: number;
+  /** Open streams at once; further ones tell the present state and end. @default {50000} */
+  readonly maxStreams: number;
+  /** Requests being read or answered at once, without those that wait; further ones get 503. @default {10000} */
+  readonly maxRequests: number;
+  /** Bytes of bodies held while they are read, all requests together; further ones get 503. @default {67108864} */
+  readonly maxReadingBytes: number;
+  /** Milliseconds that a request's body may take to arrive. @default {10000} */
+  readonly bodyTimeout: number;
+  /** Milliseconds after which a stream is ended whose reader takes nothing of it. @default {60000} */
+  readonly stallTimeout: number;
 }
 
 /** The checked options, with every default filled in. */
@@ -194,6 +211,7 @@ export interface ServerConfig {
   readonly authorizeWrite: AuthorizeWrite | undefined;
   readonly limits: Limits;
   readonly storageTimeout: number;
+  readonly closeTimeout: number;
   readonly clock: Clock;
   readonly mesh: CheckedMesh;
   readonly redis: RedisConfig | undefined;
@@ -227,6 +245,11 @@ export const DEFAULT_LIMITS: Limits = Object.freeze({
   maxHashBytes: MAX_HASH_BYTES,
   maxWait: 25_000,
   maxWaiters: 50_000,
+  maxStreams: 50_000,
+  maxRequests: 10_000,
+  maxReadingBytes: 67_108_864,
+  bodyTimeout: 10_000,
+  stallTimeout: 60_000,
 });
 
 /** What each limit may be: lowest, highest. */
@@ -237,6 +260,11 @@ const LIMIT_RANGES: Readonly<Record<keyof Limits, readonly [number, number]>> = 
   maxHashBytes: [1, MAX_HASH_BYTES],
   maxWait: [0, 3_600_000],
   maxWaiters: [0, 10_000_000],
+  maxStreams: [0, 10_000_000],
+  maxRequests: [1, 10_000_000],
+  maxReadingBytes: [1, 2 ** 40],
+  bodyTimeout: [10, 3_600_000],
+  stallTimeout: [10, 86_400_000],
 };
 
 const STORAGE_METHODS: readonly (keyof RealityStorage)[] = [
@@ -259,6 +287,9 @@ const MAX_CHANNEL_LENGTH = 512;
 /** How long a storage call may take unless told otherwise, in milliseconds. */
 export const DEFAULT_STORAGE_TIMEOUT = 10_000;
 
+/** How long `close()` may take unless told otherwise, in milliseconds. */
+const DEFAULT_CLOSE_TIMEOUT = 5_000;
+
 /**
  * Checks the options of a server and fills in the defaults.
  *
@@ -278,6 +309,7 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
     "authorize",
     "authorizeWrite",
     "limits",
+    "closeTimeout",
     "storageTimeout",
     "clock",
   ]);
@@ -292,6 +324,9 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
     storageTimeout: given.storageTimeout === undefined
       ? DEFAULT_STORAGE_TIMEOUT
       : checkInteger("storageTimeout", given.storageTimeout, [1, 3_600_000]),
+    closeTimeout: given.closeTimeout === undefined
+      ? DEFAULT_CLOSE_TIMEOUT
+      : checkInteger("closeTimeout", given.closeTimeout, [0, 3_600_000]),
     clock: checkClock(given.clock),
     mesh: checkMesh(given),
     redis: checkRedis(given.redis),
