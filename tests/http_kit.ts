@@ -8,7 +8,9 @@ import assert from "node:assert/strict";
 import type { ServerStats, SyncResponse } from "../mod.ts";
 import type { Test } from "./harness.ts";
 import { EventReader, RawClient, soon, until } from "./http_client.ts";
-import { type Operation, ORIGIN, type SceneName, SMALL, TOKENS } from "./http_scenes.ts";
+import { corsExchanges, testCors } from "./http_cors.ts";
+import { testReadingRights } from "./http_rights.ts";
+import { type Operation, type SceneName, SMALL, TOKENS } from "./http_scenes.ts";
 
 /** A door, and what differs about it. */
 export interface Door {
@@ -37,7 +39,7 @@ export interface OpenDoor {
 }
 
 /** A request, and what is to come back. */
-interface Exchange {
+export interface Exchange {
   readonly title: string;
   readonly scene?: SceneName;
   readonly method?: string;
@@ -65,7 +67,6 @@ const JSON_TYPE = { "content-type": "application/json" };
 const AUTHORIZED = { authorization: `Bearer ${TOKENS[0]}` };
 const WRITE = { ...JSON_TYPE, ...AUTHORIZED };
 const NO_STORE = { "content-type": /^application\/json/, "cache-control": "no-store" };
-const NO_CORS = { "access-control-allow-origin": null, "access-control-allow-credentials": null };
 const LEGACY = { clientId: "c1", mode: "native", hint: "focus", timestamp: 1 };
 
 /** Keys that break what takes them for more than text. */
@@ -448,76 +449,7 @@ const exchanges: readonly Exchange[] = [
     message: /^The storage does not answer$/,
     answers: { "retry-after": /^[1-5]$/, "cache-control": "no-store" },
   },
-  // CORS.
-  {
-    title: "without CORS no origin is named",
-    headers: { ...JSON_TYPE, origin: ORIGIN },
-    body: { known: {} },
-    status: 200,
-    answers: NO_CORS,
-  },
-  {
-    title: "an origin of the list may read, with credentials",
-    scene: "cors",
-    headers: { ...JSON_TYPE, origin: ORIGIN },
-    body: { known: {} },
-    status: 200,
-    answers: {
-      "access-control-allow-origin": ORIGIN,
-      "access-control-allow-credentials": "true",
-      "vary": /\borigin\b/i,
-    },
-  },
-  {
-    title: "a refusal can be read by an origin of the list",
-    scene: "cors",
-    headers: { ...JSON_TYPE, origin: ORIGIN },
-    body: {},
-    status: 400,
-    answers: { "access-control-allow-origin": ORIGIN },
-  },
-  {
-    title: "another origin may not read",
-    scene: "cors",
-    headers: { ...JSON_TYPE, origin: `${ORIGIN}.evil.example` },
-    body: { known: {} },
-    status: 200,
-    answers: { ...NO_CORS, vary: /\borigin\b/i },
-  },
-  {
-    title: "a preflight of an origin of the list is answered",
-    scene: "cors",
-    method: "OPTIONS",
-    headers: {
-      origin: ORIGIN,
-      "access-control-request-method": "POST",
-      "access-control-request-headers": "content-type",
-    },
-    status: 204,
-    json: "",
-    answers: {
-      "access-control-allow-origin": ORIGIN,
-      "access-control-allow-methods": /POST/,
-      "access-control-allow-headers": /content-type/,
-      "access-control-max-age": "60",
-    },
-  },
-  {
-    title: "a preflight of another origin names none",
-    scene: "cors",
-    method: "OPTIONS",
-    headers: { origin: "https://evil.example", "access-control-request-method": "POST" },
-    status: 204,
-    answers: { ...NO_CORS, "access-control-allow-methods": null },
-  },
-  {
-    title: "every origin may read, without credentials",
-    scene: "anybody",
-    headers: { ...JSON_TYPE, origin: "https://any.example" },
-    body: { known: {} },
-    status: 200,
-    answers: { "access-control-allow-origin": "*", "access-control-allow-credentials": null },
-  },
+  ...corsExchanges,
 ];
 
 /**
@@ -553,6 +485,8 @@ export function testDoor(test: Test, door: Door): void {
   testWaiting(onDoor);
   if (!door.noticesLate) testHangingUp(onDoor);
   testStreams(onDoor);
+  testReadingRights(onDoor);
+  testCors(onDoor);
 }
 
 /**
@@ -597,7 +531,8 @@ function registerOn(test: Test, door: Door): OnDoor {
     });
 }
 
-type OnDoor = (title: string, scene: SceneName, run: (client: Client) => Promise<void>) => void;
+/** Registers a test of a door, before a server of this scene. */
+export type OnDoor = (title: string, scene: SceneName, run: (client: Client) => Promise<void>) => void;
 
 /** What syncs and writes bring about. */
 function testAnswers(onDoor: OnDoor): void {
@@ -976,7 +911,7 @@ function testStreams(onDoor: OnDoor): void {
 }
 
 /** Asks a door. */
-class Client {
+export class Client {
   readonly #door: OpenDoor;
   readonly #noticesLate: boolean;
 

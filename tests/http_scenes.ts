@@ -5,6 +5,7 @@
  * @module
  */
 import {
+  type Authorize,
   type Clock,
   type HandlerOptions,
   MemoryStorage,
@@ -18,10 +19,12 @@ export type SceneName =
   | "plain"
   | "closed"
   | "hook"
+  | "readers"
   | "small"
   | "full"
   | "cors"
   | "anybody"
+  | "asked"
   | "elsewhere"
   | "broken"
   | "fast";
@@ -68,6 +71,8 @@ const scenes: Record<SceneName, SceneOptions> = {
       },
     },
   },
+  /** The application decides who reads what: see {@linkcode createReaders}. */
+  readers: { server: { writeTokens: TOKENS } },
   /** Limits so low that a test can exceed them. */
   small: { server: { writeTokens: TOKENS, limits: SMALL } },
   /** Room for one waiter. */
@@ -79,6 +84,12 @@ const scenes: Record<SceneName, SceneOptions> = {
   },
   /** Pages of every origin may read. */
   anybody: { handler: { cors: { origins: "*" } } },
+  /** A function says which pages of other origins may read, without credentials. */
+  asked: {
+    server: { writeTokens: TOKENS },
+    // It throws for origins that are no URL, such as the "null" of a page from a file.
+    handler: { cors: { origins: (origin) => new URL(origin).hostname.endsWith(".friend.example") } },
+  },
   /** Mounted elsewhere. */
   elsewhere: { server: { writeTokens: TOKENS }, handler: { basePath: "/api/v1/live" } },
   /** The storage fails. */
@@ -93,6 +104,24 @@ export interface Scene {
   readonly handler: HandlerOptions;
   /** The codes of what `onError` heard. */
   readonly reports: string[];
+  /** Who may read, in the scene `readers`. */
+  readonly readers: Readers;
+}
+
+/** A request as `authorize` was shown it. */
+export interface Asked {
+  readonly method: string;
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly keys: readonly string[];
+}
+
+/** What decides about reading, and remembers what it was asked. */
+interface Readers {
+  readonly authorize: Authorize;
+  readonly asked: Asked[];
+  /** Keys that nobody may read any more. */
+  readonly revoked: Set<string>;
 }
 
 /** What a test does to a server other than by its door. */
@@ -102,6 +131,8 @@ export type Operation =
   | { do: "delete"; key: string }
   | { do: "stats" }
   | { do: "reports" }
+  | { do: "asked" }
+  | { do: "revoke"; key: string }
   | { do: "close" };
 
 /**
@@ -113,20 +144,46 @@ export type Operation =
 export function createScene(name: SceneName, basePath?: string): Scene {
   const { server = {}, handler = {} } = scenes[name];
   const reports: string[] = [];
+  const readers = createReaders();
   return {
     server: new RealityServer({
       storage: new MemoryStorage(),
       onError: (error) => reports.push(error.code),
+      ...(name === "readers" ? { authorize: readers.authorize } : {}),
       ...server,
     }),
     handler: basePath === undefined ? handler : { ...handler, basePath },
     reports,
+    readers,
+  };
+}
+
+/** A user, named by `X-User`, reads the keys that begin with that name, until the moment that `X-Expires-At` says. */
+function createReaders(): Readers {
+  const asked: Asked[] = [];
+  const revoked = new Set<string>();
+  return {
+    asked,
+    revoked,
+    authorize(request, keys) {
+      const { method, url, headers } = request;
+      asked.push({ method, url, headers: Object.fromEntries(headers), keys });
+      const user = headers.get("x-user");
+      if (user === null) return false;
+      if (user === "broken") throw new Error("password=secret");
+      const allowed = keys.filter((key) => key.startsWith(`${user}:`) && !revoked.has(key));
+      const expiresAt = headers.get("x-expires-at");
+      return expiresAt === null ? allowed : { keys: allowed, expiresAt: Number(expiresAt) };
+    },
   };
 }
 
 /** Does something to the server of a scene. */
-export async function operate(scene: Scene, operation: Operation): Promise<ServerStats | string[] | null> {
-  const { server, reports } = scene;
+export async function operate(
+  scene: Scene,
+  operation: Operation,
+): Promise<ServerStats | string[] | Asked[] | null> {
+  const { server, reports, readers } = scene;
   switch (operation.do) {
     case "update":
       await server.updateNode(operation.key, operation.hash);
@@ -145,6 +202,11 @@ export async function operate(scene: Scene, operation: Operation): Promise<Serve
       return await server.getStats();
     case "reports":
       return reports;
+    case "asked":
+      return readers.asked;
+    case "revoke":
+      readers.revoked.add(operation.key);
+      return null;
     case "close":
       await server.close();
       return null;

@@ -11,7 +11,8 @@ import type { IncomingRequest, Reply } from "./exchange.ts";
 export interface CorsOptions {
   /**
    * The origins that may: a list such as `["https://app.example"]`, a function that is asked, or `"*"` for
-   * every one, which goes without credentials only.
+   * every one, which goes without credentials only. A function is shown whatever a client sends, such as the
+   * `"null"` of a page from a file; where it throws, the origin may not, and `onError` hears of it.
    */
   origins: readonly string[] | ((origin: string) => boolean) | "*";
   /**
@@ -39,9 +40,11 @@ export class Cors {
   readonly #wildcard: boolean;
 
   /**
+   * @param options What the application allows.
+   * @param report Hears of a function that throws.
    * @throws {TypeError} For an option that is unknown or wrong, and for every origin together with credentials.
    */
-  constructor(options: CorsOptions) {
+  constructor(options: CorsOptions, report: (error: unknown) => void) {
     const given = checkNames("cors", options, ["origins", "credentials", "maxAge"]);
     const { origins, credentials = false, maxAge = 600 } = given;
     if (typeof credentials !== "boolean") {
@@ -53,7 +56,7 @@ export class Cors {
     }
     this.#credentials = credentials;
     this.#maxAge = checkInteger("maxAge", maxAge, [0, 86_400]);
-    this.#allows = toPredicate(origins);
+    this.#allows = toPredicate(origins, report);
   }
 
   /** Answers a preflight; `null` for any other request. */
@@ -85,9 +88,18 @@ export class Cors {
   }
 }
 
-function toPredicate(origins: unknown): (origin: string) => boolean {
+function toPredicate(origins: unknown, report: (error: unknown) => void): (origin: string) => boolean {
   if (origins === "*") return () => true;
-  if (typeof origins === "function") return (origin) => origins(origin) === true;
+  if (typeof origins === "function") {
+    return (origin) => {
+      try {
+        return origins(origin) === true;
+      } catch (error) {
+        report(error);
+        return false;
+      }
+    };
+  }
   if (!Array.isArray(origins)) {
     throw new TypeError(
       `Option "origins" is wrong: expected an array of origins, a function or "*", got ${kindOf(origins)}`,

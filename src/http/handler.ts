@@ -71,7 +71,7 @@ interface Route {
 export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk {
   const given = checkNames("the handler", options, ["basePath", "cors"]);
   const basePath = checkBasePath(given.basePath);
-  const cors = given.cors === undefined ? null : new Cors(given.cors as CorsOptions);
+  const cors = given.cors === undefined ? null : new Cors(given.cors as CorsOptions, (error) => rooms.report(error));
   const routes = createRoutes(rooms, basePath);
   const nodePrefix = `${basePath}/nodes/`;
   const deleteRoute = createDeleteRoute(rooms, nodePrefix);
