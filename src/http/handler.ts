@@ -4,7 +4,7 @@
  * @module
  */
 import type { WriteRequest } from "../access.ts";
-import { RefusalError } from "../errors.ts";
+import { ClosedError, RefusalError } from "../errors.ts";
 import { kindOf } from "../node.ts";
 import { checkNames, type Limits } from "../options.ts";
 import { checkKeys, parseKeys, parseUpdates } from "../parse.ts";
@@ -36,6 +36,8 @@ export type RequestingClient = Pick<IncomingRequest, "getSignal" | "toRequest">;
 /** What the desk asks of the server. */
 export interface DeskRooms {
   readonly limits: Limits;
+  /** Whether `close()` was called: then nothing new is taken on. */
+  readonly isClosing: boolean;
   /** Answers a sync request of whatever shape, or refuses it. */
   sync(body: unknown, client: RequestingClient): Promise<SyncResponse>;
   /** Opens an event stream; the signal tells that the client is gone where a runtime does not cancel the stream. */
@@ -60,6 +62,8 @@ export interface DeskRooms {
 interface Route {
   /** As the `Allow` header names them. */
   readonly methods: string;
+  /** Whether it is answered also while the server closes, and after. */
+  readonly whileClosing?: true;
   answer(request: IncomingRequest): Reply | Promise<Reply>;
 }
 
@@ -71,7 +75,9 @@ interface Route {
 export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk {
   const given = checkNames("the handler", options, ["basePath", "cors"]);
   const basePath = checkBasePath(given.basePath);
-  const cors = given.cors === undefined ? null : new Cors(given.cors as CorsOptions, (error) => rooms.report(error));
+  const cors = given.cors === undefined
+    ? null
+    : new Cors(given.cors as CorsOptions, (error) => rooms.report(error));
   const routes = createRoutes(rooms, basePath);
   const nodePrefix = `${basePath}/nodes/`;
   const deleteRoute = createDeleteRoute(rooms, nodePrefix);
@@ -89,7 +95,9 @@ export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk
       if (route.methods !== request.method && !route.methods.split(", ").includes(request.method)) {
         throw new MethodRefusal(request.method, route.methods);
       }
-      return await route.answer(request);
+      if (rooms.isClosing && !route.whileClosing) throw new ClosedError();
+      const reply = await route.answer(request);
+      return rooms.isClosing ? toLast(reply) : reply;
     } catch (error) {
       const reply = errorReply(error, rooms.random());
       // A client that went away is no failure, and nobody reads this reply.
@@ -103,6 +111,7 @@ export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk
 
 function createRoutes(rooms: DeskRooms, basePath: string): ReadonlyMap<string, Route> {
   const { limits } = rooms;
+  let openAPI: Reply | undefined;
   return new Map<string, Route>([
     [`${basePath}/sync`, {
       methods: "POST",
@@ -112,6 +121,8 @@ function createRoutes(rooms: DeskRooms, basePath: string): ReadonlyMap<string, R
     }],
     [`${basePath}/events`, {
       methods: "GET",
+      // An EventSource never comes back from a refusal, but does from a stream's end.
+      whileClosing: true,
       answer(request) {
         const keys = checkKeys(queryOf(request.url).getAll("keys"), limits);
         if (keys.length === 0) {
@@ -142,12 +153,30 @@ function createRoutes(rooms: DeskRooms, basePath: string): ReadonlyMap<string, R
     }],
     [`${basePath}/health`, {
       methods: "GET, HEAD",
-      answer: (request) => {
-        const reply = jsonReply({ status: "ok" });
-        return request.method === "HEAD" ? { ...reply, body: null } : reply;
+      whileClosing: true,
+      answer: (request) => withoutBody(request, jsonReply({ status: "ok" })),
+    }],
+    [`${basePath}/openapi.json`, {
+      methods: "GET, HEAD",
+      whileClosing: true,
+      async answer(request) {
+        // Most servers are never asked for it.
+        const { createOpenAPI } = await import("./openapi.ts");
+        openAPI ??= jsonReply(createOpenAPI(basePath));
+        return withoutBody(request, openAPI);
       },
     }],
   ]);
+}
+
+/** The reply as `HEAD` gets it, where it is `HEAD` that was asked. */
+function withoutBody(request: IncomingRequest, reply: Reply): Reply {
+  return request.method === "HEAD" ? { ...reply, body: null } : reply;
+}
+
+/** The reply as the last one of its connection: the client is to find another server. */
+function toLast(reply: Reply): Reply {
+  return { ...reply, headers: { ...reply.headers, connection: "close" } };
 }
 
 function createDeleteRoute(rooms: DeskRooms, prefix: string): Route {
