@@ -23,3 +23,14 @@ export const systemClock: Clock = {
   },
   random: () => Math.random(),
 };
+
+/** Waits for a task, and no longer than so many milliseconds; says whether it has settled. Rejects as the task does. */
+export async function settlesWithin(clock: Clock, ms: number, task: Promise<unknown>): Promise<boolean> {
+  let cancel = () => {};
+  const late = new Promise<false>((resolve) => cancel = clock.after(ms, () => resolve(false)));
+  try {
+    return await Promise.race([task.then(() => true), late]);
+  } finally {
+    cancel();
+  }
+}

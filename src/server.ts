@@ -6,6 +6,7 @@
 import { type AskRights, askRights, WriteAccess } from "./access.ts";
 import { type BatchOptions, guarded, Reader, Writer } from "./batch.ts";
 import { canFence, Fence, type Reading } from "./fence.ts";
+import { settlesWithin } from "./clock.ts";
 import { ClosedError, RealityError, StorageError } from "./errors.ts";
 import type { Desk } from "./http/exchange.ts";
 import { type FetchHandler, toFetchHandler, toResponse } from "./http/fetch.ts";
@@ -302,8 +303,9 @@ export class RealityServer {
   }
 
   /**
-   * Stops the server: answers everybody who waits, ends streams, and settles when every change asked for has
-   * reached the storage. The storage stays open, since it is the caller's. May be called twice.
+   * Stops the server: turns down what comes from now on, answers everybody who waits, ends streams, and settles when
+   * every change asked for has reached the storage and the peers have what they are owed, or after `closeTimeout`;
+   * what is then not done is told to `onError`. The storage stays open, since it is the caller's. May be called twice.
    */
   close(): Promise<void> {
     return this.#closing ??= this.#close();
@@ -315,10 +317,18 @@ export class RealityServer {
   }
 
   async #close(): Promise<void> {
-    this.#waiters.close();
+    const { clock, closeTimeout } = this.#config;
+    const deadline = clock.now() + closeTimeout;
+    const left = () => Math.max(0, deadline - clock.now());
+    const answered = this.#waiters.close();
     // What is still to be committed is still told to the peers.
-    await this.#writer.flush();
-    await Promise.all([this.#relay?.close(), this.#mesh?.close(), this.#watch.close()]);
+    await settlesWithin(clock, left(), Promise.all([answered, this.#writer.flush()]));
+    const told = Promise.all([this.#relay?.close(left()), this.#mesh?.close(left()), this.#watch.close()]);
+    const all = Promise.all([answered, this.#writer.flush(), told]);
+    if (await settlesWithin(clock, left(), all)) return;
+    const message =
+      `The server is closed while something is still under way after closeTimeout (${closeTimeout} ms)`;
+    this.#report(new RealityError("ERR_REALITY_CLOSED", message));
   }
 
   #sync(
@@ -431,8 +441,12 @@ export class RealityServer {
 
   #createRooms(): DeskRooms {
     const { limits, clock, writeTokens, authorizeWrite } = this.#config;
+    const isClosing = () => this.#closing !== undefined;
     return {
       limits,
+      get isClosing() {
+        return isClosing();
+      },
       sync: (body, client) => this.#sync(body, () => client.getSignal(), () => client.toRequest()),
       events: (options, lastEventId, client) =>
         this.#events(options, lastEventId, {

@@ -29,6 +29,7 @@ export class Waiters {
   /** One function for all of them, not one for each. */
   readonly #remove = (waiter: Parked): void => {
     this.#all.delete(waiter);
+    if (this.#all.size === 0) this.#onEmptied();
     for (const key of waiter.keys) {
       const there = this.#byKey.get(key);
       if (there === waiter) this.#byKey.delete(key);
@@ -38,6 +39,7 @@ export class Waiters {
   readonly #clock: Clock;
   readonly #max: number;
   #onFilled: () => void = () => {};
+  #onEmptied: () => void = () => {};
   #closed = false;
 
   /**
@@ -88,10 +90,16 @@ export class Waiters {
     }
   }
 
-  /** Ends every wait as `closed` and takes no waiter any more. */
-  close(): void {
+  /**
+   * Ends every wait as `closed` and takes no waiter any more. Settles when all have given back their places: who was
+   * ended still has to answer.
+   */
+  close(): Promise<void> {
     this.#closed = true;
-    for (const waiter of [...this.#all]) waiter.release();
+    const emptied = new Promise<void>((resolve) => this.#onEmptied = resolve);
+    if (this.#all.size === 0) this.#onEmptied();
+    for (const waiter of this.#all) waiter.close();
+    return emptied;
   }
 }
 
@@ -100,6 +108,7 @@ class Parked implements Waiter {
   readonly #clock: Clock;
   readonly #onRelease: (waiter: Parked) => void;
   #woken = false;
+  #closed = false;
   #released = false;
   #end: ((end: WaitEnd) => void) | undefined;
 
@@ -110,7 +119,7 @@ class Parked implements Waiter {
   }
 
   next(ms: number): Promise<WaitEnd> {
-    if (this.#released) return Promise.resolve("closed");
+    if (this.#closed) return Promise.resolve("closed");
     if (this.#woken) {
       this.#woken = false;
       return Promise.resolve("wake");
@@ -128,11 +137,16 @@ class Parked implements Waiter {
     if (!this.#finish("wake")) this.#woken = true;
   }
 
+  close(): void {
+    this.#closed = true;
+    this.#finish("closed");
+  }
+
   release(): void {
     if (this.#released) return;
     this.#released = true;
     this.#onRelease(this);
-    this.#finish("closed");
+    this.close();
   }
 
   #finish(end: WaitEnd): boolean {

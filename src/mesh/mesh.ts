@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Clock } from "../clock.ts";
+import { type Clock, settlesWithin } from "../clock.ts";
 import { PeerError, type RealityError, RelayError } from "../errors.ts";
 import {
   coversSeen,
@@ -310,18 +310,16 @@ export class Mesh {
   }
 
   /**
-   * Stops talking. What peers are owed is still handed over, where they answer within `timeout`: what lies in
-   * memory only would else be gone. Settles when nothing is under way.
+   * Stops talking. What peers are owed is still handed over, where they answer in time: what lies in memory only
+   * would else be gone. Settles when nothing is under way.
+   *
+   * @param ms How long handing over may take, in milliseconds.
    */
-  async close(): Promise<void> {
+  async close(ms: number): Promise<void> {
     this.#cancelBeat?.();
     this.#isClosing = true;
     this.#tellUntold();
-    const { clock } = this.#rooms;
-    let cancel = () => {};
-    const deadline = new Promise<void>((resolve) => cancel = clock.after(this.#config.timeout, resolve));
-    await Promise.race([deadline, this.#handOver()]);
-    cancel();
+    await settlesWithin(this.#rooms.clock, ms, this.#handOver());
     this.#end.abort();
     for (const peer of this.#peers.others) {
       peer.cancelTry?.();

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Clock } from "../clock.ts";
+import { type Clock, settlesWithin } from "../clock.ts";
 import { RelayError } from "../errors.ts";
 import {
   isNodeRedis,
@@ -180,12 +180,14 @@ export class Relay {
   /**
    * Lets out what is owed, and ends the subscription and all that listens. The clients stay connected. A client of ioredis knows one
    * subscription per channel, so that the last relay also ends one that the application began by itself.
+   *
+   * @param ms How long Redis is waited for at most, in milliseconds.
    */
-  close(): Promise<void> {
-    return this.#closing ??= this.#end();
+  close(ms: number = COMMAND_TIMEOUT): Promise<void> {
+    return this.#closing ??= this.#end(ms);
   }
 
-  async #end(): Promise<void> {
+  async #end(ms: number): Promise<void> {
     this.#cancelTimers();
     this.#backlog.length = 0;
     this.#echoes.clear();
@@ -194,20 +196,11 @@ export class Relay {
     for (const [client, event, listener] of this.#listeners) if (!isError(event)) client.off(event, listener);
     // News of this very moment still goes out, unless Redis is slow.
     const tasks = [this.#turn && this.#publishing, this.#unsubscribe()];
-    await this.#within(COMMAND_TIMEOUT, Promise.all(tasks));
+    await settlesWithin(this.#rooms.clock, Math.min(ms, COMMAND_TIMEOUT), Promise.all(tasks));
     this.#turn = undefined;
     this.#cancelTimers();
     await this.#draining;
     for (const [client, event, listener] of this.#listeners) if (isError(event)) client.off(event, listener);
-  }
-
-  async #within(ms: number, task: Promise<unknown>): Promise<void> {
-    let cancel = () => {};
-    const late = new Promise<void>((resolve) => {
-      cancel = this.#rooms.clock.after(ms, resolve);
-    });
-    await Promise.race([task, late]);
-    cancel();
   }
 
   #cancelTimers(): void {

@@ -137,8 +137,14 @@ test("checkOptions() fills in every default of the documentation", () => {
       maxHashBytes: 256,
       maxWait: 25_000,
       maxWaiters: 50_000,
+      maxStreams: 50_000,
+      maxRequests: 10_000,
+      maxReadingBytes: 67_108_864,
+      bodyTimeout: 10_000,
+      stallTimeout: 60_000,
     }),
   );
+  equal(config.closeTimeout, 5_000);
 });
 
 test("RealityServer makes up a serverId of its own", () => {

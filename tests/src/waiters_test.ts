@@ -56,17 +56,6 @@ test("release() gives back place, key and timer, also in the middle of a wait", 
   equal(await woken, "wake");
 });
 
-test("close() ends every wait and takes no one any more", async () => {
-  const clock = new FakeClock();
-  const waiters = new Waiters(clock, 10);
-  const ends = Promise.all([waiters.add(["a"])?.next(1000), waiters.add(["a"])?.next(1000)]);
-  waiters.close();
-  deepEqual(await ends, ["closed", "closed"]);
-  equal(waiters.size, 0);
-  equal(clock.timers, 0);
-  equal(waiters.add(["a"]), null);
-});
-
 test("wake() looks at the waiters of the key only", async () => {
   const waiters = new Waiters(new FakeClock(), 100_000);
   for (let i = 0; i < 50_000; i++) waiters.add([`key:${i}`]);
@@ -77,4 +66,24 @@ test("wake() looks at the waiters of the key only", async () => {
   equal(await one, "wake");
   // Scanning 50,000 waiters 10,000 times takes seconds; finding none takes about a millisecond.
   equal(performance.now() - begin < 1000, true);
+});
+
+test("close() ends every wait, takes no one any more, and settles when all have given back their places", async () => {
+  const clock = new FakeClock();
+  const waiters = new Waiters(clock, 10);
+  const [resting, busy] = [waiters.add(["a"]), waiters.add(["b"])];
+  const end = resting?.next(1000);
+  let closed = false;
+  const close = waiters.close().then(() => closed = true);
+  equal(await end, "closed");
+  equal(await busy?.next(1000), "closed");
+  equal(clock.timers, 0);
+  equal(waiters.add(["c"]), null);
+  resting?.release();
+  await settle();
+  equal(closed, false);
+  busy?.release();
+  await close;
+  equal(waiters.size, 0);
+  await new Waiters(clock, 10).close();
 });
