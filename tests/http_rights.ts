@@ -169,7 +169,7 @@ function testWhatIsSeen(onDoor: OnDoor): void {
     const version = (await (await client.post("/sync", { known: { "ana:1": 0 } }, ANA)).json())
       .changed["ana:1"].version;
     const waiting = client.post("/sync", { known: { "ana:1": version }, wait: 20_000 }, ANA);
-    const events = new EventReader(await client.get("/events?keys=ana:1", ANA));
+    const events = new EventReader(await client.get("/events?keys=ana:1&keys=ana:2", ANA));
     await events.nextEvent("update");
     await client.hasWaiters(2);
     await client.operate({ do: "revoke", key: "ana:1" });
@@ -178,7 +178,7 @@ function testWhatIsSeen(onDoor: OnDoor): void {
     assert.deepEqual(changed, { "ana:1": absent("ana:1") });
     assert.deepEqual(JSON.parse((await events.nextEvent("update")).data ?? ""), absent("ana:1"));
     await events.cancel();
-    await client.isLeft("ana:1");
+    await client.isLeft("ana:2");
   });
 }
 
