@@ -29,6 +29,8 @@ const headers = {
     schema: { type: "integer", minimum: 1 },
   },
   "Allow": { description: "The methods that the path has.", schema: { type: "string" } },
+  "RateLimit": { description: "What is left of `rateLimit`, and for how long.", schema: { type: "string" } },
+  "RateLimit-Policy": { description: "What `rateLimit` allows.", schema: { type: "string" } },
   "WWW-Authenticate": { description: "How to say who writes.", schema: { const: "Bearer" } },
   "Connection": { description: "With HTTP/1.1: the connection ends here.", schema: { const: "close" } },
 };
@@ -164,6 +166,11 @@ const refusals = {
     messages: { ERR_REALITY_METHOD: "Cannot GET here: allowed is POST" },
     headers: ["Allow"],
   },
+  408: {
+    description: "The body took longer than `bodyTimeout` to arrive.",
+    messages: { ERR_REALITY_TIMEOUT: "Cannot read the body: it took longer than bodyTimeout (10000)" },
+    headers: ["Connection"],
+  },
   413: {
     description: "A limit is exceeded; the message has its name.",
     messages: {
@@ -176,14 +183,20 @@ const refusals = {
     description: "The body is not declared as JSON.",
     messages: { ERR_REALITY_MEDIA_TYPE: 'Cannot read the body: expected application/json, got "text/plain"' },
   },
+  429: {
+    description: "This client asks more often than `rateLimit` allows.",
+    messages: { ERR_REALITY_RATE_LIMITED: "Cannot take this request: more than rateLimit allows" },
+    headers: ["Retry-After", "RateLimit", "RateLimit-Policy"],
+  },
   500: {
     description: "A fault of the server or of a hook.",
     messages: { ERR_REALITY_INTERNAL: "The server failed at this request" },
   },
   503: {
-    description: "The storage fails, or the server is stopping.",
+    description: "The storage fails, the server has too much to do, or it is stopping.",
     messages: {
       ERR_REALITY_STORAGE: "The storage does not answer",
+      ERR_REALITY_OVERLOADED: "Cannot take this request: more than maxRequests (10000) at once",
       ERR_REALITY_CLOSED: "The server is closed",
     },
     headers: ["Retry-After", "Connection"],
@@ -224,7 +237,7 @@ export function createOpenAPI(basePath: string): Part {
       ...readable("/health", "getHealth", {
         tags: ["operate"],
         summary: "Whether the process answers. Asks nothing of the storage.",
-        responses: { 200: answer("It does.", "Health", { status: "ok" }), ...refuse(500) },
+        responses: { 200: answer("It does.", "Health", { status: "ok" }) },
       }),
       ...readable("/openapi.json", "getOpenAPI", {
         tags: ["operate"],
@@ -235,7 +248,6 @@ export function createOpenAPI(basePath: string): Part {
             headers: pick(["Cache-Control"]),
             content: { "application/json": { schema: { type: "object" } } },
           },
-          ...refuse(500),
         },
       }),
     },
@@ -297,7 +309,7 @@ const sync: Part = {
         },
       },
     },
-    ...refuse(400, 401, 403, 413, 415, 500, 503),
+    ...refuse(400, 401, 403, 408, 413, 415, 429, 500, 503),
   },
 };
 
@@ -340,7 +352,7 @@ const events: Part = {
         },
       },
     },
-    ...refuse(400, 413, 500),
+    ...refuse(400, 413, 429),
   },
 };
 
@@ -380,7 +392,7 @@ const deleteNode: Part = {
   }],
   responses: {
     204: { description: "It is gone, or was never there.", headers: pick(["Cache-Control"]) },
-    ...refuse(400, 401, 403, 500, 503),
+    ...refuse(400, 401, 403, 429, 500, 503),
   },
 };
 
@@ -407,7 +419,7 @@ function readable(path: string, operationId: string, operation: Part): Part {
 function written(example: unknown): Part {
   return {
     200: answer("Done; these are the new versions.", "WriteResponse", example),
-    ...refuse(400, 401, 403, 413, 415, 500, 503),
+    ...refuse(400, 401, 403, 408, 413, 415, 429, 500, 503),
   };
 }
 

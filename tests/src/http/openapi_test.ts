@@ -1,0 +1,410 @@
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { Validator } from "@seriousme/openapi-schema-validator";
+import { Ajv2020 } from "ajv/dist/2020.js";
+import { createFetchHandler, MemoryStorage, RealityServer } from "../../../mod.ts";
+import { createOpenAPI } from "../../../src/http/openapi.ts";
+import { test } from "../../harness.ts";
+import { createScene, type SceneName, SMALL, TOKENS } from "../../http_scenes.ts";
+import { listenFetch } from "../../runtimes/fetch.ts";
+
+/** As much of the document as the tests look at. */
+interface Document {
+  openapi: string;
+  info: { version: string };
+  servers: { url: string }[];
+  paths: Record<string, Record<string, Operation>>;
+  components: { responses: Record<string, Answer>; headers: Record<string, Header> };
+}
+
+interface Operation {
+  operationId: string;
+  requestBody?: { content: Record<string, Content> };
+  responses: Record<string, Answer>;
+}
+
+interface Answer {
+  $ref?: string;
+  headers?: Record<string, Header>;
+  content?: Record<string, Content>;
+}
+
+interface Content {
+  example?: unknown;
+  examples?: Record<string, { value: unknown }>;
+}
+
+interface Header {
+  $ref?: string;
+}
+
+/** A request, and the status of its answer. */
+interface Exchange {
+  readonly scene: SceneName | "closing" | "unreadable";
+  /** Method and path, as the document has them. */
+  readonly operation: string;
+  /** What the path is with its parameters. */
+  readonly url?: string;
+  readonly headers?: Record<string, string>;
+  readonly body?: unknown;
+  readonly status: number;
+}
+
+const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+const document = copy() as unknown as Document;
+const JSON_TYPE = { "content-type": "application/json" };
+const TOKEN = { authorization: `Bearer ${TOKENS[0]}` };
+const GOSSIP = { known: {}, gossip: { form: 1, hello: { nonce: "x".repeat(24) } } };
+const BIG = { known: {}, more: "x".repeat(SMALL.maxBodyBytes) };
+const FOUR = { known: { a: 0, b: 0, c: 0, d: 0 } };
+
+/** One request at least for every status of every operation. */
+const exchanges: readonly Exchange[] = [
+  ...[
+    { scene: "plain", body: { known: { a: 0, b: 9 } }, status: 200 },
+    { scene: "plain", body: { known: {}, clientId: "c", mode: "native", hint: "focus" }, status: 200 },
+    { scene: "plain", body: { known: [] }, status: 400 },
+    { scene: "plain", body: GOSSIP, status: 403 },
+    { scene: "small", body: BIG, status: 413 },
+    { scene: "small", body: FOUR, status: 413 },
+    { scene: "plain", body: {}, headers: { "content-type": "text/plain" }, status: 415 },
+    { scene: "unreadable", body: { known: { a: 0 } }, status: 500 },
+    { scene: "broken", body: { known: { a: 0 } }, status: 503 },
+    { scene: "closing", body: { known: { a: 0 } }, status: 503 },
+  ].map((exchange) => ({ operation: "POST /sync", ...exchange }) as Exchange),
+  { scene: "plain", operation: "GET /events", url: "/events?keys=a", status: 200 },
+  { scene: "plain", operation: "GET /events", url: "/events", status: 400 },
+  { scene: "small", operation: "GET /events", url: "/events?keys=a&keys=b&keys=c&keys=d", status: 413 },
+  ...([["update", { key: "a", hash: "1" }], ["invalidate", { keys: ["POST:a"] }]] as const).flatMap((
+    [route, body],
+  ) =>
+    [
+      { scene: "plain", body, headers: TOKEN, status: 200 },
+      { scene: "plain", body: {}, headers: TOKEN, status: 400 },
+      { scene: "plain", body, status: 401 },
+      { scene: "closed", body, status: 403 },
+      { scene: "small", body: BIG, headers: TOKEN, status: 413 },
+      { scene: "plain", body, headers: { ...TOKEN, "content-type": "text/plain" }, status: 415 },
+      { scene: "hook", body, headers: { "x-user": "broken" }, status: 500 },
+      { scene: "closing", body, headers: TOKEN, status: 503 },
+    ].map((exchange) => ({ operation: `POST /${route}`, ...exchange }) as Exchange)
+  ),
+  ...[
+    { scene: "plain", url: "/nodes/a%2Fb", headers: TOKEN, status: 204 },
+    { scene: "plain", url: "/nodes/%00", headers: TOKEN, status: 400 },
+    { scene: "plain", status: 401 },
+    { scene: "closed", status: 403 },
+    { scene: "hook", headers: { "x-user": "broken" }, status: 500 },
+    { scene: "closing", headers: TOKEN, status: 503 },
+  ].map((exchange) => ({ operation: "DELETE /nodes/{key}", url: "/nodes/a", ...exchange }) as Exchange),
+  ...["GET", "HEAD"].flatMap((method) =>
+    ["health", "openapi.json"].map((route) => (
+      { scene: "plain", operation: `${method} /${route}`, status: 200 } as const
+    ))
+  ),
+];
+
+test("createOpenAPI() makes a valid OpenAPI 3.1 document", async () => {
+  const { valid, errors } = await new Validator().validate({ ...copy() });
+  assert.deepEqual({ valid, errors }, { valid: true, errors: undefined });
+  assert.equal(document.openapi, "3.1.0");
+  assert.equal(document.info.version, JSON.parse(readFileSync("deno.json", "utf8")).version);
+});
+
+test("src/openapi.json is what createOpenAPI() makes: `deno task build:openapi` writes it", () => {
+  assert.deepEqual(JSON.parse(readFileSync("src/openapi.json", "utf8")), document);
+});
+
+test("every example of the document fits its schema", () => {
+  const check = createChecker();
+  let count = 0;
+  const walk = (value: unknown, path: string) => {
+    if (typeof value !== "object" || value === null) return;
+    const { schema, example, examples } = value as Content & { schema?: unknown };
+    if (schema !== undefined) {
+      const values = Object.values(examples ?? {}).map((one) => one.value);
+      for (const one of example === undefined ? values : [example, ...values]) {
+        check(`${path}/schema`, one);
+        count++;
+      }
+    }
+    for (const [name, part] of Object.entries(value)) walk(part, `${path}/${escape(name)}`);
+  };
+  walk(document, "#");
+  assert.ok(count > 20, `${count} examples were found`);
+});
+
+test("every route of the desk is in the document", () => {
+  const files = readdirSync("src/http").map((name) => readFileSync(`src/http/${name}`, "utf8"));
+  const routes = files.flatMap((text) => [...text.matchAll(/`\$\{basePath\}(\/[\w.]+\/?)`/g)])
+    .map(([, path = ""]) => path.endsWith("/") ? `${path}{key}` : path);
+  assert.deepEqual([...new Set(routes)].sort(), Object.keys(document.paths).sort());
+});
+
+test("every path of the document has its methods at the desk, and no others", async () => {
+  await withScene("plain", async (origin) => {
+    for (const [path, operations] of Object.entries(document.paths)) {
+      const methods = Object.keys(operations).map((method) => method.toUpperCase());
+      for (const method of METHODS) {
+        const response = await fetch(`${origin}/reality${path}`, { method });
+        await response.body?.cancel();
+        assert.equal(response.status === 405, !methods.includes(method), `${method} ${path}`);
+        assert.notEqual(response.status, 404, `${method} ${path}`);
+        if (response.status === 405) assert.equal(response.headers.get("allow"), methods.join(", "), path);
+      }
+    }
+  });
+});
+
+test("every code that can be answered is in the document", () => {
+  const codes = readFileSync("src/errors.ts", "utf8").matchAll(/^ {2}\| "(ERR_REALITY_\w+)"/gm);
+  // Servers report these to their own `onError`; no client gets to see them.
+  const reported = /_PEER_|_RELAY$/;
+  const answered = [...codes].map(([, code = ""]) => code).filter((code) => !reported.test(code));
+  const described = JSON.stringify(document.components.responses).match(/ERR_REALITY_\w+/g);
+  assert.deepEqual([...new Set(described)].sort(), answered.sort());
+});
+
+test("every answer of a server is as the document says, and every status of it is met", async () => {
+  const check = createChecker();
+  const seen = new Set<string>();
+  for (const exchange of exchanges) {
+    await withScene(exchange.scene, (origin) => checkExchange(origin, exchange, check));
+    seen.add(`${exchange.operation} ${exchange.status}`);
+  }
+  const described = Object.entries(document.paths).flatMap(([path, operations]) =>
+    Object.entries(operations).flatMap(([method, { responses }]) =>
+      Object.keys(responses).map((status) => `${method.toUpperCase()} ${path} ${status}`)
+    )
+  );
+  // Only a server with peers or a secret answers the first; the others take a server of their own, too.
+  const elsewhere = described.filter((one) => /^POST \/sync 401$| 408$| 429$/.test(one));
+  assert.deepEqual([...seen, ...elsewhere].sort(), described.sort());
+});
+
+test("what a server with a secret answers to who proves nothing is as the document says", async () => {
+  const server = new RealityServer({ storage: new MemoryStorage(), meshSecret: "a secret of the mesh" });
+  const { origin, close } = await listenFetch(createFetchHandler(server));
+  const body = { known: {}, gossip: { form: 1, to: "nobody", nonce: "n", message: "{}", proofs: ["x"] } };
+  const exchange = { scene: "plain", operation: "POST /sync", body, status: 401 } as const;
+  await checkExchange(origin, exchange, createChecker());
+  await server.close();
+  await close();
+});
+
+test("a path that is not there, and a method, are answered as the document says", async () => {
+  const check = createChecker();
+  await withScene("plain", async (origin) => {
+    for (const [path, status] of [["/nope", 404], ["/sync", 405]] as const) {
+      const response = await fetch(`${origin}/reality${path}`);
+      assert.equal(response.status, status);
+      await checkAnswer(response, `#/components/responses/Refusal${status}`, check);
+    }
+  });
+});
+
+test("every request that the document allows is taken", async () => {
+  await withScene("plain", async (origin) => {
+    for (const [path, { post }] of Object.entries(document.paths)) {
+      for (const content of Object.values(post?.requestBody?.content ?? {})) {
+        for (const [name, { value }] of Object.entries(content.examples ?? {})) {
+          const response = await fetch(`${origin}/reality${path}`, {
+            method: "POST",
+            headers: { ...JSON_TYPE, ...TOKEN },
+            // Nobody is to wait here.
+            body: JSON.stringify({ ...value as object, wait: 0 }),
+          });
+          await response.body?.cancel();
+          assert.equal(response.status, 200, `${path} ${name}`);
+        }
+      }
+    }
+  });
+});
+
+test("a request is refused for its shape where the document does not allow it", async () => {
+  const { validate } = createValidator(copy());
+  const bodies: [path: string, body: unknown][] = [
+    ...[
+      {},
+      [],
+      null,
+      { known: [] },
+      { known: { a: -1 } },
+      { known: { a: 1.5 } },
+      { known: { a: "1" } },
+      { known: { a: 2 ** 53 } },
+      { known: {}, wait: -1 },
+      { known: {}, wait: "1" },
+      { known: {}, epoch: 1 },
+      { known: {}, epoch: "x".repeat(129) },
+      { known: {}, mode: 7 },
+      { known: {}, hint: "x".repeat(257) },
+      { known: {}, timestamp: "now" },
+    ].map((body): [string, unknown] => ["/sync", body]),
+    ...[{}, { key: "a" }, { key: 1, hash: "1" }, { updates: {} }, { updates: [{ key: "", hash: "1" }] }]
+      .map((body): [string, unknown] => ["/update", body]),
+    ...[{}, { keys: "a" }, { keys: [1] }].map((body): [string, unknown] => ["/invalidate", body]),
+  ];
+  await withScene("plain", async (origin) => {
+    for (const [path, body] of bodies) {
+      const what = `${path} ${JSON.stringify(body).slice(0, 60)}`;
+      const pointer = `#/paths/${escape(path)}/post/requestBody/content/application~1json/schema`;
+      assert.notEqual(validate(pointer, body), "", what);
+      const headers = { ...JSON_TYPE, ...TOKEN };
+      const response = await fetch(`${origin}/reality${path}`, {
+        method: "POST",
+        headers,
+        body: JSON.stringify(body),
+      });
+      await response.body?.cancel();
+      assert.equal(response.status, 400, what);
+    }
+  });
+});
+
+test("the document names the base path it is served under", async () => {
+  for (const [basePath, url] of [["", "/"], ["/api/live", "/api/live"]] as const) {
+    const server = new RealityServer({ storage: new MemoryStorage() });
+    const { origin, close } = await listenFetch(createFetchHandler(server, { basePath }));
+    for (let i = 0; i < 2; i++) {
+      const response = await fetch(`${origin}${basePath}/openapi.json`);
+      assert.equal(response.headers.get("content-type"), "application/json");
+      const found: Document = await response.json();
+      assert.deepEqual(found.servers, [{ url }]);
+      assert.deepEqual(found.paths, document.paths);
+    }
+    await server.close();
+    await close();
+  }
+});
+
+test("no event of a stream is other than the document says", async () => {
+  const check = createChecker();
+  const server = new RealityServer({ storage: new MemoryStorage() });
+  const { origin, close } = await listenFetch(createFetchHandler(server));
+  await server.updateNode("a", "1");
+  const stream = await fetch(`${origin}/reality/events?keys=a&keys=b`, {
+    headers: { "last-event-id": "garbage" },
+  });
+  const text = stream.text();
+  await server.close();
+  const names: Record<string, string> = { update: "Node", resync: "Resync" };
+  const found = [...(await text).matchAll(/^event: (\w+)\ndata: (.*)$/gm)];
+  assert.deepEqual(found.map(([, name]) => name), ["resync", "update", "update"]);
+  for (const [, name = "", data = ""] of found) {
+    check(`#/components/schemas/${names[name]}`, JSON.parse(data));
+  }
+  await close();
+});
+
+/** Runs with the address of a server of a scene. */
+async function withScene(
+  name: SceneName | "closing" | "unreadable",
+  run: (origin: string) => Promise<void>,
+): Promise<void> {
+  const scene = name === "closing" || name === "unreadable" ? createScene("plain") : createScene(name);
+  const server = name !== "unreadable" ? scene.server : new RealityServer({
+    storage: new MemoryStorage(),
+    authorize: () => {
+      throw new Error("password=secret");
+    },
+  });
+  if (name === "closing") await server.close();
+  const { origin, close } = await listenFetch(createFetchHandler(server, scene.handler));
+  try {
+    await run(origin);
+  } finally {
+    await server.close();
+    await close();
+  }
+}
+
+async function checkExchange(
+  origin: string,
+  { operation, url, headers, body, status }: Exchange,
+  check: Check,
+): Promise<void> {
+  const [method = "", path = ""] = operation.split(" ");
+  const response = await fetch(`${origin}/reality${url ?? path}`, {
+    method,
+    headers: { ...(body === undefined ? {} : JSON_TYPE), ...headers },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  const where = `#/paths/${escape(path)}/${method.toLowerCase()}/responses/${status}`;
+  assert.equal(response.status, status, `${operation} ${status}: ${JSON.stringify(body)}`);
+  await checkAnswer(response, where, check);
+}
+
+/** Compares an answer with the part of the document that a pointer leads to. */
+async function checkAnswer(response: Response, pointer: string, check: Check): Promise<void> {
+  const given: Answer = follow(pointer);
+  const where = given.$ref ?? pointer;
+  const { headers = {}, content } = follow<Answer>(where);
+  const what = `${pointer}: ${JSON.stringify([...response.headers])}`;
+  // What HTTP, the runtime's server and CORS bring along.
+  const usual = /^(content-(type|length)|date|keep-alive|transfer-encoding|vary|connection)$/;
+  const documented = Object.keys(headers).map((name) => name.toLowerCase());
+  const unknown = [...response.headers.keys()].filter((name) =>
+    !usual.test(name) && !documented.includes(name)
+  );
+  assert.deepEqual(unknown, [], what);
+  for (const [name, header] of Object.entries(headers)) {
+    const text = response.headers.get(name);
+    if (text === null || /^connection$/i.test(name)) continue;
+    check(`${header.$ref ?? `${where}/headers/${name}`}/schema`, /^\d+$/.test(text) ? Number(text) : text);
+  }
+  if (content === undefined || response.headers.get("content-type") === "text/event-stream") {
+    await response.body?.cancel();
+    return;
+  }
+  const [type = ""] = Object.keys(content);
+  assert.equal(response.headers.get("content-type"), type, what);
+  const text = await response.text();
+  // Also the answer to HEAD can share the description of a refusal, and has no body.
+  if (text === "") return;
+  check(`${where}/content/${escape(type)}/schema`, JSON.parse(text));
+}
+
+type Check = (pointer: string, value: unknown) => void;
+
+/** Checks values against the document, in which nothing is allowed that is not named. */
+function createChecker(): Check {
+  const { validate } = createValidator(closed(copy()));
+  return (pointer, value) => {
+    assert.equal(validate(pointer, value), "", `${JSON.stringify(value)} at ${pointer}`);
+  };
+}
+
+function createValidator(schema: object): { validate(pointer: string, value: unknown): string } {
+  const ajv = new Ajv2020({ strict: false, validateSchema: false });
+  ajv.addSchema(schema, "document");
+  return {
+    validate(pointer, value) {
+      const fits = ajv.compile({ $ref: `document${encodeURI(pointer)}` });
+      return fits(value) ? "" : ajv.errorsText(fits.errors);
+    },
+  };
+}
+
+/** The same with every object that names its properties closed to others. */
+function closed<T>(value: T): T {
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return value.map(closed) as T;
+  const parts = Object.fromEntries(Object.entries(value).map(([name, part]) => [name, closed(part)]));
+  return ("properties" in value ? { ...parts, additionalProperties: false } : parts) as T;
+}
+
+function copy(): Record<string, unknown> {
+  return JSON.parse(JSON.stringify(createOpenAPI("/reality")));
+}
+
+function follow<T>(pointer: string): T {
+  const names = pointer.slice(2).split("/").map((name) => name.replaceAll("~1", "/").replaceAll("~0", "~"));
+  const found = names.reduce<unknown>((part, name) => (part as Record<string, unknown>)?.[name], document);
+  return (found ?? assert.fail(`Nothing is at ${pointer}`)) as T;
+}
+
+function escape(name: string): string {
+  return name.replaceAll("~", "~0").replaceAll("/", "~1");
+}
