@@ -35,6 +35,22 @@ export {
   RelayError,
   StorageError,
 } from "./src/errors.ts";
+export type {
+  ChangeEvent,
+  ClosingEvent,
+  EventTime,
+  PeerStateEvent,
+  RealityEvent,
+  RedisStateEvent,
+  RefusalEvent,
+  RequestEvent,
+  RouteName,
+  StorageStateEvent,
+  StreamEvent,
+  StreamReason,
+  SyncEvent,
+  WaitOutcome,
+} from "./src/events.ts";
 export { createHash } from "./src/hash.ts";
 export type { CorsOptions } from "./src/http/cors.ts";
 export type { Desk, IncomingRequest, Reply } from "./src/http/exchange.ts";
@@ -46,6 +62,8 @@ export type {
   AuthorizeWrite,
   Limits,
   MeshOptions,
+  RateLimitKey,
+  RateLimitOptions,
   ReadingRights,
   RealityServerOptions,
   RedisOptions,

@@ -3,8 +3,10 @@
  *
  * @module
  */
+import { parseNetwork, type TrustedProxies } from "./client_address.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import type { RealityError } from "./errors.ts";
+import type { RealityEvent } from "./events.ts";
 import { kindOf, MAX_HASH_BYTES, MAX_KEY_BYTES } from "./node.ts";
 import type { RedisPublisher, RedisSubscriber } from "./redis/client.ts";
 import type { RealityStorage } from "./storage.ts";
@@ -53,6 +55,19 @@ export interface RealityServerOptions {
    */
   onError?: ((error: RealityError) => void) | undefined;
   /**
+   * Hears of what happens: requests, syncs, changes, streams, refusals, and how storage, peers and Redis are. For
+   * logs and traces; it is called in the middle of answering, so it should be quick. What it throws is ignored.
+   *
+   * @default nobody is told, and no event is made
+   */
+  onEvent?: ((event: RealityEvent) => void) | undefined;
+  /**
+   * Whether events name keys, and the URLs of peers. Keys may hold what should be in no log.
+   *
+   * @default {false}
+   */
+  eventKeys?: boolean | undefined;
+  /**
    * Bearer tokens that open the write routes, each at least 16 characters. Several may be valid at once, so
    * that a token can be changed without an outage.
    *
@@ -74,6 +89,22 @@ export interface RealityServerOptions {
   authorizeWrite?: AuthorizeWrite | undefined;
   /** What one request and one server may take at most. */
   limits?: Partial<Limits> | undefined;
+  /**
+   * How often one client may ask: `{ limit: 600, window: 60_000 }`. Counted in this process, so that behind a load
+   * balancer each server counts its own. Further requests get 429 with `Retry-After`.
+   *
+   * @default clients are not limited
+   */
+  rateLimit?: RateLimitOptions | undefined;
+  /**
+   * Which proxies are believed when they say, by `X-Forwarded-For` or `Forwarded`, whom they ask for: how many of them
+   * stand in a row before this server, or their addresses and networks, such as `["10.0.0.0/8", "::1"]`. Prefer
+   * addresses: with a number, whoever reaches the server past the proxies can say what it likes. A proxy should set
+   * or remove both fields; where both come and differ, neither counts.
+   *
+   * @default nobody: the address that connects is the client's
+   */
+  trustProxy?: number | readonly string[] | undefined;
   /**
    * How long `close()` may take to bring changes to the storage and what is owed to the peers, in milliseconds.
    * Lower stops sooner; higher bears slower databases and peers. 0 to 3,600,000.
@@ -174,6 +205,32 @@ export interface RedisOptions {
   channel?: string | undefined;
 }
 
+/** How often one client may ask. */
+export interface RateLimitOptions {
+  /** Requests in a window; a client that was quiet may send as many at once. 1 to 1,000,000. */
+  limit: number;
+  /** The window's length, in milliseconds. 1,000 to 86,400,000. */
+  window: number;
+  /**
+   * Tells clients apart: those that give the same text are counted together; `null` is not limited. Left out, it is
+   * the address, and of IPv6 the network of 64 bits that a client commonly has for itself. What it throws is a 500 and
+   * is reported.
+   *
+   * @default the client's address
+   */
+  key?: RateLimitKey | undefined;
+}
+
+/**
+ * Says who asks, in a text of its own for each client; `null` for one that is not limited, such as a peer.
+ *
+ * `address` is the client's, with `trustProxy` taken into account; `null` where the runtime does not tell.
+ */
+export type RateLimitKey = (
+  request: Request,
+  client: { readonly address: string | null },
+) => string | null | Promise<string | null>;
+
 /** What one request and one server may take at most. */
 export interface Limits {
   /** Bytes in a request's body, counted while it is read. @default {1048576} */
@@ -206,15 +263,27 @@ export interface ServerConfig {
   /** The name given; a made-up one has to wait, since a Worker may not draw chance while it starts. */
   readonly serverId: string | undefined;
   readonly onError: (error: RealityError) => void;
+  readonly onEvent: ((event: RealityEvent) => void) | undefined;
+  readonly eventKeys: boolean;
   readonly writeTokens: readonly string[];
   readonly authorize: Authorize | undefined;
   readonly authorizeWrite: AuthorizeWrite | undefined;
   readonly limits: Limits;
+  readonly rateLimit: RateLimitConfig | undefined;
+  readonly trustProxy: TrustedProxies;
   readonly storageTimeout: number;
   readonly closeTimeout: number;
   readonly clock: Clock;
   readonly mesh: CheckedMesh;
   readonly redis: RedisConfig | undefined;
+}
+
+/** The checked rate limit. */
+export interface RateLimitConfig {
+  readonly limit: number;
+  readonly window: number;
+  /** Undefined: by the client's address. */
+  readonly key: RateLimitKey | undefined;
 }
 
 /** The checked options of the mesh. */
@@ -305,10 +374,14 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
     "mesh",
     "redis",
     "onError",
+    "onEvent",
+    "eventKeys",
     "writeTokens",
     "authorize",
     "authorizeWrite",
     "limits",
+    "rateLimit",
+    "trustProxy",
     "closeTimeout",
     "storageTimeout",
     "clock",
@@ -317,10 +390,14 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
     storage: checkStorage(given.storage),
     serverId: checkServerId(given.serverId),
     onError: checkFunction<(error: RealityError) => void>("onError", given.onError) ?? (() => {}),
+    onEvent: checkFunction<(event: RealityEvent) => void>("onEvent", given.onEvent),
+    eventKeys: checkBoolean("eventKeys", given.eventKeys ?? false),
     writeTokens: checkTokens(given.writeTokens),
     authorize: checkFunction<Authorize>("authorize", given.authorize),
     authorizeWrite: checkFunction<AuthorizeWrite>("authorizeWrite", given.authorizeWrite),
     limits: checkLimits(given.limits),
+    rateLimit: checkRateLimit(given.rateLimit),
+    trustProxy: checkTrustProxy(given.trustProxy),
     storageTimeout: given.storageTimeout === undefined
       ? DEFAULT_STORAGE_TIMEOUT
       : checkInteger("storageTimeout", given.storageTimeout, [1, 3_600_000]),
@@ -406,6 +483,11 @@ function checkFunction<T>(name: string, value: unknown): T | undefined {
   return value as T | undefined;
 }
 
+function checkBoolean(name: string, value: unknown): boolean {
+  if (typeof value !== "boolean") throw wrong(name, "true or false", value);
+  return value;
+}
+
 function checkTokens(tokens: unknown): readonly string[] {
   if (tokens === undefined) return [];
   if (!Array.isArray(tokens)) throw wrong("writeTokens", "an array of strings", tokens);
@@ -427,8 +509,7 @@ function checkMesh(options: Readonly<Record<string, unknown>>): CheckedMesh {
   const names = ["interval", "fanout", "timeout", "discovery", "fetch"];
   const given = options.mesh === undefined ? {} : checkNames("mesh", options.mesh, names);
   const { interval = 0, fanout = 8, timeout = 2_000, discovery = false } = given;
-  if (typeof discovery !== "boolean") throw wrong("mesh.discovery", "true or false", discovery);
-  if (discovery && secrets.length === 0) {
+  if (checkBoolean("mesh.discovery", discovery) && secrets.length === 0) {
     throw new TypeError('Option "mesh.discovery" is wrong: it needs a meshSecret');
   }
   return Object.freeze({
@@ -437,7 +518,7 @@ function checkMesh(options: Readonly<Record<string, unknown>>): CheckedMesh {
     interval: interval === 0 ? 0 : checkInteger("mesh.interval", interval, [100, 86_400_000]),
     fanout: checkInteger("mesh.fanout", fanout, [1, 1_000]),
     timeout: checkInteger("mesh.timeout", timeout, [10, 60_000]),
-    discovery,
+    discovery: discovery === true,
     fetch: checkFunction<NonNullable<CheckedMesh["fetch"]>>("mesh.fetch", given.fetch),
   });
 }
@@ -492,6 +573,35 @@ function checkLimits(limits: unknown): Limits {
     if (given[name] !== undefined) checked[name] = checkInteger(name, given[name], range);
   }
   return Object.freeze(checked) as unknown as Limits;
+}
+
+function checkRateLimit(rateLimit: unknown): RateLimitConfig | undefined {
+  if (rateLimit === undefined) return undefined;
+  const { limit, window, key } = checkNames("rateLimit", rateLimit, ["limit", "window", "key"]);
+  return Object.freeze({
+    limit: checkInteger("rateLimit.limit", limit, [1, 1_000_000]),
+    window: checkInteger("rateLimit.window", window, [1_000, 86_400_000]),
+    key: checkFunction<RateLimitKey>("rateLimit.key", key),
+  });
+}
+
+function checkTrustProxy(trustProxy: unknown): TrustedProxies {
+  if (trustProxy === undefined) return 0;
+  if (typeof trustProxy === "number") return checkInteger("trustProxy", trustProxy, [0, 100]);
+  if (!Array.isArray(trustProxy)) {
+    throw wrong("trustProxy", "a number of proxies, or an array of addresses and networks", trustProxy);
+  }
+  return Object.freeze(trustProxy.map((text, i) => {
+    const name = `trustProxy[${i}]`;
+    if (typeof text !== "string") throw wrong(name, "an address or a network", text);
+    const network = parseNetwork(text);
+    if (network !== null) return network;
+    throw new TypeError(
+      `Option "${name}" is wrong: expected an address or a network such as "10.0.0.0/8", got ${
+        JSON.stringify(text)
+      }`,
+    );
+  }));
 }
 
 function checkClock(clock: unknown): Clock {

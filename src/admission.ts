@@ -1,0 +1,282 @@
+/**
+ * Who may come in: how many requests are dealt with at once, what their bodies may hold, and how often a client may
+ * ask. Asked before anything of a body is read.
+ *
+ * @module
+ */
+import { clientAddress, clientNetwork, type TrustedProxies } from "./client_address.ts";
+import type { Clock } from "./clock.ts";
+import { RealityError, RefusalError } from "./errors.ts";
+import { createHash } from "./hash.ts";
+import type { Limits, RateLimitConfig } from "./options.ts";
+import { formatPolicy, formatQuota, type Quota, RateLimiter } from "./rate_limit.ts";
+
+/** The longest text that stands for a client as it is, in characters. */
+const MAX_CLIENT_LENGTH = 128;
+
+/** The requests that are being read or answered. Who waits is none of them. */
+export class Admission {
+  readonly #max: number;
+  #entered = 0;
+  #parked = 0;
+
+  /**
+   * @param max How many there may be at once.
+   */
+  constructor(max: number) {
+    this.#max = max;
+  }
+
+  /** How many there are now. */
+  get busy(): number {
+    return this.#entered - this.#parked;
+  }
+
+  /**
+   * Lets a request in, which has to leave.
+   *
+   * @throws {RefusalError} `OVERLOADED` when there are enough.
+   */
+  enter(): void {
+    if (this.busy >= this.#max) throw overloaded(`maxRequests (${this.#max}) are being answered`);
+    this.#entered++;
+  }
+
+  /** Has been answered. */
+  leave(): void {
+    this.#entered--;
+  }
+
+  /** Begins to wait. */
+  park(): void {
+    this.#parked++;
+  }
+
+  /** Has waited. */
+  unpark(): void {
+    this.#parked--;
+  }
+}
+
+/** The reading of one body. */
+export interface BodyReading {
+  /**
+   * Counts bytes that are held from now on.
+   *
+   * @throws {RefusalError} `OVERLOADED` when all bodies together hold too many.
+   */
+  take(bytes: number): void;
+  /** Is over: whatever it held is given back. May be called twice. */
+  end(): void;
+}
+
+/** What all bodies share that are being read. */
+export interface BodyRoom {
+  /** What every one of `maxRequests` bodies may hold, in bytes, and there is still enough for all. */
+  readonly share: number;
+  /**
+   * Begins to read a body.
+   *
+   * @param declared How long it says it is; 0 where it does not say.
+   * @param onLate Called when its time is up, unless it ended before.
+   * @throws {RefusalError} `OVERLOADED` when there is no room for it.
+   */
+  begin(declared: number, onLate: (refusal: RefusalError) => void): BodyReading;
+}
+
+/** The bodies that are being read: how many bytes of them are held, and which have taken too long. */
+export class Bodies implements BodyRoom {
+  readonly share: number;
+  readonly #max: number;
+  readonly #timeout: number;
+  readonly #clock: Clock;
+  /** The one that began first stands first, and is the first whose time is up. */
+  readonly #readings = new Set<Reading>();
+  /** One timer for all of them. */
+  #stopTimer: (() => void) | undefined;
+  #held = 0;
+
+  /**
+   * @param limits How much there may be, and for how long.
+   * @param clock Where time and the timer come from.
+   */
+  constructor(
+    { maxReadingBytes, maxRequests, bodyTimeout }: Pick<
+      Limits,
+      "maxReadingBytes" | "maxRequests" | "bodyTimeout"
+    >,
+    clock: Clock,
+  ) {
+    this.share = Math.floor(maxReadingBytes / maxRequests);
+    this.#max = maxReadingBytes;
+    this.#timeout = bodyTimeout;
+    this.#clock = clock;
+  }
+
+  /** Bytes that are held now. */
+  get held(): number {
+    return this.#held;
+  }
+
+  begin(declared: number, onLate: (refusal: RefusalError) => void): BodyReading {
+    if (this.#held >= this.#max || declared > this.#max - this.#held) throw this.#full();
+    const reading = new Reading(this, this.#clock.now() + this.#timeout, onLate);
+    this.#readings.add(reading);
+    this.#stopTimer ??= this.#clock.after(this.#timeout, this.#letGo);
+    return reading;
+  }
+
+  /** Counts bytes of one of them. */
+  take(reading: Reading, bytes: number): void {
+    if (!this.#readings.has(reading)) return;
+    if (bytes > this.#max - this.#held) throw this.#full();
+    reading.held += bytes;
+    this.#held += bytes;
+  }
+
+  /** Forgets one of them. */
+  end(reading: Reading): void {
+    if (!this.#readings.delete(reading)) return;
+    this.#held -= reading.held;
+    if (this.#readings.size > 0) return;
+    this.#stopTimer?.();
+    this.#stopTimer = undefined;
+  }
+
+  readonly #letGo = (): void => {
+    this.#stopTimer = undefined;
+    const now = this.#clock.now();
+    for (const reading of this.#readings) {
+      const left = reading.dueAt - now;
+      // More than all of it is left where the clock was set back.
+      if (left > 0 && left <= this.#timeout) {
+        this.#stopTimer = this.#clock.after(left, this.#letGo);
+        return;
+      }
+      this.end(reading);
+      reading.onLate(tooSlow(this.#timeout));
+    }
+  };
+
+  #full(): RefusalError {
+    return new UnreadRefusal(
+      "ERR_REALITY_OVERLOADED",
+      `Cannot read the body: maxReadingBytes (${this.#max}) are held by all that are being read`,
+    );
+  }
+}
+
+class Reading implements BodyReading {
+  readonly dueAt: number;
+  readonly onLate: (refusal: RefusalError) => void;
+  readonly #room: Bodies;
+  held = 0;
+
+  constructor(room: Bodies, dueAt: number, onLate: (refusal: RefusalError) => void) {
+    this.#room = room;
+    this.dueAt = dueAt;
+    this.onLate = onLate;
+  }
+
+  take(bytes: number): void {
+    this.#room.take(this, bytes);
+  }
+
+  end(): void {
+    this.#room.end(this);
+  }
+}
+
+/** A refusal that leaves a part of the body unread: the connection is of no more use. */
+export class UnreadRefusal extends RefusalError {}
+
+/** What is looked at of a request to tell whose it is. */
+export interface LimitedRequest {
+  /** A header's value by its lower-case name. */
+  header(name: string): string | null;
+  /** The address that connected; `null` for unknown. */
+  remoteAddress(): string | null;
+  /** The request as the application's own hook sees it. */
+  toRequest(): Request;
+}
+
+/** How often each client may ask, whoever that is. */
+export class ClientLimit {
+  readonly #limiter: RateLimiter;
+  readonly #policy: string;
+  readonly #key: RateLimitConfig["key"];
+  readonly #trusted: TrustedProxies;
+  readonly #report: (error: RealityError) => void;
+  #isReported = false;
+
+  /**
+   * @param config The limit, and what tells clients apart.
+   * @param trusted Which proxies are believed.
+   * @param rooms `report` hears, once, that clients cannot be told apart.
+   */
+  constructor(
+    config: RateLimitConfig,
+    trusted: TrustedProxies,
+    { clock, report }: { readonly clock: Clock; readonly report: (error: RealityError) => void },
+  ) {
+    this.#limiter = new RateLimiter(config, clock);
+    this.#policy = formatPolicy(config);
+    this.#key = config.key;
+    this.#trusted = trusted;
+    this.#report = report;
+  }
+
+  /**
+   * Counts a request.
+   *
+   * @returns What it found; `null` for one that is not limited.
+   */
+  async take(request: LimitedRequest): Promise<Quota | null> {
+    const address = clientAddress(request.remoteAddress(), {
+      xForwardedFor: request.header("x-forwarded-for"),
+      forwarded: request.header("forwarded"),
+    }, this.#trusted);
+    const client = await this.#identify(request, address);
+    return client === null ? null : this.#limiter.take(client);
+  }
+
+  /** The header fields that tell a client how it stands. */
+  fields(quota: Quota): Record<string, string> {
+    return { "ratelimit-policy": this.#policy, "ratelimit": formatQuota(quota) };
+  }
+
+  async #identify(request: LimitedRequest, address: string | null): Promise<string | null> {
+    if (this.#key !== undefined) {
+      const client: unknown = await this.#key(request.toRequest(), { address });
+      if (client === null) return null;
+      // What is kept of a client must be small, whatever it has sent.
+      if (typeof client === "string") {
+        return client.length > MAX_CLIENT_LENGTH ? await createHash(client) : client;
+      }
+      throw new TypeError('Cannot read the answer of "rateLimit.key": expected a string or null');
+    }
+    if (address !== null) return clientNetwork(address);
+    if (!this.#isReported) {
+      this.#isReported = true;
+      this.#report(
+        new RealityError(
+          "ERR_REALITY_INTERNAL",
+          "Cannot limit clients: their address is not known here; hand the runtime's second argument on to the " +
+            'handler, or give "rateLimit.key"',
+        ),
+      );
+    }
+    return null;
+  }
+}
+
+function overloaded(found: string): RefusalError {
+  return new RefusalError("ERR_REALITY_OVERLOADED", `Cannot take the request: ${found}`);
+}
+
+function tooSlow(timeout: number): RefusalError {
+  return new UnreadRefusal(
+    "ERR_REALITY_TIMEOUT",
+    `Cannot read the body: it was not there after bodyTimeout (${timeout} ms)`,
+  );
+}
