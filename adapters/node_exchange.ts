@@ -6,6 +6,7 @@
  */
 import { brokenOff, parseJSON, tooLarge } from "../src/http/body.ts";
 import type { IncomingRequest, Reply } from "../src/http/exchange.ts";
+import { createRequest } from "../src/http/target.ts";
 
 /** The request of `node:http` or `node:http2`, or of a framework on top of them, as far as it is looked at. */
 export interface NodeIncoming {
@@ -119,20 +120,8 @@ export class NodeRequestView implements IncomingRequest {
   }
 
   toRequest(): Request {
-    const { headers } = this.#request;
-    const copy = new Headers();
-    for (const [name, value] of Object.entries(headers)) {
-      // HTTP/2 lists method and path among the headers, too.
-      if (value === undefined || name.startsWith(":")) continue;
-      for (const one of typeof value === "string" ? [value] : value) copy.append(name, one);
-    }
-    const host = this.header("host") ?? this.header(":authority");
-    const origin = host !== null && URL.canParse(`http://${host}`) ? `http://${host}` : "http://localhost";
-    return new Request(new URL(this.url, origin), {
-      method: this.method,
-      headers: copy,
-      signal: this.getSignal(),
-    });
+    const { method, url } = this;
+    return createRequest({ method, url, headers: this.#request.headers, signal: this.getSignal() });
   }
 }
 

@@ -5,6 +5,7 @@
  */
 import { brokenOff, parseJSON, readBytes, tooLarge } from "./body.ts";
 import type { Desk, IncomingRequest, Reply } from "./exchange.ts";
+import { createRequest } from "./target.ts";
 
 /** A context that holds the request, as Hono hands it to its handlers. */
 export interface RequestContext {
@@ -74,7 +75,8 @@ function fromRequest(request: Request, onWait?: () => void): IncomingRequest {
       return request.signal;
     },
     // A hook that reads the body gets an error from it: the desk has read it.
-    toRequest: () => request,
+    // Deno and Bun hand out a URL as the client wrote it, which may be none.
+    toRequest: () => URL.canParse(request.url) ? request : createRequest(request),
   };
 }
 

@@ -27,21 +27,6 @@ export function getLastEventId(request: EventSourceRequest): string | null {
   return typeof value === "string" ? value : null;
 }
 
-/** The request in the Web's own shape, for the application's hooks. */
-export function toRequest(request: EventSourceRequest): Request {
-  if (request.headers instanceof Headers) return request as Request;
-  const { headers, url = "/" } = request as NodeRequest;
-  const copy = new Headers();
-  for (const [name, value] of Object.entries(headers)) {
-    // HTTP/2 lists method and path among the headers, too.
-    if (value === undefined || name.startsWith(":")) continue;
-    for (const one of typeof value === "string" ? [value] : value) copy.append(name, one);
-  }
-  const host = copy.get("host");
-  const origin = host !== null && URL.canParse(`http://${host}`) ? `http://${host}` : "http://localhost";
-  return new Request(new URL(url, origin), { headers: copy });
-}
-
 /**
  * Calls back when the client goes away.
  *

@@ -1,0 +1,82 @@
+/**
+ * What a request is for: the path and the query of its target, and its whole URL, whatever a client has written
+ * there. Pure.
+ *
+ * @module
+ */
+
+/** As much of a request as its URL and headers take. */
+export interface RequestHead {
+  /** The method; GET when it is left out. */
+  readonly method?: string | undefined;
+  /** Path and query, or an absolute URL. */
+  readonly url?: string | undefined;
+  /** The headers, with lower-case names. */
+  readonly headers: Headers | Readonly<Record<string, string | string[] | undefined>>;
+  /** Aborts when the client goes away. */
+  readonly signal?: AbortSignal;
+}
+
+/** The path of a target, which may be an absolute URL, without its query. */
+export function pathOf(target: string): string {
+  const path = fromPath(target);
+  const end = path.search(/[?#]/);
+  return end === -1 ? path : path.slice(0, end);
+}
+
+/** The query of a target. */
+export function queryOf(target: string): URLSearchParams {
+  const start = target.indexOf("?");
+  return new URLSearchParams(start === -1 ? "" : target.slice(start).split("#", 1)[0]);
+}
+
+/**
+ * A request in the Web's own shape, without a body, for the application's hooks. Its URL can always be taken apart:
+ * what a client wrote into `Host`, or into an absolute target, and is no address, becomes `localhost`, and a user's
+ * name and password in it are left out.
+ */
+export function createRequest({ method = "GET", url = "/", headers, signal }: RequestHead): Request {
+  const copy = toHeaders(headers);
+  const host = copy.get("host") ?? (headers instanceof Headers ? null : first(headers[":authority"]));
+  const init: RequestInit = { method, headers: copy };
+  return new Request(wholeURL(url, host), signal ? { ...init, signal } : init);
+}
+
+function wholeURL(target: string, host: string | null): URL {
+  const absolute = target.startsWith("/") ? undefined : parseHTTP(target);
+  const { origin } = parseHTTP(`http://${host ?? "localhost"}`) ?? new URL("http://localhost");
+  const url = absolute ?? new URL(origin + fromPath(target));
+  url.username = url.password = "";
+  return url;
+}
+
+/** A target from its path on: what an absolute URL names before it ends at the first slash, question mark or hash. */
+function fromPath(target: string): string {
+  if (target.startsWith("/")) return target;
+  const authority = target.indexOf("://");
+  const rest = authority === -1 ? target : target.slice(authority + 3);
+  const end = rest.search(/[/?#]/);
+  if (end === -1) return "/";
+  return rest[end] === "/" ? rest.slice(end) : `/${rest.slice(end)}`;
+}
+
+function parseHTTP(text: string): URL | undefined {
+  if (!URL.canParse(text)) return undefined;
+  const url = new URL(text);
+  return /^https?:$/.test(url.protocol) ? url : undefined;
+}
+
+function toHeaders(headers: RequestHead["headers"]): Headers {
+  if (headers instanceof Headers) return headers;
+  const copy = new Headers();
+  for (const [name, value] of Object.entries(headers)) {
+    // HTTP/2 lists method and path among the headers, too.
+    if (value === undefined || name.startsWith(":")) continue;
+    for (const one of typeof value === "string" ? [value] : value) copy.append(name, one);
+  }
+  return copy;
+}
+
+function first(value: string | string[] | undefined): string | null {
+  return (typeof value === "string" ? value : value?.[0]) ?? null;
+}
