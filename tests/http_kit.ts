@@ -9,7 +9,7 @@ import type { ServerStats, SyncResponse } from "../mod.ts";
 import type { Test } from "./harness.ts";
 import { EventReader, RawClient, soon, until } from "./http_client.ts";
 import { corsExchanges, testCors } from "./http_cors.ts";
-import { testReadingRights } from "./http_rights.ts";
+import { testReadingRights, testWritingRights } from "./http_rights.ts";
 import { type Operation, type SceneName, SMALL, TOKENS } from "./http_scenes.ts";
 
 /** A door, and what differs about it. */
@@ -486,6 +486,7 @@ export function testDoor(test: Test, door: Door): void {
   if (!door.noticesLate) testHangingUp(onDoor);
   testStreams(onDoor);
   testReadingRights(onDoor);
+  testWritingRights(onDoor);
   testCors(onDoor);
 }
 

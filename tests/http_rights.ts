@@ -1,11 +1,11 @@
 /**
- * Who reads what, through every door: what `authorize` is shown, what a key looks like that may not be read, and what
- * ends with an identity.
+ * Who reads and who writes what, through every door: what `authorize` is shown, what a key looks like that may not be
+ * read, what ends with an identity, and which of two tokens and a hook opens the write routes.
  *
  * @module
  */
 import assert from "node:assert/strict";
-import { EventReader, soon } from "./http_client.ts";
+import { EventReader, RawClient, soon } from "./http_client.ts";
 import type { Client, OnDoor } from "./http_kit.ts";
 import { type Asked, TOKENS } from "./http_scenes.ts";
 
@@ -16,11 +16,67 @@ const ANA = { ...JSON_TYPE, "x-user": "ana" };
 const FORBIDDEN = "bob:1";
 const NOWHERE = "bob:2";
 
+/** One request to each write route. */
+const WRITES: readonly (readonly [string, string, unknown])[] = [
+  ["POST", "/update", { key: "POST:a", hash: "1" }],
+  ["POST", "/invalidate", { keys: ["POST:a"] }],
+  ["DELETE", "/nodes/DELETE%3Aa", undefined],
+];
+
 /** Registers what the scene `readers` is for. */
 export function testReadingRights(onDoor: OnDoor): void {
   testWhatIsAsked(onDoor);
   testWhatIsSeen(onDoor);
   testWhatEnds(onDoor);
+}
+
+/** Registers what tokens and the hook of the scene `hook` are for. */
+export function testWritingRights(onDoor: OnDoor): void {
+  onDoor("each token opens the write routes, and the hook is not asked", "hook", async (client) => {
+    for (const token of TOKENS) {
+      // The hook would say no, or fail.
+      const headers = { authorization: `Bearer ${token}`, "x-user": "broken" };
+      for (const [method, path, body] of WRITES) {
+        assert.equal(await statusOf(client, method, path, body, headers), method === "DELETE" ? 204 : 200);
+      }
+    }
+    assert.deepEqual(await client.reports(), []);
+  });
+
+  onDoor("a wrong token, or none, leaves it to the hook", "hook", async (client) => {
+    for (
+      const authorization of [undefined, "Bearer ", "Bearer wrong-token-0123456789", `Basic ${TOKENS[0]}`]
+    ) {
+      const headers = authorization === undefined ? {} : { authorization };
+      for (const [method, path, body] of WRITES) {
+        assert.equal(await statusOf(client, method, path, body, headers), 403);
+        const writer = { ...headers, "x-user": "writer" };
+        assert.equal(await statusOf(client, method, path, body, writer), method === "DELETE" ? 204 : 200);
+      }
+    }
+  });
+
+  onDoor("what may not be written is not written", "hook", async (client) => {
+    for (const [method, path, body] of WRITES) await statusOf(client, method, path, body, {});
+    const { changed, mesh } = await client.sync({ known: { "POST:a": 0 } });
+    assert.deepEqual([changed, mesh.serverVersion], [{}, 0]);
+  });
+
+  onDoor("curl can write", "plain", async (client) => {
+    const raw = await RawClient.connect(client.url(""));
+    const { host, pathname } = new URL(client.url("/update"));
+    const body = JSON.stringify({ key: "from curl", hash: "1" });
+    try {
+      // What `curl -X POST … -H … -d …` sends, with the header that it adds before large bodies.
+      raw.send(`POST ${pathname} HTTP/1.1\r\nHost: ${host}\r\nUser-Agent: curl/8.9.1\r\nAccept: */*\r\n`);
+      raw.send(`authorization: Bearer ${TOKENS[1]}\r\ncontent-type: application/json\r\n`);
+      raw.send(`Content-Length: ${body.length}\r\nExpect: 100-continue\r\n\r\n${body}`);
+      await raw.receive((text) => text.includes('"epoch"'));
+      assert.match(raw.received, /HTTP\/1\.1 200 [\s\S]*"versions":\{"from curl":1\}/);
+    } finally {
+      await raw.close();
+    }
+  });
 }
 
 function testWhatIsAsked(onDoor: OnDoor): void {
@@ -217,6 +273,19 @@ function testWhatEnds(onDoor: OnDoor): void {
       assert.deepEqual(await client.reports(), []);
     },
   );
+}
+
+async function statusOf(
+  client: Client,
+  method: string,
+  path: string,
+  body: unknown,
+  headers: Record<string, string>,
+): Promise<number> {
+  const type = body === undefined ? {} : JSON_TYPE;
+  const response = await client.send(method, path, body, { ...type, ...headers });
+  await response.body?.cancel();
+  return response.status;
 }
 
 /** All of an answer but what the clock says: status, headers and body. */

@@ -61,9 +61,10 @@ const scenes: Record<SceneName, SceneOptions> = {
   plain: { server: { writeTokens: TOKENS } },
   /** Nobody was given a way to write. */
   closed: {},
-  /** The application decides who writes. */
+  /** The application decides who writes, where no token fits. */
   hook: {
     server: {
+      writeTokens: TOKENS,
       authorizeWrite: (request, keys) => {
         if (request.headers.get("x-user") === "broken") throw new Error("password=secret");
         return request.headers.get("x-user") === "writer" && new URL(request.url).pathname !== "/" &&

@@ -1,0 +1,40 @@
+/**
+ * What every door refuses at its construction.
+ *
+ * @module
+ */
+import { throws } from "node:assert/strict";
+import { createExpressAdapter } from "../../adapters/express.ts";
+import { createFetchHandler } from "../../adapters/fetch.ts";
+import { createNodeHandler } from "../../adapters/node.ts";
+import { type HandlerOptions, MemoryStorage, RealityServer } from "../../mod.ts";
+import { test } from "../harness.ts";
+
+const doors: Record<string, (server: RealityServer, options: HandlerOptions) => unknown> = {
+  createFetchHandler,
+  createNodeHandler,
+  createExpressAdapter,
+  "server.getFetchHandler": (server, options) => server.getFetchHandler(options),
+};
+
+for (const [name, open] of Object.entries(doors)) {
+  test(`${name}() refuses every origin together with credentials, and what is no origin`, async () => {
+    const server = new RealityServer({ storage: new MemoryStorage() });
+    const refused: [unknown, RegExp][] = [
+      [
+        { origins: "*", credentials: true },
+        /^Option "cors" is wrong: origins "\*" together with credentials/,
+      ],
+      [{ origins: ["*"], credentials: true }, /^Option "origins" is wrong: .* got "\*"$/],
+      [{ origins: ["https://app.example/"] }, /^Option "origins" is wrong/],
+      [{ origins: ["app.example"] }, /^Option "origins" is wrong/],
+      [{ origins: "https://app.example" }, /^Option "origins" is wrong/],
+      [{ origins: [], credentials: "yes" }, /^Option "credentials" is wrong/],
+      [{}, /^Option "origins" is wrong/],
+    ];
+    for (const [cors, message] of refused) {
+      throws(() => open(server, { cors } as HandlerOptions), { name: "TypeError", message });
+    }
+    await server.close();
+  });
+}
