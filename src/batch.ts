@@ -5,6 +5,7 @@
  */
 import type { Clock } from "./clock.ts";
 import { StorageError } from "./errors.ts";
+import type { Metrics } from "./metrics.ts";
 import {
   isMeshStorage,
   type MeshStorage,
@@ -22,8 +23,10 @@ export interface BatchOptions {
   readonly clock: Clock;
   /** How long one call of the storage may take, in milliseconds. */
   readonly timeout: number;
-  /** Hears how each call went: the operation, and the error if it failed. */
-  readonly onOutcome: (operation: string, error?: StorageError) => void;
+  /** Hears how each call went: the operation, the error if it failed, and how long it took in milliseconds. */
+  readonly onOutcome: (operation: string, error: StorageError | undefined, ms: number) => void;
+  /** Counts how large reads and commits are. */
+  readonly metrics?: Pick<Metrics, "readSizes" | "writeSizes"> | undefined;
 }
 
 /** So many reads may be under way at once: a second one lets a question pass by a slow answer. */
@@ -108,6 +111,7 @@ export class Reader {
   #send({ keys, resolve, reject }: Read): void {
     this.#running++;
     this.#sent++;
+    this.#options.metrics?.readSizes.observe(countOf(keys));
     const settle = () => {
       this.#running--;
       if (this.#queue.length > 0) this.#schedule();
@@ -196,6 +200,7 @@ export class Writer {
     for (let i = 0; i < takes.length; i += most) {
       this.#sent++;
       const some = takes.slice(i, i + most);
+      this.#options.metrics?.writeSizes.observe(some.length);
       metas.push(...await guarded("takeNodes", passOn(() => this.#mesh().takeNodes(some)), this.#options));
     }
     return metas;
@@ -225,6 +230,7 @@ export class Writer {
   async #commit(): Promise<void> {
     const writes = this.#take();
     this.#sent++;
+    this.#options.metrics?.writeSizes.observe(writes.length);
     const changes = writes.map((write) => write.change);
     let version = 0;
     try {
@@ -304,27 +310,29 @@ async function applyChange(storage: RealityStorage, change: NodeChange): Promise
 /** Turns a failure, or an answer that takes too long, into a `StorageError` that names the operation. */
 export function guarded<T>(operation: string, call: Promise<T>, options: BatchOptions): Promise<T> {
   return new Promise((resolve, reject) => {
+    const { clock, onOutcome, timeout } = options;
+    const startedAt = clock.now();
     let cancel: (() => void) | undefined;
     let settled = false;
     const fail = (cause: unknown) => {
       settled = true;
       cancel?.();
       const error = cause instanceof StorageError ? cause : new StorageError(operation, cause);
-      options.onOutcome(operation, error);
+      onOutcome(operation, error, clock.now() - startedAt);
       reject(error);
     };
     call.then((value) => {
       settled = true;
       cancel?.();
-      options.onOutcome(operation);
+      onOutcome(operation, undefined, clock.now() - startedAt);
       resolve(value);
     }, fail);
     // A call that has its answer already has settled by then: a timer would cost more than the answer did.
     queueMicrotask(() => {
       if (settled) return;
-      cancel = options.clock.after(
-        options.timeout,
-        () => fail(new Error(`no answer within storageTimeout (${options.timeout} ms)`)),
+      cancel = clock.after(
+        timeout,
+        () => fail(new Error(`no answer within storageTimeout (${timeout} ms)`)),
       );
     });
   });

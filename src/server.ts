@@ -4,13 +4,15 @@
  * @module
  */
 import { type AskRights, askRights, WriteAccess } from "./access.ts";
+import { Account } from "./account.ts";
 import { type BatchOptions, guarded, Reader, Writer } from "./batch.ts";
 import { canFence, Fence, type Reading } from "./fence.ts";
 import { settlesWithin } from "./clock.ts";
-import { ClosedError, RealityError, StorageError } from "./errors.ts";
+import { ClosedError, PeerError, RealityError } from "./errors.ts";
 import type { Desk } from "./http/exchange.ts";
 import { type FetchHandler, toFetchHandler, toResponse } from "./http/fetch.ts";
 import { createDesk, type DeskRooms, eventsReply, type HandlerOptions } from "./http/handler.ts";
+import type { MetricsView } from "./http/metrics.ts";
 import { Intake } from "./intake.ts";
 import {
   checkInteger,
@@ -20,6 +22,7 @@ import {
   type ServerConfig,
 } from "./options.ts";
 import { checkKeys, parseSync } from "./parse.ts";
+import { Readiness } from "./ready.ts";
 import { createRequest } from "./http/target.ts";
 import { type EventSourceRequest, getLastEventId, onAbort, onHangUp } from "./sse/request.ts";
 import { createStream } from "./sse/stream.ts";
@@ -39,6 +42,8 @@ import type {
   SyncRequest,
   SyncResponse,
 } from "./types.ts";
+import { VERSION } from "./version.ts";
+import { Visit } from "./visit.ts";
 import { Waiters } from "./waiters.ts";
 import { Watch } from "./watch.ts";
 
@@ -69,6 +74,7 @@ const DEFAULT_LIFETIME = 600_000;
  */
 export class RealityServer {
   readonly #config: ServerConfig;
+  readonly #account: Account;
   readonly #waiters: Waiters;
   readonly #reader: Reading;
   readonly #writer: Writer;
@@ -78,13 +84,11 @@ export class RealityServer {
   readonly #syncRooms: SyncRooms;
   readonly #mesh: Mesh | undefined;
   readonly #relay: Relay | undefined;
+  readonly #readiness: Readiness;
   readonly #rooms: DeskRooms;
   readonly #startedAt: number;
   #serverId: string | undefined;
-  #storageFailed = false;
   #closing: Promise<void> | undefined;
-  #syncs = 0;
-  #changes = 0;
   #streams = 0;
 
   /**
@@ -100,10 +104,12 @@ export class RealityServer {
     this.#config = config;
     this.#serverId = config.serverId;
     this.#startedAt = clock.now();
+    const account = this.#account = new Account({ ...config, peers: config.mesh.peers });
     this.#batch = {
       clock,
       timeout: config.storageTimeout,
-      onOutcome: (operation, error) => this.#noteStorage(operation, error),
+      onOutcome: (operation, error, ms) => account.noteStorage(operation, error, ms),
+      metrics: account.metrics,
     };
     this.#waiters = new Waiters(clock, limits.maxWaiters);
     const reader = new Reader(storage, this.#batch);
@@ -132,7 +138,14 @@ export class RealityServer {
       clock,
       maxWait: limits.maxWait,
       mesh: this.#mesh,
+      metrics: account.metrics,
     };
+    this.#readiness = new Readiness({
+      storage,
+      batch: this.#batch,
+      open: this.#mesh && (() => this.#mesh!.open()),
+      isClosing: () => this.#closing !== undefined,
+    });
     this.#rooms = this.#createRooms();
   }
 
@@ -156,7 +169,7 @@ export class RealityServer {
    */
   async updateNode(key: string, hash: string | Promise<string>): Promise<void> {
     const state = typeof hash === "string" ? hash : await hash;
-    await this.#change(() => this.#intake.update([{ key, hash: state }]));
+    await this.#change(() => [key], () => this.#intake.update([{ key, hash: state }]));
   }
 
   /**
@@ -167,7 +180,7 @@ export class RealityServer {
    * @throws As `updateNode` does; a wrong key or hash keeps all of them out.
    */
   async updateMany(updates: readonly NodeUpdate[]): Promise<RealityNodeMeta[]> {
-    return await this.#change(() => this.#intake.update(updates));
+    return await this.#change(() => updates.map(({ key }) => key), () => this.#intake.update(updates));
   }
 
   /**
@@ -176,7 +189,7 @@ export class RealityServer {
    * @throws As `updateNode` does.
    */
   async invalidate(key: string): Promise<void> {
-    await this.#change(() => this.#intake.invalidate([key]));
+    await this.#change(() => [key], () => this.#intake.invalidate([key]));
   }
 
   /**
@@ -186,7 +199,7 @@ export class RealityServer {
    * @throws As `updateNode` does; a wrong key keeps all of them out.
    */
   async invalidateMany(keys: readonly string[]): Promise<RealityNodeMeta[]> {
-    return await this.#change(() => this.#intake.invalidate(keys));
+    return await this.#change(() => keys, () => this.#intake.invalidate(keys));
   }
 
   /**
@@ -195,7 +208,7 @@ export class RealityServer {
    * @throws As `updateNode` does.
    */
   async deleteNode(key: string): Promise<void> {
-    await this.#change(() => this.#intake.delete(key));
+    await this.#change(() => [key], () => this.#intake.delete(key));
   }
 
   /**
@@ -230,7 +243,8 @@ export class RealityServer {
     // Not an async function: each one that waits is a frame more in memory, for every client that waits.
     try {
       const { signal, request: original } = options;
-      return this.#sync(request, () => signal, original && (() => original));
+      const visit = new Visit(this.#config.clock.now());
+      return this.#sync(request, visit, () => signal, original && (() => original));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -254,8 +268,8 @@ export class RealityServer {
       healthy: healthy && reading !== undefined,
       maxVersion: reading?.maxVersion ?? 0,
       epoch: reading?.epoch ?? "",
-      syncs: this.#syncs,
-      changes: this.#changes,
+      syncs: this.#account.metrics.syncs.value,
+      changes: this.#account.metrics.changes.value,
       waiters: this.#waiters.size,
       streams: this.#streams,
       storageReads: this.#reader.sent,
@@ -318,6 +332,12 @@ export class RealityServer {
   }
 
   async #close(): Promise<void> {
+    this.#account.noteClosing("closing");
+    await this.#stop();
+    this.#account.noteClosing("closed");
+  }
+
+  async #stop(): Promise<void> {
     const { clock, closeTimeout } = this.#config;
     const deadline = clock.now() + closeTimeout;
     const left = () => Math.max(0, deadline - clock.now());
@@ -329,23 +349,30 @@ export class RealityServer {
     if (await settlesWithin(clock, left(), all)) return;
     const message =
       `The server is closed while something is still under way after closeTimeout (${closeTimeout} ms)`;
-    this.#report(new RealityError("ERR_REALITY_CLOSED", message));
+    this.#account.report(new RealityError("ERR_REALITY_CLOSED", message));
   }
 
   #sync(
     body: unknown,
+    visit: Visit,
     getSignal: () => AbortSignal | undefined,
     toRequest: (() => Request) | undefined,
   ): Promise<SyncResponse> {
     this.#assertOpen();
     this.#relay?.start();
-    if (this.#mesh !== undefined && isExchange(body)) return this.#exchange(this.#mesh, body.gossip);
+    if (this.#mesh !== undefined && isExchange(body)) {
+      visit.route = "exchange";
+      return this.#exchange(this.#mesh, body.gossip);
+    }
     const request = parseSync(body, this.#config.limits);
-    this.#syncs++;
-    return answerSync(request, this.#syncRooms, {
-      getSignal,
-      askRights: this.#askRights(request.known.keys, toRequest),
-    });
+    const { keys } = request.known;
+    visit.keys = keys;
+    this.#account.beginSync(visit);
+    const askRights = this.#askRights(keys, toRequest);
+    return this.#account.watchSync(
+      visit,
+      answerSync(request, this.#syncRooms, { getSignal, askRights, visit }),
+    );
   }
 
   /** Answers another server, which asks on the same path as clients do and expects another answer. */
@@ -373,7 +400,8 @@ export class RealityServer {
       wake: (keys) => this.#waiters.wake(keys),
       publish: redis && (() => this.#relay?.publish()),
       isRelayed: () => secret !== undefined && this.#relay?.healthy === true,
-      report: (error) => this.#report(error),
+      report: (error) =>
+        error instanceof PeerError ? this.#account.reportPeer(error) : this.#account.report(error),
     });
   }
 
@@ -392,7 +420,8 @@ export class RealityServer {
         return message !== null && await mesh.receiveNews(message, secret !== undefined);
       },
       onConnected: () => mesh.noteMissed(),
-      report: (error) => this.#report(error),
+      onHealth: (isDown) => this.#account.noteRedis(isDown),
+      report: (error) => this.#account.report(error),
     });
   }
 
@@ -411,6 +440,7 @@ export class RealityServer {
     const keys = [...new Set(checkKeys(given.keys, limits))];
     const ask = this.#askRights(keys, toRequest);
     const { heartbeatInterval = DEFAULT_HEARTBEAT_INTERVAL, lifetime = DEFAULT_LIFETIME } = given;
+    let end: ReturnType<Account["beginStream"]> | undefined;
     return createStream({
       keys,
       lastEventId,
@@ -424,19 +454,25 @@ export class RealityServer {
       askRights: ask && (() =>
         ask().catch((cause) => {
           // Nobody else hears of it: the stream just ends.
-          this.#report(new RealityError("ERR_REALITY_INTERNAL", "The hook authorize failed", { cause }));
+          this.#account.report(
+            new RealityError("ERR_REALITY_INTERNAL", "The hook authorize failed", { cause }),
+          );
           throw cause;
         })),
       // What comes from other storages comes with versions that lie anywhere in the history.
       ordered: storage.features?.ordered === true && this.#mesh === undefined,
       onStart: () => {
         this.#streams++;
+        end = this.#account.beginStream(keys);
         this.#relay?.start();
         this.#mesh?.noteTraffic();
       },
       // A server whose clients all stream has no other occasion to ask peers that fell silent.
       onHeartbeat: () => this.#mesh?.noteTraffic(),
-      onEnd: () => this.#streams--,
+      onEnd: (reason) => {
+        this.#streams--;
+        end?.(reason === "full" && this.#closing !== undefined ? "closed" : reason);
+      },
     }, onHangUp);
   }
 
@@ -448,7 +484,8 @@ export class RealityServer {
       get isClosing() {
         return isClosing();
       },
-      sync: (body, client) => this.#sync(body, () => client.getSignal(), () => client.toRequest()),
+      sync: (body, client, visit) =>
+        this.#sync(body, visit, () => client.getSignal(), () => client.toRequest()),
       events: (options, lastEventId, client) =>
         this.#events(options, lastEventId, {
           toRequest: () => client.toRequest(),
@@ -459,8 +496,15 @@ export class RealityServer {
       delete: (key) => this.deleteNode(key),
       epoch: async () => (await this.#reader.read([])).epoch,
       access: new WriteAccess(writeTokens, authorizeWrite),
+      ready: () => {
+        this.#relay?.start();
+        return this.#readiness.ask();
+      },
+      view: () => this.#view(),
+      note: (visit, method, status) => this.#account.noteRequest(visit, method, status),
+      now: () => clock.now(),
       report: (error) =>
-        this.#report(
+        this.#account.report(
           error instanceof RealityError
             ? error
             : new RealityError("ERR_REALITY_INTERNAL", "A request failed unexpectedly", { cause: error }),
@@ -476,31 +520,33 @@ export class RealityServer {
     return () => askRights(authorize, toRequest(), keys);
   }
 
-  async #change(change: () => Promise<RealityNodeMeta[]>): Promise<RealityNodeMeta[]> {
+  async #change(
+    getKeys: () => readonly string[],
+    change: () => Promise<RealityNodeMeta[]>,
+  ): Promise<RealityNodeMeta[]> {
     this.#assertOpen();
-    const metas = await change();
-    this.#changes += metas.length;
-    return metas;
+    return await this.#account.watchChange(getKeys, change);
+  }
+
+  /** What `/metrics` shows. */
+  #view(): MetricsView {
+    const { isStorageDown, metrics } = this.#account;
+    return {
+      version: VERSION,
+      uptime: Math.max(0, this.#config.clock.now() - this.#startedAt),
+      metrics,
+      waiters: this.#waiters.size,
+      wakes: this.#waiters.wakes,
+      streams: this.#streams,
+      isStorageDown,
+      isClosing: this.#closing !== undefined,
+      mesh: this.#mesh?.getStats() ?? null,
+      redis: this.#relay ?? null,
+    };
   }
 
   #assertOpen(): void {
     if (this.#closing) throw new ClosedError();
-  }
-
-  /** Reports a storage once when it goes bad and once when it is well again, not at every call. */
-  #noteStorage(operation: string, error?: StorageError): void {
-    const failed = error !== undefined;
-    if (failed === this.#storageFailed) return;
-    this.#storageFailed = failed;
-    this.#report(error ?? new StorageError(operation, undefined, true));
-  }
-
-  #report(error: RealityError): void {
-    try {
-      this.#config.onError(error);
-    } catch {
-      // An observer's mistake must not become a request's failure.
-    }
   }
 }
 

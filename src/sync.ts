@@ -8,9 +8,11 @@ import { type AskRights, mask, type Rights } from "./access.ts";
 import type { Clock } from "./clock.ts";
 import { compare } from "./compare.ts";
 import type { Reading } from "./fence.ts";
+import type { Metrics } from "./metrics.ts";
 import type { ParsedSync } from "./parse.ts";
 import type { StorageReading } from "./storage.ts";
 import type { MeshInfo, PeerHealth, RealityNodeMeta, SyncResponse } from "./types.ts";
+import { Visit } from "./visit.ts";
 import type { Waiters } from "./waiters.ts";
 import type { Watch } from "./watch.ts";
 
@@ -37,6 +39,7 @@ export interface SyncRooms {
   readonly clock: Clock;
   readonly maxWait: number;
   readonly mesh?: SyncMesh | undefined;
+  readonly metrics: Pick<Metrics, "changedKeys" | "waitsBegun" | "waitsEnded" | "waitDurations">;
 }
 
 /** Who asks. */
@@ -45,6 +48,8 @@ export interface SyncClient {
   readonly getSignal?: () => AbortSignal | undefined;
   /** What the client may read; left out: everything. */
   readonly askRights?: AskRights | undefined;
+  /** Where it is noted what becomes of the request. */
+  readonly visit?: Visit;
 }
 
 /**
@@ -59,7 +64,7 @@ export interface SyncClient {
 export async function answerSync(
   request: ParsedSync,
   rooms: SyncRooms,
-  { getSignal, askRights }: SyncClient = {},
+  { getSignal, askRights, visit = new Visit(rooms.clock.now()) }: SyncClient = {},
 ): Promise<SyncResponse> {
   const { keys } = request.known;
   if (rooms.mesh !== undefined) {
@@ -71,7 +76,7 @@ export async function answerSync(
   const waiter = wait > 0 && keys.length > 0 ? rooms.waiters.add(keys) : null;
   if (waiter === null) {
     const reading = await readCaughtUp(request, rooms, await askRights?.());
-    return respond(request, reading, compareReading(request, reading), rooms);
+    return respond(request, reading, compareReading(request, reading), rooms, visit);
   }
   const signal = getSignal?.();
   const leave = () => waiter.release();
@@ -88,17 +93,37 @@ export async function answerSync(
       signal?.throwIfAborted();
       const changed = compareReading(request, reading);
       const left = Math.min(deadline, rights?.expiresAt ?? Infinity) - rooms.clock.now();
-      if (changed !== null || last || left <= 0) return respond(request, reading, changed, rooms);
+      if (changed !== null || last || left <= 0) {
+        if (visit.outcome === "wake" && changed === null) visit.outcome = "timeout";
+        return respond(request, reading, changed, rooms, visit);
+      }
       rooms.watch.park(reading);
       // Not kept in memory for as long as this waits.
       reading = undefined;
-      last = await waiter.next(left) !== "wake";
+      if (visit.waitsSince === undefined) beginWait(visit, rooms);
+      visit.outcome = await waiter.next(left);
+      last = visit.outcome !== "wake";
       signal?.throwIfAborted();
     }
+  } catch (error) {
+    visit.outcome = signal?.aborted ? "gone" : "failed";
+    throw error;
   } finally {
     signal?.removeEventListener("abort", leave);
     waiter.release();
+    if (visit.waitsSince !== undefined) endWait(visit, visit.waitsSince, rooms);
   }
+}
+
+function beginWait(visit: Visit, { clock, metrics }: SyncRooms): void {
+  visit.waitsSince = clock.now();
+  metrics.waitsBegun.value++;
+}
+
+function endWait(visit: Visit, since: number, { clock, metrics }: SyncRooms): void {
+  visit.waited = Math.max(0, clock.now() - since);
+  metrics.waitsEnded.add(visit.outcome);
+  metrics.waitDurations.observe(visit.waited);
 }
 
 /** Reads what a client may see; and where it knows more than we do, asks the peers first and reads again. */
@@ -132,7 +157,12 @@ function respond(
   reading: StorageReading,
   changed: Record<string, RealityNodeMeta> | null,
   rooms: SyncRooms,
+  visit: Visit,
 ): SyncResponse {
+  if (visit.waitsSince === undefined) visit.outcome = "answered";
+  // An object without a prototype: all that it has are keys.
+  for (const _ in changed) visit.changed++;
+  rooms.metrics.changedKeys.value += visit.changed;
   const legacy = request.clientId !== undefined && request.mode !== undefined && request.hint !== undefined;
   const states = rooms.mesh?.states;
   const mesh: MeshInfo = {

@@ -41,6 +41,7 @@ export class Waiters {
   #onFilled: () => void = () => {};
   #onEmptied: () => void = () => {};
   #closed = false;
+  #wakes = 0;
 
   /**
    * @param clock Where timers come from.
@@ -54,6 +55,11 @@ export class Waiters {
   /** How many wait now. */
   get size(): number {
     return this.#all.size;
+  }
+
+  /** How often a waiter was told to look again. */
+  get wakes(): number {
+    return this.#wakes;
   }
 
   /** Calls back each time the first waiter arrives after there was none. */
@@ -79,12 +85,14 @@ export class Waiters {
   /** Tells all who wait for one of these keys to look again; `null` stands for every key. */
   wake(keys: readonly string[] | null): void {
     if (keys === null) {
+      this.#wakes += this.#all.size;
       for (const waiter of this.#all) waiter.wake();
       return;
     }
     for (const key of keys) {
       const there = this.#byKey.get(key);
       if (there === undefined) continue;
+      this.#wakes += there instanceof Set ? there.size : 1;
       if (there instanceof Set) { for (const waiter of there) waiter.wake(); }
       else there.wake();
     }

@@ -4,14 +4,18 @@
  * @module
  */
 import type { WriteRequest } from "../access.ts";
-import { ClosedError, RefusalError } from "../errors.ts";
+import { ClosedError, RealityError, RefusalError } from "../errors.ts";
+import type { RouteName } from "../metrics.ts";
 import { kindOf } from "../node.ts";
 import { checkNames, type Limits } from "../options.ts";
 import { checkKeys, parseKeys, parseUpdates } from "../parse.ts";
+import type { ReadyState } from "../ready.ts";
 import type { NodeUpdate, RealityNodeMeta, SSEOptions, SyncResponse } from "../types.ts";
+import { Visit } from "../visit.ts";
 import { checkLength } from "./body.ts";
 import { Cors, type CorsOptions } from "./cors.ts";
 import type { Desk, IncomingRequest, Reply } from "./exchange.ts";
+import { metricsReply, type MetricsView } from "./metrics.ts";
 import { emptyReply, errorReply, jsonReply, MethodRefusal } from "./reply.ts";
 import { pathOf, queryOf } from "./target.ts";
 
@@ -29,6 +33,12 @@ export interface HandlerOptions {
    * @default {undefined}
    */
   cors?: CorsOptions | undefined;
+  /**
+   * Whether `GET {basePath}/metrics` is there, or who may ask it. It names no key, no URL and no server.
+   *
+   * @default {true}
+   */
+  metrics?: boolean | ((request: Request) => boolean | Promise<boolean>) | undefined;
 }
 
 /** Who asks: as much of the request as the rooms behind the desk need. */
@@ -40,7 +50,7 @@ export interface DeskRooms {
   /** Whether `close()` was called: then nothing new is taken on. */
   readonly isClosing: boolean;
   /** Answers a sync request of whatever shape, or refuses it. */
-  sync(body: unknown, client: RequestingClient): Promise<SyncResponse>;
+  sync(body: unknown, client: RequestingClient, visit: Visit): Promise<SyncResponse>;
   /** Opens an event stream; the signal tells that the client is gone where a runtime does not cancel the stream. */
   events(
     options: SSEOptions,
@@ -55,17 +65,26 @@ export interface DeskRooms {
     hasToken(request: WriteRequest): Promise<boolean>;
     ask(request: WriteRequest, keys: readonly string[]): Promise<void>;
   };
+  /** Whether this server should be sent requests. */
+  ready(): Promise<ReadyState>;
+  /** The server's numbers. */
+  view(): MetricsView;
+  /** Hears of every request that has its answer. */
+  note(visit: Visit, method: string, status: number): void;
   /** Hears of what should not have happened. */
   report(error: unknown): void;
+  now(): number;
   random(): number;
 }
 
 interface Route {
+  /** What its requests are counted as. */
+  readonly name: RouteName;
   /** As the `Allow` header names them. */
   readonly methods: string;
   /** Whether it is answered also while the server closes, and after. */
   readonly whileClosing?: true;
-  answer(request: IncomingRequest): Reply | Promise<Reply>;
+  answer(request: IncomingRequest, visit: Visit): Reply | Promise<Reply>;
 }
 
 /**
@@ -74,16 +93,18 @@ interface Route {
  * @throws {TypeError} For an option that is unknown or wrong.
  */
 export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk {
-  const given = checkNames("the handler", options, ["basePath", "cors"]);
+  const given = checkNames("the handler", options, ["basePath", "cors", "metrics"]);
   const basePath = checkBasePath(given.basePath);
   const cors = given.cors === undefined
     ? null
     : new Cors(given.cors as CorsOptions, (error) => rooms.report(error));
   const routes = createRoutes(rooms, basePath);
+  const metricsRoute = createMetricsRoute(rooms, given.metrics);
+  if (metricsRoute !== null) routes.set(`${basePath}/metrics`, metricsRoute);
   const nodePrefix = `${basePath}/nodes/`;
   const deleteRoute = createDeleteRoute(rooms, nodePrefix);
 
-  const answer = async (request: IncomingRequest): Promise<Reply> => {
+  const answer = async (request: IncomingRequest, visit: Visit): Promise<Reply> => {
     try {
       const path = pathOf(request.url);
       const route = routes.get(path) ?? (path.startsWith(nodePrefix) ? deleteRoute : undefined);
@@ -93,38 +114,50 @@ export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk
           `Nothing is at this path: expected one under basePath "${basePath}", such as ${basePath}/sync`,
         );
       }
+      visit.route = route.name;
       if (route.methods !== request.method && !route.methods.split(", ").includes(request.method)) {
         throw new MethodRefusal(request.method, route.methods);
       }
       if (rooms.isClosing && !route.whileClosing) throw new ClosedError();
-      const reply = await route.answer(request);
+      const reply = await route.answer(request, visit);
       return rooms.isClosing ? toLast(reply) : reply;
     } catch (error) {
       const reply = errorReply(error, rooms.random());
+      visit.code = error instanceof RealityError ? error.code : "ERR_REALITY_INTERNAL";
+      if (reply.status !== 500) return reply;
       // A client that went away is no failure, and nobody reads this reply.
-      if (reply.status === 500 && !request.getSignal().aborted) rooms.report(error);
+      if (request.getSignal().aborted) visit.outcome = "gone";
+      else rooms.report(error);
       return reply;
     }
   };
-  if (cors === null) return answer;
-  return async (request) => cors.preflight(request) ?? cors.extend(request, await answer(request));
+  const attend = async (request: IncomingRequest): Promise<Reply> => {
+    const visit = new Visit(rooms.now());
+    const reply = await answer(request, visit);
+    rooms.note(visit, request.method, reply.status);
+    return reply;
+  };
+  if (cors === null) return attend;
+  return async (request) => cors.preflight(request) ?? cors.extend(request, await attend(request));
 }
 
-function createRoutes(rooms: DeskRooms, basePath: string): ReadonlyMap<string, Route> {
+function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
   const { limits } = rooms;
   let openAPI: Reply | undefined;
   return new Map<string, Route>([
     [`${basePath}/sync`, {
+      name: "sync",
       methods: "POST",
       // Not an async function: for as long as a client waits, its frame would be kept in memory.
-      answer: (request) =>
-        readJSON(request, limits).then((body) => rooms.sync(body, request)).then(jsonReply),
+      answer: (request, visit) =>
+        readJSON(request, limits).then((body) => rooms.sync(body, request, visit)).then(jsonReply),
     }],
     [`${basePath}/events`, {
+      name: "events",
       methods: "GET",
       // An EventSource never comes back from a refusal, but does from a stream's end.
       whileClosing: true,
-      answer(request) {
+      answer(request, visit) {
         const keys = checkKeys(queryOf(request.url).getAll("keys"), limits);
         if (keys.length === 0) {
           throw new RefusalError(
@@ -132,32 +165,47 @@ function createRoutes(rooms: DeskRooms, basePath: string): ReadonlyMap<string, R
             'Cannot read "keys": expected one or more in the query',
           );
         }
+        visit.keys = keys;
         const lastEventId = request.header("last-event-id");
         return eventsReply(rooms.events({ keys }, lastEventId, request));
       },
     }],
     [`${basePath}/update`, {
+      name: "update",
       methods: "POST",
-      answer: (request) =>
-        write(rooms, request, async () => {
+      answer: (request, visit) =>
+        write(rooms, request, visit, async () => {
           const updates = parseUpdates(await readJSON(request, limits), limits);
           return { keys: updates.map((update) => update.key), run: () => rooms.update(updates) };
         }),
     }],
     [`${basePath}/invalidate`, {
+      name: "invalidate",
       methods: "POST",
-      answer: (request) =>
-        write(rooms, request, async () => {
+      answer: (request, visit) =>
+        write(rooms, request, visit, async () => {
           const keys = parseKeys(await readJSON(request, limits), limits);
           return { keys, run: () => rooms.invalidate(keys) };
         }),
     }],
     [`${basePath}/health`, {
+      name: "health",
       methods: "GET, HEAD",
       whileClosing: true,
       answer: (request) => withoutBody(request, jsonReply({ status: "ok" })),
     }],
+    [`${basePath}/ready`, {
+      name: "ready",
+      methods: "GET, HEAD",
+      whileClosing: true,
+      async answer(request) {
+        const status = await rooms.ready();
+        const reply = jsonReply({ status });
+        return withoutBody(request, status === "ready" ? reply : { ...reply, status: 503 });
+      },
+    }],
     [`${basePath}/openapi.json`, {
+      name: "openapi",
       methods: "GET, HEAD",
       whileClosing: true,
       async answer(request) {
@@ -180,13 +228,36 @@ function toLast(reply: Reply): Reply {
   return { ...reply, headers: { ...reply.headers, connection: "close" } };
 }
 
+/** The route for who scrapes; `null` where there is none. */
+function createMetricsRoute(rooms: DeskRooms, option: unknown): Route | null {
+  if (option !== undefined && typeof option !== "boolean" && typeof option !== "function") {
+    throw new TypeError(
+      `Option "metrics" is wrong: expected true, false or a function, got ${kindOf(option)}`,
+    );
+  }
+  if (option === false) return null;
+  return {
+    name: "metrics",
+    methods: "GET, HEAD",
+    whileClosing: true,
+    async answer(request) {
+      if (typeof option === "function" && await option(request.toRequest()) !== true) {
+        throw new RefusalError("ERR_REALITY_FORBIDDEN", "The option metrics turns this request down");
+      }
+      return withoutBody(request, metricsReply(rooms.view()));
+    },
+  };
+}
+
 function createDeleteRoute(rooms: DeskRooms, prefix: string): Route {
   return {
+    name: "nodes",
     methods: "DELETE",
-    async answer(request) {
+    async answer(request, visit) {
       const allowed = await rooms.access.hasToken(request);
       const [key = ""] = checkKeys([decodeKey(pathOf(request.url).slice(prefix.length))], rooms.limits);
-      if (!allowed) await rooms.access.ask(request, [key]);
+      visit.keys = [key];
+      if (!allowed) await rooms.access.ask(request, visit.keys);
       await rooms.delete(key);
       return emptyReply();
     },
@@ -210,10 +281,12 @@ export function eventsReply(body: ReadableStream<Uint8Array>): Reply {
 async function write(
   rooms: DeskRooms,
   request: IncomingRequest,
+  visit: Visit,
   parse: () => Promise<{ keys: readonly string[]; run: () => Promise<RealityNodeMeta[]> }>,
 ): Promise<Reply> {
   const allowed = await rooms.access.hasToken(request);
   const { keys, run } = await parse();
+  visit.keys = keys;
   if (!allowed) await rooms.access.ask(request, keys);
   const versions: Record<string, number> = Object.create(null);
   for (const meta of await run()) versions[meta.key] = meta.version;

@@ -63,6 +63,8 @@ export interface RelayRooms {
   receive(text: string): Promise<boolean>;
   /** Messages may have been missed: whatever waits has to look again. */
   onConnected(): void;
+  /** Hears once when Redis goes bad and once when it is well again. */
+  onHealth?(isDown: boolean): void;
   /** Hears once when Redis goes bad and once when it is well again; and the same of bad messages. */
   report(error: RelayError): void;
 }
@@ -249,12 +251,14 @@ export class Relay {
     if (this.#down.size > 1) return;
     this.#fault = cause;
     this.#rooms.report(new RelayError(cause));
+    this.#rooms.onHealth?.(true);
   }
 
   #recover(side: Side): void {
     if (this.#closing || !this.#down.delete(side) || this.#down.size > 0) return;
     this.#retryPause = SHORTEST_RETRY;
     this.#rooms.report(new RelayError(this.#fault, true));
+    this.#rooms.onHealth?.(false);
   }
 
   /** Asks Redis for something; `false` when it says no, or when the answer has come to matter no more. */

@@ -8,6 +8,7 @@ import { type AskRights, mask } from "../access.ts";
 import type { Clock } from "../clock.ts";
 import { compare } from "../compare.ts";
 import type { Reading } from "../fence.ts";
+import type { StreamReason } from "../metrics.ts";
 import type { StorageReading } from "../storage.ts";
 import type { RealityNodeMeta } from "../types.ts";
 import type { Waiter, Waiters } from "../waiters.ts";
@@ -47,8 +48,8 @@ export interface StreamRooms {
   readonly onStart: () => void;
   /** Called at each heartbeat. */
   readonly onHeartbeat?: () => void;
-  /** Called once when a stream that was begun is over. */
-  readonly onEnd: () => void;
+  /** Called once when a stream that was begun is over. `full` is also the reason of a server that is closed. */
+  readonly onEnd: (reason: StreamReason) => void;
 }
 
 /** How long a client stays away from a server that ended its stream, in milliseconds: from, and up to more. */
@@ -76,7 +77,7 @@ export function createStream(
   return new ReadableStream<Uint8Array>({
     start(controller) {
       stopListening = onHangUp?.(() => {
-        if (stream.end()) controller.close();
+        if (stream.end("gone")) controller.close();
       });
     },
     async pull(controller) {
@@ -88,7 +89,7 @@ export function createStream(
     },
     cancel() {
       stopListening?.();
-      stream.end();
+      stream.end("gone");
     },
   }, { highWaterMark: 0 });
 }
@@ -102,6 +103,8 @@ class EventStream {
   #state: "new" | "open" | "over" = "new";
   #waiter: Waiter | null = null;
   #endsAt = 0;
+  /** Why it ends at that time. */
+  #endsBy: StreamReason = "lifetime";
   #heartbeatAt = 0;
 
   constructor(options: StreamOptions, rooms: StreamRooms) {
@@ -115,29 +118,37 @@ class EventStream {
   }
 
   /** Ends the stream and frees its place; says whether it was not over before. */
-  end(): boolean {
+  end(reason: StreamReason): boolean {
     const before = this.#state;
     this.#state = "over";
     this.#waiter?.release();
-    if (before === "open") this.#rooms.onEnd();
+    if (before === "open") this.#rooms.onEnd(reason);
     return before !== "over";
   }
 
   /** The next bytes, as soon as there are some; `null` when the stream was ended meanwhile. */
   async next(): Promise<Uint8Array | null> {
     let frames: string | null = null;
+    let hasFailed = false;
     try {
       frames = this.#state === "new" ? await this.#open() : await this.#follow();
     } catch {
       // The storage failed, which was reported: the stream ends, and the client comes back.
+      hasFailed = true;
     }
     if (this.isOver) return null;
     this.#heartbeatAt = this.#rooms.clock.now() + this.#options.heartbeatInterval;
     if (frames === null) {
-      this.end();
+      this.end(hasFailed ? "failed" : this.#reason);
       frames = retryFrame(RETRY_FROM + Math.floor(RETRY_SPREAD * this.#rooms.clock.random()));
     }
     return this.#encoder.encode(frames);
+  }
+
+  /** Why the server ends the stream now. */
+  get #reason(): StreamReason {
+    if (this.#waiter === null) return "full";
+    return this.#rooms.clock.now() >= this.#endsAt ? this.#endsBy : "closed";
   }
 
   async #open(): Promise<string> {
@@ -155,7 +166,10 @@ class EventStream {
   async #read(): Promise<StorageReading> {
     const { reader, clock, watch, askRights } = this.#rooms;
     const rights = await askRights?.();
-    if (rights !== undefined) this.#endsAt = Math.min(this.#endsAt, rights.expiresAt);
+    if (rights !== undefined && rights.expiresAt < this.#endsAt) {
+      this.#endsAt = rights.expiresAt;
+      this.#endsBy = "rights";
+    }
     const reading = await reader.read(this.#options.keys);
     watch.park(reading);
     return mask(reading, rights, clock.now());
