@@ -134,7 +134,8 @@ function toText({ rows, ...head }: Result): string {
   return `${JSON.stringify(head, null, 2).slice(0, -2)},\n  "rows": [\n${lines.join(",\n")}\n  ]\n}\n`;
 }
 
-function describeMachine(): string {
+/** The machine that this runs on. */
+export function describeMachine(): string {
   const cores = cpus();
   const memory = Math.round(totalmem() / 2 ** 30);
   return `${cores.length} × ${

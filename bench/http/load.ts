@@ -110,13 +110,19 @@ export function openSocket(port: number, host: string = "127.0.0.1"): Promise<So
 }
 
 /** A request as bytes. */
-export function requestBytes(method: string, path: string, body: string): Uint8Array {
+export function requestBytes(
+  method: string,
+  path: string,
+  body: string,
+  headers: readonly string[] = [],
+): Uint8Array {
   const bytes = new TextEncoder().encode(body);
   const head = [
     `${method} ${path} HTTP/1.1`,
     "host: localhost",
     "content-type: application/json",
     `content-length: ${bytes.byteLength}`,
+    ...headers,
   ];
   return new Uint8Array([...new TextEncoder().encode(`${head.join("\r\n")}\r\n\r\n`), ...bytes]);
 }

@@ -20,6 +20,8 @@ export interface SetUp {
   readonly meshSecret?: string;
   /** With which client each server uses Redis; undefined for one without. Left out, there is no Redis. */
   readonly redis?: readonly (RedisLibrary | undefined)[];
+  /** How often each server says what it holds, in milliseconds; left out, never. */
+  readonly statsInterval?: number;
 }
 
 /** What the write routes ask for. */
@@ -73,6 +75,7 @@ export class Cluster {
         ...(setUp.meshSecret === undefined ? {} : { meshSecret: setUp.meshSecret }),
         ...(toRedis && library ? { redis: { library, url: `redis://127.0.0.1:${toRedis.port}` } } : {}),
         writeToken: WRITE_TOKEN,
+        ...(setUp.statsInterval === undefined ? {} : { statsInterval: setUp.statsInterval }),
       };
       members.push({
         name: RUNTIMES[i]!,
@@ -185,19 +188,29 @@ export class Cluster {
     );
   }
 
+  /** The process that is a server now; undefined while there is none. */
+  processOf(server: number): Running | undefined {
+    return this.#members[server]!.running;
+  }
+
   /** Asks all servers to end, and fails unless they do. */
   async end(): Promise<void> {
-    await Promise.all(this.#members.map(async ({ name, running }) => {
-      assert.ok(running);
-      running.signal("SIGTERM");
-      let timer: ReturnType<typeof setTimeout> | undefined;
-      const late = new Promise<never>((_, reject) => {
-        const error = new Error(`The server on ${name} has not ended ${LONGEST_END} ms after SIGTERM`);
-        timer = setTimeout(() => reject(error), LONGEST_END);
-      });
-      const { code, signal } = await Promise.race([running.ended, late]).finally(() => clearTimeout(timer));
-      assert.deepEqual({ code, signal }, { code: 0, signal: null }, `the server on ${name} ended by itself`);
-    }));
+    await Promise.all(this.servers.map((server) => this.retire(server)));
+  }
+
+  /** Asks a server to end, and fails unless it does. */
+  async retire(server: number): Promise<void> {
+    const { name, running } = this.#members[server]!;
+    assert.ok(running);
+    running.signal("SIGTERM");
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<never>((_, reject) => {
+      const error = new Error(`The server on ${name} has not ended ${LONGEST_END} ms after SIGTERM`);
+      timer = setTimeout(() => reject(error), LONGEST_END);
+    });
+    const { code, signal } = await Promise.race([running.ended, late]).finally(() => clearTimeout(timer));
+    assert.deepEqual({ code, signal }, { code: 0, signal: null }, `the server on ${name} ended by itself`);
+    this.#leave(server);
   }
 
   /** Takes away all that is left. */

@@ -26,6 +26,12 @@ export function judge(journal: Journal): string[] {
   return faults.slice(0, MAX_FAULTS);
 }
 
+/** What is wrong with a piece of a run that goes on, of which nobody knows yet how it ends. */
+export function judgePiece(journal: Omit<Journal, "finals" | "isolations">): string[] {
+  const piece: Journal = { ...journal, finals: new Map(), isolations: [] };
+  return [...judgeReads(piece, noteHanded(piece))].slice(0, MAX_FAULTS);
+}
+
 /** Key → version → when it was handed out. The one who writes is handed the version of what it wrote. */
 function noteHanded({ storages, changes, reads }: Journal): Map<string, Map<number, Handed>> {
   const handed = new Map<string, Map<number, Handed>>();

@@ -9,6 +9,7 @@ import { createFetchHandler } from "../../adapters/fetch.ts";
 import { createNodeHandler } from "../../adapters/node.ts";
 import type { RedisOptions } from "../../src/options.ts";
 import { RealityServer } from "../../src/server.ts";
+import type { ServerStats } from "../../src/types.ts";
 import { open, type Place } from "../races/engines.ts";
 import { listenFetch } from "../runtimes/fetch.ts";
 import { type Listening, listenNode } from "../runtimes/node.ts";
@@ -21,13 +22,29 @@ export interface ServerOrder {
   readonly meshSecret?: string;
   readonly redis?: { readonly library: RedisLibrary; readonly url: string };
   readonly writeToken: string;
+  /** How often it says what it holds, in milliseconds; left out, never. */
+  readonly statsInterval?: number;
 }
+
+/** What a server says about itself. */
+export interface ServerSample extends Pick<ServerStats, Counted> {
+  /** Resident memory, and the heap's part of it, in bytes. */
+  readonly rss: number;
+  readonly heap: number;
+  /** Processor time so far, in microseconds. */
+  readonly processor: number;
+}
+
+type Counted = "waiters" | "streams" | "syncs" | "changes" | "storageReads" | "storageWrites";
 
 /** A Redis client's name. */
 export type RedisLibrary = "ioredis" | "node-redis";
 
 /** What a server prints, a line of JSON each. */
-export type ServerLine = { readonly port: number } | { readonly report: string; readonly message: string };
+export type ServerLine =
+  | { readonly port: number }
+  | { readonly report: string; readonly message: string }
+  | { readonly sample: ServerSample };
 
 /** How long one request to a peer may take, in milliseconds. */
 const TIMEOUT = 1000;
@@ -49,6 +66,8 @@ const server = new RealityServer({
 const listening = await listen();
 process.once("SIGTERM", () => void end());
 print({ port: Number(new URL(listening.origin).port) });
+const { statsInterval } = order;
+const sampling = statsInterval === undefined ? undefined : setInterval(() => void sample(), statsInterval);
 
 /** With what each runtime has: on Node, the adapter. */
 function listen(): Promise<Listening> {
@@ -56,7 +75,16 @@ function listen(): Promise<Listening> {
   return hasOwn ? listenFetch(createFetchHandler(server)) : listenNode(createNodeHandler(server));
 }
 
+async function sample(): Promise<void> {
+  const { waiters, streams, syncs, changes, storageReads, storageWrites } = await server.getStats();
+  const { rss, heapUsed: heap } = process.memoryUsage();
+  const { user, system } = process.cpuUsage();
+  const processor = user + system;
+  print({ sample: { rss, heap, processor, waiters, streams, syncs, changes, storageReads, storageWrites } });
+}
+
 async function end(): Promise<void> {
+  clearInterval(sampling);
   await server.close();
   await listening.close();
   await redis?.end();

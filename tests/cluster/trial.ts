@@ -248,7 +248,7 @@ class Course {
  *
  * @throws When that takes too long; says what differs.
  */
-async function settle(cluster: Cluster, keys: readonly string[]): Promise<Map<string, Final>> {
+export async function settle(cluster: Cluster, keys: readonly string[]): Promise<Map<string, Final>> {
   const known = Object.fromEntries(keys.map((key) => [key, 0]));
   const legacy = { clientId: "tests", mode: "native", hint: "interaction" };
   const deadline = performance.now() + LONGEST_HEALING;

@@ -1,0 +1,139 @@
+/**
+ * What is written down of a run while it goes on: latencies, errors by kind, violations of the promise.
+ *
+ * @module
+ */
+import type { Change, Read, Sight } from "../../tests/cluster/journal.ts";
+import { percentile } from "../measure.ts";
+import { Acks } from "./acks.ts";
+
+/** Something that must not be. */
+export interface Violation {
+  /** Seconds since the run began. */
+  readonly at: number;
+  readonly what: string;
+}
+
+/** Latencies of one server in one piece of time, in milliseconds: how many, the median, 99 of 100, all. */
+export interface Latencies {
+  readonly count: number;
+  readonly p50: number;
+  readonly p99: number;
+  readonly most: number;
+}
+
+/** An answer, with the versions that its client held before. */
+export interface Answered extends Read {
+  readonly held: readonly number[];
+}
+
+/** So many violations are written down in full; the rest are counted. */
+const MAX_TOLD = 200;
+
+/** All that happens to the clients. */
+export class Record {
+  readonly acks: Acks = new Acks();
+  readonly violations: Violation[] = [];
+  readonly #begin = performance.now();
+  readonly #onPart: (changes: Change[], reads: Read[]) => void;
+  #changes: Change[] = [];
+  #reads: Read[] = [];
+  #wakes = new Map<number, number[]>();
+  #returns = new Map<number, number[]>();
+  #errors = new Map<string, number>();
+  /** How many violations there were. */
+  violated = 0;
+  /** Totals of the run. */
+  acknowledged = 0;
+  uncertain = 0;
+  answers = 0;
+  told = 0;
+
+  /** @param onPart Is handed what was written down since the last time. */
+  constructor(onPart: (changes: Change[], reads: Read[]) => void) {
+    this.#onPart = onPart;
+  }
+
+  /** Seconds since the run began. */
+  get now(): number {
+    return Number(((performance.now() - this.#begin) / 1000).toFixed(2));
+  }
+
+  /** A change was acknowledged, or got no answer. */
+  change(change: Change): void {
+    this.#changes.push(change);
+    if (change.answered === Infinity) return void this.uncertain++;
+    this.acknowledged++;
+    this.acks.note(change.key, change.version, change.answered);
+  }
+
+  /** A client was answered. */
+  read({ held, ...read }: Answered): void {
+    this.answers++;
+    this.#reads.push(read);
+    read.sights.forEach((sight, i) => this.#look(read, sight, held[i]!));
+  }
+
+  /** Something failed that may fail, while things are being broken. */
+  error(kind: string): void {
+    this.#errors.set(kind, (this.#errors.get(kind) ?? 0) + 1);
+  }
+
+  /** Something was that must not be. */
+  violate(what: string): void {
+    this.violated++;
+    if (this.violations.length < MAX_TOLD) this.violations.push({ at: this.now, what });
+  }
+
+  /** Hands on what was written down. */
+  flush(): void {
+    const [changes, reads] = [this.#changes, this.#reads];
+    [this.#changes, this.#reads] = [[], []];
+    this.#onPart(changes, reads);
+  }
+
+  /** Latencies and errors since the last time. */
+  take(): {
+    wakes: (server: number) => Latencies;
+    returns: (server: number) => Latencies;
+    errors: { [kind: string]: number };
+  } {
+    const [wakes, returns] = [this.#wakes, this.#returns];
+    const errors = Object.fromEntries(this.#errors);
+    [this.#wakes, this.#returns, this.#errors] = [new Map(), new Map(), new Map()];
+    return {
+      wakes: (server) => summarize(wakes.get(server) ?? []),
+      returns: (server) => summarize(returns.get(server) ?? []),
+      errors,
+    };
+  }
+
+  #look({ server, asked, answered }: Read, { key, version }: Sight, held: number): void {
+    const due = this.acks.latest(key, asked);
+    if (version < due) {
+      const who = `who asked server ${server} at ${asked.toFixed(1)}, answered at ${answered.toFixed(1)}`;
+      this.violate(`${key} was left at ${version} for ${who}: ${due} was acknowledged before`);
+    }
+    if (version < held) this.violate(`${key} went back from ${held} to ${version} at server ${server}`);
+    if (version === held) return;
+    this.told++;
+    const first = this.acks.firstBetween(key, held, version);
+    // Told before the one who wrote was: nobody can be sooner.
+    const latency = first === undefined ? 0 : answered - first;
+    const isReturn = first !== undefined && asked > first;
+    const list = isReturn ? this.#returns : this.#wakes;
+    const latencies = list.get(server);
+    if (latencies) latencies.push(latency);
+    else list.set(server, [latency]);
+  }
+}
+
+function summarize(latencies: number[]): Latencies {
+  const round = (ms: number) => Number(ms.toFixed(1));
+  return {
+    count: latencies.length,
+    p50: round(latencies.length === 0 ? 0 : percentile(latencies, 0.5)),
+    p99: round(latencies.length === 0 ? 0 : percentile(latencies, 0.99)),
+    most: round(latencies.reduce((most, ms) => Math.max(most, ms), 0)),
+  };
+}

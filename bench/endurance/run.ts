@@ -1,0 +1,287 @@
+/**
+ * One endurance run: starts all, lets clients, writers and faults go on, looks every ten seconds, and checks the
+ * promise from the outside.
+ *
+ * @module
+ */
+import { spawnSync } from "node:child_process";
+import { loadavg } from "node:os";
+import process from "node:process";
+import { pathToFileURL } from "node:url";
+import { Worker } from "node:worker_threads";
+import { Chance } from "../../tests/chance.ts";
+import { Cluster } from "../../tests/cluster/cluster.ts";
+import type { Final } from "../../tests/cluster/journal.ts";
+import { Link } from "../../tests/cluster/link.ts";
+import { settle } from "../../tests/cluster/trial.ts";
+import type { Place } from "../../tests/races/engines.ts";
+import { postgresRecipe } from "../../tests/run/databases.ts";
+import { PrivateServer } from "../../tests/run/server.ts";
+import { RUNTIMES } from "../../tests/storage/runtimes.ts";
+import { describeMachine } from "../report.ts";
+import type { Told, Verdict } from "./checker.ts";
+import { Clients } from "./clients.ts";
+import { Faults } from "./faults.ts";
+import { Lives } from "./lives.ts";
+import { Record } from "./record.ts";
+import { keep, type ProcessSample, type Results, slopesOf } from "./results.ts";
+import { Writers } from "./writers.ts";
+
+/** Runs of less than so many minutes are not what the newest figures are. */
+const LEAST_MINUTES = 30;
+
+/** The longest time between two samples, and between two faults, in milliseconds. */
+const SAMPLE_INTERVAL = 10_000;
+const FAULT_INTERVAL = 60_000;
+
+/** How long clients may take until they hold what was acknowledged, when nothing is wrong any more. */
+const LONGEST_CATCH_UP = 60_000;
+
+/** How many keys servers are asked for at once when all is over. */
+const KEYS_AT_ONCE = 5000;
+
+const [minutes = 60, clientCount = 5000, rate = 200] = process.argv.slice(2).map(Number);
+const duration = minutes * 60_000;
+const sampleInterval = Math.min(SAMPLE_INTERVAL, duration / 24);
+const faultInterval = Math.min(FAULT_INTERVAL, duration / 10);
+const seed = process.env.REALITY_ENDURANCE_SEED ?? String(Math.floor(Math.random() * 1e6));
+const folder = minutes < LEAST_MINUTES
+  ? pathToFileURL(`${process.cwd()}/test-output/endurance/`)
+  : new URL("./", import.meta.url);
+const chance = new Chance(seed);
+
+const checker = new Worker(new URL("./checker.ts", import.meta.url));
+let say: (verdict: Verdict) => void = () => {};
+const lastWord = new Promise<Verdict>((resolve) => say = resolve);
+const tellChecker = (told: Told) => checker.postMessage(told);
+const record = new Record((changes, reads) => tellChecker({ changes, reads }));
+checker.on("message", (verdict: Verdict) => {
+  for (const fault of verdict.faults) record.violate(`judge: ${fault}`);
+  if (verdict.isLast) say(verdict);
+});
+
+let isOver = false;
+let endEarly: () => void = () => {};
+const ending = new Promise<void>((resolve) => endEarly = resolve);
+process.once("SIGTERM", () => {
+  results.state = "stopped by hand";
+  endEarly();
+});
+
+const results: Results = {
+  machine: describeMachine(),
+  versions: {
+    ...versions(),
+    redis: said("redis-server", "--version"),
+    postgres: said("postgres", "--version"),
+  },
+  commit: said("git", "rev-parse", "--short", "HEAD"),
+  at: new Date().toISOString(),
+  seed,
+  minutes,
+  clients: clientCount,
+  changesPerSecond: rate,
+  state: "running",
+  lasted: 0,
+  totals: {},
+  slopes: [],
+  violations: record.violations,
+  failures: [],
+  faults: [],
+  samples: [],
+};
+
+const postgres = await PrivateServer.start(postgresRecipe({ durable: true }));
+const postgresLinks = await Promise.all(
+  RUNTIMES.map(() => Link.open(Number(new URL(postgres.address).port))),
+);
+const cluster = await Cluster.start({
+  places: postgresLinks.map((link): Place => {
+    const address = new URL(postgres.address);
+    address.port = String(link.port);
+    return { engine: "postgres", address: address.href, tableName: "endurance" };
+  }),
+  meshSecret: "known to all three servers",
+  redis: ["ioredis", "node-redis", "ioredis"],
+  statsInterval: sampleInterval,
+});
+const lives = cluster.servers.map((server) => new Lives(cluster, server, fail));
+const clients = new Clients(clientCount, { cluster, chance: chance.fork("clients"), record });
+const writers = new Writers({ cluster, chance: chance.fork("writers"), record, clients });
+const flushing = setInterval(() => record.flush(), 2000);
+console.log(`seed ${seed}; figures go to ${folder.pathname}results.json`);
+
+try {
+  await clients.come();
+  writers.begin(rate);
+  const sampling = setInterval(sample, sampleInterval);
+  const faults = makeFaults();
+  const end = setTimeout(() => endEarly(), duration);
+  await ending;
+  isOver = true;
+  clearTimeout(end);
+  await faults;
+  await writers.end();
+  await finish();
+  clearInterval(sampling);
+  if (results.state === "running") results.state = "complete";
+} catch (error) {
+  results.state = `failed: ${error instanceof Error ? error.stack : error}`;
+  console.error(error);
+} finally {
+  clearInterval(flushing);
+  sample();
+  clients.stop();
+  await cluster.stop();
+  await Promise.all(postgresLinks.map((link) => link.close()));
+  await postgres.stop();
+  await checker.terminate();
+}
+const isWell = results.state === "complete" && record.violated === 0 && results.failures.length === 0;
+console.log(`${results.state}; ${record.violated} violations, ${results.failures.length} failures`);
+process.exit(isWell ? 0 : 1);
+
+/** Makes a fault at each interval. The servers are struck by thirds of the run, so that each has a long life. */
+async function makeFaults(): Promise<void> {
+  const order = chance.fork("victims").shuffle(cluster.servers);
+  const faults = new Faults(chance.fork("faults"), {
+    cluster,
+    postgres,
+    clients,
+    links: namedLinks(),
+    slowBodies: Math.max(10, Math.round(clientCount / 10)),
+    interval: faultInterval,
+    victim: () => order[Math.min(2, Math.floor(record.now * 1000 / duration * 3))]!,
+  });
+  for (let turn = 1; !isOver; turn++) {
+    await Promise.race([ending, pause(Math.max(0, turn * faultInterval - record.now * 1000))]);
+    if (isOver || duration - record.now * 1000 < faultInterval / 2) return;
+    const blow = faults.next();
+    const at = record.now;
+    const note = await faults.strike(blow).catch((error: Error) => {
+      fail(`${blow}: ${error.stack}`);
+      return "failed";
+    });
+    results.faults.push({ at, until: record.now, blow, note });
+    console.log(`${at.toFixed(0)} s: ${blow}: ${note}`);
+  }
+}
+
+/** The lines from the clients, between the servers, to Redis and to Postgres. */
+function namedLinks(): Map<string, Link> {
+  const names = cluster.names;
+  const byPort = new Map(
+    cluster.servers.map((server) => [Number(new URL(cluster.urlOf(server)).port), server]),
+  );
+  const links = cluster.links.map((link, i): [string, Link] => {
+    const server = byPort.get(link.port);
+    return [
+      server === undefined ? `line ${i} of a server to another or Redis` : `clients to ${names[server]}`,
+      link,
+    ];
+  });
+  return new Map([
+    ...links,
+    ...postgresLinks.map((link, i): [string, Link] => [`${names[i]} to Postgres`, link]),
+  ]);
+}
+
+/** Checks what holds when nothing is wrong any more: all clients and all servers have what was acknowledged. */
+async function finish(): Promise<void> {
+  const deadline = performance.now() + LONGEST_CATCH_UP;
+  while (clients.behind.length > 0 && performance.now() < deadline) await pause(250);
+  for (const behind of clients.behind.slice(0, 20)) record.violate(`when all was over, ${behind}`);
+  const finals = await findFinals();
+  for (const [key, { version }] of finals) {
+    const due = record.acks.latest(key);
+    if (version < due) record.violate(`${key} ended at ${version}, and ${due} was acknowledged`);
+  }
+  record.flush();
+  tellChecker({ finals });
+  results.totals.judged = (await lastWord).judged;
+  clients.stop();
+  await checkEmpty();
+  await cluster.end();
+}
+
+async function findFinals(): Promise<Map<string, Final>> {
+  const { keys } = record.acks;
+  const finals = new Map<string, Final>();
+  for (let i = 0; i < keys.length; i += KEYS_AT_ONCE) {
+    const piece = await settle(cluster, keys.slice(i, i + KEYS_AT_ONCE));
+    for (const [key, final] of piece) finals.set(key, final);
+  }
+  return finals;
+}
+
+/** Servers whose clients have all gone hold no place for them any more. */
+async function checkEmpty(): Promise<void> {
+  const deadline = performance.now() + LONGEST_CATCH_UP;
+  const held = () => lives.map((life) => `${life.name} ${life.newest?.waiters}`).join(", ");
+  while (lives.some(({ newest }) => newest?.waiters !== 0)) {
+    if (performance.now() > deadline) {
+      return fail(`places of clients that have gone are still held: ${held()}`);
+    }
+    await pause(500);
+    for (const life of lives) life.read();
+  }
+  console.log("all clients have gone, and all places with them");
+}
+
+/** Looks at everything. */
+function sample(): void {
+  const { wakes, returns, errors } = record.take();
+  const reports: { [code: string]: number } = {};
+  const processes = lives.flatMap((life): ProcessSample[] => {
+    for (const { report } of life.read()) {
+      const name = `${life.name}: ${report}`;
+      reports[name] = (reports[name] ?? 0) + 1;
+    }
+    if (life.newest === undefined) return [];
+    const { server, number } = life;
+    return [{ server, life: number, ...life.newest, wakes: wakes(server), returns: returns(server) }];
+  });
+  const { acknowledged, answers, violated, uncertain, told } = record;
+  const load = Number(loadavg()[0]!.toFixed(2));
+  const { asking } = clients;
+  results.samples.push({
+    ...{ at: record.now, load, asking, acknowledged, answers, violated, errors, reports },
+    processes,
+  });
+  const memory = processes.map(({ server, rss }) =>
+    `${cluster.names[server]} ${Math.round(rss / 2 ** 20)} MiB`
+  );
+  console.log(
+    `${record.now.toFixed(0)} s: ${asking} wait, ${acknowledged} changes, ${answers} answers, ` +
+      `${violated} violations, ${memory.join(", ")}`,
+  );
+  results.lasted = Number((record.now / 60).toFixed(1));
+  Object.assign(results.totals, {
+    ...{ acknowledged, uncertain, heldBack: writers.heldBack, answers, told, violated },
+    failures: results.failures.length,
+    faults: results.faults.length,
+  });
+  results.slopes = slopesOf(results.samples, cluster.names);
+  keep(folder, results);
+}
+
+function fail(what: string): void {
+  results.failures.push({ at: record.now, what });
+  console.error(`${record.now} s: ${what}`);
+}
+
+function versions(): { [name: string]: string } {
+  return Object.fromEntries(RUNTIMES.map((name) => {
+    const program = process.env[`REALITY_${name.toUpperCase()}`] ?? name;
+    return [name, said(program, "--version").replace(/^deno /, "")];
+  }));
+}
+
+/** The first line of what a program says. */
+function said(program: string, ...args: string[]): string {
+  return spawnSync(program, args, { encoding: "utf8" }).stdout?.split("\n")[0]?.trim() ?? "";
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
