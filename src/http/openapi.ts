@@ -136,6 +136,14 @@ const schemas = {
     "The id of `Last-Event-ID` was not honoured.",
   ),
   Health: object(["status"], { status: { const: "ok" } }),
+  Ready: object(["status"], { status: { const: "ready" } }),
+  NotReady: object(["status"], {
+    status: {
+      enum: ["starting", "storage", "closing"],
+      description: "The peers have not been asked yet for what they have, the storage is not well, or the " +
+        "server is being closed.",
+    },
+  }),
 };
 
 const refusals = {
@@ -238,6 +246,33 @@ export function createOpenAPI(basePath: string): Part {
         tags: ["operate"],
         summary: "Whether the process answers. Asks nothing of the storage.",
         responses: { 200: answer("It does.", "Health", { status: "ok" }) },
+      }),
+      ...readable("/ready", "getReady", {
+        tags: ["operate"],
+        summary: "Whether the server should be sent requests. Asks the storage, and begins to ask the peers.",
+        responses: {
+          200: answer("It should.", "Ready", { status: "ready" }),
+          503: answer("It should not, at the moment.", "NotReady", { status: "storage" }),
+        },
+      }),
+      ...readable("/metrics", "getMetrics", {
+        tags: ["operate"],
+        summary:
+          "The server's numbers in Prometheus' text format; not there with the option `metrics: false`.",
+        responses: {
+          200: {
+            description: "No key, URL or name of a server is in it.",
+            headers: pick(["Cache-Control"]),
+            content: {
+              "text/plain; version=0.0.4; charset=utf-8": {
+                schema: { type: "string" },
+                example: "# HELP reality_syncs_total Sync requests of clients.\n" +
+                  "# TYPE reality_syncs_total counter\nreality_syncs_total 12\n",
+              },
+            },
+          },
+          ...refuse(403, 500),
+        },
       }),
       ...readable("/openapi.json", "getOpenAPI", {
         tags: ["operate"],
