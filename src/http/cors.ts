@@ -11,8 +11,8 @@ import type { IncomingRequest, Reply } from "./exchange.ts";
 export interface CorsOptions {
   /**
    * The origins that may: a list such as `["https://app.example"]`, a function that is asked, or `"*"` for
-   * every one, which goes without credentials only. A function is shown whatever a client sends, such as the
-   * `"null"` of a page from a file; where it throws, the origin may not, and `onError` hears of it.
+   * every one, which goes without credentials only. A function is asked about URLs, and about
+   * the `"null"` of a page from a file; where it throws, the origin may not, and `onError` hears of it.
    */
   origins: readonly string[] | ((origin: string) => boolean) | "*";
   /**
@@ -92,6 +92,8 @@ function toPredicate(origins: unknown, report: (error: unknown) => void): (origi
   if (origins === "*") return () => true;
   if (typeof origins === "function") {
     return (origin) => {
+      // No browser sends anything else, and the function need not bear it.
+      if (origin !== "null" && !URL.canParse(origin)) return false;
       try {
         return origins(origin) === true;
       } catch (error) {
