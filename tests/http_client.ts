@@ -77,8 +77,8 @@ export class RawClient {
     return this.#bytes;
   }
 
-  /** Sends text, as it is. */
-  send(text: string): void {
+  /** Sends text or bytes, as they are. */
+  send(text: string | Uint8Array): void {
     this.#socket.write(text);
   }
 

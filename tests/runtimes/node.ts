@@ -46,12 +46,18 @@ async function bridge(
   const headers = new Headers();
   for (const [name, value] of Object.entries(incoming.headers)) headers.set(name, String(value));
   const hasBody = method !== "GET" && method !== "HEAD";
-  const request = new Request(`http://${incoming.headers.host}${url}`, {
-    method,
-    headers,
-    signal: controller.signal,
-    ...(hasBody ? { body: Readable.toWeb(incoming) as ReadableStream, duplex: "half" } : {}),
-  });
+  let request: Request;
+  try {
+    request = new Request(`http://${incoming.headers.host}${url}`, {
+      method,
+      headers,
+      signal: controller.signal,
+      ...(hasBody ? { body: Readable.toWeb(incoming) as ReadableStream, duplex: "half" } : {}),
+    });
+  } catch {
+    outgoing.statusCode = 400;
+    return void outgoing.end();
+  }
   const response = await handler(request);
   outgoing.statusCode = response.status;
   for (const [name, value] of response.headers) outgoing.setHeader(name, value);

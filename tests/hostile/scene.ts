@@ -1,0 +1,97 @@
+/**
+ * The server that hostile input is tried on, what its application's hooks do, and the rule that must hold afterwards.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import {
+  type HandlerOptions,
+  MemoryStorage,
+  type RealityError,
+  type RealityNodeMeta,
+  RealityServer,
+  type RealityServerOptions,
+} from "../../mod.ts";
+import { until } from "../http_client.ts";
+import { TOKEN } from "./corpus.ts";
+
+/** The keys that nobody writes to, and what stands there. */
+const CALM: ReadonlyMap<string, string> = new Map([["calm", "still"], ["hasOwnProperty", "as ever"]]);
+
+/** A server, and all that it has reported. */
+export class HostileScene {
+  readonly storage: MemoryStorage = new MemoryStorage();
+  readonly server: RealityServer;
+  readonly reports: RealityError[] = [];
+  readonly handler: HandlerOptions;
+  readonly #calm = new Map<string, RealityNodeMeta>();
+
+  private constructor(options: Partial<RealityServerOptions>, handler: HandlerOptions) {
+    this.handler = handler;
+    this.server = new RealityServer({
+      storage: this.storage,
+      onError: (error) => this.reports.push(error),
+      ...options,
+    });
+  }
+
+  /**
+   * Opens one, with its nodes in place. Its hooks take a request's URL and origin apart, as applications do, and throw
+   * where that fails.
+   */
+  static async open(options: Partial<RealityServerOptions> = {}): Promise<HostileScene> {
+    const isOurs = (request: Request) => new URL(request.url).pathname.startsWith("/reality/");
+    const scene = new HostileScene(
+      {
+        writeTokens: [TOKEN],
+        authorize: isOurs,
+        authorizeWrite: (request, keys) => isOurs(request) && keys.includes("nobody may"),
+        limits: { maxWait: 20 },
+        ...options,
+      },
+      { cors: { origins: (origin) => origin !== "null" && new URL(origin).hostname === "app.example" } },
+    );
+    for (const [key, hash] of CALM) {
+      await scene.server.updateNode(key, hash);
+      scene.#calm.set(key, (await scene.server.getNode(key))!);
+    }
+    return scene;
+  }
+
+  /**
+   * What must hold whatever came in: nothing failed within, nobody is left waiting, a plain sync is answered rightly,
+   * and the nodes that nobody wrote to are what they were.
+   *
+   * @param sync Asks a door.
+   */
+  async assertUnharmed(sync: (body: string) => Promise<{ status: number; body: string }>): Promise<void> {
+    const { status, body } = await sync(JSON.stringify({ known: { calm: 0, hasOwnProperty: 0, never: 0 } }));
+    assert.equal(status, 200, body);
+    assert.deepEqual(JSON.parse(body).changed, Object.fromEntries(this.#calm));
+    for (const [key, meta] of this.#calm) assert.deepEqual(await this.storage.getNode(key), meta);
+    await until(async () => {
+      const { waiters, streams } = await this.server.getStats();
+      return waiters === 0 && streams === 0;
+    }, "nobody waits any more");
+    this.assertNoFault();
+  }
+
+  /** Nothing was reported that only a fault of ours, or of an application's hook, can be the cause of. */
+  assertNoFault(): void {
+    const faults = this.reports.filter(({ code }) =>
+      ![
+        "ERR_REALITY_PEER_UNREACHABLE",
+        "ERR_REALITY_PEER_REFUSED",
+        "ERR_REALITY_PEER_REPLY",
+        "ERR_REALITY_RELAY",
+      ]
+        .includes(code)
+    );
+    assert.deepEqual(faults.map(({ code, message, cause }) => [code, message, String(cause)]), []);
+  }
+
+  /** Stops it. */
+  async close(): Promise<void> {
+    await this.server.close();
+  }
+}
