@@ -93,7 +93,7 @@ export class Account {
   noteRequest(visit: Visit, method: string, answered: number): void {
     const { metrics } = this;
     const { clock, onEvent } = this.#options;
-    const { route, code, keys } = visit;
+    const { route, code, keys, waited } = visit;
     const isGone = visit.outcome === "gone";
     const status = isGone ? GONE : answered;
     const at = clock.now();
@@ -104,7 +104,7 @@ export class Account {
     if (onEvent === undefined) return;
     if (code !== undefined && !isGone) this.#tell({ type: "refusal", at, route, code, status });
     const why = code === undefined || isGone ? {} : { code };
-    this.#tell({ type: "request", at, route, method, status, ...why, ms, ...this.#name(keys) });
+    this.#tell({ type: "request", at, route, method, status, ...why, ms, waited, ...this.#name(keys) });
   }
 
   /** Notes a sync that passed the desk. */

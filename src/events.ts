@@ -40,6 +40,8 @@ export interface RequestEvent extends EventTime {
   readonly code?: ErrorCode;
   /** How long the answer took, in milliseconds, a wait included. */
   readonly ms: number;
+  /** How long of that it waited, in milliseconds. */
+  readonly waited: number;
   /** How many keys it was about; 0 where it did not get so far. */
   readonly keyCount: number;
   /** These keys; only with `eventKeys`. */
