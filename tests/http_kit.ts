@@ -648,11 +648,36 @@ function testAnswers(onDoor: OnDoor): void {
 
   onDoor("a server that is closed says so, and health still answers", "plain", async (client) => {
     await client.operate({ do: "close" });
-    const response = await client.post("/sync", { known: {} });
-    assert.equal(response.status, 503);
-    assert.match(response.headers.get("retry-after") ?? "", /^[1-5]$/);
-    assert.equal((await response.json()).error.code, "ERR_REALITY_CLOSED");
+    // It is not even looked at what is sent.
+    for (const body of [{ known: {} }, "no JSON"]) {
+      const response = await client.post("/sync", body);
+      assert.equal(response.status, 503);
+      assert.match(response.headers.get("retry-after") ?? "", /^[1-5]$/);
+      assert.equal((await response.json()).error.code, "ERR_REALITY_CLOSED");
+    }
     await client.isWell();
+  });
+
+  onDoor("a server that closes tells with each answer to leave the connection", "plain", async (client) => {
+    const connect = () => RawClient.connect(client.url(""));
+    const [waiting, late] = [await connect(), await connect()];
+    const ask = (raw: RawClient, body: string) =>
+      raw.send(`${syncHead(client, `Content-Length: ${body.length}`)}${body}`);
+    const isAnswered = (text: string) => text.includes("\r\n\r\n");
+    try {
+      ask(waiting, '{"known":{"a":0},"wait":20000}');
+      await client.hasWaiters(1);
+      await client.operate({ do: "close" });
+      assert.match(
+        await waiting.receive(isAnswered),
+        /^HTTP\/1\.1 200 [\s\S]*\r\nconnection: close\r\n/i,
+      );
+      ask(late, '{"known":{}}');
+      assert.match(await late.receive(isAnswered), /^HTTP\/1\.1 503 [\s\S]*\r\nconnection: close\r\n/i);
+    } finally {
+      await waiting.close();
+      await late.close();
+    }
   });
 }
 
