@@ -4,8 +4,16 @@
  *
  * @module
  */
-import { brokenOff, parseJSON, tooLarge } from "../src/http/body.ts";
-import type { IncomingRequest, Reply } from "../src/http/exchange.ts";
+import {
+  type BodyOptions,
+  brokenOff,
+  checkEncoding,
+  concat,
+  declaredLength,
+  parseJSON,
+  tooLarge,
+} from "../src/http/body.ts";
+import type { BodyRoom, IncomingRequest, Reply } from "../src/http/exchange.ts";
 import { createRequest } from "../src/http/target.ts";
 
 /** The request of `node:http` or `node:http2`, or of a framework on top of them, as far as it is looked at. */
@@ -28,6 +36,8 @@ export interface NodeIncoming {
   readonly readableEnded: boolean;
   /** Whether the client is gone. */
   readonly destroyed: boolean;
+  /** The connection. */
+  readonly socket?: { readonly remoteAddress?: string | undefined };
   /** Listens to the body. */
   on(event: "data", listener: (chunk: Uint8Array) => void): unknown;
   /** Listens to failures. */
@@ -108,11 +118,18 @@ export class NodeRequestView implements IncomingRequest {
     return typeof value === "string" ? value : value?.join(", ") ?? null;
   }
 
-  async readJSON(maxBytes: number): Promise<unknown> {
+  async readJSON(maxBytes: number, bodies: BodyRoom): Promise<unknown> {
     const request = this.#request;
     // A framework in front may leave an empty object where it did not read: only a body at its end was read.
     if (request.readableEnded) return fromParsed(this.#framework.body, maxBytes);
-    return parseJSON(await readBody(request, maxBytes));
+    // What a framework has read, it has unpacked as well.
+    checkEncoding(this.header("content-encoding"));
+    const declared = declaredLength(this.header("content-length"));
+    return parseJSON(await readBody(request, { maxBytes, declared, bodies }));
+  }
+
+  remoteAddress(): string | null {
+    return this.#request.socket?.remoteAddress ?? null;
   }
 
   getSignal(): AbortSignal {
@@ -175,41 +192,44 @@ function fromParsed(body: unknown, maxBytes: number): unknown {
 }
 
 /** Reads the body by its events: iterating would destroy the connection when left early, answer and all. */
-function readBody(request: NodeIncoming, maxBytes: number): Promise<Uint8Array> {
+function readBody(request: NodeIncoming, { maxBytes, declared, bodies }: BodyOptions): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
+    if (request.destroyed) return reject(brokenOff());
     // Listeners stay until the request goes: taking them off costs more than asking.
     let isSettled = false;
-    const chunks: Uint8Array[] = [];
+    let chunks: Uint8Array[] = [];
     let length = 0;
-    if (request.destroyed) return reject(brokenOff());
+    const stop = (refusal: unknown) => {
+      isSettled = true;
+      chunks = [];
+      reading.end();
+      request.pause();
+      reject(refusal);
+    };
+    const reading = bodies.begin(declared, stop);
     request.on("data", (chunk) => {
       if (isSettled) return;
       length += chunk.byteLength;
-      if (length <= maxBytes) return void chunks.push(chunk);
-      isSettled = true;
-      request.pause();
-      reject(tooLarge(maxBytes));
+      if (length > maxBytes) return stop(tooLarge(maxBytes));
+      try {
+        reading.take(chunk.byteLength);
+      } catch (refusal) {
+        return stop(refusal);
+      }
+      chunks.push(chunk);
     });
     request.on("end", () => {
+      if (isSettled) return;
       isSettled = true;
+      reading.end();
       resolve(chunks.length === 1 ? chunks[0]! : concat(chunks, length));
     });
     request.on("close", () => {
-      if (!isSettled) reject(brokenOff());
+      if (!isSettled) stop(brokenOff());
     });
     // An error that nobody listens to would end the process. What it means, "close" says.
     request.on("error", ignore);
   });
-}
-
-function concat(chunks: readonly Uint8Array[], length: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  let offset = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, offset);
-    offset += chunk.byteLength;
-  }
-  return bytes;
 }
 
 function abortOnClose(response: NodeOutgoing): AbortSignal {

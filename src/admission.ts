@@ -6,7 +6,8 @@
  */
 import { clientAddress, clientNetwork, type TrustedProxies } from "./client_address.ts";
 import type { Clock } from "./clock.ts";
-import { RealityError, RefusalError } from "./errors.ts";
+import { Deadlines, type Due } from "./deadlines.ts";
+import { ClosedError, RealityError, RefusalError } from "./errors.ts";
 import { createHash } from "./hash.ts";
 import type { Limits, RateLimitConfig } from "./options.ts";
 import { formatPolicy, formatQuota, type Quota, RateLimiter } from "./rate_limit.ts";
@@ -78,10 +79,11 @@ export interface BodyRoom {
    * Begins to read a body.
    *
    * @param declared How long it says it is; 0 where it does not say.
-   * @param onLate Called when its time is up, unless it ended before.
+   * @param onStop Called when its time is up or the server closes, unless it ended before.
    * @throws {RefusalError} `OVERLOADED` when there is no room for it.
+   * @throws {ClosedError} When the server is closed.
    */
-  begin(declared: number, onLate: (refusal: RefusalError) => void): BodyReading;
+  begin(declared: number, onStop: (refusal: RealityError) => void): BodyReading;
 }
 
 /** The bodies that are being read: how many bytes of them are held, and which have taken too long. */
@@ -89,12 +91,9 @@ export class Bodies implements BodyRoom {
   readonly share: number;
   readonly #max: number;
   readonly #timeout: number;
-  readonly #clock: Clock;
-  /** The one that began first stands first, and is the first whose time is up. */
-  readonly #readings = new Set<Reading>();
-  /** One timer for all of them. */
-  #stopTimer: (() => void) | undefined;
+  readonly #deadlines: Deadlines;
   #held = 0;
+  #isClosed = false;
 
   /**
    * @param limits How much there may be, and for how long.
@@ -110,7 +109,7 @@ export class Bodies implements BodyRoom {
     this.share = Math.floor(maxReadingBytes / maxRequests);
     this.#max = maxReadingBytes;
     this.#timeout = bodyTimeout;
-    this.#clock = clock;
+    this.#deadlines = new Deadlines(clock, bodyTimeout);
   }
 
   /** Bytes that are held now. */
@@ -118,17 +117,22 @@ export class Bodies implements BodyRoom {
     return this.#held;
   }
 
-  begin(declared: number, onLate: (refusal: RefusalError) => void): BodyReading {
+  begin(declared: number, onStop: (refusal: RealityError) => void): BodyReading {
+    if (this.#isClosed) throw new ClosedError();
     if (this.#held >= this.#max || declared > this.#max - this.#held) throw this.#full();
-    const reading = new Reading(this, this.#clock.now() + this.#timeout, onLate);
-    this.#readings.add(reading);
-    this.#stopTimer ??= this.#clock.after(this.#timeout, this.#letGo);
+    const reading = new Reading(this, onStop);
+    this.#deadlines.add(reading);
     return reading;
+  }
+
+  /** Turns down what is still being read, and whatever else would be. */
+  close(): void {
+    this.#isClosed = true;
+    this.#deadlines.close();
   }
 
   /** Counts bytes of one of them. */
   take(reading: Reading, bytes: number): void {
-    if (!this.#readings.has(reading)) return;
     if (bytes > this.#max - this.#held) throw this.#full();
     reading.held += bytes;
     this.#held += bytes;
@@ -136,27 +140,19 @@ export class Bodies implements BodyRoom {
 
   /** Forgets one of them. */
   end(reading: Reading): void {
-    if (!this.#readings.delete(reading)) return;
+    this.#deadlines.remove(reading);
     this.#held -= reading.held;
-    if (this.#readings.size > 0) return;
-    this.#stopTimer?.();
-    this.#stopTimer = undefined;
+    reading.held = 0;
   }
 
-  readonly #letGo = (): void => {
-    this.#stopTimer = undefined;
-    const now = this.#clock.now();
-    for (const reading of this.#readings) {
-      const left = reading.dueAt - now;
-      // More than all of it is left where the clock was set back.
-      if (left > 0 && left <= this.#timeout) {
-        this.#stopTimer = this.#clock.after(left, this.#letGo);
-        return;
-      }
-      this.end(reading);
-      reading.onLate(tooSlow(this.#timeout));
-    }
-  };
+  /** Why a body is given up whose time is up. */
+  get lateness(): RealityError {
+    if (this.#isClosed) return new ClosedError();
+    return new UnreadRefusal(
+      "ERR_REALITY_TIMEOUT",
+      `Cannot read the body: it was not there after bodyTimeout (${this.#timeout} ms)`,
+    );
+  }
 
   #full(): RefusalError {
     return new UnreadRefusal(
@@ -166,16 +162,15 @@ export class Bodies implements BodyRoom {
   }
 }
 
-class Reading implements BodyReading {
-  readonly dueAt: number;
-  readonly onLate: (refusal: RefusalError) => void;
-  readonly #room: Bodies;
+class Reading implements BodyReading, Due {
+  dueAt = 0;
   held = 0;
+  readonly #room: Bodies;
+  readonly #onStop: (refusal: RealityError) => void;
 
-  constructor(room: Bodies, dueAt: number, onLate: (refusal: RefusalError) => void) {
+  constructor(room: Bodies, onStop: (refusal: RealityError) => void) {
     this.#room = room;
-    this.dueAt = dueAt;
-    this.onLate = onLate;
+    this.#onStop = onStop;
   }
 
   take(bytes: number): void {
@@ -184,6 +179,11 @@ class Reading implements BodyReading {
 
   end(): void {
     this.#room.end(this);
+  }
+
+  onLate(): void {
+    this.end();
+    this.#onStop(this.#room.lateness);
   }
 }
 
@@ -272,11 +272,4 @@ export class ClientLimit {
 
 function overloaded(found: string): RefusalError {
   return new RefusalError("ERR_REALITY_OVERLOADED", `Cannot take the request: ${found}`);
-}
-
-function tooSlow(timeout: number): RefusalError {
-  return new UnreadRefusal(
-    "ERR_REALITY_TIMEOUT",
-    `Cannot read the body: it was not there after bodyTimeout (${timeout} ms)`,
-  );
 }

@@ -5,9 +5,11 @@
  */
 import { type AskRights, askRights, WriteAccess } from "./access.ts";
 import { Account } from "./account.ts";
+import { Admission, Bodies, ClientLimit } from "./admission.ts";
 import { type BatchOptions, guarded, Reader, Writer } from "./batch.ts";
 import { canFence, Fence, type Reading } from "./fence.ts";
 import { settlesWithin } from "./clock.ts";
+import { Deadlines } from "./deadlines.ts";
 import { ClosedError, PeerError, RealityError } from "./errors.ts";
 import type { Desk } from "./http/exchange.ts";
 import { type FetchHandler, toFetchHandler, toResponse } from "./http/fetch.ts";
@@ -25,7 +27,7 @@ import { checkKeys, parseSync } from "./parse.ts";
 import { Readiness } from "./ready.ts";
 import { createRequest } from "./http/target.ts";
 import { type EventSourceRequest, getLastEventId, onAbort, onHangUp } from "./sse/request.ts";
-import { createStream } from "./sse/stream.ts";
+import { createStream, farewell } from "./sse/stream.ts";
 import { CallbackProof } from "./mesh/callback.ts";
 import { Mesh } from "./mesh/mesh.ts";
 import type { Proof } from "./mesh/proof.ts";
@@ -75,6 +77,9 @@ const DEFAULT_LIFETIME = 600_000;
 export class RealityServer {
   readonly #config: ServerConfig;
   readonly #account: Account;
+  readonly #admission: Admission;
+  readonly #bodies: Bodies;
+  readonly #stalls: Deadlines;
   readonly #waiters: Waiters;
   readonly #reader: Reading;
   readonly #writer: Writer;
@@ -111,6 +116,9 @@ export class RealityServer {
       onOutcome: (operation, error, ms) => account.noteStorage(operation, error, ms),
       metrics: account.metrics,
     };
+    this.#admission = new Admission(limits.maxRequests);
+    this.#bodies = new Bodies(limits, clock);
+    this.#stalls = new Deadlines(clock, limits.stallTimeout);
     this.#waiters = new Waiters(clock, limits.maxWaiters);
     const reader = new Reader(storage, this.#batch);
     this.#reader = canFence(storage) ? new Fence(storage, reader, this.#batch) : reader;
@@ -244,7 +252,10 @@ export class RealityServer {
     try {
       const { signal, request: original } = options;
       const visit = new Visit(this.#config.clock.now());
-      return this.#sync(request, visit, () => signal, original && (() => original));
+      return this.#sync(request, visit, {
+        getSignal: () => signal,
+        toRequest: original && (() => original),
+      });
     } catch (error) {
       return Promise.reject(error);
     }
@@ -342,6 +353,8 @@ export class RealityServer {
     const deadline = clock.now() + closeTimeout;
     const left = () => Math.max(0, deadline - clock.now());
     const answered = this.#waiters.close();
+    this.#bodies.close();
+    this.#stalls.close();
     // What is still to be committed is still told to the peers.
     await settlesWithin(clock, left(), Promise.all([answered, this.#writer.flush()]));
     const told = Promise.all([this.#relay?.close(left()), this.#mesh?.close(left()), this.#watch.close()]);
@@ -355,8 +368,11 @@ export class RealityServer {
   #sync(
     body: unknown,
     visit: Visit,
-    getSignal: () => AbortSignal | undefined,
-    toRequest: (() => Request) | undefined,
+    { getSignal, toRequest, parking }: {
+      readonly getSignal: () => AbortSignal | undefined;
+      readonly toRequest: (() => Request) | undefined;
+      readonly parking?: Admission;
+    },
   ): Promise<SyncResponse> {
     this.#assertOpen();
     this.#relay?.start();
@@ -371,7 +387,7 @@ export class RealityServer {
     const askRights = this.#askRights(keys, toRequest);
     return this.#account.watchSync(
       visit,
-      answerSync(request, this.#syncRooms, { getSignal, askRights, visit }),
+      answerSync(request, this.#syncRooms, { getSignal, askRights, visit, parking }),
     );
   }
 
@@ -461,6 +477,9 @@ export class RealityServer {
         })),
       // What comes from other storages comes with versions that lie anywhere in the history.
       ordered: storage.features?.ordered === true && this.#mesh === undefined,
+      stalls: this.#stalls,
+      // It counts itself: of more than there may be, each newer one has to go.
+      hasPlace: () => this.#streams <= limits.maxStreams,
       onStart: () => {
         this.#streams++;
         end = this.#account.beginStream(keys);
@@ -471,21 +490,33 @@ export class RealityServer {
       onHeartbeat: () => this.#mesh?.noteTraffic(),
       onEnd: (reason) => {
         this.#streams--;
-        end?.(reason === "full" && this.#closing !== undefined ? "closed" : reason);
+        const isClosing = this.#closing !== undefined;
+        end?.(isClosing && (reason === "full" || reason === "stalled") ? "closed" : reason);
       },
     }, onHangUp);
   }
 
   #createRooms(): DeskRooms {
-    const { limits, clock, writeTokens, authorizeWrite } = this.#config;
+    const { limits, clock, writeTokens, authorizeWrite, rateLimit, trustProxy } = this.#config;
     const isClosing = () => this.#closing !== undefined;
     return {
       limits,
       get isClosing() {
         return isClosing();
       },
+      admission: this.#admission,
+      bodies: this.#bodies,
+      clientLimit: rateLimit && new ClientLimit(rateLimit, trustProxy, {
+        clock,
+        report: (error) => this.#account.report(error),
+      }),
+      farewell: () => farewell(clock),
       sync: (body, client, visit) =>
-        this.#sync(body, visit, () => client.getSignal(), () => client.toRequest()),
+        this.#sync(body, visit, {
+          getSignal: () => client.getSignal(),
+          toRequest: () => client.toRequest(),
+          parking: this.#admission,
+        }),
       events: (options, lastEventId, client) =>
         this.#events(options, lastEventId, {
           toRequest: () => client.toRequest(),

@@ -5,6 +5,7 @@
  */
 
 import { type AskRights, mask, type Rights } from "./access.ts";
+import type { Admission } from "./admission.ts";
 import type { Clock } from "./clock.ts";
 import { compare } from "./compare.ts";
 import type { Reading } from "./fence.ts";
@@ -50,7 +51,12 @@ export interface SyncClient {
   readonly askRights?: AskRights | undefined;
   /** Where it is noted what becomes of the request. */
   readonly visit?: Visit;
+  /** Hears when the request begins to wait, and when it has waited; left out for one that was not let in. */
+  readonly parking?: Parking | undefined;
 }
+
+/** What counts the requests that are dealt with: who waits is none of them. */
+export type Parking = Pick<Admission, "park" | "unpark">;
 
 /**
  * Answers a sync request (PROTOCOL 3 and 5).
@@ -64,7 +70,7 @@ export interface SyncClient {
 export async function answerSync(
   request: ParsedSync,
   rooms: SyncRooms,
-  { getSignal, askRights, visit = new Visit(rooms.clock.now()) }: SyncClient = {},
+  { getSignal, askRights, visit = new Visit(rooms.clock.now()), parking }: SyncClient = {},
 ): Promise<SyncResponse> {
   const { keys } = request.known;
   if (rooms.mesh !== undefined) {
@@ -100,7 +106,7 @@ export async function answerSync(
       rooms.watch.park(reading);
       // Not kept in memory for as long as this waits.
       reading = undefined;
-      if (visit.waitsSince === undefined) beginWait(visit, rooms);
+      if (visit.waitsSince === undefined) beginWait(visit, rooms, parking);
       visit.outcome = await waiter.next(left);
       last = visit.outcome !== "wake";
       signal?.throwIfAborted();
@@ -111,11 +117,15 @@ export async function answerSync(
   } finally {
     signal?.removeEventListener("abort", leave);
     waiter.release();
-    if (visit.waitsSince !== undefined) endWait(visit, visit.waitsSince, rooms);
+    if (visit.waitsSince !== undefined) {
+      endWait(visit, visit.waitsSince, rooms);
+      parking?.unpark();
+    }
   }
 }
 
-function beginWait(visit: Visit, { clock, metrics }: SyncRooms): void {
+function beginWait(visit: Visit, { clock, metrics }: SyncRooms, parking: Parking | undefined): void {
+  parking?.park();
   visit.waitsSince = clock.now();
   metrics.waitsBegun.value++;
 }

@@ -31,6 +31,8 @@ export interface CorsOptions {
 
 const METHODS = "GET, POST, DELETE";
 const HEADERS = "authorization, content-type, last-event-id";
+/** What pages need to know when to come back. */
+const EXPOSED = "ratelimit, ratelimit-policy, retry-after";
 
 /** Adds what CORS needs to replies, and answers preflights. */
 export class Cors {
@@ -77,12 +79,15 @@ export class Cors {
   }
 
   #headers(request: IncomingRequest): Record<string, string> {
-    if (this.#wildcard) return { "access-control-allow-origin": "*" };
+    if (this.#wildcard) {
+      return { "access-control-allow-origin": "*", "access-control-expose-headers": EXPOSED };
+    }
     // The answer depends on the origin even when it is not allowed: caches must keep the two apart.
     const headers: Record<string, string> = { vary: "Origin" };
     const origin = request.header("origin");
     if (origin === null || !this.#allows(origin)) return headers;
     headers["access-control-allow-origin"] = origin;
+    headers["access-control-expose-headers"] = EXPOSED;
     if (this.#credentials) headers["access-control-allow-credentials"] = "true";
     return headers;
   }

@@ -3,6 +3,9 @@
  *
  * @module
  */
+import type { BodyRoom } from "../admission.ts";
+
+export type { BodyRoom };
 
 /** What the desk asks of a request, through whichever door it came. */
 export interface IncomingRequest {
@@ -16,9 +19,13 @@ export interface IncomingRequest {
    * Reads the body as JSON.
    *
    * @param maxBytes How many bytes are read at most.
-   * @throws {RefusalError} `BODY_TOO_LARGE` past that; `BAD_REQUEST` when it is not JSON in UTF-8 or breaks off.
+   * @param bodies What it shares with the other bodies that are being read: room, and the time each may take.
+   * @throws {RefusalError} `BODY_TOO_LARGE` past that; `BAD_REQUEST` when it is not JSON in UTF-8 or breaks off;
+   *   `MEDIA_TYPE` when it is compressed; `TIMEOUT` and `OVERLOADED` as `bodies` says.
    */
-  readJSON(maxBytes: number): Promise<unknown>;
+  readJSON(maxBytes: number, bodies: BodyRoom): Promise<unknown>;
+  /** The address that connected, as the runtime tells it: a proxy's, if there is one; `null` for unknown. */
+  remoteAddress(): string | null;
   /** The signal that aborts when the client goes away. Asked only for requests that wait, or have failed. */
   getSignal(): AbortSignal;
   /** The request in the Web's own shape, for the application's hooks. */

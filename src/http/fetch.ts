@@ -3,7 +3,16 @@
  *
  * @module
  */
-import { brokenOff, parseJSON, readBytes, tooLarge } from "./body.ts";
+import type { BodyReading } from "../admission.ts";
+import {
+  type BodyOptions,
+  brokenOff,
+  checkEncoding,
+  declaredLength,
+  parseJSON,
+  readBytes,
+  tooLarge,
+} from "./body.ts";
 import type { Desk, IncomingRequest, Reply } from "./exchange.ts";
 import { createRequest } from "./target.ts";
 
@@ -14,14 +23,17 @@ export interface RequestContext {
     /** The request itself. */
     readonly raw: Request;
   };
+  /** What the runtime handed to the framework beside the request. */
+  readonly env?: unknown;
 }
 
 /**
  * Answers a request; never rejects.
  *
  * @param request The request, or Hono's context around it.
- * @param host What the runtime hands over beside it. Only Bun's server is used: it is told not to close the
- *   connection of a client that waits. Anything else is ignored.
+ * @param host What the runtime hands over beside it: the second argument of `Deno.serve`'s handler, or Bun's server.
+ *   It tells the address that connected, for `rateLimit`; and Bun's server is told not to close the connection of a
+ *   client that waits. Anything else is ignored.
  */
 export type FetchHandler = (request: Request | RequestContext, host?: unknown) => Promise<Response>;
 
@@ -39,9 +51,10 @@ const STREAM_SILENCE = 120;
 export function toFetchHandler(desk: Desk): FetchHandler {
   return async (given, host) => {
     const request = "req" in given ? given.req.raw : given;
-    if (!isPatient(host)) return toResponse(await desk(fromRequest(request)));
+    const connection = "req" in given ? given.env : host;
+    if (!isPatient(host)) return toResponse(await desk(fromRequest(request, connection)));
     let waits = false;
-    const reply = await desk(fromRequest(request, () => {
+    const reply = await desk(fromRequest(request, connection, () => {
       waits = true;
       host.timeout(request, ENDLESS_SILENCE);
     }));
@@ -59,17 +72,21 @@ function isPatient(host: unknown): host is PatientHost {
  * A request as the desk sees it.
  *
  * @param request The request.
+ * @param connection What may know who connected.
  * @param onWait Called when it is to wait.
  */
-function fromRequest(request: Request, onWait?: () => void): IncomingRequest {
+function fromRequest(request: Request, connection: unknown, onWait?: () => void): IncomingRequest {
   return {
     method: request.method,
     url: request.url,
     header: (name) => request.headers.get(name),
-    async readJSON(maxBytes) {
+    async readJSON(maxBytes, bodies) {
       if (request.bodyUsed) throw new Error("The body was read before it came here");
-      return parseJSON(await readBody(request, maxBytes));
+      checkEncoding(request.headers.get("content-encoding"));
+      const declared = declaredLength(request.headers.get("content-length"));
+      return parseJSON(await readBody(request, { maxBytes, declared, bodies }));
     },
+    remoteAddress: () => findAddress(request, connection),
     getSignal() {
       onWait?.();
       return request.signal;
@@ -85,23 +102,51 @@ export function toResponse({ status, headers, body }: Reply): Response {
   return new Response(body, { status, headers });
 }
 
-/** Reads the body: in one piece, which is quicker, where the server that took it in keeps it to a length. */
-async function readBody(request: Request, maxBytes: number): Promise<Uint8Array> {
-  if (!isMeasured(request.headers, maxBytes)) {
-    return request.body === null ? new Uint8Array() : await readBytes(request.body, maxBytes);
-  }
-  let bytes: Uint8Array;
+/**
+ * The address that connected: in what `Deno.serve` hands over, by Bun's server, or in the request of `node:http` that
+ * a bridge for Node keeps. Whatever else is there, such as the bindings of a Worker, tells none.
+ */
+function findAddress(request: Request, connection: unknown): string | null {
+  if (typeof connection !== "object" || connection === null) return null;
+  const { remoteAddr, requestIP, incoming } = connection as {
+    remoteAddr?: { hostname?: unknown } | null;
+    requestIP?: unknown;
+    incoming?: { socket?: { remoteAddress?: unknown } | null } | null;
+  };
   try {
-    bytes = new Uint8Array(await request.arrayBuffer());
-  } catch (cause) {
-    throw brokenOff(cause);
+    const address = typeof requestIP === "function"
+      ? requestIP.call(connection, request)?.address
+      : remoteAddr?.hostname ?? incoming?.socket?.remoteAddress;
+    return typeof address === "string" ? address : null;
+  } catch {
+    // Something else of that name.
+    return null;
   }
-  if (bytes.byteLength > maxBytes) throw tooLarge(maxBytes);
-  return bytes;
 }
 
-/** Whether the body cannot be longer than allowed: HTTP holds it to what it declares, unless it was unpacked. */
-function isMeasured(headers: Headers, maxBytes: number): boolean {
-  const length = headers.get("content-length");
-  return length !== null && Number(length) <= maxBytes && headers.get("content-encoding") === null;
+/** Reads the body: in one piece, which is quicker, where it is small and the server that took it in keeps it to that. */
+function readBody(request: Request, options: BodyOptions): Promise<Uint8Array> {
+  const { maxBytes, declared, bodies } = options;
+  // HTTP holds a body to the length that it declares.
+  const isSmall = declared > 0 && declared <= Math.min(maxBytes, bodies.share);
+  if (isSmall) return readAtOnce(request, options);
+  return request.body === null ? Promise.resolve(new Uint8Array()) : readBytes(request.body, options);
+}
+
+async function readAtOnce(
+  request: Request,
+  { maxBytes, declared, bodies }: BodyOptions,
+): Promise<Uint8Array> {
+  let reading: BodyReading | undefined;
+  try {
+    const bytes = await new Promise<ArrayBuffer>((resolve, reject) => {
+      reading = bodies.begin(declared, reject);
+      reading.take(declared);
+      request.arrayBuffer().then(resolve, (cause) => reject(brokenOff(cause)));
+    });
+    if (bytes.byteLength > maxBytes) throw tooLarge(maxBytes);
+    return new Uint8Array(bytes);
+  } finally {
+    reading?.end();
+  }
 }

@@ -4,9 +4,11 @@
  * @module
  */
 import type { WriteRequest } from "../access.ts";
+import type { Admission, BodyRoom, ClientLimit } from "../admission.ts";
 import { ClosedError, RealityError, RefusalError } from "../errors.ts";
 import type { RouteName } from "../metrics.ts";
 import { kindOf } from "../node.ts";
+import type { Quota } from "../rate_limit.ts";
 import { checkNames, type Limits } from "../options.ts";
 import { checkKeys, parseKeys, parseUpdates } from "../parse.ts";
 import type { ReadyState } from "../ready.ts";
@@ -16,7 +18,7 @@ import { checkLength } from "./body.ts";
 import { Cors, type CorsOptions } from "./cors.ts";
 import type { Desk, IncomingRequest, Reply } from "./exchange.ts";
 import { metricsReply, type MetricsView } from "./metrics.ts";
-import { emptyReply, errorReply, jsonReply, MethodRefusal } from "./reply.ts";
+import { emptyReply, errorReply, jsonReply, MethodRefusal, RateRefusal } from "./reply.ts";
 import { pathOf, queryOf } from "./target.ts";
 
 /** How a handler is mounted. */
@@ -65,6 +67,12 @@ export interface DeskRooms {
     hasToken(request: WriteRequest): Promise<boolean>;
     ask(request: WriteRequest, keys: readonly string[]): Promise<void>;
   };
+  readonly admission: Pick<Admission, "enter" | "leave">;
+  /** How often each client may ask; undefined for as often as it likes. */
+  readonly clientLimit: Pick<ClientLimit, "take" | "fields"> | undefined;
+  readonly bodies: BodyRoom;
+  /** A whole event stream that only says when to come back. */
+  farewell(): string;
   /** Whether this server should be sent requests. */
   ready(): Promise<ReadyState>;
   /** The server's numbers. */
@@ -84,6 +92,8 @@ interface Route {
   readonly methods: string;
   /** Whether it is answered also while the server closes, and after. */
   readonly whileClosing?: true;
+  /** Whether it is answered however much there is to do, and however often it is asked. */
+  readonly always?: true;
   answer(request: IncomingRequest, visit: Visit): Reply | Promise<Reply>;
 }
 
@@ -105,6 +115,8 @@ export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk
   const deleteRoute = createDeleteRoute(rooms, nodePrefix);
 
   const answer = async (request: IncomingRequest, visit: Visit): Promise<Reply> => {
+    let hasEntered = false;
+    let quota: Quota | null = null;
     try {
       const path = pathOf(request.url);
       const route = routes.get(path) ?? (path.startsWith(nodePrefix) ? deleteRoute : undefined);
@@ -119,17 +131,36 @@ export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk
         throw new MethodRefusal(request.method, route.methods);
       }
       if (rooms.isClosing && !route.whileClosing) throw new ClosedError();
-      const reply = await route.answer(request, visit);
+      if (!route.always) {
+        rooms.admission.enter();
+        hasEntered = true;
+        if (rooms.clientLimit !== undefined) {
+          quota = await rooms.clientLimit.take(request);
+          if (quota !== null && !quota.isAllowed) throw new RateRefusal(quota.renewal);
+        }
+      }
+      const reply = withQuota(await route.answer(request, visit), quota);
       return rooms.isClosing ? toLast(reply) : reply;
     } catch (error) {
-      const reply = errorReply(error, rooms.random());
+      const isTurnedAway = !hasEntered && visit.route === "events" && isOverload(error);
+      // An EventSource never comes back from a refusal, but does from a stream's end (PROTOCOL 6.6).
+      const reply = isTurnedAway
+        ? eventsReply(rooms.farewell())
+        : withQuota(errorReply(error, rooms.random()), quota);
       visit.code = error instanceof RealityError ? error.code : "ERR_REALITY_INTERNAL";
       if (reply.status !== 500) return reply;
       // A client that went away is no failure, and nobody reads this reply.
       if (request.getSignal().aborted) visit.outcome = "gone";
       else rooms.report(error);
       return reply;
+    } finally {
+      if (hasEntered) rooms.admission.leave();
     }
+  };
+  /** Allocates nothing where nobody is limited. */
+  const withQuota = (reply: Reply, quota: Quota | null): Reply => {
+    if (quota === null || rooms.clientLimit === undefined) return reply;
+    return { ...reply, headers: { ...reply.headers, ...rooms.clientLimit.fields(quota) } };
   };
   const attend = async (request: IncomingRequest): Promise<Reply> => {
     const visit = new Visit(rooms.now());
@@ -143,6 +174,7 @@ export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk
 
 function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
   const { limits } = rooms;
+  const readBody = (request: IncomingRequest) => readJSON(request, rooms);
   let openAPI: Reply | undefined;
   return new Map<string, Route>([
     [`${basePath}/sync`, {
@@ -150,7 +182,7 @@ function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
       methods: "POST",
       // Not an async function: for as long as a client waits, its frame would be kept in memory.
       answer: (request, visit) =>
-        readJSON(request, limits).then((body) => rooms.sync(body, request, visit)).then(jsonReply),
+        readBody(request).then((body) => rooms.sync(body, request, visit)).then(jsonReply),
     }],
     [`${basePath}/events`, {
       name: "events",
@@ -175,7 +207,7 @@ function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
       methods: "POST",
       answer: (request, visit) =>
         write(rooms, request, visit, async () => {
-          const updates = parseUpdates(await readJSON(request, limits), limits);
+          const updates = parseUpdates(await readBody(request), limits);
           return { keys: updates.map((update) => update.key), run: () => rooms.update(updates) };
         }),
     }],
@@ -184,7 +216,7 @@ function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
       methods: "POST",
       answer: (request, visit) =>
         write(rooms, request, visit, async () => {
-          const keys = parseKeys(await readJSON(request, limits), limits);
+          const keys = parseKeys(await readBody(request), limits);
           return { keys, run: () => rooms.invalidate(keys) };
         }),
     }],
@@ -192,12 +224,14 @@ function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
       name: "health",
       methods: "GET, HEAD",
       whileClosing: true,
+      always: true,
       answer: (request) => withoutBody(request, jsonReply({ status: "ok" })),
     }],
     [`${basePath}/ready`, {
       name: "ready",
       methods: "GET, HEAD",
       whileClosing: true,
+      always: true,
       async answer(request) {
         const status = await rooms.ready();
         const reply = jsonReply({ status });
@@ -208,6 +242,7 @@ function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
       name: "openapi",
       methods: "GET, HEAD",
       whileClosing: true,
+      always: true,
       async answer(request) {
         // Most servers are never asked for it.
         const { createOpenAPI } = await import("./openapi.ts");
@@ -240,6 +275,7 @@ function createMetricsRoute(rooms: DeskRooms, option: unknown): Route | null {
     name: "metrics",
     methods: "GET, HEAD",
     whileClosing: true,
+    always: true,
     async answer(request) {
       if (typeof option === "function" && await option(request.toRequest()) !== true) {
         throw new RefusalError("ERR_REALITY_FORBIDDEN", "The option metrics turns this request down");
@@ -265,7 +301,7 @@ function createDeleteRoute(rooms: DeskRooms, prefix: string): Route {
 }
 
 /** The reply that streams events: kept by no cache, held back by no proxy. */
-export function eventsReply(body: ReadableStream<Uint8Array>): Reply {
+export function eventsReply(body: ReadableStream<Uint8Array> | string): Reply {
   return {
     status: 200,
     headers: {
@@ -293,7 +329,7 @@ async function write(
   return jsonReply({ versions, epoch: await rooms.epoch() });
 }
 
-async function readJSON(request: IncomingRequest, limits: Limits): Promise<unknown> {
+async function readJSON(request: IncomingRequest, { limits, bodies }: DeskRooms): Promise<unknown> {
   const type = request.header("content-type");
   if (type === null || !/^application\/(?:[\w.+-]+\+)?json *(?:;|$)/i.test(type)) {
     const found = type === null ? "none" : JSON.stringify(type.slice(0, 100));
@@ -303,7 +339,11 @@ async function readJSON(request: IncomingRequest, limits: Limits): Promise<unkno
     );
   }
   checkLength(request.header("content-length"), limits.maxBodyBytes);
-  return await request.readJSON(limits.maxBodyBytes);
+  return await request.readJSON(limits.maxBodyBytes, bodies);
+}
+
+function isOverload(error: unknown): boolean {
+  return error instanceof RefusalError && error.code === "ERR_REALITY_OVERLOADED";
 }
 
 function checkBasePath(basePath: unknown): string {

@@ -3,13 +3,18 @@
  *
  * @module
  */
+import { UnreadRefusal } from "../admission.ts";
 import { RealityError, RefusalError } from "../errors.ts";
+import { EncodingRefusal } from "./body.ts";
 import type { Reply } from "./exchange.ts";
 
 const JSON_HEADERS: Readonly<Record<string, string>> = Object.freeze({
   "content-type": "application/json",
   "cache-control": "no-store",
 });
+
+/** Over how many seconds clients are spread out that are told to come back. */
+const RETRY_SPREAD = 5;
 
 /** A reply with a value as JSON; never stored by a cache. */
 export function jsonReply(value: unknown): Reply {
@@ -25,7 +30,7 @@ export function emptyReply(): Reply {
  * The reply that an error stands for: its code, message and status, without cause or stack.
  *
  * @param error What was thrown. One that is not ours becomes a 500 that says nothing about it.
- * @param random Chance, from 0 up to 1: spreads out when clients come back after a 503.
+ * @param random Chance, from 0 up to 1: spreads out when clients come back after a 503 or 429.
  */
 export function errorReply(error: unknown, random: number): Reply {
   const known = error instanceof RealityError
@@ -33,10 +38,13 @@ export function errorReply(error: unknown, random: number): Reply {
     : new RealityError("ERR_REALITY_INTERNAL", "The server failed at this request");
   const { code, status } = known;
   const headers: Record<string, string> = { ...JSON_HEADERS };
-  if (status === 503) headers["retry-after"] = String(1 + Math.floor(random * 5));
+  const spread = Math.floor(random * RETRY_SPREAD);
+  if (status === 503) headers["retry-after"] = String(1 + spread);
+  if (known instanceof RateRefusal) headers["retry-after"] = String(known.renewal + spread);
   if (status === 401) headers["www-authenticate"] = "Bearer";
   if (known instanceof MethodRefusal) headers["allow"] = known.allow;
-  if (code === "ERR_REALITY_CLOSED" || code === "ERR_REALITY_BODY_TOO_LARGE") headers["connection"] = "close";
+  if (known instanceof EncodingRefusal) headers["accept-encoding"] = "identity";
+  if (code === "ERR_REALITY_CLOSED" || known instanceof UnreadRefusal) headers["connection"] = "close";
   // What a storage says about itself is for the log, not for clients.
   const message = code === "ERR_REALITY_STORAGE" ? "The storage does not answer" : known.message;
   return { status, headers, body: JSON.stringify({ error: { code, message } }) };
@@ -54,5 +62,20 @@ export class MethodRefusal extends RefusalError {
   constructor(method: string, allow: string) {
     super("ERR_REALITY_METHOD", `Cannot ${method.slice(0, 32)} here: allowed is ${allow}`);
     this.allow = allow;
+  }
+}
+
+/** The refusal of a client that has asked too often. */
+export class RateRefusal extends RefusalError {
+  /** Seconds until it may ask again. */
+  readonly renewal: number;
+
+  /** @param renewal Seconds until the client may ask again. */
+  constructor(renewal: number) {
+    super(
+      "ERR_REALITY_RATE_LIMITED",
+      `Cannot take the request: rateLimit is used up, try again in ${renewal} s`,
+    );
+    this.renewal = renewal;
   }
 }

@@ -7,6 +7,7 @@
 import { type AskRights, mask } from "../access.ts";
 import type { Clock } from "../clock.ts";
 import { compare } from "../compare.ts";
+import type { Deadlines, Due } from "../deadlines.ts";
 import type { Reading } from "../fence.ts";
 import type { StreamReason } from "../metrics.ts";
 import type { StorageReading } from "../storage.ts";
@@ -42,13 +43,17 @@ export interface StreamRooms {
   readonly clock: Clock;
   /** Whether a version is a place in the storage's history: only then can a stream resume. */
   readonly ordered: boolean;
+  /** The streams that wait for their reader: it has to take something in time. */
+  readonly stalls: Deadlines;
+  /** Whether there is a place for one more stream, asked after {@linkcode StreamRooms.onStart}. */
+  readonly hasPlace: () => boolean;
   /** What the client may read; left out: everything. */
   readonly askRights?: AskRights | undefined;
   /** Called once when somebody begins to read the stream. */
   readonly onStart: () => void;
   /** Called at each heartbeat. */
   readonly onHeartbeat?: () => void;
-  /** Called once when a stream that was begun is over. `full` is also the reason of a server that is closed. */
+  /** Called once when a stream that was begun is over. `full` and `stalled` are also the reasons of a server that is closed. */
   readonly onEnd: (reason: StreamReason) => void;
 }
 
@@ -56,9 +61,15 @@ export interface StreamRooms {
 const RETRY_FROM = 500;
 const RETRY_SPREAD = 2_500;
 
+/** What a stream says last: how long to stay away, by chance. */
+export function farewell(clock: Clock): string {
+  return retryFrame(RETRY_FROM + Math.floor(RETRY_SPREAD * clock.random()));
+}
+
 /**
  * Makes the bytes of one event stream. It is pulled: a slow reader is not written to, and finds the newest
- * state of each key when it comes back, never a backlog. A stream that nobody reads holds no place.
+ * state of each key when it comes back, never a backlog. A stream that nobody reads holds no place; one whose reader
+ * takes nothing any more is ended.
  *
  * When there is no place left, or the server is closed, it tells the present state and ends; when the storage
  * fails it ends. Either way the client comes back after a pause and resumes.
@@ -74,20 +85,31 @@ export function createStream(
 ): ReadableStream<Uint8Array> {
   const stream = new EventStream(options, rooms);
   let stopListening: (() => void) | undefined;
+  const stall: Due = { dueAt: 0, onLate() {} };
   return new ReadableStream<Uint8Array>({
     start(controller) {
       stopListening = onHangUp?.(() => {
+        rooms.stalls.remove(stall);
         if (stream.end("gone")) controller.close();
       });
+      stall.onLate = () => {
+        stopListening?.();
+        if (!stream.end("stalled")) return;
+        // For who is only slow: it comes back.
+        controller.enqueue(stream.encode(farewell(rooms.clock)));
+        controller.close();
+      };
     },
     async pull(controller) {
+      rooms.stalls.remove(stall);
       const frames = await stream.next();
       if (frames !== null) controller.enqueue(frames);
-      if (!stream.isOver) return;
+      if (!stream.isOver) return rooms.stalls.add(stall);
       stopListening?.();
       if (frames !== null) controller.close();
     },
     cancel() {
+      rooms.stalls.remove(stall);
       stopListening?.();
       stream.end("gone");
     },
@@ -140,8 +162,12 @@ class EventStream {
     this.#heartbeatAt = this.#rooms.clock.now() + this.#options.heartbeatInterval;
     if (frames === null) {
       this.end(hasFailed ? "failed" : this.#reason);
-      frames = retryFrame(RETRY_FROM + Math.floor(RETRY_SPREAD * this.#rooms.clock.random()));
+      frames = farewell(this.#rooms.clock);
     }
+    return this.encode(frames);
+  }
+
+  encode(frames: string): Uint8Array {
     return this.#encoder.encode(frames);
   }
 
@@ -152,12 +178,12 @@ class EventStream {
   }
 
   async #open(): Promise<string> {
-    const { clock, waiters, ordered, onStart } = this.#rooms;
+    const { clock, waiters, ordered, onStart, hasPlace } = this.#rooms;
     this.#state = "open";
     onStart();
     this.#endsAt = clock.now() + this.#options.lifetime;
     // The waiter hears of changes from before this read on: what the read misses wakes it (PROTOCOL 5.1).
-    this.#waiter = waiters.add(this.#options.keys);
+    this.#waiter = hasPlace() ? waiters.add(this.#options.keys) : null;
     const reading = await this.#read();
     return this.#told.open(reading, ordered, this.#options.lastEventId);
   }
