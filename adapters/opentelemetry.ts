@@ -3,22 +3,64 @@
  *
  * @module
  */
-import {
-  type Attributes,
-  type Counter,
-  type Histogram,
-  type HrTime,
-  type Meter,
-  type MeterProvider,
-  metrics,
-  SpanStatusCode,
-  trace,
-  type Tracer,
-  type UpDownCounter,
-} from "@opentelemetry/api";
+import { type MeterProvider, metrics, SpanStatusCode, trace } from "@opentelemetry/api";
 import type { RealityEvent } from "../src/events.ts";
 
 export type { RealityEvent };
+
+/** What describes a span or a number. */
+export type TelemetryAttributes = Record<string, string | number | string[]>;
+
+/** Seconds since 1970, and nanoseconds. */
+export type TelemetryTime = [seconds: number, nanoseconds: number];
+
+/** OpenTelemetry's span, as far as it is called. */
+export interface TelemetrySpan {
+  /** Whether anybody wants to know of it. */
+  isRecording(): boolean;
+  /** Describes it. */
+  setAttributes(attributes: TelemetryAttributes): unknown;
+  /** Says how it went. */
+  setStatus(status: { code: number; message?: string }): unknown;
+  /** Ends it. */
+  end(time: TelemetryTime): void;
+}
+
+/** OpenTelemetry's tracer, as far as it is called. */
+export interface TelemetryTracer {
+  /** Makes a span below the one that is active. */
+  startSpan(name: string, options: { startTime: TelemetryTime }): TelemetrySpan;
+}
+
+/** What an instrument is for. */
+export interface TelemetryInstrumentOptions {
+  /** What its numbers are numbers of. */
+  unit: string;
+  /** What it tells, for people. */
+  description: string;
+}
+
+/** OpenTelemetry's counters, as far as they are called. */
+export interface TelemetryCounter {
+  /** Counts. */
+  add(value: number, attributes?: TelemetryAttributes): void;
+}
+
+/** OpenTelemetry's histogram, as far as it is called. */
+export interface TelemetryHistogram {
+  /** Takes in a number. */
+  record(value: number, attributes?: TelemetryAttributes): void;
+}
+
+/** OpenTelemetry's meter, as far as it is called. */
+export interface TelemetryMeter {
+  /** Makes a counter that only grows. */
+  createCounter(name: string, options: TelemetryInstrumentOptions): TelemetryCounter;
+  /** Makes a counter that goes up and down. */
+  createUpDownCounter(name: string, options: TelemetryInstrumentOptions): TelemetryCounter;
+  /** Makes a histogram. */
+  createHistogram(name: string, options: TelemetryInstrumentOptions): TelemetryHistogram;
+}
 
 /** Where spans and metrics go. */
 export interface OpenTelemetryOptions {
@@ -27,13 +69,13 @@ export interface OpenTelemetryOptions {
    *
    * @default the tracer named "@rootlodge/reality-server" of the provider that the application has registered
    */
-  readonly tracer?: Tracer;
+  readonly tracer?: TelemetryTracer | undefined;
   /**
    * What makes the instruments.
    *
    * @default the meter named "@rootlodge/reality-server" of the provider that the application has registered
    */
-  readonly meter?: Meter;
+  readonly meter?: TelemetryMeter | undefined;
 }
 
 const NAME = "@rootlodge/reality-server";
@@ -85,7 +127,7 @@ export function openTelemetry(options: OpenTelemetryOptions = {}): (event: Reali
   };
 }
 
-function traceEvent(tracer: Tracer, event: RealityEvent): void {
+function traceEvent(tracer: TelemetryTracer, event: RealityEvent): void {
   switch (event.type) {
     case "request": {
       if (PROBES.has(event.route)) return;
@@ -122,37 +164,41 @@ interface TimedEvent {
 }
 
 /** Makes the span of something that is over, below the one that is active. */
-function span(tracer: Tracer, event: TimedEvent, failure: string | undefined, attributes: Attributes): void {
+function span(
+  tracer: TelemetryTracer,
+  event: TimedEvent,
+  failure: string | undefined,
+  attributes: TelemetryAttributes,
+): void {
   const { type, at, ms, keyCount, keys } = event;
   const made = tracer.startSpan(`reality.${type}`, { startTime: toTime(at - ms) });
   if (made.isRecording()) {
-    made.setAttributes(attributes);
-    made.setAttribute("reality.key_count", keyCount);
-    if (keys !== undefined) made.setAttribute("reality.keys", [...keys]);
+    made.setAttributes({ ...attributes, "reality.key_count": keyCount });
+    if (keys !== undefined) made.setAttributes({ "reality.keys": [...keys] });
     if (failure !== undefined) made.setStatus({ code: SpanStatusCode.ERROR, message: failure });
   }
   made.end(toTime(at));
 }
 
 /** Seconds and nanoseconds: a plain number might be taken as counted from the start of the process. */
-function toTime(ms: number): HrTime {
+function toTime(ms: number): TelemetryTime {
   const seconds = Math.floor(ms / 1000);
   return [seconds, Math.round((ms - seconds * 1000) * 1e6)];
 }
 
 /** The instruments of one meter. */
 class Instruments {
-  readonly #requests: Histogram;
-  readonly #syncs: Counter;
-  readonly #changed: Counter;
-  readonly #waits: Histogram;
-  readonly #changes: Counter;
-  readonly #changeDurations: Histogram;
-  readonly #streams: UpDownCounter;
-  readonly #refusals: Counter;
-  readonly #down: UpDownCounter;
+  readonly #requests: TelemetryHistogram;
+  readonly #syncs: TelemetryCounter;
+  readonly #changed: TelemetryCounter;
+  readonly #waits: TelemetryHistogram;
+  readonly #changes: TelemetryCounter;
+  readonly #changeDurations: TelemetryHistogram;
+  readonly #streams: TelemetryCounter;
+  readonly #refusals: TelemetryCounter;
+  readonly #down: TelemetryCounter;
 
-  constructor(meter: Meter) {
+  constructor(meter: TelemetryMeter) {
     this.#requests = meter.createHistogram("reality.request.duration", {
       unit: "s",
       description: "Time to answer requests that did not wait.",
@@ -183,6 +229,7 @@ class Instruments {
       description: "Requests turned down or failed.",
     });
     this.#down = meter.createUpDownCounter("reality.down", {
+      unit: "{part}",
       description: "How many of storage, peers and Redis are down.",
     });
   }
