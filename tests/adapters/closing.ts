@@ -1,0 +1,29 @@
+/**
+ * A server that is closed when it is told to, in a process that nothing ends but its having nothing left to do.
+ *
+ * @module
+ */
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import process from "node:process";
+import { MemoryStorage, RealityServer } from "../../mod.ts";
+import { createNodeHandler } from "../../adapters/node.ts";
+
+const server = new RealityServer({
+  storage: new MemoryStorage(),
+  // Nobody listens there: what is owed to it is tried again and again.
+  meshPeers: ["http://127.0.0.1:9"],
+  mesh: { interval: 100, timeout: 500 },
+  onError: (error) => console.log(`reported ${error.code}`),
+});
+const http = createServer(createNodeHandler(server));
+http.listen(0, "127.0.0.1", () => console.log(`listens on ${(http.address() as AddressInfo).port}.`));
+
+process.once("SIGTERM", async () => {
+  const change = server.updateNode("a", "1");
+  await server.close();
+  await change;
+  http.close();
+  const { waiters, streams } = await server.getStats();
+  console.log(`closed with ${waiters} waiters, ${streams} streams.`);
+});
