@@ -4,9 +4,11 @@
  * @module
  */
 import assert from "node:assert/strict";
+import fc from "fast-check";
 import { test } from "../harness.ts";
 import { OVERLONG_TARGETS, REQUESTS } from "./corpus.ts";
 import { DOORS, type HostileDoor, sendBytes, sync, writeRequest } from "./doors.ts";
+import { requests } from "./inputs.ts";
 import { HostileScene } from "./scene.ts";
 
 /** What servers of HTTP say by themselves to a request of a kind that they do not know; it never came to us. */
@@ -21,6 +23,18 @@ for (const door of DOORS) {
         if (status >= 500 && !OF_THE_RUNTIME.includes(status)) failed.push(`${request.name}: ${status}`);
       }
       assert.deepEqual(failed, []);
+    });
+  });
+
+  test(`${door.name} answers requests by chance, and none with a failure`, async () => {
+    await withDoor(door, async (origin) => {
+      await fc.assert(
+        fc.asyncProperty(requests, async (request) => {
+          const status = await sendBytes(origin, writeRequest(request));
+          assert.ok(status < 500 || OF_THE_RUNTIME.includes(status), `it answered ${status}`);
+        }),
+        { numRuns: 300 },
+      );
     });
   });
 

@@ -1,0 +1,100 @@
+/**
+ * Hostile requests before the fetch handler of servers that are made in different ways, in this very process.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import type { RealityServerOptions } from "../../mod.ts";
+import { test } from "../harness.ts";
+import { soon } from "../http_client.ts";
+import { type HostileRequest, REQUESTS } from "./corpus.ts";
+import { requests } from "./inputs.ts";
+import { HostileScene } from "./scene.ts";
+
+/** A peer that is never there. */
+const away = () => Promise.reject(new TypeError("connection refused"));
+
+/** Servers by what they were given. */
+const SERVERS: ReadonlyMap<string, Partial<RealityServerOptions>> = new Map<
+  string,
+  Partial<RealityServerOptions>
+>([
+  ["as it comes", {}],
+  ["with a secret", {
+    meshSecret: "a secret that nobody guesses",
+    meshPeers: ["http://b"],
+    mesh: { fetch: away },
+  }],
+  ["with peers and no secret", { meshPeers: ["http://b", "http://c"], mesh: { fetch: away, timeout: 20 } }],
+  ["with low limits", {
+    limits: { maxBodyBytes: 300, maxKeys: 4, maxKeyBytes: 16, maxHashBytes: 8, maxWait: 5, maxWaiters: 1 },
+  }],
+  ["with hooks that say nothing but no", {
+    writeTokens: [],
+    authorize: () => false,
+    authorizeWrite: () => false,
+  }],
+]);
+
+for (const [name, options] of SERVERS) {
+  test(`createFetchHandler() of a server ${name} answers each request of the corpus, and none with a failure`, async () => {
+    await withHandler(options, async (ask) => {
+      for (const request of REQUESTS) {
+        const status = await ask(request);
+        assert.ok(status < 500, `${request.name}: ${status}`);
+      }
+    });
+  });
+
+  test(`createFetchHandler() of a server ${name} answers requests by chance, and none with a failure`, async () => {
+    await withHandler(options, async (ask) => {
+      await fc.assert(
+        fc.asyncProperty(requests, async (request) => assert.ok(await ask(request) < 500)),
+        { numRuns: 1_000 },
+      );
+    });
+  });
+}
+
+async function withHandler(
+  options: Partial<RealityServerOptions>,
+  run: (ask: (request: HostileRequest) => Promise<number>) => Promise<void>,
+): Promise<void> {
+  const scene = await HostileScene.open(options);
+  const handler = scene.server.getFetchHandler(scene.handler);
+  try {
+    await run(async (hostile) => {
+      const request = toRequest(hostile);
+      // What the Web's own shapes do not take comes to no fetch handler.
+      if (request === null) return 0;
+      const response = await soon(handler(request), `an answer to ${hostile.name}`);
+      await response.body?.cancel();
+      return response.status;
+    });
+    if (options.authorize === undefined) {
+      await scene.assertUnharmed(async (body) => {
+        const headers = { "content-type": "application/json" };
+        const request = new Request("http://localhost/reality/sync", { method: "POST", headers, body });
+        const response = await handler(request);
+        return { status: response.status, body: await response.text() };
+      });
+    }
+    scene.assertNoFault();
+  } finally {
+    await scene.close();
+  }
+}
+
+function toRequest({ method, target, headers, body }: HostileRequest): Request | null {
+  try {
+    const hasBody = body !== undefined && method !== "GET" && method !== "HEAD";
+    return new Request(new URL(target, "http://localhost"), {
+      method,
+      headers: headers.map(([name, value]): [string, string] => [name, value]),
+      ...(hasBody ? { body } : {}),
+    });
+  } catch {
+    return null;
+  }
+}
