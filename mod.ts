@@ -102,6 +102,7 @@ export type {
   NodeUpdate,
   PeerHealth,
   RealityNodeMeta,
+  RedisStats,
   ServerStats,
   SSEOptions,
   SyncRequest,

@@ -273,19 +273,32 @@ export class RealityServer {
       guarded("isHealthy", storage.isHealthy(), this.#batch).catch(() => false),
       this.#reader.read([]).catch(() => undefined),
     ]);
+    const { metrics } = this.#account;
     return {
       serverId: this.serverId,
-      uptime: this.#config.clock.now() - this.#startedAt,
+      version: VERSION,
+      uptime: Math.max(0, this.#config.clock.now() - this.#startedAt),
       healthy: healthy && reading !== undefined,
+      closing: this.#closing !== undefined,
       maxVersion: reading?.maxVersion ?? 0,
       epoch: reading?.epoch ?? "",
-      syncs: this.#account.metrics.syncs.value,
-      changes: this.#account.metrics.changes.value,
+      requests: metrics.requests.total,
+      refusals: Object.fromEntries(metrics.refusals.entries),
+      syncs: metrics.syncs.value,
+      changedKeys: metrics.changedKeys.value,
+      waits: metrics.waitsBegun.value,
+      wakes: this.#waiters.wakes,
+      changes: metrics.changes.value,
       waiters: this.#waiters.size,
       streams: this.#streams,
+      streamsBegun: metrics.streamsBegun.value,
       storageReads: this.#reader.sent,
       storageWrites: this.#writer.sent,
+      storageFailures: metrics.storageFailures.total,
       mesh: this.#mesh?.getStats() ?? null,
+      redis: this.#relay === undefined
+        ? null
+        : { healthy: this.#relay.healthy, refused: this.#relay.refused },
     };
   }
 
@@ -352,7 +365,7 @@ export class RealityServer {
     const { clock, closeTimeout } = this.#config;
     const deadline = clock.now() + closeTimeout;
     const left = () => Math.max(0, deadline - clock.now());
-    const answered = this.#waiters.close();
+    const answered = Promise.all([this.#waiters.close(), this.#admission.emptied()]);
     this.#bodies.close();
     this.#stalls.close();
     // What is still to be committed is still told to the peers.

@@ -119,30 +119,61 @@ export interface MeshStats {
   receivedBytes: number;
 }
 
-/** A moment's view of one server, from {@linkcode RealityServer.getStats}. */
+/** How the path through Redis is. */
+export interface RedisStats {
+  /** Whether messages go out and come in at this moment, as far as is known. */
+  healthy: boolean;
+  /** Messages that were turned down: unreadable, unproven or too long. */
+  refused: number;
+}
+
+/**
+ * A moment's view of one server, from {@linkcode RealityServer.getStats}. Counts begin at 0 when the server is made and
+ * are its own: other servers on the same storage have theirs. `GET {base}/metrics` has the same and more, as histograms.
+ */
 export interface ServerStats {
   /** The server's name. */
   serverId: string;
+  /** The version of this package. */
+  version: string;
   /** Milliseconds since the server was made. */
   uptime: number;
-  /** Whether the storage answers. */
+  /** Whether the storage answers: it was asked for this view. */
   healthy: boolean;
+  /** Whether `close()` was called. */
+  closing: boolean;
   /** The storage's highest version; 0 when it does not answer. */
   maxVersion: number;
   /** The storage's epoch; empty when it has none or does not answer. */
   epoch: string;
-  /** Sync requests answered. */
+  /** Requests answered through handlers, those of other servers and refusals among them. */
+  requests: number;
+  /** Requests that were turned down or failed, by code: `{ "ERR_REALITY_BAD_REQUEST": 2 }`. */
+  refusals: Record<string, number>;
+  /** Sync requests of clients that were taken on, through handlers and `handleSync`. */
   syncs: number;
-  /** Nodes changed through this server. */
+  /** Keys that these told as changed. */
+  changedKeys: number;
+  /** Those syncs that began to wait. */
+  waits: number;
+  /** How often something that waits was told to look again. */
+  wakes: number;
+  /** Nodes changed through this server, by its methods and the write routes. */
   changes: number;
   /** Sync requests and streams that are waiting now. */
   waiters: number;
   /** Event streams that are open now. */
   streams: number;
-  /** Reads sent to the storage. */
+  /** Event streams that were begun. */
+  streamsBegun: number;
+  /** Reads sent to the storage; one may serve many requests. */
   storageReads: number;
-  /** Writes sent to the storage. */
+  /** Writes sent to the storage; one may hold many changes. */
   storageWrites: number;
+  /** Calls of the storage that failed or took longer than `storageTimeout`. */
+  storageFailures: number;
   /** What the server does in the mesh; `null` for one without peers. */
   mesh: MeshStats | null;
+  /** How the path through Redis is; `null` for a server without. */
+  redis: RedisStats | null;
 }

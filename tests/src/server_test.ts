@@ -1,6 +1,7 @@
 import { deepEqual, equal, notEqual, rejects } from "node:assert/strict";
 import type { RealityError } from "../../src/errors.ts";
 import { RealityServer } from "../../src/server.ts";
+import { VERSION } from "../../src/version.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
 import { HeldStorage } from "../storages.ts";
@@ -91,15 +92,25 @@ test("getStats() counts what happened and what is under way", async () => {
   const { epoch, storageReads, ...stats } = await server.getStats();
   deepEqual(stats, {
     serverId: "server-1",
+    version: VERSION,
     uptime: 500,
     healthy: true,
+    closing: false,
     maxVersion: 2,
+    requests: 0,
+    refusals: {},
     syncs: 1,
+    changedKeys: 0,
+    waits: 1,
+    wakes: 0,
     changes: 2,
     waiters: 1,
     streams: 0,
+    streamsBegun: 0,
     storageWrites: 1,
+    storageFailures: 0,
     mesh: null,
+    redis: null,
   });
   equal(epoch.length > 0, true);
   equal(storageReads, 2);
