@@ -115,7 +115,20 @@ export class Record {
       this.violate(`${key} was left at ${version} for ${who}: ${due} was acknowledged before`);
     }
     if (version < held) this.violate(`${key} went back from ${held} to ${version} at server ${server}`);
-    if (version === held) return;
+    if (version !== held) this.#tell(server, key, [held, version], [asked, answered]);
+  }
+
+  /** A stream was told of a newer version. */
+  streamed(server: number, key: string, [held, version]: readonly [number, number], opened: number): void {
+    this.#tell(server, key, [held, version], [opened, performance.now()]);
+  }
+
+  #tell(
+    server: number,
+    key: string,
+    [held, version]: readonly [number, number],
+    [asked, answered]: readonly [number, number],
+  ): void {
     this.told++;
     const first = this.acks.firstBetween(key, held, version);
     // Told before the one who wrote was: nobody can be sooner.

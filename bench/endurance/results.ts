@@ -147,8 +147,7 @@ export function keep(folder: URL, results: Results): void {
   const text = `${JSON.stringify(head, null, 2).slice(0, -2)},\n${texts.join(",\n")}\n}\n`;
   mkdirSync(folder, { recursive: true });
   // Whole or not at all, whenever the run is stopped.
-  const file = new URL("results.json", folder);
   const unfinished = new URL("results.json.part", folder);
   writeFileSync(unfinished, text);
-  renameSync(unfinished, file);
+  renameSync(unfinished, new URL("results.json", folder));
 }

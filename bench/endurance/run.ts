@@ -5,6 +5,7 @@
  * @module
  */
 import { spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
@@ -23,8 +24,10 @@ import type { Told, Verdict } from "./checker.ts";
 import { Clients } from "./clients.ts";
 import { Faults } from "./faults.ts";
 import { Lives } from "./lives.ts";
+import { plotRun } from "./plot.ts";
 import { Record } from "./record.ts";
 import { keep, type ProcessSample, type Results, slopesOf } from "./results.ts";
+import { Streams } from "./streams.ts";
 import { Writers } from "./writers.ts";
 
 /** Runs of less than so many minutes are not what the newest figures are. */
@@ -36,6 +39,9 @@ const FAULT_INTERVAL = 60_000;
 
 /** How long clients may take until they hold what was acknowledged, when nothing is wrong any more. */
 const LONGEST_CATCH_UP = 60_000;
+
+/** Beside so many clients that wait, one follows by an event stream. */
+const CLIENTS_PER_STREAM = 25;
 
 /** How many keys servers are asked for at once when all is over. */
 const KEYS_AT_ONCE = 5000;
@@ -107,6 +113,11 @@ const cluster = await Cluster.start({
 });
 const lives = cluster.servers.map((server) => new Lives(cluster, server, fail));
 const clients = new Clients(clientCount, { cluster, chance: chance.fork("clients"), record });
+const streams = new Streams(Math.round(clientCount / CLIENTS_PER_STREAM), clients.sharedKeys, {
+  cluster,
+  chance: chance.fork("streams"),
+  record,
+});
 const writers = new Writers({ cluster, chance: chance.fork("writers"), record, clients });
 const flushing = setInterval(() => record.flush(), 2000);
 console.log(`seed ${seed}; figures go to ${folder.pathname}results.json`);
@@ -132,11 +143,13 @@ try {
   clearInterval(flushing);
   sample();
   clients.stop();
+  streams.stop();
   await cluster.stop();
   await Promise.all(postgresLinks.map((link) => link.close()));
   await postgres.stop();
   await checker.terminate();
 }
+writeFileSync(new URL("results.svg", folder), plotRun(results));
 const isWell = results.state === "complete" && record.violated === 0 && results.failures.length === 0;
 console.log(`${results.state}; ${record.violated} violations, ${results.failures.length} failures`);
 process.exit(isWell ? 0 : 1);
@@ -189,8 +202,9 @@ function namedLinks(): Map<string, Link> {
 /** Checks what holds when nothing is wrong any more: all clients and all servers have what was acknowledged. */
 async function finish(): Promise<void> {
   const deadline = performance.now() + LONGEST_CATCH_UP;
-  while (clients.behind.length > 0 && performance.now() < deadline) await pause(250);
-  for (const behind of clients.behind.slice(0, 20)) record.violate(`when all was over, ${behind}`);
+  const findBehind = () => [...clients.behind, ...streams.behind];
+  while (findBehind().length > 0 && performance.now() < deadline) await pause(250);
+  for (const behind of findBehind()) record.violate(`when all was over, ${behind}`);
   const finals = await findFinals();
   for (const [key, { version }] of finals) {
     const due = record.acks.latest(key);
@@ -200,6 +214,7 @@ async function finish(): Promise<void> {
   tellChecker({ finals });
   results.totals.judged = (await lastWord).judged;
   clients.stop();
+  streams.stop();
   await checkEmpty();
   await cluster.end();
 }
@@ -217,8 +232,9 @@ async function findFinals(): Promise<Map<string, Final>> {
 /** Servers whose clients have all gone hold no place for them any more. */
 async function checkEmpty(): Promise<void> {
   const deadline = performance.now() + LONGEST_CATCH_UP;
-  const held = () => lives.map((life) => `${life.name} ${life.newest?.waiters}`).join(", ");
-  while (lives.some(({ newest }) => newest?.waiters !== 0)) {
+  const held = () =>
+    lives.map((life) => `${life.name} ${life.newest?.waiters} + ${life.newest?.streams}`).join(", ");
+  while (lives.some(({ newest }) => newest === undefined || newest.waiters + newest.streams > 0)) {
     if (performance.now() > deadline) {
       return fail(`places of clients that have gone are still held: ${held()}`);
     }

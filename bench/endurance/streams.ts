@@ -1,0 +1,168 @@
+/**
+ * Clients that follow shared keys by event streams, as `EventSource` does: they resume where they were, and go to
+ * another server when a stream ends.
+ *
+ * @module
+ */
+import { connect, type Socket } from "node:net";
+import type { Chance } from "../../tests/chance.ts";
+import type { Cluster } from "../../tests/cluster/cluster.ts";
+import type { RealityNodeMeta } from "../../src/types.ts";
+import type { Record } from "./record.ts";
+
+/** So many keys each stream follows. */
+const KEYS_EACH = 3;
+
+/** An open stream that was not told for so long of a change that was acknowledged is a violation, in milliseconds. */
+const LONGEST_SILENCE = 30_000;
+
+/** A stream on which nothing comes for so long, not even a heartbeat, is given up, in milliseconds. */
+const LONGEST_QUIET = 70_000;
+
+/** What streams ask of the run. */
+export interface StreamRooms {
+  readonly cluster: Cluster;
+  readonly chance: Chance;
+  readonly record: Record;
+}
+
+/** All streams. */
+export class Streams {
+  readonly #streams: readonly Stream[];
+  readonly #sweep: ReturnType<typeof setInterval>;
+
+  constructor(count: number, keys: readonly string[], rooms: StreamRooms) {
+    this.#streams = Array.from({ length: count }, (_, i) => {
+      const own = new Set(Array.from({ length: KEYS_EACH }, () => rooms.chance.pick(keys)));
+      return new Stream(i, [...own], rooms);
+    });
+    this.#sweep = setInterval(() => {
+      const now = performance.now();
+      for (const stream of this.#streams) stream.look(now);
+    }, 500);
+  }
+
+  /** Of the streams, those that hold an older version of a key than was acknowledged. */
+  get behind(): string[] {
+    return this.#streams.flatMap((stream) => stream.behind(Infinity));
+  }
+
+  /** Ends them all. */
+  stop(): void {
+    clearInterval(this.#sweep);
+    for (const stream of this.#streams) stream.stop();
+  }
+}
+
+/** One stream, and those that come after it. */
+class Stream {
+  readonly #number: number;
+  readonly #known: Map<string, number>;
+  readonly #rooms: StreamRooms;
+  #server: number;
+  #socket: Socket | undefined;
+  #lastId = "";
+  /** When it was asked for, when something came last, and when it comes back after it was lost. */
+  #opened = 0;
+  #heard = 0;
+  #due = 0;
+
+  constructor(number: number, keys: readonly string[], rooms: StreamRooms) {
+    this.#number = number;
+    this.#known = new Map(keys.map((key) => [key, 0]));
+    this.#rooms = rooms;
+    this.#server = number % rooms.cluster.servers.length;
+  }
+
+  /** What it holds that is older than what was acknowledged before a moment. */
+  behind(before: number): string[] {
+    return [...this.#known].flatMap(([key, held]) => {
+      const due = this.#rooms.record.acks.latest(key, before);
+      return held >= due
+        ? []
+        : [`stream ${this.#number} holds ${held} of ${key}, and ${due} was acknowledged`];
+    });
+  }
+
+  /** Looks whether it is time to come, to give up, or to complain. */
+  look(now: number): void {
+    if (this.#socket === undefined) {
+      if (now >= this.#due) this.#open();
+      return;
+    }
+    if (now - this.#heard > LONGEST_QUIET) return this.#lose("nothing came");
+    if (now - this.#opened < LONGEST_SILENCE) return;
+    const [behind] = this.behind(now - LONGEST_SILENCE);
+    if (behind === undefined) return;
+    this.#rooms.record.violate(`${behind} more than ${LONGEST_SILENCE} ms ago, at server ${this.#server}`);
+    this.#lose("it was not told");
+  }
+
+  /** Ends it. */
+  stop(): void {
+    this.#drop();
+    this.#due = Infinity;
+  }
+
+  #open(): void {
+    const url = this.#rooms.cluster.directUrlOf(this.#server);
+    if (url === undefined) return this.#lose("the server is not there");
+    const socket = this.#socket = connect({
+      port: Number(new URL(url).port),
+      host: "127.0.0.1",
+      noDelay: true,
+    });
+    this.#opened = this.#heard = performance.now();
+    const query = [...this.#known.keys()].map((key) => `keys=${encodeURIComponent(key)}`).join("&");
+    const head = [`GET /reality/events?${query} HTTP/1.1`, "host: localhost", "accept: text/event-stream"];
+    if (this.#lastId !== "") head.push(`last-event-id: ${this.#lastId}`);
+    socket.write(`${head.join("\r\n")}\r\n\r\n`);
+    let [reason, rest] = ["closed", ""];
+    socket.on("error", (error: Error & { code?: string }) => reason = error.code ?? error.message);
+    socket.setEncoding("utf8").on("data", (text: string) => {
+      // Frames of the transfer are lines as well, which none of the fields below begins like.
+      const lines = (rest + text).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) this.#take(line);
+    });
+    socket.on("close", () => {
+      if (this.#socket === socket) this.#lose(reason);
+    });
+  }
+
+  #take(line: string): void {
+    this.#heard = performance.now();
+    if (line.startsWith("id: ")) this.#lastId = line.slice(4);
+    else if (line.startsWith("data: {")) this.#sight(JSON.parse(line.slice(6)) as Partial<RealityNodeMeta>);
+    // The last piece of the transfer; the connection may stay.
+    else if (line === "0\r") this.#lose("the server ended it");
+    else if (line.startsWith("HTTP/1.1 ") && !line.startsWith("HTTP/1.1 200")) {
+      this.#lose(`status ${line.slice(9, 12)}`);
+    }
+  }
+
+  #sight({ key, version }: Partial<RealityNodeMeta>): void {
+    if (key === undefined || version === undefined) return;
+    const held = this.#known.get(key);
+    if (held === undefined) return;
+    const { record } = this.#rooms;
+    this.#known.set(key, version);
+    if (version < held) {
+      record.violate(`${key} went back from ${held} to ${version} in a stream of ${this.#server}`);
+    } else if (version > held) record.streamed(this.#server, key, [held, version], this.#opened);
+  }
+
+  #lose(reason: string): void {
+    const { chance, cluster, record } = this.#rooms;
+    record.error(`a stream ended: ${reason}`);
+    this.#drop();
+    this.#server = chance.pick(cluster.servers.filter((server) => server !== this.#server));
+    this.#due = performance.now() + chance.between(500, 3000);
+  }
+
+  #drop(): void {
+    const socket = this.#socket;
+    this.#socket = undefined;
+    socket?.destroy();
+  }
+}
