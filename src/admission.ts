@@ -20,6 +20,7 @@ export class Admission {
   readonly #max: number;
   #entered = 0;
   #parked = 0;
+  #onEmptied: (() => void) | undefined;
 
   /**
    * @param max How many there may be at once.
@@ -46,6 +47,13 @@ export class Admission {
   /** Has been answered. */
   leave(): void {
     this.#entered--;
+    if (this.#entered === 0) this.#onEmptied?.();
+  }
+
+  /** Settles when all that came in, those who wait included, have been answered. */
+  emptied(): Promise<void> {
+    if (this.#entered === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#onEmptied = resolve);
   }
 
   /** Begins to wait. */

@@ -36,6 +36,11 @@ export class Deadlines {
     return this.#all.size;
   }
 
+  /** Whether nothing more is looked after. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
   /** Begins. */
   add(due: Due): void {
     if (this.#isClosed) return;

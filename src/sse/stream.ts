@@ -95,8 +95,8 @@ export function createStream(
       stall.onLate = () => {
         stopListening?.();
         if (!stream.end("stalled")) return;
-        // For who is only slow: it comes back.
-        controller.enqueue(stream.encode(farewell(rooms.clock)));
+        // A reader that may come yet is told when to come back; of one that has stalled, nothing more is waited for.
+        if (rooms.stalls.isClosed) controller.enqueue(stream.encode(farewell(rooms.clock)));
         controller.close();
       };
     },

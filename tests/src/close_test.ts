@@ -75,6 +75,44 @@ test("close() ends streams with a pause of chance until the client comes back", 
   deepEqual(pauses, [500, 1750, 2975]);
 });
 
+test("close() ends also a stream whose reader takes nothing", async () => {
+  const { clock, server } = setUp();
+  const response = await server.handleSSECompat(new Request("http://localhost/"), { keys: ["a"] });
+  const reader = response.body!.getReader();
+  await reader.read();
+  equal((await server.getStats()).streams, 1);
+  await server.close();
+  equal((await server.getStats()).streams, 0);
+  equal(clock.timers, 0);
+  match(new TextDecoder().decode((await reader.read()).value), /^retry: 500\n\n$/);
+  equal((await reader.read()).done, true);
+});
+
+test("close() settles when also those are answered who do not wait, and turns down bodies that still come", async () => {
+  const { clock, storage, server } = setUp();
+  const handle = server.getFetchHandler();
+  const release = storage.hold();
+  const reading = handle(post("/reality/sync", { known: { a: 0 } }));
+  const { readable } = new TransformStream<Uint8Array>();
+  const slow = handle(
+    new Request("http://localhost/reality/sync", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: readable,
+      duplex: "half",
+    } as RequestInit),
+  );
+  await settle();
+  const close = watch(server.close());
+  equal((await slow).status, 503);
+  await settle();
+  equal(close.settled, false);
+  release();
+  await close.promise;
+  equal((await reading).status, 200);
+  equal(clock.timers, 0);
+});
+
 test("close() gives up after closeTimeout on a storage that does not answer, and says so", async () => {
   const { clock, storage, server, reports } = setUp({ closeTimeout: 700 });
   const release = storage.hold();
