@@ -37,7 +37,8 @@ export class Readiness {
     this.#opening ??= this.#rooms.open?.().then(() => {
       this.#isOpen = true;
     });
-    const isWell = await (this.#asking ??= this.#askStorage());
+    this.#asking ??= this.#askStorage().finally(() => this.#asking = undefined);
+    const isWell = await this.#asking;
     if (this.#rooms.isClosing()) return "closing";
     if (!isWell) return "storage";
     return this.#isOpen ? "ready" : "starting";
@@ -49,8 +50,6 @@ export class Readiness {
       return await guarded("isHealthy", storage.isHealthy(), batch) === true;
     } catch {
       return false;
-    } finally {
-      this.#asking = undefined;
     }
   }
 }
