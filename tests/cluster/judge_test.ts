@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { test } from "../harness.ts";
 import type { Change, Final, Isolation, Journal, Read, Sight } from "./journal.ts";
-import { judge } from "./judge.ts";
+import { judge, judgePiece } from "./judge.ts";
 
 type Moments = readonly [asked: number, answered: number];
 
@@ -147,4 +147,14 @@ test("judge() finds a version that was seen with two hashes in one storage", () 
 test("judge() finds a node that came back after its deletion in one storage", () => {
   const back = finals({ ...Object.fromEntries(shared.finals), a: { version: 4, hash: "\u0001a" } });
   assert.match(judge({ ...shared, finals: back }).join(), /^a is there after a deletion/);
+});
+
+test("judgePiece() finds who was left behind, and asks for no end", () => {
+  const { storages, changes, reads } = right;
+  assert.deepEqual(judgePiece({ storages, changes, reads }), []);
+  const left = read(2, [23, 24], { key: "a", version: 10 });
+  const before = read(1, [15, 16], { key: "a", version: 10, hash: "a.10" });
+  const [fault = "", ...others] = judgePiece({ storages, changes, reads: [before, left] });
+  assert.match(fault, /^a was left at 10, handed out at 12\.0, for who asked server 2 at 23\.0, after a\.20/);
+  assert.deepEqual(others, []);
 });
