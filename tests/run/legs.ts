@@ -24,7 +24,7 @@ export interface Leg {
 }
 
 /** These folders are legs of their own, on Deno. All other tests run on Deno, on Node and on Bun. */
-const ownLegs = ["races", "cluster", "mesh", "examples", "workerd", "npm"];
+const ownLegs = ["races", "cluster", "mesh", "proxies", "examples", "workerd", "npm"];
 
 const reports = ".cache/reports";
 const testTimeout = 60_000;

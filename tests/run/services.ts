@@ -1,20 +1,24 @@
 /**
- * The servers that some tests need: private ones, started for a run and gone after it.
+ * What some tests need: private servers, started for a run and gone after it, and programs that they start themselves.
  *
  * @module
  */
 import process from "node:process";
-import { mariadbRecipe, postgresRecipe } from "./databases.ts";
+import { findProgram, install, mariadbRecipe, postgresRecipe } from "./databases.ts";
 import { dynamodbRecipe } from "./dynamodb.ts";
 import { redisRecipe } from "./redis.ts";
 import { PrivateServer, type Recipe } from "./server.ts";
 
-/** One kind of server, and who needs it. */
-interface Service {
-  /** The variable that tells tests its address. When it is set already, nothing is started. */
+/** Something that some test files need. */
+interface Need {
+  /** The variable by which tests find it. When it is set already, nothing is done. */
   readonly variable: string;
   /** What the paths of those test files begin with. */
   readonly users: readonly string[];
+}
+
+/** One kind of server: the variable holds its address. */
+interface Service extends Need {
   /** How it is made, or an error that says why it cannot be had here. */
   readonly recipe: () => Recipe;
 }
@@ -49,6 +53,16 @@ const list: readonly Service[] = [
   },
 ];
 
+/** A program that tests start themselves: the variable holds its path. Its Debian package has its name. */
+interface Program extends Need {
+  readonly name: string;
+}
+
+const programs: readonly Program[] = [
+  { name: "nginx", variable: "REALITY_NGINX", users: ["tests/proxies/nginx_"] },
+  { name: "caddy", variable: "REALITY_CADDY", users: ["tests/proxies/caddy_"] },
+];
+
 /** The services of one run. */
 export interface Services {
   /** Variables for the tests. */
@@ -62,22 +76,30 @@ export interface Services {
 /** Starts what these test files need. */
 export async function startServices(files: readonly string[]): Promise<Services> {
   const environment: Record<string, string> = {};
-  const missing: [Service, string][] = [];
+  const missing: [Need, string][] = [];
   const servers: PrivateServer[] = [];
-  const needs = (service: Service, file: string) => service.users.some((path) => file.startsWith(path));
-  for (const service of list) {
-    if (process.env[service.variable] || !files.some((file) => needs(service, file))) continue;
+  const needs = ({ users }: Need, file: string) => users.some((path) => file.startsWith(path));
+  const provide = async <T extends Need>(need: T, get: (need: T) => string | Promise<string>) => {
+    if (process.env[need.variable] || !files.some((file) => needs(need, file))) return;
     try {
-      const server = await PrivateServer.start(service.recipe());
-      servers.push(server);
-      environment[service.variable] = server.address;
+      environment[need.variable] = await get(need);
     } catch (error) {
-      missing.push([service, error instanceof Error ? error.message : String(error)]);
+      missing.push([need, error instanceof Error ? error.message : String(error)]);
     }
+  };
+  for (const service of list) {
+    await provide(service, async ({ recipe }) => {
+      const server = await PrivateServer.start(recipe());
+      servers.push(server);
+      return server.address;
+    });
+  }
+  for (const program of programs) {
+    await provide(program, ({ name }) => findProgram(name) ?? install(name, () => findProgram(name)));
   }
   return {
     environment,
-    missing: (file) => missing.find(([service]) => needs(service, file))?.[1],
+    missing: (file) => missing.find(([need]) => needs(need, file))?.[1],
     stop: async () => {
       for (const server of servers) await server.stop();
     },

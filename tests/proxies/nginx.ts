@@ -1,0 +1,83 @@
+/**
+ * A private nginx with the configuration of docs/proxies.md, before two servers.
+ *
+ * @module
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import type { RealityServerOptions } from "../../mod.ts";
+import { findProgram } from "../run/databases.ts";
+import { PrivateServer, type Recipe } from "../run/server.ts";
+import { type Backend, withBackends } from "./backends.ts";
+import { type Edit, edit, fit, readBlock } from "./page.ts";
+
+/** An nginx that runs. */
+export interface Nginx {
+  /** Its address without a path. */
+  readonly origin: string;
+  /** What it has said. */
+  log(): string;
+  /** Has it read its configuration again. */
+  reload(): void;
+}
+
+/** What a test says about an nginx and the servers behind it. */
+export interface NginxOptions {
+  /** What differs from the page. */
+  readonly edits?: readonly Edit[];
+  /** What differs about the servers. */
+  readonly server?: Partial<RealityServerOptions>;
+  /** Addresses in place of the servers' own. */
+  readonly upstreams?: readonly string[];
+  /** Serves HTTP/2 without TLS. */
+  readonly http2?: boolean;
+}
+
+/** Runs with two servers behind an nginx. */
+export async function withNginx(
+  { edits = [], server = {}, upstreams = [], http2 = false }: NginxOptions,
+  run: (nginx: Nginx, backends: readonly [Backend, Backend]) => Promise<void>,
+): Promise<void> {
+  await withBackends(server, async (backends) => {
+    const origins = backends.map(({ origin }, i) => upstreams[i] ?? origin);
+    const text = fit(edit(readBlock("nginx"), edits), origins);
+    let folder = "";
+    const nginx = await PrivateServer.start(recipe(text, http2, (found) => folder = found));
+    try {
+      await run({
+        origin: nginx.address,
+        log: () => readFileSync(join(folder, "log"), "utf8"),
+        reload: () => void process.kill(Number(readFileSync(join(folder, "pid"), "utf8")), "SIGHUP"),
+      }, backends);
+    } finally {
+      await nginx.stop();
+    }
+  });
+}
+
+function recipe(text: string, http2: boolean, onFolder: (folder: string) => void): Recipe {
+  const program = process.env.REALITY_NGINX ?? findProgram("nginx") ?? "nginx";
+  return {
+    signal: "TERM",
+    prepare: () => {},
+    command: (folder, port) => {
+      onFolder(folder);
+      const file = join(folder, "nginx.conf");
+      writeFileSync(file, place(text, folder, `127.0.0.1:${port}${http2 ? " http2" : ""}`));
+      const settings = `daemon off; pid ${join(folder, "pid")}; error_log stderr notice;`;
+      return [program, "-e", "stderr", "-p", folder, "-c", file, "-g", settings];
+    },
+    address: (port) => `http://127.0.0.1:${port}`,
+  };
+}
+
+/** The configuration with its files in a folder of the test's. */
+function place(text: string, folder: string, address: string): string {
+  const kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+  const paths = kinds.map((kind) => `${kind}_temp_path ${join(folder, kind)};`);
+  return edit(text, [
+    ["listen 80;", `listen ${address};`],
+    ["http {\n", `http {\naccess_log off;\n${paths.join("\n")}\n`],
+  ]);
+}
