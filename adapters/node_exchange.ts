@@ -239,9 +239,17 @@ function abortOnClose(response: NodeOutgoing): AbortSignal {
   return controller.signal;
 }
 
-/** Writes a stream as fast as the client takes it, and no faster. */
+/**
+ * Writes a stream as fast as the client takes it, and no faster. One that ends while the client takes nothing was
+ * given up: then the connection is cut, since nothing that is sent on it arrives.
+ */
 async function pump(body: ReadableStream<Uint8Array>, response: NodeOutgoing): Promise<void> {
   const reader = body.getReader();
+  let isStuck = false;
+  const cut = () => {
+    if (isStuck) response.destroy();
+  };
+  reader.closed.then(cut, cut);
   const stop = () => void reader.cancel().catch(ignore);
   response.once("close", stop);
   response.on("error", ignore);
@@ -249,7 +257,10 @@ async function pump(body: ReadableStream<Uint8Array>, response: NodeOutgoing): P
     while (true) {
       const { done, value } = await reader.read();
       if (done || response.destroyed) break;
-      if (!response.write(value)) await drained(response);
+      if (response.write(value)) continue;
+      isStuck = true;
+      await drained(response);
+      isStuck = false;
     }
   } finally {
     response.off("close", stop);

@@ -125,6 +125,57 @@ test("checkOptions() takes Redis clients, and meets others at the documented cha
   equal(named?.channel, "mine");
 });
 
+test("RealityServer says what is wrong with rateLimit, trustProxy and the limits of admission", () => {
+  const rate = { limit: 1, window: 1_000 };
+  const cases: [Record<string, unknown>, string, RegExp][] = [
+    [{ rateLimit: 600 }, "TypeError", /options of rateLimit: expected an object, got the number 600/],
+    [{ rateLimit: {} }, "TypeError", /"rateLimit.limit" is wrong: expected an integer, got nothing/],
+    [{ rateLimit: { ...rate, limit: 0 } }, "RangeError", /"rateLimit.limit" is out of range: expected 1 to/],
+    [
+      { rateLimit: { limit: 1 } },
+      "TypeError",
+      /"rateLimit.window" is wrong: expected an integer, got nothing/,
+    ],
+    [
+      { rateLimit: { ...rate, window: 60 } },
+      "RangeError",
+      /"rateLimit.window" .* expected 1000 to 86400000, got 60/,
+    ],
+    [{ rateLimit: { ...rate, key: "ip" } }, "TypeError", /"rateLimit.key" is wrong: expected a function/],
+    [{ rateLimit: { ...rate, max: 1 } }, "TypeError", /Unknown option "max" of rateLimit/],
+    [{ trustProxy: true }, "TypeError", /"trustProxy" is wrong: expected a number of proxies, or an array/],
+    [{ trustProxy: -1 }, "RangeError", /"trustProxy" is out of range: expected 0 to 100, got -1/],
+    [{ trustProxy: 1.5 }, "TypeError", /"trustProxy" is wrong: expected an integer/],
+    [{ trustProxy: [7] }, "TypeError", /"trustProxy\[0\]" is wrong: expected an address or a network/],
+    [
+      { trustProxy: ["::1", "10.0.0.0/40"] },
+      "TypeError",
+      /"trustProxy\[1\]" is wrong: .* got "10.0.0.0\/40"/,
+    ],
+    [{ trustProxy: ["loopback"] }, "TypeError", /such as "10.0.0.0\/8", got "loopback"/],
+    [{ limits: { maxRequests: 0 } }, "RangeError", /"maxRequests" is out of range/],
+    [{ limits: { maxReadingBytes: "64M" } }, "TypeError", /"maxReadingBytes" is wrong: expected an integer/],
+    [{ limits: { bodyTimeout: 9 } }, "RangeError", /"bodyTimeout" is out of range: expected 10 to/],
+    [{ limits: { maxStreams: -1 } }, "RangeError", /"maxStreams" is out of range: expected 0 to/],
+    [{ limits: { stallTimeout: 9 } }, "RangeError", /"stallTimeout" is out of range: expected 10 to/],
+  ];
+  for (const [options, name, message] of cases) refused({ storage, ...options }, name, message);
+});
+
+test("checkOptions() believes no proxy and limits nobody unless told to", () => {
+  const { rateLimit, trustProxy } = checkOptions({ storage });
+  equal(rateLimit, undefined);
+  equal(trustProxy, 0);
+  const told = checkOptions({
+    storage,
+    rateLimit: { limit: 600, window: 60_000 },
+    trustProxy: ["10.0.0.0/8", "::1"],
+  });
+  deepEqual(told.rateLimit, { limit: 600, window: 60_000, key: undefined });
+  equal((told.trustProxy as unknown[]).length, 2);
+  equal(checkOptions({ storage, trustProxy: 2 }).trustProxy, 2);
+});
+
 test("checkOptions() fills in every default of the documentation", () => {
   const config = checkOptions({ storage });
   equal(config.storageTimeout, 10_000);

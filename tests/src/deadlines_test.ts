@@ -1,0 +1,84 @@
+import { deepEqual, equal } from "node:assert/strict";
+import { Deadlines, type Due } from "../../src/deadlines.ts";
+import { FakeClock } from "../clock.ts";
+import { test } from "../harness.ts";
+
+function setUp() {
+  const clock = new FakeClock();
+  const deadlines = new Deadlines(clock, 100);
+  const late: string[] = [];
+  const begin = (name: string): Due => {
+    const due: Due = { dueAt: 0, onLate: () => void late.push(name) };
+    deadlines.add(due);
+    return due;
+  };
+  return { clock, deadlines, late, begin };
+}
+
+test("each is late after its own time, behind one timer for all", async () => {
+  const { clock, late, begin } = setUp();
+  begin("a");
+  await clock.advance(40);
+  begin("b");
+  begin("c");
+  equal(clock.timers, 1);
+  await clock.advance(60);
+  deepEqual(late, ["a"]);
+  await clock.advance(39);
+  deepEqual(late, ["a"]);
+  await clock.advance(1);
+  deepEqual(late, ["a", "b", "c"]);
+  equal(clock.timers, 0);
+});
+
+test("what is over in time is not late, and the last one takes the timer along", async () => {
+  const { clock, deadlines, late, begin } = setUp();
+  const [a, b] = [begin("a"), begin("b")];
+  equal(deadlines.remove(a), true);
+  equal(deadlines.remove(a), false);
+  equal(clock.timers, 1);
+  deadlines.remove(b);
+  equal(clock.timers, 0);
+  begin("c");
+  await clock.advance(99);
+  begin("d");
+  await clock.advance(1);
+  deepEqual(late, ["c"]);
+  equal(deadlines.size, 1);
+});
+
+test("one that begins anew while another is told that it is late gets its whole time", async () => {
+  const { clock, deadlines, late } = setUp();
+  const again: Due = {
+    dueAt: 0,
+    onLate() {
+      late.push(`at ${this.dueAt - start}`);
+      if (late.length < 3) deadlines.add(again);
+    },
+  };
+  const start = clock.now();
+  deadlines.add(again);
+  await clock.advance(1_000);
+  deepEqual(late, ["at 100", "at 200", "at 300"]);
+  equal(clock.timers, 0);
+});
+
+test("a clock that is set back makes nothing wait for longer than twice its time", async () => {
+  const { clock, late, begin } = setUp();
+  begin("a");
+  await clock.advance(-3_600_000);
+  await clock.advance(100 + 3_600_000);
+  deepEqual(late, ["a"]);
+});
+
+test("close() ends everything, and looks after nothing any more", async () => {
+  const { clock, deadlines, late, begin } = setUp();
+  begin("a");
+  begin("b");
+  deadlines.close();
+  deepEqual(late, ["a", "b"]);
+  begin("c");
+  equal(clock.timers, 0);
+  await clock.advance(1_000);
+  deepEqual(late, ["a", "b"]);
+});
