@@ -92,6 +92,7 @@ export type {
   StorageDelta,
   StorageFeatures,
   StorageIdentity,
+  StorageMoment,
   StorageReading,
   StorageSeen,
 } from "./src/storage.ts";

@@ -47,6 +47,13 @@ export function mask(reading: StorageReading, rights: Rights | undefined, now: n
   return { ...reading, nodes: new Map([...reading.nodes].filter(([key]) => allowed?.has(key))) };
 }
 
+/** Whether a client with these rights is told everything that there is under these keys. */
+export function seesAll(rights: Rights | undefined, keys: readonly string[], now: number): boolean {
+  if (rights === undefined) return true;
+  const { keys: allowed, expiresAt } = rights;
+  return expiresAt > now && (allowed === null || keys.every((key) => allowed.has(key)));
+}
+
 function readKeys(answer: unknown): ReadonlySet<string> | null {
   if (answer === true) return null;
   if (answer === false) return new Set();

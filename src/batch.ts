@@ -278,8 +278,9 @@ async function readParts(storage: RealityStorage, keys: readonly string[]): Prom
   // The counter first: then the nodes are at least as new as it says, and a cursor made of it skips nothing.
   const maxVersion = await storage.getMaxVersion();
   const nodes = await storage.getNodes([...keys]);
-  const epoch = storage.getIdentity ? (await storage.getIdentity()).epoch : "";
-  return { nodes, maxVersion, epoch, sweptVersion: 0 };
+  const { epoch, origin } = await storage.getIdentity?.() ?? { epoch: "", origin: "" };
+  // Nobody says whether something came into the past: no stream resumes on this.
+  return { nodes, maxVersion, epoch, origin, sweptVersion: 0, late: 0 };
 }
 
 function applyChanges(

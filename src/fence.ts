@@ -5,7 +5,13 @@
  */
 import type { BatchOptions, Reader } from "./batch.ts";
 import { guarded } from "./batch.ts";
-import type { RealityStorage, StorageChanges, StorageReading } from "./storage.ts";
+import {
+  isSameHistory,
+  type RealityStorage,
+  type StorageChanges,
+  type StorageMoment,
+  type StorageReading,
+} from "./storage.ts";
 import type { RealityNodeMeta } from "./types.ts";
 
 /** So many keys are remembered at most; who was read first is forgotten first. */
@@ -13,14 +19,6 @@ const MAX_KEYS = 100_000;
 
 /** A question that finds so many changes is a flood: everything is forgotten, and read again as it is asked for. */
 const MAX_CHANGES = 500;
-
-/** What the memory is right about: everything it holds was so in this state of the storage. */
-interface Position {
-  readonly epoch: string;
-  readonly version: number;
-  readonly sweptVersion: number;
-  readonly late: number;
-}
 
 /** How a server asks for the state of keys: its {@linkcode Reader}, or a fence before it. */
 export type Reading = Pick<Reader, "read" | "sent">;
@@ -43,7 +41,8 @@ export class Fence implements Reading {
   readonly #options: BatchOptions;
   /** Key → its node, or `null` for one that is known not to be there. */
   readonly #memory = new Map<string, RealityNodeMeta | null>();
-  #position: Position | undefined;
+  /** What the memory is right about: everything it holds was so at this moment. */
+  #position: StorageMoment | undefined;
   #asking: Promise<boolean> | undefined;
   #next: Promise<boolean> | undefined;
   #sent = 0;
@@ -81,27 +80,28 @@ export class Fence implements Reading {
       if (node === undefined) missing.push(key);
       else if (node !== null) nodes.set(key, node);
     }
-    const { epoch, version: maxVersion, sweptVersion } = position;
-    if (missing.length === 0) return { nodes, maxVersion, epoch, sweptVersion };
+    if (missing.length === 0) return { ...position, nodes };
     const reading = await this.#readAll(missing);
     // Another life of the data began in between: what came from memory does not belong to it.
-    if (reading.epoch !== epoch) return await this.#readAll(keys);
+    if (reading.epoch !== position.epoch || reading.origin !== position.origin) {
+      return await this.#readAll(keys);
+    }
     for (const key of missing) {
       const node = reading.nodes.get(key);
       if (node !== undefined) nodes.set(key, node);
     }
-    // The lower of the two counters is the one that all of these nodes are as new as.
-    return { nodes, maxVersion, epoch, sweptVersion };
+    // All of these nodes are as new as the earlier of the two moments.
+    return { ...position, nodes };
   }
 
   /** Reads rows, and remembers them where the memory has not gone on past them meanwhile. */
   async #readAll(keys: readonly string[]): Promise<StorageReading> {
     const before = this.#position;
     const reading = await this.#reader.read(keys);
-    const { maxVersion, epoch } = reading;
     const position = this.#position;
-    const fits = before !== undefined && position !== undefined && position.epoch === epoch &&
-      position.late === before.late && position.version <= maxVersion;
+    const fits = before !== undefined && position !== undefined && isSameHistory(position, before) &&
+      position.epoch === reading.epoch && position.origin === reading.origin &&
+      position.maxVersion <= reading.maxVersion;
     if (fits) { for (const key of keys) this.#remember(key, reading.nodes.get(key) ?? null); }
     return reading;
   }
@@ -134,7 +134,7 @@ export class Fence implements Reading {
     this.#sent++;
     try {
       const call = this.#storage.readChanges!(
-        this.#position?.version ?? Number.MAX_SAFE_INTEGER,
+        this.#position?.maxVersion ?? Number.MAX_SAFE_INTEGER,
         MAX_CHANGES,
       );
       return this.#take(await guarded("readChanges", call, this.#options));
@@ -144,12 +144,13 @@ export class Fence implements Reading {
     }
   }
 
-  #take({ nodes, maxVersion, epoch, sweptVersion, late }: StorageChanges): boolean {
+  #take({ nodes, ...moment }: StorageChanges): boolean {
     const position = this.#position;
-    const follows = position !== undefined && position.epoch === epoch && position.late === late &&
-      position.version <= maxVersion && sweptVersion <= Math.max(position.version, position.sweptVersion) &&
+    const follows = position !== undefined && isSameHistory(position, moment) &&
+      position.maxVersion <= moment.maxVersion &&
+      moment.sweptVersion <= Math.max(position.maxVersion, position.sweptVersion) &&
       nodes.length < MAX_CHANGES;
-    this.#position = { epoch, version: maxVersion, sweptVersion, late };
+    this.#position = moment;
     if (!follows) this.#memory.clear();
     for (const node of nodes) {
       if (this.#memory.has(node.key)) this.#memory.set(node.key, node.deleted ? null : node);

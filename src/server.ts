@@ -488,8 +488,9 @@ export class RealityServer {
           );
           throw cause;
         })),
-      // What comes from other storages comes with versions that lie anywhere in the history.
-      ordered: storage.features?.ordered === true && this.#mesh === undefined,
+      // Streams that come back to a server with peers begin anew: mesh/README.md says why.
+      ordered: storage.features?.ordered === true && storage.readNodes !== undefined &&
+        this.#mesh === undefined,
       stalls: this.#stalls,
       // It counts itself: of more than there may be, each newer one has to go.
       hasPlace: () => this.#streams <= limits.maxStreams,

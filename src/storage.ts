@@ -74,11 +74,11 @@ export interface RealityStorage {
    */
   applyChanges?(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]>;
 
-  /** Nodes, counter and epoch of one moment: what `getNodes` and `getMaxVersion` say, in a single question. */
+  /** Nodes, counter and names of one moment: what `getNodes` and `getMaxVersion` say, in a single question. */
   readNodes?(keys: readonly string[]): Promise<StorageReading>;
 
   /**
-   * What came after a version, with counter and epoch of the same moment, in a single question: the first
+   * What came after a version, with counter and names of the same moment, in a single question: the first
    * `limit` nodes and tombstones of `listChangedSince(version)`. Lets a server keep nodes in memory and ask
    * only whether they are still right.
    */
@@ -218,31 +218,38 @@ export interface NodeChange {
   readonly deleted?: true;
 }
 
-/** The state of some keys at one moment. */
-export interface StorageReading {
-  /** The current metas of those keys that are there. */
-  readonly nodes: Map<string, RealityNodeMeta>;
-  /** The counter at that moment. */
+/** How a storage stands at one moment. */
+export interface StorageMoment extends StorageIdentity {
+  /** The counter. */
   readonly maxVersion: number;
-  /** The epoch at that moment. */
-  readonly epoch: string;
   /** The highest version among tombstones swept so far: history is complete after it. 0 for none. */
   readonly sweptVersion: number;
-}
-
-/** What came after a version, and the state of the storage at that moment. */
-export interface StorageChanges {
-  /** Nodes and tombstones above the version, in order of theirs: the first so many that were asked for. */
-  readonly nodes: readonly RealityNodeMeta[];
-  /** The counter at that moment. */
-  readonly maxVersion: number;
-  /** The epoch at that moment. */
-  readonly epoch: string;
-  /** The highest version among tombstones swept so far. */
-  readonly sweptVersion: number;
-  /** How many nodes were ever published below the counter: as long as it stands, history is complete. */
+  /**
+   * How many nodes were ever published below the counter. Never goes back. As long as it stands, whatever a
+   * reader could not see before has a version above the counter that it saw.
+   */
   readonly late: number;
 }
+
+/** The state of some keys, and how the storage stands at that moment. */
+export interface StorageReading extends StorageMoment {
+  /** The current metas of those keys that are there. */
+  readonly nodes: Map<string, RealityNodeMeta>;
+}
+
+/** What came after a version, and how the storage stands at that moment. */
+export interface StorageChanges extends StorageMoment {
+  /** Nodes and tombstones above the version, in order of theirs: the first so many that were asked for. */
+  readonly nodes: readonly RealityNodeMeta[];
+}
+
+/** Whether two moments lie in one run of one storage's history: what came between them is what came above. */
+export function isSameHistory(one: HistoryRun, other: HistoryRun): boolean {
+  return one.epoch === other.epoch && one.origin === other.origin && one.late === other.late;
+}
+
+/** What names a run of history. */
+export type HistoryRun = Pick<StorageMoment, "epoch" | "origin" | "late">;
 
 /** The lasting names of a storage. */
 export interface StorageIdentity {

@@ -7,7 +7,7 @@
 import { type BatchOptions, guarded } from "./batch.ts";
 import type { Clock } from "./clock.ts";
 import type { Reading } from "./fence.ts";
-import type { RealityStorage, StorageChanges, StorageReading } from "./storage.ts";
+import { isSameHistory, type RealityStorage, type StorageChanges, type StorageReading } from "./storage.ts";
 import type { RealityNodeMeta } from "./types.ts";
 import type { Waiters } from "./waiters.ts";
 
@@ -43,7 +43,7 @@ export interface WatchRooms {
 export class Watch {
   readonly #rooms: WatchRooms;
   /** What all parked waiters have read at least; undefined until one has parked. */
-  #position: { epoch: string; version: number } | undefined;
+  #position: { epoch: string; origin: string; version: number } | undefined;
   #late = 0;
   #pause = SHORTEST_PAUSE;
   #cancel: (() => void) | undefined;
@@ -60,13 +60,14 @@ export class Watch {
   park(reading: StorageReading): void {
     if (this.#closed || this.#rooms.storage.features?.exclusive) return;
     const at = this.#position;
+    const { epoch, origin, maxVersion } = reading;
     if (at === undefined) {
-      this.#position = { epoch: reading.epoch, version: reading.maxVersion };
-    } else if (at.epoch !== reading.epoch) {
+      this.#position = { epoch, origin, version: maxVersion };
+    } else if (at.epoch !== epoch || at.origin !== origin) {
       // Some rest on another life of the data than others: whoever is behind has to look again.
-      this.#position = { epoch: reading.epoch, version: 0 };
-    } else if (reading.maxVersion < at.version) {
-      at.version = reading.maxVersion;
+      this.#position = { epoch, origin, version: 0 };
+    } else if (maxVersion < at.version) {
+      at.version = maxVersion;
     }
     if (this.#cancel === undefined && this.#looking === undefined) this.#begin();
   }
@@ -121,15 +122,17 @@ export class Watch {
     }
     try {
       const from = at.version;
-      const { epoch, maxVersion, late, nodes } = await this.#readChanges(from);
-      const ordered = epoch === at.epoch && late === this.#late;
+      const { epoch, origin, maxVersion, late, nodes } = await this.#readChanges(from);
+      const ordered = isSameHistory({ epoch, origin, late }, { ...at, late: this.#late });
       const news = !ordered || maxVersion !== from;
       const longest = this.#subscription === undefined ? LONGEST_PAUSE : BACKUP_PAUSE;
       this.#pause = news ? SHORTEST_PAUSE : Math.min(this.#pause * 1.5, longest);
       if (!news) return;
       this.#late = late;
       // Somebody may have parked on an older reading meanwhile; then the next look goes back as far.
-      if (this.#position === at && at.version === from) this.#position = { epoch, version: maxVersion };
+      if (this.#position === at && at.version === from) {
+        this.#position = { epoch, origin, version: maxVersion };
+      }
       const canName = ordered && maxVersion > from && nodes !== null && nodes.length < MAX_LISTED;
       waiters.wake(canName ? nodes.map((meta) => meta.key) : null);
     } catch {
@@ -150,7 +153,7 @@ export class Watch {
     const reading = await reader.read([]);
     const list = storage.features?.tombstones && reading.maxVersion > version;
     const nodes = list ? await storage.listChangedSince(version, MAX_LISTED) : null;
-    return { ...reading, late: 0, nodes };
+    return { ...reading, nodes };
   }
 
   async #unsubscribe(): Promise<void> {

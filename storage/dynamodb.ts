@@ -32,6 +32,7 @@ import {
   type StorageDelta,
   type StorageFeatures,
   type StorageIdentity,
+  type StorageMoment,
   type StorageReading,
   type StorageSeen,
 } from "../src/storage.ts";
@@ -198,9 +199,7 @@ export class DynamoDBStorage implements MeshStorage {
   async readChanges(version: number, limit: number): Promise<StorageChanges> {
     return await this.#run("readChanges", async (call) => {
       const { state, nodes } = await this.#reader.readHistory(call, version, limit);
-      const { maxVersion, epoch, late } = state;
-      const sweptVersion = sweptVersionAt(state, this.#options.now());
-      return { nodes: nodes.map(toMeta), maxVersion, epoch, sweptVersion, late };
+      return { nodes: nodes.map(toMeta), ...this.#momentOf(state) };
     });
   }
 
@@ -491,9 +490,13 @@ export class DynamoDBStorage implements MeshStorage {
       const { state, nodes: stored } = await this.#reader.look(call, keys);
       const nodes = new Map<string, RealityNodeMeta>();
       for (const node of stored.values()) if (!node.deleted) nodes.set(node.key, toMeta(node));
-      const { maxVersion, epoch } = state;
-      return { nodes, maxVersion, epoch, sweptVersion: sweptVersionAt(state, this.#options.now()) };
+      return { nodes, ...this.#momentOf(state) };
     });
+  }
+
+  #momentOf(state: State): StorageMoment {
+    const { maxVersion, epoch, origin, late } = state;
+    return { maxVersion, epoch, origin, sweptVersion: sweptVersionAt(state, this.#options.now()), late };
   }
 }
 

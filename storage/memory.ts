@@ -105,6 +105,8 @@ export class MemoryStorage implements MeshStorage {
   /** What is told as seen of the own origin: nothing is ever published at or below it. */
   #maxStamp = 0;
   #sweptVersion = 0;
+  /** How many nodes came with a version already passed. */
+  #late = 0;
 
   /**
    * Makes an empty storage.
@@ -127,13 +129,16 @@ export class MemoryStorage implements MeshStorage {
     return Promise.resolve(this.#readAll(keys));
   }
 
-  /** Nodes, counter and epoch of one moment. */
+  /** Nodes, counter and names of one moment. */
   readNodes(keys: readonly string[]): Promise<StorageReading> {
+    const { epoch, origin } = this.#identify();
     return Promise.resolve({
       nodes: this.#readAll(keys),
       maxVersion: this.#maxVersion,
-      epoch: this.#identify().epoch,
+      epoch,
+      origin,
       sweptVersion: this.#sweptVersion,
+      late: this.#late,
     });
   }
 
@@ -415,6 +420,7 @@ export class MemoryStorage implements MeshStorage {
     if (stamp.version === version) this.#lateStamps.delete(place);
     else this.#lateStamps.set(place, stamp.version);
     this.#counter = Math.max(this.#counter, version, stamp.version);
+    if (version <= this.#maxVersion) this.#late++;
     this.#maxVersion = Math.max(this.#maxVersion, version);
     if (deleted) {
       const { now, tombstoneTimeout } = this.#options;

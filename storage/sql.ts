@@ -23,6 +23,7 @@ import {
   type StorageDelta,
   type StorageFeatures,
   type StorageIdentity,
+  type StorageMoment,
   type StorageReading,
   type StorageSeen,
 } from "../src/storage.ts";
@@ -226,7 +227,7 @@ export class SQLStorage implements MeshStorage {
   }
 
   /**
-   * Nodes, counter and epoch of one moment, in one statement. Keys of more than half a million characters
+   * Nodes, counter and names of one moment, in one statement. Keys of more than half a million characters
    * together take several: then nodes may be newer than `maxVersion` says, never older.
    */
   async readNodes(keys: readonly string[]): Promise<StorageReading> {
@@ -236,7 +237,7 @@ export class SQLStorage implements MeshStorage {
     for (const chunk of chunks.slice(1)) {
       const next = await this.#readMoment(chunk);
       // Another life of the data began in between: nothing read before belongs to it.
-      if (next.epoch !== first.epoch) return await this.readNodes(keys);
+      if (next.epoch !== first.epoch || next.origin !== first.origin) return await this.readNodes(keys);
       for (const [key, meta] of next.nodes) first.nodes.set(key, meta);
       sweptVersion = next.sweptVersion;
     }
@@ -244,7 +245,7 @@ export class SQLStorage implements MeshStorage {
   }
 
   /**
-   * What came after a version, with counter and epoch of the same moment, in one statement.
+   * What came after a version, with counter and names of the same moment, in one statement.
    *
    * @param version Nodes with this version or a lower one are left out.
    * @param limit The first so many.
@@ -252,8 +253,8 @@ export class SQLStorage implements MeshStorage {
   async readChanges(version: number, limit: number): Promise<StorageChanges> {
     const operation = "readChanges";
     const rows = await this.#askWithCounter(operation, this.#dialect.readChanges(version, limit));
-    const { metas, ...state } = toMoment(rows, operation);
-    return { nodes: metas.sort((a, b) => a.version - b.version), ...state };
+    const { metas, ...moment } = toMoment(rows, operation);
+    return { nodes: metas.sort((a, b) => a.version - b.version), ...moment };
   }
 
   /** The highest version that a reader can see, or that was. */
@@ -483,8 +484,8 @@ export class SQLStorage implements MeshStorage {
   async #readMoment(keys: readonly string[]): Promise<StorageReading> {
     const operation = "readNodes";
     const rows = await this.#askWithCounter(operation, this.#dialect.readMoment(keys));
-    const { metas, maxVersion, epoch, sweptVersion } = toMoment(rows, operation);
-    return { nodes: new Map(metas.map((meta) => [meta.key, meta])), maxVersion, epoch, sweptVersion };
+    const { metas, ...moment } = toMoment(rows, operation);
+    return { nodes: new Map(metas.map((meta) => [meta.key, meta])), ...moment };
   }
 
   async #readCounter(operation: string): Promise<Counter> {
@@ -717,22 +718,23 @@ function splitKeys(keys: readonly string[]): string[][] {
   return chunks;
 }
 
-/** Nodes, and the state that stands in the counter's row among them. */
+/** Nodes, and what stands in the counter's row among them. */
 function toMoment(
   rows: readonly SQLRow[],
   operation: string,
-): Omit<StorageChanges, "nodes"> & { metas: RealityNodeMeta[] } {
+): StorageMoment & { metas: RealityNodeMeta[] } {
   const metas: RealityNodeMeta[] = [];
-  let state = { maxVersion: 0, epoch: "", sweptVersion: 0, late: 0 };
+  let moment: StorageMoment = { maxVersion: 0, epoch: "", origin: "", sweptVersion: 0, late: 0 };
   for (const row of rows) {
     const meta = toMeta(row, operation);
     if (meta.key !== "") metas.push(meta);
     else {
       const { version: maxVersion, hash: epoch, updatedAt: sweptVersion } = meta;
-      state = { maxVersion, epoch, sweptVersion, late: toNumber(row.late, operation) };
+      const [origin, late] = [String(row.origin), toNumber(row.late, operation)];
+      moment = { maxVersion, epoch, origin, sweptVersion, late };
     }
   }
-  return { metas, ...state };
+  return { metas, ...moment };
 }
 
 function toMeta(row: SQLRow, operation: string): RealityNodeMeta {

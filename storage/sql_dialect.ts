@@ -114,7 +114,7 @@ export interface SQLDialect {
   readNodes(keys: readonly string[]): Statement;
   /**
    * Those nodes that are there and, under the empty key, the counter's row: the highest visible version as
-   * `version`, the epoch as `hash`, the swept version as `updated_at`, and `late`.
+   * `version`, the epoch as `hash`, the swept version as `updated_at`, `late` and `origin`.
    */
   readMoment(keys: readonly string[]): Statement;
   /** The first nodes and tombstones above a version, and the counter's row as `readMoment` has it. */

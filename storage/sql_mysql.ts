@@ -38,16 +38,18 @@ export function mysqlDialect(tableName: string): SQLDialect {
   const table = `\`${tableName}\``;
   const text = "VARCHAR(512) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
   const decode = (column: string) => `CONVERT(${column} USING utf8mb4)`;
-  const select = (deleted: string) =>
+  const select = (deleted: string, origin = "NULL") =>
     `SELECT ${decode("node.node_key")} AS node_key, node.version, ${decode("node.hash")} AS hash, ` +
-    `node.updated_at, ${deleted} AS deleted, 0 AS late`;
+    `node.updated_at, ${deleted} AS deleted, 0 AS late, ${origin} AS origin`;
   const readOne = `${select("0")} FROM ${table} AS node ` +
     `WHERE node.node_key = CAST(? AS BINARY) AND node.node_key <> '' AND node.expires_at IS NULL`;
   const readMany = `${select("0")} FROM JSON_TABLE(?, '$[*]' COLUMNS (name ${text} PATH '$')) AS item ` +
     `STRAIGHT_JOIN ${table} AS node ON node.node_key = CAST(item.name AS BINARY) ` +
     `WHERE node.node_key <> '' AND node.expires_at IS NULL`;
   const readState = `SELECT '' AS node_key, max_version AS version, ${decode("epoch")} AS hash, ` +
-    `swept_version AS updated_at, 0 AS deleted, late FROM ${table} WHERE node_key = ''`;
+    `swept_version AS updated_at, 0 AS deleted, late, ${
+      decode("origin")
+    } AS origin FROM ${table} WHERE node_key = ''`;
   const history = `${select("node.expires_at IS NOT NULL")} FROM ${table} AS node FORCE INDEX (version) ` +
     `WHERE node.version > ? AND node.node_key <> ''`;
   const nth = (offset: number) =>
@@ -137,7 +139,7 @@ export function mysqlDialect(tableName: string): SQLDialect {
     }) ` +
     lock;
   const stamped =
-    `${select("node.expires_at IS NOT NULL")}, ${decode("COALESCE(node.origin, state.origin)")} AS origin, ` +
+    `${select("node.expires_at IS NOT NULL", decode("COALESCE(node.origin, state.origin)"))}, ` +
     `${stampOf("node")} AS stamp FROM ${table} AS state STRAIGHT_JOIN`;
   const readMesh =
     `SELECT '' AS node_key, 0 AS version, ${decode("mesh")} AS hash, 0 AS updated_at, 0 AS deleted, ` +

@@ -39,7 +39,7 @@ export function postgresDialect(tableName: string): SQLDialect {
   const readOne = `${live} AND node_key = $1 AND node_key <> ''`;
   const readMany = `${live} AND node_key = ANY ($1::text::text[]) AND node_key <> ''`;
   const readState = `SELECT node_key, max_version AS version, epoch AS hash, swept_version AS updated_at, ` +
-    `0 AS deleted, late FROM ${table} WHERE node_key = ''`;
+    `0 AS deleted, late, origin FROM ${table} WHERE node_key = ''`;
   const history = `SELECT node_key, version, hash, updated_at, (expires_at IS NOT NULL)::int AS deleted ` +
     `FROM ${table} WHERE version > $1 AND node_key <> ''`;
   const nth =
@@ -168,10 +168,10 @@ export function postgresDialect(tableName: string): SQLDialect {
       ),
     readNodes: (keys) => keys.length === 1 ? ask(readOne, keys[0] ?? "") : ask(readMany, toArray(keys)),
     readMoment: (keys) =>
-      ask(`${readState} UNION ALL SELECT *, 0 FROM (${readMany}) AS nodes`, toArray(keys)),
+      ask(`${readState} UNION ALL SELECT *, 0, NULL FROM (${readMany}) AS nodes`, toArray(keys)),
     readChanges: (version, limit) =>
       ask(
-        `${readState} UNION ALL SELECT *, 0 FROM (${history} ORDER BY version LIMIT $2) AS nodes`,
+        `${readState} UNION ALL SELECT *, 0, NULL FROM (${history} ORDER BY version LIMIT $2) AS nodes`,
         version,
         limit,
       ),

@@ -35,7 +35,7 @@ export function sqliteDialect(tableName: string): SQLDialect {
   const readOne = `${live} AND node_key = ?`;
   const readMany = `${live} AND node_key IN (SELECT value FROM json_each(?)) AND node_key <> ''`;
   const readState = `SELECT '' AS node_key, CAST(max_version AS REAL) AS version, epoch AS hash, ` +
-    `CAST(swept_version AS REAL) AS updated_at, 0 AS deleted, CAST(late AS REAL) AS late ` +
+    `CAST(swept_version AS REAL) AS updated_at, 0 AS deleted, CAST(late AS REAL) AS late, origin ` +
     `FROM ${table} WHERE node_key = ''`;
   const history = `SELECT ${columns()}, expires_at IS NOT NULL AS deleted FROM ${table} ` +
     `WHERE version > ? AND node_key <> ''`;
@@ -155,9 +155,14 @@ export function sqliteDialect(tableName: string): SQLDialect {
       ),
     readNodes: (keys) =>
       keys.length === 1 ? ask(readOne, keys[0] ?? "") : ask(readMany, JSON.stringify(keys)),
-    readMoment: (keys) => ask(`${readState} UNION ALL SELECT *, 0 FROM (${readMany})`, JSON.stringify(keys)),
+    readMoment: (keys) =>
+      ask(`${readState} UNION ALL SELECT *, 0, NULL FROM (${readMany})`, JSON.stringify(keys)),
     readChanges: (version, limit) =>
-      ask(`${readState} UNION ALL SELECT *, 0 FROM (${history} ORDER BY version LIMIT ?)`, version, limit),
+      ask(
+        `${readState} UNION ALL SELECT *, 0, NULL FROM (${history} ORDER BY version LIMIT ?)`,
+        version,
+        limit,
+      ),
     listChanged: (version, limit) =>
       limit === undefined ? ask(`${history} ORDER BY version`, version) : ask(
         `${history} AND version <= coalesce((${nth}), ${MAX_VERSION}) ORDER BY version`,

@@ -874,7 +874,7 @@ function testStreams(onDoor: OnDoor): void {
 
   onDoor("a stream that cannot be resumed says so and tells everything", "plain", async (client) => {
     await client.operate({ do: "update", key: "a", hash: "1" });
-    for (const id of ["garbage", "another-life:1", "%:1"]) {
+    for (const id of ["garbage", "another-life:1", "another-life:another-storage:0:1", "%:%:0:1"]) {
       const events = new EventReader(await client.get("/events?keys=a", { "last-event-id": id }));
       const { data = "" } = await events.nextEvent("resync");
       assert.deepEqual(Object.keys(JSON.parse(data)), ["epoch"]);

@@ -57,16 +57,14 @@ export class HeldStorage extends MemoryStorage {
 export class HistoryStorage extends HeldStorage {
   override readonly features: StorageFeatures = { ordered: true, tombstones: true };
   questions: number[] = [];
-  #late = 0;
 
   async readChanges(version: number, limit: number): Promise<StorageChanges> {
     this.questions.push(version);
     if (this.failure) throw this.failure;
-    const { maxVersion, epoch, sweptVersion } = await MemoryStorage.prototype.readNodes.call(this, []);
+    const moment = await MemoryStorage.prototype.readNodes.call(this, []);
     const nodes = (await super.listChangedSince(version)).slice(0, limit);
-    const changes = { nodes, maxVersion, epoch, sweptVersion, late: this.#late };
     await this.gate;
-    return changes;
+    return { ...moment, nodes };
   }
 
   /** What another process does. */
@@ -77,7 +75,6 @@ export class HistoryStorage extends HeldStorage {
 
   /** Publishes a node below the counter, as a server does that takes in what another one numbered. */
   async publishLate(key: string, version: number): Promise<void> {
-    this.#late++;
     await this.setNode(key, { key, version, hash: "late", updatedAt: 1 });
   }
 }

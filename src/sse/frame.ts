@@ -4,8 +4,12 @@
  * @module
  */
 
+import type { HistoryRun } from "../storage.ts";
+
 /** The comment that keeps a silent stream open. It has no id: it must not become a place to resume from. */
 export const HEARTBEAT = ": heartbeat\n\n";
+
+const CURSOR = /^([\w.!~*'()%-]{0,512}):([\w.!~*'()%-]{0,512}):(\d{1,16}):(\d{1,16})$/;
 
 /**
  * Writes one event.
@@ -29,25 +33,28 @@ export function retryFrame(ms: number): string {
 }
 
 /** A place in a storage's history that a stream can resume from. */
-export interface Cursor {
-  /** The epoch that the position belongs to. */
-  readonly epoch: string;
-  /** Everything up to this version was told. */
+export interface Cursor extends HistoryRun {
+  /** Everything up to this version was told, as long as that run of history goes on. */
   readonly position: number;
 }
 
 /** Writes a cursor as an event id. */
-export function formatCursor({ epoch, position }: Cursor): string {
-  return `${encodeURIComponent(epoch)}:${position}`;
+export function formatCursor({ epoch, origin, late, position }: Cursor): string {
+  return `${encodeURIComponent(epoch)}:${encodeURIComponent(origin)}:${late}:${position}`;
 }
 
 /** Reads an event id; `null` for one that this server did not write. */
 export function parseCursor(id: string): Cursor | null {
-  const [, epoch, digits] = /^([\w.!~*'()%-]{0,512}):(\d{1,16})$/.exec(id) ?? [];
-  if (epoch === undefined) return null;
-  const position = Number(digits);
+  const [, epoch, origin, ...digits] = CURSOR.exec(id) ?? [];
+  const [late, position] = digits.map(Number);
+  if (!Number.isSafeInteger(late) || !Number.isSafeInteger(position)) return null;
   try {
-    return Number.isSafeInteger(position) ? { epoch: decodeURIComponent(epoch), position } : null;
+    return {
+      epoch: decodeURIComponent(epoch!),
+      origin: decodeURIComponent(origin!),
+      late: late!,
+      position: position!,
+    };
   } catch {
     return null;
   }

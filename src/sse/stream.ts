@@ -4,13 +4,13 @@
  * @module
  */
 
-import { type AskRights, mask } from "../access.ts";
+import { type AskRights, mask, seesAll } from "../access.ts";
 import type { Clock } from "../clock.ts";
 import { compare } from "../compare.ts";
 import type { Deadlines, Due } from "../deadlines.ts";
 import type { Reading } from "../fence.ts";
 import type { StreamReason } from "../metrics.ts";
-import type { StorageReading } from "../storage.ts";
+import { isSameHistory, type StorageReading } from "../storage.ts";
 import type { RealityNodeMeta } from "../types.ts";
 import type { Waiter, Waiters } from "../waiters.ts";
 import type { Watch } from "../watch.ts";
@@ -184,21 +184,27 @@ class EventStream {
     this.#endsAt = clock.now() + this.#options.lifetime;
     // The waiter hears of changes from before this read on: what the read misses wakes it (PROTOCOL 5.1).
     this.#waiter = hasPlace() ? waiters.add(this.#options.keys) : null;
-    const reading = await this.#read();
-    return this.#told.open(reading, ordered, this.#options.lastEventId);
+    const view = await this.#read();
+    return this.#told.open(view, ordered, this.#options.lastEventId);
   }
 
   /** Reads what the client may see, and ends with its rights. */
-  async #read(): Promise<StorageReading> {
+  async #read(): Promise<View> {
     const { reader, clock, watch, askRights } = this.#rooms;
+    const { keys } = this.#options;
     const rights = await askRights?.();
     if (rights !== undefined && rights.expiresAt < this.#endsAt) {
       this.#endsAt = rights.expiresAt;
       this.#endsBy = "rights";
     }
-    const reading = await reader.read(this.#options.keys);
+    const reading = await reader.read(keys);
     watch.park(reading);
-    return mask(reading, rights, clock.now());
+    const now = clock.now();
+    // Who may read more when it comes back has not been told of that yet, however old it is.
+    return {
+      reading: mask(reading, rights, now),
+      position: seesAll(rights, keys, now) ? reading.maxVersion : 0,
+    };
   }
 
   /** Waits for frames or for the time of a heartbeat; `null` when the server wants to end the stream. */
@@ -214,13 +220,19 @@ class EventStream {
         onHeartbeat?.();
         return HEARTBEAT;
       }
-      const reading = await this.#read();
+      const view = await this.#read();
       // What has ended meanwhile ends the stream, and not with a word on keys that could be read before.
       if (clock.now() >= this.#endsAt) return null;
-      const frames = this.#told.update(reading);
+      const frames = this.#told.update(view);
       if (frames !== "") return frames;
     }
   }
+}
+
+/** What a client may see, and up to which version it has been told everything once it was told this. */
+interface View {
+  readonly reading: StorageReading;
+  readonly position: number;
 }
 
 /** What one stream has told its client so far. */
@@ -235,19 +247,20 @@ class Told {
   }
 
   /** The first frames: what changed since the client's cursor, or everything. */
-  open(reading: StorageReading, ordered: boolean, lastEventId: string | null): string {
+  open(view: View, ordered: boolean, lastEventId: string | null): string {
+    const { reading } = view;
     this.#epoch = reading.epoch;
     const opening = retryFrame(RETRY_FROM);
-    if (lastEventId === null || lastEventId === "") return opening + this.#tell(reading, true);
+    if (lastEventId === null || lastEventId === "") return opening + this.#tell(view, true);
     const cursor = ordered ? parseCursor(lastEventId) : null;
     this.#assume(reading, honours(cursor, reading) ? cursor.position : -1);
     const resync = honours(cursor, reading) ? "" : eventFrame("resync", { epoch: reading.epoch });
-    return opening + resync + this.#tell(reading, true);
+    return opening + resync + this.#tell(view, true);
   }
 
-  /** Frames for what a reading has that was not told yet; empty for nothing. */
-  update(reading: StorageReading): string {
-    return this.#tell(reading, false);
+  /** Frames for what there is to see that was not told yet; empty for nothing. */
+  update(view: View): string {
+    return this.#tell(view, false);
   }
 
   /** Takes as known what a client with this position was told: nothing that is newer, and no deletion. */
@@ -259,13 +272,13 @@ class Told {
     });
   }
 
-  #tell(reading: StorageReading, always: boolean): string {
+  #tell({ reading, position }: View, always: boolean): string {
     const known = { keys: this.#keys, versions: this.#versions };
     const changed = compare(known, reading.nodes, reading.epoch === this.#epoch);
     this.#epoch = reading.epoch;
     const metas: RealityNodeMeta[] = changed === null ? [] : Object.values(changed);
     // Only the last event of a reading moves the cursor: a stream that breaks before it starts again there.
-    const id = formatCursor({ epoch: reading.epoch, position: reading.maxVersion });
+    const id = formatCursor({ ...reading, position });
     if (metas.length === 0) return always ? cursorFrame(id) : "";
     this.#keys.forEach((key, i) => this.#versions[i] = changed?.[key]?.version ?? this.#versions[i]!);
     return metas.map((meta, i) => eventFrame("update", meta, i === metas.length - 1 ? id : undefined)).join(
@@ -275,5 +288,5 @@ class Told {
 }
 
 function honours(cursor: Cursor | null, reading: StorageReading): cursor is Cursor {
-  return cursor !== null && cursor.epoch === reading.epoch && cursor.position <= reading.maxVersion;
+  return cursor !== null && isSameHistory(cursor, reading) && cursor.position <= reading.maxVersion;
 }

@@ -157,6 +157,7 @@ function testTaking(kit: Kit): void {
       await apply(storage, changeOf("a"), changeOf("b"), changeOf("c"));
       const before = await storage.readSeen();
       const late = await storage.readChanges?.(0, MANY);
+      const reading = await storage.readNodes?.([]);
       const node = foreign("old", 1);
       assertEquals(await storage.takeNodes([fresh(node)]), [metaIn(node)], "what takeNodes() gives");
       const history = await storage.listChangedSince(0);
@@ -166,6 +167,10 @@ function testTaking(kit: Kit): void {
       if (late) {
         const now = there(await storage.readChanges?.(0, MANY));
         assert(now.late > late.late, `Expected late above ${late.late}, got ${now.late}`);
+      }
+      if (reading) {
+        const now = there(await storage.readNodes?.(["old"]));
+        assert(now.late > reading.late, `Expected late above ${reading.late}, got ${now.late}`);
       }
       const lower = foreign("c", 2);
       const c = await stampedOf(storage, "c");

@@ -31,6 +31,7 @@ export type {
   StorageDelta,
   StorageFeatures,
   StorageIdentity,
+  StorageMoment,
   StorageReading,
   StorageSeen,
 } from "../../src/storage.ts";

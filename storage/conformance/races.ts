@@ -159,6 +159,29 @@ export function testRaces({ check, checkShared, supports }: Kit): void {
     })();
     await allSettle<unknown>([allSettle(writers).finally(() => writing = false), reader]);
   });
+
+  both("readNodes() shows every late node that it counts", async (pick) => {
+    const keys = [0, 1, 2].flatMap((writer) => [...Array(ROUNDS).keys()].map((i) => `late:${writer}:${i}`));
+    const before = there(await pick(0).readNodes?.([])).late;
+    let writing = true;
+    const writers = [0, 1, 2].map(async (writer) => {
+      for (const key of keys.filter((key) => key.startsWith(`late:${writer}:`))) {
+        const reserved = await pick(writer).incrementVersion(key);
+        await apply(pick(writer), changeOf(`next:${writer}`));
+        await pick(writer).setNode(key, metaOf(key, reserved));
+      }
+    });
+    const look = async () => {
+      const { nodes, late } = there(await pick(1).readNodes?.(keys));
+      assert(late - before <= nodes.size, `${late - before} nodes came late, and ${nodes.size} are there`);
+      return late - before;
+    };
+    const reader = (async () => {
+      for (; writing; await aTurn()) await look();
+    })();
+    await allSettle<unknown>([allSettle(writers).finally(() => writing = false), reader]);
+    assertEquals(await look(), keys.length, "how many came late");
+  });
 }
 
 /** Lets everything else have its turn: a storage in memory would otherwise never let others run. */

@@ -52,7 +52,6 @@ export class Disk {
   #lives = 0;
   #life: Life | undefined;
   #data: MemoryStorage;
-  late = 0;
 
   constructor(
     name: string,
@@ -83,7 +82,6 @@ export class Disk {
     if (this.#life) this.#life.wiped = true;
     this.#life = undefined;
     this.#lives++;
-    this.late = 0;
     this.#data = this.#create();
   }
 
@@ -172,11 +170,9 @@ export class DiskPath implements MeshStorage {
     return this.#call(async (data) => {
       const { floor, record } = this.disk;
       const life = await this.disk.life();
-      const counter = await data.getMaxVersion();
       await data.setNode(key, meta);
       const node = (await data.readStamped([key])).get(key);
       if (node?.version !== meta.version || node.hash !== meta.hash) return;
-      if (node.version <= counter) this.disk.late++;
       record.write(life, node, { isChange: true, floor });
       this.#stand([node], true);
     });
@@ -214,14 +210,12 @@ export class DiskPath implements MeshStorage {
     return this.#call(async (data) => {
       const { floor, record } = this.disk;
       const life = await this.disk.life();
-      const counter = await data.getMaxVersion();
       const metas = await data.takeNodes(takes);
       const written: StampedNode[] = [];
       metas.forEach((meta, i) => {
         const node = takes[i]?.node;
         if (meta === null || node === undefined) return;
         const stamped = "origin" in node ? node : { ...meta, stamp: meta.version, origin: life.origin };
-        if (stamped.version <= counter) this.disk.late++;
         if ("origin" in node) record.take(life, node);
         else record.write(life, stamped, { isChange: false, floor });
         written.push(stamped);
@@ -250,9 +244,9 @@ export class DiskPath implements MeshStorage {
 
   #readChanges(version: number, limit: number): Promise<StorageChanges> {
     return this.#call(async (data) => {
-      const { maxVersion, epoch, sweptVersion } = await data.readNodes([]);
+      const moment = await data.readNodes([]);
       const nodes = (await data.listChangedSince(version)).slice(0, limit);
-      return { nodes, maxVersion, epoch, sweptVersion, late: this.disk.late };
+      return { ...moment, nodes };
     });
   }
 

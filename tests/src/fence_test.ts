@@ -97,6 +97,19 @@ test("a fence forgets everything in a flood, in another epoch, and when history 
   equal(storage.reads.length, 3);
 });
 
+test("a fence forgets everything when another storage has come under the same epoch", async () => {
+  const { storage, versions } = setUp();
+  await storage.changeElsewhere({ key: "a" });
+  deepEqual(await versions("a"), { a: 1 });
+  // Lost with what nobody else had, and filled again by one that has the epoch: no longer behind by its counter.
+  const { epoch } = await storage.getIdentity();
+  const other = new MemoryStorage();
+  await other.setNode("b", { key: "b", version: 7, hash: "1", updatedAt: 1 });
+  storage.readChanges = async () => ({ ...await other.readNodes([]), epoch, nodes: [] });
+  storage.readNodes = async (keys) => ({ ...await other.readNodes(keys), epoch });
+  deepEqual(await versions("a"), {});
+});
+
 test("a fence falls back to reading when its question fails, and rejects when that fails as well", async () => {
   const { storage, fence, versions } = setUp();
   await storage.changeElsewhere({ key: "a" });

@@ -42,6 +42,29 @@ test("a key that may not be read looks like one that is not there", async () => 
   await server.close();
 });
 
+test("a stream that comes back with more rights is told what it could not see before, however old", async () => {
+  let allowed = ["mine"];
+  const { server } = await setUp(() => allowed);
+  const visit = async (id?: string) => {
+    const headers = id === undefined ? {} : { "last-event-id": id };
+    const request = new Request("http://localhost/events", { headers });
+    const reader = (await server.handleSSECompat(request, { keys: ["mine", "theirs"] })).body!.getReader();
+    const text = new TextDecoder().decode((await reader.read()).value);
+    await reader.cancel();
+    const told = [...text.matchAll(/^data: (.*)$/gm)].map(([, data]) => JSON.parse(data!).key);
+    return { told, id: /^id: (.*)$/m.exec(text)?.[1] };
+  };
+  const before = await visit();
+  deepEqual(before.told, ["mine"]);
+  allowed = ["mine", "theirs"];
+  const after = await visit(before.id);
+  equal(after.told.includes("theirs"), true);
+  deepEqual((await visit(after.id)).told, []);
+  allowed = ["theirs"];
+  equal((await visit(after.id)).told.includes("mine"), true);
+  await server.close();
+});
+
 test("authorize is asked for all keys at once, with the request, and may answer in every way", async () => {
   const asked: (readonly string[])[] = [];
   for (

@@ -4,7 +4,14 @@
  * @module
  */
 import assert from "node:assert/strict";
-import type { NodeTake, Seen, StampedNode, StorageDelta, StorageSeen } from "../../src/storage.ts";
+import type {
+  NodeTake,
+  Seen,
+  StampedNode,
+  StorageDelta,
+  StorageReading,
+  StorageSeen,
+} from "../../src/storage.ts";
 import { stampOf } from "../../src/storage.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { type StorageTestOptions, testStorage } from "../../storage/conformance/mod.ts";
@@ -340,6 +347,26 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
       new class extends MemoryStorage {
         override async adoptSeen(seen: Seen, epoch: string): Promise<boolean> {
           return await super.adoptSeen(seen, epoch);
+        }
+      }(),
+  ],
+  [
+    "does not count what comes late",
+    () =>
+      new class extends MemoryStorage {
+        override async readNodes(keys: readonly string[]): Promise<StorageReading> {
+          return { ...await super.readNodes(keys), late: 0 };
+        }
+      }(),
+  ],
+  [
+    "counts what comes late before it shows it",
+    () =>
+      new class extends MemoryStorage {
+        override async readNodes(keys: readonly string[]): Promise<StorageReading> {
+          const reading = await super.readNodes(keys);
+          await new Promise((resolve) => setTimeout(resolve, 0));
+          return { ...reading, late: (await super.readNodes([])).late };
         }
       }(),
   ],

@@ -11,15 +11,27 @@ test("eventFrame() keeps its data on one line, whatever it holds", () => {
   equal(eventFrame("update", 1), "event: update\ndata: 1\n\n");
 });
 
-test("parseCursor() reads what formatCursor() wrote, for every epoch and position", () => {
-  fc.assert(fc.property(fc.string({ maxLength: 20 }), fc.maxSafeNat(), (epoch, position) => {
-    deepEqual(parseCursor(formatCursor({ epoch, position })), { epoch, position });
+test("parseCursor() reads what formatCursor() wrote, whatever the names and numbers", () => {
+  const [name, number] = [fc.string({ maxLength: 20 }), fc.maxSafeNat()];
+  fc.assert(fc.property(name, name, number, number, (epoch, origin, late, position) => {
+    const cursor = { epoch, origin, late, position };
+    deepEqual(parseCursor(formatCursor(cursor)), cursor);
   }));
 });
 
 test("parseCursor() reads nothing else", () => {
   for (
-    const id of ["", "7", "e:", "e:-1", "e:1.5", "e:99999999999999999", "%:1", "a b:1", "e:1:x", "\u0000:1"]
+    const id of [
+      ...["", "7", "e:1", "e:o:1", "e:o:0:", "e:o:0:-1", "e:o:1.5:1", "e:o:0:1:x", "e:o:undefined:1"],
+      ...[
+        "e:o:0:99999999999999999",
+        "e:o:9999999999999999:1",
+        "%:o:0:1",
+        "e:%:0:1",
+        "a b:o:0:1",
+        "\u0000:o:0:1",
+      ],
+    ]
   ) {
     equal(parseCursor(id), null, id);
   }

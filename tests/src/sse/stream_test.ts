@@ -178,10 +178,11 @@ test("Last-Event-ID starts a stream with what changed since, deletions among it"
 });
 
 test("a Last-Event-ID that cannot be honoured gives resync and the current meta of every key", async () => {
-  const { server } = setUp();
+  const { storage, server } = setUp();
   await server.updateNode("a", "1");
-  const { epoch } = await server.getStats();
-  for (const id of ["7", "another:1", `${epoch}:99`, "garbage", `${epoch}:1:2`]) {
+  const { epoch, origin } = await storage.getIdentity();
+  const ids = [`${epoch}:another:0:1`, `another:${origin}:0:1`, `${epoch}:${origin}:1:1`, `${epoch}:1`];
+  for (const id of [...ids, `${epoch}:${origin}:0:99`, "7", "garbage", `${epoch}:${origin}:0:1:2`]) {
     const client = await Client.open(server, { keys: ["a", "gone"] }, id);
     const events = await client.next() as Event[];
     deepEqual(events.find((event) => event.event === "resync")?.data, { epoch }, id);
@@ -298,10 +299,12 @@ test("handleSSECompat() names what is wrong with its options", async () => {
 test("handleSSECompat() takes the request of node:http and Express", async () => {
   const { server } = setUp();
   await server.updateNode("a", "1");
-  const { epoch } = await server.getStats();
+  const first = await Client.open(server, { keys: ["a"] });
+  await first.next();
+  await first.cancel();
   const listeners = new Set<() => void>();
   const request = {
-    headers: { "last-event-id": `${epoch}:1` },
+    headers: { "last-event-id": first.lastEventId },
     socket: {
       once: (_: "close", listener: () => void) => listeners.add(listener),
       off: (_: "close", listener: () => void) => listeners.delete(listener),
