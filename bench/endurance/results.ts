@@ -44,13 +44,14 @@ export interface Slope {
   /** Minutes of the run: where the line begins and ends. */
   readonly from: number;
   readonly to: number;
-  /** MiB an hour, by least squares, with twice its standard error; and the middle, in MiB. */
   readonly rss: Line;
+  /** Of the heap only the lowest sample of every two minutes counts: what is in use, with the least garbage. */
   readonly heap: Line;
 }
 
-/** A straight line through measurements. */
+/** A straight line through measurements, in MiB. */
 export interface Line {
+  /** MiB an hour, by least squares, and twice its standard error. */
   readonly perHour: number;
   readonly plusMinus: number;
   readonly mean: number;
@@ -104,16 +105,26 @@ export function slopesOf(samples: readonly Sample[], names: readonly string[]): 
     const [first, last] = [kept[0], kept.at(-1)];
     if (first === undefined || last === undefined || kept.length < LEAST_SAMPLES) return [];
     const line = (read: (sample: ProcessSample) => number) =>
-      fit(kept.map(({ at, sample }) => [at / 3600, read(sample) / MIB]));
+      kept.map(({ at, sample }) => [at / 3600, read(sample) / MIB] as const);
     return [{
       server: names[first.sample.server]!,
       life: first.sample.life,
       from: Number((first.at / 60).toFixed(1)),
       to: Number((last.at / 60).toFixed(1)),
-      rss: line(({ rss }) => rss),
-      heap: line(({ heap }) => heap),
+      rss: fit(line(({ rss }) => rss)),
+      heap: fit(lowest(line(({ heap }) => heap))),
     }];
   });
+}
+
+/** Of every two minutes, the lowest. */
+function lowest(points: readonly (readonly [hours: number, value: number])[]): (readonly [number, number])[] {
+  const pieces = new Map<number, readonly [number, number]>();
+  for (const point of points) {
+    const piece = Math.floor(point[0] * 30);
+    if (point[1] < (pieces.get(piece)?.[1] ?? Infinity)) pieces.set(piece, point);
+  }
+  return [...pieces.values()];
 }
 
 /** Least squares. */
