@@ -68,6 +68,9 @@ export const MAX_LOOK_KEYS = 500;
 /** The most servers that one message names, and origins that a `seen` has. */
 const MAX_NAMES = 20_000;
 
+/** The longest name of a place in a delta, in characters. */
+const MAX_CURSOR_LENGTH = 4_096;
+
 /** The highest number that is taken in: 142 years after 2020. What is above would use up the counter. */
 const MAX_STAMP = 2 ** 52;
 
@@ -106,8 +109,8 @@ export function readMessage(text: string): Message {
   const message: { -readonly [Name in keyof Message]: Message[Name] } = {
     id: readName("id", fields.id),
     run: readName("run", fields.run),
-    origin: readText("origin", fields.origin, 128),
-    epoch: readText("epoch", fields.epoch, 128),
+    origin: fields.origin === "" ? "" : readName("origin", fields.origin),
+    epoch: fields.epoch === "" ? "" : readName("epoch", fields.epoch),
     peers: readMap("peers", fields.peers, (state) => STATES.includes(state) ? state as PeerState : undefined),
   };
   if (fields.urls !== undefined) {
@@ -116,12 +119,15 @@ export function readMessage(text: string): Message {
   }
   if (fields.look !== undefined) message.look = readLook(fields.look);
   if (fields.pass !== undefined) message.pass = readNames(fields.pass);
-  if (fields.seen !== undefined) message.seen = readSeen("seen", fields.seen);
+  if (fields.seen !== undefined) {
+    if (message.epoch === "") throw bad("epoch", 'expected one beside "seen"');
+    message.seen = readSeen("seen", fields.seen);
+  }
   if (fields.swept !== undefined) message.swept = readSeen("swept", fields.swept);
   if (fields.delta !== undefined) message.delta = readDelta(fields.delta);
   if (fields.more !== undefined) {
     const { after, full } = readObject("more", fields.more);
-    message.more = { after: readText("more.after", after, 4096), full: full === true };
+    message.more = { after: readPlace("more.after", after), full: full === true };
   }
   return message;
 }
@@ -207,7 +213,7 @@ function readNames(value: unknown): string[] {
 }
 
 function readCursor(what: string, value: unknown): string | null {
-  return value === null ? null : readText(what, value, 4096);
+  return value === null ? null : readPlace(what, value);
 }
 
 function readStamp(what: string, value: unknown): number {
@@ -215,15 +221,21 @@ function readStamp(what: string, value: unknown): number {
   throw bad(what, `expected an integer from 1 to 2^52, got ${kindOf(value)}`);
 }
 
-/** An id, a run or an origin. */
+/** An id, a run, an origin or an epoch. */
 function readName(what: string, value: unknown): string {
   if (typeof value === "string" && /^[\x21-\x7e]{1,128}$/.test(value)) return value;
   throw bad(what, `expected 1 to 128 visible characters of ASCII, got ${kindOf(value)}`);
 }
 
-function readText(what: string, value: unknown, longest: number): string {
-  if (typeof value === "string" && value.length <= longest) return value;
-  throw bad(what, `expected a text of at most ${longest} characters, got ${kindOf(value)}`);
+/** A storage's own word for a place in a delta. What no key can have, a database might fail at. */
+function readPlace(what: string, value: unknown): string {
+  const isText = typeof value === "string" && value.length <= MAX_CURSOR_LENGTH &&
+    !/[\p{Cc}\p{Cs}]/u.test(value);
+  if (isText) return value;
+  throw bad(
+    what,
+    `expected a text of at most ${MAX_CURSOR_LENGTH} characters, none of them a control character`,
+  );
 }
 
 function readObject(what: string, value: unknown): Readonly<Record<string, unknown>> {

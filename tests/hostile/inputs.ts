@@ -124,3 +124,93 @@ export const values: fc.Arbitrary<unknown> = fc.oneof(
   fc.dictionary(texts, fc.oneof(texts, fc.double({ noNaN: true }), fc.constant(null)), { maxKeys: 5 }),
   fc.constantFrom<unknown>(null, true, 0, -1, 2 ** 53, 1e300, "", [], {}, [[]], { length: 1 }),
 );
+
+/** What is mostly as it should be, and now and then is not: so that messages get past their first field. */
+function mostly<T>(good: fc.Arbitrary<T>, bad: fc.Arbitrary<unknown> = values): fc.Arbitrary<unknown> {
+  return fc.oneof<[fc.WeightedArbitrary<unknown>, fc.WeightedArbitrary<unknown>]>(
+    { weight: 30, arbitrary: good },
+    { weight: 1, arbitrary: bad },
+  );
+}
+
+const stamps = mostly(
+  fc.oneof(fc.integer({ min: 1, max: 50 }), fc.constant(2 ** 52)),
+  fc.constantFrom(0, -0, -1, 1.5, 2 ** 52 + 2, 2 ** 53, 1e300, null, "1"),
+);
+
+/** Names of storages, runs and servers. */
+const names = mostly(fc.constantFrom("b", "c", "origin-b", "a".repeat(128)), texts);
+
+/** Objects by name; odd names, too, are their own. */
+function mapsOf(items: fc.Arbitrary<unknown>): fc.Arbitrary<unknown> {
+  const name = fc.oneof({ weight: 20, arbitrary: fc.constantFrom("b", "c", "__proto__", "constructor") }, {
+    weight: 1,
+    arbitrary: texts,
+  });
+  return mostly(
+    fc.array(fc.tuple(name, items), { maxLength: 3 }).map((entries) => Object.fromEntries(entries)),
+  );
+}
+
+const seens = mapsOf(stamps);
+
+const nodes = fc.record({
+  key: mostly(fc.constantFrom("d", "e", "f", "__proto__"), texts),
+  version: stamps,
+  hash: mostly(fc.constantFrom("", "1", "\u0001abcdefgh", "\u0001", "\u0001abc"), texts),
+  updatedAt: mostly(fc.oneof(fc.integer(), fc.constantFrom(-(2 ** 53) + 1, 2 ** 53 - 1, -0))),
+  origin: names,
+  stamp: stamps,
+  deleted: mostly(fc.boolean()),
+}, { requiredKeys: ["key", "version", "hash", "updatedAt", "origin"] });
+
+/** The cursor of a page: a storage's own word, or anything. */
+const cursors = fc.oneof(
+  fc.constantFrom(
+    null,
+    "",
+    "0",
+    "1",
+    "-1",
+    "-5",
+    "0.5",
+    "1e9",
+    "NaN",
+    "9".repeat(400),
+    "\u0000",
+    "\ud800",
+    "d",
+  ),
+  texts,
+);
+
+const deltas = fc.record({
+  base: fc.oneof({ weight: 3, arbitrary: fc.constant<unknown>({}) }, { weight: 1, arbitrary: seens }),
+  full: mostly(fc.boolean()),
+  after: fc.oneof({ weight: 2, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: cursors }),
+  next: fc.oneof({ weight: 2, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: cursors }),
+  nodes: mostly(fc.uniqueArray(nodes, { maxLength: 4, selector: ({ key }) => key })),
+});
+
+/** What a server says to another, as text: like a message in most of its parts, and anything in the rest. */
+export const messages: fc.Arbitrary<string> = fc.oneof(
+  { weight: 1, arbitrary: texts },
+  { weight: 1, arbitrary: values.map((value) => JSON.stringify(value)) },
+  {
+    weight: 20,
+    arbitrary: fc.record({
+      id: names,
+      run: names,
+      origin: mostly(fc.constantFrom("b", "c", "")),
+      epoch: mostly(fc.constantFrom("!", "0", "zz", "~"), texts),
+      peers: mapsOf(mostly(fc.constantFrom("alive", "suspect", "gone"))),
+      urls: mapsOf(fc.oneof(fc.constantFrom("http://[", "file:///a", "http://d:1"), texts)),
+      look: mostly(fc.record({ keys: fc.constantFrom(null, [], ["d"], ["left-alone:1"]), version: stamps })),
+      pass: mostly(fc.array(names, { maxLength: 3 })),
+      seen: seens,
+      swept: seens,
+      delta: mostly(deltas),
+      more: mostly(fc.record({ after: cursors, full: fc.boolean() })),
+    }, { requiredKeys: ["id", "run", "origin", "epoch", "peers"] }).map((message) => JSON.stringify(message)),
+  },
+);

@@ -45,6 +45,11 @@ test("readMessage() gives what writeMessage() was given", () => {
   deepEqual(readMessage(writeMessage(message)), message);
 });
 
+test("readMessage() takes a sender whose storage has no names", () => {
+  const nameless = { ...plain, origin: "", epoch: "" };
+  deepEqual(readMessage(writeMessage(nameless)), nameless);
+});
+
 test("readMessage() ignores fields that it does not know", () => {
   deepEqual(readMessage(changed((fields) => fields.mood = "good")), plain);
 });
@@ -56,7 +61,11 @@ test("readMessage() names the field that is wrong", () => {
   refused("{", /the message: not JSON/);
   refused("[]", /the message: expected an object, got an array/);
   refused(changed((fields) => delete fields.id), /id: expected 1 to 128 visible characters/);
-  refused(changed((fields) => fields.origin = 7), /origin: expected a text/);
+  refused(changed((fields) => fields.origin = 7), /origin: expected 1 to 128 visible characters/);
+  refused(changed((fields) => fields.origin = "a\u0000"), /origin: expected 1 to 128 visible characters/);
+  refused(changed((fields) => fields.epoch = "!\ud800"), /epoch: expected 1 to 128 visible characters/);
+  refused(changed((fields) => fields.epoch = "e".repeat(129)), /epoch: expected 1 to 128 visible characters/);
+  refused(changed((fields) => fields.epoch = "", { ...plain, seen: new Map() }), /epoch: .* beside "seen"/);
   refused(changed((fields) => fields.peers = { b: "well" }), /a value of peers: got a string/);
   refused(changed((fields) => fields.peers = { "b c": "alive" }), /a name of peers/);
   refused(changed((fields) => fields.seen = { oa: -1 }), /a value of seen/);
@@ -66,10 +75,13 @@ test("readMessage() names the field that is wrong", () => {
   refused(changed((fields) => fields.look = { keys: null, version: "1" }), /look.version/);
   refused(changed((fields) => fields.pass = "c"), /pass: expected an array/);
   refused(changed((fields) => fields.more = { after: 7 }), /more.after/);
+  refused(changed((fields) => fields.more = { after: "k\u0000" }), /more.after/);
+  refused(changed((fields) => fields.more = { after: "\udc00" }), /more.after/);
   refused(delta({ nodes: Array(501).fill(node) }), /delta.nodes: expected an array of at most 500/);
   refused(delta({ nodes: [node, node] }), /delta.nodes: a key comes twice/);
   refused(delta({ full: true, base: { oa: 1 } }), /delta.base: expected an empty one in a full copy/);
   refused(delta({ next: 7 }), /delta.next/);
+  refused(delta({ after: "\n" }), /delta.after/);
   refused(nodes({ key: "" }), /delta.nodes\[0\].key/);
   refused(nodes({ key: "k".repeat(513) }), /delta.nodes\[0\].key: longer than maxKeyBytes/);
   refused(nodes({ hash: "h".repeat(257) }), /delta.nodes\[0\].hash: longer/);
