@@ -137,7 +137,7 @@ try {
   clearInterval(sampling);
   if (results.state === "running") results.state = "complete";
 } catch (error) {
-  results.state = `failed: ${error instanceof Error ? error.stack : error}`;
+  results.state = `failed: ${error instanceof Error ? error.message : error}`;
   console.error(error);
 } finally {
   clearInterval(flushing);
@@ -172,7 +172,7 @@ async function makeFaults(): Promise<void> {
     const blow = faults.next();
     const at = record.now;
     const note = await faults.strike(blow).catch((error: Error) => {
-      fail(`${blow}: ${error.stack}`);
+      fail(`${blow}: ${error.message}`);
       return "failed";
     });
     results.faults.push({ at, until: record.now, blow, note });
