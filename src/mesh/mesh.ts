@@ -433,9 +433,13 @@ export class Mesh {
     peer.owed = new Owed();
     this.#exchanges++;
     try {
-      await this.#converse(peer, owed);
+      const isFinished = await this.#converse(peer, owed);
       if (peer.failures > 0) report(new PeerError(peer.url, "unreachable", "well again", true));
-      peer.noteAnswer(clock.now());
+      if (isFinished) peer.noteAnswer(clock.now());
+      else {
+        peer.owed.add(owed.since ?? clock.now());
+        peer.noteUnfinished(clock.now(), clock.random());
+      }
     } catch (error) {
       if (this.#end.signal.aborted) return;
       if (owed.news) peer.owed.add(owed.since ?? clock.now(), owed.look);
@@ -476,8 +480,12 @@ export class Mesh {
     this.#try(deputy);
   }
 
-  /** One exchange: as many requests as it takes until both have what the other had. */
-  async #converse(peer: Peer, owed: Owed): Promise<void> {
+  /**
+   * One exchange: as many requests as it takes until both have what the other had.
+   *
+   * @returns Whether it came to that. What the peer is pushed time and again without taking it waits.
+   */
+  async #converse(peer: Peer, owed: Owed): Promise<boolean> {
     let incoming: Incoming | undefined;
     let outgoing: Message["more"];
     await this.#identify();
@@ -488,15 +496,16 @@ export class Mesh {
       const more = incoming && { after: incoming.next, full: incoming.full };
       const isPush = given?.delta !== undefined &&
         (given.delta.nodes.length > 0 || given.delta.next !== null);
-      if (turn > 0 && more === undefined && outgoing === undefined && (!isPush || ++pushes > MAX_PUSHES)) {
-        return;
+      if (turn > 0 && more === undefined && outgoing === undefined) {
+        if (!isPush) return true;
+        if (++pushes > MAX_PUSHES) return false;
       }
       const first = turn === 0
         ? { pass: [...owed.pass], ...(shared || !isKnown ? { look: owed.look } : {}) }
         : {};
       const rest = more === undefined ? first : { ...first, more };
       const answer = await this.#send(peer, await this.#compose(given, rest));
-      if (this.#isShared(answer.origin)) return;
+      if (this.#isShared(answer.origin)) return true;
       if (given === undefined) {
         // It had our storage, and has another one now.
         continue;
@@ -508,7 +517,7 @@ export class Mesh {
       const isTaken = delta !== undefined && (delta.full || coversSeen(answer.seen ?? new Map(), delta.base));
       outgoing = isTaken && delta.next !== null ? { after: delta.next, full: delta.full } : undefined;
       const isDone = coversSeen(answer.seen ?? new Map(), given.state.seen);
-      if (isDone && incoming === undefined && outgoing === undefined) return;
+      if (isDone && incoming === undefined && outgoing === undefined) return true;
     }
   }
 

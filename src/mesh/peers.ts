@@ -64,6 +64,8 @@ export class Peer {
   /** Whether this turned out to be the server itself, when it was last asked. */
   isSelf = false;
   #failures = 0;
+  /** How often in a row it lacked something at the end of an exchange. */
+  #unfinished = 0;
   #isGone = false;
   #nextTry = 0;
   #lastExchange: number | undefined;
@@ -98,17 +100,25 @@ export class Peer {
   /** It answered. */
   noteAnswer(now: number): void {
     this.#failures = 0;
+    this.#unfinished = 0;
     this.#isGone = false;
     this.#nextTry = 0;
     this.#lastExchange = now;
+  }
+
+  /** It answered, and still lacks what it was pushed again and again: it rests as if it had failed. */
+  noteUnfinished(now: number, chance: number): void {
+    const times = this.#unfinished + 1;
+    this.noteAnswer(now);
+    this.#unfinished = times;
+    this.#nextTry = now + pauseAfter(times, chance);
   }
 
   /** It did not answer as it should. */
   noteFailure(now: number, chance: number): void {
     this.#failures++;
     this.#isGone ||= this.#failures >= GONE_AFTER;
-    const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** Math.min(this.#failures - 1, 20));
-    this.#nextTry = now + Math.ceil(pause * (0.5 + chance));
+    this.#nextTry = now + pauseAfter(this.#failures, chance);
   }
 
   /** It is left alone until then, for no fault of its own. */
@@ -118,8 +128,15 @@ export class Peer {
 
   /** It asked us: it is worth a try now, though only its answer makes it alive. */
   noteHeard(): void {
-    this.#nextTry = 0;
+    // Two that lack something of each other would otherwise never let each other rest.
+    if (this.#unfinished === 0) this.#nextTry = 0;
   }
+}
+
+/** How long to leave a peer alone after so many failures in a row, in milliseconds. */
+function pauseAfter(failures: number, chance: number): number {
+  const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** Math.min(failures - 1, 20));
+  return Math.ceil(pause * (0.5 + chance));
 }
 
 /** All other servers that this one knows. */

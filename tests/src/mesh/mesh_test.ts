@@ -472,6 +472,43 @@ test("an event stream that comes back to a server with peers is told the state o
   });
 });
 
+test("what a peer still lacks after several pushes stays owed, and is pushed again after a pause that grows", async () => {
+  /** Forgets what it was told to note. */
+  class Forgetful extends MemoryStorage {
+    isForgetful = true;
+    override adoptSeen(...adopted: Parameters<MemoryStorage["adoptSeen"]>): Promise<boolean> {
+      return this.isForgetful ? Promise.resolve(false) : super.adoptSeen(...adopted);
+    }
+  }
+  const clock = new FakeClock();
+  const servers = new Servers(["a", "b"], { clock, meshSecret: SECRET });
+  const [kept, forgetful] = [new MemoryStorage(), new Forgetful()];
+  servers.start("a", { storage: kept });
+  servers.start("b", { storage: forgetful });
+  const countCalls = async (ms: number) => {
+    const before = servers.calls.length;
+    for (let at = 0; at < ms; at += 50) await clock.advance(50);
+    await servers.rest();
+    return servers.calls.length - before;
+  };
+  await withServers(servers, async () => {
+    await servers.get("a").updateNode("k", "h1");
+    await servers.rest();
+    const [first, second, third] = [await countCalls(1_000), await countCalls(10_000), await countCalls(10_000)];
+    ok(first > 0, "tried again");
+    ok(second > 0 && third <= second && second < 30, `${second} and ${third} requests in 10 s each`);
+    ok((await servers.get("a").getStats()).mesh!.peers[0]!.lag > 0);
+    forgetful.isForgetful = false;
+    await countCalls(60_000);
+    const [seen, theirs] = [(await kept.readSeen()).seen, (await forgetful.readSeen()).seen];
+    const { origin } = await kept.getIdentity();
+    equal(theirs.get(origin), seen.get(origin));
+    equal((await servers.get("a").getStats()).mesh!.peers[0]!.lag, 0);
+    equal(await countCalls(60_000), 0);
+  });
+  equal(clock.timers, 0);
+});
+
 test("close() hands over what peers are owed", async () => {
   const servers = new Servers(["a", "b"], { meshSecret: SECRET });
   await withServers(servers, async () => {

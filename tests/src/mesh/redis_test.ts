@@ -1,6 +1,6 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { MemoryStorage } from "../../../mod.ts";
-import { settle } from "../../clock.ts";
+import { FakeClock, settle } from "../../clock.ts";
 import { test } from "../../harness.ts";
 import { Servers } from "./servers.ts";
 
@@ -129,12 +129,14 @@ test("an unsigned message on Redis brings nothing but the word to ask", async ()
 });
 
 test("with a secret, what is not signed on Redis is refused and moves nothing", async () => {
-  const redis = new FakeRedis();
-  const servers = createServers(redis, { meshSecret: SECRET });
+  const [redis, clock] = [new FakeRedis(), new FakeClock()];
+  const servers = createServers(redis, { clock, meshSecret: SECRET });
   await withServers(servers, async () => {
     await servers.meet();
     await servers.get("a").updateNode("k", "h1");
     await servers.reach("k", (node) => node !== null);
+    // The peers are told a moment after Redis.
+    await clock.advance(10);
     await servers.rest();
     const before = servers.calls.length;
     const { message } = JSON.parse(redis.published.at(-1)!);
