@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /**
- * The command `reality-server`: a whole server from environment variables, on Node, Deno and Bun.
+ * The command `reality-server`: a whole server from environment variables, on Node, Deno and Bun. Followed by `check`
+ * and a URL it checks a server that runs.
  *
  * @module
  */
@@ -13,19 +14,22 @@ import { openStandalone, type Standalone } from "./standalone.ts";
 /** How long the last answers may take to leave, in milliseconds; then connections are cut. */
 const FAREWELL_TIME = 3_000;
 
-const args = process.argv.slice(2);
-if (args.length > 0) {
-  const asked = args.includes("--help") || args.includes("-h");
-  if (!asked) console.error(`Cannot read the argument "${args[0]}": there are none but --help\n`);
+const [command, ...args] = process.argv.slice(2);
+if (command === undefined) {
+  try {
+    const settings = readEnvironment(process.env);
+    start(settings, await openStandalone(settings));
+  } catch (error) {
+    fail(error instanceof Error ? error.message : String(error));
+  }
+} else if (command === "check") {
+  const { runCheck } = await import("./check/command.ts");
+  process.exitCode = await runCheck(args, console);
+} else {
+  const asked = command === "--help" || command === "-h";
+  if (!asked) console.error(`Cannot read the argument "${command}": there are none but check and --help\n`);
   console.log(USAGE);
   process.exit(asked ? 0 : 1);
-}
-
-try {
-  const settings = readEnvironment(process.env);
-  start(settings, await openStandalone(settings));
-} catch (error) {
-  fail(error instanceof Error ? error.message : String(error));
 }
 
 function start(settings: Settings, standalone: Standalone): void {

@@ -48,7 +48,9 @@ export const USAGE = `Settings come from environment variables:
   REALITY_MESH_SECRET  what the servers sign with; two with a comma between   nothing
   REDIS_URL            redis://<url> or rediss://<url>: sooner news    none
   REALITY_CORS         origins that may read, with commas between, or *   none
-  REALITY_WRITE_TOKEN  opens the write routes; two with a comma between   they are closed`;
+  REALITY_WRITE_TOKEN  opens the write routes; two with a comma between   they are closed
+
+"reality-server check --help" says how to check a server that runs.`;
 
 /**
  * Reads the settings.

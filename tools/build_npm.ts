@@ -12,10 +12,8 @@ const config = JSON.parse(await Deno.readTextFile("deno.json"));
 
 await Deno.remove(staging, { recursive: true }).catch(() => {});
 await Deno.mkdir(staging, { recursive: true });
-for (const path of ["mod.ts", "src", "storage", "adapters", "README.md", "LICENSE"]) await copy(path);
-// Only what is exported is built, and the command is no export; it leaves the map again below.
-const exports = { ...config.exports, "./bin": "./adapters/bin.ts" };
-const { name, version, license, imports, compilerOptions } = config;
+for (const path of ["mod.ts", "src", "storage", "adapters", "docs", "README.md", "LICENSE"]) await copy(path);
+const { name, version, license, exports, imports, compilerOptions } = config;
 const packConfig = {
   name,
   version,
@@ -36,6 +34,7 @@ await run("tar", ["-xzf", `${staging}/package.tgz`, "--strip-components=1", "-C"
 await removeSources(target);
 
 const { dependencies = {}, ...packed } = JSON.parse(await Deno.readTextFile(`${target}/package.json`));
+// The command has a name of its own.
 delete packed.exports["./bin"];
 // Loaded by a name that no build can see, and needed only beside a bare DynamoDBClient.
 const lazy = "@aws-sdk/client-dynamodb";

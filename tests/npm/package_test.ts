@@ -11,6 +11,7 @@ import { test } from "../harness.ts";
 interface Packed {
   filename: string;
   size: number;
+  unpackedSize: number;
   files: { path: string }[];
 }
 
@@ -23,6 +24,8 @@ const runtimes = {
   "Bun": env("REALITY_BUN"),
 };
 const config: { exports: Record<string, string> } = JSON.parse(await Deno.readTextFile("deno.json"));
+// In the npm package the command is no export: it has a name of its own.
+delete config.exports["./bin"];
 const name = "@rootlodge/reality-server";
 
 // Outside of the project, so that nothing is found in its node_modules.
@@ -38,6 +41,8 @@ await Deno.mkdir(app);
 await run(app, "npm", "install", "--offline", "--no-audit", "--no-fund", `../${packed.filename}`);
 const installed = `${app}/node_modules/${name}`;
 const manifest = JSON.parse(await Deno.readTextFile(`${installed}/package.json`));
+const command = `${installed}/${manifest.bin["reality-server"]}`;
+const token = "token-of-the-package";
 
 test("the package has the exports of deno.json, each built and typed", () => {
   const built = Object.entries(config.exports).map(([key, path]) => {
@@ -68,10 +73,16 @@ test("the package depends on nothing, and on packages only if they are there", a
 
 test("the package holds no sources, maps or locks, and is smaller than 1 MB", () => {
   const strange = packed.files.map(({ path }) => path)
-    .filter((path) => !/(\.js|\.d\.ts|\.md|^LICENSE|^package\.json)$/.test(path));
+    .filter((path) => !/(\.js|\.d\.ts|\.md|^LICENSE|^package\.json|^src\/openapi\.json)$/.test(path));
   assert.deepEqual(strange, []);
   assert.ok(packed.files.some(({ path }) => path === "README.md"));
   assert.ok(packed.size < 1_000_000, `it has ${packed.size} bytes`);
+});
+
+test("what is installed is one package, smaller than 1 MB", async () => {
+  const lock = JSON.parse(await Deno.readTextFile(`${app}/node_modules/.package-lock.json`));
+  assert.deepEqual(Object.keys(lock.packages), [`node_modules/${name}`]);
+  assert.ok(packed.unpackedSize < 1_000_000, `it has ${packed.unpackedSize} bytes`);
 });
 
 for (const [runtime, program] of Object.entries(runtimes)) {
@@ -90,12 +101,12 @@ for (const [runtime, program] of Object.entries(runtimes)) {
     assert.match(await run(app, program, "load.mjs"), /loaded/);
   });
 
-  test(`the command starts, answers and stops on ${runtime}`, async () => {
+  test(`the command starts, answers, checks itself and stops on ${runtime}`, async () => {
     const storage = runtime === "Node 20" ? "memory:" : `sqlite:./${runtime}.db`;
     const child = new Deno.Command(program, {
-      args: [`${installed}/${manifest.bin["reality-server"]}`],
+      args: [command],
       cwd: app,
-      env: { PORT: "0", HOST: "127.0.0.1", REALITY_STORAGE: storage },
+      env: { PORT: "0", HOST: "127.0.0.1", REALITY_STORAGE: storage, REALITY_WRITE_TOKEN: token },
       stdout: "piped",
       stderr: "inherit",
     }).spawn();
@@ -108,6 +119,10 @@ for (const [runtime, program] of Object.entries(runtimes)) {
       });
       assert.equal(response.status, 200);
       assert.deepEqual((await response.json()).changed, {});
+      const document = await (await fetch(`${address}/reality/openapi.json`)).json();
+      assert.deepEqual(document, JSON.parse(await Deno.readTextFile(`${installed}/src/openapi.json`)));
+      const report = await run(app, program, command, "check", address, "--write-token", token);
+      assert.match(report, /: \d+ ok, 0 failed, \d+ not checked\n$/);
       child.kill("SIGTERM");
       await rest;
       assert.equal((await child.status).code, 0);
@@ -119,14 +134,23 @@ for (const [runtime, program] of Object.entries(runtimes)) {
 }
 
 test("the command says on Node 20 that SQLite is not there", async () => {
-  const command = new Deno.Command(runtimes["Node 20"], {
-    args: [`${installed}/${manifest.bin["reality-server"]}`],
-    cwd: app,
-    env: { PORT: "0" },
-  });
-  const { code, stderr } = await command.output();
+  const serve = new Deno.Command(runtimes["Node 20"], { args: [command], cwd: app, env: { PORT: "0" } });
+  const { code, stderr } = await serve.output();
   assert.equal(code, 1);
   assert.match(new TextDecoder().decode(stderr), /node:sqlite is not there: use Node 22 or newer/);
+});
+
+test("the command says on every runtime what it cannot check", async () => {
+  for (const [runtime, program] of Object.entries(runtimes)) {
+    const check = new Deno.Command(program, { args: [command, "check", "http://127.0.0.1:1"], cwd: app });
+    const { code, stderr } = await check.output();
+    assert.equal(code, 2, runtime);
+    assert.match(
+      new TextDecoder().decode(stderr),
+      /^Cannot check http:\/\/127\.0\.0\.1:1\/reality: /,
+      runtime,
+    );
+  }
 });
 
 test("npm runs the command by its name", async () => {

@@ -1,0 +1,109 @@
+/**
+ * Reads server-sent events, block by block.
+ *
+ * @module
+ */
+import { BrokenRule, show } from "./verdict.ts";
+
+/** One block of a stream: an event, or a comment. */
+export interface EventBlock {
+  readonly event?: string;
+  readonly data?: string;
+  readonly id?: string;
+  readonly retry?: string;
+  /** What follows a colon at the beginning of a line. */
+  readonly comment?: string;
+}
+
+/** An open stream. */
+export class EventStream {
+  /** The headers of the answer. */
+  readonly headers: Headers;
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  readonly #controller: AbortController;
+  readonly #timeout: number;
+  readonly #decoder = new TextDecoder();
+  #text = "";
+  #reading: Promise<string | null> | undefined;
+
+  /**
+   * @param response The answer.
+   * @param controller What ends it.
+   * @param timeout Milliseconds that an expected block may take.
+   */
+  constructor(response: Response, controller: AbortController, timeout: number) {
+    this.headers = response.headers;
+    this.#reader = response.body?.getReader();
+    this.#controller = controller;
+    this.#timeout = timeout;
+  }
+
+  /** The next block; `null` at the stream's end, or when none came in time. */
+  async next(timeout: number = this.#timeout): Promise<EventBlock | null> {
+    const deadline = performance.now() + timeout;
+    while (!this.#text.includes("\n\n")) {
+      const chunk = await this.#within(deadline - performance.now());
+      if (chunk === null) return null;
+      this.#text += chunk.replaceAll("\r\n", "\n");
+    }
+    const end = this.#text.indexOf("\n\n");
+    const block = this.#text.slice(0, end);
+    this.#text = this.#text.slice(end + 2);
+    const fields = block.split("\n").map((line) => {
+      const [, name = line, value = ""] = /^([^:]*): ?(.*)$/.exec(line) ?? [];
+      return [name === "" ? "comment" : name, value];
+    });
+    return Object.fromEntries(fields);
+  }
+
+  /** Blocks up to the first one that fits, which must come. */
+  async until(fits: (block: EventBlock) => boolean, what: string): Promise<EventBlock[]> {
+    const blocks: EventBlock[] = [];
+    const deadline = performance.now() + this.#timeout;
+    for (;;) {
+      const block = await this.next(deadline - performance.now());
+      if (block === null) {
+        throw new BrokenRule(`no ${what} came within ${this.#timeout} ms, only ${show(blocks)}`);
+      }
+      blocks.push(block);
+      if (fits(block)) return blocks;
+    }
+  }
+
+  /** The opening: everything up to the first id. */
+  async open(): Promise<EventBlock[]> {
+    return await this.until((block) => block.id !== undefined, "id");
+  }
+
+  /** Hangs up. */
+  async close(): Promise<void> {
+    this.#controller.abort();
+    await this.#reader?.cancel().catch(() => {});
+    await this.#reading?.catch(() => {});
+  }
+
+  /** The next text within some milliseconds; what comes later is kept for the next call. */
+  async #within(ms: number): Promise<string | null> {
+    if (ms <= 0) return null;
+    this.#reading ??= this.#read();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<undefined>((resolve) => timer = setTimeout(() => resolve(undefined), ms));
+    try {
+      const chunk = await Promise.race([this.#reading, late]);
+      if (chunk === undefined) return null;
+      this.#reading = undefined;
+      return chunk;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #read(): Promise<string | null> {
+    try {
+      const { done, value } = await this.#reader?.read() ?? { done: true };
+      return done || value === undefined ? null : this.#decoder.decode(value, { stream: true });
+    } catch {
+      return null;
+    }
+  }
+}
