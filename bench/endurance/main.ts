@@ -17,10 +17,13 @@ for (const [name, command] of commands) {
   }
   process.env[`REALITY_${name.toUpperCase()}`] = command[0];
 }
-// The clients are the same whatever the servers run on.
+// The clients are the same whatever the servers run on. In a group of its own, since Ctrl-C would end the servers first.
 const script = fileURLToPath(new URL("./run.ts", import.meta.url));
 const [program = "", ...flags] = findRuntime("node")!;
-const child = spawn(program, [...flags, script, ...process.argv.slice(2)], { stdio: "inherit" });
+const child = spawn(program, [...flags, script, ...process.argv.slice(2)], {
+  stdio: "inherit",
+  detached: true,
+});
 // It ends its servers before it ends itself.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => child.kill("SIGTERM"));
 process.exit(await new Promise<number>((resolve) => child.once("close", (code) => resolve(code ?? 1))));
