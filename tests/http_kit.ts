@@ -11,6 +11,7 @@ import { EventReader, RawClient, soon, until } from "./http_client.ts";
 import { corsExchanges, testCors } from "./http_cors.ts";
 import { testReadingRights, testWritingRights } from "./http_rights.ts";
 import { type Operation, type SceneName, SMALL, TOKENS } from "./http_scenes.ts";
+import { testWatching } from "./http_watching.ts";
 
 /** A door, and what differs about it. */
 export interface Door {
@@ -263,6 +264,83 @@ const exchanges: readonly Exchange[] = [
   {
     ...bad,
     title: "a stream of a key that is none is refused",
+  // Readiness and numbers.
+  {
+    title: "a server that is ready says so",
+    path: "/ready",
+    method: "GET",
+    status: 200,
+    json: { status: "ready" },
+    answers: NO_STORE,
+  },
+  {
+    title: "readiness is answered without a body to HEAD",
+    path: "/ready",
+    method: "HEAD",
+    status: 200,
+    json: "",
+  },
+  {
+    title: "a server is not ready while its storage is not well",
+    scene: "unwell",
+    path: "/ready",
+    method: "GET",
+    status: 503,
+    json: { status: "storage" },
+    answers: NO_STORE,
+  },
+  {
+    ...noBody,
+    title: "POST /ready is not allowed",
+    path: "/ready",
+    method: "POST",
+    answers: { allow: "GET, HEAD" },
+  },
+  {
+    title: "the numbers are answered as Prometheus has it",
+    path: "/metrics",
+    method: "GET",
+    status: 200,
+    answers: { "content-type": "text/plain; version=0.0.4; charset=utf-8", "cache-control": "no-store" },
+  },
+  {
+    title: "the numbers are answered without a body to HEAD",
+    path: "/metrics",
+    method: "HEAD",
+    status: 200,
+    json: "",
+  },
+  {
+    ...noBody,
+    title: "POST /metrics is not allowed",
+    path: "/metrics",
+    method: "POST",
+    answers: { allow: "GET, HEAD" },
+  },
+  {
+    title: "the numbers are nowhere where they were taken away",
+    scene: "closed",
+    path: "/metrics",
+    method: "GET",
+    status: 404,
+    code: "NOT_FOUND",
+  },
+  {
+    title: "the numbers are refused to whom the application turns down",
+    scene: "hook",
+    path: "/metrics",
+    method: "GET",
+    status: 403,
+    code: "FORBIDDEN",
+  },
+  {
+    title: "the numbers are given to whom the application lets in",
+    scene: "hook",
+    path: "/metrics",
+    method: "GET",
+    headers: { "x-user": "scraper" },
+    status: 200,
+  },
     path: "/events?keys=%00",
     method: "GET",
     message: /"keys\[0\]"/,
@@ -484,6 +562,7 @@ export function testDoor(test: Test, door: Door): void {
   if (!door.parsesBodies) testLargeBodies(onDoor);
   testWaiting(onDoor);
   if (!door.noticesLate) testHangingUp(onDoor);
+  testWatching(onDoor, door.noticesLate);
   testStreams(onDoor);
   testReadingRights(onDoor);
   testWritingRights(onDoor);
@@ -1041,6 +1120,8 @@ async function check(door: Door, client: Client, exchange: Exchange): Promise<vo
   assert.doesNotMatch(text, /password|\bat .*\.ts/);
 }
 
+  // Readiness is no refusal, and has a body of its own.
+  if (exchange.json !== undefined) return;
 function toInit(
   method: string,
   body: unknown,

@@ -27,6 +27,7 @@ export type SceneName =
   | "asked"
   | "elsewhere"
   | "broken"
+  | "unwell"
   | "fast";
 
 /** What a scene says about a server. */
@@ -59,9 +60,15 @@ class BrokenStorage extends MemoryStorage {
 const scenes: Record<SceneName, SceneOptions> = {
   /** Everything as it comes, with open write routes. */
   plain: { server: { writeTokens: TOKENS } },
-  /** Nobody was given a way to write. */
-  closed: {},
-  /** The application decides who writes, where no token fits. */
+  /** Nobody was given a way to write, and the numbers were taken away. */
+  closed: { handler: { metrics: false } },
+  /** The application decides who writes, where no token fits, and who sees the numbers. */
+class UnwellStorage extends MemoryStorage {
+  override isHealthy(): Promise<boolean> {
+    return Promise.resolve(false);
+  }
+}
+
   hook: {
     server: {
       writeTokens: TOKENS,
@@ -77,6 +84,7 @@ const scenes: Record<SceneName, SceneOptions> = {
   /** Limits so low that a test can exceed them. */
   small: { server: { writeTokens: TOKENS, limits: SMALL } },
   /** Room for one waiter. */
+    handler: { metrics: (request) => request.headers.get("x-user") === "scraper" },
   full: { server: { limits: { maxWaiters: 1 } } },
   /** Pages of one other origin may read, with credentials. */
   cors: {
@@ -99,6 +107,8 @@ const scenes: Record<SceneName, SceneOptions> = {
   fast: { server: { clock: fastClock() } },
 };
 
+  /** The storage says that it is not well. */
+  unwell: { server: { storage: new UnwellStorage() } },
 /** One server of a scene. */
 export interface Scene {
   readonly server: RealityServer;
