@@ -9,9 +9,10 @@ import type { ServerStats, SyncResponse } from "../mod.ts";
 import type { Test } from "./harness.ts";
 import { EventReader, RawClient, soon, until } from "./http_client.ts";
 import { corsExchanges, testCors } from "./http_cors.ts";
+import { testAdmission, testStalledReader } from "./http_admission.ts";
 import { testReadingRights, testWritingRights } from "./http_rights.ts";
-import { type Operation, type SceneName, SMALL, TOKENS } from "./http_scenes.ts";
 import { testWatching } from "./http_watching.ts";
+import { type Operation, type SceneName, SMALL, TOKENS } from "./http_scenes.ts";
 
 /** A door, and what differs about it. */
 export interface Door {
@@ -27,6 +28,10 @@ export interface Door {
   readonly onlyPlainJSON?: boolean;
   /** The runtime finds out that a client is gone only when it next sends something to it. */
   readonly noticesLate?: boolean;
+  /** The runtime does not tell the address that connected. */
+  readonly tellsNoAddress?: boolean;
+  /** The runtime keeps the connection of a body that was refused until the client leaves it. */
+  readonly keepsConnection?: boolean;
 }
 
 /** A door with a server behind it. */
@@ -259,11 +264,6 @@ const exchanges: readonly Exchange[] = [
     method: "GET",
     status: 200,
   },
-  // Event streams that are none.
-  { ...bad, title: "a stream of nothing is refused", path: "/events", method: "GET", message: /"keys"/ },
-  {
-    ...bad,
-    title: "a stream of a key that is none is refused",
   // Readiness and numbers.
   {
     title: "a server that is ready says so",
@@ -341,6 +341,11 @@ const exchanges: readonly Exchange[] = [
     headers: { "x-user": "scraper" },
     status: 200,
   },
+  // Event streams that are none.
+  { ...bad, title: "a stream of nothing is refused", path: "/events", method: "GET", message: /"keys"/ },
+  {
+    ...bad,
+    title: "a stream of a key that is none is refused",
     path: "/events?keys=%00",
     method: "GET",
     message: /"keys\[0\]"/,
@@ -557,15 +562,16 @@ export function testDoor(test: Test, door: Door): void {
     });
   }
   testAnswers(onDoor);
+  testWatching(onDoor, door.noticesLate);
   testBodies(onDoor);
   // Who reads bodies in front may read them to their end first.
   if (!door.parsesBodies) testLargeBodies(onDoor);
   testWaiting(onDoor);
   if (!door.noticesLate) testHangingUp(onDoor);
-  testWatching(onDoor, door.noticesLate);
   testStreams(onDoor);
   testReadingRights(onDoor);
   testWritingRights(onDoor);
+  testAdmission(onDoor, door);
   testCors(onDoor);
 }
 
@@ -576,6 +582,7 @@ export function testDoor(test: Test, door: Door): void {
  * @param door What is tested.
  */
 export function testSlowReader(test: Test, door: Door): void {
+  if (!door.noticesLate) testStalledReader(registerOn(test, door));
   registerOn(test, door)("a slow reader gets the newest state, not a backlog", "plain", async (client) => {
     const keys = Array.from({ length: 60 }, (_, i) => `${i}-`.padEnd(200, "k"));
     const hash = "h".repeat(250);
@@ -1063,18 +1070,18 @@ export class Client {
 
   /** Waits until so many wait. */
   async hasWaiters(count: number): Promise<void> {
-    await until(async () => (await this.#stats()).waiters === count, `${count} wait`);
+    await until(async () => (await this.stats()).waiters === count, `${count} wait`);
   }
 
   /** Waits until so many streams are open. */
   async hasStreams(count: number): Promise<void> {
-    await until(async () => (await this.#stats()).streams === count, `${count} streams are open`);
+    await until(async () => (await this.stats()).streams === count, `${count} streams are open`);
   }
 
   /** Waits until the server has noticed that nobody reads its streams of this key any more. */
   async isLeft(key: string): Promise<void> {
     const isOver = async () => {
-      const { streams, waiters } = await this.#stats();
+      const { streams, waiters } = await this.stats();
       if (streams + waiters === 0) return true;
       if (this.#noticesLate) await this.operate({ do: "update", key, hash: String(Math.random()) });
       return false;
@@ -1089,7 +1096,7 @@ export class Client {
     await response.body?.cancel();
   }
 
-  async #stats(): Promise<ServerStats> {
+  async stats(): Promise<ServerStats> {
     return await this.operate({ do: "stats" }) as ServerStats;
   }
 }
@@ -1113,6 +1120,8 @@ async function check(door: Door, client: Client, exchange: Exchange): Promise<vo
   if (status < 400) return;
   assert.equal(response.headers.get("cache-control"), "no-store");
   if (method === "HEAD") return assert.equal(text, "");
+  // Readiness is no refusal, and has a body of its own.
+  if (exchange.json !== undefined) return;
   const { error, ...rest } = JSON.parse(text);
   assert.deepEqual([Object.keys(rest), Object.keys(error)], [[], ["code", "message"]]);
   if (code !== undefined) assert.equal(error.code, `ERR_REALITY_${code}`);
@@ -1120,8 +1129,6 @@ async function check(door: Door, client: Client, exchange: Exchange): Promise<vo
   assert.doesNotMatch(text, /password|\bat .*\.ts/);
 }
 
-  // Readiness is no refusal, and has a body of its own.
-  if (exchange.json !== undefined) return;
 function toInit(
   method: string,
   body: unknown,

@@ -27,6 +27,9 @@ export type SceneName =
   | "asked"
   | "elsewhere"
   | "broken"
+  | "limited"
+  | "impatient"
+  | "crowded"
   | "unwell"
   | "fast";
 
@@ -48,6 +51,9 @@ export const SMALL = {
   maxWait: 40,
 } as const;
 
+/** How often a client may ask in the scene `limited`. */
+export const RATE = { limit: 3, window: 3_600_000 } as const;
+
 /** Pages of this origin may read in the scenes with CORS. */
 export const ORIGIN = "https://app.example";
 
@@ -57,18 +63,18 @@ class BrokenStorage extends MemoryStorage {
   }
 }
 
-const scenes: Record<SceneName, SceneOptions> = {
-  /** Everything as it comes, with open write routes. */
-  plain: { server: { writeTokens: TOKENS } },
-  /** Nobody was given a way to write, and the numbers were taken away. */
-  closed: { handler: { metrics: false } },
-  /** The application decides who writes, where no token fits, and who sees the numbers. */
 class UnwellStorage extends MemoryStorage {
   override isHealthy(): Promise<boolean> {
     return Promise.resolve(false);
   }
 }
 
+const scenes: Record<SceneName, SceneOptions> = {
+  /** Everything as it comes, with open write routes. */
+  plain: { server: { writeTokens: TOKENS } },
+  /** Nobody was given a way to write, and the numbers were taken away. */
+  closed: { handler: { metrics: false } },
+  /** The application decides who writes, where no token fits, and who sees the numbers. */
   hook: {
     server: {
       writeTokens: TOKENS,
@@ -78,13 +84,13 @@ class UnwellStorage extends MemoryStorage {
           keys.every((key) => key.startsWith(`${request.method}:`));
       },
     },
+    handler: { metrics: (request) => request.headers.get("x-user") === "scraper" },
   },
   /** The application decides who reads what: see {@linkcode createReaders}. */
   readers: { server: { writeTokens: TOKENS } },
   /** Limits so low that a test can exceed them. */
   small: { server: { writeTokens: TOKENS, limits: SMALL } },
   /** Room for one waiter. */
-    handler: { metrics: (request) => request.headers.get("x-user") === "scraper" },
   full: { server: { limits: { maxWaiters: 1 } } },
   /** Pages of one other origin may read, with credentials. */
   cors: {
@@ -101,14 +107,20 @@ class UnwellStorage extends MemoryStorage {
   },
   /** Mounted elsewhere. */
   elsewhere: { server: { writeTokens: TOKENS }, handler: { basePath: "/api/v1/live" } },
+  /** The storage says that it is not well. */
+  unwell: { server: { storage: new UnwellStorage() } },
   /** The storage fails. */
   broken: { server: { storage: new BrokenStorage() } },
   /** Time runs a thousand times as fast. */
   fast: { server: { clock: fastClock() } },
+  /** Few requests for each address, with a trusted proxy on this machine. */
+  limited: { server: { rateLimit: RATE, trustProxy: ["127.0.0.0/8", "::1"] } },
+  /** Little time for who is slow. */
+  impatient: { server: { limits: { bodyTimeout: 100, stallTimeout: 200 } } },
+  /** Room for one request and one stream. */
+  crowded: { server: { limits: { maxRequests: 1, maxStreams: 1 } } },
 };
 
-  /** The storage says that it is not well. */
-  unwell: { server: { storage: new UnwellStorage() } },
 /** One server of a scene. */
 export interface Scene {
   readonly server: RealityServer;

@@ -15,12 +15,12 @@ import { listenFetch, serverName } from "../runtimes/fetch.ts";
 testDoor(test, {
   name: `createFetchHandler() in Hono before ${serverName}`,
   ownNotFound: true,
+  keepsConnection: serverName === "Deno.serve",
   open: (name) =>
     openDoor(name, ({ server, handler }) => {
       const app = new Hono();
-      const answer = createFetchHandler(server, handler);
-      app.all(`${handler.basePath ?? "/reality"}/*`, (context) => answer(context.req.raw));
-      return listenFetch(async (request) => await app.fetch(request));
+      app.all(`${handler.basePath ?? "/reality"}/*`, createFetchHandler(server, handler));
+      return listenFetch(async (request, host) => await app.fetch(request, host as object));
     }),
 });
 

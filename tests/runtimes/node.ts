@@ -31,12 +31,14 @@ export async function listenNode(listener: RequestListener): Promise<Listening> 
 }
 
 /** Listens with `node:http` for a handler of the Web's shapes. */
-export function listenFetchOnNode(handler: (request: Request) => Promise<Response>): Promise<Listening> {
+export function listenFetchOnNode(
+  handler: (request: Request, host: unknown) => Promise<Response>,
+): Promise<Listening> {
   return listenNode((incoming, outgoing) => void bridge(handler, incoming, outgoing));
 }
 
 async function bridge(
-  handler: (request: Request) => Promise<Response>,
+  handler: (request: Request, host: unknown) => Promise<Response>,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
 ): Promise<void> {
@@ -58,7 +60,7 @@ async function bridge(
     outgoing.statusCode = 400;
     return void outgoing.end();
   }
-  const response = await handler(request);
+  const response = await handler(request, { incoming, outgoing });
   outgoing.statusCode = response.status;
   for (const [name, value] of response.headers) outgoing.setHeader(name, value);
   if (response.body === null || method === "HEAD") return void outgoing.end();
