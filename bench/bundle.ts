@@ -1,0 +1,96 @@
+/**
+ * How large the package is in an application that a bundler has packed, and what of it weighs most:
+ * `deno task bench:bundle`.
+ *
+ * @module
+ */
+import { buildSync, transformSync } from "esbuild";
+import { readFileSync } from "node:fs";
+import { dirname } from "node:path/posix";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+
+/** What an application may take from the package. */
+export const ENTRIES = {
+  "everything in mod.ts": `export * from "./mod.ts";`,
+  "fetch handler with memory storage":
+    `export { createFetchHandler, MemoryStorage, RealityServer } from "./mod.ts";`,
+} as const;
+
+/** The name of one of them. */
+export type EntryName = keyof typeof ENTRIES;
+
+/** A bundle, minified. */
+export interface Bundle {
+  readonly bytes: number;
+  /** What is left after gzip. */
+  readonly gzipBytes: number;
+  /** File → minified bytes that came from it; the largest first. */
+  readonly files: ReadonlyMap<string, number>;
+}
+
+const ROOT = fileURLToPath(new URL("../", import.meta.url));
+
+/** Packs what an application takes. */
+export function bundle(name: EntryName): Bundle {
+  const { outputFiles, metafile } = buildSync({
+    stdin: { contents: ENTRIES[name], resolveDir: ROOT },
+    absWorkingDir: ROOT,
+    bundle: true,
+    minify: true,
+    format: "esm",
+    platform: "neutral",
+    target: "es2022",
+    legalComments: "none",
+    metafile: true,
+    write: false,
+    outfile: "bundle.js",
+  });
+  const { contents } = outputFiles[0]!;
+  const files = Object.entries(Object.values(metafile.outputs)[0]!.inputs)
+    .map(([file, { bytesInOutput }]) => [file, bytesInOutput] as const)
+    .filter(([, bytes]) => bytes > 0)
+    .sort((a, b) => b[1] - a[1]);
+  return { bytes: contents.byteLength, gzipBytes: gzipLength([contents]), files: new Map(files) };
+}
+
+if (import.meta.main) {
+  for (const name of Object.keys(ENTRIES) as EntryName[]) print(name, bundle(name));
+}
+
+function print(name: string, { bytes, gzipBytes, files }: Bundle): void {
+  console.log(`\n${name}: ${inKB(bytes)} minified, ${inKB(gzipBytes)} with gzip`);
+  console.log("  minified, and what gzip makes smaller without it\n");
+  const texts = new Map([...files.keys()].map((file) => [file, minify(file)]));
+  const all = gzipLength(texts.values());
+  const without = (isLeftOut: (file: string) => boolean) =>
+    all - gzipLength([...texts].filter(([file]) => !isLeftOut(file)).map(([, text]) => text));
+  const folders = Map.groupBy(files.keys(), (file) => dirname(file));
+  const lines = [...folders].map(([folder, own]) =>
+    [
+      `${folder}/`,
+      own.reduce((sum, file) => sum + files.get(file)!, 0),
+      without((file) => own.includes(file)),
+    ] as const
+  );
+  for (const line of lines.sort((a, b) => b[1] - a[1])) printLine(...line);
+  console.log();
+  for (const [file, size] of files) printLine(file, size, without((other) => other === file));
+}
+
+function minify(file: string): Uint8Array {
+  const { code } = transformSync(readFileSync(`${ROOT}${file}`), { loader: "ts", minify: true });
+  return new TextEncoder().encode(code);
+}
+
+function gzipLength(texts: Iterable<Uint8Array>): number {
+  return gzipSync(Buffer.concat([...texts]), { level: 9 }).byteLength;
+}
+
+function printLine(what: string, bytes: number, gzipBytes: number): void {
+  console.log(`${inKB(bytes).padStart(9)} ${inKB(gzipBytes).padStart(9)}  ${what}`);
+}
+
+function inKB(bytes: number): string {
+  return `${(bytes / 1000).toFixed(1)} kB`;
+}

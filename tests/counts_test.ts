@@ -1,0 +1,157 @@
+/*
+ * What a request costs that can be counted, so that no busy machine and no slow one changes it: questions to the
+ * storage, and bytes of an answer. Who makes one of them smaller writes the new figure down here.
+ */
+
+import { deepEqual, equal } from "node:assert/strict";
+import { createFetchHandler } from "../adapters/fetch.ts";
+import { RealityServer } from "../src/server.ts";
+import type { RealityStorage } from "../src/storage.ts";
+import { MemoryStorage } from "../storage/memory.ts";
+import { FakeClock, settle } from "./clock.ts";
+import { test } from "./harness.ts";
+import { HistoryStorage } from "./storages.ts";
+
+const NODES = 100;
+const WAITERS = 1000;
+const HASH = "2jmj7l5rSw0yVb_vlWAYkK";
+
+/** A storage, and how often each of its methods is called. */
+function watch(storage: RealityStorage): { storage: RealityStorage; calls: Record<string, number> } {
+  const calls: Record<string, number> = {};
+  const watched = new Proxy(storage, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name);
+      if (typeof value !== "function" || typeof name !== "string") return value;
+      return (...args: unknown[]) => {
+        calls[name] = (calls[name] ?? 0) + 1;
+        return Reflect.apply(value, target, args);
+      };
+    },
+  });
+  return { storage: watched, calls };
+}
+
+async function setUp(kind: "an exclusive" | "a shared") {
+  const { storage, calls } = watch(kind === "an exclusive" ? new MemoryStorage() : new HistoryStorage());
+  const clock = new FakeClock();
+  const server = new RealityServer({ storage, clock });
+  await server.updateMany(Array.from({ length: NODES }, (_, i) => ({ key: keyOf(i), hash: HASH })));
+  // What is asked once in a server's life has been asked.
+  await server.handleSync(knownOf(NODES));
+  await settle();
+  return {
+    clock,
+    server,
+    /** The calls that some work makes. */
+    async count(work: () => unknown): Promise<Record<string, number>> {
+      for (const name of Object.keys(calls)) delete calls[name];
+      await work();
+      await settle();
+      return { ...calls };
+    },
+  };
+}
+
+function keyOf(i: number): string {
+  return `chat:room:${i}`;
+}
+
+function inWords(keys: number): string {
+  return keys === 1 ? "1 key" : `${keys} keys`;
+}
+
+/** A question about so many keys, some of which have changed. */
+function knownOf(keys: number, changed = 0): { known: Record<string, number> } {
+  return {
+    known: Object.fromEntries(
+      Array.from({ length: keys }, (_, i) => [keyOf(i), i < changed ? 0 : i + 1]),
+    ),
+  };
+}
+
+for (
+  const [kind, question] of [
+    ["an exclusive", { readNodes: 1 }],
+    ["a shared", { readChanges: 1 }],
+  ] as const
+) {
+  for (const keys of [1, 10, 100]) {
+    test(`a sync of ${inWords(keys)} asks ${kind} storage one question`, async () => {
+      const { server, count } = await setUp(kind);
+      deepEqual(await count(() => server.handleSync(knownOf(keys, 1))), question);
+    });
+  }
+
+  test(`${WAITERS} syncs of one moment ask ${kind} storage one question`, async () => {
+    const { server, count } = await setUp(kind);
+    const many = () => Promise.all(Array.from({ length: WAITERS }, () => server.handleSync(knownOf(10))));
+    deepEqual(await count(many), question);
+  });
+
+  test(`a sync that waits asks ${kind} storage once, and once more when it is woken`, async () => {
+    const { server, count } = await setUp(kind);
+    let answer: Promise<unknown> = Promise.resolve();
+    deepEqual(
+      await count(() => void (answer = server.handleSync({ ...knownOf(10), wait: 20_000 }))),
+      question,
+    );
+    deepEqual(await count(() => server.updateNode(keyOf(0), "new")), { applyChanges: 1, ...question });
+    await answer;
+  });
+
+  test(`${WAITERS} who wait are woken with one question to ${kind} storage`, async () => {
+    const { server, count } = await setUp(kind);
+    const answers = Array.from(
+      { length: WAITERS },
+      () => server.handleSync({ ...knownOf(10), wait: 20_000 }),
+    );
+    await settle();
+    deepEqual(await count(() => server.updateNode(keyOf(0), "new")), { applyChanges: 1, ...question });
+    equal((await Promise.all(answers)).filter(({ changed }) => keyOf(0) in changed).length, WAITERS);
+  });
+
+  for (const changes of [1, 1000]) {
+    test(`updateMany() of ${changes} makes one change of ${kind} storage`, async () => {
+      const { server, count } = await setUp(kind);
+      const updates = Array.from({ length: changes }, (_, i) => ({ key: keyOf(i), hash: "new" }));
+      deepEqual(await count(() => server.updateMany(updates)), { applyChanges: 1 });
+    });
+  }
+
+  test(`updateNode() makes one change of ${kind} storage, and reads nothing`, async () => {
+    const { server, count } = await setUp(kind);
+    deepEqual(await count(() => server.updateNode(keyOf(0), "new")), { applyChanges: 1 });
+  });
+
+  test(`1000 calls of updateNode() at once make one change of ${kind} storage`, async () => {
+    const { server, count } = await setUp(kind);
+    const many = () =>
+      Promise.all(Array.from({ length: 1000 }, (_, i) => server.updateNode(keyOf(i), "new")));
+    deepEqual(await count(many), { applyChanges: 1 });
+  });
+}
+
+for (
+  const [keys, changed, bytes] of [
+    [1, 0, 110],
+    [10, 0, 110],
+    [10, 1, 215],
+    [100, 0, 110],
+    [100, 10, 1170],
+    [100, 100, 10_981],
+  ] as const
+) {
+  test(`the answer about ${inWords(keys)}, ${changed} of them changed, has ${bytes} bytes`, async () => {
+    const { server } = await setUp("an exclusive");
+    const response = await createFetchHandler(server)(
+      new Request("http://localhost/reality/sync", {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(knownOf(keys, changed)),
+      }),
+    );
+    equal(response.status, 200);
+    equal((await response.arrayBuffer()).byteLength, bytes);
+  });
+}
