@@ -356,6 +356,8 @@ export class RealityServer {
   }
 
   async #close(): Promise<void> {
+    // What ends by it asks whether the server is closing: from here on, it is.
+    await null;
     this.#account.noteClosing("closing");
     await this.#stop();
     this.#account.noteClosing("closed");
