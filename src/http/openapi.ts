@@ -5,6 +5,7 @@
  * @module
  */
 import type { ErrorCode } from "../errors.ts";
+import { VERSION } from "../version.ts";
 
 /** A part of the document. */
 type Part = Readonly<Record<string, unknown>>;
@@ -29,11 +30,26 @@ const headers = {
     schema: { type: "integer", minimum: 1 },
   },
   "Allow": { description: "The methods that the path has.", schema: { type: "string" } },
-  "RateLimit": { description: "What is left of `rateLimit`, and for how long.", schema: { type: "string" } },
-  "RateLimit-Policy": { description: "What `rateLimit` allows.", schema: { type: "string" } },
+  "RateLimit-Policy": {
+    description: "Where requests are limited by `rateLimit`: how many in how many seconds.",
+    schema: { type: "string" },
+    example: '"default";q=600;w=60',
+  },
+  "RateLimit": {
+    description: "How many of them are left, and in how many seconds there are more.",
+    schema: { type: "string" },
+    example: '"default";r=599;t=1',
+  },
+  "Accept-Encoding": {
+    description: "Where the body was compressed: it must not be.",
+    schema: { const: "identity" },
+  },
   "WWW-Authenticate": { description: "How to say who writes.", schema: { const: "Bearer" } },
   "Connection": { description: "With HTTP/1.1: the connection ends here.", schema: { const: "close" } },
 };
+
+/** What every answer of a route has whose requests `rateLimit` counts. */
+const LIMITED = ["RateLimit-Policy", "RateLimit"] as const;
 
 const schemas = {
   Key: {
@@ -146,7 +162,7 @@ const schemas = {
   }),
 };
 
-const refusals = {
+const refusals: Readonly<Record<number, RefusalPart>> = {
   400: {
     description: "Not JSON, a field of the wrong shape, a key or a hash that is none.",
     messages: {
@@ -176,7 +192,9 @@ const refusals = {
   },
   408: {
     description: "The body took longer than `bodyTimeout` to arrive.",
-    messages: { ERR_REALITY_TIMEOUT: "Cannot read the body: it took longer than bodyTimeout (10000)" },
+    messages: {
+      ERR_REALITY_TIMEOUT: "Cannot read the body: it was not there after bodyTimeout (10000 ms)",
+    },
     headers: ["Connection"],
   },
   413: {
@@ -188,13 +206,14 @@ const refusals = {
     headers: ["Connection"],
   },
   415: {
-    description: "The body is not declared as JSON.",
+    description: "The body is not declared as JSON, or is compressed.",
     messages: { ERR_REALITY_MEDIA_TYPE: 'Cannot read the body: expected application/json, got "text/plain"' },
+    headers: ["Accept-Encoding"],
   },
   429: {
     description: "This client asks more often than `rateLimit` allows.",
-    messages: { ERR_REALITY_RATE_LIMITED: "Cannot take this request: more than rateLimit allows" },
-    headers: ["Retry-After", "RateLimit", "RateLimit-Policy"],
+    messages: { ERR_REALITY_RATE_LIMITED: "Cannot take the request: rateLimit is used up, try again in 7 s" },
+    headers: ["Retry-After"],
   },
   500: {
     description: "A fault of the server or of a hook.",
@@ -204,12 +223,12 @@ const refusals = {
     description: "The storage fails, the server has too much to do, or it is stopping.",
     messages: {
       ERR_REALITY_STORAGE: "The storage does not answer",
-      ERR_REALITY_OVERLOADED: "Cannot take this request: more than maxRequests (10000) at once",
+      ERR_REALITY_OVERLOADED: "Cannot take the request: maxRequests (10000) are being answered",
       ERR_REALITY_CLOSED: "The server is closed",
     },
     headers: ["Retry-After", "Connection"],
   },
-} satisfies Record<number, RefusalPart>;
+};
 
 /**
  * The document for one mounting.
@@ -221,7 +240,7 @@ export function createOpenAPI(basePath: string): Part {
     openapi: "3.1.0",
     info: {
       title: "Reality",
-      version: "2.0.0",
+      version: VERSION,
       summary: "Live data over plain HTTP: clients ask what changed, or wait until something does.",
       description:
         "The rules behind this are in `src/PROTOCOL.md`. A path that is not here is answered with " +
@@ -317,7 +336,7 @@ const sync: Part = {
   responses: {
     200: {
       description: "What changed; to another server, what it lacks.",
-      headers: pick(["Cache-Control"]),
+      headers: pick(["Cache-Control", ...LIMITED]),
       content: {
         "application/json": {
           schema: { oneOf: [ref("schemas", "SyncResponse"), ref("schemas", "ExchangeResponse")] },
@@ -370,13 +389,16 @@ const events: Part = {
   ],
   responses: {
     200: {
-      description: "A stream that lasts until either side ends it.",
+      description:
+        "A stream that lasts until either side ends it. One that finds too much to do, or a server " +
+        "that stops, ends at once and says when to come back: an `EventSource` never does from a refusal.",
       headers: {
         "Cache-Control": {
           description: "No cache keeps it, no proxy holds it back.",
           schema: { const: "no-store, no-transform" },
         },
         "X-Accel-Buffering": { description: "The same, for nginx.", schema: { const: "no" } },
+        ...pick(LIMITED),
       },
       content: {
         "text/event-stream": {
@@ -426,7 +448,7 @@ const deleteNode: Part = {
     example: KEY,
   }],
   responses: {
-    204: { description: "It is gone, or was never there.", headers: pick(["Cache-Control"]) },
+    204: { description: "It is gone, or was never there.", headers: pick(["Cache-Control", ...LIMITED]) },
     ...refuse(400, 401, 403, 429, 500, 503),
   },
 };
@@ -453,7 +475,7 @@ function readable(path: string, operationId: string, operation: Part): Part {
 
 function written(example: unknown): Part {
   return {
-    200: answer("Done; these are the new versions.", "WriteResponse", example),
+    200: answer("Done; these are the new versions.", "WriteResponse", example, LIMITED),
     ...refuse(400, 401, 403, 408, 413, 415, 429, 500, 503),
   };
 }
@@ -463,12 +485,17 @@ function jsonBody(schema: keyof typeof schemas, values: Part): Part {
   return { required: true, content };
 }
 
-function answer(description: string, schema: keyof typeof schemas, example: unknown): Part {
+function answer(
+  description: string,
+  schema: keyof typeof schemas,
+  example: unknown,
+  headers: readonly HeaderName[] = [],
+): Part {
   const content = { "application/json": { schema: ref("schemas", schema), example } };
-  return { description, headers: pick(["Cache-Control"]), content };
+  return { description, headers: pick(["Cache-Control", ...headers]), content };
 }
 
-function refuse(...statuses: (keyof typeof refusals)[]): Part {
+function refuse(...statuses: number[]): Part {
   return Object.fromEntries(statuses.map((status) => [status, ref("responses", `Refusal${status}`)]));
 }
 
@@ -484,7 +511,7 @@ function describeRefusal({ description, messages, headers = [] }: RefusalPart): 
   });
   return {
     description,
-    headers: pick(["Cache-Control", ...headers]),
+    headers: pick(["Cache-Control", ...headers, ...LIMITED]),
     content: { "application/json": { schema, examples: examples(values) } },
   };
 }

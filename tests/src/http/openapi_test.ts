@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { Ajv2020 } from "ajv/dist/2020.js";
-import { createFetchHandler, MemoryStorage, RealityServer } from "../../../mod.ts";
+import { createFetchHandler, type HandlerOptions, MemoryStorage, RealityServer } from "../../../mod.ts";
 import { createOpenAPI } from "../../../src/http/openapi.ts";
 import { test } from "../../harness.ts";
 import { createScene, type SceneName, SMALL, TOKENS } from "../../http_scenes.ts";
@@ -40,7 +40,7 @@ interface Header {
 
 /** A request, and the status of its answer. */
 interface Exchange {
-  readonly scene: SceneName | "closing" | "unreadable";
+  readonly scene: SceneName | OwnScene;
   /** Method and path, as the document has them. */
   readonly operation: string;
   /** What the path is with its parameters. */
@@ -49,6 +49,9 @@ interface Exchange {
   readonly body?: unknown;
   readonly status: number;
 }
+
+/** Servers that only these tests need: one that is closed, and hooks that fail or say no. */
+type OwnScene = "closing" | "unreadable" | "guarded";
 
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 const document = copy() as unknown as Document;
@@ -68,6 +71,7 @@ const exchanges: readonly Exchange[] = [
     { scene: "small", body: BIG, status: 413 },
     { scene: "small", body: FOUR, status: 413 },
     { scene: "plain", body: {}, headers: { "content-type": "text/plain" }, status: 415 },
+    { scene: "plain", body: {}, headers: { "content-encoding": "gzip" }, status: 415 },
     { scene: "unreadable", body: { known: { a: 0 } }, status: 500 },
     { scene: "broken", body: { known: { a: 0 } }, status: 503 },
     { scene: "closing", body: { known: { a: 0 } }, status: 503 },
@@ -97,13 +101,16 @@ const exchanges: readonly Exchange[] = [
     { scene: "hook", headers: { "x-user": "broken" }, status: 500 },
     { scene: "closing", headers: TOKEN, status: 503 },
   ].map((exchange) => ({ operation: "DELETE /nodes/{key}", url: "/nodes/a", ...exchange }) as Exchange),
+  ...["GET", "HEAD"].flatMap((method) => [
+    { scene: "closing", operation: `${method} /ready`, status: 503 } as const,
+    { scene: "guarded", operation: `${method} /metrics`, status: 403 } as const,
+    { scene: "guarded", operation: `${method} /metrics`, url: "/metrics?broken", status: 500 } as const,
+  ]),
   ...["GET", "HEAD"].flatMap((method) =>
     ["health", "ready", "metrics", "openapi.json"].map((route) => (
       { scene: "plain", operation: `${method} /${route}`, status: 200 } as const
     ))
   ),
-  { scene: "closing", operation: "GET /ready", status: 503 },
-  { scene: "closing", operation: "HEAD /ready", status: 503 },
 ];
 
 test("createOpenAPI() makes a valid OpenAPI 3.1 document", async () => {
@@ -179,10 +186,8 @@ test("every answer of a server is as the document says, and every status of it i
       Object.keys(responses).map((status) => `${method.toUpperCase()} ${path} ${status}`)
     )
   );
-  // Only a server with peers or a secret answers the first; the others take a server of their own, too.
-  const elsewhere = described.filter((one) =>
-    /^POST \/sync 401$| \/metrics (403|500)$| 408$| 429$/.test(one)
-  );
+  // The tests below: a server with a secret, one that is asked too often, one whose body does not come.
+  const elsewhere = described.filter((one) => /^POST \/sync 401$| 408$| 429$/.test(one));
   assert.deepEqual([...seen, ...elsewhere].sort(), described.sort());
 });
 
@@ -194,6 +199,44 @@ test("what a server with a secret answers to who proves nothing is as the docume
   await checkExchange(origin, exchange, createChecker());
   await server.close();
   await close();
+});
+
+test("what a client with a limit is answered is as the document says, also once it is used up", async () => {
+  const check = createChecker();
+  const rateLimit = { limit: 1, window: 60_000, key: () => "somebody" };
+  const operations = Object.entries(document.paths).flatMap(([path, operations]) =>
+    Object.entries(operations).filter(([, { responses }]) => responses[429] !== undefined)
+      .map(([method]) => `${method.toUpperCase()} ${path}`)
+  );
+  assert.equal(operations.length, 5);
+  for (const operation of operations) {
+    const server = new RealityServer({ storage: new MemoryStorage(), writeTokens: TOKENS, rateLimit });
+    const { origin, close } = await listenFetch(createFetchHandler(server));
+    const good = exchanges.find((one) => one.operation === operation && one.status < 300) ?? assert.fail();
+    for (const exchange of [good, { ...good, status: 429 }]) {
+      const headers = await checkExchange(origin, exchange, check);
+      assert.ok(headers.has("ratelimit") && headers.has("ratelimit-policy"), operation);
+    }
+    await server.close();
+    await close();
+  }
+});
+
+test("what is answered to a body that does not come is as the document says", async () => {
+  const check = createChecker();
+  const limits = { bodyTimeout: 10 };
+  for (const path of ["/sync", "/update", "/invalidate"]) {
+    const server = new RealityServer({ storage: new MemoryStorage(), writeTokens: TOKENS, limits });
+    const body = new ReadableStream<Uint8Array>({ pull: () => new Promise(() => {}) });
+    const headers = { ...JSON_TYPE, ...TOKEN };
+    const request = { method: "POST", headers, body, duplex: "half" } as RequestInit;
+    const response = await createFetchHandler(server)(
+      new Request(`http://localhost/reality${path}`, request),
+    );
+    assert.equal(response.status, 408);
+    await checkAnswer(response, `#/paths/${escape(path)}/post/responses/408`, check);
+    await server.close();
+  }
 });
 
 test("a path that is not there, and a method, are answered as the document says", async () => {
@@ -304,18 +347,12 @@ test("no event of a stream is other than the document says", async () => {
 
 /** Runs with the address of a server of a scene. */
 async function withScene(
-  name: SceneName | "closing" | "unreadable",
-  run: (origin: string) => Promise<void>,
+  name: SceneName | OwnScene,
+  run: (origin: string) => Promise<unknown>,
 ): Promise<void> {
-  const scene = name === "closing" || name === "unreadable" ? createScene("plain") : createScene(name);
-  const server = name !== "unreadable" ? scene.server : new RealityServer({
-    storage: new MemoryStorage(),
-    authorize: () => {
-      throw new Error("password=secret");
-    },
-  });
+  const { server, handler } = createOwnScene(name);
   if (name === "closing") await server.close();
-  const { origin, close } = await listenFetch(createFetchHandler(server, scene.handler));
+  const { origin, close } = await listenFetch(createFetchHandler(server, handler));
   try {
     await run(origin);
   } finally {
@@ -324,11 +361,25 @@ async function withScene(
   }
 }
 
+function createOwnScene(name: SceneName | OwnScene): { server: RealityServer; handler: HandlerOptions } {
+  if (name !== "closing" && name !== "unreadable" && name !== "guarded") return createScene(name);
+  const authorize = () => {
+    throw new Error("password=secret");
+  };
+  const server = new RealityServer({
+    storage: new MemoryStorage(),
+    writeTokens: TOKENS,
+    ...(name === "unreadable" ? { authorize } : {}),
+  });
+  const metrics = (request: Request) => request.url.endsWith("?broken") && authorize();
+  return { server, handler: name === "guarded" ? { metrics } : {} };
+}
+
 async function checkExchange(
   origin: string,
   { operation, url, headers, body, status }: Exchange,
   check: Check,
-): Promise<void> {
+): Promise<Headers> {
   const [method = "", path = ""] = operation.split(" ");
   const response = await fetch(`${origin}/reality${url ?? path}`, {
     method,
@@ -338,6 +389,7 @@ async function checkExchange(
   const where = `#/paths/${escape(path)}/${method.toLowerCase()}/responses/${status}`;
   assert.equal(response.status, status, `${operation} ${status}: ${JSON.stringify(body)}`);
   await checkAnswer(response, where, check);
+  return response.headers;
 }
 
 /** Compares an answer with the part of the document that a pointer leads to. */
