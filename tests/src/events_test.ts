@@ -234,11 +234,17 @@ test("onEvent hears of peers by their place, and by their URL only with eventKey
     const server = servers.start("a", { onEvent: (event) => void events.push(event), eventKeys });
     await servers.meet();
     servers.cut = (from, to) => from === "a" && to === "c";
-    await server.updateNode("key", "1");
-    await servers.rest();
+    /** Lets servers change the node until the peer is so. */
+    const reach = async (id: string, state: "down" | "up") => {
+      for (let i = 0; !events.some((event) => event.type === "peer" && event.state === state); i++) {
+        ok(i < 200, `no peer is ${state}`);
+        await servers.get(id).updateNode("key", String(i));
+        await servers.rest();
+      }
+    };
+    await reach("a", "down");
     servers.cut = () => false;
-    await servers.get("c").updateNode("key", "2");
-    await servers.rest();
+    await reach("c", "up");
     const found = events.filter((event) => event.type === "peer").map(({ at: _, ...event }) => event);
     const peer = { type: "peer", peer: 1, ...(eventKeys ? { url: "http://c:3000/reality/sync" } : {}) };
     deepEqual(found, [
