@@ -4,18 +4,13 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { request as httpRequest } from "node:http";
 import { connect as connectHttp2 } from "node:http2";
-import { createServer, type Socket } from "node:net";
-import type { AddressInfo } from "node:net";
-import type { SyncResponse } from "../../mod.ts";
 import { MemoryStorage } from "../../mod.ts";
 import { test } from "../harness.ts";
 import { EventReader, RawClient, soon, until } from "../http_client.ts";
-import { type Backend, TOKEN } from "./backends.ts";
+import { TOKEN } from "./backends.ts";
+import { ask, askFrom, findWaiting, hashOf, JSON_TYPE, listenOnce, statusOf, sync } from "./client.ts";
 import { withNginx } from "./nginx.ts";
-
-const JSON_TYPE = { "content-type": "application/json" };
 
 test("nginx: syncs, writes and health pass through, and metrics do not", async () => {
   await withNginx({}, async ({ origin }) => {
@@ -409,77 +404,3 @@ test("nginx: a reload cuts nobody off before worker_shutdown_timeout", async () 
     await raw.closed();
   });
 });
-
-function ask(origin: string, known: Record<string, number>, wait = 0): Promise<Response> {
-  const body = JSON.stringify({ known, wait });
-  return fetch(`${origin}/reality/sync`, { method: "POST", headers: JSON_TYPE, body });
-}
-
-async function sync(origin: string, known: Record<string, number>, wait = 0): Promise<SyncResponse> {
-  const response = await ask(origin, known, wait);
-  assert.equal(response.status, 200);
-  return await response.json();
-}
-
-async function statusOf(answer: Promise<Response>): Promise<number> {
-  const response = await answer;
-  await response.body?.cancel();
-  return response.status;
-}
-
-function hashOf({ data = "" }: { data?: string }): string {
-  return JSON.parse(data).hash;
-}
-
-/** Waits until somebody waits at one of two servers; gives that one first. */
-async function findWaiting(backends: readonly [Backend, Backend]): Promise<[Backend, Backend]> {
-  let found = -1;
-  await until(async () => {
-    const stats = await Promise.all(backends.map(({ server }) => server.getStats()));
-    found = stats.findIndex(({ waiters }) => waiters > 0);
-    return found !== -1;
-  }, "somebody waits");
-  return found === 0 ? [...backends] : [backends[1], backends[0]];
-}
-
-/** Asks from another address of this machine. */
-async function askFrom(localAddress: string, origin: string, headers: Record<string, string>): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    const options = { method: "POST", localAddress, agent: false, headers: { ...JSON_TYPE, ...headers } };
-    const request = httpRequest(`${origin}/reality/sync`, options, (response) => {
-      response.resume().once("end", resolve);
-    });
-    request.once("error", reject);
-    request.end('{"known":{}}');
-  });
-}
-
-/** A server that answers one request on each connection, offers to keep it, and closes it at the next. */
-async function listenOnce(): Promise<{ origin: string; readonly broken: number; close(): Promise<void> }> {
-  let broken = 0;
-  const sockets = new Set<Socket>();
-  const listener = createServer((socket) => {
-    sockets.add(socket);
-    let isAnswered = false;
-    socket.on("error", () => {});
-    socket.on("data", () => {
-      if (isAnswered) {
-        broken++;
-        return void socket.destroy();
-      }
-      isAnswered = true;
-      socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
-    });
-  });
-  await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
-  return {
-    origin: `http://127.0.0.1:${(listener.address() as AddressInfo).port}`,
-    get broken() {
-      return broken;
-    },
-    async close() {
-      for (const socket of sockets) socket.destroy();
-      await new Promise((resolve) => listener.close(resolve));
-    },
-  };
-}
