@@ -8,7 +8,7 @@
 import { createServer, type Server } from "node:http";
 import process from "node:process";
 import { readEnvironment, type Settings, type StorageSetting, USAGE } from "./environment.ts";
-import { createNodeHandler } from "./node.ts";
+import { createNodeHandler, listenerLimits } from "./node.ts";
 import { openStandalone, type Standalone } from "./standalone.ts";
 
 /** How long the last answers may take to leave, in milliseconds; then connections are cut. */
@@ -34,7 +34,7 @@ if (command === undefined) {
 
 function start(settings: Settings, standalone: Standalone): void {
   const { port, host, handler } = settings;
-  const listener = createServer(createNodeHandler(standalone.server, handler));
+  const listener = createServer(listenerLimits, createNodeHandler(standalone.server, handler));
   listener.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EADDRINUSE") {
       fail(`Cannot use PORT: ${port} is in use, choose another: PORT=${port + 1}`);

@@ -12,14 +12,45 @@ export type { HandlerOptions, NodeIncoming, NodeOutgoing };
 /** Answers a request of `node:http`; never throws. */
 export type NodeHandler = (request: NodeIncoming, response: NodeOutgoing) => void;
 
+/** How long clients may take to send a request, as `http.createServer` takes it. */
+export interface ListenerLimits {
+  /** Milliseconds for the head of a request, and for its first byte on a new connection. */
+  readonly headersTimeout: number;
+  /** Milliseconds for a whole request. */
+  readonly requestTimeout: number;
+  /** Milliseconds from one look at all connections to the next. */
+  readonly connectionsCheckingInterval: number;
+}
+
+/**
+ * Limits that let go of clients which open a connection and send nothing, or half a request. A body that does not come
+ * is given up by the server itself, after its own `bodyTimeout`.
+ *
+ * @example
+ * ```ts
+ * import { createServer } from "node:http";
+ * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+ * import { createNodeHandler, listenerLimits } from "@rootlodge/reality-server/node";
+ *
+ * const server = new RealityServer({ storage: new MemoryStorage() });
+ * const listener = createServer(listenerLimits, createNodeHandler(server));
+ * await server.close();
+ * ```
+ */
+export const listenerLimits: ListenerLimits = Object.freeze({
+  headersTimeout: 10_000,
+  requestTimeout: 30_000,
+  connectionsCheckingInterval: 2_000,
+});
+
 /**
  * Makes a listener that answers all routes of a server.
  *
  * Give it every request of a server of its own, or those under its base path; what is not under it is a 404.
  * A client that hangs up gives its place back at once. Works for `node:http2` as well.
  *
- * Node closes connections on which no whole request came in for 300 s (`server.requestTimeout`); waiting for the
- * answer does not count.
+ * Node lets clients take 60 s for the head of a request and 300 s for all of it, and looks every 30 s; waiting for the
+ * answer does not count. {@linkcode listenerLimits} are shorter. Deno and Bun do not look at these limits.
  *
  * @param server The server that answers.
  * @param options Where it is mounted, and for which origins.

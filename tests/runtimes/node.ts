@@ -3,7 +3,13 @@
  *
  * @module
  */
-import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from "node:http";
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type ServerOptions,
+  type ServerResponse,
+} from "node:http";
 import type { AddressInfo } from "node:net";
 import { Readable } from "node:stream";
 import type { ReadableStream as NodeReadableStream } from "node:stream/web";
@@ -16,9 +22,9 @@ export interface Listening {
   close(): Promise<void>;
 }
 
-/** Listens with `node:http`. */
-export async function listenNode(listener: RequestListener): Promise<Listening> {
-  const server = createServer(listener);
+/** Listens with `node:http`, within limits of its own if there are any. */
+export async function listenNode(listener: RequestListener, limits: ServerOptions = {}): Promise<Listening> {
+  const server = createServer(limits, listener);
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
     origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,

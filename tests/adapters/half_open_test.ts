@@ -1,0 +1,120 @@
+/**
+ * Thousands of clients that open a connection and send half a request: the server goes on serving, and lets go of all
+ * of them.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { createFetchHandler } from "../../adapters/fetch.ts";
+import { createNodeHandler } from "../../adapters/node.ts";
+import { MemoryStorage, RealityServer } from "../../mod.ts";
+import { test } from "../harness.ts";
+import { RawClient, until } from "../http_client.ts";
+import { runtime } from "../runtimes/child.ts";
+import { listenFetch, serverName } from "../runtimes/fetch.ts";
+import { type Listening, listenNode } from "../runtimes/node.ts";
+
+const CROWD = 1_000;
+/** As many at once as the system takes connections to be accepted. */
+const STEP = 100;
+
+const HALF_HEAD = "POST /reality/sync HTTP/1.1\r\nHost: a\r\nContent-Ty";
+const HEAD = "POST /reality/sync HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+const HALF_BODIES = [
+  `${HEAD}Content-Length: 100\r\n\r\n{"known"`,
+  `${HEAD}Content-Length: 100000\r\n\r\n`,
+  `${HEAD}Transfer-Encoding: chunked\r\n\r\n8\r\n{"known"\r\n`,
+];
+
+interface Door {
+  name: string;
+  /** Whether connections are let go of on which no request has come in. */
+  looksAtHeads: boolean;
+  listen(server: RealityServer): Promise<Listening>;
+}
+
+const limits = { headersTimeout: 500, requestTimeout: 2_000, connectionsCheckingInterval: 100 };
+const doors: readonly Door[] = [
+  {
+    name: "createNodeHandler()",
+    looksAtHeads: runtime === "node",
+    listen: (server) => listenNode(createNodeHandler(server), limits),
+  },
+  {
+    name: `createFetchHandler() before ${serverName}`,
+    looksAtHeads: false,
+    listen: (server) => listenFetch(createFetchHandler(server)),
+  },
+];
+
+for (const { name, looksAtHeads, listen } of doors) {
+  test(`${name} serves on among ${2 * CROWD} clients that send half a request, and lets go of them`, async () => {
+    const server = new RealityServer({
+      storage: new MemoryStorage(),
+      // One place more than the crowd takes: if one of it were kept, the second crowd would leave none.
+      limits: { maxRequests: CROWD + 1, maxReadingBytes: CROWD * 1_000, bodyTimeout: 300 },
+    });
+    const { origin, close } = await listen(server);
+    const heads = new Crowd();
+    try {
+      await heads.open(origin, () => HALF_HEAD);
+      for (let round = 0; round < 2; round++) {
+        const bodies = new Crowd();
+        await bodies.open(origin, (i) => HALF_BODIES[i % HALF_BODIES.length]!);
+        await isServed(origin);
+        await until(() => Promise.resolve(bodies.refused === CROWD), "all were told that they are too slow");
+        bodies.close();
+        await isServed(origin);
+      }
+      if (looksAtHeads) {
+        await until(() => Promise.resolve(heads.closed === CROWD), "all are let go of");
+      }
+    } finally {
+      heads.close();
+      await server.close();
+      await close();
+    }
+  });
+}
+
+/** Many sockets that send one text each. */
+class Crowd {
+  readonly #sockets: Socket[] = [];
+  /** How many were told that their body did not come. */
+  refused = 0;
+  /** How many are closed. */
+  closed = 0;
+
+  async open(origin: string, textOf: (i: number) => string): Promise<void> {
+    const { hostname, port } = new URL(origin);
+    for (let i = 0; i < CROWD; i += STEP) {
+      const opening = Array.from({ length: STEP }, (_, j) => {
+        const socket = connect(Number(port), hostname);
+        this.#sockets.push(socket);
+        socket.on("error", () => {});
+        socket.on("data", (chunk) => {
+          if (String(chunk).includes("bodyTimeout")) this.refused++;
+        });
+        socket.once("close", () => this.closed++);
+        return once(socket, "connect").then(() => socket.write(textOf(i + j)));
+      });
+      await Promise.all(opening);
+    }
+  }
+
+  close(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+}
+
+/** Asks for health and for an answer, on a connection of their own. */
+async function isServed(origin: string): Promise<void> {
+  const raw = await RawClient.connect(origin);
+  raw.send("GET /reality/health HTTP/1.1\r\nHost: a\r\n\r\n");
+  assert.equal((await raw.receiveAnswer()).status, 200);
+  raw.send(`${HEAD}Content-Length: 12\r\n\r\n{"known":{}}`);
+  assert.equal((await raw.receiveAnswer()).status, 200);
+  await raw.close();
+}
