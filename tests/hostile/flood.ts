@@ -1,0 +1,111 @@
+/**
+ * Sends 100,000 hostile requests to the fetch handler of one server, and prints how much memory stays in use. Started
+ * by `memory_test.ts` in a process of its own, with the seed as its argument.
+ *
+ * @module
+ */
+import fc from "fast-check";
+import process from "node:process";
+import { Chance } from "../chance.ts";
+import { settle } from "../clock.ts";
+import type { HostileRequest } from "./corpus.ts";
+import { REQUESTS, TOKEN } from "./corpus.ts";
+import { requests } from "./inputs.ts";
+import { HostileScene } from "./scene.ts";
+
+/** How many requests there are in all, between two lines that tell of it, and at once. */
+const TOTAL = 100_000;
+const STRIDE = 2_500;
+const AT_ONCE = 500;
+
+/** After how many of them it is looked at what is in use, which takes long. */
+const LOOKS: readonly number[] = [15_000, 20_000, 90_000, 95_000, 100_000];
+
+/** Bodies above this many bytes come once in so many requests: they say no more each time, and take long. */
+const LARGE = 5_000;
+const SELDOM = 1_000;
+
+/** What the runtimes call to free what nobody holds. */
+const { gc, Bun } = globalThis as { gc?: () => void; Bun?: { gc(sync: boolean): void } };
+
+const seed = Number(process.argv[2]);
+const chance = new Chance(seed);
+const isLarge = ({ body }: HostileRequest) => body !== undefined && body.length > LARGE;
+const made = fc.sample(requests, { seed, numRuns: 2_000 }).map(withoutToken);
+const [small, large] = [[...REQUESTS.filter((one) => !isLarge(one)), ...made], REQUESTS.filter(isLarge)];
+
+const scene = await HostileScene.open({
+  limits: { maxWait: 1 },
+  meshSecret: "a secret of thirty-two characters",
+  meshPeers: ["http://b:3000"],
+  mesh: { fetch: () => Promise.reject(new TypeError("connection refused")) },
+});
+const handler = scene.server.getFetchHandler(scene.handler);
+let failures = 0;
+
+for (let count = 0; count < TOTAL;) {
+  await Promise.all(Array.from({ length: AT_ONCE }, () => ask(next())));
+  count += AT_ONCE;
+  if (LOOKS.includes(count)) console.log(`in use after ${count}: ${await measure()}`);
+  if (count % STRIDE === 0) console.log(`after ${count}`);
+}
+
+await scene.assertUnharmed(async (body) => {
+  const headers = { "content-type": "application/json" };
+  const response = await handler(
+    new Request("http://localhost/reality/sync", { method: "POST", headers, body }),
+  );
+  return { status: response.status, body: await response.text() };
+});
+await scene.close();
+console.log(`end: ${failures} failures`);
+
+/** A request of the corpus, or one by chance with something in it changed. */
+function next(): HostileRequest {
+  if (chance.happens(1 / SELDOM)) return chance.pick(large);
+  const request = chance.pick(small);
+  const { body } = request;
+  if (body === undefined || body.length === 0 || chance.happens(0.3)) return request;
+  const bytes = typeof body === "string" ? new TextEncoder().encode(body) : body.slice();
+  for (let i = chance.between(1, 3); i > 0; i--) {
+    bytes[chance.between(0, bytes.length - 1)] = chance.between(0, 255);
+  }
+  return { ...withoutToken(request), body: bytes };
+}
+
+/** Who may write may fill the storage, which is not what is measured. */
+function withoutToken(request: HostileRequest): HostileRequest {
+  return { ...request, headers: request.headers.filter(([, value]) => !value.includes(TOKEN)) };
+}
+
+async function ask({ method, target, headers, body }: HostileRequest): Promise<void> {
+  let request: Request;
+  try {
+    const hasBody = body !== undefined && method !== "GET" && method !== "HEAD";
+    request = new Request(new URL(target, "http://localhost"), {
+      method,
+      headers: headers.map(([name, value]): [string, string] => [name, value]),
+      ...(hasBody ? { body } : {}),
+    });
+  } catch {
+    // What the Web's own shapes do not take comes to no fetch handler.
+    return;
+  }
+  const response = await handler(request);
+  if (response.status >= 500) failures++;
+  const reader = response.body?.getReader();
+  await reader?.read();
+  await reader?.cancel();
+}
+
+/** Bytes that stay in use. */
+async function measure(): Promise<number> {
+  // What was let go of in one turn may hold on to other things until the next.
+  for (let i = 0; i < 3; i++) {
+    await settle();
+    if (Bun) Bun.gc(true);
+    else gc?.();
+  }
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}

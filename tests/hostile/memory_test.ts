@@ -1,0 +1,43 @@
+/**
+ * 100,000 hostile requests leave nothing behind in memory.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import process from "node:process";
+import { test } from "../harness.ts";
+import { Child, runtime } from "../runtimes/child.ts";
+
+/** The arguments by which each runtime runs a module that may free memory by itself. */
+const RUN: Readonly<Record<typeof runtime, readonly string[]>> = {
+  deno: ["run", "--allow-all", "--no-lock", "--no-check", "--v8-flags=--expose-gc"],
+  bun: ["run", "--no-install"],
+  node: ["--disable-warning=ExperimentalWarning", "--expose-gc"],
+};
+
+/** What may be in use more after 100,000 requests than after 20,000, in bytes: far less than one byte in ten of what came. */
+const MAX_GROWTH = 8 * 1024 * 1024;
+
+test("100,000 hostile requests are answered, none with a failure, and leave nothing in memory", async () => {
+  const seed = Math.floor(Math.random() * 2 ** 31);
+  const child = new Child([...RUN[runtime], "tests/hostile/flood.ts", String(seed)], {}, process.cwd());
+  try {
+    // Each part of it has its own time, so that nothing hangs unnoticed, however slow the machine is.
+    for (let count = 2_500; count <= 100_000; count += 2_500) {
+      await child.printed(new RegExp(`^after ${count}$`, "m"));
+    }
+    await child.printed(/^end: 0 failures$/m);
+    assert.equal(await child.ended(), 0);
+    const inUse = [...child.output.matchAll(/^in use after (\d+): (\d+)$/gm)].map(([, count, bytes]) => ({
+      count: Number(count),
+      bytes: Number(bytes),
+    }));
+    const early = inUse.filter(({ count }) => count <= 20_000).map(({ bytes }) => bytes);
+    const late = inUse.filter(({ count }) => count > 20_000).map(({ bytes }) => bytes);
+    // The least of each: what is above it was only not freed yet.
+    const growth = Math.min(...late) - Math.min(...early);
+    assert.ok(growth < MAX_GROWTH, `seed ${seed}: ${growth} bytes more are in use`);
+  } finally {
+    await child.kill();
+  }
+});
