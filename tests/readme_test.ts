@@ -4,7 +4,8 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { createFetchHandler, MemoryStorage, RealityServer } from "../mod.ts";
 import { test } from "./harness.ts";
 
@@ -82,5 +83,29 @@ test("the README's tables of options and limits name what there is, with its def
   for (const [name, value] of Object.entries({ ...limits, storageTimeout })) {
     const row = plain.split("\n").find((line) => line.startsWith("| ") && line.includes(`\`${name}\``));
     assert.ok(row?.includes(String(value)), `${name}: ${value} is not in ${row}`);
+  }
+});
+
+test("docs/proxies.md names limits that there are, with their defaults", async () => {
+  const { checkOptions } = await import("../src/options.ts");
+  const { limits, closeTimeout } = checkOptions({ storage: new MemoryStorage() });
+  const page = readFileSync("docs/proxies.md", "utf8");
+  const named = [...page.matchAll(/`limits\.(\w+)`/g)].map(([, name = ""]) => name);
+  assert.deepEqual(named.filter((name) => !Object.hasOwn(limits, name)), []);
+  const row = (text: string) => page.split("\n").find((line) => line.startsWith("| ") && line.includes(text));
+  assert.match(row("`limits.maxWait`") ?? "", new RegExp(`\\| ${limits.maxWait / 1000} s \\|`));
+  assert.match(
+    row("`limits.maxBodyBytes`") ?? "",
+    new RegExp(`\\| ${limits.maxBodyBytes / 2 ** 20} MiB \\|`),
+  );
+  assert.match(row("`closeTimeout`") ?? "", new RegExp(`\\| ${closeTimeout / 1000} s \\|`));
+});
+
+test("what the pages link to is there", () => {
+  for (const page of ["README.md", "CONTRIBUTING.md", "docs/proxies.md", "src/README.md"]) {
+    const links = [...readFileSync(page, "utf8").matchAll(/\]\((?!https?:|#)([^)#]+)[^)]*\)/g)];
+    for (const [, path = ""] of links) {
+      assert.ok(existsSync(join(dirname(page), path)), `${page} links to ${path}`);
+    }
   }
 });
