@@ -62,6 +62,9 @@ class Stream {
   #server: number;
   #socket: Socket | undefined;
   #lastId = "";
+  /** Bytes to come, where the head says so: of a stream that ended before its head was sent. */
+  #left = Infinity;
+  #isInBody = false;
   /** When it was asked for, when something came last, and when it comes back after it was lost. */
   #opened = 0;
   #heard = 0;
@@ -113,6 +116,7 @@ class Stream {
       noDelay: true,
     });
     this.#opened = this.#heard = performance.now();
+    [this.#left, this.#isInBody] = [Infinity, false];
     const query = [...this.#known.keys()].map((key) => `keys=${encodeURIComponent(key)}`).join("&");
     const head = [`GET /reality/events?${query} HTTP/1.1`, "host: localhost", "accept: text/event-stream"];
     if (this.#lastId !== "") head.push(`last-event-id: ${this.#lastId}`);
@@ -123,7 +127,7 @@ class Stream {
       // Frames of the transfer are lines as well, which none of the fields below begins like.
       const lines = (rest + text).split("\n");
       rest = lines.pop() ?? "";
-      for (const line of lines) this.#take(line);
+      for (const line of lines) if (this.#socket === socket) this.#take(line);
     });
     socket.on("close", () => {
       if (this.#socket === socket) this.#lose(reason);
@@ -133,12 +137,17 @@ class Stream {
   #take(line: string): void {
     this.#heard = performance.now();
     if (line.startsWith("id: ")) this.#lastId = line.slice(4);
-    else if (line.startsWith("data: {")) this.#sight(JSON.parse(line.slice(6)) as Partial<RealityNodeMeta>);
-    // The last piece of the transfer; the connection may stay.
-    else if (line === "0\r") this.#lose("the server ended it");
-    else if (line.startsWith("HTTP/1.1 ") && !line.startsWith("HTTP/1.1 200")) {
-      this.#lose(`status ${line.slice(9, 12)}`);
-    }
+    if (line.startsWith("data: {")) this.#sight(JSON.parse(line.slice(6)) as Partial<RealityNodeMeta>);
+    if (/^HTTP\/1\.1 (?!200)/.test(line)) this.#lose(`status ${line.slice(9, 12)}`);
+    else if (this.#isLast(line)) this.#lose("the server ended it");
+  }
+
+  /** Whether the transfer ends with this line: by its last piece, or its length. The connection may stay. */
+  #isLast(line: string): boolean {
+    if (this.#isInBody) this.#left -= line.length + 1;
+    else if (line === "\r") this.#isInBody = true;
+    else this.#left = Number(/^content-length: *(\d+)/i.exec(line)?.[1] ?? this.#left);
+    return line === "0\r" || this.#left <= 0;
   }
 
   #sight({ key, version }: Partial<RealityNodeMeta>): void {
