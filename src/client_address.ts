@@ -112,8 +112,8 @@ function contains({ address: network, bits }: Network, address: Address): boolea
 function* forwardedHops(field: string | null): Generator<string> {
   for (const element of splitFromRight(field ?? "")) {
     const [, quoted, bare] =
-      /(?:^|;)[ \t]*for[ \t]*=[ \t]*(?:"([^"\\]*)"|([^;" \t]*))[ \t]*(?:;|$)/i.exec(element) ??
-        [];
+      // At least one character without quotes: else blanks could be read in two places, which takes their square.
+      /(?:^|;)[ \t]*for[ \t]*=[ \t]*(?:"([^"\\]*)"|([^;" \t]+))[ \t]*(?:;|$)/i.exec(element) ?? [];
     yield quoted ?? bare ?? "";
   }
 }

@@ -169,3 +169,22 @@ test("clientNetwork() takes the network of IPv6, where a client has many address
 function toTrusted(trust: number | string[]): TrustedProxies {
   return typeof trust === "number" ? trust : trust.map((text) => parseNetwork(text)!);
 }
+
+test("clientAddress() reads a field of a million characters in a moment, whatever they are", () => {
+  const blanks = " ".repeat(1_000_000);
+  for (
+    const start of [
+      `for=${blanks}a b`,
+      `for=${blanks}"`,
+      `${blanks}for=`,
+      ";".repeat(1_000_000),
+      `[${blanks}`,
+    ]
+  ) {
+    for (const name of ["forwarded", "xForwardedFor"] as const) {
+      const proxy = name === "forwarded" ? "for=192.0.2.1" : "192.0.2.1";
+      const fields = { forwarded: null, xForwardedFor: null, [name]: `${start}, ${proxy}` };
+      equal(clientAddress("10.0.0.1", fields, 1), "192.0.2.1");
+    }
+  }
+});
