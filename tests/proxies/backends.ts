@@ -4,7 +4,9 @@
  * @module
  */
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer, type RequestListener, type Server } from "node:http";
+import { createServer, type Server } from "node:http";
+import { Readable } from "node:stream";
+import type { ReadableStream as NodeReadableStream } from "node:stream/web";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,6 +17,12 @@ import { until } from "../http_client.ts";
 
 /** The token that opens the write routes. */
 export const TOKEN = "token-behind-the-proxy";
+
+/** What a test says about the servers. */
+export interface BackendOptions extends Partial<RealityServerOptions> {
+  /** Milliseconds between heartbeats, of streams on a route of the application's own: `/own`. */
+  readonly heartbeatInterval?: number;
+}
 
 /** One server, listening. */
 export class Backend {
@@ -33,10 +41,20 @@ export class Backend {
   }
 
   /** Opens a server on an SQLite file. */
-  static async open(path: string, options: Partial<RealityServerOptions>): Promise<Backend> {
+  static async open(
+    path: string,
+    { heartbeatInterval = 30_000, ...options }: BackendOptions,
+  ): Promise<Backend> {
     const storage = openSQLite(path);
     const server = new RealityServer({ storage, writeTokens: [TOKEN], ...options });
-    const listener = createServer(createNodeHandler(server) as RequestListener);
+    const handler = createNodeHandler(server);
+    const listener = createServer((request, response) => {
+      if (request.url !== "/reality/own") return handler(request, response);
+      void server.handleSSECompat(request, { keys: ["a"], heartbeatInterval }).then(({ headers, body }) => {
+        response.writeHead(200, Object.fromEntries(headers));
+        Readable.fromWeb(body as NodeReadableStream).on("error", () => {}).pipe(response);
+      });
+    });
     await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
     return new Backend(server, storage, listener);
   }
@@ -71,7 +89,7 @@ export class Backend {
 
 /** Runs with two servers on one new file. */
 export async function withBackends(
-  options: Partial<RealityServerOptions>,
+  options: BackendOptions,
   run: (backends: readonly [Backend, Backend]) => Promise<void>,
 ): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "reality-proxies-"));

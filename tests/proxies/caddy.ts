@@ -7,10 +7,9 @@ import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
-import type { RealityServerOptions } from "../../mod.ts";
 import { findProgram } from "../run/databases.ts";
 import { PrivateServer, type Recipe } from "../run/server.ts";
-import { type Backend, withBackends } from "./backends.ts";
+import { type Backend, type BackendOptions, withBackends } from "./backends.ts";
 import { type Edit, edit, fit, readBlock } from "./page.ts";
 
 /** What a test says about a Caddy and the servers behind it. */
@@ -18,7 +17,7 @@ export interface CaddyOptions {
   /** What differs from the page. */
   readonly edits?: readonly Edit[];
   /** What differs about the servers. */
-  readonly server?: Partial<RealityServerOptions>;
+  readonly server?: BackendOptions;
   /** Addresses in place of the servers' own. */
   readonly upstreams?: readonly string[];
 }

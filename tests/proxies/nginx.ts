@@ -6,10 +6,9 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
-import type { RealityServerOptions } from "../../mod.ts";
 import { findProgram } from "../run/databases.ts";
 import { PrivateServer, type Recipe } from "../run/server.ts";
-import { type Backend, withBackends } from "./backends.ts";
+import { type Backend, type BackendOptions, withBackends } from "./backends.ts";
 import { type Edit, edit, fit, readBlock } from "./page.ts";
 
 /** An nginx that runs. */
@@ -27,7 +26,7 @@ export interface NginxOptions {
   /** What differs from the page. */
   readonly edits?: readonly Edit[];
   /** What differs about the servers. */
-  readonly server?: Partial<RealityServerOptions>;
+  readonly server?: BackendOptions;
   /** Addresses in place of the servers' own. */
   readonly upstreams?: readonly string[];
   /** Serves HTTP/2 without TLS. */

@@ -321,6 +321,23 @@ test("nginx: a proxy_read_timeout below the wait is a 504", async () => {
   });
 });
 
+test("nginx: heartbeats keep a stream open for longer than proxy_read_timeout", async () => {
+  const server = { heartbeatInterval: 250 };
+  const edits = [["proxy_read_timeout 60s;", "proxy_read_timeout 2s;"]] as const;
+  await withNginx({ server, edits }, async ({ origin }, backends) => {
+    const events = new EventReader(await fetch(`${origin}/reality/own`));
+    for (let heartbeats = 0; heartbeats < 12;) {
+      const frame = await events.next();
+      assert.ok(frame !== null, `It ended after ${heartbeats} heartbeats`);
+      if (frame.comment === "heartbeat") heartbeats++;
+    }
+    await backends[1].server.updateNode("a", "1");
+    assert.equal(hashOf(await events.nextEvent("update")), "1");
+    await events.cancel();
+    await Promise.all(backends.map((backend) => backend.hasWaiters(0)));
+  });
+});
+
 test("nginx: with buffers and HTTP/1.0 to the server, or packed, events come when the stream is over", async () => {
   const buffered = [
     ["proxy_buffering off;", "proxy_ignore_headers X-Accel-Buffering;"],
