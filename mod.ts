@@ -102,6 +102,7 @@ export type {
   MeshStats,
   NodeUpdate,
   PeerHealth,
+  PeerState,
   RealityNodeMeta,
   RedisStats,
   ServerStats,

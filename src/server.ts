@@ -443,14 +443,14 @@ export class RealityServer {
     return new Relay(redis, {
       clock,
       async compose(isMissed): Promise<string> {
-        const text = await mesh.composeNews(secret !== undefined, isMissed);
+        const text = await mesh.news.compose(secret !== undefined, isMissed);
         return secret === undefined ? text : await secret.sealNews(channel, text);
       },
       async receive(text: string): Promise<boolean> {
         const message = secret === undefined ? text : await secret.openNews(channel, text);
-        return message !== null && await mesh.receiveNews(message, secret !== undefined);
+        return message !== null && await mesh.news.receive(message, secret !== undefined);
       },
-      onConnected: () => mesh.noteMissed(),
+      onConnected: () => mesh.news.noteMissed(),
       onHealth: (isDown) => this.#account.noteRedis(isDown),
       report: (error) => this.#account.report(error),
     });

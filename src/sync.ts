@@ -12,13 +12,10 @@ import type { Reading } from "./fence.ts";
 import type { Metrics } from "./metrics.ts";
 import type { ParsedSync } from "./parse.ts";
 import type { StorageReading } from "./storage.ts";
-import type { MeshInfo, PeerHealth, RealityNodeMeta, SyncResponse } from "./types.ts";
+import type { MeshInfo, PeerHealth, PeerState, RealityNodeMeta, SyncResponse } from "./types.ts";
 import { Visit } from "./visit.ts";
 import type { Waiters } from "./waiters.ts";
 import type { Watch } from "./watch.ts";
-
-/** How a peer is, in the words of the mesh. */
-export type PeerState = "alive" | "suspect" | "gone";
 
 /** What a sync request asks of the mesh. */
 export interface SyncMesh {

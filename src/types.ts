@@ -36,6 +36,9 @@ export interface SyncRequest {
   timestamp?: number;
 }
 
+/** How a peer is: it answers, it has begun to fail, it is no longer tried every time. */
+export type PeerState = "alive" | "suspect" | "gone";
+
 /** How well a peer is heard, in the words of the wire. */
 export type PeerHealth = "healthy" | "degraded" | "unhealthy" | "unknown";
 
@@ -94,7 +97,7 @@ export interface MeshPeerStats {
   /** Where it is asked. Never sent to a client. */
   url: string;
   /** `alive`: it answers. `suspect`: it has begun to fail. `gone`: it has failed for a while. */
-  state: "alive" | "suspect" | "gone" | "unknown";
+  state: PeerState | "unknown";
   /** For how long it has been owed news, in milliseconds; 0 when it has heard of everything. */
   lag: number;
   /** When it last answered, in milliseconds since 1970; `null` for never. */

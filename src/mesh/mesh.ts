@@ -4,7 +4,7 @@
  * @module
  */
 import { type Clock, settlesWithin } from "../clock.ts";
-import { PeerError, type RealityError, RelayError } from "../errors.ts";
+import { PeerError, type RealityError } from "../errors.ts";
 import {
   coversSeen,
   isMeshStorage,
@@ -14,15 +14,9 @@ import {
   type Seen,
   type StorageIdentity,
 } from "../storage.ts";
-import type { MeshPeerStats, MeshStats } from "../types.ts";
-import {
-  type Look,
-  MAX_PAGE_NODES,
-  type Message,
-  type PeerState,
-  readMessage,
-  writeMessage,
-} from "./message.ts";
+import type { MeshPeerStats, MeshStats, PeerState } from "../types.ts";
+import { type Look, MAX_PAGE_NODES, type Message, readMessage, writeMessage } from "./message.ts";
+import { News } from "./news.ts";
 import { type Given, type Incoming, type PageRooms, Pages, type Taken, UNTAKEN } from "./pages.ts";
 import { Owed, type Peer, Peers, spread } from "./peers.ts";
 import { OwnAddressError, type Proof } from "./proof.ts";
@@ -53,9 +47,6 @@ const MAX_LEARNT = 1_000;
 
 /** The most deltas that come in by parts at once; of more, the oldest has to begin anew. */
 const MAX_INCOMING = 32;
-
-/** How far ahead Redis is of the peers, where it brings the nodes themselves, in milliseconds. */
-const RELAY_LEAD = 3;
 
 /** How long a URL that led back to this server is left alone, in milliseconds. */
 const OWN_ADDRESS_PAUSE = 60_000;
@@ -94,6 +85,8 @@ export class Mesh {
   readonly #rooms: MeshRooms;
   readonly #peers: Peers;
   readonly #pages: Pages | undefined;
+  /** What goes by way of Redis, and to the peers after it. */
+  readonly news: News;
   readonly #end = new AbortController();
   /** Deltas that come in by parts, by the run of their senders. */
   readonly #incoming = new Map<string, Incoming>();
@@ -102,18 +95,6 @@ export class Mesh {
   #opening: Promise<void> | undefined;
   #catchingUp: Promise<void> | undefined;
   #lookVersion = 0;
-  /** What was not published through Redis yet, and what the one who heard all of it has seen. */
-  #unpublished = new Owed();
-  #published: Seen | undefined;
-  /** What the peers are told as soon as Redis has had its moment. */
-  #untold = new Owed();
-  #cancelTelling: (() => void) | undefined;
-  /** Whether servers with another storage listen on Redis. */
-  #hasForeigners = false;
-  /** Whether it was reported that there are such and that nobody can be asked for what they have. */
-  #hasWarned = false;
-  /** The ids that were heard through Redis. */
-  readonly #onRedis = new Set<string>();
   #nextCheck = 0;
   #isClosing = false;
   #cancelBeat: (() => void) | undefined;
@@ -137,20 +118,19 @@ export class Mesh {
       storage.countByClock();
       this.#pages = new Pages({ ...rooms, storage });
     }
+    this.news = this.#createNews();
   }
 
   /** Id → state of all peers that have ever answered. */
-  get states(): Map<string, PeerState> {
-    return this.#peers.states();
+  get states(): ReadonlyMap<string, PeerState> {
+    return this.#peers.states;
   }
 
   /** Says that this server's own commit changed these keys. Returns at once. */
   note(keys: readonly string[], version: number): void {
     this.#lookVersion = Math.max(this.#lookVersion, version);
     this.#beat();
-    this.#announce({ keys, version });
-    if (this.#rooms.isRelayed?.()) this.#tellLater({ keys, version });
-    else this.#tell(this.#peers.others, { keys, version });
+    this.news.tell({ keys, version });
   }
 
   /** Says that a client asks. Talks to peers that were not heard for a while; returns at once. */
@@ -209,85 +189,6 @@ export class Mesh {
     return await opened.seal(writeMessage(answer));
   }
 
-  /**
-   * What to publish through Redis: one message for all that happened since the last.
-   *
-   * @param isSigned Whether the message will be signed. Unsigned ones are believed by nobody, and so bring no nodes.
-   * @param isMissed Whether messages before it may have been lost.
-   * @throws {StorageError} When the storage fails.
-   */
-  async composeNews(isSigned: boolean, isMissed: boolean): Promise<string> {
-    await this.#identify();
-    if (isMissed) {
-      this.#unpublished.add(this.#rooms.clock.now(), { keys: null, version: this.#lookVersion });
-      this.#published = undefined;
-    }
-    const given = isSigned && this.#hasForeigners ? await this.#give(undefined, this.#published) : undefined;
-    if (given !== undefined) this.#published = given.state.seen;
-    const { look } = this.#unpublished;
-    this.#unpublished = new Owed();
-    const rest = look === undefined ? {} : { look };
-    // What fits into no single page is fetched by those who lack it.
-    const isWhole = given?.delta?.next === null && !given.delta.full;
-    const news = given && !isWhole ? { state: given.state, delta: undefined } : given;
-    return writeMessage(await this.#compose(news, rest));
-  }
-
-  /**
-   * Takes in what came through Redis.
-   *
-   * @param text The message, out of its signature.
-   * @param isSigned Whether it was signed. What was not is taken as a hint where to look, and for nothing else.
-   * @returns Whether it was a message.
-   */
-  async receiveNews(text: string, isSigned: boolean): Promise<boolean> {
-    let message: Message;
-    try {
-      message = readMessage(text);
-    } catch {
-      return false;
-    }
-    if (message.run === this.#runName) return true;
-    if (this.#onRedis.size < MAX_LEARNT) this.#onRedis.add(message.id);
-    await this.#identify();
-    const { look } = message;
-    if (this.#isShared(message.origin)) {
-      if (look === undefined) return true;
-      this.#rooms.wake(look.keys);
-      // Whose word is not proven moves nothing else, and may not keep later news from being passed on.
-      if (isSigned) this.#hearLook(message, look);
-      return true;
-    }
-    if (!this.#hasForeigners) {
-      // Nobody sends nodes before they know of someone who needs them.
-      this.#hasForeigners = true;
-      this.#rooms.publish?.();
-    }
-    const { isTaken } = isSigned ? await this.#take(undefined, message) : UNTAKEN;
-    if (!isTaken) this.#ask(message);
-    return true;
-  }
-
-  /** Asks the server that a message on Redis names for what it has. */
-  #ask({ id }: Message): void {
-    const peer = this.#peers.find(id);
-    if (peer !== undefined) {
-      peer.owed.add(this.#rooms.clock.now());
-      this.#try(peer);
-    } else if (this.#config.peers.length === 0 && !this.#hasWarned) {
-      this.#hasWarned = true;
-      this.#rooms.report(
-        new RelayError(`${JSON.stringify(id)} has another storage: such servers need meshPeers beside Redis`),
-      );
-    }
-  }
-
-  /** Says that messages through Redis may have been missed: whoever waits looks again, and peers are asked. */
-  noteMissed(): void {
-    this.#rooms.wake(null);
-    for (const peer of this.#peers.others) if (!this.#isShared(peer.origin)) this.#try(peer);
-  }
-
   /** What the peers are told and how they are. */
   getStats(): MeshStats {
     const now = this.#rooms.clock.now();
@@ -318,7 +219,7 @@ export class Mesh {
   async close(ms: number): Promise<void> {
     this.#cancelBeat?.();
     this.#isClosing = true;
-    this.#tellUntold();
+    this.news.flush();
     await settlesWithin(this.#rooms.clock, ms, this.#handOver());
     this.#end.abort();
     for (const peer of this.#peers.others) {
@@ -326,6 +227,29 @@ export class Mesh {
       peer.cancelTry = undefined;
     }
     await Promise.all([this.#opening, this.#catchingUp, ...this.#peers.others.map(({ busy }) => busy)]);
+  }
+
+  #createNews(): News {
+    const { clock, publish, isRelayed } = this.#rooms;
+    return new News({
+      clock,
+      publish,
+      isRelayed,
+      peers: this.#peers,
+      hasPeers: this.#config.peers.length > 0,
+      wake: (keys) => this.#rooms.wake(keys),
+      report: (error) => this.#rooms.report(error),
+      isOwn: ({ run }) => run === this.#runName,
+      lookVersion: () => this.#lookVersion,
+      isShared: (origin) => this.#isShared(origin),
+      identify: () => this.#identify(),
+      give: (theirs) => this.#give(undefined, theirs),
+      compose: (given, rest) => this.#compose(given, rest),
+      take: (message) => this.#take(undefined, message),
+      hearLook: (message, look) => this.#hearLook(message, look),
+      tell: (look) => this.#tell(this.#peers.others, look),
+      try: (peer) => this.#try(peer),
+    });
   }
 
   async #handOver(): Promise<void> {
@@ -371,30 +295,6 @@ export class Mesh {
       for (const { peer } of spread(this.#peers.others, fanout, () => clock.random())) this.#try(peer);
       this.#beat();
     });
-  }
-
-  /** Has something published through Redis. */
-  #announce(look: Look): void {
-    if (this.#rooms.publish === undefined) return;
-    this.#unpublished.add(this.#rooms.clock.now(), look);
-    this.#rooms.publish();
-  }
-
-  /**
-   * Tells the peers when Redis has had its moment: both ways at once would get in each other's way, and Redis is the
-   * shorter one. They are told all the same, since a message through Redis may be lost.
-   */
-  #tellLater(look: Look): void {
-    this.#untold.add(this.#rooms.clock.now(), look);
-    this.#cancelTelling ??= this.#rooms.clock.after(RELAY_LEAD, () => this.#tellUntold());
-  }
-
-  #tellUntold(): void {
-    this.#cancelTelling?.();
-    this.#cancelTelling = undefined;
-    const { look } = this.#untold;
-    this.#untold = new Owed();
-    if (look !== undefined) this.#tell(this.#peers.others, look);
   }
 
   /** Owes these peers news, some of them by way of others. */
@@ -546,19 +446,27 @@ export class Mesh {
   /** Says something with all that every message has. */
   async #compose(given: Given | undefined, rest: Partial<Message>): Promise<Message> {
     const { discovery } = this.#config;
-    const known = this.#peers.others.filter(({ id, state }) => id !== undefined && state === "alive");
     const { epoch, origin } = given?.state ?? await this.#identify();
     return {
       id: this.#rooms.serverId(),
       run: this.#runName,
       origin,
       epoch,
-      peers: this.#peers.states(),
-      ...(discovery ? { urls: new Map(known.map(({ id, url }) => [id!, url])) } : {}),
+      peers: this.#peers.states,
+      ...(discovery ? { urls: this.#listURLs() } : {}),
       ...(given ? { seen: given.state.seen, swept: given.state.swept } : {}),
       ...(given?.delta ? { delta: given.delta } : {}),
       ...rest,
     };
+  }
+
+  /** Id → URL of the peers that answer. */
+  #listURLs(): Map<string, string> {
+    const urls = new Map<string, string>();
+    for (const { id, state, url } of this.#peers.others) {
+      if (id !== undefined && state === "alive") urls.set(id, url);
+    }
+    return urls;
   }
 
   async #respond(message: Message, peer: Peer | undefined): Promise<Message> {
@@ -602,7 +510,7 @@ export class Mesh {
     const { written: keys, made } = taken;
     this.#nodesTaken += keys.length;
     // Who is on Redis has published it there.
-    if (keys.length > 0 && !this.#onRedis.has(message.id)) this.#announce({ keys, version: 0 });
+    if (keys.length > 0 && !this.news.hasHeard(message.id)) this.news.announce({ keys, version: 0 });
     this.#forward(message, keys.length > 0);
     if (made.length > 0) {
       const highest = made.reduce((version, meta) => Math.max(version, meta.version), 0);

@@ -6,10 +6,8 @@
 import { RefusalError } from "../errors.ts";
 import { hashFault, isVersion, keyFault, kindOf, MAX_HASH_BYTES, MAX_KEY_BYTES } from "../node.ts";
 import type { Seen, StampedNode } from "../storage.ts";
+import type { PeerState } from "../types.ts";
 import { JOIN_MARK } from "./delta.ts";
-
-/** How a server stands with a peer: it answers, it has begun to fail, it is no longer tried every time. */
-export type PeerState = "alive" | "suspect" | "gone";
 
 /** One message of an exchange, be it asked or answered, or sent through Redis. */
 export interface Message {

@@ -4,7 +4,8 @@
  * @module
  */
 import type { Seen } from "../storage.ts";
-import { type Look, MAX_LOOK_KEYS, MAX_PAGE_NODES, type PeerState } from "./message.ts";
+import type { PeerState } from "../types.ts";
+import { type Look, MAX_LOOK_KEYS, MAX_PAGE_NODES } from "./message.ts";
 
 /** A peer that failed so many times in a row is gone. */
 const GONE_AFTER = 4;
@@ -47,8 +48,6 @@ export class Owed {
 export class Peer {
   /** Where it is asked. */
   readonly url: string;
-  /** Its `serverId`, once it has answered. */
-  id: string | undefined;
   /** Its storage's origin, once it has answered; empty for a storage that has none. */
   origin: string | undefined;
   /** What its storage has taken in, as it said last. */
@@ -61,8 +60,8 @@ export class Peer {
   cancelTry: (() => void) | undefined;
   /** How many nodes a page for it has at most: fewer, once it found one too large. */
   pageNodes: number = MAX_PAGE_NODES;
-  /** Whether this turned out to be the server itself, when it was last asked. */
-  isSelf = false;
+  #id: string | undefined;
+  #isSelf = false;
   #failures = 0;
   /** How often in a row it lacked something at the end of an exchange. */
   #unfinished = 0;
@@ -70,9 +69,33 @@ export class Peer {
   #nextTry = 0;
   #lastExchange: number | undefined;
 
-  /** @param url Where it is asked. */
-  constructor(url: string) {
+  readonly #onChange: () => void;
+
+  /**
+   * @param url Where it is asked.
+   * @param onChange Called when its id or its state is another, or whether it is the server itself.
+   */
+  constructor(url: string, onChange: () => void = () => {}) {
     this.url = url;
+    this.#onChange = onChange;
+  }
+
+  /** Its `serverId`, once it has answered. */
+  get id(): string | undefined {
+    return this.#id;
+  }
+
+  set id(id: string | undefined) {
+    this.#change(() => this.#id = id);
+  }
+
+  /** Whether this turned out to be the server itself, when it was last asked. */
+  get isSelf(): boolean {
+    return this.#isSelf;
+  }
+
+  set isSelf(isSelf: boolean) {
+    this.#change(() => this.#isSelf = isSelf);
   }
 
   /** How it is; undefined before it has answered or failed for the first time. Only its own answers make it alive. */
@@ -99,11 +122,13 @@ export class Peer {
 
   /** It answered. */
   noteAnswer(now: number): void {
-    this.#failures = 0;
-    this.#unfinished = 0;
-    this.#isGone = false;
-    this.#nextTry = 0;
-    this.#lastExchange = now;
+    this.#change(() => {
+      this.#failures = 0;
+      this.#unfinished = 0;
+      this.#isGone = false;
+      this.#nextTry = 0;
+      this.#lastExchange = now;
+    });
   }
 
   /** It answered, and still lacks what it was pushed again and again: it rests as if it had failed. */
@@ -116,8 +141,10 @@ export class Peer {
 
   /** It did not answer as it should. */
   noteFailure(now: number, chance: number): void {
-    this.#failures++;
-    this.#isGone ||= this.#failures >= GONE_AFTER;
+    this.#change(() => {
+      this.#failures++;
+      this.#isGone ||= this.#failures >= GONE_AFTER;
+    });
     this.#nextTry = now + pauseAfter(this.#failures, chance);
   }
 
@@ -131,6 +158,12 @@ export class Peer {
     // Two that lack something of each other would otherwise never let each other rest.
     if (this.#unfinished === 0) this.#nextTry = 0;
   }
+
+  #change(change: () => void): void {
+    const { id, state, isSelf } = this;
+    change();
+    if (id !== this.id || state !== this.state || isSelf !== this.isSelf) this.#onChange();
+  }
 }
 
 /** How long to leave a peer alone after so many failures in a row, in milliseconds. */
@@ -142,6 +175,9 @@ function pauseAfter(failures: number, chance: number): number {
 /** All other servers that this one knows. */
 export class Peers {
   readonly #all: Peer[] = [];
+  // Asked for at every sync, and seldom another.
+  #others: readonly Peer[] | undefined;
+  #states: ReadonlyMap<string, PeerState> | undefined;
 
   /** @param urls Where they are. */
   constructor(urls: readonly string[]) {
@@ -149,8 +185,13 @@ export class Peers {
   }
 
   /** Those that are not this server itself. */
-  get others(): Peer[] {
-    return this.#all.filter((peer) => !peer.isSelf);
+  get others(): readonly Peer[] {
+    return this.#others ??= this.#all.filter((peer) => !peer.isSelf);
+  }
+
+  /** Id → state of all that have ever answered. */
+  get states(): ReadonlyMap<string, PeerState> {
+    return this.#states ??= this.#listStates();
   }
 
   /** The one at this URL. */
@@ -165,7 +206,9 @@ export class Peers {
 
   /** Adds one; harmless when it is there. */
   add(url: string): void {
-    if (!this.#all.some((peer) => peer.url === url)) this.#all.push(new Peer(url));
+    if (this.#all.some((peer) => peer.url === url)) return;
+    this.#all.push(new Peer(url, () => this.#forget()));
+    this.#forget();
   }
 
   /** The one with this id, if it has answered yet. */
@@ -173,8 +216,12 @@ export class Peers {
     return this.#all.find((peer) => peer.id === id && !peer.isSelf);
   }
 
-  /** Id → state of all that have ever answered. */
-  states(): Map<string, PeerState> {
+  #forget(): void {
+    this.#others = undefined;
+    this.#states = undefined;
+  }
+
+  #listStates(): Map<string, PeerState> {
     const states = new Map<string, PeerState>();
     for (const { id, state } of this.others) {
       if (id !== undefined && state !== undefined) states.set(id, state);

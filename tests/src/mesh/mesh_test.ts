@@ -481,7 +481,7 @@ test("what a peer still lacks after several pushes stays owed, and is pushed aga
     }
   }
   const clock = new FakeClock();
-  const servers = new Servers(["a", "b"], { clock, meshSecret: SECRET });
+  const servers = new Servers(["a", "b"], { clock });
   const [kept, forgetful] = [new MemoryStorage(), new Forgetful()];
   servers.start("a", { storage: kept });
   servers.start("b", { storage: forgetful });
@@ -494,7 +494,11 @@ test("what a peer still lacks after several pushes stays owed, and is pushed aga
   await withServers(servers, async () => {
     await servers.get("a").updateNode("k", "h1");
     await servers.rest();
-    const [first, second, third] = [await countCalls(1_000), await countCalls(10_000), await countCalls(10_000)];
+    const [first, second, third] = [
+      await countCalls(1_000),
+      await countCalls(10_000),
+      await countCalls(10_000),
+    ];
     ok(first > 0, "tried again");
     ok(second > 0 && third <= second && second < 30, `${second} and ${third} requests in 10 s each`);
     ok((await servers.get("a").getStats()).mesh!.peers[0]!.lag > 0);

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { Owed, type Peer, Peers, spread } from "../../../src/mesh/peers.ts";
 import { test } from "../../harness.ts";
 
-function createPeers(count: number): Peer[] {
+function createPeers(count: number): readonly Peer[] {
   const peers = new Peers(Array.from({ length: count }, (_, i) => `http://s${i}`)).others;
   peers.forEach((peer, i) => peer.id = `s${i}`);
   return peers;
@@ -74,6 +74,31 @@ test("Peers lists one at a URL once, and not the server itself", () => {
   deepEqual(peers.others.map(({ url }) => url), ["http://b"]);
   peers.reviseSelf(0);
   equal(peers.others.length, 2);
+});
+
+test("Peers lists states anew when one is another, and gives the same list as long as none is", () => {
+  const peers = new Peers(["http://a", "http://b"]);
+  const [a, b] = peers.others as [Peer, Peer];
+  const list = () => [...peers.states].map(([id, state]) => `${id} ${state}`);
+  for (const peer of [a, b]) peer.noteAnswer(1);
+  deepEqual(list(), []);
+  [a.id, b.id] = ["a", "b"];
+  deepEqual(list(), ["a alive", "b alive"]);
+  const before = peers.states;
+  a.noteAnswer(2);
+  equal(peers.states, before);
+  b.noteFailure(3, 0);
+  deepEqual(list(), ["a alive", "b suspect"]);
+  for (let i = 0; i < 3; i++) b.noteFailure(4, 0);
+  deepEqual(list(), ["a alive", "b gone"]);
+  a.isSelf = true;
+  deepEqual(list(), ["b gone"]);
+  peers.add("http://c");
+  peers.others.at(-1)!.noteAnswer(5);
+  peers.others.at(-1)!.id = "c";
+  deepEqual(list(), ["b gone", "c alive"]);
+  // Who asked before keeps what it was given.
+  deepEqual([...before.values()], ["alive", "alive"]);
 });
 
 test("spread() reaches every peer once, directly or by way of one that is told directly", () => {
