@@ -194,6 +194,7 @@ export class MemoryStorage implements MeshStorage {
     if (place !== undefined && !isNewer(meta, this.#metaAt(place))) return;
     // Its number may be counted as seen already, by storages that never saw this node.
     const stamp = meta.version <= this.#maxStamp ? this.#reserve() : meta.version;
+    if (meta.version <= this.#maxVersion) this.#late++;
     this.#write(meta, meta.version, { version: stamp, origin: this.#identify().origin });
     this.#maxStamp = stamp;
   }
@@ -276,6 +277,7 @@ export class MemoryStorage implements MeshStorage {
       const there = place === undefined ? null : stampOf(this.#stampedAt(place));
       if (!isSameStamp(there, replaces)) return null;
       if (!("origin" in node)) return this.#apply(node, this.#counter += joinStep());
+      if (node.version <= this.#maxVersion) this.#late++;
       this.#write(node, node.version, stampOf(node));
       return this.#metaAt(this.#places.get(node.key) ?? 0);
     });
@@ -420,7 +422,6 @@ export class MemoryStorage implements MeshStorage {
     if (stamp.version === version) this.#lateStamps.delete(place);
     else this.#lateStamps.set(place, stamp.version);
     this.#counter = Math.max(this.#counter, version, stamp.version);
-    if (version <= this.#maxVersion) this.#late++;
     this.#maxVersion = Math.max(this.#maxVersion, version);
     if (deleted) {
       const { now, tombstoneTimeout } = this.#options;
