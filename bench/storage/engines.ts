@@ -9,26 +9,19 @@ import { join } from "node:path";
 import process from "node:process";
 import { createPool } from "mysql2/promise";
 import postgres from "postgres";
-import type { RealityStorage } from "../../src/storage.ts";
 import { openPostgres } from "../../storage/postgres.ts";
 import { SQLStorage, type SQLValue } from "../../storage/sql.ts";
 import type { SQLDialect } from "../../storage/sql_dialect.ts";
 import { mysqlDialect } from "../../storage/sql_mysql.ts";
 import { postgresDialect } from "../../storage/sql_postgres.ts";
 import { sqliteDialect } from "../../storage/sql_sqlite.ts";
-import { openSQLite, type SQLiteDatabase } from "../../storage/sqlite.ts";
+import type { SQLiteDatabase } from "../../storage/sqlite.ts";
+import { countQueries, type OnAsk, openDatabase, type Opened, openFile } from "./counted.ts";
+
+export type { OnAsk, Opened } from "./counted.ts";
 
 /** Runs one statement, prepared once, on any of its connections. */
 export type Run = (sql: string, params: SQLValue[]) => unknown;
-
-/** What hears of every statement before it is sent. */
-export type OnAsk = () => void;
-
-/** A storage of ours, with what lets go of it. */
-export interface Opened {
-  readonly storage: RealityStorage;
-  close(): Promise<void>;
-}
 
 /** A database that is measured. */
 export interface Engine {
@@ -93,42 +86,9 @@ function createSQLite(folder: string): Engine {
     folder,
     dialect: sqliteDialect,
     connect,
-    open(tableName, onAsk) {
-      if (!onAsk) {
-        const storage = openSQLite(path, { tableName });
-        return { storage, close: () => storage.close() };
-      }
-      const database = openDatabase(path);
-      const storage = openSQLite({
-        prepare(sql) {
-          const statement = database.prepare(sql);
-          return {
-            all(...params) {
-              onAsk();
-              return statement.all(...params);
-            },
-          };
-        },
-        exec: (sql) => database.exec(sql),
-        close: () => database.close(),
-      }, { tableName });
-      return {
-        storage,
-        async close() {
-          await storage.close();
-          database.close();
-        },
-      };
-    },
+    open: (tableName, onAsk) => openFile(path, tableName, onAsk),
     remove: () => rmSync(folder, { recursive: true }),
   };
-}
-
-function openDatabase(path: string): SQLiteDatabase {
-  const sqlite = process.getBuiltinModule("node:sqlite");
-  const database = new sqlite.DatabaseSync(path) as SQLiteDatabase;
-  database.exec("PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = full");
-  return database;
 }
 
 function createPostgres(address: string, listen: boolean): Engine {
@@ -153,14 +113,7 @@ function createPostgres(address: string, listen: boolean): Engine {
         return { storage, close: () => storage.close() };
       }
       const client = connect();
-      const storage = openPostgres({
-        unsafe(...given: Parameters<typeof client.unsafe>) {
-          onAsk();
-          return client.unsafe(...given);
-        },
-        listen: (...given) => client.listen(...given),
-        end: (...given) => client.end(...given),
-      }, { tableName, listen });
+      const storage = openPostgres(countQueries(client, onAsk), { tableName, listen });
       return {
         storage,
         async close() {

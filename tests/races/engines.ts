@@ -3,9 +3,10 @@
  *
  * @module
  */
-import type { RealityStorage } from "../../src/storage.ts";
+import { countQueries, type Opened, openFile } from "../../bench/storage/counted.ts";
 import type { SQLQuery } from "../../storage/sql.ts";
-import type { SQLiteDatabase } from "../../storage/sqlite.ts";
+
+export type { Opened } from "../../bench/storage/counted.ts";
 
 /** The databases that are shared, with the way to reach them. */
 export type Engine = "sqlite" | "postgres" | "pg" | "mysql" | "dynamodb";
@@ -26,16 +27,10 @@ export interface OpenOptions {
   readonly onAsk?: () => void;
 }
 
-/** An open storage. */
-export interface Opened {
-  readonly storage: RealityStorage;
-  close(): Promise<void>;
-}
-
 /** Opens the storage at a place. */
 export async function open(place: Place, options: OpenOptions = {}): Promise<Opened> {
   const { engine, address, tableName } = place;
-  if (engine === "sqlite") return await openFile(place, options);
+  if (engine === "sqlite") return openFile(address, tableName, options.onAsk);
   if (engine === "postgres") return await openListening(place, options);
   if (engine === "dynamodb") return await openDynamoDB(place, options);
   const { onAsk = () => {}, connections = 4 } = options;
@@ -52,37 +47,6 @@ export async function open(place: Place, options: OpenOptions = {}): Promise<Ope
   return { storage, close: end };
 }
 
-async function openFile({ address, tableName }: Place, { onAsk }: OpenOptions): Promise<Opened> {
-  const { openSQLite } = await import("../../storage/sqlite.ts");
-  if (!onAsk) {
-    const storage = openSQLite(address, { tableName });
-    return { storage, close: () => storage.close() };
-  }
-  const { DatabaseSync } = await import("node:sqlite");
-  const database: SQLiteDatabase = new DatabaseSync(address);
-  database.exec("PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = full");
-  const storage = openSQLite({
-    prepare(sql) {
-      const statement = database.prepare(sql);
-      return {
-        all(...params) {
-          onAsk();
-          return statement.all(...params);
-        },
-      };
-    },
-    exec: (sql) => database.exec(sql),
-    close: () => database.close(),
-  }, { tableName });
-  return {
-    storage,
-    async close() {
-      await storage.close();
-      database.close();
-    },
-  };
-}
-
 async function openListening({ address, tableName }: Place, options: OpenOptions): Promise<Opened> {
   const { onAsk, connections = 4 } = options;
   const { openPostgres } = await import("../../storage/postgres.ts");
@@ -92,14 +56,7 @@ async function openListening({ address, tableName }: Place, options: OpenOptions
   }
   const { default: postgres } = await import("postgres");
   const client = postgres(address, { max: connections, fetch_types: false, onnotice: () => {} });
-  const storage = openPostgres({
-    unsafe(...given: Parameters<typeof client.unsafe>) {
-      onAsk();
-      return client.unsafe(...given);
-    },
-    listen: (...given) => client.listen(...given),
-    end: (...given) => client.end(...given),
-  }, { tableName });
+  const storage = openPostgres(countQueries(client, onAsk), { tableName });
   return {
     storage,
     async close() {
