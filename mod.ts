@@ -24,6 +24,7 @@ export {
   type NodeOutgoing,
 } from "./adapters/express.ts";
 export { createFetchHandler } from "./adapters/fetch.ts";
+export type { BodyReading, BodyRoom } from "./src/admission.ts";
 export type { Clock } from "./src/clock.ts";
 export {
   ClosedError,

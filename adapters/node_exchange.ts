@@ -70,6 +70,10 @@ export interface NodeOutgoing {
   end(chunk: string): unknown;
   /** Breaks the connection. */
   destroy(): unknown;
+  /** The stream of HTTP/2. */
+  readonly stream?: { close?(): unknown };
+  /** Calls back when nothing moves on the connection for that many milliseconds. */
+  setTimeout?(ms: number, callback: () => void): unknown;
   /** Listens to failures. */
   on(event: "error", listener: (error: Error) => void): unknown;
   /** Listens to the connection. */
@@ -86,6 +90,12 @@ const KEEP_BYTES = 64 * 1024;
 
 /** How much of what it sends meanwhile is thrown away before the connection is cut, in bytes. */
 const LINGER_BYTES = 16 * 1024 * 1024;
+
+/** An answer may lie in memory, unread, for this long without a byte of it being taken, in milliseconds. */
+const UNREAD_TIME = 60_000;
+
+/** Answers that are smaller than this lie with the system, in characters. */
+const UNREAD_LENGTH = 64 * 1024;
 
 /** A request as the desk sees it. */
 export class NodeRequestView implements IncomingRequest {
@@ -168,6 +178,7 @@ export async function send(
     } else if (request.complete === false && (headers.connection === "close" || sendsMuch(request))) {
       await sendAndLinger(request, response, body);
     } else {
+      if (body.length > UNREAD_LENGTH) response.setTimeout?.(UNREAD_TIME, () => response.destroy());
       response.end(body);
     }
   } catch {
@@ -291,6 +302,8 @@ function sendAndLinger(request: NodeIncoming, response: NodeOutgoing, body: stri
     const finish = () => {
       clearTimeout(timer);
       if (!response.writableEnded) response.end();
+      // The connection serves on: it is the stream on which nothing more is taken (RFC 9113, 8.1).
+      if (request.httpVersionMajor === 2) response.stream?.close?.();
       resolve();
     };
     const timer = setTimeout(finish, LINGER_TIME);

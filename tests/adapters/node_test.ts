@@ -180,6 +180,50 @@ test("createNodeHandler() answers HTTP/2, waits and streams in it, and notices w
   await new Promise((resolve) => listener.close(resolve));
 });
 
+test("createNodeHandler() cuts the connection of a large answer that nobody takes, and no other", async () => {
+  const server = new RealityServer({ storage: new MemoryStorage() });
+  const keys = Array.from({ length: 600 }, (_, i) => `${i}`.padEnd(100, "k"));
+  await server.updateMany(keys.map((key) => ({ key, hash: "h" })));
+  for (const [count, expected] of [[600, [60_000]], [1, []]] as const) {
+    const response = new FakeResponse();
+    const request = fakeRequest("POST", "/reality/sync", { "content-type": "application/json" });
+    Object.assign(request, {
+      body: { known: Object.fromEntries(keys.slice(0, count).map((key) => [key, 0])) },
+    });
+    createNodeHandler(server)(request, response);
+    await response.wrote(1);
+    assert.deepEqual(response.timeouts.map(([ms]) => ms), expected);
+    for (const [, callback] of response.timeouts) callback();
+    assert.equal(response.destroyed, expected.length > 0);
+  }
+  await server.close();
+});
+
+test("createNodeHandler() gives up a body of HTTP/2 that stops coming, and the stream with it", async () => {
+  const server = new RealityServer({ storage: new MemoryStorage(), limits: { bodyTimeout: 50 } });
+  const listener = createServer(createNodeHandler(server));
+  await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
+  const session = connect(`http://127.0.0.1:${(listener.address() as AddressInfo).port}`);
+  const stream = session.request({
+    ":method": "POST",
+    ":path": "/reality/sync",
+    "content-type": "application/json",
+  });
+  const closed = new Promise<void>((resolve) => stream.once("close", resolve));
+  stream.on("error", () => {});
+  let status = 0;
+  stream.on("response", (headers) => status = Number(headers[":status"]));
+  let text = "";
+  stream.setEncoding("utf8").on("data", (chunk) => text += chunk);
+  stream.write('{"kno');
+  await soon(closed, "the stream's end");
+  assert.equal(status, 408);
+  assert.match(text, /ERR_REALITY_TIMEOUT/);
+  await new Promise<void>((resolve) => session.close(resolve));
+  await server.close();
+  await new Promise((resolve) => listener.close(resolve));
+});
+
 /** A response that only remembers. */
 class FakeResponse extends EventEmitter implements NodeOutgoing {
   statusCode = 0;
@@ -190,6 +234,11 @@ class FakeResponse extends EventEmitter implements NodeOutgoing {
   keepsUp = true;
   chunks: string[] = [];
   ends = 0;
+  timeouts: [number, () => void][] = [];
+
+  setTimeout(ms: number, callback: () => void): void {
+    this.timeouts.push([ms, callback]);
+  }
 
   setHeader(_name: string, _value: string): void {}
 
@@ -222,11 +271,11 @@ class FakeResponse extends EventEmitter implements NodeOutgoing {
   }
 }
 
-function fakeRequest(method: string, url: string): NodeIncoming {
+function fakeRequest(method: string, url: string, headers: Record<string, string> = {}): NodeIncoming {
   return Object.assign(new EventEmitter(), {
     method,
     url,
-    headers: {},
+    headers,
     readableEnded: true,
     destroyed: false,
     pause() {},
