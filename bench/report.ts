@@ -87,8 +87,8 @@ export function toTable({ bench, runtime, rows }: Result): string {
   for (const group of new Set(rows.map((row) => row.group))) {
     const own = rows.filter((row) => row.group === group);
     const { unit, base } = own[0]!;
-    const names = Object.keys(own[0]!.figures);
-    const others = names.filter((name) => name !== base && own[0]!.ratios[name] !== undefined);
+    const names = [...new Set(own.flatMap((row) => Object.keys(row.figures)))];
+    const others = names.filter((name) => own.some((row) => row.ratios[name] !== undefined));
     lines.push("", `**${bench} on ${runtime}: ${group}**, ${unit}`, "");
     lines.push(line(["", ...names, ...others.map((name) => `${name} ÷ ${base}`)]));
     lines.push(`|---|${"---:|".repeat(names.length + others.length)}`);

@@ -11,6 +11,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { RealityServer } from "../mod.ts";
 import { MemoryStorage } from "../storage/memory.ts";
 import { openSQLite } from "../storage/sqlite.ts";
+import { createPublished } from "./contenders/published.ts";
 import { createReality } from "./contenders/reality.ts";
 import { type Effort, inTurn, measure } from "./measure.ts";
 import { finish, isQuick, progress, type Row, runtime } from "./report.ts";
@@ -59,6 +60,7 @@ async function measureMemory(nodes: number): Promise<void> {
   const map = fillMap(keys);
   let version = nodes;
   const { server } = await createReality(nodes);
+  const published = await createPublished(nodes);
   const storage = await fillStorage(keys);
   let turn = 0;
   const next = () => keys[++turn * STRIDE % nodes]!;
@@ -78,6 +80,7 @@ async function measureMemory(nodes: number): Promise<void> {
       // What a promise costs that nothing is done in.
       { name: "awaited Map.set", run: async () => void map.set(await next(), { version: ++version }) },
       { name: "reality", run: () => server.updateNode(next(), HASH) },
+      { name: "1.2.2", run: () => published.update(next()) },
     ], effort),
   });
   rows.push({

@@ -1,5 +1,5 @@
 /**
- * Very many who wait, beside a bare long poll: `node bench/waiters_bench.ts deno`. The clients are connections of this
+ * Very many who wait, beside a bare long poll and what people use: `node bench/waiters_bench.ts deno`. The clients are connections of this
  * process; what is measured runs on the runtime that is named.
  *
  * @module
@@ -7,7 +7,7 @@
 import { execSync } from "node:child_process";
 import process from "node:process";
 import { ServerProcess } from "./http/process.ts";
-import { openClients, type WaitingClient } from "./http/waiting_client.ts";
+import { openClients, speechOf, waitAll, type WaitingClient } from "./http/waiting_client.ts";
 import { inTurn, percentile } from "./measure.ts";
 import { finish, isQuick, progress, type Row } from "./report.ts";
 import { findRuntime, type RuntimeName } from "./runtimes.ts";
@@ -20,10 +20,14 @@ const changes = isQuick ? 50 : 200;
 /** From here on nobody waits for nodes. */
 const NOBODYS = 15_000;
 const rounds = isQuick ? 1 : 3;
+
 const command = findRuntime((process.argv[2] ?? "node") as RuntimeName);
 if (command === undefined) throw new Error(`Cannot find ${process.argv[2]}: name it in a REALITY_ variable`);
 
-const contenders = ["long poll", "reality"];
+// A rough answer soon is about the first two and socket.io.
+const contenders = isQuick
+  ? ["long poll", "reality", "socket.io"]
+  : ["long poll", "reality", "1.2.2", "socket.io", "plain SSE", "reality, SSE"];
 const units = {
   "memory of one who waits, with its connection": "KiB",
   "memory of the heap for one who waits": "KiB",
@@ -37,41 +41,54 @@ const units = {
   "one change wakes one: processor time": "µs",
 };
 type Measured = Record<keyof typeof units, number>;
-const figures = new Map<keyof Measured, Record<string, number[]>>();
+const figures = new Map<string, Record<string, number[]>>();
 let runtime = "";
 for (let round = 0; round < rounds; round++) {
   for (const contender of inTurn(contenders, round)) {
     progress(`${process.argv[2]}, round ${round + 1} of ${rounds}: ${count} wait on ${contender}`);
     const measured = await measureWaiters(contender);
-    for (const [name, number] of Object.entries(measured) as [keyof Measured, number][]) {
-      const figure = figures.get(name) ?? Object.fromEntries(contenders.map((name) => [name, []]));
-      figure[contender]!.push(number);
+    for (const [name, number] of Object.entries(measured)) {
+      const figure = figures.get(name) ?? {};
+      (figure[contender] ??= []).push(number);
       figures.set(name, figure);
     }
   }
 }
 const rows = [...figures].map(([name, figure]): Row => ({
   group: `${count} connections wait`,
-  name: `${name}, ${units[name]}`,
+  name: `${name}, ${units[name as keyof Measured]}`,
   unit: "as each row says",
   base: "long poll",
-  figures: figure,
+  figures: inOrder(figure),
 }));
 finish("waiters", rows, runtime);
+
+/** In the order of the contenders, whichever was measured first. */
+function inOrder(figure: Record<string, number[]>): Record<string, number[]> {
+  return Object.fromEntries(contenders.flatMap((name) => figure[name] ? [[name, figure[name]]] : []));
+}
 
 async function measureWaiters(contender: string): Promise<Measured> {
   const server = await ServerProcess.start(command!, contender);
   try {
     // Whatever is loaded or compiled at the first use is not a waiter's.
-    for (const node of [1, 2, 3]) await waitTogether(server, await openClients(server.port, 500), node);
+    for (const node of [1, 2, 3]) {
+      await waitTogether(server, await openClients(server.port, 500, contender), node);
+    }
     for (let i = 0; i < 300; i++) await server.change(keyOf(NOBODYS + i));
     const before = await server.memory();
     runtime = before.runtime;
-    const clients = await openClients(server.port, count);
-    clients.forEach((client) => client.wait(keyOf(0), 1));
+    let clients = await openClients(server.port, count, contender);
+    await waitAll(clients, () => [keyOf(0), 1]);
     await until(server, count);
     const parked = await server.memory();
     const all = await wakeAll(server, clients, keyOf(0));
+    if (speechOf(contender) === "events") {
+      // A stream follows the keys with which it began.
+      clients.forEach((client) => client.close());
+      await until(server, 0);
+      clients = await openClients(server.port, count, contender);
+    }
     const own = await wakeOneByOne(server, clients);
     clients.forEach((client) => client.close());
     await until(server, 0);
@@ -91,12 +108,13 @@ async function waitTogether(
   clients: readonly WaitingClient[],
   node: number,
 ): Promise<void> {
-  clients.forEach((client) => client.wait(keyOf(node), node + 1));
+  await waitAll(clients, () => [keyOf(node), node + 1]);
   await until(server, clients.length);
   const answers = Promise.all(clients.map((client) => client.answered));
   await server.change(keyOf(node));
   await answers;
   clients.forEach((client) => client.close());
+  await until(server, 0);
 }
 
 async function wakeAll(server: ServerProcess, clients: readonly WaitingClient[], key: string) {
@@ -117,7 +135,7 @@ async function wakeAll(server: ServerProcess, clients: readonly WaitingClient[],
 }
 
 async function wakeOneByOne(server: ServerProcess, clients: readonly WaitingClient[]) {
-  clients.forEach((client, i) => client.wait(keyOf(i + 10), i + 11));
+  await waitAll(clients, (i) => [keyOf(i + 10), i + 11]);
   await until(server, clients.length);
   const before = await server.usage();
   const times: number[] = [];

@@ -25,8 +25,12 @@ export function keyOf(n: number): string {
 /** The hash that every node has: as long as one from `createHash`. */
 export const HASH = "2jmj7l5rSw0yVb_vlWAYkK";
 
-/** The bodies of a workload's requests, as JSON. */
-export function makeBodies({ keys, changed, nodes }: Workload): string[] {
+/**
+ * The bodies of a workload's requests, as JSON.
+ *
+ * @param fields What else stands in each.
+ */
+export function makeBodies({ keys, changed, nodes }: Workload, fields: object = {}): string[] {
   let asked = 0;
   return Array.from({ length: BODIES }, (_, body) => {
     const known: Record<string, number> = {};
@@ -37,7 +41,7 @@ export function makeBodies({ keys, changed, nodes }: Workload): string[] {
       const isChanged = Math.floor(asked * changed) > Math.floor((asked - 1) * changed);
       known[keyOf(node)] = isChanged ? node : node + 1;
     }
-    return JSON.stringify({ known });
+    return JSON.stringify({ known, ...fields });
   });
 }
 

@@ -5,6 +5,7 @@
  * @module
  */
 import { HASH, keyOf } from "../workload.ts";
+import { HEAD, readText, type Served } from "./served.ts";
 
 interface Meta {
   key: string;
@@ -41,8 +42,21 @@ export class Limit {
 
   /** Answers a request with a response. */
   async fetch(request: Request): Promise<Response> {
-    return new Response(this.answer(await request.text()), {
-      headers: { "content-type": "application/json", "cache-control": "no-store" },
-    });
+    return new Response(this.answer(await request.text()), { headers: HEAD });
   }
+}
+
+/** The limit behind HTTP. */
+export function serveLimit(nodes: number): Served {
+  const limit = new Limit(nodes);
+  return {
+    fetch: (request) => limit.fetch(request),
+    listener: async (request, response) => {
+      const body = limit.answer(await readText(request));
+      response.writeHead(200, HEAD);
+      response.end(body);
+    },
+    change: (key) => limit.update(key, HASH),
+    watch: () => Promise.resolve({ waiting: 0, reads: 0 }),
+  };
 }

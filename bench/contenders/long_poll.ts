@@ -5,6 +5,7 @@
  * @module
  */
 import { HASH, keyOf } from "../workload.ts";
+import { HEAD, readText, type Served } from "./served.ts";
 
 interface Held {
   readonly keys: readonly string[];
@@ -82,4 +83,27 @@ export class LongPoll {
       if (there.size === 0) this.#held.delete(key);
     }
   }
+}
+
+/** The long poll behind HTTP. */
+export function serveLongPoll(nodes: number): Served {
+  const poll = new LongPoll(nodes);
+  return {
+    async fetch(request) {
+      const body = await request.text();
+      return await new Promise((resolve) => {
+        const release = poll.hold(body, (text) => resolve(new Response(text, { headers: HEAD })));
+        request.signal.addEventListener("abort", release);
+      });
+    },
+    async listener(request, response) {
+      const release = poll.hold(await readText(request), (text) => {
+        response.writeHead(200, HEAD);
+        response.end(text);
+      });
+      response.on("close", release);
+    },
+    change: (key) => poll.update(key),
+    watch: () => Promise.resolve({ waiting: poll.waiting, reads: 0 }),
+  };
 }

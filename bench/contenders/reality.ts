@@ -3,8 +3,13 @@
  *
  * @module
  */
-import { createFetchHandler, MemoryStorage, RealityServer } from "../../mod.ts";
+import { createNodeHandler } from "../../adapters/node.ts";
+import { createExpressAdapter, createFetchHandler, MemoryStorage, RealityServer } from "../../mod.ts";
 import { HASH, keyOf } from "../workload.ts";
+import type { Served } from "./served.ts";
+
+/** Above what anybody measures here. */
+const MANY = 200_000;
 
 /** A server that keeps some nodes. */
 export async function createReality(nodes: number, storage: MemoryStorage = new MemoryStorage()): Promise<{
@@ -21,10 +26,40 @@ export async function createReality(nodes: number, storage: MemoryStorage = new 
       Array.from({ length }, (_, i) => ({ key: keyOf(start + i), hash: HASH, updatedAt })),
     );
   }
-  const server = new RealityServer({ storage });
+  const server = new RealityServer({
+    storage,
+    limits: { maxWaiters: MANY, maxStreams: MANY, maxRequests: MANY },
+  });
   return {
     server,
     answer: async (body) => JSON.stringify(await server.handleSync(JSON.parse(body))),
     fetch: createFetchHandler(server),
+  };
+}
+
+/** The package behind HTTP. */
+export async function serveReality(nodes: number): Promise<Served> {
+  const { server, fetch } = await createReality(nodes);
+  return {
+    fetch,
+    listener: createNodeHandler(server),
+    change: (key) => server.updateNode(key, HASH),
+    async watch() {
+      const { waiters, storageReads } = await server.getStats();
+      return { waiting: waiters, reads: storageReads };
+    },
+  };
+}
+
+/** The package behind Express. */
+export async function serveExpress(nodes: number): Promise<Served> {
+  const { default: express } = await import("express");
+  const { server } = await createReality(nodes);
+  const app = express();
+  app.use(createExpressAdapter(server));
+  return {
+    listener: app,
+    change: (key) => server.updateNode(key, HASH),
+    watch: async () => ({ waiting: (await server.getStats()).waiters, reads: 0 }),
   };
 }

@@ -20,10 +20,20 @@ export class ServerProcess {
     this.port = port;
   }
 
-  /** Starts a contender on a runtime. */
-  static async start([program = "", ...flags]: readonly string[], contender: string): Promise<ServerProcess> {
+  /**
+   * Starts a contender on a runtime.
+   *
+   * @param hosts The addresses that it listens at, all at one port.
+   */
+  static async start(
+    [program = "", ...flags]: readonly string[],
+    contender: string,
+    hosts: readonly string[] = ["127.0.0.1"],
+  ): Promise<ServerProcess> {
     const script = fileURLToPath(new URL("./server.ts", import.meta.url));
-    const child = spawn(program, [...flags, script, contender], { stdio: ["pipe", "pipe", "inherit"] });
+    const child = spawn(program, [...flags, script, contender, hosts.join()], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
     const [line] = await once(createInterface(child.stdout!), "line");
     return new ServerProcess(child, Number(line));
   }

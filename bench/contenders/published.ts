@@ -1,0 +1,66 @@
+/**
+ * The package that is published on npm under our name, 1.2.2, with its own memory storage.
+ *
+ * @module
+ */
+import type { RequestHandler } from "express";
+import { HASH, keyOf } from "../workload.ts";
+import { importPackage } from "./packages.ts";
+import type { Served } from "./served.ts";
+
+/** What each of its requests has to name beside the keys. */
+export const PUBLISHED_FIELDS = {
+  clientId: "6e9b8b4c-3f0e-4d5e-9a52-3d1c8a7f0b11",
+  mode: "native",
+  hint: "focus",
+} as const;
+
+interface Deps {
+  readonly events: { listenerCount(name: string): number; setMaxListeners(count: number): void };
+}
+
+interface PublishedServer {
+  updateNode(key: string, hash: string): Promise<unknown>;
+  getFetchHandler(): (request: Request) => Promise<Response>;
+  getHandlerDeps(): Deps;
+}
+
+interface PublishedModule {
+  readonly RealityServer: new (config: object) => PublishedServer;
+  handleNodeUpdate(request: object, deps: Deps): Promise<unknown>;
+  createExpressMiddleware(deps: Deps): RequestHandler;
+}
+
+/** A server that keeps some nodes. */
+export async function createPublished(nodes: number): Promise<{
+  /** Changes a node, as an application does. */
+  update(key: string): Promise<unknown>;
+  fetch(request: Request): Promise<Response>;
+  readonly serve: () => Served;
+}> {
+  const { default: express } = await import("express");
+  const module = await importPackage<PublishedModule>("@rootlodge/reality-server");
+  const server = new module.RealityServer({ serverId: "bench" });
+  for (let i = 0; i < nodes; i++) await server.updateNode(keyOf(i), HASH);
+  const fetch = server.getFetchHandler();
+  const deps = server.getHandlerDeps();
+  // Who waits is a listener here, and Node warns of many.
+  deps.events.setMaxListeners(0);
+  return {
+    update: (key) => server.updateNode(key, HASH),
+    fetch,
+    serve: () => ({
+      fetch,
+      listener: express().use(express.json({ limit: "1mb" }))
+        .use("/reality", module.createExpressMiddleware(deps)),
+      // Only what comes by a route wakes who waits.
+      change: (key) => module.handleNodeUpdate({ body: { key, hash: HASH } }, deps),
+      watch: () => Promise.resolve({ waiting: deps.events.listenerCount("invalidation"), reads: 0 }),
+    }),
+  };
+}
+
+/** The package behind HTTP: behind Express on Node, for which it has a middleware. */
+export async function servePublished(nodes: number): Promise<Served> {
+  return (await createPublished(nodes)).serve();
+}
