@@ -8,7 +8,7 @@ import fc from "fast-check";
 import type { RealityServerOptions } from "../../mod.ts";
 import { test } from "../harness.ts";
 import { soon } from "../http_client.ts";
-import { type HostileRequest, REQUESTS } from "./corpus.ts";
+import { type Field, type HostileRequest, REQUESTS } from "./corpus.ts";
 import { requests } from "./inputs.ts";
 import { HostileScene } from "./scene.ts";
 
@@ -29,6 +29,10 @@ const SERVERS: ReadonlyMap<string, Partial<RealityServerOptions>> = new Map<
   ["with peers and no secret", { meshPeers: ["http://b", "http://c"], mesh: { fetch: away, timeout: 20 } }],
   ["with low limits", {
     limits: { maxBodyBytes: 300, maxKeys: 4, maxKeyBytes: 16, maxHashBytes: 8, maxWait: 5, maxWaiters: 1 },
+  }],
+  ["behind a proxy, with a limit for each client", {
+    trustProxy: 1,
+    rateLimit: { limit: 1_000_000, window: 1_000, key: (_, { address }) => address },
   }],
   ["with hooks that say nothing but no", {
     writeTokens: [],
@@ -56,6 +60,51 @@ for (const [name, options] of SERVERS) {
     });
   });
 }
+
+test("createFetchHandler() reads headers of any length in a time that grows with it, and not with its square", async () => {
+  const proxied = { trustProxy: 1, rateLimit: { limit: 1_000_000, window: 1_000, key: () => "anybody" } };
+  await withHandler(proxied, async (ask) => {
+    for (const name of READ) {
+      for (const [start, fill, end] of FILLS) {
+        const headers = [["Content-Type", "application/json"], [
+          name,
+          start + fill.repeat(500_000 / fill.length) + end,
+        ]];
+        for (const [method, path] of [["POST", "sync"], ["POST", "update"], ["GET", "events?keys=a"]]) {
+          const fields = headers.filter(([other], i) => i > 0 || other !== name) as unknown as Field[];
+          const request = { name, method: method!, target: `/reality/${path}`, headers: fields, body: "{}" };
+          assert.ok(await ask(request) < 500);
+        }
+      }
+    }
+  });
+});
+
+/** The headers that are read. */
+const READ: readonly string[] = [
+  "Content-Type",
+  "Content-Length",
+  "Content-Encoding",
+  "Authorization",
+  "Origin",
+  "Last-Event-ID",
+  "X-Forwarded-For",
+  "Forwarded",
+];
+
+/** Values that take a careless pattern long: how they begin, what comes again and again, and how they end. */
+const FILLS: readonly (readonly [start: string, fill: string, end: string])[] = [
+  ["application/", "+", "x"],
+  ["application/json", " ", "x"],
+  ["Bearer ", " ", "x y"],
+  ["Bearer ", "x", " y"],
+  ["for=", " ", "x y"],
+  ["for=", ";", '"'],
+  ["", "for=a,", "x"],
+  ["", '","', '"'],
+  ["a", "%2", ":1"],
+  ["https://", "a.", "/"],
+];
 
 async function withHandler(
   options: Partial<RealityServerOptions>,
