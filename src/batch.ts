@@ -116,7 +116,8 @@ export class Reader {
       this.#running--;
       if (this.#queue.length > 0) this.#schedule();
     };
-    guarded("getNodes", readStorage(this.#storage, keys instanceof Set ? [...keys] : keys), this.#options)
+    const list = keys instanceof Set ? [...keys] : keys;
+    guarded("getNodes", () => readStorage(this.#storage, list), this.#options)
       .then((reading) => {
         resolve(reading);
         settle();
@@ -186,7 +187,7 @@ export class Writer {
 
   /** The nodes and tombstones of these keys, with their stamps. */
   readStamped(keys: readonly string[]): Promise<Map<string, StampedNode>> {
-    return guarded("readStamped", passOn(() => this.#mesh().readStamped(keys)), this.#options);
+    return guarded("readStamped", () => this.#mesh().readStamped(keys), this.#options);
   }
 
   /**
@@ -201,7 +202,7 @@ export class Writer {
       this.#sent++;
       const some = takes.slice(i, i + most);
       this.#options.metrics?.writeSizes.observe(some.length);
-      metas.push(...await guarded("takeNodes", passOn(() => this.#mesh().takeNodes(some)), this.#options));
+      metas.push(...await guarded("takeNodes", () => this.#mesh().takeNodes(some), this.#options));
     }
     return metas;
   }
@@ -234,7 +235,7 @@ export class Writer {
     const changes = writes.map((write) => write.change);
     let version = 0;
     try {
-      const metas = await guarded("applyChanges", applyChanges(this.#storage, changes), this.#options);
+      const metas = await guarded("applyChanges", () => applyChanges(this.#storage, changes), this.#options);
       writes.forEach((write, i) => {
         const meta = metas[i];
         if (meta instanceof StorageError) return write.reject(meta);
@@ -262,7 +263,7 @@ export class Writer {
 }
 
 function readStorage(storage: RealityStorage, keys: readonly string[]): Promise<StorageReading> {
-  return storage.readNodes ? passOn(() => storage.readNodes!(keys)) : readParts(storage, keys);
+  return storage.readNodes ? storage.readNodes(keys) : readParts(storage, keys);
 }
 
 /** The storage's own promise, so that one which is settled already is seen to be; what it throws rejects. */
@@ -287,7 +288,7 @@ function applyChanges(
   storage: RealityStorage,
   changes: readonly NodeChange[],
 ): Promise<(RealityNodeMeta | StorageError)[]> {
-  if (storage.applyChanges) return passOn(() => storage.applyChanges!(changes));
+  if (storage.applyChanges) return storage.applyChanges(changes);
   return Promise.all(changes.map(async (change) => {
     try {
       return await applyChange(storage, change);
@@ -308,11 +309,15 @@ async function applyChange(storage: RealityStorage, change: NodeChange): Promise
   return meta;
 }
 
-/** Turns a failure, or an answer that takes too long, into a `StorageError` that names the operation. */
-export function guarded<T>(operation: string, call: Promise<T>, options: BatchOptions): Promise<T> {
+/**
+ * Calls the storage, and turns a failure, or an answer that takes too long, into a `StorageError` that names the
+ * operation. How long it took includes what the call itself did before it gave back a promise.
+ */
+export function guarded<T>(operation: string, call: () => Promise<T>, options: BatchOptions): Promise<T> {
+  const { clock, onOutcome, timeout } = options;
+  const startedAt = clock.now();
+  const answer = passOn(call);
   return new Promise((resolve, reject) => {
-    const { clock, onOutcome, timeout } = options;
-    const startedAt = clock.now();
     let cancel: (() => void) | undefined;
     let settled = false;
     const fail = (cause: unknown) => {
@@ -322,7 +327,7 @@ export function guarded<T>(operation: string, call: Promise<T>, options: BatchOp
       onOutcome(operation, error, clock.now() - startedAt);
       reject(error);
     };
-    call.then((value) => {
+    answer.then((value) => {
       settled = true;
       cancel?.();
       onOutcome(operation, undefined, clock.now() - startedAt);

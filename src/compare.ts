@@ -17,12 +17,14 @@ export interface Known {
  * @param known What the client holds.
  * @param nodes The stored nodes among those keys, and maybe others.
  * @param sameEpoch Whether the client's versions come from the storage's present epoch, as far as it said.
+ * @param tally Where it is counted how many these are.
  * @returns Key → meta of every node to fetch again, without a prototype; `null` when there is none.
  */
 export function compare(
   { keys, versions }: Known,
   nodes: ReadonlyMap<string, RealityNodeMeta>,
   sameEpoch: boolean,
+  tally?: { changed: number },
 ): Record<string, RealityNodeMeta> | null {
   let changed: Record<string, RealityNodeMeta> | null = null;
   for (let i = 0; i < keys.length; i++) {
@@ -32,6 +34,7 @@ export function compare(
     // Unequal covers both directions: a lower version than the client's is told as well, never kept quiet.
     const tell = node === undefined ? version !== 0 : node.version !== version || !sameEpoch;
     if (!tell) continue;
+    if (tally !== undefined) tally.changed++;
     changed ??= Object.create(null) as Record<string, RealityNodeMeta>;
     changed[key] = node === undefined ? absentMeta(key) : publicMeta(node);
   }

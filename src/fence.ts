@@ -133,10 +133,8 @@ export class Fence implements Reading {
   async #send(): Promise<boolean> {
     this.#sent++;
     try {
-      const call = this.#storage.readChanges!(
-        this.#position?.maxVersion ?? Number.MAX_SAFE_INTEGER,
-        MAX_CHANGES,
-      );
+      const from = this.#position?.maxVersion ?? Number.MAX_SAFE_INTEGER;
+      const call = () => this.#storage.readChanges!(from, MAX_CHANGES);
       return this.#take(await guarded("readChanges", call, this.#options));
     } catch {
       // Reported; the reader has the last word on whether the storage answers.

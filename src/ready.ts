@@ -47,7 +47,7 @@ export class Readiness {
   async #askStorage(): Promise<boolean> {
     const { storage, batch } = this.#rooms;
     try {
-      return await guarded("isHealthy", storage.isHealthy(), batch) === true;
+      return await guarded("isHealthy", () => storage.isHealthy(), batch) === true;
     } catch {
       return false;
     }

@@ -270,7 +270,7 @@ export class RealityServer {
   async getStats(): Promise<ServerStats> {
     const { storage } = this.#config;
     const [healthy, reading] = await Promise.all([
-      guarded("isHealthy", storage.isHealthy(), this.#batch).catch(() => false),
+      guarded("isHealthy", () => storage.isHealthy(), this.#batch).catch(() => false),
       this.#reader.read([]).catch(() => undefined),
     ]);
     const { metrics } = this.#account;
@@ -426,7 +426,7 @@ export class RealityServer {
       clock,
       serverId: () => this.serverId,
       line: () => line ??= createLine(),
-      ask: (operation, call) => guarded(operation, call(), this.#batch),
+      ask: (operation, call) => guarded(operation, call, this.#batch),
       take: (nodes, prepare) => this.#intake.take(nodes, prepare),
       wake: (keys) => this.#waiters.wake(keys),
       publish: redis && (() => this.#relay?.publish()),

@@ -79,7 +79,7 @@ export async function answerSync(
   const waiter = wait > 0 && keys.length > 0 ? rooms.waiters.add(keys) : null;
   if (waiter === null) {
     const reading = await readCaughtUp(request, rooms, await askRights?.());
-    return respond(request, reading, compareReading(request, reading), rooms, visit);
+    return respond(request, reading, compareReading(request, reading, visit), rooms, visit);
   }
   const signal = getSignal?.();
   const leave = () => waiter.release();
@@ -94,7 +94,7 @@ export async function answerSync(
       const rights = await askRights?.();
       let reading: StorageReading | undefined = await readCaughtUp(request, rooms, rights);
       signal?.throwIfAborted();
-      const changed = compareReading(request, reading);
+      const changed = compareReading(request, reading, visit);
       const left = Math.min(deadline, rights?.expiresAt ?? Infinity) - rooms.clock.now();
       if (changed !== null || last || left <= 0) {
         if (visit.outcome === "wake" && changed === null) visit.outcome = "timeout";
@@ -154,9 +154,10 @@ async function readCaughtUp(
 function compareReading(
   request: ParsedSync,
   reading: StorageReading,
+  visit: Visit,
 ): Record<string, RealityNodeMeta> | null {
   const sameEpoch = request.epoch === undefined || request.epoch === reading.epoch;
-  return compare(request.known, reading.nodes, sameEpoch);
+  return compare(request.known, reading.nodes, sameEpoch, visit);
 }
 
 function respond(
@@ -167,8 +168,6 @@ function respond(
   visit: Visit,
 ): SyncResponse {
   if (visit.waitsSince === undefined) visit.outcome = "answered";
-  // An object without a prototype: all that it has are keys.
-  for (const _ in changed) visit.changed++;
   rooms.metrics.changedKeys.value += visit.changed;
   const legacy = request.clientId !== undefined && request.mode !== undefined && request.hint !== undefined;
   const states = rooms.mesh?.states;

@@ -147,7 +147,7 @@ export class Watch {
   ): Promise<Omit<StorageChanges, "nodes"> & { nodes: RealityNodeMeta[] | null }> {
     const { storage, reader, batch } = this.#rooms;
     if (storage.readChanges) {
-      const changes = await guarded("readChanges", storage.readChanges(version, MAX_LISTED), batch);
+      const changes = await guarded("readChanges", () => storage.readChanges!(version, MAX_LISTED), batch);
       return { ...changes, nodes: storage.features?.tombstones ? [...changes.nodes] : null };
     }
     const reading = await reader.read([]);

@@ -114,9 +114,11 @@ export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk
   const nodePrefix = `${basePath}/nodes/`;
   const deleteRoute = createDeleteRoute(rooms, nodePrefix);
 
-  const answer = async (request: IncomingRequest, visit: Visit): Promise<Reply> => {
+  const answer = async (request: IncomingRequest): Promise<Reply> => {
+    const visit = new Visit(rooms.now());
     let hasEntered = false;
     let quota: Quota | null = null;
+    let reply: Reply;
     try {
       const path = pathOf(request.url);
       const route = routes.get(path) ?? (path.startsWith(nodePrefix) ? deleteRoute : undefined);
@@ -139,37 +141,32 @@ export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk
           if (quota !== null && !quota.isAllowed) throw new RateRefusal(quota.renewal);
         }
       }
-      const reply = withQuota(await route.answer(request, visit), quota);
-      return rooms.isClosing ? toLast(reply) : reply;
+      reply = withQuota(await route.answer(request, visit), quota);
+      if (rooms.isClosing) reply = toLast(reply);
     } catch (error) {
       const isTurnedAway = !hasEntered && visit.route === "events" && isOverload(error);
       // An EventSource never comes back from a refusal, but does from a stream's end (PROTOCOL 6.6).
-      const reply = isTurnedAway
+      reply = isTurnedAway
         ? eventsReply(rooms.farewell())
         : withQuota(errorReply(error, rooms.random()), quota);
       visit.code = error instanceof RealityError ? error.code : "ERR_REALITY_INTERNAL";
-      if (reply.status !== 500) return reply;
-      // A client that went away is no failure, and nobody reads this reply.
-      if (request.getSignal().aborted) visit.outcome = "gone";
-      else rooms.report(error);
-      return reply;
-    } finally {
-      if (hasEntered) rooms.admission.leave();
+      if (reply.status === 500) {
+        // A client that went away is no failure, and nobody reads this reply.
+        if (request.getSignal().aborted) visit.outcome = "gone";
+        else rooms.report(error);
+      }
     }
+    if (hasEntered) rooms.admission.leave();
+    rooms.note(visit, request.method, reply.status);
+    return reply;
   };
   /** Allocates nothing where nobody is limited. */
   const withQuota = (reply: Reply, quota: Quota | null): Reply => {
     if (quota === null || rooms.clientLimit === undefined) return reply;
     return { ...reply, headers: { ...reply.headers, ...rooms.clientLimit.fields(quota) } };
   };
-  const attend = async (request: IncomingRequest): Promise<Reply> => {
-    const visit = new Visit(rooms.now());
-    const reply = await answer(request, visit);
-    rooms.note(visit, request.method, reply.status);
-    return reply;
-  };
-  if (cors === null) return attend;
-  return async (request) => cors.preflight(request) ?? cors.extend(request, await attend(request));
+  if (cors === null) return answer;
+  return async (request) => cors.preflight(request) ?? cors.extend(request, await answer(request));
 }
 
 function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
