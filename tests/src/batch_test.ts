@@ -1,5 +1,5 @@
 import { deepEqual, equal, rejects } from "node:assert/strict";
-import { Reader, Writer } from "../../src/batch.ts";
+import { guarded, Reader, Writer } from "../../src/batch.ts";
 import type { StorageError } from "../../src/errors.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { MemoryStorage } from "../../storage/memory.ts";
@@ -148,6 +148,33 @@ test("read() and write() set a timer only for a storage that does not answer at 
   equal(clock.timers, 2);
   release();
   await Promise.all(held);
+  equal(clock.timers, 0);
+});
+
+test("how long a call took includes what it did before it gave back a promise, and what it threw", async () => {
+  const clock = new FakeClock();
+  let ms = 0;
+  const now = clock.now.bind(clock);
+  clock.now = () => now() + ms;
+  const outcomes: [operation: string, isFailure: boolean, ms: number][] = [];
+  const options = {
+    clock,
+    timeout: 1000,
+    onOutcome: (operation: string, error: StorageError | undefined, ms: number) =>
+      void outcomes.push([operation, error !== undefined, ms]),
+  };
+  // As SQLite does: everything is done, or has failed, when the call returns.
+  const busy = (value: () => Promise<number>) => () => {
+    ms += 40;
+    return value();
+  };
+  equal(await guarded("good", busy(() => Promise.resolve(7)), options), 7);
+  await rejects(guarded("bad", busy(() => Promise.reject(new Error("no"))), options), { operation: "bad" });
+  const throwing = busy(() => {
+    throw new Error("no");
+  });
+  await rejects(guarded("worse", throwing, options), { operation: "worse" });
+  deepEqual(outcomes, [["good", false, 40], ["bad", true, 40], ["worse", true, 40]]);
   equal(clock.timers, 0);
 });
 
