@@ -12,7 +12,7 @@ export type { HandlerOptions, NodeIncoming, NodeOutgoing };
 /** Answers a request of `node:http`; never throws. */
 export type NodeHandler = (request: NodeIncoming, response: NodeOutgoing) => void;
 
-/** How long clients may take to send a request, as `http.createServer` takes it. */
+/** How long a listener waits for what, as `http.createServer` takes it. */
 export interface ListenerLimits {
   /** Milliseconds for the head of a request, and for its first byte on a new connection. */
   readonly headersTimeout: number;
@@ -20,11 +20,16 @@ export interface ListenerLimits {
   readonly requestTimeout: number;
   /** Milliseconds from one look at all connections to the next. */
   readonly connectionsCheckingInterval: number;
+  /** Milliseconds that a connection is kept for another request, after an answer. */
+  readonly keepAliveTimeout: number;
 }
 
 /**
  * Limits that let go of clients which open a connection and send nothing, or half a request. A body that does not come
  * is given up by the server itself, after its own `bodyTimeout`.
+ *
+ * Connections are kept for longer than the 60 s of most proxies, which are then the ones to close them: with Node's own
+ * 5 s, a request can meet a connection that is just being closed, and is answered 502 by the proxy.
  *
  * @example
  * ```ts
@@ -41,6 +46,7 @@ export const listenerLimits: ListenerLimits = Object.freeze({
   headersTimeout: 10_000,
   requestTimeout: 30_000,
   connectionsCheckingInterval: 2_000,
+  keepAliveTimeout: 65_000,
 });
 
 /**

@@ -7,11 +7,16 @@ import assert from "node:assert/strict";
 import { EventEmitter } from "node:events";
 import type { RequestHandler } from "express";
 import type { RouteHandlerMethod } from "fastify";
-import type { RequestListener } from "node:http";
+import { createServer as createHttpServer, type RequestListener } from "node:http";
 import { connect, createServer, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { createExpressAdapter } from "../../adapters/express.ts";
-import { createNodeHandler, type NodeIncoming, type NodeOutgoing } from "../../adapters/node.ts";
+import {
+  createNodeHandler,
+  listenerLimits,
+  type NodeIncoming,
+  type NodeOutgoing,
+} from "../../adapters/node.ts";
 import { MemoryStorage, RealityServer, type RealityServerOptions } from "../../mod.ts";
 import { test } from "../harness.ts";
 import { RawClient, soon } from "../http_client.ts";
@@ -220,6 +225,19 @@ test("createNodeHandler() gives up a body of HTTP/2 that stops coming, and the s
   assert.equal(status, 408);
   assert.match(text, /ERR_REALITY_TIMEOUT/);
   await new Promise<void>((resolve) => session.close(resolve));
+  await server.close();
+  await new Promise((resolve) => listener.close(resolve));
+});
+
+test("listenerLimits keep connections for longer than the 60 s of proxies", async () => {
+  const server = new RealityServer({ storage: new MemoryStorage() });
+  const listener = createHttpServer(listenerLimits, createNodeHandler(server));
+  await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
+  const raw = await RawClient.connect(`http://127.0.0.1:${(listener.address() as AddressInfo).port}`);
+  raw.send("GET /reality/health HTTP/1.1\r\nHost: a\r\n\r\n");
+  const { head } = await raw.receiveAnswer();
+  assert.ok(Number(/^keep-alive: *timeout=(\d+)/im.exec(head)?.[1]) > 60, head);
+  await raw.close();
   await server.close();
   await new Promise((resolve) => listener.close(resolve));
 });
