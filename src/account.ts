@@ -7,7 +7,7 @@ import type { Clock } from "./clock.ts";
 import { type PeerError, RealityError, StorageError } from "./errors.ts";
 import type { RealityEvent, StreamReason } from "./events.ts";
 import { Metrics } from "./metrics.ts";
-import type { Visit } from "./visit.ts";
+import { Visit } from "./visit.ts";
 
 /** Whom an account tells. */
 export interface AccountOptions {
@@ -105,6 +105,11 @@ export class Account {
     if (code !== undefined && !isGone) this.#tell({ type: "refusal", at, route, code, status });
     const why = code === undefined || isGone ? {} : { code };
     this.#tell({ type: "request", at, route, method, status, ...why, ms, waited, ...this.#name(keys) });
+  }
+
+  /** A visit of a sync that came through no desk: only who is told of it needs to know when it came. */
+  createVisit(): Visit {
+    return new Visit(this.#options.onEvent === undefined ? 0 : this.#options.clock.now());
   }
 
   /** Notes a sync that passed the desk. */

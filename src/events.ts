@@ -26,7 +26,7 @@ export interface EventTime {
   readonly at: number;
 }
 
-/** A request was answered through a handler. Of a stream: its head is on its way. */
+/** A request under the base path was answered through a handler. Of a stream: its head is on its way. */
 export interface RequestEvent extends EventTime {
   /** Tells the event from others. */
   readonly type: "request";

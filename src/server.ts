@@ -45,7 +45,7 @@ import type {
   SyncResponse,
 } from "./types.ts";
 import { VERSION } from "./version.ts";
-import { Visit } from "./visit.ts";
+import type { Visit } from "./visit.ts";
 import { Waiters } from "./waiters.ts";
 import { Watch } from "./watch.ts";
 
@@ -251,7 +251,7 @@ export class RealityServer {
     // Not an async function: each one that waits is a frame more in memory, for every client that waits.
     try {
       const { signal, request: original } = options;
-      const visit = new Visit(this.#config.clock.now());
+      const visit = this.#account.createVisit();
       return this.#sync(request, visit, {
         getSignal: () => signal,
         toRequest: original && (() => original),

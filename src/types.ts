@@ -149,7 +149,7 @@ export interface ServerStats {
   maxVersion: number;
   /** The storage's epoch; empty when it has none or does not answer. */
   epoch: string;
-  /** Requests answered through handlers, those of other servers and refusals among them. */
+  /** Requests under the base path that handlers answered, those of other servers and refusals among them. */
   requests: number;
   /** Requests that were turned down or failed, by code: `{ "ERR_REALITY_BAD_REQUEST": 2 }`. */
   refusals: Record<string, number>;

@@ -77,7 +77,7 @@ export interface DeskRooms {
   ready(): Promise<ReadyState>;
   /** The server's numbers. */
   view(): MetricsView;
-  /** Hears of every request that has its answer. */
+  /** Hears of every request under the base path that has its answer. */
   note(visit: Visit, method: string, status: number): void;
   /** Hears of what should not have happened. */
   report(error: unknown): void;
@@ -111,16 +111,20 @@ export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk
   const routes = createRoutes(rooms, basePath);
   const metricsRoute = createMetricsRoute(rooms, given.metrics);
   if (metricsRoute !== null) routes.set(`${basePath}/metrics`, metricsRoute);
-  const nodePrefix = `${basePath}/nodes/`;
+  const prefix = `${basePath}/`;
+  const nodePrefix = `${prefix}nodes/`;
   const deleteRoute = createDeleteRoute(rooms, nodePrefix);
 
   const answer = async (request: IncomingRequest): Promise<Reply> => {
     const visit = new Visit(rooms.now());
+    // Whatever else an application is asked passes here as well where it is mounted on all paths.
+    let isOurs = true;
     let hasEntered = false;
     let quota: Quota | null = null;
     let reply: Reply;
     try {
       const path = pathOf(request.url);
+      isOurs = path.startsWith(prefix);
       const route = routes.get(path) ?? (path.startsWith(nodePrefix) ? deleteRoute : undefined);
       if (route === undefined) {
         throw new RefusalError(
@@ -157,7 +161,7 @@ export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk
       }
     }
     if (hasEntered) rooms.admission.leave();
-    rooms.note(visit, request.method, reply.status);
+    if (isOurs) rooms.note(visit, request.method, reply.status);
     return reply;
   };
   /** Allocates nothing where nobody is limited. */

@@ -167,6 +167,20 @@ test("the numbers say what happened", async () => {
   await server.close();
 });
 
+test("requests for other paths than those under the base path are not counted, nor refused in the numbers", async () => {
+  const { server, scrape } = setUp();
+  const handler = server.getFetchHandler();
+  for (const path of ["/", "/nope", "/realitysync", "/reality", "/sync"]) {
+    equal((await handler(new Request(`http://localhost${path}`))).status, 404);
+  }
+  const families = await scrape();
+  equal(valueOf(families, "reality_http_requests_total"), 0);
+  equal(valueOf(families, "reality_refusals_total"), 0);
+  const { requests, refusals } = await server.getStats();
+  deepEqual({ requests, refusals }, { requests: 1, refusals: {} });
+  await server.close();
+});
+
 test("every wait that began has ended in one way, or goes on", async () => {
   const { clock, server, storage, sync, scrape, reach } = setUp();
   await server.updateNode("a", "1");
