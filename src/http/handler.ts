@@ -112,7 +112,7 @@ export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk
   const metricsRoute = createMetricsRoute(rooms, given.metrics);
   if (metricsRoute !== null) routes.set(`${basePath}/metrics`, metricsRoute);
   const prefix = `${basePath}/`;
-  const nodePrefix = `${prefix}nodes/`;
+  const nodePrefix = `${basePath}/nodes/`;
   const deleteRoute = createDeleteRoute(rooms, nodePrefix);
 
   const answer = async (request: IncomingRequest): Promise<Reply> => {
