@@ -36,6 +36,8 @@ export interface Totals {
   bytes: number;
   pages: number;
   nodes: number;
+  /** Nodes that came by way of Redis. */
+  published: number;
   /** The most rounds that any took to become one. */
   rounds: number;
   /** The most nodes for each server and each change, and characters beside them for each request. */
@@ -53,6 +55,7 @@ export async function examine({ first, count, shrinks = 400, onProgress }: Exami
     bytes: 0,
     pages: 0,
     nodes: 0,
+    published: 0,
     rounds: 0,
     load: 0,
     overhead: 0,
@@ -101,6 +104,7 @@ function add(totals: Totals, outcome: Outcome): void {
   totals.bytes += outcome.bytes;
   totals.pages += outcome.pages;
   totals.nodes += outcome.nodesBefore + outcome.nodesAfter;
+  totals.published += outcome.published;
   totals.rounds = Math.max(totals.rounds, outcome.rounds);
   totals.load = Math.max(totals.load, outcome.load);
   totals.overhead = Math.max(totals.overhead, outcome.overhead);

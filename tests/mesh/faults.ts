@@ -150,6 +150,33 @@ export const FAULTS: readonly SourceFault[] = [
     }],
     histories: 2000,
   },
+  {
+    name: "a message on Redis is believed though nobody signed it",
+    edits: [{
+      file: "src/mesh/news.ts",
+      find: "const { isTaken } = isSigned ? await take(message) : UNTAKEN;",
+      put: "const { isTaken } = await take(message);",
+    }],
+    histories: 500,
+  },
+  {
+    name: "a client is told what it may not read",
+    edits: [{
+      file: "src/access.ts",
+      find: "filter(([key]) => allowed?.has(key))",
+      put: "filter(([key]) => allowed?.has(key) || key !== [...reading.nodes.keys()].at(0))",
+    }],
+    histories: 100,
+  },
+  {
+    name: "a client is not told what it may read",
+    edits: [{
+      file: "src/access.ts",
+      find: "filter(([key]) => allowed?.has(key))",
+      put: "filter(() => false)",
+    }],
+    histories: 100,
+  },
 ];
 
 /**

@@ -45,6 +45,7 @@ export type Deed =
   | { readonly do: "storm"; readonly faults: NetworkFaults }
   | { readonly do: "calm" }
   | { readonly do: "jump"; readonly server: number; readonly by: number }
+  | { readonly do: "redis"; readonly isAway: boolean }
   | { readonly do: "lie"; readonly server: number; readonly lie: Lie; readonly key: number };
 
 /** What the liar, who has no proof, may send. */
@@ -58,6 +59,10 @@ export interface History {
   /** Who lists whom in `meshPeers`, beside `servers`. */
   readonly peers: readonly (readonly number[])[];
   readonly secret: boolean;
+  /** The servers that have Redis beside their peers. */
+  readonly redis: readonly number[];
+  /** Whether the application says who may read what: then some clients may not read every key. */
+  readonly rights: boolean;
   /** Whether Web Crypto itself signs. */
   readonly realCrypto: boolean;
   readonly interval: number;
@@ -112,6 +117,9 @@ export function createHistory(seed: number): History {
     disks,
     clients: Array.from({ length: chance.between(1, 4) }, (_, i) => i === 1),
   };
+  // Chance of its own, so that what a seed meant before is as it was.
+  const more = new Chance(`more ${seed}`);
+  const redis = more.happens(0.35) ? all.filter(() => more.happens(0.9)) : [];
   const isPaged = chance.happens(0.2);
   const keys = isPaged ? 8 : chance.pick([1, 1, 2, 3, 5]);
   return {
@@ -122,13 +130,15 @@ export function createHistory(seed: number): History {
       )
     ),
     secret: chance.happens(0.4),
+    redis,
+    rights: more.happens(0.3),
     realCrypto: chance.happens(0.01),
     interval: chance.happens(0.2) ? chance.pick([500, 3000]) : 0,
     fanout: chance.happens(0.3) ? chance.between(1, 2) : 8,
     timeout: chance.pick([300, 1000, 2000]),
     maxBody: isPaged ? 1000 + 150 * count : 1_048_576,
     keys,
-    steps: createSteps(chance, world, keys, isPaged),
+    steps: addOutages(more, createSteps(chance, world, keys, isPaged), redis.length > 0),
     healing: chance.happens(0.5) ? "syncs" : "changes",
   };
 }
@@ -204,6 +214,18 @@ function createSteps(
   return steps;
 }
 
+/** With Redis away at times, where there is one. */
+function addOutages(chance: Chance, steps: readonly Step[], hasRedis: boolean): Step[] {
+  const outages: Step[] = [];
+  const last = steps.at(-1)?.at ?? 0;
+  for (let left = hasRedis ? chance.between(0, 2) : 0; left > 0; left--) {
+    const at = chance.between(0, last);
+    outages.push({ at, do: "redis", isAway: true });
+    outages.push({ at: at + chance.between(1, 3000), do: "redis", isAway: false });
+  }
+  return [...steps, ...outages];
+}
+
 function createFaults(chance: Chance): NetworkFaults {
   const some = (most: number) => chance.happens(0.5) ? chance.next() * most : 0;
   return {
@@ -269,7 +291,7 @@ function size({ steps, servers }: History): number {
 }
 
 function* simplify(
-  { servers, disks, fanout, interval, secret, realCrypto, maxBody, healing }: History,
+  { servers, disks, fanout, interval, secret, redis, rights, realCrypto, maxBody, healing }: History,
 ): Iterable<
   Partial<History>
 > {
@@ -282,6 +304,8 @@ function* simplify(
   }
   if (realCrypto) yield { realCrypto: false };
   if (secret) yield { secret: false };
+  if (redis.length > 0) yield { redis: [] };
+  if (rights) yield { rights: false };
   if (interval !== 0) yield { interval: 0 };
   if (fanout !== 8) yield { fanout: 8 };
   if (maxBody < 1_048_576) yield { maxBody: 1_048_576 };
@@ -302,6 +326,7 @@ async function dropServers(
       ...history,
       steps,
       servers: history.servers.slice(0, last),
+      redis: history.redis.filter((server) => server < last),
       peers: history.peers.slice(0, last).map((list) => list.filter((peer) => peer !== last)),
     };
     if (!await holds(smaller)) break;

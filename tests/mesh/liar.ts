@@ -5,6 +5,7 @@
  */
 import type { Delivery } from "../network.ts";
 import type { Deed } from "./history.ts";
+import { CHANNEL } from "./redis.ts";
 import type { World } from "./world.ts";
 
 const NONCE = "abcdefghijklmnopqrstuvwxyz";
@@ -15,6 +16,7 @@ export async function lie(world: World, deed: Deed & { do: "lie" }): Promise<voi
   station.listen(() =>
     Promise.resolve(new Response("{}", { headers: { "content-type": "application/json" } }))
   );
+  publish(world, deed);
   const body = bodyOf(world, deed);
   if (body === undefined) return;
   const request = new Request(`http://server-${deed.server}/reality/sync`, {
@@ -25,6 +27,15 @@ export async function lie(world: World, deed: Deed & { do: "lie" }): Promise<voi
   const text = await station.fetch(request).then((answer) => answer.text(), () => "");
   if (text.includes('"message":"{')) {
     world.record.blame("leak", `server-${deed.server} told the liar ${text}`);
+  }
+}
+
+/** Tells a lie to all who listen on Redis: bare, as those without a secret write, and with a signature that is none. */
+function publish(world: World, { server, key }: Deed & { do: "lie" }): void {
+  const message = forge(server, key);
+  for (const text of [message, JSON.stringify({ form: 1, message, proofs: ["A".repeat(43)] }), "garbage"]) {
+    world.lies.add(text);
+    world.redis.publish(CHANNEL, text);
   }
 }
 

@@ -10,7 +10,8 @@ import { hasSeen, type Seen, type StampedNode } from "../../src/storage.ts";
  * What can go wrong. `promise`: a client is not told. `unity`, `epoch`: servers do not become one. `traffic`: they
  * talk on with nothing new to say. `nap`: a waiting client sleeps on. `hang`, `timer`: something never ends. `lost`:
  * an acknowledged change was not made. `number`: a storage used a stamp twice. `forged`: what nobody wrote was taken
- * in or handed out. `leak`: somebody unproven was told, or called. `error`: something failed that should not.
+ * in or handed out. `leak`: somebody unproven was told, or called, or a client what it may not read. `error`: something
+ * failed that should not.
  */
 export type FaultKind =
   | "promise"

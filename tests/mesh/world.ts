@@ -13,6 +13,7 @@ import { Disk, DiskPath, type StandListener } from "./disk.ts";
 import type { Deed, History } from "./history.ts";
 import { lie } from "./liar.ts";
 import { Record } from "./record.ts";
+import { CHANNEL, type RedisPair, SimRedis } from "./redis.ts";
 
 /** What a waiting client may sleep past a change that its server has, in milliseconds, beside what storages take. */
 const LONGEST_NAP = 2000;
@@ -25,6 +26,12 @@ const AFTER_CLOSE = 5000;
 
 /** The secret of worlds that have one. */
 const SECRET = "a secret of thirty-two characters";
+
+/**
+ * How a server is asked: by its own application, which may read everything; through its door, by somebody who may as
+ * well; or through its door by a guest.
+ */
+export type Asking = "itself" | "door" | "guest";
 
 /** A version that a client was handed, and where it came from. */
 export interface Handed {
@@ -46,6 +53,8 @@ interface Wait {
 interface Client {
   /** Whether it never sends an epoch. */
   readonly isPlain: boolean;
+  /** Whether there are keys that it may not read. */
+  readonly isGuest: boolean;
   readonly known: Map<string, number>;
   epoch: string | undefined;
   isBusy: boolean;
@@ -57,6 +66,7 @@ interface Process {
   readonly path: DiskPath;
   readonly clock: MachineClock;
   readonly station: Station;
+  readonly redis: RedisPair | undefined;
   readonly waits: Set<Wait>;
   hasEnded: boolean;
   /** Settles when it has ended. */
@@ -83,6 +93,8 @@ export interface Traffic {
   nodes: number;
   /** Those that were not the last page of a delta. */
   pages: number;
+  /** The nodes that came by way of Redis. */
+  published: number;
 }
 
 /** A world. */
@@ -90,11 +102,14 @@ export class World {
   readonly clock: SimClock = new SimClock();
   readonly record: Record = new Record();
   readonly network: FakeNetwork;
+  readonly redis: SimRedis;
   readonly machines: readonly Machine[];
   readonly history: History;
-  readonly traffic: Traffic = { requests: 0, bytes: 0, loaded: 0, nodes: 0, pages: 0 };
+  readonly traffic: Traffic = { requests: 0, bytes: 0, loaded: 0, nodes: 0, pages: 0, published: 0 };
   /** Everything that was ever handed to a client. */
   readonly handed: Map<string, Handed> = new Map();
+  /** What the liar has published through Redis. */
+  readonly lies: Set<string> = new Set();
   /** Messages that the liar has read on the line. */
   readonly captured: Delivery[] = [];
   readonly #chance: Chance;
@@ -115,13 +130,31 @@ export class World {
     this.history = history;
     this.#trace = trace;
     const isRough = ({ do: what }: Deed) =>
-      what === "stop" || what === "kill" || what === "wipe" || what === "cut" || what === "storm" ||
-      what === "jump";
+      ![
+        "update",
+        "invalidate",
+        "delete",
+        "many",
+        "burst",
+        "reserve",
+        "publish",
+        "sync",
+        "mend",
+        "calm",
+        "lie",
+      ]
+        .includes(what);
     this.#isCalm = !history.steps.some(isRough) && history.servers.every(({ start }) => start === 0) &&
       history.disks.every(({ slowness }) => slowness === 0) && history.maxBody === 1_048_576;
     this.#chance = new Chance(`world ${history.seed}`);
     this.network = new FakeNetwork(this.clock, this.#chance.fork("network"));
     this.network.onDelivery = (delivery) => this.#noteDelivery(delivery);
+    this.redis = new SimRedis({
+      clock: this.clock,
+      chance: this.#chance.fork("redis"),
+      faults: () => this.network.faults,
+      onDelivery: (host, text) => this.#noteNews(host, text),
+    });
     const skews = history.disks.map((_, disk) =>
       history.servers.find((server) => server.disk === disk)?.skew ?? 0
     );
@@ -140,8 +173,9 @@ export class World {
       process: undefined,
       runs: 0,
     }));
-    this.#clients = history.clients.map((isPlain) => ({
+    this.#clients = history.clients.map((isPlain, i) => ({
       isPlain,
+      isGuest: history.rights && i === 0,
       known: new Map(),
       epoch: undefined,
       isBusy: false,
@@ -178,11 +212,14 @@ export class World {
     const clock = new MachineClock(this.clock, chance, machine.skew);
     const path = new DiskPath(machine.disk, clock, chance.fork("disk"));
     const station = this.network.join(machine.host);
+    const redis = history.redis.includes(number) ? this.redis.join(machine.host) : undefined;
     const server = new RealityServer({
       storage: path,
       serverId: machine.host,
       meshPeers: (history.peers[number] ?? []).map((peer) => `http://server-${peer}`),
       ...(history.secret ? { meshSecret: SECRET } : {}),
+      ...(redis ? { redis: { ...redis.clients, channel: CHANNEL } } : {}),
+      ...(history.rights ? { authorize } : {}),
       mesh: {
         fetch: (request: Request) => station.fetch(request),
         interval: history.interval,
@@ -196,7 +233,17 @@ export class World {
     station.listen(server.getFetchHandler());
     let end = () => {};
     const ended = new Promise<undefined>((resolve) => end = () => resolve(undefined));
-    const process: Process = { server, path, clock, station, waits: new Set(), hasEnded: false, ended, end };
+    const process: Process = {
+      server,
+      path,
+      clock,
+      station,
+      redis,
+      waits: new Set(),
+      hasEnded: false,
+      ended,
+      end,
+    };
     machine.process = process;
     this.#processes.add(process);
     this.trace(() => `${machine.host} starts on ${machine.disk.name}`);
@@ -266,6 +313,9 @@ export class World {
       case "calm":
         this.network.faults = CALM;
         return;
+      case "redis":
+        this.redis.isAway = deed.isAway;
+        return;
       case "jump": {
         const machine = this.machines[deed.server];
         if (machine === undefined) return;
@@ -296,19 +346,20 @@ export class World {
   async sync(
     process: Process,
     request: SyncRequest,
-    throughDesk: boolean,
+    by: Asking = "itself",
   ): Promise<SyncResponse | undefined> {
+    const readable = Object.entries(request.known).filter(([key]) => by !== "guest" || mayGuestRead(key));
     const wait: Wait | undefined = request.wait
-      ? { known: new Map(Object.entries(request.known)), newsAt: undefined, isAside: false }
+      ? { known: new Map(readable), newsAt: undefined, isAside: false }
       : undefined;
     if (wait) process.waits.add(wait);
     const answer = await this.#watch(`sync at ${this.#nameOf(process)}`, process, async () => {
-      if (!throughDesk) return await process.server.handleSync(request);
+      if (by === "itself") return await process.server.handleSync(request);
       const handler = process.server.getFetchHandler();
       const response = await handler(
         new Request("http://any/reality/sync", {
           method: "POST",
-          headers: { "content-type": "application/json" },
+          headers: { "content-type": "application/json", "x-user": by },
           body: JSON.stringify(request),
         }),
       );
@@ -323,6 +374,7 @@ export class World {
       }
     }
     if (answer === undefined) return undefined;
+    if (by === "guest") this.#checkGuest(process, request, answer);
     for (const { key, version } of Object.values(answer.changed)) {
       if (version === 0) continue;
       const handed = { key, version, epoch: answer.epoch };
@@ -350,6 +402,19 @@ export class World {
     return { nodes, full: delta?.full === true, isLast: delta?.next === null };
   }
 
+  /** Sees to it that a key which a guest may not read looks like one that is not there. */
+  #checkGuest(process: Process, { known }: SyncRequest, { changed }: SyncResponse): void {
+    for (const key of Object.keys(known)) {
+      if (mayGuestRead(key)) continue;
+      const meta = Object.hasOwn(changed, key) ? changed[key] : undefined;
+      const nothing = known[key] === 0
+        ? undefined
+        : { key, version: 0, hash: "", updatedAt: 0, deleted: true };
+      if (JSON.stringify(meta) === JSON.stringify(nothing)) continue;
+      this.record.blame("leak", `${this.#nameOf(process)} told a guest ${JSON.stringify(meta)} of ${key}`);
+    }
+  }
+
   #end(process: Process): void {
     process.hasEnded = true;
     this.#processes.delete(process);
@@ -357,6 +422,7 @@ export class World {
     process.path.end();
     process.clock.stop();
     process.station.leave();
+    process.redis?.end();
   }
 
   #changeMany(number: number, keys: readonly string[]): void {
@@ -428,7 +494,12 @@ export class World {
     const request: SyncRequest = { known };
     if (client.epoch !== undefined) request.epoch = client.epoch;
     if (wait > 0) request.wait = wait;
-    const answer = await this.sync(process, request, this.#chance.happens(0.3));
+    const throughDoor = this.#chance.happens(0.3);
+    const answer = await this.sync(
+      process,
+      request,
+      client.isGuest ? "guest" : throughDoor ? "door" : "itself",
+    );
     client.isBusy = false;
     // The answer may get lost on its way to the client.
     if (answer === undefined || this.#chance.happens(this.network.faults.answerLoss / 2)) return;
@@ -500,6 +571,20 @@ export class World {
     });
   }
 
+  /** Notes what came by way of Redis: only what is signed brings nodes. */
+  #noteNews(host: string, text: string): void {
+    this.trace(() => `redis → ${host} ${text}`);
+    const machine = this.machines.find((machine) => machine.host === host);
+    const delta = this.history.secret && !this.lies.has(text)
+      ? World.deltaOf(`{"gossip":${text}}`)
+      : undefined;
+    if (machine === undefined || delta === undefined) return;
+    this.traffic.published += delta.nodes.length;
+    void machine.disk.life().then((life) => {
+      for (const node of delta.nodes) this.record.offer(life, node);
+    });
+  }
+
   #skewOf(disk: number): number | undefined {
     return this.machines?.find((machine) => machine.disk.name === `disk-${disk}`)?.skew;
   }
@@ -507,6 +592,16 @@ export class World {
   #nameOf(process: Process): string {
     return this.machines.find((machine) => machine.process === process)?.host ?? "a server that has ended";
   }
+}
+
+/** Who may read what. */
+function authorize(request: Request, keys: readonly string[]): true | string[] {
+  return request.headers.get("x-user") === "guest" ? keys.filter(mayGuestRead) : true;
+}
+
+/** Whether a guest may read a key: every other one, and what is changed to heal. */
+export function mayGuestRead(key: string): boolean {
+  return !/[02468]$/.test(key);
 }
 
 /** A key's name. */
