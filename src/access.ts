@@ -44,7 +44,8 @@ export async function askRights(
 export function mask(reading: StorageReading, rights: Rights | undefined, now: number): StorageReading {
   if (rights === undefined || rights.keys === null && rights.expiresAt > now) return reading;
   const allowed = rights.expiresAt > now ? rights.keys : null;
-  return { ...reading, nodes: new Map([...reading.nodes].filter(([key]) => allowed?.has(key))) };
+  const { nodes } = reading;
+  return { ...reading, nodes: { get: (key) => allowed?.has(key) ? nodes.get(key) : undefined } };
 }
 
 /** Whether a client with these rights is told everything that there is under these keys. */

@@ -87,6 +87,8 @@ export class Reader {
    */
   read(keys: readonly string[]): Promise<StorageReading> {
     const last = this.#queue.at(-1);
+    // Where every node can be looked up in a reading, one serves them all.
+    if (last !== undefined && this.#storage.features?.live) return last.promise;
     if (last !== undefined && countOf(last.keys) + keys.length <= MAX_READ_KEYS) {
       if (!(last.keys instanceof Set)) last.keys = new Set(last.keys);
       for (const key of keys) last.keys.add(key);

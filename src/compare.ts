@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { NodeLookup } from "./storage.ts";
 import type { RealityNodeMeta } from "./types.ts";
 
 /** What a client holds: keys, and beside each of them, at the same place, its version; 0 for none. */
@@ -15,14 +16,14 @@ export interface Known {
  * Picks the nodes that a client should fetch again (PROTOCOL 4).
  *
  * @param known What the client holds.
- * @param nodes The stored nodes among those keys, and maybe others.
+ * @param nodes Finds the stored nodes.
  * @param sameEpoch Whether the client's versions come from the storage's present epoch, as far as it said.
  * @param tally Where it is counted how many these are.
  * @returns Key → meta of every node to fetch again, without a prototype; `null` when there is none.
  */
 export function compare(
   { keys, versions }: Known,
-  nodes: ReadonlyMap<string, RealityNodeMeta>,
+  nodes: NodeLookup,
   sameEpoch: boolean,
   tally?: { changed: number },
 ): Record<string, RealityNodeMeta> | null {
@@ -30,15 +31,20 @@ export function compare(
   for (let i = 0; i < keys.length; i++) {
     const key = keys[i]!;
     const version = versions[i];
-    const node = nodes.get(key);
+    const stored = versionOf(nodes, key);
     // Unequal covers both directions: a lower version than the client's is told as well, never kept quiet.
-    const tell = node === undefined ? version !== 0 : node.version !== version || !sameEpoch;
-    if (!tell) continue;
+    if (stored === version && (sameEpoch || stored === 0)) continue;
     if (tally !== undefined) tally.changed++;
     changed ??= Object.create(null) as Record<string, RealityNodeMeta>;
+    const node = nodes.get(key);
     changed[key] = node === undefined ? absentMeta(key) : publicMeta(node);
   }
   return changed;
+}
+
+/** The version of a stored node; 0 for a key that has none. */
+export function versionOf(nodes: NodeLookup, key: string): number {
+  return nodes.versionOf === undefined ? nodes.get(key)?.version ?? 0 : nodes.versionOf(key);
 }
 
 /** The meta of a key that has no node: never there, deleted, or not to be read by this client. */

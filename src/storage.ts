@@ -204,6 +204,11 @@ export interface StorageFeatures {
   readonly maxChanges?: number;
   /** Nobody but this one process can change the storage. */
   readonly exclusive?: boolean;
+  /**
+   * The nodes of a reading are looked up when they are asked for: each as it stands then, be it newer than the
+   * moment of the reading, and whether its key was named or not. For a storage in this process's memory.
+   */
+  readonly live?: boolean;
 }
 
 /** One change that a storage is asked to make. */
@@ -233,8 +238,16 @@ export interface StorageMoment extends StorageIdentity {
 
 /** The state of some keys, and how the storage stands at that moment. */
 export interface StorageReading extends StorageMoment {
-  /** The current metas of those keys that are there. */
-  readonly nodes: Map<string, RealityNodeMeta>;
+  /** The current metas of those keys that are there: a `Map`, or what looks them up. */
+  readonly nodes: NodeLookup;
+}
+
+/** Finds nodes by key. */
+export interface NodeLookup {
+  /** The meta of a node; undefined for a key that has none. */
+  get(key: string): RealityNodeMeta | undefined;
+  /** The version of a node, where that costs less than its meta; 0 for a key that has none. */
+  versionOf?(key: string): number;
 }
 
 /** What came after a version, and how the storage stands at that moment. */

@@ -7,7 +7,7 @@
 import { type AskRights, mask, type Rights } from "./access.ts";
 import type { Admission } from "./admission.ts";
 import type { Clock } from "./clock.ts";
-import { compare } from "./compare.ts";
+import { compare, versionOf } from "./compare.ts";
 import type { Reading } from "./fence.ts";
 import type { Metrics } from "./metrics.ts";
 import type { ParsedSync } from "./parse.ts";
@@ -145,7 +145,7 @@ async function readCaughtUp(
   if (rooms.mesh === undefined || request.epoch !== undefined && request.epoch !== reading.epoch) {
     return reading;
   }
-  const isBehind = keys.some((key, i) => versions[i]! > (reading.nodes.get(key)?.version ?? 0));
+  const isBehind = keys.some((key, i) => versions[i]! > versionOf(reading.nodes, key));
   if (!isBehind) return reading;
   await rooms.mesh.catchUp();
   return await read();

@@ -485,7 +485,10 @@ export class DynamoDBStorage implements MeshStorage {
     return until === undefined ? toMeta(meta) : { ...toMeta(meta), until };
   }
 
-  async #readNodes(operation: string, keys: readonly string[]): Promise<StorageReading> {
+  async #readNodes(
+    operation: string,
+    keys: readonly string[],
+  ): Promise<StorageReading & { readonly nodes: Map<string, RealityNodeMeta> }> {
     return await this.#run(operation, async (call) => {
       const { state, nodes: stored } = await this.#reader.look(call, keys);
       const nodes = new Map<string, RealityNodeMeta>();

@@ -15,6 +15,7 @@ import {
   type MeshStorage,
   nextVersion,
   type NodeChange,
+  type NodeLookup,
   type NodeTake,
   type Seen,
   type Stamp,
@@ -76,6 +77,7 @@ export class MemoryStorage implements MeshStorage {
     ordered: true,
     tombstones: true,
     exclusive: true,
+    live: true,
     maxChanges: MAX_CHANGES,
   });
 
@@ -98,6 +100,13 @@ export class MemoryStorage implements MeshStorage {
   readonly #seen = new Map<string, number>();
   readonly #swept = new Map<string, number>();
   readonly #freePlaces: number[] = [];
+  readonly #lookup: NodeLookup = {
+    get: (key) => this.#read(key),
+    versionOf: (key) => {
+      const place = this.#places.get(key);
+      return place === undefined || this.#deleted[place] === 1 ? 0 : this.#order.versionOf(place);
+    },
+  };
   #graves: Grave[] = [];
   #sweptGraves = 0;
   #counter = 0;
@@ -129,11 +138,15 @@ export class MemoryStorage implements MeshStorage {
     return Promise.resolve(this.#readAll(keys));
   }
 
-  /** Nodes, counter and names of one moment. */
-  readNodes(keys: readonly string[]): Promise<StorageReading> {
+  /**
+   * Counter and names of this moment, and every node, looked up when it is asked for.
+   *
+   * @param _keys Not used: nothing has to be fetched.
+   */
+  readNodes(_keys: readonly string[]): Promise<StorageReading> {
     const { epoch, origin } = this.#identify();
     return Promise.resolve({
-      nodes: this.#readAll(keys),
+      nodes: this.#lookup,
       maxVersion: this.#maxVersion,
       epoch,
       origin,

@@ -481,7 +481,9 @@ export class SQLStorage implements MeshStorage {
     return rows.map((row) => toMeta(row, operation));
   }
 
-  async #readMoment(keys: readonly string[]): Promise<StorageReading> {
+  async #readMoment(
+    keys: readonly string[],
+  ): Promise<StorageReading & { readonly nodes: Map<string, RealityNodeMeta> }> {
     const operation = "readNodes";
     const rows = await this.#askWithCounter(operation, this.#dialect.readMoment(keys));
     const { metas, ...moment } = toMoment(rows, operation);

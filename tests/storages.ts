@@ -9,6 +9,13 @@ import { MemoryStorage } from "../storage/memory.ts";
 
 /** A memory storage whose reads and commits a test can count, hold back and fail. */
 export class HeldStorage extends MemoryStorage {
+  // Its readings are of one moment: what happens while an answer is held back is not in it.
+  override readonly features: StorageFeatures = {
+    ordered: true,
+    tombstones: true,
+    exclusive: true,
+    maxChanges: 10_000,
+  };
   reads: string[][] = [];
   commits: NodeChange[][] = [];
   /** While set, every call fails with it. */
@@ -39,9 +46,9 @@ export class HeldStorage extends MemoryStorage {
   override async readNodes(keys: readonly string[]): Promise<StorageReading> {
     this.reads.push([...keys]);
     if (this.failure) throw this.failure;
-    const reading = await super.readNodes(keys);
+    const [reading, nodes] = await Promise.all([super.readNodes(keys), super.getNodes(keys)]);
     await this.gate;
-    return reading;
+    return { ...reading, nodes };
   }
 
   override async applyChanges(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {

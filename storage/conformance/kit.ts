@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { NodeChange, RealityStorage } from "../../src/storage.ts";
+import type { NodeChange, RealityStorage, StorageReading } from "../../src/storage.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
-import { assert } from "./assert.ts";
+import { assert, assertEquals } from "./assert.ts";
 
 /** What a storage hands to {@linkcode testStorage}. */
 export interface StorageTestOptions {
@@ -133,6 +133,18 @@ export function createKit(options: StorageTestOptions): Kit {
       if (share) register(title, 2, async ([one, other]) => await fn(there(one), there(other)));
     },
   };
+}
+
+/** The nodes of these keys that a reading finds. */
+export function nodesOf({ nodes }: StorageReading, keys: readonly string[]): Map<string, RealityNodeMeta> {
+  const found = new Map<string, RealityNodeMeta>();
+  for (const key of keys) {
+    const node = nodes.get(key);
+    if (node !== undefined) found.set(key, node);
+    const version = nodes.versionOf?.(key);
+    if (version !== undefined) assertEquals(version, node?.version ?? 0, `versionOf("${key}")`);
+  }
+  return found;
 }
 
 /** The value, which must be there. */

@@ -85,8 +85,8 @@ export const FAULTS: readonly SourceFault[] = [
     name: "a server keeps quiet when its version is lower than the client's",
     edits: [{
       file: "src/compare.ts",
-      find: "node.version !== version || !sameEpoch",
-      put: "node.version > version || !sameEpoch",
+      find: "if (stored === version && (sameEpoch",
+      put: "if (stored <= version! && (sameEpoch",
     }],
     histories: 500,
   },

@@ -2,18 +2,19 @@ import { deepEqual, equal, rejects } from "node:assert/strict";
 import fc from "fast-check";
 import { Reader } from "../../src/batch.ts";
 import { canFence, Fence } from "../../src/fence.ts";
+import { nodesOf } from "../../storage/conformance/kit.ts";
 import { MemoryStorage } from "../../storage/memory.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
 import { NaiveStorage } from "../storage/naive_storage.ts";
-import { HistoryStorage } from "../storages.ts";
+import { HeldStorage, HistoryStorage } from "../storages.ts";
 
 function setUp() {
   const storage = new HistoryStorage();
   const options = { clock: new FakeClock(), timeout: 1000, onOutcome: () => {} };
   const fence = new Fence(storage, new Reader(storage, options), options);
   const versions = async (...keys: string[]) => {
-    const { nodes } = await fence.read(keys);
+    const nodes = nodesOf(await fence.read(keys), keys);
     return Object.fromEntries([...nodes].map(([key, meta]) => [key, meta.version]));
   };
   return { storage, fence, versions };
@@ -72,7 +73,7 @@ test("a fence does not remember rows that are older than what it has heard since
   // The rows of "a" are on their way while it changes, and a question goes past that change.
   const { promise: arrival, resolve: arrive } = Promise.withResolvers<void>();
   storage.readNodes = async (keys) => {
-    const reading = await MemoryStorage.prototype.readNodes.call(storage, keys);
+    const reading = await HeldStorage.prototype.readNodes.call(storage, keys);
     await arrival;
     return reading;
   };

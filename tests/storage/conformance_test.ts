@@ -364,9 +364,9 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     () =>
       new class extends MemoryStorage {
         override async readNodes(keys: readonly string[]): Promise<StorageReading> {
-          const reading = await super.readNodes(keys);
+          const [reading, nodes] = await Promise.all([super.readNodes(keys), super.getNodes(keys)]);
           await new Promise((resolve) => setTimeout(resolve, 0));
-          return { ...reading, late: (await super.readNodes([])).late };
+          return { ...reading, nodes, late: (await super.readNodes([])).late };
         }
       }(),
   ],
