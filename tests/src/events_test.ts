@@ -231,7 +231,7 @@ test("onEvent hears of peers by their place, and by their URL only with eventKey
   for (const eventKeys of [false, true]) {
     const events: RealityEvent[] = [];
     const servers = new Servers(["a", "b", "c"], { meshSecret: "a secret of the mesh" });
-    const server = servers.start("a", { onEvent: (event) => void events.push(event), eventKeys });
+    servers.start("a", { onEvent: (event) => void events.push(event), eventKeys });
     await servers.meet();
     servers.cut = (from, to) => from === "a" && to === "c";
     /** Lets servers change the node until the peer is so. */
