@@ -44,7 +44,9 @@ export const openAPI: readonly Rule[] = [
       must(new URL(server.base).pathname.endsWith(found), () => `servers is ${show(servers)}`);
       for (const path of Object.keys(paths)) {
         const there = await server.ask("PATCH", path.replaceAll(/\{\w+\}/g, "x"));
-        must(there.status === 405, () => `${describe(there)}, expected 405`);
+        // Numbers that are not for everybody may have been taken away.
+        const isAway = path === "/metrics" && there.status === 404;
+        must(there.status === 405 || isAway, () => `${describe(there)}, expected 405`);
       }
     },
   },

@@ -12,6 +12,7 @@ import { openAPI, operation, stopping } from "./operation.ts";
 import type { Rule } from "./rule.ts";
 import { syncRules } from "./sync.ts";
 import { waiting } from "./waiting.ts";
+import { metrics, readiness } from "./watching.ts";
 import { writes } from "./writes.ts";
 
 /** All rules of `src/PROTOCOL.md` but those for clients, in its order. */
@@ -27,4 +28,6 @@ export const RULES: readonly Rule[] = [
   ...exchange,
   ...openAPI,
   ...stopping,
+  ...readiness,
+  ...metrics,
 ];
