@@ -735,7 +735,7 @@ function testAnswers(onDoor: OnDoor): void {
   onDoor("a server that is closed says so, and health still answers", "plain", async (client) => {
     await client.operate({ do: "close" });
     // It is not even looked at what is sent.
-    for (const body of [{ known: {} }, "no JSON"]) {
+    for (const body of [{ known: {} }, { known: 7 }]) {
       const response = await client.post("/sync", body);
       assert.equal(response.status, 503);
       assert.match(response.headers.get("retry-after") ?? "", /^[1-5]$/);
