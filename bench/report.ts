@@ -11,6 +11,9 @@ import { type Figure, ratio, summarize } from "./measure.ts";
 /** Whether a rough answer soon is wanted: `--quick`. */
 export const isQuick: boolean = process.argv.includes("--quick");
 
+/** Where figures are kept: rough ones never beside the others. */
+export const RESULTS: URL = new URL(isQuick ? "./results/quick/" : "./results/", import.meta.url);
+
 /** One line of the table: what several contenders took for the same work. */
 export interface Row {
   readonly group: string;
@@ -66,16 +69,15 @@ export function finish(bench: string, rows: readonly Row[], measured: string = r
     quick: isQuick,
     rows: rows.map(keep),
   };
-  const folder = new URL(isQuick ? "./results/quick/" : "./results/", import.meta.url);
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(new URL(`${bench}_${measured.split(" ")[0]}.json`, folder), toText(result));
+  mkdirSync(RESULTS, { recursive: true });
+  writeFileSync(new URL(`${bench}_${measured.split(" ")[0]}.json`, RESULTS), toText(result));
   console.log(toTable(result));
 }
 
 /** A result that was kept, or nothing. */
 export function readResult(bench: string, runtime: string): Result | undefined {
   try {
-    return JSON.parse(readFileSync(new URL(`./results/${bench}_${runtime}.json`, import.meta.url), "utf8"));
+    return JSON.parse(readFileSync(new URL(`${bench}_${runtime}.json`, RESULTS), "utf8"));
   } catch {
     return undefined;
   }

@@ -19,7 +19,7 @@ const count = Math.min(isQuick ? 2000 : 10_000, mostConnections());
 const changes = isQuick ? 50 : 200;
 /** From here on nobody waits for nodes. */
 const NOBODYS = 15_000;
-const rounds = isQuick ? 1 : 3;
+const rounds = isQuick ? 1 : Number(process.env.REALITY_BENCH_ROUNDS ?? 3);
 
 const command = findRuntime((process.argv[2] ?? "node") as RuntimeName);
 if (command === undefined) throw new Error(`Cannot find ${process.argv[2]}: name it in a REALITY_ variable`);

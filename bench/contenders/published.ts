@@ -4,6 +4,8 @@
  * @module
  */
 import type { RequestHandler } from "express";
+import type { RequestListener } from "node:http";
+import { runtimeName } from "../report.ts";
 import { HASH, keyOf } from "../workload.ts";
 import { importPackage } from "./packages.ts";
 import type { Served } from "./served.ts";
@@ -14,6 +16,8 @@ export const PUBLISHED_FIELDS = {
   mode: "native",
   hint: "focus",
 } as const;
+
+const isNode = runtimeName === "node";
 
 interface Deps {
   readonly events: { listenerCount(name: string): number; setMaxListeners(count: number): void };
@@ -36,9 +40,8 @@ export async function createPublished(nodes: number): Promise<{
   /** Changes a node, as an application does. */
   update(key: string): Promise<unknown>;
   fetch(request: Request): Promise<Response>;
-  readonly serve: () => Served;
+  serve(): Promise<Served>;
 }> {
-  const { default: express } = await import("express");
   const module = await importPackage<PublishedModule>("@rootlodge/reality-server");
   const server = new module.RealityServer({ serverId: "bench" });
   for (let i = 0; i < nodes; i++) await server.updateNode(keyOf(i), HASH);
@@ -49,10 +52,9 @@ export async function createPublished(nodes: number): Promise<{
   return {
     update: (key) => server.updateNode(key, HASH),
     fetch,
-    serve: () => ({
+    serve: async () => ({
       fetch,
-      listener: express().use(express.json({ limit: "1mb" }))
-        .use("/reality", module.createExpressMiddleware(deps)),
+      ...isNode && { listener: await listenerOf(module, deps) },
       // Only what comes by a route wakes who waits.
       change: (key) => module.handleNodeUpdate({ body: { key, hash: HASH } }, deps),
       watch: () => Promise.resolve({ waiting: deps.events.listenerCount("invalidation"), reads: 0 }),
@@ -62,5 +64,10 @@ export async function createPublished(nodes: number): Promise<{
 
 /** The package behind HTTP: behind Express on Node, for which it has a middleware. */
 export async function servePublished(nodes: number): Promise<Served> {
-  return (await createPublished(nodes)).serve();
+  return await (await createPublished(nodes)).serve();
+}
+
+async function listenerOf(module: PublishedModule, deps: Deps): Promise<RequestListener> {
+  const { default: express } = await import("express");
+  return express().use(express.json({ limit: "1mb" })).use("/reality", module.createExpressMiddleware(deps));
 }

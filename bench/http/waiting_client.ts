@@ -19,6 +19,8 @@ export abstract class WaitingClient {
   answered: Promise<number> = Promise.resolve(0);
   /** Whether it has its answer. */
   isAnswered = true;
+  /** The version that the last answer told; 0 where none was read. */
+  version = 0;
 
   /** @param socket Its connection. */
   constructor(socket: Socket) {
@@ -58,6 +60,7 @@ class SyncClient extends WaitingClient {
     socket.on("data", (chunk) => {
       if (!replies.take(chunk as Uint8Array)) return;
       if (replies.status !== 200) throw new Error(`Cannot wait: got status ${replies.status}`);
+      this.version = Number(/"version":(\d+)/.exec(replies.body)?.[1] ?? 0);
       this.answer();
     });
   }

@@ -1,0 +1,109 @@
+/**
+ * From the start of a process to its first answer, beside a bare server: `node bench/start_bench.ts deno`.
+ *
+ * @module
+ */
+import { buildSync } from "esbuild";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { fetchPackages } from "./contenders/packages.ts";
+import { PUBLISHED_FIELDS } from "./contenders/published.ts";
+import { openSocket, ReplyReader, requestBytes } from "./http/load.ts";
+import { inTurn } from "./measure.ts";
+import { finish, isQuick, progress, type Row } from "./report.ts";
+import { findRuntime, type RuntimeName } from "./runtimes.ts";
+
+const rounds = isQuick ? 3 : 15;
+const contenders = ["bare", "reality", "published"];
+const ROOT = fileURLToPath(new URL("../", import.meta.url));
+/** Below the root, so that packages are found from there as well. */
+const BUILT = join(ROOT, ".cache/start");
+const env = { ...process.env, REALITY_BENCH_PACKAGES: join(ROOT, ".cache/contenders/") };
+const name = (process.argv[2] ?? "node") as RuntimeName;
+const [program = "", ...flags] = findRuntime(name) ?? [];
+if (program === "") throw new Error(`Cannot find ${name}: name it in a REALITY_ variable`);
+
+fetchPackages();
+build();
+const body = JSON.stringify({ known: { a: 0 }, ...PUBLISHED_FIELDS });
+const request = requestBytes("POST", "/reality/sync", body);
+const took: Record<string, number[]> = { "bare": [], "reality": [], "1.2.2": [] };
+progress(`${name}, process start to first answer`);
+for (let round = 0; round <= rounds; round++) {
+  for (const contender of inTurn(contenders, round)) {
+    const time = await startOnce(contender);
+    // The first round fills caches.
+    if (round > 0) took[contender === "published" ? "1.2.2" : contender]!.push(time);
+  }
+}
+const version = await versionOf();
+finish(
+  "start",
+  [
+    {
+      group: "process start to first answer",
+      name: "one sync request",
+      unit: "ms",
+      base: "bare",
+      figures: took,
+    } satisfies Row,
+  ],
+  `${name} ${version}`,
+);
+
+/** Makes JavaScript of every file, with the same files beside each other, as the npm package has them. */
+function build(): void {
+  const entryPoints = contenders.map((contender) => join(ROOT, `bench/start/${contender}.ts`));
+  const options = { absWorkingDir: ROOT, format: "esm", outbase: ROOT, outdir: BUILT } as const;
+  const { metafile } = buildSync({
+    ...options,
+    entryPoints,
+    bundle: true,
+    write: false,
+    metafile: true,
+    platform: "node",
+    external: ["express", "esbuild"],
+  });
+  const files = Object.keys(metafile.inputs).filter((file) => file.endsWith(".ts"));
+  buildSync({ ...options, entryPoints: files, logLevel: "error", platform: "neutral", target: "es2022" });
+  for (const file of files) {
+    const path = join(BUILT, file.replace(/\.ts$/, ".js"));
+    const text = readFileSync(path, "utf8");
+    writeFileSync(path, text.replaceAll(/(from |import |import\()"(\.[^"]+)\.ts"/g, '$1"$2.js"'));
+  }
+  writeFileSync(join(BUILT, "package.json"), `{ "type": "module" }\n`);
+}
+
+/** Milliseconds from the start to the first answer. */
+async function startOnce(contender: string): Promise<number> {
+  const script = join(BUILT, `bench/start/${contender}.js`);
+  const start = performance.now();
+  const child = spawn(program, [...flags, script], { env, stdio: ["ignore", "pipe", "inherit"] });
+  const [port] = await once(createInterface(child.stdout), "line");
+  const socket = await openSocket(Number(port));
+  const replies = new ReplyReader();
+  socket.write(request);
+  await new Promise<void>((resolve) =>
+    socket.on("data", (chunk) => {
+      if (replies.take(chunk as Uint8Array)) resolve();
+    })
+  );
+  const time = performance.now() - start;
+  if (replies.status !== 200) throw new Error(`Cannot measure: ${contender} answered ${replies.status}`);
+  socket.destroy();
+  const ended = once(child, "exit");
+  child.kill("SIGKILL");
+  await ended;
+  return time;
+}
+
+async function versionOf(): Promise<string> {
+  const child = spawn(program, ["--version"], { stdio: ["ignore", "pipe", "inherit"] });
+  const [line] = await once(createInterface(child.stdout), "line");
+  return /\d+\.\d+\.\d+/.exec(String(line))?.[0] ?? "";
+}
