@@ -26,6 +26,8 @@ export interface Door {
   readonly ownNotFound?: boolean;
   /** A framework in front takes no media type but `application/json`. */
   readonly onlyPlainJSON?: boolean;
+  /** The runtime decides by itself which connections it keeps. */
+  readonly ownConnections?: boolean;
   /** The runtime finds out that a client is gone only when it next sends something to it. */
   readonly noticesLate?: boolean;
   /** The runtime does not tell the address that connected. */
@@ -562,6 +564,7 @@ export function testDoor(test: Test, door: Door): void {
     });
   }
   testAnswers(onDoor);
+  if (!door.ownConnections) testConnections(onDoor);
   testWatching(onDoor, door.noticesLate);
   testBodies(onDoor);
   // Who reads bodies in front may read them to their end first.
@@ -743,7 +746,10 @@ function testAnswers(onDoor: OnDoor): void {
     }
     await client.isWell();
   });
+}
 
+/** What a server that closes does about connections. */
+function testConnections(onDoor: OnDoor): void {
   onDoor("a server that closes tells with each answer to leave the connection", "plain", async (client) => {
     const connect = () => RawClient.connect(client.url(""));
     const [waiting, late] = [await connect(), await connect()];

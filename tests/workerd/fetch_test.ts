@@ -15,6 +15,7 @@ after(() => workerd.close());
 const door: Door = {
   name: "createFetchHandler() in workerd",
   noticesLate: true,
+  ownConnections: true,
   tellsNoAddress: true,
   open: (scene) => workerd.open(scene),
 };
