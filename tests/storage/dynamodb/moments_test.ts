@@ -30,9 +30,11 @@ async function withPair(
 ): Promise<void> {
   await withClient(async (client) => {
     const tableName = newTableName();
+    // A reading that is met at every step takes long on a busy machine.
+    const operationTimeout = 60_000;
     const writer = new Storage({ client, tableName });
     const intermediary = new Intermediary(client);
-    const reader = new Storage({ client: intermediary.client, tableName });
+    const reader = new Storage({ client: intermediary.client, tableName, operationTimeout });
     await writer.createTable();
     await use(writer, reader, intermediary);
     await Promise.all([writer.close(), reader.close()]);
