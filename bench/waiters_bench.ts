@@ -80,18 +80,18 @@ async function measureWaiters(contender: string): Promise<Measured> {
     runtime = before.runtime;
     let clients = await openClients(server.port, count, contender);
     await waitAll(clients, () => [keyOf(0), 1]);
-    await until(server, count);
+    await server.untilWaiting(count);
     const parked = await server.memory();
     const all = await wakeAll(server, clients, keyOf(0));
     if (speechOf(contender) === "events") {
       // A stream follows the keys with which it began.
       clients.forEach((client) => client.close());
-      await until(server, 0);
+      await server.untilWaiting(0);
       clients = await openClients(server.port, count, contender);
     }
     const own = await wakeOneByOne(server, clients);
     clients.forEach((client) => client.close());
-    await until(server, 0);
+    await server.untilWaiting(0);
     return {
       "memory of one who waits, with its connection": (parked.memory - before.memory) / count / 1024,
       "memory of the heap for one who waits": (parked.heap - before.heap) / count / 1024,
@@ -109,12 +109,12 @@ async function waitTogether(
   node: number,
 ): Promise<void> {
   await waitAll(clients, () => [keyOf(node), node + 1]);
-  await until(server, clients.length);
+  await server.untilWaiting(clients.length);
   const answers = Promise.all(clients.map((client) => client.answered));
   await server.change(keyOf(node));
   await answers;
   clients.forEach((client) => client.close());
-  await until(server, 0);
+  await server.untilWaiting(0);
 }
 
 async function wakeAll(server: ServerProcess, clients: readonly WaitingClient[], key: string) {
@@ -136,7 +136,7 @@ async function wakeAll(server: ServerProcess, clients: readonly WaitingClient[],
 
 async function wakeOneByOne(server: ServerProcess, clients: readonly WaitingClient[]) {
   await waitAll(clients, (i) => [keyOf(i + 10), i + 11]);
-  await until(server, clients.length);
+  await server.untilWaiting(clients.length);
   const before = await server.usage();
   const times: number[] = [];
   for (let n = 0; n < changes; n++) {
@@ -155,16 +155,6 @@ async function wakeOneByOne(server: ServerProcess, clients: readonly WaitingClie
     // With the request that asks for the change.
     "one change wakes one: processor time": (after.processor - before.processor) / changes,
   };
-}
-
-/** Settles when so many wait. */
-async function until(server: ServerProcess, waiting: number): Promise<void> {
-  for (let looks = 0;; looks++) {
-    const found = (await server.usage()).waiting;
-    if (found === waiting) return;
-    if (looks > 1000) throw new Error(`Cannot go on: expected ${waiting} to wait, got ${found}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }
 
 /** How many connections a process may have open: the hard limit, to which runtimes lift themselves. */

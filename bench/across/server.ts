@@ -132,11 +132,12 @@ async function serveBare(): Promise<Served> {
 
 async function listen(): Promise<number> {
   const { attach } = served ?? {};
+  // Deno hands over as many arguments as a function names.
+  const fetch = (request: Request, host: unknown) => served!.fetch!(request, host);
   if (Deno && !attach) {
-    return Deno.serve({ ...address, onListen() {} }, (...args) => served!.fetch!(...args)).addr.port;
+    return Deno.serve({ ...address, onListen() {} }, fetch).addr.port;
   }
   if (Bun && !attach) {
-    const fetch = (request: Request, host: unknown) => served!.fetch!(request, host);
     return Bun.serve({ ...address, idleTimeout: 60, fetch }).port;
   }
   const server = createServer((request, response) => served!.listener?.(request, response));

@@ -53,6 +53,16 @@ export class ServerProcess {
     return (await this.#get(`/change?${key}`) as { took: number }).took;
   }
 
+  /** Settles when so many wait. */
+  async untilWaiting(count: number): Promise<void> {
+    for (let looks = 0;; looks++) {
+      const { waiting } = await this.usage();
+      if (waiting === count) return;
+      if (looks > 1000) throw new Error(`Cannot go on: expected ${count} to wait, got ${waiting}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
   /** Ends it. */
   async stop(): Promise<void> {
     const ended = once(this.#child, "exit");

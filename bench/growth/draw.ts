@@ -1,0 +1,92 @@
+/**
+ * Draws how cost grows as `bench/results/growth.svg`: keys, nodes, waiters, and servers from `mesh_scale.json`.
+ *
+ * @module
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import type { ScaleCase } from "../mesh/scale_bench.ts";
+import { type Axis, COLORS, type Panel, plot, type Series } from "../plot.ts";
+import { RESULTS } from "../report.ts";
+import { type Curve, exponentOf, inWords } from "./curves.ts";
+
+const TITLES: Readonly<Record<string, string>> = {
+  keys: "Keys in one request",
+  nodes: "Nodes on the server",
+  waiters: "Who waits on one process",
+  servers: "Servers in a mesh, one change",
+};
+
+/** Draws the curves. */
+export function drawGrowth(curves: readonly Curve[]): void {
+  const all = [...curves, ...serverCurves()];
+  const panels = Object.keys(TITLES).flatMap((part) => {
+    const own = all.filter((curve) => curve.part === part);
+    return own.length === 0 ? [] : [panelOf(part, own)];
+  });
+  const svg = plot(panels, { width: 520, height: 300, columns: 2, hasDots: true, thickness: 2 });
+  writeFileSync(new URL("growth.svg", RESULTS), svg);
+  for (const { part, runtime, name, points } of all) {
+    console.log(`${part}: ${name}, ${runtime}: ${inWords(exponentOf(points))}`);
+  }
+}
+
+/** What the simulation of many servers counted. */
+function serverCurves(): Curve[] {
+  let cases: ScaleCase[];
+  try {
+    cases = JSON.parse(readFileSync(new URL("../results/mesh_scale.json", import.meta.url), "utf8")).cases;
+  } catch {
+    return [];
+  }
+  const own = cases.filter(({ state, storage, fanout }) =>
+    state === "steady" && storage === "shared" && fanout === 8
+  );
+  const curve = (name: string, cost: (one: ScaleCase) => number): Curve => ({
+    part: "servers",
+    name,
+    runtime: "counted",
+    points: own.map((one) => [one.servers, cost(one)] as const).toSorted((a, b) => a[0] - b[0]),
+  });
+  return [
+    curve("rounds", ({ rounds }) => rounds),
+    curve("messages", ({ messages }) => messages),
+    curve("kB sent by each server", ({ bytes, servers }) => bytes / servers / 1000),
+  ];
+}
+
+function panelOf(part: string, curves: readonly Curve[]): Panel {
+  const dashes = new Set(curves.map(({ runtime }) => runtime));
+  const series = curves.map(({ name, runtime, points }, i): Series => ({
+    name: `${dashes.size > 1 ? `${runtime.split(" ")[0]}: ` : ""}${name} — ${inWords(exponentOf(points))}`,
+    color: PALETTE[i % PALETTE.length]!,
+    points,
+  }));
+  const values = curves.flatMap(({ points }) => points);
+  return {
+    title: TITLES[part]!,
+    series,
+    x: axisOf(values.map(([size]) => size)),
+    y: axisOf(values.map(([, cost]) => cost)),
+  };
+}
+
+const PALETTE: readonly string[] = [
+  ...COLORS,
+  "#e08e2b",
+  "#5b5b5b",
+  "#2aa1a1",
+  "#b5651d",
+  "#7a9a01",
+  "#c2185b",
+  "#3949ab",
+  "#00695c",
+];
+
+/** Powers of ten around all values. */
+function axisOf(values: readonly number[]): Axis {
+  const positive = values.filter((value) => value > 0);
+  const low = Math.floor(Math.log10(Math.min(...positive)));
+  const high = Math.ceil(Math.log10(Math.max(...positive)) - 1e-9);
+  const ticks = Array.from({ length: Math.max(1, high - low) + 1 }, (_, i) => 10 ** (low + i));
+  return { ticks, isLogarithmic: true, show: (value) => value.toLocaleString("en") };
+}

@@ -1,0 +1,191 @@
+/**
+ * How cost grows with keys, nodes and waiters: `node bench/growth_bench.ts deno`, or words of it: `keys`, `nodes`,
+ * `waiters`. Keys and nodes are measured in this process, so that it runs on what it measures; waiters run on what is
+ * named, one process for all of them.
+ *
+ * @module
+ */
+import { execSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { freemem } from "node:os";
+import process from "node:process";
+import { MemoryStorage } from "../storage/memory.ts";
+import { createReality } from "./contenders/reality.ts";
+import { drawGrowth } from "./growth/draw.ts";
+import { type Curve, readCurves } from "./growth/curves.ts";
+import { ServerProcess } from "./http/process.ts";
+import { openStreams } from "./http/multiplexed.ts";
+import { openClients } from "./http/waiting_client.ts";
+import { measure } from "./measure.ts";
+import { describeMachine, isQuick, progress, RESULTS, runtime, runtimeName } from "./report.ts";
+import { findRuntime } from "./runtimes.ts";
+import { keyOf, makeBodies } from "./workload.ts";
+
+const effort = isQuick ? { rounds: 1, roundMs: 50 } : { rounds: 3, roundMs: 200 };
+const parts = ["keys", "nodes", "waiters"].filter((part, _, all) =>
+  process.argv.includes(part) || !all.some((other) => process.argv.includes(other))
+);
+const curves: Curve[] = [];
+if (parts.includes("keys")) curves.push(await growKeys());
+if (parts.includes("nodes")) curves.push(...await growNodes());
+if (parts.includes("waiters")) curves.push(...await growWaiters());
+keep();
+
+/** A sync of more and more keys, a tenth of them changed. */
+async function growKeys(): Promise<Curve> {
+  const { server, fetch } = await createReality(10_000);
+  const points: [number, number][] = [];
+  for (const keys of [1, 3, 10, 30, 100, 300, 1000, 3000, 10_000]) {
+    progress(`${runtime}, growth: ${keys} keys`);
+    const bodies = makeBodies({ keys, changed: 0.1, nodes: 10_000 });
+    let turn = 0;
+    const run = async () => {
+      const body = bodies[turn++ % bodies.length]!;
+      const headers = { "content-type": "application/json", "content-length": `${body.length}` };
+      await (await fetch(new Request("http://localhost/reality/sync", { method: "POST", headers, body })))
+        .text();
+    };
+    points.push([keys, middle(await measure([{ name: "reality", run }], effort))]);
+  }
+  await server.close();
+  return { part: "keys", name: "a sync, µs", runtime, points };
+}
+
+/** A sync of 10 keys, a change, a look into the history and the memory of a node, beside more and more nodes. */
+async function growNodes(): Promise<Curve[]> {
+  const work: Record<string, [number, number][]> = {};
+  const most = isQuick ? 100_000 : 10_000_000;
+  for (let nodes = 1000; nodes <= most; nodes *= 10) {
+    // A node takes some 120 bytes and its key 40, and building it about as much for a while.
+    if (nodes * 500 > freemem()) {
+      progress(`${runtime}, growth: ${nodes} nodes are left out, since there is no memory for them`);
+      break;
+    }
+    progress(`${runtime}, growth: ${nodes} nodes`);
+    const before = used();
+    const storage = new MemoryStorage();
+    const { server } = await createReality(nodes, storage);
+    const bytes = (used() - before) / nodes;
+    let turn = 0;
+    const next = () => ++turn * 104_729 % nodes;
+    const contenders = [
+      {
+        name: "a sync of 10 keys, µs",
+        run: () => {
+          const known: Record<string, number> = {};
+          for (let i = 0; i < 10; i++) known[keyOf(next())] = 1;
+          return server.handleSync({ known });
+        },
+      },
+      { name: "updateNode, µs", run: () => server.updateNode(keyOf(next()), `${turn}`) },
+    ];
+    for (const [name, times] of Object.entries(await measure(contenders, effort))) {
+      (work[name] ??= []).push([nodes, times.toSorted((a, b) => a - b)[times.length >> 1]!]);
+    }
+    const newest = await storage.getMaxVersion();
+    const history = [{ name: "history", run: () => storage.listChangedSince(newest - 10) }];
+    (work["listChangedSince of 10, µs"] ??= []).push([nodes, middle(await measure(history, effort))]);
+    (work["memory of a node with its key, bytes"] ??= []).push([nodes, bytes]);
+    await server.close();
+  }
+  return Object.entries(work).map(([name, points]) => ({ part: "nodes", name, runtime, points }));
+}
+
+/** More and more who wait on one process: each on a connection of its own, and a hundred on each of fewer. */
+async function growWaiters(): Promise<Curve[]> {
+  const named = process.argv.find((word) => word === "deno" || word === "bun" || word === "node") ?? "deno";
+  const command = findRuntime(named as "deno");
+  if (command === undefined) throw new Error(`Cannot find ${named}`);
+  const last: [number, number][] = [];
+  const memory: [number, number][] = [];
+  const lastShared: [number, number][] = [];
+  const memoryShared: [number, number][] = [];
+  const connections = mostConnections();
+  let measured = "";
+  for (const count of isQuick ? [10, 1000] : [10, 100, 1000, 10_000, 19_000, 100_000]) {
+    if (count <= connections) {
+      progress(`${named}, growth: ${count} wait, each on a connection of its own`);
+      const found = await wakeMany(count, false);
+      last.push([count, found.last]);
+      memory.push([count, found.memory]);
+      measured = found.runtime;
+    }
+    // Bun's server speaks no HTTP/2.
+    if (named !== "deno" || count < 100) continue;
+    progress(`${named}, growth: ${count} wait, a hundred on a connection`);
+    const found = await wakeMany(count, true);
+    lastShared.push([count, found.last]);
+    memoryShared.push([count, found.memory]);
+  }
+  const curve = (name: string, points: [number, number][]) => ({
+    part: "waiters",
+    name,
+    runtime: measured,
+    points,
+  });
+  return [
+    curve("a connection each: last one answered, ms", last),
+    curve("a connection each: memory, KiB", memory),
+    curve("a hundred on an HTTP/2 connection: last one answered, ms", lastShared),
+    curve("a hundred on an HTTP/2 connection: memory, KiB", memoryShared),
+  ].filter(({ points }) => points.length > 0);
+
+  async function wakeMany(count: number, isShared: boolean) {
+    // One address has no more than some 28,000 ports to come from.
+    const hosts = Array.from({ length: Math.ceil(count / 20_000) }, (_, i) => `127.0.0.${i + 1}`);
+    const server = await ServerProcess.start(command!, "reality", hosts);
+    try {
+      const before = await server.memory();
+      const clients = isShared
+        ? await openStreams(server.port, count, hosts)
+        : await openClients(server.port, count, "reality", hosts);
+      for (const client of clients) void client.wait(keyOf(0), 1);
+      await server.untilWaiting(count);
+      const parked = await server.memory();
+      const start = performance.now();
+      await server.change(keyOf(0));
+      const times = await Promise.all(clients.map(({ answered }) => answered));
+      clients.forEach((client) => client.close());
+      return {
+        last: times.reduce((most, time) => Math.max(most, time), 0) - start,
+        memory: (parked.memory - before.memory) / count / 1024,
+        runtime: before.runtime,
+      };
+    } finally {
+      await server.stop();
+    }
+  }
+}
+
+/** Keeps the curves beside those of other runtimes and parts, and draws all of them. */
+function keep(): void {
+  const others = readCurves().filter((old) =>
+    !curves.some((own) => own.part === old.part && own.runtime.split(" ")[0] === old.runtime.split(" ")[0])
+  );
+  const all = [...others, ...curves];
+  const lines = all.map((curve) => `    ${JSON.stringify(curve)}`);
+  const head = { bench: "growth", machine: describeMachine(), at: new Date().toISOString() };
+  const text = `${JSON.stringify(head, null, 2).slice(0, -2)},\n  "curves": [\n${
+    lines.join(",\n")
+  }\n  ]\n}\n`;
+  writeFileSync(new URL("growth.json", RESULTS), text);
+  drawGrowth(all);
+}
+
+function middle(times: Record<string, number[]>): number {
+  const [numbers = []] = Object.values(times);
+  return numbers.toSorted((a, b) => a - b)[numbers.length >> 1]!;
+}
+
+/** The heap and the typed arrays beside it, after collecting garbage. Bun counts those as part of the heap. */
+function used(): number {
+  (globalThis as { gc?: () => void }).gc?.();
+  const { heapUsed, external } = process.memoryUsage();
+  return runtimeName === "bun" ? heapUsed : heapUsed + external;
+}
+
+/** How many connections a process may have open. */
+function mostConnections(): number {
+  const limit = Number(execSync("ulimit -Hn", { encoding: "utf8", shell: "/bin/sh" }));
+  return Number.isFinite(limit) ? Math.max(100, limit - 500) : Infinity;
+}
