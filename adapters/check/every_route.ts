@@ -204,6 +204,20 @@ export const everyRoute: readonly Rule[] = [
       mustName(answer, "BODY_TOO_LARGE", "maxBodyBytes");
     },
   },
+  {
+    number: "2.8",
+    sentence: "A compressed body is refused with 415 MEDIA_TYPE and Accept-Encoding: identity",
+    async check(server) {
+      const headers = { "content-encoding": "gzip" };
+      const answer = await server.ask("POST", "/sync", { body: { known: {} }, headers });
+      if (answer.status >= 400 && refusalOf(answer) === undefined) {
+        leave("what stands in front unpacks bodies");
+      }
+      mustRefuse(answer, 415, "MEDIA_TYPE");
+      const found = answer.headers.get("accept-encoding");
+      must(found === "identity", () => `Accept-Encoding is ${show(found)}`);
+    },
+  },
 ];
 
 async function ask(server: CheckedServer, body: unknown, type: string): Promise<Answer> {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { admission } from "./admission.ts";
 import { comparison } from "./comparison.ts";
 import { cors } from "./cors.ts";
 import { eventRules } from "./events.ts";
@@ -30,4 +31,5 @@ export const RULES: readonly Rule[] = [
   ...stopping,
   ...readiness,
   ...metrics,
+  ...admission,
 ];

@@ -42,8 +42,9 @@ interface SyncAnswer {
   [name: string]: unknown;
 }
 
-/** Whatever version anybody has claimed. */
+/** Whatever version anybody has claimed, and the key that was asked for last. */
 let highest = 0;
+let asked = "";
 
 const broken: readonly BrokenServer[] = [
   {
@@ -446,6 +447,65 @@ const broken: readonly BrokenServer[] = [
       const document = await response.json();
       return Response.json({ ...document, paths: { ...document.paths, "/versions": {} } });
     },
+  },
+  {
+    does: "takes a compressed body for a plain one",
+    breaks: ["2.8"],
+    answer: async (request, ask) => {
+      if (!request.headers.has("content-encoding")) return await ask(request);
+      const copy = withBody(request, await request.text());
+      copy.headers.delete("content-encoding");
+      return await ask(copy);
+    },
+  },
+  {
+    does: "says of itself that it is up",
+    breaks: ["14.1"],
+    answer: async (request, ask) =>
+      request.url.endsWith("/ready") && request.method === "GET"
+        ? Response.json({ status: "up" })
+        : await ask(request),
+  },
+  {
+    does: "counts by key",
+    breaks: ["15.2"],
+    answer: async (request, ask) => {
+      if (request.method === "POST") {
+        const text = await request.text();
+        asked = /reality-check:[^"]*/.exec(text)?.[0] ?? asked;
+        return await ask(withBody(request, text));
+      }
+      const response = await ask(request);
+      if (!request.url.endsWith("/metrics") || request.method !== "GET") return response;
+      const name = "reality_syncs_by_key_total";
+      const lines = `# TYPE ${name} counter\n${name}{key="${asked}"} 1\n`;
+      return new Response(await response.text() + lines, { headers: response.headers });
+    },
+  },
+  {
+    does: "counts under names of others",
+    breaks: ["15.1"],
+    answer: async (request, ask) => {
+      const response = await ask(request);
+      if (!request.url.endsWith("/metrics") || request.method !== "GET") return response;
+      return new Response(`${await response.text()}http_requests_total 7\n`, { headers: response.headers });
+    },
+  },
+  {
+    does: "counts those who ask for its health",
+    breaks: ["16.3"],
+    answer: async (request, ask) =>
+      request.url.endsWith("/health")
+        ? withHeaders(await ask(request), { "ratelimit": '"default";r=1;t=1' })
+        : await ask(request),
+  },
+  {
+    does: "tells its limit in another form",
+    breaks: ["16.4"],
+    answer: async (request, ask) =>
+      request.url.endsWith("/sync")
+        ? withHeaders(await ask(request), { "ratelimit": "limit=100, remaining=50, reset=30" })
+        : await ask(request),
   },
 ];
 

@@ -18,8 +18,8 @@ import { type Listening, listenNode } from "../../runtimes/node.ts";
 
 const TOKEN = "token-of-the-check-01";
 
-/** What may stay unchecked at a server of ours: no heartbeat came, Express refuses by itself, CORS is off, no peers. */
-const PERHAPS_UNCHECKED = ["6.3", "2.7", "9", "11.1"];
+/** What may stay unchecked at a server of ours: no heartbeat, Express reads bodies, no CORS, no peers, no limit. */
+const PERHAPS_UNCHECKED = ["6.3", "2.7", "2.8", "9", "11.1", "16.4"];
 
 test("every numbered rule of the protocol is in the check, but those for clients", () => {
   const text = readFileSync("src/PROTOCOL.md", "utf8");
@@ -60,11 +60,13 @@ test("checkServer() finds nothing at Express that reads bodies itself", async ()
   }, mustHold);
 });
 
-test("checkServer() finds nothing at a server with a secret, and with an origin of its own", async () => {
+test("checkServer() finds nothing at a server with a secret, a limit and an origin of its own", async () => {
   const handler: HandlerOptions = { cors: { origins: ["https://app.example"], credentials: true } };
   const listen = (server: RealityServer) => listenFetch(createFetchHandler(server, handler));
-  await withServer({ meshSecret: "a secret of the mesh" }, listen, async (origin) => {
+  const rateLimit = { limit: 1_000, window: 1_000, key: () => "everybody" };
+  await withServer({ meshSecret: "a secret of the mesh", rateLimit }, listen, async (origin) => {
     const { results } = await mustHold(origin);
+    assert.equal(results.find(({ rule }) => rule === "16.4")?.outcome, "ok");
     assert.deepEqual(results.filter(({ rule }) => rule === "11.1").map(({ outcome }) => outcome), [
       "ok",
       "ok",
