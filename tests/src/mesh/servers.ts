@@ -10,6 +10,22 @@ import type { RealityNodeMeta } from "../../../src/types.ts";
 import { MemoryStorage } from "../../../storage/memory.ts";
 import { settle } from "../../clock.ts";
 
+/** How much of Web Crypto is under way: on a busy machine it takes longer than all that promises have to do. */
+let signing = 0;
+const { subtle } = crypto;
+Object.defineProperty(crypto, "subtle", {
+  configurable: true,
+  value: new Proxy(subtle, {
+    get(target, name: keyof SubtleCrypto) {
+      return (...args: unknown[]) => {
+        signing++;
+        const call = (target[name] as (...args: unknown[]) => Promise<unknown>).apply(target, args);
+        return call.finally(() => signing--);
+      };
+    },
+  }),
+});
+
 /** A request on its way from one server to another. */
 export interface Call {
   readonly from: string;
@@ -74,10 +90,10 @@ export class Servers {
     await this.rest();
   }
 
-  /** Waits until nothing has been sent for a while of settled promises. */
+  /** Waits until nothing is under way, nor has been sent for a while of settled promises. */
   async rest(): Promise<void> {
     for (let quiet = 0, before = -1; quiet < 20; quiet++) {
-      if (this.calls.length !== before || this.#pending > 0) quiet = 0;
+      if (this.calls.length !== before || this.#pending > 0 || signing > 0) quiet = 0;
       before = this.calls.length;
       await settle();
     }
