@@ -20,10 +20,10 @@ export async function until(condition: () => Promise<boolean>, what: string): Pr
 }
 
 /** Waits for a promise, but not for ever. */
-export async function soon<T>(promise: Promise<T>, what: string): Promise<T> {
+export async function soon<T>(promise: Promise<T>, what: string, patience: number = PATIENCE): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`Waited in vain for ${what}`)), PATIENCE);
+    timer = setTimeout(() => reject(new Error(`Waited in vain for ${what}`)), patience);
   });
   try {
     return await Promise.race([promise, late]);

@@ -65,8 +65,12 @@ export class Child {
     return this.#output;
   }
 
-  /** Waits until it has printed what fits; gives the match. */
-  async printed(pattern: RegExp): Promise<RegExpExecArray> {
+  /**
+   * Waits until it has printed what fits; gives the match.
+   *
+   * @param patience For how long, in milliseconds; else as long as for everything.
+   */
+  async printed(pattern: RegExp, patience?: number): Promise<RegExpExecArray> {
     const arrived = (async () => {
       while (true) {
         const match = pattern.exec(this.#output);
@@ -75,7 +79,7 @@ export class Child {
         await new Promise<void>((resolve) => this.#wake = resolve);
       }
     })();
-    return await soon(arrived, `${pattern} after ${this.#output}`);
+    return await soon(arrived, `${pattern} after ${this.#output}`, patience);
   }
 
   /** Sends it a signal. */
