@@ -84,6 +84,7 @@ export type {
   CounterKind,
   MeshStorage,
   NodeChange,
+  NodeLookup,
   NodeTake,
   RealityStorage,
   Seen,

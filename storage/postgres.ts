@@ -27,6 +27,7 @@ export type {
   CounterKind,
   MeshStorage,
   NodeChange,
+  NodeLookup,
   NodeTake,
   RealityStorage,
   Seen,

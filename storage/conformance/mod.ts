@@ -22,6 +22,7 @@ export type { NodeChange } from "../../src/storage.ts";
 export type {
   ChangeListener,
   MeshStorage,
+  NodeLookup,
   NodeTake,
   RealityStorage,
   Seen,
