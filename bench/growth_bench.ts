@@ -12,7 +12,7 @@ import process from "node:process";
 import { MemoryStorage } from "../storage/memory.ts";
 import { createReality } from "./contenders/reality.ts";
 import { drawGrowth } from "./growth/draw.ts";
-import { type Curve, readCurves } from "./growth/curves.ts";
+import { type Curve, exponentOf, inWords, readCurves } from "./growth/curves.ts";
 import { ServerProcess } from "./http/process.ts";
 import { openStreams } from "./http/multiplexed.ts";
 import { openClients } from "./http/waiting_client.ts";
@@ -25,11 +25,9 @@ const effort = isQuick ? { rounds: 1, roundMs: 50 } : { rounds: 3, roundMs: 200 
 const parts = ["keys", "nodes", "waiters"].filter((part, _, all) =>
   process.argv.includes(part) || !all.some((other) => process.argv.includes(other))
 );
-const curves: Curve[] = [];
-if (parts.includes("keys")) curves.push(await growKeys());
-if (parts.includes("nodes")) curves.push(...await growNodes());
-if (parts.includes("waiters")) curves.push(...await growWaiters());
-keep();
+if (parts.includes("keys")) keep([await growKeys()]);
+if (parts.includes("nodes")) await growNodes();
+if (parts.includes("waiters")) keep(await growWaiters());
 
 /** A sync of more and more keys, a tenth of them changed. */
 async function growKeys(): Promise<Curve> {
@@ -52,7 +50,7 @@ async function growKeys(): Promise<Curve> {
 }
 
 /** A sync of 10 keys, a change, a look into the history and the memory of a node, beside more and more nodes. */
-async function growNodes(): Promise<Curve[]> {
+async function growNodes(): Promise<void> {
   const work: Record<string, [number, number][]> = {};
   const most = isQuick ? 100_000 : 10_000_000;
   for (let nodes = 1000; nodes <= most; nodes *= 10) {
@@ -87,8 +85,9 @@ async function growNodes(): Promise<Curve[]> {
     (work["listChangedSince of 10, µs"] ??= []).push([nodes, middle(await measure(history, effort))]);
     (work["memory of a node with its key, bytes"] ??= []).push([nodes, bytes]);
     await server.close();
+    // The next size takes ten times as long, and may not come to its end.
+    keep(Object.entries(work).map(([name, points]) => ({ part: "nodes", name, runtime, points })));
   }
-  return Object.entries(work).map(([name, points]) => ({ part: "nodes", name, runtime, points }));
 }
 
 /** More and more who wait on one process: each on a connection of its own, and a hundred on each of fewer. */
@@ -158,7 +157,7 @@ async function growWaiters(): Promise<Curve[]> {
 }
 
 /** Keeps the curves beside those of other runtimes and parts, and draws all of them. */
-function keep(): void {
+function keep(curves: readonly Curve[]): void {
   const others = readCurves().filter((old) =>
     !curves.some((own) => own.part === old.part && own.runtime.split(" ")[0] === old.runtime.split(" ")[0])
   );
@@ -170,6 +169,9 @@ function keep(): void {
   }\n  ]\n}\n`;
   writeFileSync(new URL("growth.json", RESULTS), text);
   drawGrowth(all);
+  for (const { part, name, runtime, points } of curves) {
+    console.log(`${part}: ${name}, ${runtime}: ${inWords(exponentOf(points))}`);
+  }
 }
 
 function middle(times: Record<string, number[]>): number {

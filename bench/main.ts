@@ -21,6 +21,8 @@ const benches = {
   storage: "inside",
   start: "beside",
 } as const;
+/** Measured only when it is named: it takes ten minutes and much memory. */
+const named = "growth";
 
 fetchPackages();
 const words = process.argv.slice(2).filter((word) => !word.startsWith("--"));
@@ -37,6 +39,10 @@ const withRedis = [
 ];
 const start = performance.now();
 let failed = 0;
+if (words.includes(named)) {
+  for (const runtime of chosen(RUNTIMES)) growOn(runtime);
+  finishRun();
+}
 for (const bench of chosen(Object.keys(benches) as (keyof typeof benches)[])) {
   for (const runtime of chosen(RUNTIMES)) {
     const command = findRuntime(runtime);
@@ -57,8 +63,32 @@ for (const bench of chosen(Object.keys(benches) as (keyof typeof benches)[])) {
 }
 if (!flags.includes("--quick")) writeFigures(Object.keys(benches));
 drawContenders();
-console.log(`\n${failed} failed, after ${seconds()} s`);
-process.exit(failed === 0 ? 0 : 1);
+finishRun();
+
+/** Keys and nodes in the runtime's own process; who waits comes from another one, as in `waiters`. */
+function growOn(runtime: typeof RUNTIMES[number]): void {
+  const command = findRuntime(runtime);
+  const load = findRuntime("node") ?? findRuntime("deno")!;
+  if (command === undefined) {
+    return console.log(`\n${named} on ${runtime}: not measured, since it was not found`);
+  }
+  const script = fileURLToPath(new URL("./growth_bench.ts", import.meta.url));
+  // Ten million nodes take more than a heap has by itself.
+  const heap = {
+    node: "--max-old-space-size=12000",
+    deno: "--v8-flags=--expose-gc,--max-old-space-size=12000",
+  };
+  const own = runtime === "bun" ? [...command] : [...command, heap[runtime]];
+  for (const [[program = "", ...args], part] of [[own, "keys"], [own, "nodes"], [load, "waiters"]] as const) {
+    const { status } = spawnSync(program, [...args, script, part, runtime, ...flags], { stdio: "inherit" });
+    if (status !== 0) failed++;
+  }
+}
+
+function finishRun(): never {
+  console.log(`\n${failed} failed, after ${seconds()} s`);
+  process.exit(failed === 0 ? 0 : 1);
+}
 
 function seconds(): string {
   return ((performance.now() - start) / 1000).toFixed(0);

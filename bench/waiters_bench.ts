@@ -14,7 +14,7 @@ import { findRuntime, type RuntimeName } from "./runtimes.ts";
 import { keyOf } from "./workload.ts";
 
 /** So many wait, or as many as this process may open connections. */
-const count = Math.min(isQuick ? 2000 : 10_000, mostConnections());
+const count = Math.min(isQuick ? 2000 : Number(process.env.REALITY_BENCH_COUNT ?? 10_000), mostConnections());
 /** So many nodes change one after another, each of which one client waits for. */
 const changes = isQuick ? 50 : 200;
 /** From here on nobody waits for nodes. */
@@ -91,7 +91,8 @@ async function measureWaiters(contender: string): Promise<Measured> {
     }
     const own = await wakeOneByOne(server, clients);
     clients.forEach((client) => client.close());
-    await server.untilWaiting(0);
+    // That one keeps who has gone until their time is up.
+    if (contender !== "1.2.2") await server.untilWaiting(0);
     return {
       "memory of one who waits, with its connection": (parked.memory - before.memory) / count / 1024,
       "memory of the heap for one who waits": (parked.heap - before.heap) / count / 1024,

@@ -16,7 +16,7 @@ const TITLES: Readonly<Record<string, string>> = {
   servers: "Servers in a mesh, one change",
 };
 
-/** Draws the curves. */
+/** Draws the curves; what the servers' part counted is added. */
 export function drawGrowth(curves: readonly Curve[]): void {
   const all = [...curves, ...serverCurves()];
   const panels = Object.keys(TITLES).flatMap((part) => {
@@ -25,9 +25,6 @@ export function drawGrowth(curves: readonly Curve[]): void {
   });
   const svg = plot(panels, { width: 520, height: 300, columns: 2, hasDots: true, thickness: 2 });
   writeFileSync(new URL("growth.svg", RESULTS), svg);
-  for (const { part, runtime, name, points } of all) {
-    console.log(`${part}: ${name}, ${runtime}: ${inWords(exponentOf(points))}`);
-  }
 }
 
 /** What the simulation of many servers counted. */
