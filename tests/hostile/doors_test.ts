@@ -14,11 +14,14 @@ import { HostileScene } from "./scene.ts";
 /** What servers of HTTP say by themselves to a request of a kind that they do not know; it never came to us. */
 const OF_THE_RUNTIME: readonly number[] = [501, 505];
 
+/** Those in which only a value differs differ for the parser, not for a door: `fetch_test.ts` has them all. */
+const OVER_SOCKETS = REQUESTS.filter(({ name }) => !/^\/(?:update|invalidate) with \w+: /.test(name));
+
 for (const door of DOORS) {
   test(`${door.name} answers each request of the corpus, and none with a failure`, async () => {
     await withDoor(door, async (origin) => {
       const failed: string[] = [];
-      for (const request of REQUESTS) {
+      for (const request of OVER_SOCKETS) {
         const status = await sendBytes(origin, writeRequest(request));
         if (status >= 500 && !OF_THE_RUNTIME.includes(status)) failed.push(`${request.name}: ${status}`);
       }
