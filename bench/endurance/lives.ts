@@ -32,18 +32,24 @@ export class Lives {
     return this.#cluster.names[this.server]!;
   }
 
-  /** Reads what it has said since the last time; gives what it reported. */
+  /** Reads what it has said since the last time, to the end of a life; gives what it reported. */
   read(): { readonly report: string; readonly message: string }[] {
     const current = this.#cluster.processOf(this.server);
-    if (current === undefined) {
-      this.newest = undefined;
-      return [];
+    const said = this.#take();
+    if (current === undefined) this.newest = undefined;
+    else if (current !== this.#process) {
+      this.#begin(current);
+      said.push(...this.#take());
     }
-    if (current !== this.#process) this.#begin(current);
-    const lines = current.lines.slice(this.#lines).map((line) => JSON.parse(line) as ServerLine);
+    return said.flatMap((line) => "report" in line ? [line] : []);
+  }
+
+  /** What its process has said and nobody has read. */
+  #take(): ServerLine[] {
+    const lines = this.#process?.lines.slice(this.#lines).map((line) => JSON.parse(line) as ServerLine) ?? [];
     this.#lines += lines.length;
     for (const line of lines) if ("sample" in line) this.newest = line.sample;
-    return lines.flatMap((line) => "report" in line ? [line] : []);
+    return lines;
   }
 
   #begin(process: NonNullable<ReturnType<Cluster["processOf"]>>): void {
