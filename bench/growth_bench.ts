@@ -27,7 +27,7 @@ const parts = ["keys", "nodes", "waiters"].filter((part, _, all) =>
 );
 if (parts.includes("keys")) keep([await growKeys()]);
 if (parts.includes("nodes")) await growNodes();
-if (parts.includes("waiters")) keep(await growWaiters());
+if (parts.includes("waiters")) await growWaiters();
 
 /** A sync of more and more keys, a tenth of them changed. */
 async function growKeys(): Promise<Curve> {
@@ -91,43 +91,35 @@ async function growNodes(): Promise<void> {
 }
 
 /** More and more who wait on one process: each on a connection of its own, and a hundred on each of fewer. */
-async function growWaiters(): Promise<Curve[]> {
+async function growWaiters(): Promise<void> {
   const named = process.argv.find((word) => word === "deno" || word === "bun" || word === "node") ?? "deno";
   const command = findRuntime(named as "deno");
   if (command === undefined) throw new Error(`Cannot find ${named}`);
-  const last: [number, number][] = [];
-  const memory: [number, number][] = [];
-  const lastShared: [number, number][] = [];
-  const memoryShared: [number, number][] = [];
+  let curves: Curve[] = [];
   const connections = mostConnections();
-  let measured = "";
   for (const count of isQuick ? [10, 1000] : [10, 100, 1000, 10_000, 19_000, 100_000]) {
-    if (count <= connections) {
-      progress(`${named}, growth: ${count} wait, each on a connection of its own`);
-      const found = await wakeMany(count, false);
-      last.push([count, found.last]);
-      memory.push([count, found.memory]);
-      measured = found.runtime;
-    }
-    // Bun's server speaks no HTTP/2.
-    if (named !== "deno" || count < 100) continue;
-    progress(`${named}, growth: ${count} wait, a hundred on a connection`);
-    const found = await wakeMany(count, true);
-    lastShared.push([count, found.last]);
-    memoryShared.push([count, found.memory]);
+    if (count <= connections) await measureOne(count, "a connection each", false);
+    // Bun's server speaks no HTTP/2, and Node's here neither.
+    if (named === "deno" && count >= 100) await measureOne(count, "a hundred on an HTTP/2 connection", true);
   }
-  const curve = (name: string, points: [number, number][]) => ({
-    part: "waiters",
-    name,
-    runtime: measured,
-    points,
-  });
-  return [
-    curve("a connection each: last one answered, ms", last),
-    curve("a connection each: memory, KiB", memory),
-    curve("a hundred on an HTTP/2 connection: last one answered, ms", lastShared),
-    curve("a hundred on an HTTP/2 connection: memory, KiB", memoryShared),
-  ].filter(({ points }) => points.length > 0);
+
+  async function measureOne(count: number, name: string, isShared: boolean): Promise<void> {
+    progress(`${named}, growth: ${count} wait, ${name}`);
+    const found = await wakeMany(count, isShared);
+    add(`${name}: last one answered, ms`, [count, found.last], found.runtime);
+    add(`${name}: memory, KiB`, [count, found.memory], found.runtime);
+    keep(curves);
+  }
+
+  function add(name: string, point: [number, number], runtime: string): void {
+    const old = curves.find((curve) => curve.name === name);
+    curves = [...curves.filter((curve) => curve !== old), {
+      part: "waiters",
+      name,
+      runtime,
+      points: [...old?.points ?? [], point],
+    }];
+  }
 
   async function wakeMany(count: number, isShared: boolean) {
     // One address has no more than some 28,000 ports to come from.
@@ -162,7 +154,7 @@ function keep(curves: readonly Curve[]): void {
     !curves.some((own) => own.part === old.part && own.runtime.split(" ")[0] === old.runtime.split(" ")[0])
   );
   const all = [...others, ...curves];
-  const lines = all.map((curve) => `    ${JSON.stringify(curve)}`);
+  const lines = all.map((curve) => `    ${JSON.stringify(curve, toDigits)}`);
   const head = { bench: "growth", machine: describeMachine(), at: new Date().toISOString() };
   const text = `${JSON.stringify(head, null, 2).slice(0, -2)},\n  "curves": [\n${
     lines.join(",\n")
@@ -172,6 +164,11 @@ function keep(curves: readonly Curve[]): void {
   for (const { part, name, runtime, points } of curves) {
     console.log(`${part}: ${name}, ${runtime}: ${inWords(exponentOf(points))}`);
   }
+}
+
+/** Three digits are more than these figures deserve. */
+function toDigits(_: string, value: unknown): unknown {
+  return typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(3)) : value;
 }
 
 function middle(times: Record<string, number[]>): number {

@@ -45,6 +45,8 @@ export interface Layout {
   readonly hasDots: boolean;
   /** How thick lines are. */
   readonly thickness: number;
+  /** How many names of the legend stand beside each other, and below; left out, as many as there is room for. */
+  readonly legend?: { readonly columns: number; readonly rows: number };
 }
 
 const LEFT = 52;
@@ -58,7 +60,8 @@ export const COLORS: readonly string[] = ["#1b6ca8", "#d1495b", "#3a7d44", "#8e5
 /** Draws the panels. */
 export function plot(panels: readonly Panel[], layout: Layout): string {
   const { columns } = layout;
-  const [wide, high] = [LEFT + layout.width + GAP, TOP + layout.height + 40 + LEGEND];
+  const legend = layout.legend === undefined ? LEGEND : layout.legend.rows * 20 + 34;
+  const [wide, high] = [LEFT + layout.width + GAP, TOP + layout.height + 40 + legend];
   const width = columns * wide;
   const height = Math.ceil(panels.length / columns) * high;
   return [
@@ -115,7 +118,7 @@ function draw(panel: Panel, layout: Layout, [left, top]: readonly [number, numbe
   }
   const named = panel.series.filter(({ name }) => name !== "");
   named.forEach(({ name, color, isDashed }, i) => {
-    const columns = Math.max(1, Math.floor(width / 150));
+    const columns = layout.legend?.columns ?? Math.max(1, Math.floor(width / 150));
     const [at, row] = [left + (i % columns) * 170 - 30, top + height + 60 + Math.floor(i / columns) * 20];
     const dashes = isDashed ? ` stroke-dasharray="4 4"` : "";
     parts.push(`<path d="M${at} ${row - 4}h24" stroke="${color}" stroke-width="2"${dashes}/>`);

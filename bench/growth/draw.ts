@@ -23,7 +23,14 @@ export function drawGrowth(curves: readonly Curve[]): void {
     const own = all.filter((curve) => curve.part === part);
     return own.length === 0 ? [] : [panelOf(part, own)];
   });
-  const svg = plot(panels, { width: 520, height: 300, columns: 2, hasDots: true, thickness: 2 });
+  const svg = plot(panels, {
+    width: 600,
+    height: 300,
+    columns: 2,
+    hasDots: true,
+    thickness: 2,
+    legend: { columns: 1, rows: 4 },
+  });
   writeFileSync(new URL("growth.svg", RESULTS), svg);
 }
 
@@ -52,12 +59,16 @@ function serverCurves(): Curve[] {
 }
 
 function panelOf(part: string, curves: readonly Curve[]): Panel {
-  const dashes = new Set(curves.map(({ runtime }) => runtime));
-  const series = curves.map(({ name, runtime, points }, i): Series => ({
-    name: `${dashes.size > 1 ? `${runtime.split(" ")[0]}: ` : ""}${name} — ${inWords(exponentOf(points))}`,
-    color: PALETTE[i % PALETTE.length]!,
-    points,
-  }));
+  const names = [...new Set(curves.map(({ name }) => name))];
+  // What is the same work has the same color on every runtime, and stands in the legend once.
+  const series = names.flatMap((name, i) => {
+    const own = curves.filter((curve) => curve.name === name);
+    return own.map(({ points }, n): Series => ({
+      name: n === 0 ? `${name}: ${slopesOf(own)}` : "",
+      color: PALETTE[i % PALETTE.length]!,
+      points,
+    }));
+  });
   const values = curves.flatMap(({ points }) => points);
   return {
     title: TITLES[part]!,
@@ -67,17 +78,16 @@ function panelOf(part: string, curves: readonly Curve[]): Panel {
   };
 }
 
-const PALETTE: readonly string[] = [
-  ...COLORS,
-  "#e08e2b",
-  "#5b5b5b",
-  "#2aa1a1",
-  "#b5651d",
-  "#7a9a01",
-  "#c2185b",
-  "#3949ab",
-  "#00695c",
-];
+/** How steeply the same work grows on each runtime. */
+function slopesOf(curves: readonly Curve[]): string {
+  const slopes = curves.map(({ runtime, points }) => {
+    const words = inWords(exponentOf(points));
+    return runtime === "counted" ? words : `${words} on ${runtime.split(" ")[0]}`;
+  });
+  return slopes.join("; ");
+}
+
+const PALETTE: readonly string[] = [...COLORS, "#e08e2b", "#5b5b5b"];
 
 /** Powers of ten around all values. */
 function axisOf(values: readonly number[]): Axis {
