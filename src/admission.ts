@@ -172,6 +172,8 @@ export class Bodies implements BodyRoom {
 
 class Reading implements BodyReading, Due {
   dueAt = 0;
+  before: Due | undefined = undefined;
+  after: Due | undefined = undefined;
   held = 0;
   readonly #room: Bodies;
   readonly #onStop: (refusal: RealityError) => void;

@@ -9,6 +9,9 @@ import type { Clock } from "./clock.ts";
 export interface Due {
   /** When its time is up, in milliseconds since 1970; set when it begins. */
   dueAt: number;
+  /** Its neighbours among all that is under way; undefined when it is not. */
+  before: Due | undefined;
+  after: Due | undefined;
   /** Called when its time is up. */
   onLate(): void;
 }
@@ -17,8 +20,12 @@ export interface Due {
 export class Deadlines {
   readonly #clock: Clock;
   readonly #timeout: number;
-  /** In the order in which they are due. */
-  readonly #all = new Set<Due>();
+  /**
+   * Everything in the order in which it is due, as a ring that begins and ends here. A set would do, but one that
+   * lives long and is filled with what lives shortly costs a request more than reading its body does.
+   */
+  readonly #ring: Due = { dueAt: Infinity, before: undefined, after: undefined, onLate() {} };
+  #size = 0;
   #stopTimer: (() => void) | undefined;
   #isClosed = false;
 
@@ -29,11 +36,12 @@ export class Deadlines {
   constructor(clock: Clock, timeout: number) {
     this.#clock = clock;
     this.#timeout = timeout;
+    this.#ring.before = this.#ring.after = this.#ring;
   }
 
   /** How much is under way. */
   get size(): number {
-    return this.#all.size;
+    return this.#size;
   }
 
   /** Whether nothing more is looked after. */
@@ -45,42 +53,59 @@ export class Deadlines {
   add(due: Due): void {
     if (this.#isClosed) return;
     due.dueAt = this.#clock.now() + this.#timeout;
-    this.#all.add(due);
+    const last = this.#ring.before!;
+    due.before = last;
+    due.after = this.#ring;
+    last.after = due;
+    this.#ring.before = due;
+    this.#size++;
     this.#stopTimer ??= this.#clock.after(this.#timeout, this.#look);
   }
 
   /** Is over; says whether it was under way. */
   remove(due: Due): boolean {
-    const wasThere = this.#all.delete(due);
-    if (wasThere && this.#all.size === 0) this.#stop();
-    return wasThere;
+    if (!this.#unlink(due)) return false;
+    if (this.#size === 0) this.#stop();
+    return true;
   }
 
   /** Ends everything now, as if its time were up, and looks after nothing that begins later. */
   close(): void {
     this.#isClosed = true;
     this.#stop();
-    for (const due of this.#all) {
-      this.#all.delete(due);
-      due.onLate();
-    }
+    while (this.#size > 0) this.#end(this.#ring.after!);
   }
 
   readonly #look = (): void => {
     this.#stopTimer = undefined;
     const now = this.#clock.now();
-    for (const due of this.#all) {
+    while (this.#size > 0) {
+      const due = this.#ring.after!;
       const left = due.dueAt - now;
       // More than all of it is left where the clock was set back.
       if (left > 0 && left <= this.#timeout) {
         this.#stopTimer ??= this.#clock.after(left, this.#look);
         return;
       }
-      this.#all.delete(due);
-      due.onLate();
+      this.#end(due);
     }
-    if (this.#all.size === 0) this.#stop();
+    this.#stop();
   };
+
+  #end(due: Due): void {
+    this.#unlink(due);
+    due.onLate();
+  }
+
+  #unlink(due: Due): boolean {
+    const { before, after } = due;
+    if (before === undefined || after === undefined) return false;
+    before.after = after;
+    after.before = before;
+    due.before = due.after = undefined;
+    this.#size--;
+    return true;
+  }
 
   #stop(): void {
     this.#stopTimer?.();

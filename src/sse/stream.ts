@@ -85,7 +85,7 @@ export function createStream(
 ): ReadableStream<Uint8Array> {
   const stream = new EventStream(options, rooms);
   let stopListening: (() => void) | undefined;
-  const stall: Due = { dueAt: 0, onLate() {} };
+  const stall: Due = { dueAt: 0, before: undefined, after: undefined, onLate() {} };
   return new ReadableStream<Uint8Array>({
     start(controller) {
       stopListening = onHangUp?.(() => {

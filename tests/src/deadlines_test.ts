@@ -8,7 +8,7 @@ function setUp() {
   const deadlines = new Deadlines(clock, 100);
   const late: string[] = [];
   const begin = (name: string): Due => {
-    const due: Due = { dueAt: 0, onLate: () => void late.push(name) };
+    const due: Due = { dueAt: 0, before: undefined, after: undefined, onLate: () => void late.push(name) };
     deadlines.add(due);
     return due;
   };
@@ -51,6 +51,8 @@ test("one that begins anew while another is told that it is late gets its whole 
   const { clock, deadlines, late } = setUp();
   const again: Due = {
     dueAt: 0,
+    before: undefined,
+    after: undefined,
     onLate() {
       late.push(`at ${this.dueAt - start}`);
       if (late.length < 3) deadlines.add(again);
