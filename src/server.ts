@@ -582,6 +582,8 @@ export class RealityServer {
       version: VERSION,
       uptime: Math.max(0, this.#config.clock.now() - this.#startedAt),
       metrics,
+      busy: this.#admission.busy,
+      readingBytes: this.#bodies.held,
       waiters: this.#waiters.size,
       wakes: this.#waiters.wakes,
       streams: this.#streams,

@@ -13,6 +13,10 @@ export interface MetricsView {
   /** Milliseconds since the server was made. */
   readonly uptime: number;
   readonly metrics: Metrics;
+  /** Requests being read or answered, without those that wait. */
+  readonly busy: number;
+  /** Bytes of bodies held while they are read. */
+  readonly readingBytes: number;
   readonly waiters: number;
   readonly wakes: number;
   readonly streams: number;
@@ -45,6 +49,16 @@ export function renderMetrics(view: MetricsView): string {
   page.gauge("reality_build_info", "Version of the package.", [[{ version: view.version }, 1]]);
   page.gauge("reality_uptime_seconds", "Time since the server was made.", one(view.uptime / 1000));
   page.gauge("reality_closing", "1 once the server is being closed.", one(Number(view.isClosing)));
+  page.gauge(
+    "reality_busy_requests",
+    "Requests being read or answered now, without those that wait.",
+    one(view.busy),
+  );
+  page.gauge(
+    "reality_reading_bytes",
+    "Bytes of bodies held now while they are read.",
+    one(view.readingBytes),
+  );
   writeRequests(page, metrics);
   writeSyncs(page, view);
   writeStorage(page, view);

@@ -119,6 +119,8 @@ test("labels and helps are escaped", () => {
     version: odd,
     uptime: 0.5,
     metrics,
+    busy: 0,
+    readingBytes: 0,
     waiters: 0,
     wakes: 0,
     streams: 0,
@@ -291,6 +293,22 @@ test("GET /metrics tells how mesh and Redis are", async () => {
   equal(valueOf(after, "reality_mesh_exchanges_total"), 2);
   equal(valueOf(after, "reality_redis_refused_messages_total"), 0);
   await server.close();
+});
+
+test("GET /metrics tells how many requests are under way, and not itself nor who waits", async () => {
+  const { server, storage, sync, scrape, reach } = setUp();
+  const release = storage.hold();
+  const reading = sync({ known: { a: 0 } });
+  await reach("reality_busy_requests", 1);
+  release();
+  await reading;
+  const waiting = sync({ known: { a: 0 }, wait: 20_000 });
+  await reach("reality_waits_begun_total", 1);
+  const families = await scrape();
+  equal(valueOf(families, "reality_busy_requests"), 0);
+  equal(valueOf(families, "reality_reading_bytes"), 0);
+  await server.close();
+  await waiting;
 });
 
 test("GET /metrics asks nothing of the storage", async () => {
