@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { stop as stopBundler, transformSync } from "esbuild";
 
 const staging = ".cache/npm";
 const target = "npm";
@@ -31,7 +32,8 @@ await run(Deno.execPath(), ["pack", ...flags], staging);
 await Deno.remove(target, { recursive: true }).catch(() => {});
 await Deno.mkdir(target);
 await run("tar", ["-xzf", `${staging}/package.tgz`, "--strip-components=1", "-C", target]);
-await removeSources(target);
+await slim(target);
+stopBundler();
 
 const { dependencies = {}, ...packed } = JSON.parse(await Deno.readTextFile(`${target}/package.json`));
 // The command has a name of its own.
@@ -63,11 +65,20 @@ async function copy(path: string): Promise<void> {
   for await (const entry of Deno.readDir(path)) await copy(`${path}/${entry.name}`);
 }
 
-async function removeSources(folder: string): Promise<void> {
+/** Leaves out what an installed package has no use for: sources, comments that the types have too, white space in JSON. */
+async function slim(folder: string): Promise<void> {
   for await (const { name, isDirectory } of Deno.readDir(folder)) {
-    if (isDirectory) await removeSources(`${folder}/${name}`);
-    else if (name.endsWith(".ts") && !name.endsWith(".d.ts")) await Deno.remove(`${folder}/${name}`);
+    const path = `${folder}/${name}`;
+    if (isDirectory) await slim(path);
+    else if (name.endsWith(".ts") && !name.endsWith(".d.ts")) await Deno.remove(path);
+    else if (name.endsWith(".js")) {
+      await rewrite(path, (text) => transformSync(text, { charset: "utf8" }).code);
+    } else if (name === "openapi.json") await rewrite(path, (text) => JSON.stringify(JSON.parse(text)));
   }
+}
+
+async function rewrite(path: string, change: (text: string) => string): Promise<void> {
+  await Deno.writeTextFile(path, change(await Deno.readTextFile(path)));
 }
 
 async function run(program: string, args: string[], cwd = "."): Promise<void> {
