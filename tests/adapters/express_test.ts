@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { readdirSync } from "node:fs";
 import type { AddressInfo } from "node:net";
+import { gzipSync } from "node:zlib";
 import express from "express";
 import fastify from "fastify";
 import { createExpressAdapter } from "../../adapters/express.ts";
@@ -100,6 +101,33 @@ for (const [name, framework] of [["Express 5", express], ["Express 4", requireEx
           ]] as const
         ) {
           assert.equal((await post(`${origin}/reality/sync`, body)).status, status);
+        }
+        await close();
+      }
+    });
+  });
+
+  test(`createExpressAdapter() takes what express.json() has unpacked, within that one's limit, in ${name}`, async () => {
+    await withServer(async (server) => {
+      for (
+        const [options, statuses] of [[{ limit: 1_000 }, [200, 413]], [{ inflate: false }, [
+          415,
+          415,
+        ]]] as const
+      ) {
+        const app = framework();
+        app.set("env", "test");
+        app.use(framework.json(options));
+        app.use(createExpressAdapter(server));
+        const { origin, close } = await listenNode(app);
+        for (const [i, size] of [10, 5_000].entries()) {
+          const response = await fetch(`${origin}/reality/sync`, {
+            method: "POST",
+            headers: { "content-type": "application/json", "content-encoding": "gzip" },
+            body: gzipSync(JSON.stringify({ known: { a: 0 }, x: "x".repeat(size) })),
+          });
+          assert.equal(response.status, statuses[i]);
+          await response.body?.cancel();
         }
         await close();
       }
