@@ -88,7 +88,7 @@ export interface ChangeEvent extends EventTime {
   readonly keys?: readonly string[];
   /** How long it took until the storage had them, in milliseconds. */
   readonly ms: number;
-  /** Why it failed; left out when it did not. `RANGE` and `TYPE` mistakes of the caller are no event. */
+  /** Why it failed; left out when it did not. A key or hash that cannot be is the caller's mistake, and no event. */
   readonly code?: ErrorCode;
 }
 
