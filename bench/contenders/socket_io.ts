@@ -1,6 +1,6 @@
 /**
- * socket.io over WebSockets: a room for each key, joined by who follows it. With a Redis it has the Redis adapter, as
- * its own pages say it is used with several servers.
+ * What socket.io does, over WebSockets: a room for each key, joined by who follows it. With a Redis it has the Redis
+ * adapter, as its own pages say it is used with several servers.
  *
  * @module
  */
