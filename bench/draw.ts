@@ -9,7 +9,7 @@ import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { type Bar, type BarPanel, drawBars } from "./bars.ts";
 import { PACKAGES } from "./contenders/packages.ts";
-import { readResult, type Result, RESULTS } from "./report.ts";
+import { isQuick, readResult, type Result, RESULTS } from "./report.ts";
 import { RUNTIMES } from "./runtimes.ts";
 
 /** A row of a bench, as a panel. */
@@ -79,9 +79,11 @@ function colorOf(name: string): string {
 export function drawContenders(): void {
   const versions = `1.2.2 is this package as npm had it; socket.io ${PACKAGES["socket.io"]}`;
   const head = readResult("sync", "node") ?? readResult("waiters", "node");
-  const note = `Shorter is better. Bars are medians, the thin line is the range. ${versions}. ${
-    head?.machine ?? ""
-  }, ${head?.at.slice(0, 10) ?? ""}`;
+  const note = `${
+    isQuick ? "A rough, quick run. " : ""
+  }Shorter is better. Bars are medians, the thin line is the range. ${versions}. ${head?.machine ?? ""}, ${
+    head?.at.slice(0, 10) ?? ""
+  }`;
   const svg = drawBars("@rootlodge/reality-server beside the limit and what people use", note, panels());
   writeFileSync(new URL("contenders.svg", RESULTS), svg);
 }

@@ -10,6 +10,8 @@ import type { Served } from "./served.ts";
 
 /** Above what anybody measures here. */
 const MANY = 200_000;
+/** Longer than it takes until so many wait, in milliseconds. */
+const LONG = 300_000;
 
 /** A server that keeps some nodes. */
 export async function createReality(nodes: number, storage: MemoryStorage = new MemoryStorage()): Promise<{
@@ -28,7 +30,7 @@ export async function createReality(nodes: number, storage: MemoryStorage = new 
   }
   const server = new RealityServer({
     storage,
-    limits: { maxWaiters: MANY, maxStreams: MANY, maxRequests: MANY },
+    limits: { maxWaiters: MANY, maxStreams: MANY, maxRequests: MANY, maxWait: LONG },
   });
   return {
     server,

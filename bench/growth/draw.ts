@@ -95,5 +95,5 @@ function axisOf(values: readonly number[]): Axis {
   const low = Math.floor(Math.log10(Math.min(...positive)));
   const high = Math.ceil(Math.log10(Math.max(...positive)) - 1e-9);
   const ticks = Array.from({ length: Math.max(1, high - low) + 1 }, (_, i) => 10 ** (low + i));
-  return { ticks, isLogarithmic: true, show: (value) => value.toLocaleString("en") };
+  return { ticks, isLogarithmic: true, show: (value) => value.toLocaleString("en", { notation: "compact" }) };
 }

@@ -5,6 +5,7 @@
  * @module
  */
 import { connect } from "node:http2";
+import { WAIT } from "./waiting_client.ts";
 
 const STREAMS = 100;
 
@@ -49,7 +50,7 @@ export async function openStreams(
             request.on("data", () => {});
             request.on("end", () => resolve(performance.now()));
             request.on("error", reject);
-            request.end(JSON.stringify({ known: { [key]: version }, wait: 55_000 }));
+            request.end(JSON.stringify({ known: { [key]: version }, wait: WAIT }));
           });
         },
         close: () => session.destroy(),

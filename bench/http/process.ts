@@ -58,7 +58,7 @@ export class ServerProcess {
     for (let looks = 0;; looks++) {
       const { waiting } = await this.usage();
       if (waiting === count) return;
-      if (looks > 1000) throw new Error(`Cannot go on: expected ${count} to wait, got ${waiting}`);
+      if (looks > 3000) throw new Error(`Cannot go on: expected ${count} to wait, got ${waiting}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }

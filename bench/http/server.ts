@@ -59,7 +59,7 @@ console.log(port);
 /** Listens, and answers at which port. */
 async function open(address: { hostname: string; port: number }): Promise<number> {
   if (Deno && served.fetch) return Deno.serve({ ...address, onListen() {} }, fetch).addr.port;
-  if (Bun && served.fetch) return Bun.serve({ ...address, idleTimeout: 60, fetch }).port;
+  if (Bun && served.fetch) return Bun.serve({ ...address, idleTimeout: 255, fetch }).port;
   const server = createServer(listen);
   served.attach?.(server);
   await new Promise<void>((resolve) => server.listen(address.port, address.hostname, resolve));
