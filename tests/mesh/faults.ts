@@ -163,8 +163,8 @@ export const FAULTS: readonly SourceFault[] = [
     name: "a client is told what it may not read",
     edits: [{
       file: "src/access.ts",
-      find: "filter(([key]) => allowed?.has(key))",
-      put: "filter(([key]) => allowed?.has(key) || key !== [...reading.nodes.keys()].at(0))",
+      find: "allowed?.has(key) ? nodes.get(key) : undefined",
+      put: "nodes.get(key)",
     }],
     histories: 100,
   },
@@ -172,8 +172,8 @@ export const FAULTS: readonly SourceFault[] = [
     name: "a client is not told what it may read",
     edits: [{
       file: "src/access.ts",
-      find: "filter(([key]) => allowed?.has(key))",
-      put: "filter(() => false)",
+      find: "allowed?.has(key) ? nodes.get(key) : undefined",
+      put: "undefined",
     }],
     histories: 100,
   },
