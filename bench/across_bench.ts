@@ -15,7 +15,7 @@ const rounds = isQuick ? 3 : 5;
 /** So many changes are made by each way in a round, one at a time, the ways by turns. */
 const changes = isQuick ? 20 : 80;
 /** As many go before, since code that is used rarely is compiled late. */
-const WARM_UP = isQuick ? 60 : 400;
+const WARM_UP = isQuick ? 40 : 400;
 const name = (process.argv[2] ?? "node") as RuntimeName;
 const command = findRuntime(name);
 if (command === undefined) throw new Error(`Cannot find ${name}: name it in a REALITY_ variable`);

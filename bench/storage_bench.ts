@@ -17,7 +17,7 @@ import { type Effort, inTurn, measure } from "./measure.ts";
 import { finish, isQuick, progress, type Row, runtime } from "./report.ts";
 import { HASH, keyOf } from "./workload.ts";
 
-const effort: Effort = isQuick ? { rounds: 3, roundMs: 100 } : { rounds: 7, roundMs: 300 };
+const effort: Effort = isQuick ? { rounds: 3, roundMs: 60 } : { rounds: 7, roundMs: 300 };
 /** SQLite waits for the disk, which shows on the clock alone. */
 const diskEffort: Effort = { ...effort, meter: "clock" };
 /** So many clients at once. */

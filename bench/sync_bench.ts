@@ -10,7 +10,7 @@ import { type Contender, measure } from "./measure.ts";
 import { finish, isQuick, progress, type Row, runtime } from "./report.ts";
 import { countChanged, makeBodies, type Workload } from "./workload.ts";
 
-const effort = isQuick ? { rounds: 3, roundMs: 60 } : { rounds: 7, roundMs: 150 };
+const effort = isQuick ? { rounds: 3, roundMs: 40 } : { rounds: 7, roundMs: 150 };
 const sizes = isQuick ? [1, 10, 100, 1000] : [1, 10, 100, 1000, 10_000];
 const shares = isQuick ? [0.1] : [0, 0.1];
 const workloads: Workload[] = [

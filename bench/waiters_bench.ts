@@ -14,7 +14,7 @@ import { findRuntime, type RuntimeName } from "./runtimes.ts";
 import { keyOf } from "./workload.ts";
 
 /** So many wait, or as many as this process may open connections. */
-const count = Math.min(isQuick ? 2000 : Number(process.env.REALITY_BENCH_COUNT ?? 10_000), mostConnections());
+const count = Math.min(isQuick ? 1000 : Number(process.env.REALITY_BENCH_COUNT ?? 10_000), mostConnections());
 /** So many nodes change one after another, each of which one client waits for. */
 const changes = isQuick ? 50 : 200;
 /** From here on nobody waits for nodes. */
