@@ -10,7 +10,7 @@ import { add, type Count, readReport } from "./run/report.ts";
 import { startServices } from "./run/services.ts";
 
 /** How long one test file may take before its processes are killed, in milliseconds. */
-const jobTimeout = 300_000;
+const jobTimeout = 600_000;
 
 const running = new Set<number>();
 const skips: string[] = [];
