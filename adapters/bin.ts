@@ -9,6 +9,7 @@ import { createServer, type Server } from "node:http";
 import process from "node:process";
 import { readEnvironment, type Settings, type StorageSetting, USAGE } from "./environment.ts";
 import { createNodeHandler, listenerLimits } from "./node.ts";
+import { stopAtSignals } from "./signals.ts";
 import { openStandalone, type Standalone } from "./standalone.ts";
 
 /** How long the last answers may take to leave, in milliseconds; then connections are cut. */
@@ -57,15 +58,10 @@ function start(settings: Settings, standalone: Standalone): void {
     }
     console.log(lines.join("\n"));
   });
-  let stopping = false;
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    process.on(signal, () => {
-      if (stopping) process.exit(1);
-      stopping = true;
-      console.log(`Stopping at ${signal}: whoever waits is answered; another ${signal} stops at once`);
-      void stop(listener, standalone).then(() => process.exit(0));
-    });
-  }
+  stopAtSignals(async (signal) => {
+    console.log(`Stopping at ${signal}: whoever waits is answered; another ${signal} stops at once`);
+    await stop(listener, standalone);
+  });
 }
 
 /** Takes no new connection, answers everybody, and lets the answers out. */

@@ -14,7 +14,8 @@ import process from "node:process";
 import type { FetchHandler } from "../src/http/fetch.ts";
 import { readEnvironment } from "./environment.ts";
 import { createFetchHandler } from "./fetch.ts";
-import { openStandalone, type Standalone } from "./standalone.ts";
+import { stopAtSignals } from "./signals.ts";
+import { openStandalone } from "./standalone.ts";
 
 /** How long the last answers may take to leave, in milliseconds. */
 const FAREWELL_TIME = 100;
@@ -28,22 +29,14 @@ async function open(): Promise<FetchHandler> {
   try {
     const settings = readEnvironment(process.env);
     const standalone = await openStandalone(settings);
-    stopAtSignals(standalone);
+    stopAtSignals(async () => {
+      await standalone.close();
+      // Whoever waited is answered now; the runtime does not say when the answers are out.
+      await new Promise((resolve) => setTimeout(resolve, FAREWELL_TIME));
+    });
     return createFetchHandler(standalone.server, settings.handler);
   } catch (error) {
     console.error(error instanceof Error ? error.message : error);
     process.exit(1);
-  }
-}
-
-function stopAtSignals(standalone: Standalone): void {
-  let stopping = false;
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    process.on(signal, () => {
-      if (stopping) process.exit(1);
-      stopping = true;
-      // Whoever waited is answered now; the runtime does not say when the answers are out.
-      void standalone.close().then(() => setTimeout(() => process.exit(0), FAREWELL_TIME));
-    });
   }
 }
