@@ -177,11 +177,26 @@ function openPool(address: string, size: number): PostgresPool {
       onnotice: () => {},
       ...events,
     };
-    return postgres(address, settings);
+    const client = postgres(address, settings);
+    return {
+      unsafe: (sql, params, options) => client.unsafe(sql, params, options),
+      end: async ({ timeout } = {}) => {
+        await client.end({ timeout });
+        connectNoMore(client);
+      },
+    };
   };
   // An address that cannot be read is refused here; this connects to nothing.
   open({ onclose: () => {}, onnotify: () => {} }, 0);
   return new PostgresPool(open, size);
+}
+
+/**
+ * Keeps a client from connecting once more: one that is ended in the pause before its next try would do so, and keep
+ * the process alive with a connection that nobody uses.
+ */
+function connectNoMore({ options }: { options: object }): void {
+  Object.assign(options, { socket: () => Promise.reject(new Error("The connection was given up")) });
 }
 
 class PooledStorage extends SQLStorage implements PostgresStorage {

@@ -2,8 +2,8 @@
  * Connections to PostgreSQL, each a client of its own that is given up when it is lost.
  *
  * A client of npm:postgres that brings a lost connection back may leave what is asked through it unanswered for
- * good, and one that is ended while it is about to connect may do so all the same. So none of these is asked to:
- * a new one takes its place.
+ * good, and one that is ended while it is about to connect does so all the same. So none of these is asked to:
+ * a new one takes its place as soon as a statement fails other than by the server's word.
  *
  * @module
  */
@@ -38,12 +38,19 @@ export type OpenClient = (events: ClientEvents, idleTimeout: number) => SingleCl
  */
 const IDLE_TIMEOUT = 30;
 
+/**
+ * How long a client may take to connect, in milliseconds. One that is let in and thrown out at once, as by a proxy
+ * before a database that is away, tries again for as long as it is let, and says nothing.
+ */
+const CONNECT_TIMEOUT = 10_000;
+
 /** The shortest and the longest pause before a lost connection that listens is sought again, in milliseconds. */
 const PAUSES = [50, 2000] as const;
 
 /** A few connections for statements, one at a time on each, and one that listens. */
 export class PostgresPool {
   readonly #open: OpenClient;
+  readonly #connectTimeout: number;
   /** Those that have nothing to do; the last of them had something to do last. */
   readonly #idle: Connection[];
   readonly #connections: readonly Connection[];
@@ -53,10 +60,12 @@ export class PostgresPool {
   /**
    * @param open Makes a client.
    * @param size How many connections there may be for statements.
+   * @param connectTimeout How long a client may take to connect, in milliseconds.
    */
-  constructor(open: OpenClient, size: number) {
+  constructor(open: OpenClient, size: number, connectTimeout: number = CONNECT_TIMEOUT) {
     this.#open = open;
-    this.#connections = Array.from({ length: size }, () => new Connection(open));
+    this.#connectTimeout = connectTimeout;
+    this.#connections = Array.from({ length: size }, () => new Connection(open, connectTimeout));
     this.#idle = [...this.#connections];
   }
 
@@ -79,7 +88,7 @@ export class PostgresPool {
     onnotify: (payload: string) => void,
     onlisten: () => void = () => {},
   ): Promise<{ unlisten(): Promise<void> }> {
-    const ear = new Ear(this.#open, channel, onnotify, onlisten);
+    const ear = new Ear(this.#open, this.#connectTimeout, channel, onnotify, onlisten);
     await ear.begin();
     this.#ears.add(ear);
     return { unlisten: () => ear.end() };
@@ -98,12 +107,14 @@ export class PostgresPool {
  */
 class Connection {
   readonly #open: OpenClient;
+  readonly #connectTimeout: number;
   #client: SingleClient | undefined;
   #isReady = false;
   #isEnded = false;
 
-  constructor(open: OpenClient) {
+  constructor(open: OpenClient, connectTimeout: number) {
     this.#open = open;
+    this.#connectTimeout = connectTimeout;
   }
 
   async run(sql: string, params?: unknown[], options?: { prepare?: boolean }): Promise<readonly object[]> {
@@ -111,7 +122,7 @@ class Connection {
     const client = this.#client ??= this.#create();
     if (!this.#isReady) {
       try {
-        await client.unsafe("SELECT 1");
+        await askFirst(client, "SELECT 1", this.#connectTimeout);
         if (this.#client !== client) throw new Error("The connection was lost");
         this.#isReady = true;
       } catch (error) {
@@ -119,7 +130,13 @@ class Connection {
         throw error;
       }
     }
-    return await client.unsafe(sql, params as never[], options);
+    try {
+      return await client.unsafe(sql, params as never[], options);
+    } catch (error) {
+      // Its end is told only later, and what is asked until then would make it connect for that once more.
+      if (!isServersWord(error)) this.#giveUp(client);
+      throw error;
+    }
   }
 
   async end(timeout: number): Promise<void> {
@@ -141,6 +158,7 @@ class Connection {
 /** A connection that listens to one channel. */
 class Ear {
   readonly #open: OpenClient;
+  readonly #connectTimeout: number;
   readonly #channel: string;
   readonly #onnotify: (payload: string) => void;
   readonly #onlisten: () => void;
@@ -149,8 +167,15 @@ class Ear {
   #pauseMs: number = PAUSES[0];
   #isEnded = false;
 
-  constructor(open: OpenClient, channel: string, onnotify: (payload: string) => void, onlisten: () => void) {
+  constructor(
+    open: OpenClient,
+    connectTimeout: number,
+    channel: string,
+    onnotify: (payload: string) => void,
+    onlisten: () => void,
+  ) {
     this.#open = open;
+    this.#connectTimeout = connectTimeout;
     this.#channel = channel;
     this.#onnotify = onnotify;
     this.#onlisten = onlisten;
@@ -169,7 +194,7 @@ class Ear {
       },
     }, 0);
     try {
-      await client.unsafe(`LISTEN "${this.#channel}"`);
+      await askFirst(client, `LISTEN "${this.#channel}"`, this.#connectTimeout);
       if (this.#isEnded) throw new ClosedError("storage");
       if (isClosed) throw new Error("The connection was lost");
     } catch (error) {
@@ -194,4 +219,21 @@ class Ear {
     this.#pauseMs = Math.min(this.#pauseMs * 2, PAUSES[1]);
     this.#timer = setTimeout(() => void this.begin().catch(() => this.#seek(lost)), pauseMs);
   }
+}
+
+/** Runs a client's first statement, for which it connects. */
+async function askFirst(client: SingleClient, sql: string, connectTimeout: number): Promise<void> {
+  // Its end rejects what it has not sent yet.
+  const timer = setTimeout(() => void client.end({ timeout: 0 }), connectTimeout);
+  try {
+    await client.unsafe(sql);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Whether the server said this of a statement, and goes on with the session. */
+function isServersWord(error: unknown): boolean {
+  const { name, severity } = error as { name?: unknown; severity?: unknown };
+  return name === "PostgresError" && severity !== "FATAL" && severity !== "PANIC";
 }

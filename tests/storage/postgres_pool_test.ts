@@ -37,6 +37,12 @@ class FakeClient implements SingleClient {
     await turn();
   }
 
+  /** Rejects the oldest statement, and lets whoever waits go on. */
+  async refuse(error: Error): Promise<void> {
+    this.#answers.shift()?.reject(error);
+    await turn();
+  }
+
   /** Loses the connection, as a client does: what is under way is rejected first. */
   async lose(): Promise<void> {
     this.#fail("lost");
@@ -51,14 +57,14 @@ class FakeClient implements SingleClient {
 
 const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
 
-function createPool(size: number): [PostgresPool, FakeClient[]] {
+function createPool(size: number, connectTimeout?: number): [PostgresPool, FakeClient[]] {
   const clients: FakeClient[] = [];
   const open = (events: ClientEvents, idleTimeout: number) => {
     const client = new FakeClient(events, idleTimeout);
     clients.push(client);
     return client;
   };
-  return [new PostgresPool(open, size), clients];
+  return [new PostgresPool(open, size, connectTimeout), clients];
 }
 
 test("PostgresPool asks one thing at a time on each connection, and opens no more than it needs", async () => {
@@ -96,6 +102,39 @@ test("PostgresPool never asks anything of a connection that was lost, busy or id
   await turn();
   await Promise.all([assert.rejects(after, /lost/), clients[2]!.lose()]);
   assert.deepEqual(clients.map(({ asked }) => asked.at(-1)), ["a", "b", "SELECT 1"]);
+  await pool.end();
+});
+
+test("PostgresPool gives up a connection that failed before its loss is told, and none that answered", async () => {
+  const [pool, clients] = createPool(1);
+  const asked = ["a", "b", "c", "d"].map((sql) => pool.unsafe(sql));
+  const results = Promise.allSettled(asked);
+  await turn();
+  await clients[0]!.answer();
+  const answer = (severity: string) =>
+    Object.assign(new Error(severity), { name: "PostgresError", severity });
+  await clients[0]!.refuse(answer("ERROR"));
+  assert.deepEqual(clients[0]!.asked, ["SELECT 1", "a", "b"]);
+  await clients[0]!.refuse(new Error("ECONNRESET"));
+  assert.ok(clients[0]!.isEnded);
+  await clients[1]!.answer();
+  await clients[1]!.refuse(answer("FATAL"));
+  assert.ok(clients[1]!.isEnded);
+  await clients[2]!.answer();
+  await clients[2]!.answer();
+  assert.deepEqual(clients.map(({ asked }) => asked.slice(1)), [["a", "b"], ["c"], ["d"]]);
+  assert.deepEqual((await results).map(({ status }) => status), [
+    ...["rejected", "rejected", "rejected"],
+    "fulfilled",
+  ]);
+  await pool.end();
+});
+
+test("PostgresPool gives up a client that does not come to connect", async () => {
+  const [pool, clients] = createPool(1, 1);
+  await assert.rejects(pool.unsafe("a"), /ended/);
+  await assert.rejects(pool.listen("news", () => {}), /ended/);
+  assert.ok(clients.length === 2 && clients.every(({ isEnded }) => isEnded));
   await pool.end();
 });
 
