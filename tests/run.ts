@@ -115,8 +115,10 @@ async function runJob(leg: string, { file, command, report }: Job): Promise<Coun
   if (result.skipped > 0) skips.push(`${leg} ${file}: ${result.skippedNames.join(", ")}`);
   if (result.failed > 0) {
     const decoder = new TextDecoder();
+    // What went wrong comes first: a log may be cut.
+    for (const what of [...result.failedNames, ...faults]) console.log(`    failed: ${what}`);
     console.log(`${decoder.decode(stdout)}\n${decoder.decode(stderr)}`.trim().replaceAll(/^/gm, "    "));
-    failures.push([`${leg} ${file}`, ...faults].join(", "));
+    failures.push([`${leg} ${file}`, ...result.failedNames, ...faults].join("\n  "));
   }
   return result;
 }

@@ -16,6 +16,7 @@ export interface Result extends Count {
   /** What is wrong with the run itself: it crashed, ran nothing, or its report contradicts it. */
   faults: readonly string[];
   skippedNames: readonly string[];
+  failedNames: readonly string[];
 }
 
 // Attributes are matched whole, since Node leaves ">" as it is in them.
@@ -33,12 +34,15 @@ export function readReport(xml: string | undefined, exitCode: number, file: stri
   const stated = /<testsuites [^>]*\btests="(\d+)"/.exec(xml ?? "")?.[1] ??
     /<!-- tests (\d+) -->/.exec(xml ?? "")?.[1];
   const count = { passed: 0, failed: 0, skipped: 0 };
-  const skippedNames: string[] = [];
+  const [skippedNames, failedNames]: [string[], string[]] = [[], []];
   for (const text of cases) {
-    if (/<(failure|error)\b/.test(text)) count.failed++;
-    else if (/<skipped\b/.test(text)) {
+    const name = /\sname="([^"]*)"/.exec(text)?.[1] ?? "";
+    if (/<(failure|error)\b/.test(text)) {
+      count.failed++;
+      failedNames.push(name);
+    } else if (/<skipped\b/.test(text)) {
       count.skipped++;
-      skippedNames.push(/\sname="([^"]*)"/.exec(text)?.[1] ?? "");
+      skippedNames.push(name);
     } else if (!text.includes(`name="${file}"`)) count.passed++;
   }
   const faults: string[] = [];
@@ -49,7 +53,7 @@ export function readReport(xml: string | undefined, exitCode: number, file: stri
   if (exitCode !== 0 && count.failed + faults.length === 0) {
     faults.push(`it ended with exit code ${exitCode}`);
   }
-  return { ...count, failed: count.failed + faults.length, faults, skippedNames };
+  return { ...count, failed: count.failed + faults.length, faults, skippedNames, failedNames };
 }
 
 /** The sum of several counts. */

@@ -24,10 +24,11 @@ test("readReport() counts what Deno, Node and Bun write", () => {
     </testcase>
     <testcase name="three" classname=""><skipped /></testcase></testsuite></testsuites>`;
   for (const report of [byDeno, byNode, byBun]) {
-    const { faults, skippedNames, ...count } = readReport(report, 1, file);
+    const { faults, skippedNames, failedNames, ...count } = readReport(report, 1, file);
     assert.deepEqual(count, { passed: 1, failed: 1, skipped: 1 });
     assert.deepEqual(faults, []);
     assert.deepEqual(skippedNames, ["three"]);
+    assert.deepEqual(failedNames, ["two"]);
   }
 });
 
