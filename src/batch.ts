@@ -60,6 +60,8 @@ export class Reader {
   readonly #storage: RealityStorage;
   readonly #options: BatchOptions;
   readonly #queue: Read[] = [];
+  /** The reading of this moment, of a live storage. */
+  #current: Promise<StorageReading> | undefined;
   #running = 0;
   #scheduled = false;
   #sent = 0;
@@ -86,9 +88,8 @@ export class Reader {
    * @throws {StorageError} When the storage fails or takes too long.
    */
   read(keys: readonly string[]): Promise<StorageReading> {
+    if (this.#storage.features?.live) return this.#current ??= this.#readLive(keys);
     const last = this.#queue.at(-1);
-    // Where every node can be looked up in a reading, one serves them all.
-    if (last !== undefined && this.#storage.features?.live) return last.promise;
     if (last !== undefined && countOf(last.keys) + keys.length <= MAX_READ_KEYS) {
       if (!(last.keys instanceof Set)) last.keys = new Set(last.keys);
       for (const key of keys) last.keys.add(key);
@@ -98,6 +99,14 @@ export class Reader {
     this.#queue.push(read);
     this.#schedule();
     return read.promise;
+  }
+
+  /** Every node can be looked up in a reading, as it stands then: one serves all who ask in this moment. */
+  #readLive(keys: readonly string[]): Promise<StorageReading> {
+    queueMicrotask(() => this.#current = undefined);
+    this.#sent++;
+    this.#options.metrics?.readSizes.observe(keys.length);
+    return guarded("getNodes", () => readStorage(this.#storage, keys), this.#options);
   }
 
   #schedule(): void {

@@ -134,20 +134,27 @@ function endWait(visit: Visit, since: number, { clock, metrics }: SyncRooms): vo
 }
 
 /** Reads what a client may see; and where it knows more than we do, asks the peers first and reads again. */
-async function readCaughtUp(
+function readCaughtUp(
   request: ParsedSync,
   rooms: SyncRooms,
   rights: Rights | undefined,
 ): Promise<StorageReading> {
-  const { keys, versions } = request.known;
-  const read = async () => mask(await rooms.reader.read(keys), rights, rooms.clock.now());
+  // Most servers have neither rights nor peers: their answer is the reader's own.
+  if (rooms.mesh === undefined && rights === undefined) return rooms.reader.read(request.known.keys);
+  return readWithPeers(request, rooms, rights);
+}
+
+async function readWithPeers(
+  { known: { keys, versions }, epoch }: ParsedSync,
+  { reader, mesh, clock }: SyncRooms,
+  rights: Rights | undefined,
+): Promise<StorageReading> {
+  const read = async () => mask(await reader.read(keys), rights, clock.now());
   const reading = await read();
-  if (rooms.mesh === undefined || request.epoch !== undefined && request.epoch !== reading.epoch) {
-    return reading;
-  }
+  if (mesh === undefined || epoch !== undefined && epoch !== reading.epoch) return reading;
   const isBehind = keys.some((key, i) => versions[i]! > versionOf(reading.nodes, key));
   if (!isBehind) return reading;
-  await rooms.mesh.catchUp();
+  await mesh.catchUp();
   return await read();
 }
 

@@ -104,7 +104,7 @@ export function concat(chunks: readonly Uint8Array[], length: number): Uint8Arra
  *
  * @throws {RefusalError} `BAD_REQUEST` when they are something else.
  */
-export function parseJSON(bytes: Uint8Array): unknown {
+export function parseJSON(bytes: Uint8Array | ArrayBuffer): unknown {
   try {
     return JSON.parse(UTF8.decode(bytes));
   } catch (cause) {

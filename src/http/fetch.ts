@@ -3,7 +3,6 @@
  *
  * @module
  */
-import type { BodyReading } from "../admission.ts";
 import {
   type BodyOptions,
   brokenOff,
@@ -80,11 +79,11 @@ function fromRequest(request: Request, connection: unknown, onWait?: () => void)
     method: request.method,
     url: request.url,
     header: (name) => request.headers.get(name),
-    async readJSON(maxBytes, bodies) {
+    readJSON(maxBytes, bodies) {
       if (request.bodyUsed) throw new Error("The body was read before it came here");
       checkEncoding(request.headers.get("content-encoding"));
       const declared = declaredLength(request.headers.get("content-length"));
-      return parseJSON(await readBody(request, { maxBytes, declared, bodies }));
+      return readBody(request, { maxBytes, declared, bodies });
     },
     remoteAddress: () => findAddress(request, connection),
     getSignal() {
@@ -125,28 +124,33 @@ function findAddress(request: Request, connection: unknown): string | null {
 }
 
 /** Reads the body: in one piece, which is quicker, where it is small and the server that took it in keeps it to that. */
-function readBody(request: Request, options: BodyOptions): Promise<Uint8Array> {
+function readBody(request: Request, options: BodyOptions): Promise<unknown> {
   const { maxBytes, declared, bodies } = options;
   // HTTP holds a body to the length that it declares.
   const isSmall = declared > 0 && declared <= Math.min(maxBytes, bodies.share);
   if (isSmall) return readAtOnce(request, options);
-  return request.body === null ? Promise.resolve(new Uint8Array()) : readBytes(request.body, options);
+  const bytes = request.body === null
+    ? Promise.resolve(new Uint8Array())
+    : readBytes(request.body, options);
+  return bytes.then(parseJSON);
 }
 
-async function readAtOnce(
-  request: Request,
-  { maxBytes, declared, bodies }: BodyOptions,
-): Promise<Uint8Array> {
-  let reading: BodyReading | undefined;
-  try {
-    const bytes = await new Promise<ArrayBuffer>((resolve, reject) => {
-      reading = bodies.begin(declared, reject);
-      reading.take(declared);
-      request.arrayBuffer().then(resolve, (cause) => reject(brokenOff(cause)));
+/** One promise and one step, since every request passes here. */
+function readAtOnce(request: Request, { maxBytes, declared, bodies }: BodyOptions): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const reading = bodies.begin(declared, reject);
+    reading.take(declared);
+    request.arrayBuffer().then((bytes) => {
+      reading.end();
+      try {
+        if (bytes.byteLength > maxBytes) throw tooLarge(maxBytes);
+        resolve(parseJSON(bytes));
+      } catch (refusal) {
+        reject(refusal);
+      }
+    }, (cause) => {
+      reading.end();
+      reject(brokenOff(cause));
     });
-    if (bytes.byteLength > maxBytes) throw tooLarge(maxBytes);
-    return new Uint8Array(bytes);
-  } finally {
-    reading?.end();
-  }
+  });
 }

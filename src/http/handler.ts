@@ -330,7 +330,7 @@ async function write(
   return jsonReply({ versions, epoch: await rooms.epoch() });
 }
 
-async function readJSON(request: IncomingRequest, { limits, bodies }: DeskRooms): Promise<unknown> {
+function readJSON(request: IncomingRequest, { limits, bodies }: DeskRooms): Promise<unknown> {
   const type = request.header("content-type");
   if (type === null || !/^application\/(?:[\w.+-]+\+)?json *(?:;|$)/i.test(type)) {
     const found = type === null ? "none" : JSON.stringify(type.slice(0, 100));
@@ -340,7 +340,7 @@ async function readJSON(request: IncomingRequest, { limits, bodies }: DeskRooms)
     );
   }
   checkLength(request.header("content-length"), limits.maxBodyBytes);
-  return await request.readJSON(limits.maxBodyBytes, bodies);
+  return request.readJSON(limits.maxBodyBytes, bodies);
 }
 
 function isOverload(error: unknown): boolean {
