@@ -90,20 +90,31 @@ export function checkKeys(keys: readonly unknown[], limits: Limits): string[] {
 
 /** Looks at each key once: of an object with many keys, each look costs more than all the checks. */
 function parseKnown(known: unknown, limits: Limits): Known {
-  const fields = parseObject('"known"', known);
-  const keys = Object.keys(fields);
-  checkCount(keys.length, limits);
-  const versions = keys.map((key) => {
+  const fields = withoutInherited(parseObject('"known"', known));
+  const keys: string[] = [];
+  const versions: number[] = [];
+  // Only in a loop over the names themselves does V8 read the values without looking for each.
+  for (const key in fields) {
+    if (keys.length >= limits.maxKeys) checkCount(Object.keys(fields).length, limits);
     const fault = keyFault(key, limits.maxKeyBytes);
     if (fault !== undefined) throw bad(`a key of "known"`, `${fault}, at ${quote(key)}`);
     const version = fields[key];
-    if (isVersion(version)) return version;
-    throw bad(
-      `the version of ${quote(key)}`,
-      `expected an integer from 0 to 2^53 - 1, got ${kindOf(version)}`,
-    );
-  });
+    if (!isVersion(version)) {
+      throw bad(
+        `the version of ${quote(key)}`,
+        `expected an integer from 0 to 2^53 - 1, got ${kindOf(version)}`,
+      );
+    }
+    keys.push(key);
+    versions.push(version);
+  }
   return { keys, versions };
+}
+
+/** An object of which a loop over its names finds its own alone: as it is, unless it inherits some. */
+function withoutInherited(fields: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  for (const _name in Object.getPrototypeOf(fields)) return Object.assign(Object.create(null), fields);
+  return fields;
 }
 
 function parseUpdate(fields: Readonly<Record<string, unknown>>, path: string, limits: Limits): NodeUpdate {

@@ -30,7 +30,11 @@ export async function createReality(nodes: number, storage: MemoryStorage = new 
   }
   const server = new RealityServer({
     storage,
-    limits: { maxWaiters: MANY, maxStreams: MANY, maxRequests: MANY, maxWait: LONG },
+    limits: {
+      ...{ maxWaiters: MANY, maxStreams: MANY, maxWait: LONG },
+      // As much room for each of them as there is by default.
+      ...{ maxRequests: MANY, maxReadingBytes: MANY * 8_192 },
+    },
   });
   return {
     server,

@@ -8,6 +8,9 @@ import { RealityError, RefusalError } from "../errors.ts";
 
 const UTF8 = new TextDecoder("utf-8", { fatal: true });
 
+/** Puts U+FFFD in the place of what is not UTF-8; several times as quick as the strict one on some runtimes. */
+const LENIENT_UTF8 = new TextDecoder("utf-8");
+
 /** The refusal of a body over the limit. */
 export function tooLarge(maxBytes: number): RefusalError {
   return new UnreadRefusal(
@@ -106,7 +109,8 @@ export function concat(chunks: readonly Uint8Array[], length: number): Uint8Arra
  */
 export function parseJSON(bytes: Uint8Array | ArrayBuffer): unknown {
   try {
-    return JSON.parse(UTF8.decode(bytes));
+    const text = LENIENT_UTF8.decode(bytes);
+    return JSON.parse(text.includes("\ufffd") ? UTF8.decode(bytes) : text);
   } catch (cause) {
     throw new RefusalError("ERR_REALITY_BAD_REQUEST", "Cannot read the body: expected JSON in UTF-8", {
       cause,

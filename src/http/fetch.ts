@@ -129,9 +129,7 @@ function readBody(request: Request, options: BodyOptions): Promise<unknown> {
   // HTTP holds a body to the length that it declares.
   const isSmall = declared > 0 && declared <= Math.min(maxBytes, bodies.share);
   if (isSmall) return readAtOnce(request, options);
-  const bytes = request.body === null
-    ? Promise.resolve(new Uint8Array())
-    : readBytes(request.body, options);
+  const bytes = request.body === null ? Promise.resolve(new Uint8Array()) : readBytes(request.body, options);
   return bytes.then(parseJSON);
 }
 

@@ -118,9 +118,12 @@ export class Cluster {
     );
   }
 
-  /** How many bytes the servers have sent each other. */
-  get passed(): number {
-    return this.#members.flatMap(({ lines }) => lines).reduce((sum, link) => sum + (link?.passed ?? 0), 0);
+  /** How many bytes each server has sent each other one, and got as an answer. */
+  get passed(): ReadonlyMap<string, number> {
+    const all = this.#members.flatMap(({ name, lines }) =>
+      lines.map((link, i) => [`${name} to ${this.names[i]}`, link?.passed ?? 0] as const)
+    );
+    return new Map(all);
   }
 
   /** Where clients reach a server: by its line. */

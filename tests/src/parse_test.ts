@@ -47,6 +47,11 @@ test("parseSync() takes integers from 0 to 2^53 - 1 as versions", () => {
   }
 });
 
+test("parseSync() takes no key from what the object with the keys inherits", () => {
+  const known = Object.assign(Object.create({ inherited: 1 }), { own: 2 });
+  deepEqual(parseSync({ known }, limits).known, { keys: ["own"], versions: [2] });
+});
+
 test("parseSync() names maxKeys and keeps long keys out of messages", () => {
   refused(
     () => parseSync({ known: { a: 0, b: 0, c: 0, d: 0 } }, limits),
