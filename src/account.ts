@@ -134,7 +134,8 @@ export class Account {
     getKeys: () => readonly string[],
     change: () => Promise<T>,
   ): Promise<T> {
-    const { clock, onEvent } = this.#options;
+    if (this.#options.onEvent === undefined) return this.#count(await change());
+    const { clock } = this.#options;
     const startedAt = clock.now();
     const tell = (more: { code: RealityError["code"] } | Record<never, never>) => {
       const at = clock.now();
@@ -142,13 +143,17 @@ export class Account {
     };
     let changed: T;
     try {
-      changed = await change();
+      changed = this.#count(await change());
     } catch (error) {
-      if (onEvent !== undefined && error instanceof RealityError) tell({ code: error.code });
+      if (error instanceof RealityError) tell({ code: error.code });
       throw error;
     }
+    tell({});
+    return changed;
+  }
+
+  #count<T extends readonly unknown[]>(changed: T): T {
     this.metrics.changes.value += changed.length;
-    if (onEvent !== undefined) tell({});
     return changed;
   }
 

@@ -57,6 +57,10 @@ export class Intake {
       if (fault !== undefined) throw mistake("hash", hash, fault);
     }
     const updatedAt = this.#clock.now();
+    const [first] = updates;
+    if (first !== undefined && updates.length === 1) {
+      return [await this.#writer.write({ key: first.key, hash: first.hash, updatedAt })];
+    }
     return await Promise.all(updates.map(({ key, hash }) => this.#writer.write({ key, hash, updatedAt })));
   }
 

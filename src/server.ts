@@ -567,12 +567,12 @@ export class RealityServer {
     return () => askRights(authorize, toRequest(), keys);
   }
 
-  async #change(
+  #change(
     getKeys: () => readonly string[],
     change: () => Promise<RealityNodeMeta[]>,
   ): Promise<RealityNodeMeta[]> {
     this.#assertOpen();
-    return await this.#account.watchChange(getKeys, change);
+    return this.#account.watchChange(getKeys, change);
   }
 
   /** What `/metrics` shows. */

@@ -14,11 +14,12 @@ import { checkKeys, parseKeys, parseUpdates } from "../parse.ts";
 import type { ReadyState } from "../ready.ts";
 import type { NodeUpdate, RealityNodeMeta, SSEOptions, SyncResponse } from "../types.ts";
 import { Visit } from "../visit.ts";
+import { writeAnswer } from "./answer_text.ts";
 import { checkLength } from "./body.ts";
 import { Cors, type CorsOptions } from "./cors.ts";
 import type { Desk, IncomingRequest, Reply } from "./exchange.ts";
 import { metricsReply, type MetricsView } from "./metrics.ts";
-import { emptyReply, errorReply, jsonReply, MethodRefusal, RateRefusal } from "./reply.ts";
+import { emptyReply, errorReply, jsonReply, MethodRefusal, RateRefusal, textReply } from "./reply.ts";
 import { pathOf, queryOf } from "./target.ts";
 
 /** How a handler is mounted. */
@@ -183,7 +184,9 @@ function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
       methods: "POST",
       // Not an async function: for as long as a client waits, its frame would be kept in memory.
       answer: (request, visit) =>
-        readBody(request).then((body) => rooms.sync(body, request, visit)).then(jsonReply),
+        readBody(request).then((body) => rooms.sync(body, request, visit)).then((answer) =>
+          visit.route === "exchange" ? jsonReply(answer) : textReply(writeAnswer(answer))
+        ),
     }],
     [`${basePath}/events`, {
       name: "events",

@@ -18,7 +18,12 @@ const RETRY_SPREAD = 5;
 
 /** A reply with a value as JSON; never stored by a cache. */
 export function jsonReply(value: unknown): Reply {
-  return { status: 200, headers: JSON_HEADERS, body: JSON.stringify(value) };
+  return textReply(JSON.stringify(value));
+}
+
+/** A reply with a text of JSON; never stored by a cache. */
+export function textReply(body: string): Reply {
+  return { status: 200, headers: JSON_HEADERS, body };
 }
 
 /** A reply without a body. */
