@@ -30,7 +30,8 @@ const { storage, close } = await open(order.place);
 const server = new RealityServer({ storage });
 
 print({ kind: "ready" });
-while (await storage.getNode("go") === null) await pause(5);
+// The database may crash under the others before this process has seen that it may begin.
+while (!await storage.getNode("go").then((node) => node !== null, () => false)) await pause(5);
 
 let asked = 0;
 let left = order.changes;
