@@ -81,11 +81,7 @@ export interface BodyReading {
 
 /** What all bodies share that are being read. */
 export interface BodyRoom {
-  /**
-   * How large a body may be, in bytes, to have all its room kept before it comes: whatever is left of the first
-   * half, and then what every one of `maxRequests` may have of the other. So those who promise much and send
-   * nothing leave enough for all.
-   */
+  /** What every one of `maxRequests` bodies may hold, in bytes, and there is still enough for all. */
   readonly share: number;
   /**
    * Begins to read a body.
@@ -100,8 +96,8 @@ export interface BodyRoom {
 
 /** The bodies that are being read: how many bytes of them are held, and which have taken too long. */
 export class Bodies implements BodyRoom {
+  readonly share: number;
   readonly #max: number;
-  readonly #leastShare: number;
   readonly #timeout: number;
   readonly #deadlines: Deadlines;
   #held = 0;
@@ -118,8 +114,8 @@ export class Bodies implements BodyRoom {
     >,
     clock: Clock,
   ) {
+    this.share = Math.floor(maxReadingBytes / maxRequests);
     this.#max = maxReadingBytes;
-    this.#leastShare = Math.floor(maxReadingBytes / 2 / maxRequests);
     this.#timeout = bodyTimeout;
     this.#deadlines = new Deadlines(clock, bodyTimeout);
   }
@@ -127,10 +123,6 @@ export class Bodies implements BodyRoom {
   /** Bytes that are held now. */
   get held(): number {
     return this.#held;
-  }
-
-  get share(): number {
-    return Math.max(this.#leastShare, Math.floor(this.#max / 2) - this.#held);
   }
 
   begin(declared: number, onStop: (refusal: RealityError) => void): BodyReading {

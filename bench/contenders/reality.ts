@@ -33,7 +33,7 @@ export async function createReality(nodes: number, storage: MemoryStorage = new 
     limits: {
       ...{ maxWaiters: MANY, maxStreams: MANY, maxWait: LONG },
       // As much room for each of them as there is by default.
-      ...{ maxRequests: MANY, maxReadingBytes: MANY * 8_192 },
+      ...{ maxRequests: MANY, maxReadingBytes: MANY * 6_710 },
     },
   });
   return {

@@ -110,8 +110,8 @@ test("a request that fails, is refused or goes away leaves its place", async () 
 });
 
 test("a body that does not come is given up after bodyTimeout, and nothing is left of it", async () => {
-  const { clock, handler, sync } = setUp({ limits: { bodyTimeout: 1_000, maxReadingBytes: 10_000 } });
-  for (const headers of [{}, { "content-length": "20" }, { "content-length": "9000" }]) {
+  const { clock, handler, sync } = setUp({ limits: { bodyTimeout: 1_000 } });
+  for (const headers of [{}, { "content-length": "20" }, { "content-length": "100000" }]) {
     let isCancelled = false;
     const body = new ReadableStream<Uint8Array>({
       start: (controller) => controller.enqueue(new TextEncoder().encode('{"known"')),
