@@ -30,6 +30,16 @@ test("read() sends the questions of one moment as one read without doubles", asy
   equal(readings[2]?.nodes.get("a")?.hash, "1");
 });
 
+test("read() of a live storage is shared by one moment, and never by the next", async () => {
+  const { reader, update } = setUp(new MemoryStorage() as unknown as HeldStorage);
+  for (let version = 1; version < 5; version++) {
+    await update("a", `${version}`);
+    const readings = await Promise.all([reader.read(["a"]), reader.read(["b"])]);
+    deepEqual(readings.map(({ maxVersion }) => maxVersion), [version, version]);
+    equal(reader.sent, version);
+  }
+});
+
 test("read() never answers from a read that was sent before it was asked", async () => {
   const { storage, reader, update } = setUp();
   const release = storage.hold();

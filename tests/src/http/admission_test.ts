@@ -157,6 +157,33 @@ test("bodies that hold too much together are turned down in the middle, or befor
   equal((await handler(postOf("/sync", whole))).status, 200);
 });
 
+test("a body that was read in one piece gives its room back, be it taken or refused", async () => {
+  const { clock, handler } = setUp({ limits: { maxReadingBytes: 1_000, maxRequests: 10 } });
+  const invalid = new Uint8Array([
+    ...new TextEncoder().encode('{"known":{"'),
+    0xff,
+    0x22,
+    0x3a,
+    0x31,
+    0x7d,
+    0x7d,
+  ]);
+  const bodies: [string | Uint8Array<ArrayBuffer>, number][] = [
+    ['{"known":{"a":1}}', 200],
+    ['{"known":{"\ufffd":1}}', 200],
+    ['{"known":', 400],
+    [invalid, 400],
+  ];
+  for (let round = 0; round < 30; round++) {
+    for (const [body, status] of bodies) {
+      const length = String(typeof body === "string" ? new TextEncoder().encode(body).length : body.length);
+      const answer = await handler(postOf("/sync", body, { headers: { "content-length": length } }));
+      equal(answer.status, status, `${body}`);
+      equal(clock.timers, 0);
+    }
+  }
+});
+
 test("a compressed body is refused, and says which encoding is taken", async () => {
   const { handler } = setUp();
   for (const encoding of ["gzip", "br", "deflate", "gzip, identity", "x".repeat(1_000)]) {
@@ -312,7 +339,7 @@ test("the address is found in what runtimes and frameworks hand over, and in not
 
 function postOf(
   path: string,
-  body: string | ReadableStream<Uint8Array>,
+  body: string | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>,
   { headers = {}, signal }: { headers?: Record<string, string>; signal?: AbortSignal } = {},
 ): Request {
   return new Request(`http://localhost/reality${path}`, {
@@ -320,7 +347,7 @@ function postOf(
     headers: { "content-type": "application/json", ...headers },
     body,
     ...(signal === undefined ? {} : { signal }),
-    ...(typeof body === "string" ? {} : { duplex: "half" }),
+    ...(body instanceof ReadableStream ? { duplex: "half" } : {}),
   });
 }
 
