@@ -1,7 +1,7 @@
 /**
- * How cost grows with keys, nodes and waiters: `node bench/growth_bench.ts deno`, or words of it: `keys`, `nodes`,
- * `waiters`. Keys and nodes are measured in this process, so that it runs on what it measures; waiters run on what is
- * named, one process for all of them.
+ * How cost grows with keys, nodes, waiters and clients that hop between servers: `node bench/growth_bench.ts deno`, or
+ * words of it: `keys`, `nodes`, `waiters`, `hops`. All but waiters are measured in this process, so that it runs on what
+ * it measures; waiters run on what is named, one process for all of them.
  *
  * @module
  */
@@ -13,6 +13,7 @@ import { MemoryStorage } from "../storage/memory.ts";
 import { createReality } from "./contenders/reality.ts";
 import { drawGrowth } from "./growth/draw.ts";
 import { type Curve, exponentOf, inWords, readCurves } from "./growth/curves.ts";
+import { growHops } from "./growth/hops.ts";
 import { ServerProcess } from "./http/process.ts";
 import { openStreams } from "./http/multiplexed.ts";
 import { openClients } from "./http/waiting_client.ts";
@@ -22,12 +23,13 @@ import { findRuntime } from "./runtimes.ts";
 import { keyOf, makeBodies } from "./workload.ts";
 
 const effort = isQuick ? { rounds: 1, roundMs: 50 } : { rounds: 3, roundMs: 200 };
-const parts = ["keys", "nodes", "waiters"].filter((part, _, all) =>
+const parts = ["keys", "nodes", "waiters", "hops"].filter((part, _, all) =>
   process.argv.includes(part) || !all.some((other) => process.argv.includes(other))
 );
 if (parts.includes("keys")) keep([await growKeys()]);
 if (parts.includes("nodes")) await growNodes();
 if (parts.includes("waiters")) await growWaiters();
+if (parts.includes("hops")) keep(await growHops());
 
 /** A sync of more and more keys, a tenth of them changed. */
 async function growKeys(): Promise<Curve> {

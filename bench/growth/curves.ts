@@ -8,7 +8,7 @@ import { RESULTS } from "../report.ts";
 
 /** Cost over one size, on one runtime. */
 export interface Curve {
-  /** What grows: `keys`, `nodes`, `waiters`, `servers`. */
+  /** What grows: `keys`, `nodes`, `waiters`, `servers`, `hops`. */
   readonly part: string;
   /** What it costs, with its unit. */
   readonly name: string;

@@ -1,5 +1,6 @@
 /**
- * Draws how cost grows as `bench/results/growth.svg`: keys, nodes, waiters, and servers from `mesh_scale.json`.
+ * Draws how cost grows as `bench/results/growth.svg`: keys, nodes, waiters, servers from `mesh_scale.json`, and clients
+ * that hop.
  *
  * @module
  */
@@ -14,6 +15,7 @@ const TITLES: Readonly<Record<string, string>> = {
   nodes: "Nodes on the server",
   waiters: "Who waits on one process",
   servers: "Servers in a mesh, one change",
+  hops: "Clients on four servers with storages of their own, one change for ten syncs",
 };
 
 /** Draws the curves; what the servers' part counted is added. */
