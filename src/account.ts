@@ -119,9 +119,9 @@ export class Account {
   }
 
   /** Tells of a sync once it is over; gives back its answer. Costs nothing where nobody is told. */
-  watchSync<T>(visit: Visit, answer: Promise<T>): Promise<T> {
-    if (this.#options.onEvent === undefined) return answer;
-    return answer.finally(() => {
+  watchSync<T>(visit: Visit, answer: () => T | Promise<T>): T | Promise<T> {
+    if (this.#options.onEvent === undefined) return answer();
+    return (async () => await answer())().finally(() => {
       const at = this.#options.clock.now();
       const { startedAt, keys, changed, waited, outcome } = visit;
       const ms = Math.max(0, at - startedAt);

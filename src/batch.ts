@@ -61,7 +61,10 @@ export class Reader {
   readonly #options: BatchOptions;
   readonly #queue: Read[] = [];
   /** The reading of this moment, of a live storage. */
-  #current: Promise<StorageReading> | undefined;
+  #current: StorageReading | Promise<StorageReading> | undefined;
+  readonly #forget = (): void => {
+    this.#current = undefined;
+  };
   #running = 0;
   #scheduled = false;
   #sent = 0;
@@ -84,10 +87,10 @@ export class Reader {
    * Reads the current state of some keys.
    *
    * @param keys No key twice; the list must stay as it is until the answer.
-   * @returns A reading sent after this call; it may hold other keys as well.
-   * @throws {StorageError} When the storage fails or takes too long.
+   * @returns A reading sent after this call; it may hold other keys as well. At once from a storage that gives it so.
+   * @throws {StorageError} When the storage fails or takes too long; rejects with it.
    */
-  read(keys: readonly string[]): Promise<StorageReading> {
+  read(keys: readonly string[]): StorageReading | Promise<StorageReading> {
     if (this.#storage.features?.live) return this.#current ??= this.#readLive(keys);
     const last = this.#queue.at(-1);
     if (last !== undefined && countOf(last.keys) + keys.length <= MAX_READ_KEYS) {
@@ -102,11 +105,14 @@ export class Reader {
   }
 
   /** Every node can be looked up in a reading, as it stands then: one serves all who ask in this moment. */
-  #readLive(keys: readonly string[]): Promise<StorageReading> {
-    queueMicrotask(() => this.#current = undefined);
+  #readLive(keys: readonly string[]): StorageReading | Promise<StorageReading> {
+    queueMicrotask(this.#forget);
     this.#sent++;
     this.#options.metrics?.readSizes.observe(keys.length);
-    return guarded("getNodes", () => readStorage(this.#storage, keys), this.#options);
+    const given = passOn(() => readStorage(this.#storage, keys));
+    if (given instanceof Promise) return guarded("getNodes", () => given, this.#options);
+    this.#options.onOutcome("getNodes", undefined, 0);
+    return given;
   }
 
   #schedule(): void {
@@ -273,14 +279,18 @@ export class Writer {
   }
 }
 
-function readStorage(storage: RealityStorage, keys: readonly string[]): Promise<StorageReading> {
+function readStorage(
+  storage: RealityStorage,
+  keys: readonly string[],
+): StorageReading | Promise<StorageReading> {
   return storage.readNodes ? storage.readNodes(keys) : readParts(storage, keys);
 }
 
-/** The storage's own promise, so that one which is settled already is seen to be; what it throws rejects. */
-function passOn<T>(call: () => Promise<T>): Promise<T> {
+/** What the storage gives at once, or its own promise, seen to be settled where it is; what it throws rejects. */
+function passOn<T>(call: () => T | Promise<T>): T | Promise<T> {
   try {
-    return Promise.resolve(call());
+    const given = call();
+    return isThenable(given) ? Promise.resolve(given) : given;
   } catch (error) {
     return Promise.reject(error);
   }
@@ -324,10 +334,14 @@ async function applyChange(storage: RealityStorage, change: NodeChange): Promise
  * Calls the storage, and turns a failure, or an answer that takes too long, into a `StorageError` that names the
  * operation. How long it took includes what the call itself did before it gave back a promise.
  */
-export function guarded<T>(operation: string, call: () => Promise<T>, options: BatchOptions): Promise<T> {
+export function guarded<T>(
+  operation: string,
+  call: () => T | Promise<T>,
+  options: BatchOptions,
+): Promise<T> {
   const { clock, onOutcome, timeout } = options;
   const startedAt = clock.now();
-  const answer = passOn(call);
+  const answer = Promise.resolve(passOn(call));
   return new Promise((resolve, reject) => {
     let cancel: (() => void) | undefined;
     let settled = false;
@@ -353,6 +367,11 @@ export function guarded<T>(operation: string, call: () => Promise<T>, options: B
       );
     });
   });
+}
+
+/** Promises of other makes as well. */
+function isThenable<T>(value: T | Promise<T>): value is Promise<T> {
+  return typeof (value as { then?: unknown } | null)?.then === "function";
 }
 
 function countOf(keys: readonly string[] | Set<string>): number {

@@ -13,31 +13,23 @@ export interface Known {
 }
 
 /**
- * Picks the nodes that a client should fetch again (PROTOCOL 4).
+ * Picks the keys that a client should fetch again (PROTOCOL 4).
  *
  * @param known What the client holds.
  * @param nodes Finds the stored nodes.
  * @param sameEpoch Whether the client's versions come from the storage's present epoch, as far as it said.
- * @param tally Where it is counted how many these are.
- * @returns Key → meta of every node to fetch again, without a prototype; `null` when there is none.
+ * @returns Their keys; `null` when there is none.
  */
-export function compare(
-  { keys, versions }: Known,
-  nodes: NodeLookup,
-  sameEpoch: boolean,
-  tally?: { changed: number },
-): Record<string, RealityNodeMeta> | null {
-  let changed: Record<string, RealityNodeMeta> | null = null;
+export function compare({ keys, versions }: Known, nodes: NodeLookup, sameEpoch: boolean): string[] | null {
+  let changed: string[] | null = null;
   for (let i = 0; i < keys.length; i++) {
     const key = keys[i]!;
     const version = versions[i];
     const stored = versionOf(nodes, key);
     // Unequal covers both directions: a lower version than the client's is told as well, never kept quiet.
     if (stored === version && (sameEpoch || stored === 0)) continue;
-    if (tally !== undefined) tally.changed++;
-    changed ??= Object.create(null) as Record<string, RealityNodeMeta>;
-    const node = nodes.get(key);
-    changed[key] = node === undefined ? absentMeta(key) : publicMeta(node);
+    if (changed === null) changed = [key];
+    else changed.push(key);
   }
   return changed;
 }
@@ -47,12 +39,12 @@ export function versionOf(nodes: NodeLookup, key: string): number {
   return nodes.versionOf === undefined ? nodes.get(key)?.version ?? 0 : nodes.versionOf(key);
 }
 
-/** The meta of a key that has no node: never there, deleted, or not to be read by this client. */
-export function absentMeta(key: string): RealityNodeMeta {
-  return { key, version: 0, hash: "", updatedAt: 0, deleted: true };
-}
-
-/** A stored node as clients may see it: a storage may keep more with it. */
-function publicMeta(node: RealityNodeMeta): RealityNodeMeta {
+/**
+ * What clients are told of a key: its node, without what a storage may keep beside it; or that there is none, be it
+ * that it was never there, is deleted, or is not to be read by this client.
+ */
+export function metaOf(nodes: NodeLookup, key: string): RealityNodeMeta {
+  const node = nodes.get(key);
+  if (node === undefined) return { key, version: 0, hash: "", updatedAt: 0, deleted: true };
   return { key: node.key, version: node.version, hash: node.hash, updatedAt: node.updatedAt };
 }

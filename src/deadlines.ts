@@ -16,6 +16,9 @@ export interface Due {
   onLate(): void;
 }
 
+/** A body that came along with its head is read after two or three microtasks: before these are over, no timer is set. */
+const PATIENCE = 4;
+
 /** Everything of one kind that is under way. A timer runs as long as there is something, and one for all. */
 export class Deadlines {
   readonly #clock: Clock;
@@ -27,6 +30,9 @@ export class Deadlines {
   readonly #ring: Due = { dueAt: Infinity, before: undefined, after: undefined, onLate() {} };
   #size = 0;
   #stopTimer: (() => void) | undefined;
+  /** What the timer is to be set for, unless it is over within so many microtasks. */
+  #first: Due | undefined;
+  #patience = 0;
   #isClosed = false;
 
   /**
@@ -59,7 +65,10 @@ export class Deadlines {
     last.after = due;
     this.#ring.before = due;
     this.#size++;
-    this.#stopTimer ??= this.#clock.after(this.#timeout, this.#look);
+    if (this.#stopTimer !== undefined || this.#first !== undefined) return;
+    this.#first = due;
+    this.#patience = PATIENCE;
+    queueMicrotask(this.#prepare);
   }
 
   /** Is over; says whether it was under way. */
@@ -75,6 +84,17 @@ export class Deadlines {
     this.#stop();
     while (this.#size > 0) this.#end(this.#ring.after!);
   }
+
+  /** Sets the timer, unless all is over soon: setting it would cost more than reading a small body does. */
+  readonly #prepare = (): void => {
+    const first = this.#size === 0 ? undefined : this.#ring.after;
+    if (first !== this.#first) this.#patience = PATIENCE;
+    this.#first = first;
+    if (first === undefined) return;
+    if (this.#patience-- > 0) return queueMicrotask(this.#prepare);
+    this.#first = undefined;
+    this.#look();
+  };
 
   readonly #look = (): void => {
     this.#stopTimer = undefined;

@@ -6,11 +6,13 @@
 import { type AskRights, askRights, WriteAccess } from "./access.ts";
 import { Account } from "./account.ts";
 import { Admission, Bodies, ClientLimit } from "./admission.ts";
+import { type AnswerForm, asObject } from "./answer.ts";
 import { type BatchOptions, guarded, Reader, Writer } from "./batch.ts";
 import { canFence, Fence, type Reading } from "./fence.ts";
 import { settlesWithin } from "./clock.ts";
 import { Deadlines } from "./deadlines.ts";
 import { ClosedError, PeerError, RealityError } from "./errors.ts";
+import { asText } from "./http/answer_text.ts";
 import type { Desk } from "./http/exchange.ts";
 import { type FetchHandler, toFetchHandler, toResponse } from "./http/fetch.ts";
 import { createDesk, type DeskRooms, eventsReply, type HandlerOptions } from "./http/handler.ts";
@@ -252,10 +254,10 @@ export class RealityServer {
     try {
       const { signal, request: original } = options;
       const visit = this.#account.createVisit();
-      return this.#sync(request, visit, {
+      return Promise.resolve(this.#sync(request, visit, asObject, {
         getSignal: () => signal,
         toRequest: original && (() => original),
-      });
+      }));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -271,7 +273,7 @@ export class RealityServer {
     const { storage } = this.#config;
     const [healthy, reading] = await Promise.all([
       guarded("isHealthy", () => storage.isHealthy(), this.#batch).catch(() => false),
-      this.#reader.read([]).catch(() => undefined),
+      Promise.resolve(this.#reader.read([])).catch(() => undefined),
     ]);
     const { metrics } = this.#account;
     return {
@@ -380,20 +382,21 @@ export class RealityServer {
     this.#account.report(new RealityError("ERR_REALITY_CLOSED", message));
   }
 
-  #sync(
+  #sync<T>(
     body: unknown,
     visit: Visit,
+    form: AnswerForm<T>,
     { getSignal, toRequest, parking }: {
       readonly getSignal: () => AbortSignal | undefined;
       readonly toRequest: (() => Request) | undefined;
       readonly parking?: Admission;
     },
-  ): Promise<SyncResponse> {
+  ): T | Promise<T> {
     this.#assertOpen();
     this.#relay?.start();
     if (this.#mesh !== undefined && isExchange(body)) {
       visit.route = "exchange";
-      return this.#exchange(this.#mesh, body.gossip);
+      return this.#mesh.answer(body.gossip).then((gossip) => form.toPeer({ gossip }));
     }
     const request = parseSync(body, this.#config.limits);
     const { keys } = request.known;
@@ -402,13 +405,8 @@ export class RealityServer {
     const askRights = this.#askRights(keys, toRequest);
     return this.#account.watchSync(
       visit,
-      answerSync(request, this.#syncRooms, { getSignal, askRights, visit, parking }),
+      () => answerSync(request, this.#syncRooms, form, { getSignal, askRights, visit, parking }),
     );
-  }
-
-  /** Answers another server, which asks on the same path as clients do and expects another answer. */
-  async #exchange(mesh: Mesh, gossip: unknown): Promise<SyncResponse> {
-    return { gossip: await mesh.answer(gossip) } as unknown as SyncResponse;
   }
 
   #createMesh(secret: SecretProof | undefined): Mesh | undefined {
@@ -528,7 +526,7 @@ export class RealityServer {
       }),
       farewell: () => farewell(clock),
       sync: (body, client, visit) =>
-        this.#sync(body, visit, {
+        this.#sync(body, visit, asText, {
           getSignal: () => client.getSignal(),
           toRequest: () => client.toRequest(),
           parking: this.#admission,

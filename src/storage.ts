@@ -74,8 +74,11 @@ export interface RealityStorage {
    */
   applyChanges?(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]>;
 
-  /** Nodes, counter and names of one moment: what `getNodes` and `getMaxVersion` say, in a single question. */
-  readNodes?(keys: readonly string[]): Promise<StorageReading>;
+  /**
+   * Nodes, counter and names of one moment: what `getNodes` and `getMaxVersion` say, in a single question. A storage
+   * whose readings are live may give it at once.
+   */
+  readNodes?(keys: readonly string[]): StorageReading | Promise<StorageReading>;
 
   /**
    * What came after a version, with counter and names of the same moment, in a single question: the first

@@ -6,13 +6,14 @@
 
 import { type AskRights, mask, type Rights } from "./access.ts";
 import type { Admission } from "./admission.ts";
+import type { AnswerForm } from "./answer.ts";
 import type { Clock } from "./clock.ts";
 import { compare, versionOf } from "./compare.ts";
 import type { Reading } from "./fence.ts";
 import type { Metrics } from "./metrics.ts";
 import type { ParsedSync } from "./parse.ts";
 import type { StorageReading } from "./storage.ts";
-import type { MeshInfo, PeerHealth, PeerState, RealityNodeMeta, SyncResponse } from "./types.ts";
+import type { MeshInfo, PeerHealth, PeerState } from "./types.ts";
 import { Visit } from "./visit.ts";
 import type { Waiters } from "./waiters.ts";
 import type { Watch } from "./watch.ts";
@@ -60,26 +61,47 @@ export type Parking = Pick<Admission, "park" | "unpark">;
  *
  * @param request A checked request.
  * @param rooms Where to read and where to wait.
+ * @param form What is made of the answer.
  * @param client Who asks.
+ * @returns The answer itself where nobody has to be asked or waited for: promises would cost more than all the rest.
  * @throws {StorageError} When the storage fails.
  * @throws The signal's reason, once it has aborted.
  */
-export async function answerSync(
+export function answerSync<T>(
   request: ParsedSync,
   rooms: SyncRooms,
-  { getSignal, askRights, visit = new Visit(rooms.clock.now()), parking }: SyncClient = {},
-): Promise<SyncResponse> {
+  form: AnswerForm<T>,
+  client: SyncClient = {},
+): T | Promise<T> {
+  const visit = client.visit ?? new Visit(rooms.clock.now());
+  const wait = Math.min(request.wait ?? 0, rooms.maxWait);
+  if (wait > 0 || rooms.mesh !== undefined || client.askRights !== undefined) {
+    return answerInTime(request, rooms, form, client, visit, wait);
+  }
+  const answer = (reading: StorageReading) =>
+    respond(request, reading, compareReading(request, reading), rooms, form, visit);
+  const reading = rooms.reader.read(request.known.keys);
+  return reading instanceof Promise ? reading.then(answer) : answer(reading);
+}
+
+async function answerInTime<T>(
+  request: ParsedSync,
+  rooms: SyncRooms,
+  form: AnswerForm<T>,
+  { getSignal, askRights, parking }: SyncClient,
+  visit: Visit,
+  wait: number,
+): Promise<T> {
   const { keys } = request.known;
   if (rooms.mesh !== undefined) {
     rooms.mesh.noteTraffic();
     await rooms.mesh.open();
   }
-  const wait = Math.min(request.wait ?? 0, rooms.maxWait);
   // Who waits for nothing in particular would only wait out its time.
   const waiter = wait > 0 && keys.length > 0 ? rooms.waiters.add(keys) : null;
   if (waiter === null) {
     const reading = await readCaughtUp(request, rooms, await askRights?.());
-    return respond(request, reading, compareReading(request, reading, visit), rooms, visit);
+    return respond(request, reading, compareReading(request, reading), rooms, form, visit);
   }
   const signal = getSignal?.();
   const leave = () => waiter.release();
@@ -94,11 +116,11 @@ export async function answerSync(
       const rights = await askRights?.();
       let reading: StorageReading | undefined = await readCaughtUp(request, rooms, rights);
       signal?.throwIfAborted();
-      const changed = compareReading(request, reading, visit);
+      const changed = compareReading(request, reading);
       const left = Math.min(deadline, rights?.expiresAt ?? Infinity) - rooms.clock.now();
       if (changed !== null || last || left <= 0) {
         if (visit.outcome === "wake" && changed === null) visit.outcome = "timeout";
-        return respond(request, reading, changed, rooms, visit);
+        return respond(request, reading, changed, rooms, form, visit);
       }
       rooms.watch.park(reading);
       // Not kept in memory for as long as this waits.
@@ -138,7 +160,7 @@ function readCaughtUp(
   request: ParsedSync,
   rooms: SyncRooms,
   rights: Rights | undefined,
-): Promise<StorageReading> {
+): StorageReading | Promise<StorageReading> {
   // Most servers have neither rights nor peers: their answer is the reader's own.
   if (rooms.mesh === undefined && rights === undefined) return rooms.reader.read(request.known.keys);
   return readWithPeers(request, rooms, rights);
@@ -158,37 +180,37 @@ async function readWithPeers(
   return await read();
 }
 
-function compareReading(
-  request: ParsedSync,
-  reading: StorageReading,
-  visit: Visit,
-): Record<string, RealityNodeMeta> | null {
+function compareReading(request: ParsedSync, reading: StorageReading): string[] | null {
   const sameEpoch = request.epoch === undefined || request.epoch === reading.epoch;
-  return compare(request.known, reading.nodes, sameEpoch, visit);
+  return compare(request.known, reading.nodes, sameEpoch);
 }
 
-function respond(
+function respond<T>(
   request: ParsedSync,
   reading: StorageReading,
-  changed: Record<string, RealityNodeMeta> | null,
+  changed: readonly string[] | null,
   rooms: SyncRooms,
+  form: AnswerForm<T>,
   visit: Visit,
-): SyncResponse {
+): T {
   if (visit.waitsSince === undefined) visit.outcome = "answered";
-  rooms.metrics.changedKeys.value += visit.changed;
+  if (changed !== null) rooms.metrics.changedKeys.value += visit.changed = changed.length;
   const legacy = request.clientId !== undefined && request.mode !== undefined && request.hint !== undefined;
   const states = rooms.mesh?.states;
   const mesh: MeshInfo = {
     peers: legacy ? peerHealths(states) : peerIds(states),
     serverVersion: reading.maxVersion,
   };
-  return {
-    changed: changed ?? Object.create(null) as Record<string, RealityNodeMeta>,
+  return form.toClient({
+    changed: changed ?? NONE,
+    nodes: reading.nodes,
     mesh,
     epoch: reading.epoch,
     serverTime: rooms.clock.now(),
-  };
+  });
 }
+
+const NONE: readonly string[] = Object.freeze([]);
 
 const HEALTHS: Readonly<Record<PeerState, PeerHealth>> = {
   alive: "healthy",
@@ -197,7 +219,8 @@ const HEALTHS: Readonly<Record<PeerState, PeerHealth>> = {
 };
 
 /** The ids of the peers that are not gone. */
-export function peerIds(states: ReadonlyMap<string, PeerState> = new Map()): string[] {
+export function peerIds(states?: ReadonlyMap<string, PeerState>): string[] {
+  if (states === undefined) return [];
   return [...states].filter(([, state]) => state !== "gone").map(([id]) => id);
 }
 

@@ -143,16 +143,16 @@ export class MemoryStorage implements MeshStorage {
    *
    * @param _keys Not used: nothing has to be fetched.
    */
-  readNodes(_keys: readonly string[]): Promise<StorageReading> {
+  readNodes(_keys: readonly string[]): StorageReading | Promise<StorageReading> {
     const { epoch, origin } = this.#identify();
-    return Promise.resolve({
+    return {
       nodes: this.#lookup,
       maxVersion: this.#maxVersion,
       epoch,
       origin,
       sweptVersion: this.#sweptVersion,
       late: this.#late,
-    });
+    };
   }
 
   /** The highest version that a reader can see, or that was. */

@@ -18,6 +18,7 @@ const places: Record<string, readonly string[]> = {
     "node",
     "stamp",
     "compare",
+    "answer",
     "parse",
     "access",
     "admission",

@@ -3,22 +3,27 @@
  *
  * @module
  */
-import type { RealityNodeMeta, SyncResponse } from "../types.ts";
+import type { AnswerForm, SyncAnswer } from "../answer.ts";
+import { metaOf } from "../compare.ts";
+import type { RealityNodeMeta } from "../types.ts";
 
 /**
- * Writes an answer as `JSON.stringify` would. That takes two to four times as long for an object whose keys are never
- * the same twice, such as `changed`.
+ * Answers as JSON, as `JSON.stringify` would write them. That takes several times as long for an object whose keys are
+ * never the same twice, such as `changed`.
  */
-export function writeAnswer({ changed, mesh, epoch, serverTime }: SyncResponse): string {
-  let nodes = "";
-  for (const key in changed) {
-    const name = JSON.stringify(key);
-    const separator = nodes === "" ? "" : ",";
-    nodes += `${separator}${name}:${writeMeta(name, changed[key]!)}`;
-  }
-  const rest = JSON.stringify({ mesh, epoch, serverTime });
-  return `{"changed":{${nodes}},${rest.slice(1)}`;
-}
+export const asText: AnswerForm<string> = {
+  toClient({ changed, nodes, mesh, epoch, serverTime }: SyncAnswer): string {
+    let metas = "";
+    for (const key of changed) {
+      const name = quote(key);
+      const separator = metas === "" ? "" : ",";
+      metas += `${separator}${name}:${writeMeta(name, metaOf(nodes, key))}`;
+    }
+    const rest = JSON.stringify({ mesh, epoch, serverTime });
+    return `{"changed":{${metas}},${rest.slice(1)}`;
+  },
+  toPeer: (answer) => JSON.stringify(answer),
+};
 
 /** Writes a meta, given its key as JSON. */
 function writeMeta(name: string, meta: RealityNodeMeta): string {
@@ -27,5 +32,12 @@ function writeMeta(name: string, meta: RealityNodeMeta): string {
   const isPlain = Number.isFinite(version) && Number.isFinite(updatedAt) && typeof hash === "string";
   if (!isPlain) return JSON.stringify(meta);
   const end = deleted === undefined ? "}" : `,"deleted":${deleted}}`;
-  return `{"key":${name},"version":${version},"hash":${JSON.stringify(hash)},"updatedAt":${updatedAt}${end}`;
+  return `{"key":${name},"version":${version},"hash":${quote(hash)},"updatedAt":${updatedAt}${end}`;
+}
+
+/** Visible ASCII that stands in JSON as it is: most keys and hashes are made of nothing else. */
+const PLAIN = /^[ !#-[\]-~]*$/;
+
+function quote(text: string): string {
+  return PLAIN.test(text) ? `"${text}"` : JSON.stringify(text);
 }

@@ -12,9 +12,8 @@ import type { Quota } from "../rate_limit.ts";
 import { checkNames, type Limits } from "../options.ts";
 import { checkKeys, parseKeys, parseUpdates } from "../parse.ts";
 import type { ReadyState } from "../ready.ts";
-import type { NodeUpdate, RealityNodeMeta, SSEOptions, SyncResponse } from "../types.ts";
+import type { NodeUpdate, RealityNodeMeta, SSEOptions } from "../types.ts";
 import { Visit } from "../visit.ts";
-import { writeAnswer } from "./answer_text.ts";
 import { checkLength } from "./body.ts";
 import { Cors, type CorsOptions } from "./cors.ts";
 import type { Desk, IncomingRequest, Reply } from "./exchange.ts";
@@ -52,8 +51,8 @@ export interface DeskRooms {
   readonly limits: Limits;
   /** Whether `close()` was called: then nothing new is taken on. */
   readonly isClosing: boolean;
-  /** Answers a sync request of whatever shape, or refuses it. */
-  sync(body: unknown, client: RequestingClient, visit: Visit): Promise<SyncResponse>;
+  /** Answers a sync request of whatever shape with a text of JSON, or refuses it. */
+  sync(body: unknown, client: RequestingClient, visit: Visit): string | Promise<string>;
   /** Opens an event stream; the signal tells that the client is gone where a runtime does not cancel the stream. */
   events(
     options: SSEOptions,
@@ -184,9 +183,10 @@ function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
       methods: "POST",
       // Not an async function: for as long as a client waits, its frame would be kept in memory.
       answer: (request, visit) =>
-        readBody(request).then((body) => rooms.sync(body, request, visit)).then((answer) =>
-          visit.route === "exchange" ? jsonReply(answer) : textReply(writeAnswer(answer))
-        ),
+        readBody(request).then((body) => {
+          const text = rooms.sync(body, request, visit);
+          return typeof text === "string" ? textReply(text) : text.then(textReply);
+        }),
     }],
     [`${basePath}/events`, {
       name: "events",

@@ -6,7 +6,7 @@
 
 import { type AskRights, mask, seesAll } from "../access.ts";
 import type { Clock } from "../clock.ts";
-import { compare } from "../compare.ts";
+import { compare, metaOf } from "../compare.ts";
 import type { Deadlines, Due } from "../deadlines.ts";
 import type { Reading } from "../fence.ts";
 import type { StreamReason } from "../metrics.ts";
@@ -276,11 +276,12 @@ class Told {
     const known = { keys: this.#keys, versions: this.#versions };
     const changed = compare(known, reading.nodes, reading.epoch === this.#epoch);
     this.#epoch = reading.epoch;
-    const metas: RealityNodeMeta[] = changed === null ? [] : Object.values(changed);
+    const metas: RealityNodeMeta[] = changed?.map((key) => metaOf(reading.nodes, key)) ?? [];
     // Only the last event of a reading moves the cursor: a stream that breaks before it starts again there.
     const id = formatCursor({ ...reading, position });
     if (metas.length === 0) return always ? cursorFrame(id) : "";
-    this.#keys.forEach((key, i) => this.#versions[i] = changed?.[key]?.version ?? this.#versions[i]!);
+    const versions = new Map(metas.map(({ version }, i) => [changed?.[i], version]));
+    this.#keys.forEach((key, i) => this.#versions[i] = versions.get(key) ?? this.#versions[i]!);
     return metas.map((meta, i) => eventFrame("update", meta, i === metas.length - 1 ? id : undefined)).join(
       "",
     );

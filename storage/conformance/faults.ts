@@ -47,7 +47,7 @@ async function assertAllReject(storage: RealityStorage, code: string): Promise<v
   ];
   const { applyChanges, readNodes, readChanges, getIdentity, subscribe } = storage;
   if (applyChanges) calls.push(["applyChanges", () => applyChanges.call(storage, [changeOf("a")])]);
-  if (readNodes) calls.push(["readNodes", () => readNodes.call(storage, ["a"])]);
+  if (readNodes) calls.push(["readNodes", async () => await readNodes.call(storage, ["a"])]);
   if (readChanges) calls.push(["readChanges", () => readChanges.call(storage, 0, 1)]);
   if (getIdentity) calls.push(["getIdentity", () => getIdentity.call(storage)]);
   if (subscribe) calls.push(["subscribe", () => subscribe.call(storage, () => {})]);

@@ -5,7 +5,6 @@ import process from "node:process";
 import { createNodeHandler } from "../../adapters/node.ts";
 import type { Clock } from "../../src/clock.ts";
 import { RealityServer } from "../../src/server.ts";
-import type { StorageReading } from "../../src/storage.ts";
 import type { SyncResponse } from "../../src/types.ts";
 import { MemoryStorage } from "../../storage/memory.ts";
 import { test } from "../harness.ts";
@@ -27,7 +26,7 @@ const LONG = 20_000;
 class CountingStorage extends MemoryStorage {
   reads = 0;
 
-  override readNodes(keys: readonly string[]): Promise<StorageReading> {
+  override readNodes(keys: readonly string[]): ReturnType<MemoryStorage["readNodes"]> {
     this.reads++;
     return super.readNodes(keys);
   }

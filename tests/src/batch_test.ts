@@ -57,7 +57,7 @@ test("read() never answers from a read that was sent before it was asked", async
 test("read() merges what is asked while two reads are under way", async () => {
   const { storage, reader } = setUp();
   const release = storage.hold();
-  const reads: Promise<unknown>[] = [];
+  const reads: unknown[] = [];
   for (const key of ["a", "b", "c", "d", "e"]) {
     reads.push(reader.read([key]));
     await settle();
@@ -128,7 +128,7 @@ test("read() and write() reject when the storage takes longer than storageTimeou
   const { clock, storage, reader, update } = setUp();
   const release = storage.hold();
   const late = [
-    rejects(reader.read(["a"]), /within storageTimeout \(1000 ms\)/),
+    rejects(async () => await reader.read(["a"]), /within storageTimeout \(1000 ms\)/),
     rejects(update("a", "1"), /1000 ms/),
   ];
   await clock.advance(1000);

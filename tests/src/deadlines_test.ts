@@ -1,6 +1,6 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { Deadlines, type Due } from "../../src/deadlines.ts";
-import { FakeClock } from "../clock.ts";
+import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
 
 function setUp() {
@@ -34,6 +34,7 @@ test("each is late after its own time, behind one timer for all", async () => {
 test("what is over in time is not late, and the last one takes the timer along", async () => {
   const { clock, deadlines, late, begin } = setUp();
   const [a, b] = [begin("a"), begin("b")];
+  await settle();
   equal(deadlines.remove(a), true);
   equal(deadlines.remove(a), false);
   equal(clock.timers, 1);
@@ -45,6 +46,32 @@ test("what is over in time is not late, and the last one takes the timer along",
   await clock.advance(1);
   deepEqual(late, ["c"]);
   equal(deadlines.size, 1);
+});
+
+test("what is over after three microtasks sets no timer, and what takes longer is late in time", async () => {
+  const { clock, deadlines, late, begin } = setUp();
+  let timersSet = 0;
+  const { after } = clock;
+  clock.after = (...args) => {
+    timersSet++;
+    return after.apply(clock, args);
+  };
+  for (let i = 0; i < 10; i++) {
+    const soon = begin("soon");
+    for (let microtask = 0; microtask < 3; microtask++) await null;
+    deadlines.remove(soon);
+  }
+  await settle();
+  equal(timersSet, 0);
+  // Begun by the last microtask of one that is over, and looked after all the same.
+  const soon = begin("soon");
+  for (let microtask = 0; microtask < 4; microtask++) await null;
+  deadlines.remove(soon);
+  begin("long");
+  await settle();
+  equal(timersSet, 1);
+  await clock.advance(100);
+  deepEqual(late, ["long"]);
 });
 
 test("one that begins anew while another is told that it is late gets its whole time", async () => {

@@ -1,21 +1,27 @@
 import { equal } from "node:assert/strict";
-import { writeAnswer } from "../../../src/http/answer_text.ts";
+import { asObject, type SyncAnswer } from "../../../src/answer.ts";
+import { asText } from "../../../src/http/answer_text.ts";
 import type { RealityNodeMeta, SyncResponse } from "../../../src/types.ts";
 import { test } from "../../harness.ts";
 
-const text = (changed: Record<string, unknown>, peers: unknown = []): [string, string] => {
-  const own = Object.assign(Object.create(null), changed) as Record<string, RealityNodeMeta>;
-  const mesh = { peers, serverVersion: 12 } as SyncResponse["mesh"];
-  const answer: SyncResponse = { changed: own, mesh, epoch: '0mgr-\u2028"\\', serverTime: 1.5 };
-  return [writeAnswer(answer), JSON.stringify(answer)];
-};
+/** An answer as text and, beside it, what `JSON.stringify` makes of the same answer as an object. */
+function texts(changed: readonly string[], nodes: unknown[], peers: unknown = []): [string, string] {
+  const metas = nodes as RealityNodeMeta[];
+  const answer: SyncAnswer = {
+    changed,
+    nodes: new Map(metas.map((meta) => [meta.key, meta])),
+    mesh: { peers, serverVersion: 12 } as SyncResponse["mesh"],
+    epoch: '0mgr-\u2028"\\',
+    serverTime: 1.5,
+  };
+  return [asText.toClient(answer), JSON.stringify(asObject.toClient(answer))];
+}
 
-test("writeAnswer() writes what JSON.stringify() does, whatever keys and hashes are like", () => {
+test("an answer as text is what JSON.stringify() makes of it, whatever keys and hashes are like", () => {
   const names = [
     "a",
     "b:1",
     "",
-    "7",
     "__proto__",
     "constructor",
     '"',
@@ -24,6 +30,10 @@ test("writeAnswer() writes what JSON.stringify() does, whatever keys and hashes 
     "\ufffd",
     "\u2028",
     "é\ufeff",
+    "\u007f",
+    "~",
+    " ",
+    "[x]",
   ];
   const nodes = names.map((key, i) => ({
     key,
@@ -31,21 +41,20 @@ test("writeAnswer() writes what JSON.stringify() does, whatever keys and hashes 
     hash: `${key}${i}`,
     updatedAt: i * 1e21,
   }));
-  const gone = { key: "gone", version: 0, hash: "", updatedAt: 0, deleted: true };
-  const all = [...nodes, gone];
-  for (let count = 0; count <= all.length; count++) {
-    const changed: Record<string, unknown> = Object.create(null);
-    for (const meta of all.slice(0, count)) changed[meta.key] = meta;
-    equal(...text(changed));
-  }
-  equal(...text({ a: nodes[0] }, ["s1", "s2"]));
-  equal(...text({}, { s1: "healthy" }));
+  const all = [...names, "gone"];
+  for (let count = 0; count <= all.length; count++) equal(...texts(all.slice(0, count), nodes));
+  equal(...texts(["a"], nodes, ["s1", "s2"]));
+  equal(...texts([], nodes, { s1: "healthy" }));
 });
 
-test("writeAnswer() writes JSON also of what a storage should not have given", () => {
+test("an answer as text is JSON also of what a storage should not have given", () => {
   for (const wrong of [NaN, Infinity, undefined, null, "5"]) {
-    equal(...text({ a: { key: "a", version: wrong, hash: "h", updatedAt: 1 } }));
-    equal(...text({ a: { key: "a", version: 1, hash: "h", updatedAt: wrong } }));
-    equal(...text({ a: { key: "a", version: 1, hash: wrong, updatedAt: 1 } }));
+    equal(...texts(["a"], [{ key: "a", version: wrong, hash: "h", updatedAt: 1 }]));
+    equal(...texts(["a"], [{ key: "a", version: 1, hash: "h", updatedAt: wrong }]));
+    equal(...texts(["a"], [{ key: "a", version: 1, hash: wrong, updatedAt: 1 }]));
   }
+});
+
+test("what another server is told is JSON, too", () => {
+  equal(asText.toPeer({ gossip: { from: "s1" } }), '{"gossip":{"from":"s1"}}');
 });
