@@ -130,11 +130,11 @@ export class NodeRequestView implements IncomingRequest {
 
   async readJSON(maxBytes: number, bodies: BodyRoom): Promise<unknown> {
     const request = this.#request;
+    const declared = declaredLength(this.header("content-length"), maxBytes);
     // A framework in front may leave an empty object where it did not read: only a body at its end was read.
     if (request.readableEnded) return fromParsed(this.#framework.body, maxBytes);
     // What a framework has read, it has unpacked as well.
     checkEncoding(this.header("content-encoding"));
-    const declared = declaredLength(this.header("content-length"));
     return parseJSON(await readBody(request, { maxBytes, declared, bodies }));
   }
 

@@ -41,9 +41,17 @@ export function checkEncoding(header: string | null): void {
   );
 }
 
-/** The length that a body declares; 0 for none. */
-export function declaredLength(header: string | null): number {
-  return header === null ? 0 : Number(header);
+/**
+ * The length that a body declares, looked at before anything is read; 0 for none.
+ *
+ * @param header The value of `Content-Length`, or `null`.
+ * @throws {RefusalError} `BODY_TOO_LARGE` when it is over the limit.
+ */
+export function declaredLength(header: string | null, maxBytes: number): number {
+  if (header === null) return 0;
+  const length = Number(header);
+  if (length > maxBytes) throw tooLarge(maxBytes);
+  return length;
 }
 
 /** How a body is read: at most so many bytes, along with all the others that are being read. */
@@ -116,14 +124,4 @@ export function parseJSON(bytes: Uint8Array | ArrayBuffer): unknown {
       cause,
     });
   }
-}
-
-/**
- * Checks the declared length before anything is read.
- *
- * @param header The value of `Content-Length`, or `null`.
- * @throws {RefusalError} `BODY_TOO_LARGE` when it is over the limit.
- */
-export function checkLength(header: string | null, maxBytes: number): void {
-  if (header !== null && Number(header) > maxBytes) throw tooLarge(maxBytes);
 }

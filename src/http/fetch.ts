@@ -12,7 +12,7 @@ import {
   readBytes,
   tooLarge,
 } from "./body.ts";
-import type { Desk, IncomingRequest, Reply } from "./exchange.ts";
+import type { BodyRoom, Desk, IncomingRequest, Reply } from "./exchange.ts";
 import { createRequest } from "./target.ts";
 
 /** A context that holds the request, as Hono hands it to its handlers. */
@@ -48,18 +48,17 @@ const STREAM_SILENCE = 120;
 
 /** A handler that passes requests to a desk. */
 export function toFetchHandler(desk: Desk): FetchHandler {
-  return async (given, host) => {
+  return (given, host) => {
     const request = "req" in given ? given.req.raw : given;
     const connection = "req" in given ? given.env : host;
-    if (!isPatient(host)) return toResponse(await desk(fromRequest(request, connection)));
-    let waits = false;
-    const reply = await desk(fromRequest(request, connection, () => {
-      waits = true;
-      host.timeout(request, ENDLESS_SILENCE);
-    }));
-    if (waits) host.timeout(request, USUAL_SILENCE);
-    if (typeof reply.body === "object" && reply.body !== null) host.timeout(request, STREAM_SILENCE);
-    return toResponse(reply);
+    const view = new RequestView(request, connection);
+    if (!isPatient(host)) return desk(view).then(toResponse);
+    view.onWait = () => host.timeout(request, ENDLESS_SILENCE);
+    return desk(view).then((reply) => {
+      if (view.waits) host.timeout(request, USUAL_SILENCE);
+      if (typeof reply.body === "object" && reply.body !== null) host.timeout(request, STREAM_SILENCE);
+      return toResponse(reply);
+    });
   };
 }
 
@@ -67,33 +66,55 @@ function isPatient(host: unknown): host is PatientHost {
   return typeof host === "object" && host !== null && "timeout" in host && typeof host.timeout === "function";
 }
 
-/**
- * A request as the desk sees it.
- *
- * @param request The request.
- * @param connection What may know who connected.
- * @param onWait Called when it is to wait.
- */
-function fromRequest(request: Request, connection: unknown, onWait?: () => void): IncomingRequest {
-  return {
-    method: request.method,
-    url: request.url,
-    header: (name) => request.headers.get(name),
-    readJSON(maxBytes, bodies) {
-      if (request.bodyUsed) throw new Error("The body was read before it came here");
-      checkEncoding(request.headers.get("content-encoding"));
-      const declared = declaredLength(request.headers.get("content-length"));
-      return readBody(request, { maxBytes, declared, bodies });
-    },
-    remoteAddress: () => findAddress(request, connection),
-    getSignal() {
-      onWait?.();
-      return request.signal;
-    },
+/** A request as the desk sees it. */
+class RequestView implements IncomingRequest {
+  readonly method: string;
+  readonly url: string;
+  /** Called when it is to wait. */
+  onWait: (() => void) | undefined = undefined;
+  /** Whether it was to wait. */
+  waits = false;
+  readonly #request: Request;
+  readonly #connection: unknown;
+
+  /**
+   * @param request The request.
+   * @param connection What may know who connected.
+   */
+  constructor(request: Request, connection: unknown) {
+    this.method = request.method;
+    this.url = request.url;
+    this.#request = request;
+    this.#connection = connection;
+  }
+
+  header(name: string): string | null {
+    return this.#request.headers.get(name);
+  }
+
+  readJSON(maxBytes: number, bodies: BodyRoom): Promise<unknown> {
+    const request = this.#request;
+    if (request.bodyUsed) throw new Error("The body was read before it came here");
+    const declared = declaredLength(this.header("content-length"), maxBytes);
+    checkEncoding(this.header("content-encoding"));
+    return readBody(request, { maxBytes, declared, bodies });
+  }
+
+  remoteAddress(): string | null {
+    return findAddress(this.#request, this.#connection);
+  }
+
+  getSignal(): AbortSignal {
+    this.waits = true;
+    this.onWait?.();
+    return this.#request.signal;
+  }
+
+  toRequest(): Request {
     // A hook that reads the body gets an error from it: the desk has read it.
     // Deno and Bun hand out a URL as the client wrote it, which may be none.
-    toRequest: () => URL.canParse(request.url) ? request : createRequest(request),
-  };
+    return URL.canParse(this.url) ? this.#request : createRequest(this.#request);
+  }
 }
 
 /** A reply in the Web's own shape. */

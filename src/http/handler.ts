@@ -14,7 +14,6 @@ import { checkKeys, parseKeys, parseUpdates } from "../parse.ts";
 import type { ReadyState } from "../ready.ts";
 import type { NodeUpdate, RealityNodeMeta, SSEOptions } from "../types.ts";
 import { Visit } from "../visit.ts";
-import { checkLength } from "./body.ts";
 import { Cors, type CorsOptions } from "./cors.ts";
 import type { Desk, IncomingRequest, Reply } from "./exchange.ts";
 import { metricsReply, type MetricsView } from "./metrics.ts";
@@ -342,7 +341,6 @@ function readJSON(request: IncomingRequest, { limits, bodies }: DeskRooms): Prom
       `Cannot read the body: expected application/json, got ${found}`,
     );
   }
-  checkLength(request.header("content-length"), limits.maxBodyBytes);
   return request.readJSON(limits.maxBodyBytes, bodies);
 }
 
