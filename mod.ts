@@ -52,6 +52,7 @@ export type {
   SyncEvent,
   WaitOutcome,
 } from "./src/events.ts";
+export type { HangUp } from "./src/hang_up.ts";
 export { createHash } from "./src/hash.ts";
 export type { CorsOptions } from "./src/http/cors.ts";
 export type { Desk, IncomingRequest, Reply } from "./src/http/exchange.ts";

@@ -13,7 +13,7 @@ import {
   parseJSON,
   tooLarge,
 } from "../src/http/body.ts";
-import type { BodyRoom, IncomingRequest, Reply } from "../src/http/exchange.ts";
+import type { BodyReading, BodyRoom, HangUp, IncomingRequest, Reply } from "../src/http/exchange.ts";
 import { createRequest } from "../src/http/target.ts";
 
 /** The request of `node:http` or `node:http2`, or of a framework on top of them, as far as it is looked at. */
@@ -76,6 +76,8 @@ export interface NodeOutgoing {
   setTimeout?(ms: number, callback: () => void): unknown;
   /** Listens to failures. */
   on(event: "error", listener: (error: Error) => void): unknown;
+  /** Listens to the connection's end. */
+  on(event: "close", listener: () => void): unknown;
   /** Listens to the connection. */
   once(event: "close" | "drain", listener: () => void): unknown;
   /** Stops listening. */
@@ -104,7 +106,7 @@ export class NodeRequestView implements IncomingRequest {
   readonly #request: NodeIncoming;
   readonly #response: NodeOutgoing;
   readonly #framework: { readonly body?: unknown };
-  #signal: AbortSignal | undefined;
+  #hangUp: HangUp | undefined;
 
   /**
    * @param request What came in.
@@ -142,13 +144,18 @@ export class NodeRequestView implements IncomingRequest {
     return this.#request.socket?.remoteAddress ?? null;
   }
 
-  getSignal(): AbortSignal {
-    return this.#signal ??= abortOnClose(this.#response);
+  getSignal(): HangUp {
+    return this.#hangUp ??= new ResponseHangUp(this.#response);
   }
 
   toRequest(): Request {
     const { method, url } = this;
-    return createRequest({ method, url, headers: this.#request.headers, signal: this.getSignal() });
+    return createRequest({
+      method,
+      url,
+      headers: this.#request.headers,
+      signal: abortOnClose(this.#response),
+    });
   }
 }
 
@@ -202,45 +209,103 @@ function fromParsed(body: unknown, maxBytes: number): unknown {
   return parseJSON(bytes);
 }
 
-/** Reads the body by its events: iterating would destroy the connection when left early, answer and all. */
-function readBody(request: NodeIncoming, { maxBytes, declared, bodies }: BodyOptions): Promise<Uint8Array> {
+function readBody(request: NodeIncoming, options: BodyOptions): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     if (request.destroyed) return reject(brokenOff());
-    // Listeners stay until the request goes: taking them off costs more than asking.
-    let isSettled = false;
-    let chunks: Uint8Array[] = [];
-    let length = 0;
-    const stop = (refusal: unknown) => {
-      isSettled = true;
-      chunks = [];
-      reading.end();
-      request.pause();
-      reject(refusal);
-    };
-    const reading = bodies.begin(declared, stop);
-    request.on("data", (chunk) => {
-      if (isSettled) return;
-      length += chunk.byteLength;
-      if (length > maxBytes) return stop(tooLarge(maxBytes));
-      try {
-        reading.take(chunk.byteLength);
-      } catch (refusal) {
-        return stop(refusal);
-      }
-      chunks.push(chunk);
-    });
-    request.on("end", () => {
-      if (isSettled) return;
-      isSettled = true;
-      reading.end();
-      resolve(chunks.length === 1 ? chunks[0]! : concat(chunks, length));
-    });
+    new BodyReader(request, options, { resolve, reject });
+  });
+}
+
+/** Whom a body is read for. */
+interface BodyTaker {
+  resolve(bytes: Uint8Array): void;
+  reject(refusal: unknown): void;
+}
+
+/**
+ * Reads a body by its events: iterating would destroy the connection when left early, answer and all. The listeners
+ * stay until the request goes, since taking them off costs more than asking; they hold this reader, which therefore lets
+ * go of everything when it is done, lest every client that waits keeps its body.
+ */
+class BodyReader {
+  readonly #request: NodeIncoming;
+  readonly #maxBytes: number;
+  #taker: BodyTaker | undefined;
+  #reading: BodyReading | undefined;
+  #chunks: Uint8Array[] = [];
+  #length = 0;
+
+  constructor(request: NodeIncoming, { maxBytes, declared, bodies }: BodyOptions, taker: BodyTaker) {
+    this.#request = request;
+    this.#maxBytes = maxBytes;
+    this.#taker = taker;
+    this.#reading = bodies.begin(declared, (refusal) => this.#stop(refusal));
+    request.on("data", (chunk) => this.#take(chunk));
+    request.on("end", () => this.#finish());
     request.on("close", () => {
-      if (!isSettled) stop(brokenOff());
+      if (this.#taker !== undefined) this.#stop(brokenOff());
     });
     // An error that nobody listens to would end the process. What it means, "close" says.
     request.on("error", ignore);
-  });
+  }
+
+  #take(chunk: Uint8Array): void {
+    if (this.#taker === undefined) return;
+    this.#length += chunk.byteLength;
+    if (this.#length > this.#maxBytes) return this.#stop(tooLarge(this.#maxBytes));
+    try {
+      this.#reading?.take(chunk.byteLength);
+    } catch (refusal) {
+      return this.#stop(refusal);
+    }
+    this.#chunks.push(chunk);
+  }
+
+  #finish(): void {
+    const chunks = this.#chunks;
+    this.#letGo()?.resolve(chunks.length === 1 ? chunks[0]! : concat(chunks, this.#length));
+  }
+
+  #stop(refusal: unknown): void {
+    this.#request.pause();
+    this.#letGo()?.reject(refusal);
+  }
+
+  #letGo(): BodyTaker | undefined {
+    const taker = this.#taker;
+    this.#reading?.end();
+    this.#taker = this.#reading = undefined;
+    this.#chunks = [];
+    return taker;
+  }
+}
+
+/** Hears that the connection is closed. For the clients that wait an `AbortSignal` is too large. */
+class ResponseHangUp implements HangUp {
+  aborted: boolean;
+  #listener: (() => void) | undefined;
+
+  constructor(response: NodeOutgoing) {
+    this.aborted = response.destroyed;
+    if (this.aborted) return;
+    // Closed once, so that taking the listener off is worth less than what "once" keeps for it.
+    response.on("close", () => {
+      this.aborted = true;
+      this.#listener?.();
+    });
+  }
+
+  throwIfAborted(): void {
+    if (this.aborted) throw new DOMException("The client is gone", "AbortError");
+  }
+
+  addEventListener(_type: "abort", listener: () => void): void {
+    this.#listener = listener;
+  }
+
+  removeEventListener(_type: "abort", listener: () => void): void {
+    if (this.#listener === listener) this.#listener = undefined;
+  }
 }
 
 function abortOnClose(response: NodeOutgoing): AbortSignal {

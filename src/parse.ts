@@ -108,7 +108,8 @@ function parseKnown(known: unknown, limits: Limits): Known {
     keys.push(key);
     versions.push(version);
   }
-  return { keys, versions };
+  // What was pushed to has room for more, which would be kept for as long as the client waits.
+  return { keys: keys.slice(), versions: versions.slice() };
 }
 
 /** An object of which a loop over its names finds its own alone: as it is, unless it inherits some. */

@@ -12,6 +12,7 @@ import { canFence, Fence, type Reading } from "./fence.ts";
 import { settlesWithin } from "./clock.ts";
 import { Deadlines } from "./deadlines.ts";
 import { ClosedError, PeerError, RealityError } from "./errors.ts";
+import type { HangUp } from "./hang_up.ts";
 import { asText } from "./http/answer_text.ts";
 import type { Desk } from "./http/exchange.ts";
 import { type FetchHandler, toFetchHandler, toResponse } from "./http/fetch.ts";
@@ -387,7 +388,7 @@ export class RealityServer {
     visit: Visit,
     form: AnswerForm<T>,
     { getSignal, toRequest, parking }: {
-      readonly getSignal: () => AbortSignal | undefined;
+      readonly getSignal: () => HangUp | undefined;
       readonly toRequest: (() => Request) | undefined;
       readonly parking?: Admission;
     },

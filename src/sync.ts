@@ -10,6 +10,7 @@ import type { AnswerForm } from "./answer.ts";
 import type { Clock } from "./clock.ts";
 import { compare, versionOf } from "./compare.ts";
 import type { Reading } from "./fence.ts";
+import type { HangUp } from "./hang_up.ts";
 import type { Metrics } from "./metrics.ts";
 import type { ParsedSync } from "./parse.ts";
 import type { StorageReading } from "./storage.ts";
@@ -43,8 +44,8 @@ export interface SyncRooms {
 
 /** Who asks. */
 export interface SyncClient {
-  /** Gives the signal that aborts when the client goes away; asked only by who waits. */
-  readonly getSignal?: () => AbortSignal | undefined;
+  /** Gives what tells when the client goes away; asked only by who waits. */
+  readonly getSignal?: () => HangUp | undefined;
   /** What the client may read; left out: everything. */
   readonly askRights?: AskRights | undefined;
   /** Where it is noted what becomes of the request. */
@@ -105,7 +106,7 @@ async function answerInTime<T>(
   }
   const signal = getSignal?.();
   const leave = () => waiter.release();
-  signal?.addEventListener("abort", leave, { once: true });
+  signal?.addEventListener("abort", leave);
   try {
     signal?.throwIfAborted();
     // Waits that began together end apart, so that their clients do not come back together.

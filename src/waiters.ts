@@ -118,7 +118,8 @@ class Parked implements Waiter {
   #woken = false;
   #closed = false;
   #released = false;
-  #end: ((end: WaitEnd) => void) | undefined;
+  #resolve: ((end: WaitEnd) => void) | undefined;
+  #stopTimer: (() => void) | undefined;
 
   constructor(keys: readonly string[], clock: Clock, onRelease: (waiter: Parked) => void) {
     this.keys = keys;
@@ -133,11 +134,8 @@ class Parked implements Waiter {
       return Promise.resolve("wake");
     }
     return new Promise((resolve) => {
-      const cancel = this.#clock.after(ms, () => this.#finish("timeout"));
-      this.#end = (end) => {
-        cancel();
-        resolve(end);
-      };
+      this.#resolve = resolve;
+      this.#stopTimer = this.#clock.after(ms, () => this.#finish("timeout"));
     });
   }
 
@@ -158,10 +156,11 @@ class Parked implements Waiter {
   }
 
   #finish(end: WaitEnd): boolean {
-    const finish = this.#end;
-    if (finish === undefined) return false;
-    this.#end = undefined;
-    finish(end);
+    const resolve = this.#resolve;
+    if (resolve === undefined) return false;
+    this.#stopTimer?.();
+    this.#resolve = this.#stopTimer = undefined;
+    resolve(end);
     return true;
   }
 }

@@ -25,6 +25,7 @@ const places: Record<string, readonly string[]> = {
     "client_address",
     "deadlines",
     "rate_limit",
+    "hang_up",
     "hash",
     "storage",
     "options",

@@ -3,9 +3,10 @@
  *
  * @module
  */
-import type { BodyRoom } from "../admission.ts";
+import type { BodyReading, BodyRoom } from "../admission.ts";
+import type { HangUp } from "../hang_up.ts";
 
-export type { BodyRoom };
+export type { BodyReading, BodyRoom, HangUp };
 
 /** What the desk asks of a request, through whichever door it came. */
 export interface IncomingRequest {
@@ -26,8 +27,8 @@ export interface IncomingRequest {
   readJSON(maxBytes: number, bodies: BodyRoom): Promise<unknown>;
   /** The address that connected, as the runtime tells it: a proxy's, if there is one; `null` for unknown. */
   remoteAddress(): string | null;
-  /** The signal that aborts when the client goes away. Asked only for requests that wait, or have failed. */
-  getSignal(): AbortSignal;
+  /** Tells when the client goes away. Asked only for requests that wait, or have failed. */
+  getSignal(): HangUp;
   /** The request in the Web's own shape, for the application's hooks. */
   toRequest(): Request;
 }

@@ -114,62 +114,105 @@ export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk
   const nodePrefix = `${basePath}/nodes/`;
   const deleteRoute = createDeleteRoute(rooms, nodePrefix);
 
-  const answer = async (request: IncomingRequest): Promise<Reply> => {
-    const visit = new Visit(rooms.now());
-    // Whatever else an application is asked passes here as well where it is mounted on all paths.
-    let isOurs = true;
-    let hasEntered = false;
-    let quota: Quota | null = null;
-    let reply: Reply;
-    try {
-      const path = pathOf(request.url);
-      isOurs = path.startsWith(prefix);
-      const route = routes.get(path) ?? (path.startsWith(nodePrefix) ? deleteRoute : undefined);
-      if (route === undefined) {
-        throw new RefusalError(
-          "ERR_REALITY_NOT_FOUND",
-          `Nothing is at this path: expected one under basePath "${basePath}", such as ${basePath}/sync`,
-        );
-      }
-      visit.route = route.name;
-      if (route.methods !== request.method && !route.methods.split(", ").includes(request.method)) {
-        throw new MethodRefusal(request.method, route.methods);
-      }
-      if (rooms.isClosing && !route.whileClosing) throw new ClosedError();
-      if (!route.always) {
-        rooms.admission.enter();
-        hasEntered = true;
-        if (rooms.clientLimit !== undefined) {
-          quota = await rooms.clientLimit.take(request);
-          if (quota !== null && !quota.isAllowed) throw new RateRefusal(quota.renewal);
-        }
-      }
-      reply = withQuota(await route.answer(request, visit), quota);
-      if (rooms.isClosing) reply = toLast(reply);
-    } catch (error) {
-      const isTurnedAway = !hasEntered && visit.route === "events" && isOverload(error);
-      // An EventSource never comes back from a refusal, but does from a stream's end (PROTOCOL 6.6).
-      reply = isTurnedAway
-        ? eventsReply(rooms.farewell())
-        : withQuota(errorReply(error, rooms.random()), quota);
-      visit.code = error instanceof RealityError ? error.code : "ERR_REALITY_INTERNAL";
-      if (reply.status === 500) {
-        // A client that went away is no failure, and nobody reads this reply.
-        if (request.getSignal().aborted) visit.outcome = "gone";
-        else rooms.report(error);
-      }
-    }
-    if (hasEntered) rooms.admission.leave();
-    if (isOurs) rooms.note(visit, request.method, reply.status);
-    return reply;
+  /** The route of a path; throws where there is none. */
+  const findRoute = (path: string): Route => {
+    const route = routes.get(path) ?? (path.startsWith(nodePrefix) ? deleteRoute : undefined);
+    if (route !== undefined) return route;
+    throw new RefusalError(
+      "ERR_REALITY_NOT_FOUND",
+      `Nothing is at this path: expected one under basePath "${basePath}", such as ${basePath}/sync`,
+    );
   };
-  /** Allocates nothing where nobody is limited. */
-  const withQuota = (reply: Reply, quota: Quota | null): Reply => {
-    if (quota === null || rooms.clientLimit === undefined) return reply;
-    return { ...reply, headers: { ...reply.headers, ...rooms.clientLimit.fields(quota) } };
-  };
+  const answer = (request: IncomingRequest) => new Passage(rooms, request).answer(prefix, findRoute);
   if (cors === null) return answer;
   return async (request) => cors.preflight(request) ?? cors.extend(request, await answer(request));
+}
+
+/**
+ * One request on its way past the desk. An object and two callbacks, and not an async function, whose frame would be
+ * several times as large for as long as a client waits.
+ */
+class Passage {
+  readonly #rooms: DeskRooms;
+  readonly #request: IncomingRequest;
+  readonly #visit: Visit;
+  /** Whatever else an application is asked passes here as well where it is mounted on all paths. */
+  #isOurs = true;
+  #hasEntered = false;
+  #quota: Quota | null = null;
+
+  constructor(rooms: DeskRooms, request: IncomingRequest) {
+    this.#rooms = rooms;
+    this.#request = request;
+    this.#visit = new Visit(rooms.now());
+  }
+
+  /** Answers it, or refuses it; never rejects. */
+  answer(prefix: string, findRoute: (path: string) => Route): Promise<Reply> {
+    try {
+      const path = pathOf(this.#request.url);
+      this.#isOurs = path.startsWith(prefix);
+      const reply = this.#enter(findRoute(path));
+      if (!(reply instanceof Promise)) return Promise.resolve(this.#leave(reply));
+      return reply.then((reply) => this.#leave(reply), (error) => this.#refuse(error));
+    } catch (error) {
+      return Promise.resolve(this.#refuse(error));
+    }
+  }
+
+  #enter(route: Route): Reply | Promise<Reply> {
+    const { clientLimit, isClosing, admission } = this.#rooms;
+    const { method } = this.#request;
+    this.#visit.route = route.name;
+    if (route.methods !== method && !route.methods.split(", ").includes(method)) {
+      throw new MethodRefusal(method, route.methods);
+    }
+    if (isClosing && !route.whileClosing) throw new ClosedError();
+    if (route.always) return route.answer(this.#request, this.#visit);
+    admission.enter();
+    this.#hasEntered = true;
+    if (clientLimit === undefined) return route.answer(this.#request, this.#visit);
+    return clientLimit.take(this.#request).then((quota) => {
+      this.#quota = quota;
+      if (quota !== null && !quota.isAllowed) throw new RateRefusal(quota.renewal);
+      return route.answer(this.#request, this.#visit);
+    });
+  }
+
+  #refuse(error: unknown): Reply {
+    const rooms = this.#rooms;
+    const visit = this.#visit;
+    const isTurnedAway = !this.#hasEntered && visit.route === "events" && isOverload(error);
+    visit.code = error instanceof RealityError ? error.code : "ERR_REALITY_INTERNAL";
+    // An EventSource never comes back from a refusal, but does from a stream's end (PROTOCOL 6.6).
+    if (isTurnedAway) return this.#note(eventsReply(rooms.farewell()));
+    const reply = this.#withQuota(errorReply(error, rooms.random()));
+    if (reply.status === 500) {
+      // A client that went away is no failure, and nobody reads this reply.
+      if (this.#request.getSignal().aborted) visit.outcome = "gone";
+      else rooms.report(error);
+    }
+    return this.#note(reply);
+  }
+
+  #leave(reply: Reply): Reply {
+    const { isClosing } = this.#rooms;
+    const whole = this.#withQuota(reply);
+    return this.#note(isClosing ? toLast(whole) : whole);
+  }
+
+  #note(reply: Reply): Reply {
+    if (this.#hasEntered) this.#rooms.admission.leave();
+    if (this.#isOurs) this.#rooms.note(this.#visit, this.#request.method, reply.status);
+    return reply;
+  }
+
+  /** Allocates nothing where nobody is limited. */
+  #withQuota(reply: Reply): Reply {
+    const { clientLimit } = this.#rooms;
+    if (this.#quota === null || clientLimit === undefined) return reply;
+    return { ...reply, headers: { ...reply.headers, ...clientLimit.fields(this.#quota) } };
+  }
 }
 
 function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {

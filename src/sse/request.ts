@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { HangUp } from "../hang_up.ts";
+
 /** The request object of `node:http`, Express and their like, as far as it is looked at. */
 export interface NodeRequest {
   /** The headers, with lower-case names. */
@@ -46,7 +48,7 @@ export function onHangUp(request: EventSourceRequest, listener: () => void): () 
  *
  * @returns A function that stops listening.
  */
-export function onAbort(signal: AbortSignal, listener: () => void): () => void {
-  signal.addEventListener("abort", listener, { once: true });
+export function onAbort(signal: HangUp, listener: () => void): () => void {
+  signal.addEventListener("abort", listener);
   return () => signal.removeEventListener("abort", listener);
 }
