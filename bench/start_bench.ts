@@ -6,7 +6,7 @@
 import { buildSync } from "esbuild";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
@@ -56,30 +56,28 @@ finish(
   `${name} ${version}`,
 );
 
-/** Makes JavaScript of every file, with the same files beside each other, as the npm package has them. */
+/** Makes JavaScript of the contenders, joined into few files with what they share, as the npm package is. */
 function build(): void {
-  const entryPoints = contenders.map((contender) => join(ROOT, `bench/start/${contender}.ts`));
-  const options = { absWorkingDir: ROOT, format: "esm", outbase: ROOT, outdir: BUILT } as const;
-  const { metafile } = buildSync({
-    ...options,
-    entryPoints,
+  rmSync(BUILT, { recursive: true, force: true });
+  buildSync({
+    absWorkingDir: ROOT,
+    entryPoints: [
+      ...contenders.map((contender) => `bench/start/${contender}.ts`),
+      "mod.ts",
+      "adapters/node.ts",
+    ],
+    outdir: BUILT,
     bundle: true,
-    write: false,
-    metafile: true,
-    platform: "node",
-    external: ["express", "esbuild"],
+    splitting: true,
+    format: "esm",
+    platform: "neutral",
+    target: "es2022",
+    packages: "external",
+    external: ["node:*"],
   });
-  const files = Object.keys(metafile.inputs).filter((file) => file.endsWith(".ts"));
-  buildSync({ ...options, entryPoints: files, logLevel: "error", platform: "neutral", target: "es2022" });
-  for (const file of files) {
-    const path = join(BUILT, file.replace(/\.ts$/, ".js"));
-    const text = readFileSync(path, "utf8");
-    writeFileSync(path, text.replaceAll(/(from |import |import\()"(\.[^"]+)\.ts"/g, '$1"$2.js"'));
-  }
   writeFileSync(join(BUILT, "package.json"), `{ "type": "module" }\n`);
 }
 
-/** Milliseconds from the start to the first answer. */
 async function startOnce(contender: string): Promise<number> {
   const script = join(BUILT, `bench/start/${contender}.js`);
   const start = performance.now();

@@ -1,6 +1,6 @@
 /**
  * This package as an application of its own has it, with a `MemoryStorage`. `start_bench.ts` turns it into JavaScript,
- * file by file, since that is what is installed.
+ * in few files, since that is what is installed.
  *
  * @module
  */
