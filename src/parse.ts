@@ -24,7 +24,10 @@ export function parseSync(body: unknown, limits: Limits): ParsedSync {
   if (Object.hasOwn(fields, "gossip")) {
     throw new RefusalError("ERR_REALITY_FORBIDDEN", 'Cannot read "gossip": this server has no peers');
   }
-  const request: ParsedSync = { known: parseKnown(fields.known, limits) };
+  const known = parseKnown(fields.known, limits);
+  // Arrays that were pushed to have room for more, which would be kept for as long as the client waits.
+  const kept = fields.wait === undefined ? known : { keys: [...known.keys], versions: [...known.versions] };
+  const request: ParsedSync = { known: kept };
   const epoch = parseText(fields, "epoch", 128);
   if (epoch !== undefined) request.epoch = epoch;
   if (fields.wait !== undefined) {
@@ -108,8 +111,7 @@ function parseKnown(known: unknown, limits: Limits): Known {
     keys.push(key);
     versions.push(version);
   }
-  // What was pushed to has room for more, which would be kept for as long as the client waits.
-  return { keys: keys.slice(), versions: versions.slice() };
+  return { keys, versions };
 }
 
 /** An object of which a loop over its names finds its own alone: as it is, unless it inherits some. */
