@@ -59,6 +59,14 @@ const MAX_ANSWER_BYTES = 4_194_304;
 const DEFAULT_HEARTBEAT_INTERVAL = 30_000;
 const DEFAULT_LIFETIME = 600_000;
 
+/** Where a sync comes from. */
+interface SyncSource {
+  /** Tells when the client goes away, where that can be told. */
+  getSignal(): HangUp | undefined;
+  /** The request that hooks are asked about; left out for a caller that is trusted. */
+  toRequest?: (() => Request) | undefined;
+}
+
 /**
  * One Reality server: it keeps versions of nodes in a storage and tells clients which of theirs are old.
  *
@@ -387,11 +395,8 @@ export class RealityServer {
     body: unknown,
     visit: Visit,
     form: AnswerForm<T>,
-    { getSignal, toRequest, parking }: {
-      readonly getSignal: () => HangUp | undefined;
-      readonly toRequest: (() => Request) | undefined;
-      readonly parking?: Admission;
-    },
+    source: SyncSource,
+    parking?: Admission,
   ): T | Promise<T> {
     this.#assertOpen();
     this.#relay?.start();
@@ -403,10 +408,10 @@ export class RealityServer {
     const { keys } = request.known;
     visit.keys = keys;
     this.#account.beginSync(visit);
-    const askRights = this.#askRights(keys, toRequest);
+    const askRights = this.#askRights(keys, source);
     return this.#account.watchSync(
       visit,
-      () => answerSync(request, this.#syncRooms, form, { getSignal, askRights, visit, parking }),
+      () => answerSync(request, this.#syncRooms, form, { source, askRights, visit, parking }),
     );
   }
 
@@ -468,7 +473,7 @@ export class RealityServer {
     const given = checkNames("handleSSECompat", options, ["keys", "heartbeatInterval", "lifetime"]);
     if (!Array.isArray(given.keys)) throw new TypeError('Option "keys" is wrong: expected an array of keys');
     const keys = [...new Set(checkKeys(given.keys, limits))];
-    const ask = this.#askRights(keys, toRequest);
+    const ask = this.#askRights(keys, { toRequest });
     const { heartbeatInterval = DEFAULT_HEARTBEAT_INTERVAL, lifetime = DEFAULT_LIFETIME } = given;
     let end: ReturnType<Account["beginStream"]> | undefined;
     return createStream({
@@ -526,12 +531,7 @@ export class RealityServer {
         report: (error) => this.#account.report(error),
       }),
       farewell: () => farewell(clock),
-      sync: (body, client, visit) =>
-        this.#sync(body, visit, asText, {
-          getSignal: () => client.getSignal(),
-          toRequest: () => client.toRequest(),
-          parking: this.#admission,
-        }),
+      sync: (body, client, visit) => this.#sync(body, visit, asText, client, this.#admission),
       events: (options, lastEventId, client) =>
         this.#events(options, lastEventId, {
           toRequest: () => client.toRequest(),
@@ -560,10 +560,10 @@ export class RealityServer {
   }
 
   /** How to ask what a client may read of these keys; undefined when it may read them all. */
-  #askRights(keys: readonly string[], toRequest: (() => Request) | undefined): AskRights | undefined {
+  #askRights(keys: readonly string[], source: Pick<SyncSource, "toRequest">): AskRights | undefined {
     const { authorize } = this.#config;
-    if (authorize === undefined || toRequest === undefined) return undefined;
-    return () => askRights(authorize, toRequest(), keys);
+    if (authorize === undefined || source.toRequest === undefined) return undefined;
+    return () => askRights(authorize, source.toRequest!(), keys);
   }
 
   #change(

@@ -45,7 +45,7 @@ export interface SyncRooms {
 /** Who asks. */
 export interface SyncClient {
   /** Gives what tells when the client goes away; asked only by who waits. */
-  readonly getSignal?: () => HangUp | undefined;
+  readonly source?: { getSignal(): HangUp | undefined };
   /** What the client may read; left out: everything. */
   readonly askRights?: AskRights | undefined;
   /** Where it is noted what becomes of the request. */
@@ -89,7 +89,7 @@ async function answerInTime<T>(
   request: ParsedSync,
   rooms: SyncRooms,
   form: AnswerForm<T>,
-  { getSignal, askRights, parking }: SyncClient,
+  { source, askRights, parking }: SyncClient,
   visit: Visit,
   wait: number,
 ): Promise<T> {
@@ -104,7 +104,7 @@ async function answerInTime<T>(
     const reading = await readCaughtUp(request, rooms, await askRights?.());
     return respond(request, reading, compareReading(request, reading), rooms, form, visit);
   }
-  const signal = getSignal?.();
+  const signal = source?.getSignal();
   const leave = () => waiter.release();
   signal?.addEventListener("abort", leave);
   try {
