@@ -6,14 +6,12 @@
 import { type AskRights, askRights, WriteAccess } from "./access.ts";
 import { Account } from "./account.ts";
 import { Admission, Bodies, ClientLimit } from "./admission.ts";
-import { type AnswerForm, asObject } from "./answer.ts";
 import { type BatchOptions, guarded, Reader, Writer } from "./batch.ts";
 import { canFence, Fence, type Reading } from "./fence.ts";
 import { settlesWithin } from "./clock.ts";
 import { Deadlines } from "./deadlines.ts";
 import { ClosedError, PeerError, RealityError } from "./errors.ts";
 import type { HangUp } from "./hang_up.ts";
-import { asText } from "./http/answer_text.ts";
 import type { Desk } from "./http/exchange.ts";
 import { type FetchHandler, toFetchHandler, toResponse } from "./http/fetch.ts";
 import { createDesk, type DeskRooms, eventsReply, type HandlerOptions } from "./http/handler.ts";
@@ -263,7 +261,7 @@ export class RealityServer {
     try {
       const { signal, request: original } = options;
       const visit = this.#account.createVisit();
-      return Promise.resolve(this.#sync(request, visit, asObject, {
+      return Promise.resolve(this.#sync(request, visit, {
         getSignal: () => signal,
         toRequest: original && (() => original),
       }));
@@ -391,18 +389,17 @@ export class RealityServer {
     this.#account.report(new RealityError("ERR_REALITY_CLOSED", message));
   }
 
-  #sync<T>(
+  #sync(
     body: unknown,
     visit: Visit,
-    form: AnswerForm<T>,
     source: SyncSource,
     parking?: Admission,
-  ): T | Promise<T> {
+  ): SyncResponse | Promise<SyncResponse> {
     this.#assertOpen();
     this.#relay?.start();
     if (this.#mesh !== undefined && isExchange(body)) {
       visit.route = "exchange";
-      return this.#mesh.answer(body.gossip).then((gossip) => form.toPeer({ gossip }));
+      return this.#exchange(this.#mesh, body.gossip);
     }
     const request = parseSync(body, this.#config.limits);
     const { keys } = request.known;
@@ -411,8 +408,13 @@ export class RealityServer {
     const askRights = this.#askRights(keys, source);
     return this.#account.watchSync(
       visit,
-      () => answerSync(request, this.#syncRooms, form, { source, askRights, visit, parking }),
+      () => answerSync(request, this.#syncRooms, { source, askRights, visit, parking }),
     );
+  }
+
+  /** Answers another server, which asks on the same path as clients do and expects another answer. */
+  async #exchange(mesh: Mesh, gossip: unknown): Promise<SyncResponse> {
+    return { gossip: await mesh.answer(gossip) } as unknown as SyncResponse;
   }
 
   #createMesh(secret: SecretProof | undefined): Mesh | undefined {
@@ -531,7 +533,7 @@ export class RealityServer {
         report: (error) => this.#account.report(error),
       }),
       farewell: () => farewell(clock),
-      sync: (body, client, visit) => this.#sync(body, visit, asText, client, this.#admission),
+      sync: (body, client, visit) => this.#sync(body, visit, client, this.#admission),
       events: (options, lastEventId, client) =>
         this.#events(options, lastEventId, {
           toRequest: () => client.toRequest(),

@@ -6,15 +6,14 @@
 
 import { type AskRights, mask, type Rights } from "./access.ts";
 import type { Admission } from "./admission.ts";
-import type { AnswerForm } from "./answer.ts";
 import type { Clock } from "./clock.ts";
-import { compare, versionOf } from "./compare.ts";
+import { compare, metaOf, versionOf } from "./compare.ts";
 import type { Reading } from "./fence.ts";
 import type { HangUp } from "./hang_up.ts";
 import type { Metrics } from "./metrics.ts";
 import type { ParsedSync } from "./parse.ts";
 import type { StorageReading } from "./storage.ts";
-import type { MeshInfo, PeerHealth, PeerState } from "./types.ts";
+import type { MeshInfo, PeerHealth, PeerState, RealityNodeMeta, SyncResponse } from "./types.ts";
 import { Visit } from "./visit.ts";
 import type { Waiters } from "./waiters.ts";
 import type { Watch } from "./watch.ts";
@@ -62,37 +61,34 @@ export type Parking = Pick<Admission, "park" | "unpark">;
  *
  * @param request A checked request.
  * @param rooms Where to read and where to wait.
- * @param form What is made of the answer.
  * @param client Who asks.
  * @returns The answer itself where nobody has to be asked or waited for: promises would cost more than all the rest.
  * @throws {StorageError} When the storage fails.
  * @throws The signal's reason, once it has aborted.
  */
-export function answerSync<T>(
+export function answerSync(
   request: ParsedSync,
   rooms: SyncRooms,
-  form: AnswerForm<T>,
   client: SyncClient = {},
-): T | Promise<T> {
+): SyncResponse | Promise<SyncResponse> {
   const visit = client.visit ?? new Visit(rooms.clock.now());
   const wait = Math.min(request.wait ?? 0, rooms.maxWait);
   if (wait > 0 || rooms.mesh !== undefined || client.askRights !== undefined) {
-    return answerInTime(request, rooms, form, client, visit, wait);
+    return answerInTime(request, rooms, client, visit, wait);
   }
   const answer = (reading: StorageReading) =>
-    respond(request, reading, compareReading(request, reading), rooms, form, visit);
+    respond(request, reading, compareReading(request, reading), rooms, visit);
   const reading = rooms.reader.read(request.known.keys);
   return reading instanceof Promise ? reading.then(answer) : answer(reading);
 }
 
-async function answerInTime<T>(
+async function answerInTime(
   request: ParsedSync,
   rooms: SyncRooms,
-  form: AnswerForm<T>,
   { source, askRights, parking }: SyncClient,
   visit: Visit,
   wait: number,
-): Promise<T> {
+): Promise<SyncResponse> {
   const { keys } = request.known;
   if (rooms.mesh !== undefined) {
     rooms.mesh.noteTraffic();
@@ -102,7 +98,7 @@ async function answerInTime<T>(
   const waiter = wait > 0 && keys.length > 0 ? rooms.waiters.add(keys) : null;
   if (waiter === null) {
     const reading = await readCaughtUp(request, rooms, await askRights?.());
-    return respond(request, reading, compareReading(request, reading), rooms, form, visit);
+    return respond(request, reading, compareReading(request, reading), rooms, visit);
   }
   const signal = source?.getSignal();
   const leave = () => waiter.release();
@@ -121,7 +117,7 @@ async function answerInTime<T>(
       const left = Math.min(deadline, rights?.expiresAt ?? Infinity) - rooms.clock.now();
       if (changed !== null || last || left <= 0) {
         if (visit.outcome === "wake" && changed === null) visit.outcome = "timeout";
-        return respond(request, reading, changed, rooms, form, visit);
+        return respond(request, reading, changed, rooms, visit);
       }
       rooms.watch.park(reading);
       // Not kept in memory for as long as this waits.
@@ -186,32 +182,27 @@ function compareReading(request: ParsedSync, reading: StorageReading): string[] 
   return compare(request.known, reading.nodes, sameEpoch);
 }
 
-function respond<T>(
+function respond(
   request: ParsedSync,
   reading: StorageReading,
-  changed: readonly string[] | null,
+  keys: readonly string[] | null,
   rooms: SyncRooms,
-  form: AnswerForm<T>,
   visit: Visit,
-): T {
+): SyncResponse {
   if (visit.waitsSince === undefined) visit.outcome = "answered";
-  if (changed !== null) rooms.metrics.changedKeys.value += visit.changed = changed.length;
+  const changed: Record<string, RealityNodeMeta> = Object.create(null);
+  if (keys !== null) {
+    rooms.metrics.changedKeys.value += visit.changed = keys.length;
+    for (const key of keys) changed[key] = metaOf(reading.nodes, key);
+  }
   const legacy = request.clientId !== undefined && request.mode !== undefined && request.hint !== undefined;
   const states = rooms.mesh?.states;
   const mesh: MeshInfo = {
     peers: legacy ? peerHealths(states) : peerIds(states),
     serverVersion: reading.maxVersion,
   };
-  return form.toClient({
-    changed: changed ?? NONE,
-    nodes: reading.nodes,
-    mesh,
-    epoch: reading.epoch,
-    serverTime: rooms.clock.now(),
-  });
+  return { changed, mesh, epoch: reading.epoch, serverTime: rooms.clock.now() };
 }
-
-const NONE: readonly string[] = Object.freeze([]);
 
 const HEALTHS: Readonly<Record<PeerState, PeerHealth>> = {
   alive: "healthy",

@@ -18,7 +18,6 @@ const places: Record<string, readonly string[]> = {
     "node",
     "stamp",
     "compare",
-    "answer",
     "parse",
     "access",
     "admission",

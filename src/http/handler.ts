@@ -12,12 +12,12 @@ import type { Quota } from "../rate_limit.ts";
 import { checkNames, type Limits } from "../options.ts";
 import { checkKeys, parseKeys, parseUpdates } from "../parse.ts";
 import type { ReadyState } from "../ready.ts";
-import type { NodeUpdate, RealityNodeMeta, SSEOptions } from "../types.ts";
+import type { NodeUpdate, RealityNodeMeta, SSEOptions, SyncResponse } from "../types.ts";
 import { Visit } from "../visit.ts";
 import { Cors, type CorsOptions } from "./cors.ts";
 import type { Desk, IncomingRequest, Reply } from "./exchange.ts";
 import { metricsReply, type MetricsView } from "./metrics.ts";
-import { emptyReply, errorReply, jsonReply, MethodRefusal, RateRefusal, textReply } from "./reply.ts";
+import { emptyReply, errorReply, jsonReply, MethodRefusal, RateRefusal } from "./reply.ts";
 import { pathOf, queryOf } from "./target.ts";
 
 /** How a handler is mounted. */
@@ -50,8 +50,8 @@ export interface DeskRooms {
   readonly limits: Limits;
   /** Whether `close()` was called: then nothing new is taken on. */
   readonly isClosing: boolean;
-  /** Answers a sync request of whatever shape with a text of JSON, or refuses it. */
-  sync(body: unknown, client: RequestingClient, visit: Visit): string | Promise<string>;
+  /** Answers a sync request of whatever shape, or refuses it. */
+  sync(body: unknown, client: RequestingClient, visit: Visit): SyncResponse | Promise<SyncResponse>;
   /** Opens an event stream; the signal tells that the client is gone where a runtime does not cancel the stream. */
   events(
     options: SSEOptions,
@@ -226,8 +226,8 @@ function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
       // Not an async function: for as long as a client waits, its frame would be kept in memory.
       answer: (request, visit) =>
         readBody(request).then((body) => {
-          const text = rooms.sync(body, request, visit);
-          return typeof text === "string" ? textReply(text) : text.then(textReply);
+          const answer = rooms.sync(body, request, visit);
+          return answer instanceof Promise ? answer.then(jsonReply) : jsonReply(answer);
         }),
     }],
     [`${basePath}/events`, {

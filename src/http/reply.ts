@@ -18,12 +18,7 @@ const RETRY_SPREAD = 5;
 
 /** A reply with a value as JSON; never stored by a cache. */
 export function jsonReply(value: unknown): Reply {
-  return textReply(JSON.stringify(value));
-}
-
-/** A reply with a text of JSON; never stored by a cache. */
-export function textReply(body: string): Reply {
-  return { status: 200, headers: JSON_HEADERS, body };
+  return { status: 200, headers: JSON_HEADERS, body: JSON.stringify(value) };
 }
 
 /** A reply without a body. */
