@@ -28,24 +28,36 @@ function tablesOf(bench: string): string[] {
   for (const group of new Set(first.rows.map((row) => row.group))) {
     const rows = first.rows.filter((row) => row.group === group);
     const { unit, base } = rows[0]!;
-    const heading = base === "reality" ? "reality" : `${base} → reality (ratio)`;
+    // This package alone, or, where it stands there in several ways, every contender.
+    const shown = Object.keys(rows[0]!.figures).filter((name) => name !== base);
+    const own = base === "reality" || shown.includes("reality") ? ["reality"] : shown;
+    const heading = base === "reality"
+      ? "reality"
+      : `${base} → ${own.length > 1 ? "each" : "reality"} (ratio)`;
     lines.push(`**${group}**, ${unit}: ${heading}`, "");
     lines.push(`| | ${results.map((result) => result.runtime).join(" | ")} |`);
     lines.push(`|---|${"---:|".repeat(results.length)}`);
     for (const { name } of rows) {
-      lines.push(`| ${name} | ${results.map((result) => cell(result, group, name)).join(" | ")} |`);
+      for (const contender of own) {
+        const label = own.length > 1 ? `${name}, ${contender}` : name;
+        const cells = results.map((result) => cell(result, { group, name, contender }));
+        lines.push(`| ${label} | ${cells.join(" | ")} |`);
+      }
     }
     lines.push("");
   }
   return lines;
 }
 
-function cell({ rows }: Result, group: string, name: string): string {
+function cell(
+  { rows }: Result,
+  { group, name, contender }: { group: string; name: string; contender: string },
+): string {
   const row = rows.find((row) => row.group === group && row.name === name);
-  const own = row?.figures.reality?.median;
+  const own = row?.figures[contender]?.median;
   if (row === undefined || own === undefined) return "";
-  if (row.base === "reality") return `${own}`;
-  const share = row.ratios.reality?.median;
+  if (row.base === contender) return `${own}`;
+  const share = row.ratios[contender]?.median;
   return `${row.figures[row.base]?.median} → ${own}${
     share === undefined ? "" : ` (**${share.toFixed(2)}**)`
   }`;
