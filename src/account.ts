@@ -130,11 +130,21 @@ export class Account {
   }
 
   /** Makes a change, counts its nodes and tells of it. */
-  async watchChange<T extends readonly unknown[]>(
+  watchChange<T extends readonly unknown[]>(
     getKeys: () => readonly string[],
-    change: () => Promise<T>,
+    change: () => T | Promise<T>,
+  ): T | Promise<T> {
+    if (this.#options.onEvent !== undefined) return this.#tellOfChange(getKeys, change);
+    const changed = change();
+    return changed instanceof Promise
+      ? changed.then((changed) => this.#count(changed))
+      : this.#count(changed);
+  }
+
+  async #tellOfChange<T extends readonly unknown[]>(
+    getKeys: () => readonly string[],
+    change: () => T | Promise<T>,
   ): Promise<T> {
-    if (this.#options.onEvent === undefined) return this.#count(await change());
     const { clock } = this.#options;
     const startedAt = clock.now();
     const tell = (more: { code: RealityError["code"] } | Record<never, never>) => {

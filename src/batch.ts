@@ -62,9 +62,6 @@ export class Reader {
   readonly #queue: Read[] = [];
   /** The reading of this moment, of a live storage. */
   #current: StorageReading | Promise<StorageReading> | undefined;
-  readonly #forget = (): void => {
-    this.#current = undefined;
-  };
   #running = 0;
   #scheduled = false;
   #sent = 0;
@@ -104,9 +101,14 @@ export class Reader {
     return read.promise;
   }
 
+  /** What was read before is shared no longer: the storage has changed, or the moment is over. */
+  readonly renew = (): void => {
+    this.#current = undefined;
+  };
+
   /** Every node can be looked up in a reading, as it stands then: one serves all who ask in this moment. */
   #readLive(keys: readonly string[]): StorageReading | Promise<StorageReading> {
-    queueMicrotask(this.#forget);
+    queueMicrotask(this.renew);
     this.#sent++;
     this.#options.metrics?.readSizes.observe(keys.length);
     const given = passOn(() => readStorage(this.#storage, keys));
@@ -185,10 +187,35 @@ export class Writer {
   /**
    * Makes one change.
    *
-   * @returns The meta as written, once the storage has it.
-   * @throws {StorageError} When the storage fails or takes too long; the change may or may not be there.
+   * @returns The meta as written, once the storage has it: at once from a live storage that gives it so.
+   * @throws {StorageError} When the storage fails or takes too long; rejects with it. The change may be there or not.
    */
-  write(change: NodeChange): Promise<RealityNodeMeta> {
+  write(change: NodeChange): RealityNodeMeta | Promise<RealityNodeMeta> {
+    const isAlone = this.#running === undefined;
+    return isAlone && this.#storage.features?.live ? this.#writeLive(change) : this.#queue(change);
+  }
+
+  /** Makes many changes, together with those of this moment. */
+  writeMany(changes: readonly NodeChange[]): Promise<RealityNodeMeta>[] {
+    return changes.map((change) => this.#queue(change));
+  }
+
+  /** There is nothing to be won by waiting for others where a commit is over before it has begun. */
+  #writeLive(change: NodeChange): RealityNodeMeta | Promise<RealityNodeMeta> {
+    this.#noteSent(1);
+    const given = passOn(() => applyChanges(this.#storage, [change]));
+    if (given instanceof Promise) {
+      const write = { change, ...deferred<RealityNodeMeta>() };
+      this.#running = this.#commitAll(this.#settle([write], () => given));
+      return write.promise;
+    }
+    this.#options.onOutcome("applyChanges", undefined, 0);
+    const meta = given[0] as RealityNodeMeta;
+    this.#onCommit([change.key], meta.version);
+    return meta;
+  }
+
+  #queue(change: NodeChange): Promise<RealityNodeMeta> {
     let write = this.#waiting.get(change.key);
     if (write === undefined) {
       write = { change, ...deferred<RealityNodeMeta>() };
@@ -198,7 +225,8 @@ export class Writer {
       this.#waiting.delete(change.key);
     }
     this.#waiting.set(change.key, write);
-    this.#schedule();
+    // The changes of this moment are all asked for before the first commit goes.
+    this.#running ??= this.#commitAll(Promise.resolve());
     return write.promise;
   }
 
@@ -234,25 +262,24 @@ export class Writer {
     throw new TypeError("This storage keeps no stamps: it cannot take in what another one has");
   }
 
-  #schedule(): void {
-    this.#running ??= this.#commitAll();
-  }
-
-  async #commitAll(): Promise<void> {
-    // The changes of this moment are all asked for before this goes on.
-    await null;
-    while (this.#waiting.size > 0) await this.#commit();
+  async #commitAll(first: Promise<void>): Promise<void> {
+    await first;
+    while (this.#waiting.size > 0) {
+      const writes = this.#take();
+      this.#noteSent(writes.length);
+      await this.#settle(writes, () => applyChanges(this.#storage, writes.map((write) => write.change)));
+    }
     this.#running = undefined;
   }
 
-  async #commit(): Promise<void> {
-    const writes = this.#take();
-    this.#sent++;
-    this.#options.metrics?.writeSizes.observe(writes.length);
-    const changes = writes.map((write) => write.change);
+  /** Makes a commit, and tells everybody who asked for a part of it what came of that. */
+  async #settle(
+    writes: readonly Write[],
+    commit: () => ReturnType<typeof applyChanges>,
+  ): Promise<void> {
     let version = 0;
     try {
-      const metas = await guarded("applyChanges", () => applyChanges(this.#storage, changes), this.#options);
+      const metas = await guarded("applyChanges", commit, this.#options);
       writes.forEach((write, i) => {
         const meta = metas[i];
         if (meta instanceof StorageError) return write.reject(meta);
@@ -262,7 +289,12 @@ export class Writer {
     } catch (error) {
       for (const write of writes) write.reject(error);
     }
-    this.#onCommit(changes.map((change) => change.key), version);
+    this.#onCommit(writes.map(({ change }) => change.key), version);
+  }
+
+  #noteSent(changes: number): void {
+    this.#sent++;
+    this.#options.metrics?.writeSizes.observe(changes);
   }
 
   #take(): Write[] {
@@ -308,7 +340,7 @@ async function readParts(storage: RealityStorage, keys: readonly string[]): Prom
 function applyChanges(
   storage: RealityStorage,
   changes: readonly NodeChange[],
-): Promise<(RealityNodeMeta | StorageError)[]> {
+): (RealityNodeMeta | StorageError)[] | Promise<(RealityNodeMeta | StorageError)[]> {
   if (storage.applyChanges) return storage.applyChanges(changes);
   return Promise.all(changes.map(async (change) => {
     try {

@@ -50,7 +50,7 @@ export class Intake {
   }
 
   /** Publishes nodes' new states. Nothing is written when one of them is wrong. */
-  async update(updates: readonly NodeUpdate[]): Promise<RealityNodeMeta[]> {
+  update(updates: readonly NodeUpdate[]): RealityNodeMeta[] | Promise<RealityNodeMeta[]> {
     for (const { key, hash } of updates) {
       this.checkKey(key);
       const fault = hashFault(hash, this.#limits.maxHashBytes);
@@ -59,9 +59,10 @@ export class Intake {
     const updatedAt = this.#clock.now();
     const [first] = updates;
     if (first !== undefined && updates.length === 1) {
-      return [await this.#writer.write({ key: first.key, hash: first.hash, updatedAt })];
+      const meta = this.#writer.write({ key: first.key, hash: first.hash, updatedAt });
+      return meta instanceof Promise ? meta.then((meta) => [meta]) : [meta];
     }
-    return await Promise.all(updates.map(({ key, hash }) => this.#writer.write({ key, hash, updatedAt })));
+    return Promise.all(this.#writer.writeMany(updates.map(({ key, hash }) => ({ key, hash, updatedAt }))));
   }
 
   /** Says that nodes changed, with hashes never used before: who compares hashes must not sleep on. */

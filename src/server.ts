@@ -132,6 +132,7 @@ export class RealityServer {
     const reader = new Reader(storage, this.#batch);
     this.#reader = canFence(storage) ? new Fence(storage, reader, this.#batch) : reader;
     this.#writer = new Writer(storage, this.#batch, (keys, version) => {
+      reader.renew();
       this.#waiters.wake(keys);
       this.#mesh?.note(keys, version);
     });
@@ -186,7 +187,8 @@ export class RealityServer {
    */
   async updateNode(key: string, hash: string | Promise<string>): Promise<void> {
     const state = typeof hash === "string" ? hash : await hash;
-    await this.#change(() => [key], () => this.#intake.update([{ key, hash: state }]));
+    const change = this.#change(() => [key], () => this.#intake.update([{ key, hash: state }]));
+    if (change instanceof Promise) await change;
   }
 
   /**
@@ -570,8 +572,8 @@ export class RealityServer {
 
   #change(
     getKeys: () => readonly string[],
-    change: () => Promise<RealityNodeMeta[]>,
-  ): Promise<RealityNodeMeta[]> {
+    change: () => RealityNodeMeta[] | Promise<RealityNodeMeta[]>,
+  ): RealityNodeMeta[] | Promise<RealityNodeMeta[]> {
     this.#assertOpen();
     return this.#account.watchChange(getKeys, change);
   }

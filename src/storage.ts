@@ -70,9 +70,10 @@ export interface RealityStorage {
    * Makes many changes at once, each with a version of its own, in the order given, in one atomic step: no
    * reader sees a later one without the earlier ones. No two changes name the same key.
    *
-   * @returns The metas as written, in the order given; a deletion's has `deleted` and its tombstone's version.
+   * @returns The metas as written, in the order given; a deletion's has `deleted` and its tombstone's version. A storage
+   *   whose readings are live may give them at once.
    */
-  applyChanges?(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]>;
+  applyChanges?(changes: readonly NodeChange[]): RealityNodeMeta[] | Promise<RealityNodeMeta[]>;
 
   /**
    * Nodes, counter and names of one moment: what `getNodes` and `getMaxVersion` say, in a single question. A storage

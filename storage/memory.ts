@@ -225,8 +225,7 @@ export class MemoryStorage implements MeshStorage {
    * @throws {TypeError} When two changes name one key, or a field is of the wrong kind; then none is made.
    * @throws {RangeError} When there are too many; then none is made.
    */
-  // deno-lint-ignore require-await -- what it throws must reject
-  async applyChanges(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
+  applyChanges(changes: readonly NodeChange[]): RealityNodeMeta[] | Promise<RealityNodeMeta[]> {
     checkChanges(changes, MAX_CHANGES);
     this.#sweep();
     // The end of all numbers is looked for first: there, none of the changes is made.

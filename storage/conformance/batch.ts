@@ -4,6 +4,7 @@
  * @module
  */
 import type { RealityStorage } from "../../src/storage.ts";
+import type { RealityNodeMeta } from "../../src/types.ts";
 import { assert, assertEquals, assertRejects } from "./assert.ts";
 import { assertHistory, changeOf, deletionOf, type Kit, metaOf, nodesOf, there, write } from "./kit.ts";
 
@@ -19,7 +20,7 @@ export function testBatch(kit: Kit): void {
 export async function apply(
   storage: RealityStorage,
   ...changes: ReturnType<typeof changeOf>[]
-): ReturnType<NonNullable<RealityStorage["applyChanges"]>> {
+): Promise<RealityNodeMeta[]> {
   return await there(storage.applyChanges?.(changes));
 }
 

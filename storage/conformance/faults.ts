@@ -46,7 +46,9 @@ async function assertAllReject(storage: RealityStorage, code: string): Promise<v
     ["deleteNode", () => storage.deleteNode("a")],
   ];
   const { applyChanges, readNodes, readChanges, getIdentity, subscribe } = storage;
-  if (applyChanges) calls.push(["applyChanges", () => applyChanges.call(storage, [changeOf("a")])]);
+  if (applyChanges) {
+    calls.push(["applyChanges", async () => await applyChanges.call(storage, [changeOf("a")])]);
+  }
   if (readNodes) calls.push(["readNodes", async () => await readNodes.call(storage, ["a"])]);
   if (readChanges) calls.push(["readChanges", () => readChanges.call(storage, 0, 1)]);
   if (getIdentity) calls.push(["getIdentity", () => getIdentity.call(storage)]);

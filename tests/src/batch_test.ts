@@ -1,6 +1,8 @@
 import { deepEqual, equal, rejects } from "node:assert/strict";
 import { guarded, Reader, Writer } from "../../src/batch.ts";
 import type { StorageError } from "../../src/errors.ts";
+import type { NodeChange, StorageReading } from "../../src/storage.ts";
+import type { RealityNodeMeta } from "../../src/types.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { MemoryStorage } from "../../storage/memory.ts";
 import { test } from "../harness.ts";
@@ -18,7 +20,8 @@ function setUp(storage = new HeldStorage()) {
   };
   const reader = new Reader(storage, options);
   const writer = new Writer(storage, options, (keys) => woken.push([...keys]));
-  const update = (key: string, hash: string) => writer.write({ key, hash, updatedAt: clock.now() });
+  const update = async (key: string, hash: string) =>
+    await writer.write({ key, hash, updatedAt: clock.now() });
   return { clock, storage, reader, writer, update, outcomes, woken };
 }
 
@@ -237,6 +240,93 @@ test("Writer settles each change by itself where the storage takes them one by o
     () => {},
   );
   const good = writer.write({ key: "good", hash: "1", updatedAt: 1 });
-  await rejects(writer.write({ key: "bad", hash: "1", updatedAt: 1 }), { operation: "setNode" });
+  await rejects(async () => await writer.write({ key: "bad", hash: "1", updatedAt: 1 }), {
+    operation: "setNode",
+  });
   equal((await good).version, 1);
+});
+
+/** A memory storage whose commits take a while. */
+class SlowStorage extends MemoryStorage {
+  gate: Promise<void> = Promise.resolve();
+  commits: string[][] = [];
+
+  override async applyChanges(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
+    this.commits.push(changes.map(({ key, hash }) => `${key}=${hash}`));
+    await this.gate;
+    return await super.applyChanges(changes);
+  }
+}
+
+function setUpLive(storage: MemoryStorage) {
+  const outcomes: unknown[] = [];
+  const woken: [readonly string[], number][] = [];
+  const writer = new Writer(
+    storage,
+    { clock: new FakeClock(), timeout: 1000, onOutcome: (_, error) => outcomes.push(error?.message) },
+    (keys, version) => woken.push([keys, version]),
+  );
+  return { writer, woken, outcomes };
+}
+
+test("write() to a live storage is there, and wakes, before it returns", async () => {
+  const storage = new MemoryStorage();
+  const { writer, woken, outcomes } = setUpLive(storage);
+  const meta = writer.write({ key: "a", hash: "1", updatedAt: 5 });
+  deepEqual(meta, { key: "a", version: 1, hash: "1", updatedAt: 5 });
+  deepEqual(woken, [[["a"], 1]]);
+  deepEqual(outcomes, [undefined]);
+  equal(writer.sent, 1);
+  await writer.flush();
+});
+
+test("read() after a change in the same moment is not shared with the one before", () => {
+  const storage = new MemoryStorage();
+  const options = { clock: new FakeClock(), timeout: 1000, onOutcome: () => {} };
+  const reader = new Reader(storage, options);
+  const writer = new Writer(storage, options, () => reader.renew());
+  const versions = [1, 2, 3].map((n) => {
+    void writer.write({ key: "a", hash: `${n}`, updatedAt: n });
+    return (reader.read(["a"]) as StorageReading).maxVersion;
+  });
+  deepEqual(versions, [1, 2, 3]);
+});
+
+test("write() to a live storage does not overtake what was asked for before", async () => {
+  const storage = new MemoryStorage();
+  const { writer, woken } = setUpLive(storage);
+  const many = Promise.all(writer.writeMany([{ key: "a", hash: "1", updatedAt: 1 }]));
+  const last = writer.write({ key: "a", hash: "2", updatedAt: 2 });
+  await Promise.all([many, last]);
+  equal((await storage.getNode("a"))?.hash, "2");
+  deepEqual(woken.flatMap(([keys]) => keys), ["a"]);
+});
+
+test("write() to a live storage that takes its time goes on in groups, in order, and flush() waits for it", async () => {
+  const storage = new SlowStorage();
+  let open = () => {};
+  storage.gate = new Promise((resolve) => open = resolve);
+  const { writer, woken } = setUpLive(storage);
+  const metas = ["1", "2", "3"].map((hash) => writer.write({ key: "a", hash, updatedAt: 1 }));
+  metas.push(writer.write({ key: "b", hash: "4", updatedAt: 1 }));
+  let flushed = false;
+  const flush = writer.flush().then(() => flushed = true);
+  await settle();
+  deepEqual(storage.commits, [["a=1"]]);
+  equal(flushed, false);
+  open();
+  await Promise.all(metas);
+  await flush;
+  deepEqual(storage.commits, [["a=1"], ["a=3", "b=4"]]);
+  deepEqual(woken, [[["a"], 1], [["a", "b"], 3]]);
+});
+
+test("write() to a live storage that fails rejects, reports, and wakes all the same", async () => {
+  const storage = new MemoryStorage();
+  const { writer, woken, outcomes } = setUpLive(storage);
+  const wrong = { key: "a", hash: 5 as unknown as string, updatedAt: 1 };
+  await rejects(async () => await writer.write(wrong), { name: "StorageError", operation: "applyChanges" });
+  deepEqual(woken, [[["a"], 0]]);
+  equal(outcomes.length, 1);
+  equal((await writer.write({ key: "a", hash: "1", updatedAt: 1 })).version, 1);
 });

@@ -1,7 +1,9 @@
 import { deepEqual, equal, notEqual, rejects } from "node:assert/strict";
 import type { RealityError } from "../../src/errors.ts";
 import { RealityServer } from "../../src/server.ts";
+import type { SyncResponse } from "../../src/types.ts";
 import { VERSION } from "../../src/version.ts";
+import { MemoryStorage } from "../../storage/memory.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
 import { HeldStorage } from "../storages.ts";
@@ -169,4 +171,19 @@ test("a server is closed at the end of its block by await using", async () => {
 
 test("getMeshPeers() is empty for a server on its own", async () => {
   deepEqual(await setUp().server.getMeshPeers(), []);
+});
+
+test("what updateNode() has changed in memory is in every answer from then on, counter and all, without a wait", async () => {
+  const server = new RealityServer({ storage: new MemoryStorage() });
+  const answers: Promise<SyncResponse>[] = [];
+  for (let version = 1; version <= 3; version++) {
+    answers.push(server.handleSync({ known: { a: version - 1 } }));
+    void server.updateNode("a", `${version}`);
+    answers.push(server.handleSync({ known: { a: version - 1 } }));
+  }
+  const found = (await Promise.all(answers)).map(({ changed, mesh }) =>
+    `${changed.a?.version ?? "-"} of ${mesh.serverVersion}`
+  );
+  deepEqual(found, ["- of 0", "1 of 1", "- of 1", "2 of 2", "- of 2", "3 of 3"]);
+  await server.close();
 });
