@@ -164,7 +164,10 @@ function keep(curves: readonly Curve[]): void {
   writeFileSync(new URL("growth.json", RESULTS), text);
   drawGrowth(all);
   for (const { part, name, runtime, points } of curves) {
-    console.log(`${part}: ${name}, ${runtime}: ${inWords(exponentOf(points))}`);
+    // One point has no slope.
+    if (points.length < 2) continue;
+    const exponent = exponentOf(points);
+    console.log(`${part}: ${name}, ${runtime}: ${inWords(exponent)} (${exponent.toFixed(2)})`);
   }
 }
 

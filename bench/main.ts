@@ -21,7 +21,7 @@ const benches = {
   storage: "inside",
   start: "beside",
 } as const;
-/** Measured only when it is named: it takes ten minutes and much memory. Its parts may be named as well. */
+/** Measured only when it is named: it takes six minutes and much memory. Its parts may be named as well. */
 const named = "growth";
 const grown = ["keys", "nodes", "waiters", "hops"] as const;
 

@@ -43,11 +43,9 @@ export function exponentOf(points: Curve["points"]): number {
 
 /** An exponent in words. */
 export function inWords(exponent: number): string {
-  const digits = exponent.toFixed(2);
-  if (exponent < -0.1) return `falls (${digits})`;
-  if (exponent < 0.1) return `flat (${digits})`;
-  if (exponent < 0.4) return `hardly grows (${digits})`;
-  if (exponent < 0.8) return `slower than the size (${digits})`;
-  if (exponent < 1.2) return `in proportion (${digits})`;
-  return `faster than the size (${digits})`;
+  if (exponent < -0.1) return "falls";
+  if (exponent < 0.1) return "flat";
+  if (exponent < 0.4) return "hardly grows";
+  if (exponent < 0.8) return "slower than the size";
+  return exponent < 1.2 ? "in proportion" : "faster than the size";
 }

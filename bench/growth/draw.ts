@@ -80,13 +80,15 @@ function panelOf(part: string, curves: readonly Curve[]): Panel {
   };
 }
 
-/** How steeply the same work grows on each runtime. */
+/** How steeply the same work grows: in words for all runtimes, and as a number for each. */
 function slopesOf(curves: readonly Curve[]): string {
-  const slopes = curves.map(({ runtime, points }) => {
-    const words = inWords(exponentOf(points));
-    return runtime === "counted" ? words : `${words} on ${runtime.split(" ")[0]}`;
+  const exponents = curves.map(({ points }) => exponentOf(points));
+  const numbers = curves.map(({ runtime }, i) => {
+    const digits = exponents[i]!.toFixed(2);
+    return runtime === "counted" ? digits : `${runtime.split(" ")[0]} ${digits}`;
   });
-  return slopes.join("; ");
+  const mean = exponents.reduce((sum, exponent) => sum + exponent, 0) / exponents.length;
+  return `${inWords(mean)} (${numbers.join(", ")})`;
 }
 
 const PALETTE: readonly string[] = [...COLORS, "#e08e2b", "#5b5b5b"];
