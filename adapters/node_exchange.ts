@@ -107,6 +107,7 @@ export class NodeRequestView implements IncomingRequest {
   readonly #response: NodeOutgoing;
   readonly #framework: { readonly body?: unknown };
   #hangUp: HangUp | undefined;
+  #signal: AbortSignal | undefined;
 
   /**
    * @param request What came in.
@@ -150,12 +151,9 @@ export class NodeRequestView implements IncomingRequest {
 
   toRequest(): Request {
     const { method, url } = this;
-    return createRequest({
-      method,
-      url,
-      headers: this.#request.headers,
-      signal: abortOnClose(this.#response),
-    });
+    // Hooks are asked again at every wake: one listener serves all of these requests.
+    const signal = this.#signal ??= abortOnClose(this.#response);
+    return createRequest({ method, url, headers: this.#request.headers, signal });
   }
 }
 

@@ -19,7 +19,7 @@ export interface Due {
 /** A body that came along with its head is read after two or three microtasks: before these are over, no timer is set. */
 const PATIENCE = 4;
 
-/** Everything of one kind that is under way. A timer runs as long as there is something, and one for all. */
+/** Everything of one kind that is under way. A timer runs as long as there is something that was not over at once. */
 export class Deadlines {
   readonly #clock: Clock;
   readonly #timeout: number;

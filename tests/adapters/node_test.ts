@@ -100,6 +100,26 @@ test("createNodeHandler() survives a Host header that is none", async () => {
   });
 });
 
+test("createNodeHandler() listens to a connection as often at the hundredth question of a hook as at the first", async () => {
+  const seen: Request[] = [];
+  const authorize = (request: Request) => seen.push(request) > 0;
+  const server = new RealityServer({ storage: new MemoryStorage(), authorize });
+  const response = new FakeResponse();
+  createNodeHandler(server)(fakeRequest("GET", "/reality/events?keys=a"), response);
+  await response.wrote(1);
+  const before = response.listenerCount("close");
+  for (let i = 1; i < 100; i++) {
+    await server.updateNode("a", `${i}`);
+    await response.wrote(1 + i);
+  }
+  assert.ok(seen.length >= 100);
+  assert.equal(response.listenerCount("close"), before);
+  response.destroyed = true;
+  response.emit("close");
+  assert.equal(seen.at(-1)?.signal.aborted, true);
+  await server.close();
+});
+
 test("createNodeHandler() writes no more of a stream until the client has taken what it has", async () => {
   const server = new RealityServer({ storage: new MemoryStorage() });
   await server.updateNode("a", "1");
