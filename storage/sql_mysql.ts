@@ -50,8 +50,12 @@ export function mysqlDialect(tableName: string): SQLDialect {
     `swept_version AS updated_at, 0 AS deleted, late, ${
       decode("origin")
     } AS origin FROM ${table} WHERE node_key = ''`;
-  const history = `${select("node.expires_at IS NOT NULL")} FROM ${table} AS node FORCE INDEX (version) ` +
+  const changes = (more = "") =>
+    `${select("node.expires_at IS NOT NULL")}${more} FROM ${table} AS node FORCE INDEX (version) ` +
     `WHERE node.version > ? AND node.node_key <> ''`;
+  const history = changes();
+  // A union takes out rows that are the same, and by their text alone "a" and "A" are.
+  const distinct = changes(", node.node_key AS bytes");
   const nth = (offset: number) =>
     `SELECT version FROM ${table} WHERE version > ? AND node_key <> '' ORDER BY version LIMIT 1 OFFSET ${offset}`;
   // Among the items is one in place 0, with the empty key: it stands for the counter's row.
@@ -209,8 +213,8 @@ export function mysqlDialect(tableName: string): SQLDialect {
     // The first so many, and all that share the version of the last of them.
     listChanged: (version, limit) =>
       limit === undefined ? ask(`${history} ORDER BY node.version`, version) : ask(
-        `(${history} ORDER BY node.version LIMIT ${Math.ceil(limit)}) UNION ` +
-          `(${history} AND node.version = (${nth(Math.ceil(limit) - 1)})) ORDER BY version`,
+        `(${distinct} ORDER BY node.version LIMIT ${Math.ceil(limit)}) UNION ` +
+          `(${distinct} AND node.version = (${nth(Math.ceil(limit) - 1)})) ORDER BY version`,
         version,
         version,
         version,

@@ -24,7 +24,9 @@ export function testListing(kit: Kit): void {
 
   check("listChangedSince() in pages misses nothing, also where nodes share a version", async (storage) => {
     // As nodes do that came from different storages, each with a counter of its own.
-    const metas = [1, 2, 2, 2, 2, 3, 4, 4, 5, 9, 9, 9].map((version, i) => metaOf(`key:${i}`, version));
+    const alike = ["b", "a", "A", "a ", "\u00e1", "B", "ss", "\u00df", "c", "d", "D", "d "];
+    const versions = [1, 2, 2, 2, 2, 3, 4, 4, 5, 9, 9, 9];
+    const metas = versions.map((version, i) => metaOf(alike[i]!, version));
     for (const meta of [...metas].reverse()) await storage.setNode(meta.key, meta);
     for (const limit of [1, 2, 3, 5, 100]) {
       const seen: string[] = [];
