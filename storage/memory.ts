@@ -46,12 +46,8 @@ const MAX_CHANGES = 10_000;
 /** No two versions that a clock counter gives in one moment lie further apart. */
 const MAX_STEP = 256;
 
-/** A deletion and the moment after which it may be forgotten. */
-interface Grave {
-  readonly key: string;
-  readonly version: number;
-  readonly until: number;
-}
+/** A write sweeps so many tombstones at most, and two more for each change in it. */
+const MAX_SWEPT = 100;
 
 /**
  * Keeps nodes in memory, about 110 bytes each beside the text of the key. Every method settles at once, and
@@ -107,8 +103,8 @@ export class MemoryStorage implements MeshStorage {
       return place === undefined || this.#deleted[place] === 1 ? 0 : this.#order.versionOf(place);
     },
   };
-  #graves: Grave[] = [];
-  #sweptGraves = 0;
+  /** The places of tombstones in order of the moments from which on they may be swept. */
+  readonly #tombstones = new VersionOrder();
   #counter = 0;
   #maxVersion = 0;
   /** What is told as seen of the own origin: nothing is ever published at or below it. */
@@ -202,7 +198,7 @@ export class MemoryStorage implements MeshStorage {
   // deno-lint-ignore require-await -- what it throws must reject
   async setNode(key: string, meta: RealityNodeMeta): Promise<void> {
     checkMeta(key, meta);
-    this.#sweep();
+    this.#sweep(1);
     const place = this.#places.get(key);
     if (place !== undefined && !isNewer(meta, this.#metaAt(place))) return;
     // Its number may be counted as seen already, by storages that never saw this node.
@@ -227,7 +223,7 @@ export class MemoryStorage implements MeshStorage {
    */
   applyChanges(changes: readonly NodeChange[]): RealityNodeMeta[] | Promise<RealityNodeMeta[]> {
     checkChanges(changes, MAX_CHANGES);
-    this.#sweep();
+    this.#sweep(changes.length);
     // The end of all numbers is looked for first: there, none of the changes is made.
     const isSequential = this.#counterKind === "sequential";
     const now = this.#options.now();
@@ -277,7 +273,7 @@ export class MemoryStorage implements MeshStorage {
   // deno-lint-ignore require-await -- what it throws must reject
   async takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
     checkTakes(takes, MAX_CHANGES);
-    this.#sweep();
+    this.#sweep(takes.length);
     for (const { node, above = 0 } of takes) {
       const highest = "origin" in node ? Math.max(node.version, node.stamp) : above;
       this.#counter = Math.max(this.#counter, highest);
@@ -322,7 +318,7 @@ export class MemoryStorage implements MeshStorage {
   }
 
   #readSeen(): StorageSeen {
-    this.#sweep();
+    this.#sweep(0);
     const { epoch, origin } = this.#identify();
     const seen = new Map(this.#seen).set(origin, this.#maxStamp);
     return { epoch, origin, seen, swept: new Map(this.#swept), maxVersion: this.#maxVersion };
@@ -425,6 +421,7 @@ export class MemoryStorage implements MeshStorage {
       this.#keys[place] = key;
     } else {
       this.#order.remove(place);
+      if (this.#expires(place)) this.#tombstones.remove(place);
     }
     this.#order.insert(place, version);
     this.#hashes[place] = hash;
@@ -435,10 +432,15 @@ export class MemoryStorage implements MeshStorage {
     else this.#lateStamps.set(place, stamp.version);
     this.#counter = Math.max(this.#counter, version, stamp.version);
     this.#maxVersion = Math.max(this.#maxVersion, version);
-    if (deleted) {
-      const { now, tombstoneTimeout } = this.#options;
-      this.#graves.push({ key, version, until: now() + tombstoneTimeout });
+    if (this.#expires(place)) {
+      const { elapsed, tombstoneTimeout } = this.#options;
+      this.#tombstones.insert(place, elapsed() + tombstoneTimeout);
     }
+  }
+
+  /** Whether a tombstone is there that is not kept for ever. */
+  #expires(place: number): boolean {
+    return this.#deleted[place] === 1 && this.#options.tombstoneTimeout < Infinity;
   }
 
   /** The names are made at the first question: a Worker may not draw chance while it starts. */
@@ -449,30 +451,21 @@ export class MemoryStorage implements MeshStorage {
     });
   }
 
-  /** Forgets the tombstones whose time is over: they lie in the order in which they came. */
-  #sweep(): void {
-    if (this.#graves.length === 0) return;
-    const now = this.#options.now();
-    while (true) {
-      const grave = this.#graves[this.#sweptGraves];
-      if (grave === undefined || grave.until > now) break;
-      this.#sweptGraves++;
-      const place = this.#places.get(grave.key);
-      // Written again since, by a node or by a later deletion: this grave is empty.
-      if (place === undefined || this.#deleted[place] !== 1) continue;
-      if (this.#order.versionOf(place) !== grave.version) continue;
-      const { origin, stamp } = this.#stampedAt(place);
+  /** Forgets the oldest tombstones whose time is over; so many at most that no write takes long. */
+  #sweep(changes: number): void {
+    const now = this.#options.elapsed();
+    for (let left = MAX_SWEPT + 2 * changes; left > 0; left--) {
+      const place = this.#tombstones.next(0);
+      if (place === 0 || this.#tombstones.versionOf(place) > now) return;
+      const { key, version, origin, stamp } = this.#stampedAt(place);
       this.#swept.set(origin, Math.max(this.#swept.get(origin) ?? 0, stamp));
+      this.#sweptVersion = Math.max(this.#sweptVersion, version);
       this.#lateStamps.delete(place);
+      this.#tombstones.remove(place);
       this.#order.remove(place);
-      this.#places.delete(grave.key);
+      this.#places.delete(key);
       this.#keys[place] = this.#hashes[place] = "";
       this.#freePlaces.push(place);
-      this.#sweptVersion = Math.max(this.#sweptVersion, grave.version);
-    }
-    if (this.#sweptGraves * 2 > this.#graves.length) {
-      this.#graves = this.#graves.slice(this.#sweptGraves);
-      this.#sweptGraves = 0;
     }
   }
 

@@ -27,7 +27,8 @@ export interface StorageOptions {
    */
   tombstoneTimeout?: number;
   /**
-   * The clock, in milliseconds since 1970. For tests.
+   * The clock, in milliseconds since 1970. For tests: it also takes the place of the clock by which the age of
+   * tombstones is judged.
    *
    * @default {Date.now}
    */
@@ -42,6 +43,10 @@ export interface ReadStorageOptions {
   readonly tombstoneTimeout: number;
   /** The clock. */
   readonly now: () => number;
+  /** The clock that a test gave; `undefined` outside of tests. */
+  readonly testNow: (() => number) | undefined;
+  /** Milliseconds from some moment on, for durations: a clock that is set does not move it. */
+  readonly elapsed: () => number;
 }
 
 /** How long a deletion is kept unless told otherwise: a day, in milliseconds. */
@@ -77,7 +82,13 @@ export function readStorageOptions(
     throw wrongOption("tombstoneTimeout", "milliseconds, 0 or more", tombstoneTimeout);
   }
   if (typeof now !== "function") throw wrongOption("now", "a function", now);
-  return { counter, tombstoneTimeout, now };
+  return {
+    counter,
+    tombstoneTimeout,
+    now,
+    testNow: options.now,
+    elapsed: options.now ?? (() => performance.now()),
+  };
 }
 
 /** The error for an option of the wrong kind. */

@@ -1,5 +1,6 @@
 /**
- * Numbered places kept in order of version: what came after a version is found without looking at the rest.
+ * Numbered places kept in order of version, or of another number: what came after one is found without looking at the
+ * rest.
  *
  * @module
  */

@@ -4,6 +4,7 @@
  * @module
  */
 import assert from "node:assert/strict";
+import process from "node:process";
 import type { RealityStorage } from "../../src/storage.ts";
 import { testStorage } from "../../storage/conformance/mod.ts";
 import { MemoryStorage } from "../../storage/memory.ts";
@@ -111,6 +112,76 @@ test("MemoryStorage forgets what it swept: keys that come and go take no room", 
   await storage.applyChanges([{ key: "last", hash: "x", updatedAt: 1 }]);
   const keys = (await storage.listChangedSince(0)).map(({ key }) => key);
   assert.deepEqual(keys, ["kept:0", "kept:1000", "kept:2000", "kept:3000", "kept:4000", "last"]);
+});
+
+test("MemoryStorage keeps nothing of the deletions of a key that came back", async () => {
+  const storage = new MemoryStorage();
+  // Garbage comes and goes: the least that was used in a while is what is kept.
+  const toggle = async (times: number): Promise<number> => {
+    let least = Infinity;
+    for (let i = 0; i < times; i++) {
+      await storage.deleteNode("a");
+      await storage.applyChanges([{ key: "a", hash: "x", updatedAt: 1 }]);
+      if (i % 1000 === 0) least = Math.min(least, process.memoryUsage().heapUsed);
+    }
+    return least;
+  };
+  const before = await toggle(100_000);
+  await toggle(300_000);
+  const grown = await toggle(100_000) - before;
+  assert.ok(grown < 10_000_000, `${grown} bytes for one key`);
+});
+
+test("MemoryStorage with deletions at a steady rate keeps those of tombstoneTimeout", async () => {
+  let now = 0;
+  const storage = new MemoryStorage({ tombstoneTimeout: 10_000, now: () => now });
+  // 200 in a second, each on its own.
+  for (let i = 0; i < 20_000; i++) {
+    now += 5;
+    await storage.deleteNode(`key:${i}`);
+  }
+  assert.equal((await storage.listChangedSince(0)).length, 2000);
+});
+
+test("MemoryStorage sweeps a backlog in pieces, and all of it", async () => {
+  let now = 0;
+  const storage = new MemoryStorage({ tombstoneTimeout: 1000, now: () => now });
+  const count = 20_000;
+  const changes = Array.from({ length: count }, (_, i) => ({ key: `key:${i}`, hash: "", updatedAt: 1 }));
+  for (let from = 0; from < count; from += 10_000) {
+    await storage.applyChanges(
+      changes.slice(from, from + 10_000).map((node) => ({ ...node, deleted: true })),
+    );
+  }
+  now += 1000;
+  let left = count;
+  for (let writes = 0; left > 0; writes++) {
+    await storage.setNode("other", { key: "other", version: 1, hash: "", updatedAt: writes });
+    const { sweptVersion } = await storage.readNodes([]);
+    const history = await storage.listChangedSince(1);
+    assert.ok(left - history.length <= 200, `${left - history.length} in one write`);
+    // All that is missing is told as swept.
+    assert.ok((history[0]?.version ?? Infinity) > sweptVersion);
+    assert.ok(left > history.length);
+    left = history.length;
+  }
+  assert.equal((await storage.readNodes([])).sweptVersion, count);
+});
+
+test("MemoryStorage sweeps nothing early where the wall clock is set forward", async () => {
+  const { now } = Date;
+  let ahead = 0;
+  Date.now = () => now() + ahead;
+  try {
+    const storage = new MemoryStorage();
+    await storage.deleteNode("a");
+    ahead = 10 * DEFAULT_TOMBSTONE_TIMEOUT;
+    await storage.deleteNode("b");
+    assert.equal((await storage.listChangedSince(0)).length, 2);
+    assert.equal((await storage.readNodes([])).sweptVersion, 0);
+  } finally {
+    Date.now = now;
+  }
 });
 
 test("MemoryStorage refuses options it does not know, or of the wrong kind, by name", () => {
