@@ -20,26 +20,41 @@ export interface DatabaseOptions {
 }
 
 /** PostgreSQL; as root it runs as the user `postgres`, since it refuses root. */
-export function postgresRecipe({ durable = false }: DatabaseOptions = {}): Recipe {
+export function postgresRecipe(options: DatabaseOptions = {}): Recipe {
+  const flags = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"];
+  return postgresOn("ready to accept connections", ["initdb", ...flags], options);
+}
+
+/**
+ * PostgreSQL that follows a running one by streaming replication: it answers reads until it is promoted.
+ * `startReplicatedPair` of `replication.ts` starts both.
+ *
+ * @param primary The address of the server that it follows, as `postgresRecipe` gives it.
+ */
+export function standbyRecipe(primary: string, options: DatabaseOptions = {}): Recipe {
+  const flags = ["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"];
+  const copy = ["pg_basebackup", `--dbname=${primary}`, ...flags];
+  return postgresOn("ready to accept read-only connections", copy, options);
+}
+
+/** PostgreSQL on a folder that the given program fills. */
+function postgresOn(
+  ready: string,
+  [program = "", ...args]: readonly string[],
+  { durable = false }: DatabaseOptions,
+): Recipe {
   const programs = findPostgres() ?? install("postgresql", findPostgres);
   const asUser = isRoot()
     ? ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--reset-env", "--"]
     : [];
   return {
-    ready: "ready to accept connections",
+    ready,
     signal: "QUIT",
     prepare: (folder) => {
       const data = join(folder, "data");
       mkdirSync(data, { mode: 0o700 });
       if (isRoot()) run(["chown", "postgres:postgres", data]);
-      const flags = [
-        "--username=postgres",
-        "--auth=trust",
-        "--encoding=UTF8",
-        "--locale=C.UTF-8",
-        "--no-sync",
-      ];
-      run([...asUser, join(programs, "initdb"), ...flags, "-D", data]);
+      run([...asUser, join(programs, program), ...args, "-D", data]);
     },
     command: (folder, port) => {
       const settings = {
