@@ -184,7 +184,6 @@ export class SQLStorage implements MeshStorage {
   readonly #tableName: string;
   readonly #createTables: boolean;
   #isReady = false;
-  #settingUp: Promise<void> | undefined;
   #nextSweep = -Infinity;
 
   /**
@@ -591,10 +590,8 @@ export class SQLStorage implements MeshStorage {
   }
 
   async #ask(operation: string, statement: Statement): Promise<readonly SQLRow[]> {
-    if (!this.#isReady) {
-      this.#settingUp ??= this.#setUp(operation).finally(() => this.#settingUp = undefined);
-      await this.#settingUp;
-    }
+    // Each call does this by itself: where a statement of another call's set-up is lost, this one goes on.
+    if (!this.#isReady) await this.#setUp(operation);
     return await this.#run(operation, statement);
   }
 
@@ -654,17 +651,25 @@ export class SQLStorage implements MeshStorage {
           await pause(retry);
           continue;
         }
-        // The table may be what is missing: the next call looks.
-        this.#isReady = false;
+        // The next call looks for the table, and makes it.
+        if (this.#isMissing(error)) this.#isReady = false;
         throw error instanceof RealityError ? error : new StorageError(operation, error);
       }
     }
   }
 
   #isRetried(error: unknown): boolean {
-    const { code, errno, cause } = (error ?? {}) as { code?: unknown; errno?: unknown; cause?: unknown };
     const { retried } = this.#dialect;
-    return retried.includes(code) || retried.includes(errno) || cause !== undefined && this.#isRetried(cause);
+    return findCause(error, ({ code, errno }) => retried.includes(code) || retried.includes(errno));
+  }
+
+  #isMissing(error: unknown): boolean {
+    const { codes, message } = this.#dialect.missing;
+    return findCause(
+      error,
+      (cause) =>
+        codes.includes(cause.code) || codes.includes(cause.errno) || message.test(String(cause.message)),
+    );
   }
 
   /** A database that is not strict cuts what does not fit, and then two keys are one. */
@@ -681,6 +686,15 @@ export class SQLStorage implements MeshStorage {
       throw new RangeError(`Cannot write a node: its ${name} is longer than ${most} bytes`);
     }
   }
+}
+
+/** What is read of an error, whichever driver it comes from. */
+type Failure = Partial<Record<"code" | "errno" | "message" | "cause", unknown>>;
+
+/** Whether this is so of an error, of its cause, or of what caused that. */
+function findCause(error: unknown, isSo: (cause: Failure) => boolean): boolean {
+  if (typeof error !== "object" || error === null) return false;
+  return isSo(error) || findCause((error as Failure).cause, isSo);
 }
 
 function checkTableName(tableName: unknown): string {

@@ -98,6 +98,8 @@ export interface SQLDialect {
   readonly maxBytes?: { readonly key: number; readonly hash: number; readonly origin: number };
   /** The codes of errors after which nothing was done and the same statement may be sent again. */
   readonly retried: readonly unknown[];
+  /** What an error says where the table, or a column of it, is not there: its code, or a part of its message. */
+  readonly missing: { readonly codes: readonly unknown[]; readonly message: RegExp };
   /** The table's columns. */
   readonly columnNames: readonly string[];
   /** What makes the table, statement by statement; harmless where it is there. */

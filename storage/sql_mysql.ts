@@ -163,6 +163,10 @@ export function mysqlDialect(tableName: string): SQLDialect {
     maxChanges: MAX_CHANGES,
     maxBytes: { key: MAX_KEY_BYTES, hash: MAX_HASH_BYTES, origin: MAX_ORIGIN_BYTES },
     retried: [/* ER_LOCK_WAIT_TIMEOUT */ 1205, /* ER_LOCK_DEADLOCK */ 1213],
+    missing: {
+      codes: [/* ER_NO_SUCH_TABLE */ 1146, /* ER_BAD_FIELD_ERROR */ 1054],
+      message: /Table .* doesn't exist|Unknown column/,
+    },
     columnNames: [...COLUMNS, "counter"],
     schema: [
       `CREATE TABLE IF NOT EXISTS ${table} (\n` +

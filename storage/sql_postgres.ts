@@ -139,6 +139,14 @@ export function postgresDialect(tableName: string): SQLDialect {
     counter: "sequential",
     maxChanges: MAX_CHANGES,
     retried: [/* serialization_failure */ "40001", /* deadlock_detected */ "40P01"],
+    missing: {
+      codes: [
+        /* undefined_table */ "42P01",
+        /* undefined_column */ "42703",
+        /* invalid_schema_name */ "3F000",
+      ],
+      message: /(relation|column) .* does not exist/,
+    },
     columnNames: [...COLUMNS, "counter"],
     schema,
     // IF NOT EXISTS alone fails when two ask at once, so that one waits until the other is done.

@@ -117,6 +117,7 @@ export function sqliteDialect(tableName: string): SQLDialect {
     counter: "sequential",
     maxChanges: MAX_CHANGES,
     retried: [],
+    missing: { codes: [], message: /no such (table|column)|has no column named/ },
     columnNames: COLUMNS,
     schema: [
       `CREATE TABLE IF NOT EXISTS ${table} (\n` +

@@ -221,6 +221,60 @@ test("SQLStorage says what is wrong with a query that gives no array", async () 
   await assert.rejects(storage.getNode("a"), /option "query" must give an array of rows, and gave an object/);
 });
 
+test("SQLStorage is not held up by a set-up statement of another call that is never answered", async () => {
+  await withStorage({}, async (_storage, pool) => {
+    let lost = 0;
+    const lose = () => {
+      lost++;
+      return new Promise<SQLRow[]>(() => {});
+    };
+    let isLosing = true;
+    const query = (sql: string, params: readonly SQLValue[]) => isLosing ? lose() : pool.query(sql, params);
+    const storage = new SQLStorage({ query, dialect: "sqlite" });
+    // Neither of these calls ever settles, and neither waits for the other.
+    void storage.getMaxVersion();
+    void storage.getMaxVersion();
+    assert.equal(lost, 2);
+    isLosing = false;
+    assert.equal(await storage.getMaxVersion(), 0);
+
+    await pool.query("DROP TABLE reality_nodes", []);
+    await assert.rejects(storage.getNode("a"), { code: "ERR_REALITY_STORAGE" });
+    isLosing = true;
+    void storage.getNode("a");
+    isLosing = false;
+    assert.equal(lost, 3);
+    assert.equal(await storage.getNode("a"), null);
+  });
+});
+
+test("SQLStorage looks for its table after an error only where the error says that it is missing", async () => {
+  const asked = async (error: unknown) => {
+    let count = 0;
+    await withStorage({}, async (_storage, pool) => {
+      let failure: unknown;
+      const query = async (sql: string, params: readonly SQLValue[]) => {
+        if (failure) throw failure;
+        count++;
+        return await pool.query(sql, params);
+      };
+      const storage = new SQLStorage({ query, dialect: "sqlite" });
+      await storage.getMaxVersion();
+      failure = error;
+      await assert.rejects(storage.getMaxVersion());
+      [failure, count] = [undefined, 0];
+      await storage.getMaxVersion();
+    });
+    return count;
+  };
+  for (const message of ["ECONNRESET", "database is locked", "disk I/O error"]) {
+    assert.equal(await asked(new Error(message)), 1, message);
+  }
+  const missing = new Error("no such table: reality_nodes");
+  assert.ok(await asked(missing) > 1);
+  assert.ok(await asked(new Error("D1_ERROR", { cause: missing })) > 1);
+});
+
 test("SQLStorage goes on when the database has come back", async () => {
   await withStorage({}, async (_storage, pool) => {
     let isBroken = true;
