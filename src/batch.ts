@@ -12,6 +12,7 @@ import {
   type NodeChange,
   type NodeTake,
   type RealityStorage,
+  type Seen,
   type StampedNode,
   type StorageReading,
 } from "./storage.ts";
@@ -238,16 +239,17 @@ export class Writer {
   /**
    * Writes nodes of other storages, as many at once as the storage takes.
    *
+   * @param swept The swept tombstones that were known when the takes were judged.
    * @returns For each the meta as written; `null` where another node was there than it was judged against.
    */
-  async take(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
+  async take(takes: readonly NodeTake[], swept?: Seen): Promise<(RealityNodeMeta | null)[]> {
     const most = this.#storage.features?.maxChanges ?? MAX_CHANGES;
     const metas: (RealityNodeMeta | null)[] = [];
     for (let i = 0; i < takes.length; i += most) {
       this.#sent++;
       const some = takes.slice(i, i + most);
       this.#options.metrics?.writeSizes.observe(some.length);
-      metas.push(...await guarded("takeNodes", () => this.#mesh().takeNodes(some), this.#options));
+      metas.push(...await guarded("takeNodes", () => this.#mesh().takeNodes(some, swept), this.#options));
     }
     return metas;
   }

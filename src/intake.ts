@@ -7,19 +7,26 @@ import type { Writer } from "./batch.ts";
 import type { Clock } from "./clock.ts";
 import { hashFault, keyFault } from "./node.ts";
 import type { Limits } from "./options.ts";
-import { type NodeTake, randomName, type StampedNode } from "./storage.ts";
+import { type NodeTake, randomName, type Seen, type StampedNode } from "./storage.ts";
 import { StorageError } from "./errors.ts";
 import type { NodeUpdate, RealityNodeMeta } from "./types.ts";
 
 /** Says what becomes of a node that another storage has, given the one that is here. */
 export type Judge = (theirs: StampedNode, mine: StampedNode | undefined) => NodeTake | null;
 
+/** A judge, and what it knows of forgotten deletions. */
+export interface PreparedJudge {
+  readonly judge: Judge;
+  /** The swept tombstones that it takes into account where a node is missing here; left out where none matter. */
+  readonly swept?: Seen;
+}
+
 /**
  * Makes a judge, after the nodes here were read: so it knows of all that had been forgotten by then.
  *
  * @param isMissing Whether some of the nodes to judge are not here.
  */
-export type PrepareJudge = (isMissing: boolean) => Judge | Promise<Judge>;
+export type PrepareJudge = (isMissing: boolean) => PreparedJudge | Promise<PreparedJudge>;
 
 /** What came of nodes that another storage has. */
 export interface TakenNodes {
@@ -92,9 +99,9 @@ export class Intake {
     for (let i = 0; left.length > 0; i++) {
       if (i === MAX_JUDGEMENTS) throw new StorageError("takeNodes", "these nodes change too often");
       const mine = await this.#writer.readStamped(left.map(({ key }) => key));
-      const judge = await prepare(mine.size < left.length);
+      const { judge, swept } = await prepare(mine.size < left.length);
       const takes = left.flatMap((node) => judge(node, mine.get(node.key)) ?? []);
-      const metas = await this.#writer.take(takes);
+      const metas = await this.#writer.take(takes, swept);
       takes.forEach(({ node }, i) => {
         const meta = metas[i];
         if (meta) "origin" in node ? taken.push(meta.key) : made.push(meta);

@@ -137,9 +137,13 @@ export interface MeshStorage extends RealityStorage {
    * step that is random up to 65,536, so that two storages which do the same at once differ. All in one
    * atomic step, up to `features.maxChanges` of them; for other processes it is a change like any other.
    *
+   * @param swept What was known as swept when the takes were judged. If a tombstone was swept since that this does
+   *   not cover, nothing is written for a take that replaces nothing: between the judgement and the write the key may
+   *   have been changed, deleted and forgotten, and then its absence no longer means what it meant. Left out: absence
+   *   alone decides.
    * @returns For each the meta as written; `null` where another node was there, and nothing was written.
    */
-  takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]>;
+  takeNodes(takes: readonly NodeTake[], swept?: Seen): Promise<(RealityNodeMeta | null)[]>;
 
   /**
    * Notes that everything up to `seen` was taken in: joins it to what was seen before, and lifts the counter to

@@ -6,6 +6,7 @@
  */
 import { isNewer } from "../src/node.ts";
 import {
+  coversSeen,
   createEpoch,
   createOrigin,
   hasSeen,
@@ -267,13 +268,15 @@ export class MemoryStorage implements MeshStorage {
    * against.
    *
    * @param takes At most 10 000, no two of the same key.
+   * @param swept The swept tombstones that were known when the takes were judged.
    * @returns For each the meta as written; `null` where another node was there.
    * @throws As `applyChanges` does; then nothing is written.
    */
   // deno-lint-ignore require-await -- what it throws must reject
-  async takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
+  async takeNodes(takes: readonly NodeTake[], swept?: Seen): Promise<(RealityNodeMeta | null)[]> {
     checkTakes(takes, MAX_CHANGES);
     this.#sweep(takes.length);
+    const mayAdd = swept === undefined || coversSeen(swept, this.#swept);
     for (const { node, above = 0 } of takes) {
       const highest = "origin" in node ? Math.max(node.version, node.stamp) : above;
       this.#counter = Math.max(this.#counter, highest);
@@ -283,7 +286,7 @@ export class MemoryStorage implements MeshStorage {
     return takes.map(({ node, replaces }) => {
       const place = this.#places.get(node.key);
       const there = place === undefined ? null : stampOf(this.#stampedAt(place));
-      if (!isSameStamp(there, replaces)) return null;
+      if (!isSameStamp(there, replaces) || there === null && !mayAdd) return null;
       if (!("origin" in node)) return this.#apply(node, this.#counter += joinStep());
       if (node.version <= this.#maxVersion) this.#late++;
       this.#write(node, node.version, stampOf(node));

@@ -87,11 +87,16 @@ export function judgeMissing(mine: StampedNode, { mine: seen, theirs, swept }: K
   if (mine.deleted) return null;
   const { key, updatedAt } = mine;
   const replaces = stampOf(mine);
-  // They knew it: it was deleted there, and forgotten.
-  if (hasSeen(theirs, replaces)) return { node: { key, hash: "", updatedAt, deleted: true }, replaces };
-  // They did not know it, and may have deleted and forgotten the key as they had it: the counterpart of case 2.
   const changes = unite(changesOf(mine), unheard(swept, seen));
-  return changes.length === changesOf(mine).length ? null : join(mine, mine, changes, replaces);
+  const isNews = changes.length > changesOf(mine).length;
+  if (hasSeen(theirs, replaces)) {
+    // They knew it: it was deleted there, and forgotten. The tombstone stands for the same changes on every server
+    // that finds this out, so that these tombstones need not be joined with each other.
+    const hash = isNews ? joinedHash(changes) : "";
+    return { node: { key, hash, updatedAt, deleted: true }, above: mine.version, replaces };
+  }
+  // They did not know it, and may have deleted and forgotten the key as they had it: the counterpart of case 2.
+  return isNews ? join(mine, mine, changes, replaces) : null;
 }
 
 /**

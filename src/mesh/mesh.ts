@@ -392,7 +392,9 @@ export class Mesh {
     for (let turn = 0, pushes = 0;; turn++) {
       const isKnown = peer.origin !== undefined;
       const shared = isKnown && this.#isShared(peer.origin);
-      const given = shared ? undefined : await this.#give(peer, peer.seen, outgoing);
+      let given = shared ? undefined : await this.#give(peer, peer.seen, outgoing);
+      // A full copy is large, and somebody else may have given the peer one since it was heard: it is asked first.
+      if (turn === 0 && given?.delta?.full === true) given = { state: given.state, delta: undefined };
       const more = incoming && { after: incoming.next, full: incoming.full };
       const isPush = given?.delta !== undefined &&
         (given.delta.nodes.length > 0 || given.delta.next !== null);

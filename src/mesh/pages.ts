@@ -9,8 +9,11 @@ import type { RealityNodeMeta } from "../types.ts";
 import { judge, judgeMissing, type Knowledge } from "./delta.ts";
 import type { Delta, Message } from "./message.ts";
 
-/** Says what becomes of a node of another storage, given the one that is here. */
-type JudgeNode = (theirs: StampedNode, mine: StampedNode | undefined) => NodeTake | null;
+/** Says what becomes of a node of another storage, given the one that is here; and which sweeps it knows of. */
+interface PreparedJudge {
+  readonly judge: (theirs: StampedNode, mine: StampedNode | undefined) => NodeTake | null;
+  readonly swept?: Seen;
+}
 
 /** What the pages ask of the other rooms. */
 export interface PageRooms {
@@ -22,7 +25,7 @@ export interface PageRooms {
    */
   take(
     nodes: readonly StampedNode[],
-    prepare: (isMissing: boolean) => JudgeNode | Promise<JudgeNode>,
+    prepare: (isMissing: boolean) => PreparedJudge | Promise<PreparedJudge>,
   ): Promise<{ readonly taken: readonly string[]; readonly made: readonly RealityNodeMeta[] }>;
   /** Wakes who waits for these keys; `null` for all. */
   wake(keys: readonly string[] | null): void;
@@ -43,7 +46,10 @@ export interface Incoming {
 export interface Taken {
   /** Whether it followed on what is here, and was taken in. */
   readonly isTaken: boolean;
-  /** The keys of nodes that were written here as they were there. */
+  /**
+   * The keys of nodes that were written here as they were there, and of those that were deleted since a full copy lacks
+   * them: whoever gets the same copy finds out the same.
+   */
   readonly written: readonly string[];
   /** Changes of this storage's own that were made instead: news to everybody. */
   readonly made: readonly RealityNodeMeta[];
@@ -152,7 +158,7 @@ export class Pages {
     const { taken: written, made } = await take(delta.nodes, async (isMissing) => {
       // What is not here may have been forgotten since we looked.
       const { seen, swept } = isMissing ? await ask("readSeen", () => storage.readSeen()) : mine;
-      return (node, own) => judge(node, own, { mine: seen, theirs, swept });
+      return { swept, judge: (node, own) => judge(node, own, { mine: seen, theirs, swept }) };
     });
     const before = delta.after === null ? undefined : previous;
     const { adopt = theirs, keys = new Set<string>() } = before ?? {};
@@ -170,7 +176,14 @@ export class Pages {
     if (isNewEpoch) wake(null);
     // Once more, for what was changed here since: as long as it was not adopted, nobody knew what had been forgotten.
     if (delta.full) dropped.push(...await judgeRest());
-    return { isTaken: true, written, made: [...made, ...dropped], incoming: undefined };
+    const deleted = dropped.flatMap(({ key, deleted }) => deleted ? key : []);
+    const joined = dropped.filter(({ deleted }) => !deleted);
+    return {
+      isTaken: true,
+      written: [...written, ...deleted],
+      made: [...made, ...joined],
+      incoming: undefined,
+    };
   }
 
   /** Judges what is here and not in a full copy: what was forgotten there is either missing here or told anew. */
@@ -183,10 +196,12 @@ export class Pages {
       const missing = page.nodes.filter((node) =>
         !keys.has(node.key) && judgeMissing(node, knowledge) !== null
       );
-      const { made } = await take(missing, () => (known, mine) => {
-        if (mine === undefined || !isSameStamp(stampOf(mine), stampOf(known))) return null;
-        return judgeMissing(mine, knowledge);
-      });
+      const { made } = await take(missing, () => ({
+        judge: (known, mine) => {
+          if (mine === undefined || !isSameStamp(stampOf(mine), stampOf(known))) return null;
+          return judgeMissing(mine, knowledge);
+        },
+      }));
       wake(missing.map(({ key }) => key));
       written.push(...made);
       after = page.next ?? undefined;

@@ -210,11 +210,11 @@ export class DiskPath implements MeshStorage {
     return this.#call((data) => data.readStamped(keys));
   }
 
-  takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
+  takeNodes(takes: readonly NodeTake[], swept?: Seen): Promise<(RealityNodeMeta | null)[]> {
     return this.#call(async (data) => {
       const { floor, record } = this.disk;
       const life = await this.disk.life();
-      const metas = await data.takeNodes(takes);
+      const metas = await data.takeNodes(takes, swept);
       const written: StampedNode[] = [];
       metas.forEach((meta, i) => {
         const node = takes[i]?.node;

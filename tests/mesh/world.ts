@@ -21,6 +21,12 @@ const LONGEST_NAP = 2000;
 /** The same where nothing is slow and nothing fails: servers on one storage tell each other. */
 const CALM_NAP = 150;
 
+/**
+ * The same for servers that share a storage and do not list each other as peers: nobody tells them of each other's
+ * changes, so that they find them out by looking at the storage, every 500 ms once it has been quiet.
+ */
+const CALM_LOOK = 500 + CALM_NAP;
+
 /** When everything that a server had under way must have ended, in milliseconds after it was closed. */
 const AFTER_CLOSE = 5000;
 
@@ -68,6 +74,8 @@ interface Process {
   readonly station: Station;
   readonly redis: RedisPair | undefined;
   readonly waits: Set<Wait>;
+  /** Whether it may still use its storage: it has neither ended nor been closed. */
+  isOpen: boolean;
   hasEnded: boolean;
   /** Settles when it has ended. */
   readonly ended: Promise<undefined>;
@@ -80,6 +88,8 @@ interface Machine {
   readonly disk: Disk;
   skew: number;
   process: Process | undefined;
+  /** Whether it is to start as soon as the process before has let go of a storage that only one may use. */
+  isDue: boolean;
   runs: number;
 }
 
@@ -171,6 +181,7 @@ export class World {
       disk: disks[disk]!,
       skew,
       process: undefined,
+      isDue: false,
       runs: 0,
     }));
     this.#clients = history.clients.map((isPlain, i) => ({
@@ -207,6 +218,12 @@ export class World {
     const machine = this.machines[number];
     const plan = this.history.servers[number];
     if (machine === undefined || plan === undefined || machine.process !== undefined) return;
+    // A storage that says it is one process's own is never used by two, not even while one of them is being stopped.
+    const { disk } = machine;
+    const isTaken = disk.options.exclusive &&
+      [...this.#processes].some((process) => process.isOpen && process.path.disk === disk);
+    machine.isDue = isTaken;
+    if (isTaken) return;
     const { history } = this;
     const chance = this.#chance.fork(`${machine.host}.${machine.runs++}`);
     const clock = new MachineClock(this.clock, chance, machine.skew);
@@ -240,6 +257,7 @@ export class World {
       station,
       redis,
       waits: new Set(),
+      isOpen: true,
       hasEnded: false,
       ended,
       end,
@@ -267,6 +285,8 @@ export class World {
     this.trace(() => `${machine.host} is stopped`);
     await this.#watch(`close() of ${machine.host}`, process, () => process.server.close());
     process.station.leave();
+    process.isOpen = false;
+    if (machine.isDue) this.start(number);
     // Those who waited at the server are answered still.
     await this.clock.wait(AFTER_CLOSE);
     const { timers } = process.clock;
@@ -417,6 +437,7 @@ export class World {
 
   #end(process: Process): void {
     process.hasEnded = true;
+    process.isOpen = false;
     this.#processes.delete(process);
     process.end();
     process.path.end();
@@ -544,9 +565,17 @@ export class World {
   /** How long a client may sleep past a change that its server has. */
   #longestNap(process: Process, wait: Wait): number {
     const { timeout } = this.history;
-    const { exclusive, slowest } = process.path.disk.options;
+    const { disk } = process.path;
+    const { exclusive, slowest } = disk.options;
     if (wait.isAside) return exclusive ? Infinity : LONGEST_NAP + 8 * slowest;
-    return this.#isCalm ? CALM_NAP : LONGEST_NAP + timeout + 8 * slowest;
+    if (!this.#isCalm) return LONGEST_NAP + timeout + 8 * slowest;
+    return this.#isLinked(disk) ? CALM_NAP : CALM_LOOK;
+  }
+
+  /** Whether all servers on a storage list each other. */
+  #isLinked(disk: Disk): boolean {
+    const users = this.machines.flatMap((machine, i) => machine.disk === disk ? i : []);
+    return users.every((i) => users.every((j) => i === j || this.history.peers[i]?.includes(j)));
   }
 
   #noteDelivery(delivery: Delivery): void {

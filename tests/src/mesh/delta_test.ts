@@ -170,6 +170,20 @@ test("judgeMissing() deletes what a full copy's sender knew of", () => {
   assert.deepEqual(take.replaces, stampOf(mine));
 });
 
+test("judgeMissing() makes tombstones of a forgotten deletion that stand for the same on all servers", () => {
+  const lost = node(5, "here");
+  const knowledge = { ...STRANGERS, theirs: new Map([["here", 5]]), swept: new Map([["there", 9]]) };
+  const a = written(judgeMissing(lost, knowledge), lost, "a")!;
+  const b = written(judgeMissing(lost, knowledge), lost, "b")!;
+  assert.ok(a.deleted && b.deleted);
+  assert.deepEqual(changesOf(a), changesOf(b));
+  const [low, high] = a.version < b.version || a.version === b.version && a.origin > b.origin
+    ? [a, b]
+    : [b, a];
+  assert.equal(judge(low, high, STRANGERS), null);
+  assert.deepEqual(judge(high, low, STRANGERS), { node: high, replaces: stampOf(low) });
+});
+
 test("judgeMissing() tells a node anew, once, that a full copy's sender may have deleted as it had it", () => {
   const mine = node(5, "here");
   const knowledge = { ...STRANGERS, swept: new Map([["there", 7]]) };

@@ -107,3 +107,28 @@ test("take() tells anew a node whose deletion is forgotten here in the very mome
     equal(made.length, 1, moment);
   }
 });
+
+test("take() does not add a node whose key was changed, deleted and swept since it was judged", async () => {
+  let now = Date.now();
+  const storage = new MemoryStorage({ counter: "clock", tombstoneTimeout: 0, now: () => now });
+  const { pages } = setUp(storage);
+  const original = storage.takeNodes.bind(storage);
+  let deleted = 0;
+  storage.takeNodes = async (takes, swept) => {
+    if (deleted === 0) {
+      await storage.applyChanges([{ key: "k", hash: "own", updatedAt: now }]);
+      const [meta] = await storage.applyChanges([{ key: "k", hash: "", updatedAt: now, deleted: true }]);
+      deleted = meta!.version;
+      now += 60_000;
+      // Sweeps the tombstone: nothing of the change is left under its key.
+      await storage.applyChanges([{ key: "other", hash: "h", updatedAt: now }]);
+      equal((await storage.readStamped(["k"])).size, 0);
+    }
+    return await original(takes, swept);
+  };
+  const { made } = await pages.take(undefined, messageOf([nodeOf("k", 5)]));
+  // A client that got version 5 from the peer never heard of the change here: it must be told.
+  const node = await storage.getNode("k");
+  ok(node !== null && node.version > deleted, JSON.stringify(node));
+  equal(made.length, 1);
+});
