@@ -4,6 +4,7 @@
  * @module
  */
 import type { Clock } from "./clock.ts";
+import { Deadlines, type Due } from "./deadlines.ts";
 import { StorageError } from "./errors.ts";
 import type { Metrics } from "./metrics.ts";
 import {
@@ -32,6 +33,24 @@ export interface BatchOptions {
 
 /** So many reads may be under way at once: a second one lets a question pass by a slow answer. */
 const MAX_READS = 2;
+
+/**
+ * The share of `storageTimeout` after which a read without an answer no longer counts as under way, so that a lost
+ * one does not hold those that come after it. At most ten times as many reads are under way as there are places.
+ */
+const READ_PATIENCE = 1 / 10;
+
+/**
+ * The same for a commit. It is longer, so that a storage where commits queue for a lock is not sent many at once: at
+ * most two are under way.
+ */
+const COMMIT_PATIENCE = 1 / 2;
+
+/**
+ * How long a change that has to wait for its commit may take in all, as a multiple of `storageTimeout`: one of a key
+ * that an unanswered commit holds is sent after one `storageTimeout`, and needs some time for its own answer.
+ */
+const QUEUED_TIME = 1.25;
 
 /** A read that has collected so many keys takes no more questions. */
 const MAX_READ_KEYS = 20_000;
@@ -132,35 +151,82 @@ export class Reader {
     this.#running++;
     this.#sent++;
     this.#options.metrics?.readSizes.observe(countOf(keys));
-    const settle = () => {
+    let isCounted = true;
+    const leave = () => {
+      if (!isCounted) return;
+      isCounted = false;
       this.#running--;
       if (this.#queue.length > 0) this.#schedule();
     };
     const list = keys instanceof Set ? [...keys] : keys;
-    guarded("getNodes", () => readStorage(this.#storage, list), this.#options)
+    guarded("getNodes", () => readStorage(this.#storage, list), this.#options, silence(leave))
       .then((reading) => {
         resolve(reading);
-        settle();
+        leave();
       }, (error) => {
         reject(error);
-        settle();
+        leave();
       });
   }
 }
 
-interface Write extends Deferred<RealityNodeMeta> {
-  change: NodeChange;
+/** One change that somebody asked for. Its promise settles with its commit, or when its time is up. */
+class Write implements Due {
+  readonly change: NodeChange;
+  readonly #waiting: Deferred<RealityNodeMeta> = deferred();
+  /** The change of the same key that this one stands for as well. */
+  readonly older: Write | undefined;
+  readonly #onLate: (write: Write) => void;
+  dueAt = 0;
+  before: Due | undefined = undefined;
+  after: Due | undefined = undefined;
+
+  constructor(change: NodeChange, older: Write | undefined, onLate: (write: Write) => void) {
+    this.change = change;
+    this.older = older;
+    this.#onLate = onLate;
+  }
+
+  get promise(): Promise<RealityNodeMeta> {
+    return this.#waiting.promise;
+  }
+
+  settle(meta: RealityNodeMeta | StorageError): void {
+    if (meta instanceof StorageError) this.#waiting.reject(meta);
+    else this.#waiting.resolve(meta);
+  }
+
+  onLate(): void {
+    this.#onLate(this);
+  }
+}
+
+/** Changes that are on their way to the storage together. */
+interface Commit {
+  readonly writes: readonly Write[];
+  /** Settles when it has its answer, has failed, or no longer holds up those after it. Never rejects. */
+  readonly passable: Promise<void>;
+  /** Settles when it has its answer or has failed. Never rejects. */
+  readonly over: Promise<void>;
 }
 
 /**
  * Group commit: changes that wait while another commit is under way go in together. Several changes of one
- * key become one, the last; each caller's promise settles when the storage has it.
+ * key become one, the last; each caller's promise settles when the storage has it, or when its time is up.
+ *
+ * A commit that is not answered after half of `storageTimeout` lets the next one go, except for the keys that it
+ * names: these wait until it is answered or given up. One that was given up may still reach the storage, also after
+ * a later change of the same key: then the storage's order of versions decides which hash stays, and clients are told.
  */
 export class Writer {
   readonly #storage: RealityStorage;
   readonly #options: BatchOptions;
   readonly #onCommit: (keys: readonly string[], version: number) => void;
   readonly #waiting = new Map<string, Write>();
+  /** When changes that had to wait are given up. */
+  readonly #deadlines: Deadlines;
+  /** Every commit that has no answer yet. */
+  readonly #commits = new Set<Commit>();
   #running: Promise<void> | undefined;
   #sent = 0;
 
@@ -178,6 +244,7 @@ export class Writer {
     this.#storage = storage;
     this.#options = options;
     this.#onCommit = onCommit;
+    this.#deadlines = new Deadlines(options.clock, options.timeout * QUEUED_TIME);
   }
 
   /** How many commits have been sent. */
@@ -192,8 +259,14 @@ export class Writer {
    * @throws {StorageError} When the storage fails or takes too long; rejects with it. The change may be there or not.
    */
   write(change: NodeChange): RealityNodeMeta | Promise<RealityNodeMeta> {
-    const isAlone = this.#running === undefined;
-    return isAlone && this.#storage.features?.live ? this.#writeLive(change) : this.#queue(change);
+    const { features, applyChanges } = this.#storage;
+    const isLive = features?.live && applyChanges !== undefined && !this.#isBusy;
+    return isLive ? this.#writeLive(change) : this.#queue(change);
+  }
+
+  /** Whether a change has to wait for others, or may have to. */
+  get #isBusy(): boolean {
+    return this.#running !== undefined || this.#commits.size > 0;
   }
 
   /** Makes many changes, together with those of this moment. */
@@ -204,10 +277,10 @@ export class Writer {
   /** There is nothing to be won by waiting for others where a commit is over before it has begun. */
   #writeLive(change: NodeChange): RealityNodeMeta | Promise<RealityNodeMeta> {
     this.#noteSent(1);
-    const given = passOn(() => applyChanges(this.#storage, [change]));
+    const given = passOn(() => this.#storage.applyChanges!([change]));
     if (given instanceof Promise) {
-      const write = { change, ...deferred<RealityNodeMeta>() };
-      this.#running = this.#commitAll(this.#settle([write], () => given));
+      const write = this.#createWrite(change, undefined);
+      this.#running = this.#commitAll(this.#commit([write], () => given).passable);
       return write.promise;
     }
     this.#options.onOutcome("applyChanges", undefined, 0);
@@ -217,19 +290,28 @@ export class Writer {
   }
 
   #queue(change: NodeChange): Promise<RealityNodeMeta> {
-    let write = this.#waiting.get(change.key);
-    if (write === undefined) {
-      write = { change, ...deferred<RealityNodeMeta>() };
-    } else {
-      // The newest state stands for the older one; it takes the newest place in the order as well.
-      write.change = change;
-      this.#waiting.delete(change.key);
-    }
+    // The newest state stands for the older one; it takes the newest place in the order as well.
+    const older = this.#waiting.get(change.key);
+    if (older !== undefined) this.#waiting.delete(change.key);
+    const write = this.#createWrite(change, older);
     this.#waiting.set(change.key, write);
+    // One that is sent at once has the time limit of its commit.
+    if (this.#isBusy) this.#deadlines.add(write);
     // The changes of this moment are all asked for before the first commit goes.
     this.#running ??= this.#commitAll(Promise.resolve());
     return write.promise;
   }
+
+  #createWrite(change: NodeChange, older: Write | undefined): Write {
+    return new Write(change, older, this.#giveUp);
+  }
+
+  /** Refuses a change whose time is up; one that was not sent yet will not be. */
+  readonly #giveUp = (write: Write): void => {
+    const { key } = write.change;
+    if (this.#waiting.get(key) === write) this.#waiting.delete(key);
+    write.settle(new StorageError("applyChanges", lateness(this.#options)));
+  };
 
   /** The nodes and tombstones of these keys, with their stamps. */
   readStamped(keys: readonly string[]): Promise<Map<string, StampedNode>> {
@@ -256,7 +338,7 @@ export class Writer {
 
   /** Settles once every change asked for so far has reached the storage or failed. */
   async flush(): Promise<void> {
-    await this.#running;
+    while (this.#isBusy) await Promise.all([this.#running, ...[...this.#commits].map(({ over }) => over)]);
   }
 
   #mesh(): MeshStorage {
@@ -266,32 +348,66 @@ export class Writer {
 
   async #commitAll(first: Promise<void>): Promise<void> {
     await first;
-    while (this.#waiting.size > 0) {
-      const writes = this.#take();
+    for (let writes = this.#take(); writes.length > 0; writes = this.#take()) {
       this.#noteSent(writes.length);
-      await this.#settle(writes, () => applyChanges(this.#storage, writes.map((write) => write.change)));
+      const changes = writes.map(({ change }) => change);
+      await this.#commit(writes, () => this.#storage.applyChanges!(changes)).passable;
     }
     this.#running = undefined;
   }
 
   /** Makes a commit, and tells everybody who asked for a part of it what came of that. */
-  async #settle(
+  #commit(
     writes: readonly Write[],
-    commit: () => ReturnType<typeof applyChanges>,
-  ): Promise<void> {
+    commit: () => RealityNodeMeta[] | Promise<RealityNodeMeta[]>,
+  ): Commit {
+    let pass = () => {};
+    const passable = new Promise<void>((resolve) => pass = resolve);
+    const call = this.#storage.applyChanges
+      ? this.#settle(writes, guarded("applyChanges", commit, this.#options, silence(pass, COMMIT_PATIENCE)))
+      : this.#commitSingly(writes, pass);
+    const over = call.then(() => {
+      this.#commits.delete(begun);
+      // What it held can go now.
+      if (this.#waiting.size > 0) this.#running ??= this.#commitAll(passable);
+      pass();
+    });
+    const begun = { writes, passable, over };
+    this.#commits.add(begun);
+    return begun;
+  }
+
+  async #settle(writes: readonly Write[], answer: Promise<RealityNodeMeta[]>): Promise<void> {
     let version = 0;
+    const settle = (write: Write, outcome: RealityNodeMeta | StorageError) => {
+      for (let each: Write | undefined = write; each !== undefined; each = each.older) {
+        this.#deadlines.remove(each);
+        each.settle(outcome);
+      }
+    };
     try {
-      const metas = await guarded("applyChanges", commit, this.#options);
+      const metas = await answer;
       writes.forEach((write, i) => {
-        const meta = metas[i];
-        if (meta instanceof StorageError) return write.reject(meta);
-        version = Math.max(version, (meta as RealityNodeMeta).version);
-        write.resolve(meta as RealityNodeMeta);
+        const meta = metas[i]!;
+        version = Math.max(version, meta.version);
+        settle(write, meta);
       });
     } catch (error) {
-      for (const write of writes) write.reject(error);
+      for (const write of writes) settle(write, error as StorageError);
     }
     this.#onCommit(writes.map(({ change }) => change.key), version);
+  }
+
+  /** Makes changes of a storage that takes them one by one; each has its own time limit and outcome. */
+  async #commitSingly(writes: readonly Write[], onSilent: () => void): Promise<void> {
+    await Promise.all(writes.map((write) => {
+      const operation = write.change.deleted ? "deleteNode" : "setNode";
+      const call = async () => [await applyChange(this.#storage, write.change)];
+      return this.#settle(
+        [write],
+        guarded(operation, call, this.#options, silence(onSilent, COMMIT_PATIENCE)),
+      );
+    }));
   }
 
   #noteSent(changes: number): void {
@@ -303,9 +419,11 @@ export class Writer {
     const most = this.#storage.applyChanges
       ? this.#storage.features?.maxChanges ?? MAX_CHANGES
       : MAX_SINGLE_CHANGES;
+    const held = new Set([...this.#commits].flatMap(({ writes }) => writes.map(({ change }) => change.key)));
     const writes: Write[] = [];
     for (const [key, write] of this.#waiting) {
       if (writes.length >= most) break;
+      if (held.has(key)) continue;
       this.#waiting.delete(key);
       writes.push(write);
     }
@@ -335,22 +453,8 @@ async function readParts(storage: RealityStorage, keys: readonly string[]): Prom
   const maxVersion = await storage.getMaxVersion();
   const nodes = await storage.getNodes([...keys]);
   const { epoch, origin } = await storage.getIdentity?.() ?? { epoch: "", origin: "" };
-  // Nobody says whether something came into the past: no stream resumes on this.
-  return { nodes, maxVersion, epoch, origin, sweptVersion: 0, late: 0 };
-}
-
-function applyChanges(
-  storage: RealityStorage,
-  changes: readonly NodeChange[],
-): (RealityNodeMeta | StorageError)[] | Promise<(RealityNodeMeta | StorageError)[]> {
-  if (storage.applyChanges) return storage.applyChanges(changes);
-  return Promise.all(changes.map(async (change) => {
-    try {
-      return await applyChange(storage, change);
-    } catch (error) {
-      return new StorageError(change.deleted ? "deleteNode" : "setNode", error);
-    }
-  }));
+  // Nobody says whether something came into the past: no stream resumes on this. Nor what was swept: it may be anything.
+  return { nodes, maxVersion, epoch, origin, sweptVersion: maxVersion, late: 0 };
 }
 
 async function applyChange(storage: RealityStorage, change: NodeChange): Promise<RealityNodeMeta> {
@@ -364,6 +468,19 @@ async function applyChange(storage: RealityStorage, change: NodeChange): Promise
   return meta;
 }
 
+/** What is to happen when a call has no answer yet after a part of its time. */
+export interface Silence {
+  /** The part of the time limit: above 0, below 1. */
+  readonly share: number;
+  /** Called once: who held a place for the call gives it to the next one. */
+  readonly onSilent: () => void;
+}
+
+/** The silence of a call that holds a place: a read's, unless another share is given. */
+export function silence(onSilent: () => void, share: number = READ_PATIENCE): Silence {
+  return { share, onSilent };
+}
+
 /**
  * Calls the storage, and turns a failure, or an answer that takes too long, into a `StorageError` that names the
  * operation. How long it took includes what the call itself did before it gave back a promise.
@@ -372,6 +489,7 @@ export function guarded<T>(
   operation: string,
   call: () => T | Promise<T>,
   options: BatchOptions,
+  silence?: Silence,
 ): Promise<T> {
   const { clock, onOutcome, timeout } = options;
   const startedAt = clock.now();
@@ -380,6 +498,7 @@ export function guarded<T>(
     let cancel: (() => void) | undefined;
     let settled = false;
     const fail = (cause: unknown) => {
+      if (settled) return;
       settled = true;
       cancel?.();
       const error = cause instanceof StorageError ? cause : new StorageError(operation, cause);
@@ -387,20 +506,31 @@ export function guarded<T>(
       reject(error);
     };
     answer.then((value) => {
+      if (settled) return;
       settled = true;
       cancel?.();
       onOutcome(operation, undefined, clock.now() - startedAt);
       resolve(value);
     }, fail);
+    const giveUp = () => fail(lateness(options));
     // A call that has its answer already has settled by then: a timer would cost more than the answer did.
     queueMicrotask(() => {
       if (settled) return;
-      cancel = clock.after(
-        timeout,
-        () => fail(new Error(`no answer within storageTimeout (${timeout} ms)`)),
-      );
+      if (silence === undefined) {
+        cancel = clock.after(timeout, giveUp);
+        return;
+      }
+      const patience = timeout * silence.share;
+      cancel = clock.after(patience, () => {
+        cancel = clock.after(timeout - patience, giveUp);
+        silence.onSilent();
+      });
     });
   });
+}
+
+function lateness({ timeout }: BatchOptions): Error {
+  return new Error(`no answer within storageTimeout (${timeout} ms)`);
 }
 
 /** Promises of other makes as well. */

@@ -4,7 +4,7 @@
  * @module
  */
 import type { BatchOptions, Reader } from "./batch.ts";
-import { guarded } from "./batch.ts";
+import { guarded, silence } from "./batch.ts";
 import {
   isSameHistory,
   type RealityStorage,
@@ -115,7 +115,10 @@ export class Fence implements Reading {
     }
   }
 
-  /** Asks, together with everybody who asks before the question is sent; says whether memory is now right. */
+  /**
+   * Asks, together with everybody who asks before the question is sent; says whether memory is now right. A question
+   * without an answer lets the next one go after a part of its time, and says no to those who wait for it.
+   */
   #ask(): Promise<boolean> {
     this.#next ??= this.#askAfter(this.#asking);
     return this.#next;
@@ -130,24 +133,34 @@ export class Fence implements Reading {
     return await this.#send();
   }
 
-  async #send(): Promise<boolean> {
+  #send(): Promise<boolean> {
     this.#sent++;
-    try {
-      const from = this.#position?.maxVersion ?? Number.MAX_SAFE_INTEGER;
-      const call = () => this.#storage.readChanges!(from, MAX_CHANGES);
-      return this.#take(await guarded("readChanges", call, this.#options));
-    } catch {
-      // Reported; the reader has the last word on whether the storage answers.
-      return false;
-    }
+    const position = this.#position;
+    const from = position?.maxVersion ?? Number.MAX_SAFE_INTEGER;
+    const call = () => this.#storage.readChanges!(from, MAX_CHANGES);
+    return new Promise((resolve) => {
+      guarded("readChanges", call, this.#options, silence(() => resolve(false)))
+        // A failure was reported; the reader has the last word on whether the storage answers.
+        .then((changes) => resolve(this.#take(position, changes)), () => resolve(false));
+    });
   }
 
-  #take({ nodes, ...moment }: StorageChanges): boolean {
+  /**
+   * Makes the memory right.
+   *
+   * @param asked What the memory was of when the question was sent.
+   * @returns Whether the memory is as new as the answer.
+   */
+  #take(asked: StorageMoment | undefined, { nodes, ...moment }: StorageChanges): boolean {
     const position = this.#position;
     const follows = position !== undefined && isSameHistory(position, moment) &&
       position.maxVersion <= moment.maxVersion &&
       moment.sweptVersion <= Math.max(position.maxVersion, position.sweptVersion) &&
       nodes.length < MAX_CHANGES;
+    // A later question was answered first. This answer may be the older one: then it says nothing of the memory.
+    if (asked !== position && !(follows && asked !== undefined && asked.maxVersion <= position.maxVersion)) {
+      return false;
+    }
     this.#position = moment;
     if (!follows) this.#memory.clear();
     for (const node of nodes) {

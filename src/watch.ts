@@ -4,11 +4,11 @@
  * @module
  */
 
-import { type BatchOptions, guarded } from "./batch.ts";
+import { type BatchOptions, guarded, silence } from "./batch.ts";
 import type { Clock } from "./clock.ts";
 import type { Reading } from "./fence.ts";
 import { isSameHistory, type RealityStorage, type StorageChanges, type StorageReading } from "./storage.ts";
-import type { RealityNodeMeta } from "./types.ts";
+import { Subscription } from "./subscription.ts";
 import type { Waiters } from "./waiters.ts";
 
 /** The pause between two looks at the storage just after something changed, in milliseconds. */
@@ -43,31 +43,32 @@ export interface WatchRooms {
 export class Watch {
   readonly #rooms: WatchRooms;
   /** What all parked waiters have read at least; undefined until one has parked. */
-  #position: { epoch: string; origin: string; version: number } | undefined;
-  #late = 0;
+  #position: Position | undefined;
   #pause = SHORTEST_PAUSE;
   #cancel: (() => void) | undefined;
-  #subscription: Promise<(() => Promise<void>) | undefined> | undefined;
+  readonly #subscription: Subscription;
   #looking: Promise<void> | undefined;
   #closed = false;
 
   /** @param rooms The storage that is watched and the waiters that are woken. */
   constructor(rooms: WatchRooms) {
     this.#rooms = rooms;
+    this.#subscription = new Subscription(rooms);
   }
 
   /** Says that a waiter now rests on this reading. */
   park(reading: StorageReading): void {
     if (this.#closed || this.#rooms.storage.features?.exclusive) return;
     const at = this.#position;
-    const { epoch, origin, maxVersion } = reading;
+    const { epoch, origin, late, maxVersion } = reading;
     if (at === undefined) {
-      this.#position = { epoch, origin, version: maxVersion };
+      this.#position = { epoch, origin, late, version: maxVersion };
     } else if (at.epoch !== epoch || at.origin !== origin) {
       // Some rest on another life of the data than others: whoever is behind has to look again.
-      this.#position = { epoch, origin, version: 0 };
-    } else if (maxVersion < at.version) {
-      at.version = maxVersion;
+      this.#position = { epoch, origin, late, version: 0 };
+    } else {
+      at.version = Math.min(at.version, maxVersion);
+      at.late = Math.min(at.late, late);
     }
     if (this.#cancel === undefined && this.#looking === undefined) this.#begin();
   }
@@ -77,20 +78,12 @@ export class Watch {
     this.#closed = true;
     this.#cancel?.();
     this.#cancel = undefined;
-    await this.#looking;
-    await this.#unsubscribe();
+    await Promise.all([this.#looking, this.#subscription.end()]);
   }
 
   #begin(): void {
-    const { storage, waiters } = this.#rooms;
     this.#pause = SHORTEST_PAUSE;
-    if (storage.subscribe && this.#subscription === undefined) {
-      this.#subscription = storage.subscribe((keys) => waiters.wake(keys)).catch(() => {
-        // Looking at the usual pace finds the same changes, only later.
-        this.#subscription = undefined;
-        return undefined;
-      });
-    }
+    this.#subscription.begin();
     this.#rest();
   }
 
@@ -108,7 +101,7 @@ export class Watch {
     if (this.#closed) return;
     if (this.#rooms.waiters.size > 0) return this.#rest();
     this.#position = undefined;
-    void this.#unsubscribe();
+    void this.#subscription.end();
   }
 
   async #look(): Promise<void> {
@@ -120,46 +113,61 @@ export class Watch {
       waiters.wake(null);
       return;
     }
-    try {
-      const from = at.version;
-      const { epoch, origin, maxVersion, late, nodes } = await this.#readChanges(from);
-      const ordered = isSameHistory({ epoch, origin, late }, { ...at, late: this.#late });
-      const news = !ordered || maxVersion !== from;
-      const longest = this.#subscription === undefined ? LONGEST_PAUSE : BACKUP_PAUSE;
-      this.#pause = news ? SHORTEST_PAUSE : Math.min(this.#pause * 1.5, longest);
-      if (!news) return;
-      this.#late = late;
-      // Somebody may have parked on an older reading meanwhile; then the next look goes back as far.
-      if (this.#position === at && at.version === from) {
-        this.#position = { epoch, origin, version: maxVersion };
-      }
-      const canName = ordered && maxVersion > from && nodes !== null && nodes.length < MAX_LISTED;
-      waiters.wake(canName ? nodes.map((meta) => meta.key) : null);
-    } catch {
-      // It has been reported; the next look tries again.
-      this.#pause = LONGEST_PAUSE;
-    }
+    const from = { ...at };
+    await new Promise<void>((resolve) => {
+      this.#readChanges(from.version, resolve).then((changes) => {
+        this.#take(at, from, changes);
+        resolve();
+      }, () => {
+        // It has been reported; the next look tries again.
+        this.#pause = LONGEST_PAUSE;
+        resolve();
+      });
+    });
   }
 
-  /** What came after a version; `nodes` is `null` where the storage cannot tell all of it. */
-  async #readChanges(
-    version: number,
-  ): Promise<Omit<StorageChanges, "nodes"> & { nodes: RealityNodeMeta[] | null }> {
+  /** Wakes those whom changes concern that came after the version of `from`, which `at` was when they were asked for. */
+  #take(at: Position, from: Position, { nodes, ...moment }: Changes): void {
+    const { epoch, origin, maxVersion, late, sweptVersion } = moment;
+    const ordered = isSameHistory(moment, from);
+    const news = !ordered || maxVersion !== from.version;
+    const longest = this.#subscription.isActive ? BACKUP_PAUSE : LONGEST_PAUSE;
+    this.#pause = news ? SHORTEST_PAUSE : Math.min(this.#pause * 1.5, longest);
+    if (!news) return;
+    // Somebody may have parked on an older reading meanwhile; then the next look goes back as far.
+    if (this.#position === at && at.version === from.version && at.late === from.late) {
+      this.#position = { epoch, origin, late, version: maxVersion };
+    }
+    // A tombstone above the version that was swept is not among the nodes.
+    const canName = ordered && maxVersion > from.version && sweptVersion <= from.version && nodes !== null &&
+      nodes.length < MAX_LISTED;
+    this.#rooms.waiters.wake(canName ? nodes.map((meta) => meta.key) : null);
+  }
+
+  /** What came after a version. */
+  async #readChanges(version: number, onSilent: () => void): Promise<Changes> {
     const { storage, reader, batch } = this.#rooms;
-    if (storage.readChanges) {
-      const changes = await guarded("readChanges", () => storage.readChanges!(version, MAX_LISTED), batch);
-      return { ...changes, nodes: storage.features?.tombstones ? [...changes.nodes] : null };
+    const patience = silence(onSilent);
+    const { readChanges } = storage;
+    if (readChanges !== undefined) {
+      const call = () => readChanges.call(storage, version, MAX_LISTED);
+      const changes = await guarded("readChanges", call, batch, patience);
+      return storage.features?.tombstones ? changes : { ...changes, nodes: null };
     }
     const reading = await reader.read([]);
-    const list = storage.features?.tombstones && reading.maxVersion > version;
-    const nodes = list ? await storage.listChangedSince(version, MAX_LISTED) : null;
-    return { ...reading, nodes };
-  }
-
-  async #unsubscribe(): Promise<void> {
-    const subscription = this.#subscription;
-    this.#subscription = undefined;
-    const end = await subscription;
-    await end?.();
+    if (!storage.features?.tombstones || reading.maxVersion <= version) return { ...reading, nodes: null };
+    const call = () => storage.listChangedSince(version, MAX_LISTED);
+    return { ...reading, nodes: await guarded("listChangedSince", call, batch, patience) };
   }
 }
+
+/** What all parked waiters have read at least. */
+interface Position {
+  epoch: string;
+  origin: string;
+  late: number;
+  version: number;
+}
+
+/** What came after a version; `nodes` is `null` where the storage cannot tell all of it. */
+type Changes = Omit<StorageChanges, "nodes"> & { nodes: StorageChanges["nodes"] | null };

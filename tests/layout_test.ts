@@ -34,7 +34,7 @@ const places: Record<string, readonly string[]> = {
     "visit",
     "version",
   ],
-  middle: ["batch", "fence", "intake", "waiters", "watch", "ready", "account"],
+  middle: ["batch", "fence", "intake", "waiters", "watch", "subscription", "ready", "account"],
   room: ["sync"],
   corridor: ["server"],
 };

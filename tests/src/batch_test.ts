@@ -142,6 +142,135 @@ test("read() and write() reject when the storage takes longer than storageTimeou
   equal(clock.timers, 0);
 });
 
+test("reads that are lost hold those that come after them for a tenth of storageTimeout", async () => {
+  const { clock, storage, reader, update } = setUp();
+  await update("c", "1");
+  storage.hold();
+  const lost: unknown[] = [];
+  for (const key of ["a", "b"]) {
+    lost.push(rejects(async () => await reader.read([key])));
+    await settle();
+  }
+  storage.pass();
+  const next = reader.read(["c"]);
+  await clock.advance(100);
+  equal((await next).nodes.get("c")?.hash, "1");
+  await clock.advance(1000);
+  await Promise.all(lost);
+  equal(clock.timers, 0);
+});
+
+test("each of 10,000 changes of a storage that hangs is refused in time, and the next one is made at once", async () => {
+  const { clock, storage, update } = setUp();
+  Object.assign(storage.features, { maxChanges: 1000 });
+  storage.hold();
+  let refused = 0;
+  const count = (error: StorageError) => {
+    equal(error.message, "Storage failed at applyChanges: no answer within storageTimeout (1000 ms)");
+    refused++;
+  };
+  const changes = Array.from({ length: 5_000 }, (_, i) => update(`k${i}`, "1").catch(count));
+  await clock.advance(500);
+  changes.push(...Array.from({ length: 5_000 }, (_, i) => update(`l${i}`, "1").catch(count)));
+  await clock.advance(750);
+  equal(refused, 5_000);
+  await clock.advance(500);
+  equal(refused, 10_000);
+  await Promise.all(changes);
+  storage.pass();
+  let isMade = false;
+  const next = update("next", "1").then(() => isMade = true);
+  await clock.advance(500);
+  equal(isMade, true);
+  await next;
+  await clock.advance(1000);
+  equal(clock.timers, 0);
+});
+
+test("a commit that is lost lets changes of other keys pass, and those of its own keys once it is given up", async () => {
+  const { clock, storage, writer, update } = setUp();
+  const release = storage.hold();
+  const outcomes: string[] = [];
+  const note = (name: string) => [() => outcomes.push(name), () => outcomes.push(`not ${name}`)] as const;
+  void update("a", "1").then(...note("a=1"));
+  await clock.advance(1);
+  void update("a", "2").then(...note("a=2"));
+  void update("b", "1").then(...note("b"));
+  storage.pass();
+  await clock.advance(499);
+  deepEqual(outcomes, ["b"]);
+  deepEqual(storage.commits.map((commit) => commit.map(({ key, hash }) => `${key}=${hash}`)), [["a=1"], [
+    "b=1",
+  ]]);
+  void update("c", "1").then(...note("c"));
+  await settle();
+  deepEqual(outcomes, ["b", "c"]);
+  await clock.advance(500);
+  deepEqual(outcomes, ["b", "c", "not a=1", "a=2"]);
+  release();
+  await writer.flush();
+  equal((await storage.getNode("a"))?.hash, "2");
+  equal(clock.timers, 0);
+});
+
+test("a change that is asked for again while the storage hangs is refused in its own time, not in that of the first", async () => {
+  const { clock, storage, update } = setUp();
+  storage.hold();
+  const outcomes: string[] = [];
+  const note = (name: string) => [() => outcomes.push(name), () => outcomes.push(`not ${name}`)] as const;
+  void update("x", "1").then(...note("x"));
+  await clock.advance(1);
+  void update("x", "2").then(...note("x=2"));
+  await clock.advance(900);
+  void update("x", "3").then(...note("x=3"));
+  await clock.advance(399);
+  deepEqual(outcomes, ["not x", "not x=2"]);
+  storage.pass();
+  await clock.advance(851);
+  deepEqual(outcomes, ["not x", "not x=2", "not x=3"]);
+  await clock.advance(1000);
+  void update("x", "4").then(...note("x=4"));
+  await settle();
+  deepEqual(outcomes.at(-1), "x=4");
+  equal(storage.commits.at(-1)?.[0]?.hash, "4");
+});
+
+test("a change of a storage that takes them one by one is not held by another one that is lost", async () => {
+  class Lossy extends NaiveStorage {
+    override setNode(key: string, meta: RealityNodeMeta): Promise<void> {
+      return key === "lost" ? new Promise(() => {}) : super.setNode(key, meta);
+    }
+  }
+  const clock = new FakeClock();
+  const writer = new Writer(new Lossy(), { clock, timeout: 1000, onOutcome: () => {} }, () => {});
+  const lost = rejects(async () => await writer.write({ key: "lost", hash: "1", updatedAt: 1 }), {
+    operation: "setNode",
+  });
+  const good = writer.write({ key: "good", hash: "1", updatedAt: 1 });
+  equal((await good).hash, "1");
+  const next = writer.write({ key: "next", hash: "1", updatedAt: 1 });
+  await clock.advance(500);
+  equal((await next).hash, "1");
+  await clock.advance(500);
+  await lost;
+});
+
+test("flush() waits for commits that others have passed", async () => {
+  const { clock, storage, update, writer } = setUp();
+  const release = storage.hold();
+  void update("a", "1");
+  await clock.advance(1);
+  void update("b", "1");
+  storage.pass();
+  await clock.advance(500);
+  let isFlushed = false;
+  const flush = writer.flush().then(() => isFlushed = true);
+  await settle();
+  equal(isFlushed, false);
+  release();
+  await flush;
+});
+
 test("read() and write() set a timer only for a storage that does not answer at once", async () => {
   const { clock, reader, update, storage } = setUp();
   const options = { clock, timeout: 1000, onOutcome: () => {} };

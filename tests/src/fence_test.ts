@@ -11,13 +11,14 @@ import { HeldStorage, HistoryStorage } from "../storages.ts";
 
 function setUp() {
   const storage = new HistoryStorage();
-  const options = { clock: new FakeClock(), timeout: 1000, onOutcome: () => {} };
+  const clock = new FakeClock();
+  const options = { clock, timeout: 1000, onOutcome: () => {} };
   const fence = new Fence(storage, new Reader(storage, options), options);
   const versions = async (...keys: string[]) => {
     const nodes = nodesOf(await fence.read(keys), keys);
     return Object.fromEntries([...nodes].map(([key, meta]) => [key, meta.version]));
   };
-  return { storage, fence, versions };
+  return { storage, fence, versions, clock };
 }
 
 test("a fence reads rows once, then only asks what came after", async () => {
@@ -125,6 +126,46 @@ test("a fence falls back to reading when its question fails, and rejects when th
   await rejects(fence.read(["a"]), { code: "ERR_REALITY_STORAGE" });
 });
 
+test("a question that is lost holds nobody for longer than a part of storageTimeout", async () => {
+  const { storage, versions, clock } = setUp();
+  await storage.changeElsewhere({ key: "a" });
+  await versions("a");
+  storage.hold();
+  const reads = [versions("a")];
+  await settle();
+  storage.pass();
+  await storage.changeElsewhere({ key: "a" });
+  for (let i = 0; i < 20; i++) {
+    reads.push(versions("a"));
+    await settle();
+  }
+  await clock.advance(100);
+  deepEqual(await Promise.all(reads), Array.from({ length: 21 }, () => ({ a: 2 })));
+  deepEqual(await versions("a"), { a: 2 });
+  await clock.advance(1000);
+  equal(clock.timers, 0);
+});
+
+test("an answer that arrives after that of a later question does not set memory back", async () => {
+  const { storage, versions, clock } = setUp();
+  await storage.changeElsewhere({ key: "a" }, { key: "b" });
+  await versions("a", "b");
+  const release = storage.hold();
+  const slow = versions("a");
+  await settle();
+  storage.pass();
+  await clock.advance(100);
+  deepEqual(await slow, { a: 1 });
+  await storage.changeElsewhere({ key: "a" }, { key: "b", hash: "", deleted: true });
+  deepEqual(await versions("a", "b"), { a: 3 });
+  const { length } = storage.reads;
+  release();
+  await settle();
+  deepEqual(await versions("a", "b"), { a: 3 });
+  equal(storage.questions.at(-1), 4);
+  equal(storage.reads.length, length);
+});
+
 test("canFence() asks for an ordered history with deletions, shared with others", () => {
   equal(canFence(new HistoryStorage()), true);
   equal(canFence(new MemoryStorage()), false);
@@ -140,12 +181,19 @@ test("a fence is never older than what was acknowledged before it was asked, wha
     }),
     fc.record({ do: fc.constant("read" as const), keys: fc.subarray(["a", "b", "c"], { minLength: 1 }) }),
     fc.record({
-      do: fc.constantFrom("hold" as const, "pass" as const, "release" as const, "settle" as const),
+      do: fc.constantFrom(
+        "hold" as const,
+        "pass" as const,
+        "release" as const,
+        "release last" as const,
+        "wait" as const,
+        "settle" as const,
+      ),
     }),
   );
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
-      const { storage, fence } = setUp();
+      const { storage, fence, clock } = setUp();
       const history: { key: string; version: number; deleted: boolean }[] = [];
       const held: (() => void)[] = [];
       const reads: Promise<void>[] = [];
@@ -177,6 +225,8 @@ test("a fence is never older than what was acknowledged before it was asked, wha
         } else if (step.do === "hold") held.push(storage.hold());
         else if (step.do === "pass") storage.pass();
         else if (step.do === "release") held.shift()?.();
+        else if (step.do === "release last") held.pop()?.();
+        else if (step.do === "wait") await clock.advance(100);
         else await settle();
       }
       storage.pass();
@@ -186,6 +236,6 @@ test("a fence is never older than what was acknowledged before it was asked, wha
       const { nodes } = await fence.read(["a", "b", "c"]);
       deepEqual(nodes, await storage.getNodes(["a", "b", "c"]));
     }),
-    { numRuns: 300 },
+    { numRuns: 500 },
   );
 });

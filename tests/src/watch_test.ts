@@ -37,9 +37,45 @@ class AnnouncingStorage extends SharedStorage {
   }
 }
 
+/** A storage of a user's own with a history, but without the optional ways to read it. */
+class ListingStorage extends SharedStorage {
+  override readNodes = undefined as never;
+
+  override getMaxVersion(): Promise<number> {
+    this.reads.push([]);
+    return super.getMaxVersion();
+  }
+}
+
+/** One whose subscriptions do what a test says. */
+class TroubledStorage extends SharedStorage {
+  attempts = 0;
+  ended = 0;
+  listener: ChangeListener | undefined;
+  onSubscribe: () => Promise<void> | void = () => {};
+  onUnsubscribe: () => Promise<void> | void = () => {};
+
+  subscribe(listener: ChangeListener): Promise<() => Promise<void>> {
+    this.attempts++;
+    const end = async () => {
+      this.ended++;
+      await this.onUnsubscribe();
+    };
+    // What is thrown here is thrown by the call itself.
+    const subscribed = this.onSubscribe();
+    return Promise.resolve(subscribed).then(() => {
+      this.listener = listener;
+      return end;
+    });
+  }
+}
+
+const never = () => new Promise<void>(() => {});
+
 function setUp<S extends RealityStorage>(storage: S) {
   const clock = new FakeClock();
-  const server = new RealityServer({ storage, clock });
+  const errors: string[] = [];
+  const server = new RealityServer({ storage, clock, onError: (error) => errors.push(error.message) });
   const wait = (known: Record<string, number>, signal?: AbortSignal) => {
     const sync = { answer: undefined as Record<string, number> | undefined };
     void server.handleSync({ known, wait: 25_000 }, signal ? { signal } : {}).then(({ changed }) => {
@@ -47,7 +83,7 @@ function setUp<S extends RealityStorage>(storage: S) {
     }, () => {});
     return sync;
   };
-  return { clock, server, storage, wait };
+  return { clock, server, storage, wait, errors };
 }
 
 test("Watch finds what another process changed, and wakes who waits for it", async () => {
@@ -188,4 +224,149 @@ test("Watch finds a node that another process published below the counter", asyn
   await clock.advance(600);
   deepEqual(sync.answer, { a: 1 });
   await server.close();
+});
+
+test("Watch goes on after a look whose answer is lost", async () => {
+  const storages = [new HistoryStorage(), new ListingStorage()];
+  for (const storage of storages) {
+    const { clock, server, wait } = setUp(storage as HistoryStorage & ListingStorage);
+    const sync = wait({ a: 0 });
+    await settle();
+    await MemoryStorage.prototype.applyChanges.call(storage, [{ key: "b", hash: "1", updatedAt: 1 }]);
+    const lost = "readChanges" in storage ? "readChanges" : "listChangedSince";
+    let isLost = false;
+    const call = storage[lost as "listChangedSince"];
+    storage[lost as "listChangedSince"] = () => {
+      storage[lost as "listChangedSince"] = call;
+      isLost = true;
+      return new Promise(() => {});
+    };
+    await clock.advance(600);
+    equal(isLost, true);
+    await MemoryStorage.prototype.applyChanges.call(storage, [{ key: "a", hash: "1", updatedAt: 1 }]);
+    // A tenth of storageTimeout, and a pause.
+    await clock.advance(1_000);
+    deepEqual(sync.answer, { a: 2 });
+    await server.close();
+    await clock.advance(10_000);
+    equal(clock.timers, 0);
+  }
+});
+
+test("Watch wakes everybody when a deletion was swept before it looked", async () => {
+  class Sweeping extends HistoryStorage {
+    override async readChanges(version: number, limit: number) {
+      const changes = await super.readChanges(version, limit);
+      return {
+        ...changes,
+        sweptVersion: changes.maxVersion > 2 ? 2 : 0,
+        nodes: changes.nodes.filter((node) => !node.deleted),
+      };
+    }
+  }
+  class SweepingList extends ListingStorage {
+    override async listChangedSince(version: number, limit?: number) {
+      return (await super.listChangedSince(version, limit)).filter((node) => !node.deleted);
+    }
+  }
+  for (const storage of [new Sweeping(), new SweepingList()]) {
+    await MemoryStorage.prototype.applyChanges.call(storage, [{ key: "a", hash: "1", updatedAt: 1 }]);
+    const { clock, server, wait } = setUp(storage as RealityStorage);
+    const sync = wait({ a: 1 });
+    await settle();
+    const deletion = { key: "a", hash: "", updatedAt: 1, deleted: true } as const;
+    await MemoryStorage.prototype.applyChanges.call(storage, [deletion]);
+    await MemoryStorage.prototype.applyChanges.call(storage, [{ key: "b", hash: "1", updatedAt: 1 }]);
+    await clock.advance(600);
+    deepEqual(sync.answer, { a: 0 });
+    await server.close();
+  }
+});
+
+test("Watch tries again a subscription that fails or throws, with growing pauses, while somebody waits", async () => {
+  const { clock, server, storage, wait, errors } = setUp(new TroubledStorage());
+  storage.onSubscribe = () => {
+    throw new Error("no LISTEN here");
+  };
+  const sync = wait({ a: 0 });
+  await settle();
+  equal(storage.attempts, 1);
+  await clock.advance(500);
+  equal(storage.attempts, 2);
+  storage.onSubscribe = () => Promise.reject(new Error("no LISTEN here"));
+  await clock.advance(1_000);
+  equal(storage.attempts, 3);
+  await clock.advance(2_000);
+  equal(storage.attempts, 4);
+  storage.onSubscribe = () => {};
+  await clock.advance(4_000);
+  equal(storage.attempts, 5);
+  equal(sync.answer, undefined);
+  equal(errors.filter((message) => /LISTEN/.test(message)).length, 1);
+  // From now on announcements wake, and looks are rare.
+  await clock.advance(10_000);
+  await storage.changeElsewhere("a");
+  storage.listener?.(["a"]);
+  await settle();
+  deepEqual(sync.answer, { a: 1 });
+  await server.close();
+  equal(storage.ended, 1);
+  equal(clock.timers, 0);
+});
+
+test("Watch does not try again to subscribe when nobody waits any more", async () => {
+  const { clock, server, storage, wait } = setUp(new TroubledStorage());
+  storage.onSubscribe = () => Promise.reject(new Error("no"));
+  const client = new AbortController();
+  wait({ a: 0 }, client.signal);
+  await clock.advance(1_000);
+  client.abort();
+  await clock.advance(1_000);
+  const { attempts } = storage;
+  await clock.advance(120_000);
+  equal(storage.attempts, attempts);
+  equal(clock.timers, 0);
+  await server.close();
+});
+
+test("Watch gives up a subscription that is not there in time, and ends it when it comes late", async () => {
+  const { clock, server, storage, wait } = setUp(new TroubledStorage());
+  let arrive = () => {};
+  storage.onSubscribe = () => new Promise((resolve) => arrive = resolve);
+  wait({ a: 0 });
+  await clock.advance(10_000);
+  equal(storage.attempts, 1);
+  storage.onSubscribe = () => {};
+  await clock.advance(500);
+  equal(storage.attempts, 2);
+  equal(storage.ended, 0);
+  arrive();
+  await settle();
+  equal(storage.ended, 1);
+  await server.close();
+  equal(storage.ended, 2);
+});
+
+test("Watch bears an unsubscribe that rejects, and close() does not wait for one that hangs for ever", async () => {
+  for (const onUnsubscribe of [() => Promise.reject(new Error("no")), never]) {
+    const { clock, server, storage, wait, errors } = setUp(new TroubledStorage());
+    storage.onUnsubscribe = onUnsubscribe;
+    const client = new AbortController();
+    wait({ a: 0 }, client.signal);
+    await settle();
+    client.abort();
+    await clock.advance(10_100);
+    equal(storage.ended, 1);
+    equal(errors.length, 1);
+    const sync = wait({ a: 0 });
+    await settle();
+    await storage.changeElsewhere("a");
+    await clock.advance(600);
+    deepEqual(sync.answer, { a: 1 });
+    let isClosed = false;
+    void server.close().then(() => isClosed = true);
+    await clock.advance(10_000);
+    equal(isClosed, true);
+    equal(clock.timers, 0);
+  }
 });
