@@ -35,7 +35,7 @@ import type { Proof } from "./mesh/proof.ts";
 import { SecretProof } from "./mesh/secret.ts";
 import { Transport } from "./mesh/transport.ts";
 import { Relay } from "./redis/relay.ts";
-import { randomName } from "./storage.ts";
+import { isMeshStorage, randomName } from "./storage.ts";
 import { answerSync, peerIds, type SyncRooms } from "./sync.ts";
 import type {
   NodeUpdate,
@@ -501,6 +501,7 @@ export class RealityServer {
       // Streams that come back to a server with peers begin anew: mesh/README.md says why.
       ordered: storage.features?.ordered === true && storage.readNodes !== undefined &&
         this.#mesh === undefined,
+      readStamped: isMeshStorage(storage) ? (keys) => this.#writer.readStamped(keys) : undefined,
       stalls: this.#stalls,
       // It counts itself: of more than there may be, each newer one has to go.
       hasPlace: () => this.#streams <= limits.maxStreams,

@@ -10,7 +10,7 @@ import { compare, metaOf } from "../compare.ts";
 import type { Deadlines, Due } from "../deadlines.ts";
 import type { Reading } from "../fence.ts";
 import type { StreamReason } from "../metrics.ts";
-import { isSameHistory, type StorageReading } from "../storage.ts";
+import { isSameHistory, type StampedNode, type StorageReading } from "../storage.ts";
 import type { RealityNodeMeta } from "../types.ts";
 import type { Waiter, Waiters } from "../waiters.ts";
 import type { Watch } from "../watch.ts";
@@ -43,6 +43,8 @@ export interface StreamRooms {
   readonly clock: Clock;
   /** Whether a version is a place in the storage's history: only then can a stream resume. */
   readonly ordered: boolean;
+  /** Reads tombstones among nodes; left out where the storage cannot: then a stream that resumes hears old deletions again. */
+  readonly readStamped?: ((keys: readonly string[]) => Promise<Map<string, StampedNode>>) | undefined;
   /** The streams that wait for their reader: it has to take something in time. */
   readonly stalls: Deadlines;
   /** Whether there is a place for one more stream, asked after {@linkcode StreamRooms.onStart}. */
@@ -178,14 +180,47 @@ class EventStream {
   }
 
   async #open(): Promise<string> {
-    const { clock, waiters, ordered, onStart, hasPlace } = this.#rooms;
+    const { clock, waiters, onStart, hasPlace } = this.#rooms;
     this.#state = "open";
     onStart();
     this.#endsAt = clock.now() + this.#options.lifetime;
     // The waiter hears of changes from before this read on: what the read misses wakes it (PROTOCOL 5.1).
     this.#waiter = hasPlace() ? waiters.add(this.#options.keys) : null;
     const view = await this.#read();
-    return this.#told.open(view, ordered, this.#options.lastEventId);
+    return this.#told.open(view, await this.#readStart(view));
+  }
+
+  /** What the client has been told already. */
+  async #readStart(view: View): Promise<Start> {
+    const { lastEventId } = this.#options;
+    if (lastEventId === null || lastEventId === "") return "new";
+    const cursor = this.#rooms.ordered ? parseCursor(lastEventId) : null;
+    if (!honours(cursor, view.reading)) return "resync";
+    return { position: cursor.position, gone: await this.#findGone(cursor, view) };
+  }
+
+  /** The keys without a node of which the client knows that: they were deleted before its cursor, or never there. */
+  async #findGone(cursor: Cursor, { reading, isWhole }: View): Promise<ReadonlySet<string>> {
+    const { reader, readStamped } = this.#rooms;
+    const missing = this.#options.keys.filter((key) => reading.nodes.get(key) === undefined);
+    // A key that may not be read must look like one that has no node, so nothing is looked up for it.
+    if (missing.length === 0 || readStamped === undefined || !isWhole) return new Set();
+    try {
+      const stamped = await readStamped(missing);
+      const isOld = (key: string) => {
+        const node = stamped.get(key);
+        return node === undefined || node.deleted === true && node.version <= cursor.position;
+      };
+      const gone = new Set(missing.filter(isOld));
+      if ([...gone].every((key) => stamped.has(key))) return gone;
+      // Of some there is no tombstone: unless one was swept, there was none. Asked after they were looked for.
+      const moment = await reader.read([]);
+      if (isSameHistory(cursor, moment) && moment.sweptVersion <= cursor.position) return gone;
+      return new Set([...gone].filter((key) => stamped.has(key)));
+    } catch {
+      // It has been reported. Telling a deletion once more does no harm.
+      return new Set();
+    }
   }
 
   /** Reads what the client may see, and ends with its rights. */
@@ -200,11 +235,9 @@ class EventStream {
     const reading = await reader.read(keys);
     watch.park(reading);
     const now = clock.now();
+    const isWhole = seesAll(rights, keys, now);
     // Who may read more when it comes back has not been told of that yet, however old it is.
-    return {
-      reading: mask(reading, rights, now),
-      position: seesAll(rights, keys, now) ? reading.maxVersion : 0,
-    };
+    return { reading: mask(reading, rights, now), isWhole, position: isWhole ? reading.maxVersion : 0 };
   }
 
   /** Waits for frames or for the time of a heartbeat; `null` when the server wants to end the stream. */
@@ -232,8 +265,16 @@ class EventStream {
 /** What a client may see, and up to which version it has been told everything once it was told this. */
 interface View {
   readonly reading: StorageReading;
+  /** Whether it may see all of its keys. */
+  readonly isWhole: boolean;
   readonly position: number;
 }
+
+/**
+ * Where a stream begins: at nothing, after a cursor that cannot be honoured, or after everything up to a position, when
+ * of these keys it knew that they have no node.
+ */
+type Start = "new" | "resync" | { readonly position: number; readonly gone: ReadonlySet<string> };
 
 /** What one stream has told its client so far. */
 class Told {
@@ -247,15 +288,14 @@ class Told {
   }
 
   /** The first frames: what changed since the client's cursor, or everything. */
-  open(view: View, ordered: boolean, lastEventId: string | null): string {
+  open(view: View, start: Start): string {
     const { reading } = view;
     this.#epoch = reading.epoch;
-    const opening = retryFrame(RETRY_FROM);
-    if (lastEventId === null || lastEventId === "") return opening + this.#tell(view, true);
-    const cursor = ordered ? parseCursor(lastEventId) : null;
-    this.#assume(reading, honours(cursor, reading) ? cursor.position : -1);
-    const resync = honours(cursor, reading) ? "" : eventFrame("resync", { epoch: reading.epoch });
-    return opening + resync + this.#tell(view, true);
+    if (start !== "new") {
+      this.#assume(reading, start === "resync" ? { position: -1, gone: new Set() } : start);
+    }
+    const resync = start === "resync" ? eventFrame("resync", { epoch: reading.epoch }) : "";
+    return retryFrame(RETRY_FROM) + resync + this.#tell(view, true);
   }
 
   /** Frames for what there is to see that was not told yet; empty for nothing. */
@@ -263,12 +303,13 @@ class Told {
     return this.#tell(view, false);
   }
 
-  /** Takes as known what a client with this position was told: nothing that is newer, and no deletion. */
-  #assume(reading: StorageReading, position: number): void {
+  /** Takes as known what a client with this position was told: nothing that is newer, and no deletion but these. */
+  #assume(reading: StorageReading, { position, gone }: Exclude<Start, string>): void {
     this.#keys.forEach((key, i) => {
       const node = reading.nodes.get(key);
+      if (node !== undefined) this.#versions[i] = node.version <= position ? node.version : 0;
       // A key that is gone now may have been there then: its end is told, if need be once too often.
-      this.#versions[i] = node === undefined ? -1 : node.version <= position ? node.version : 0;
+      else this.#versions[i] = gone.has(key) ? 0 : -1;
     });
   }
 

@@ -119,6 +119,46 @@ for (const [name, share] of Object.entries(shares)) {
     }));
 }
 
+for (const [name, share] of Object.entries(shares)) {
+  test(`a stream that resumes is told a deletion once, and of a key that was never there nothing, on ${name}`, () =>
+    share(async (shared, same) => {
+      const [one, other] = [new RealityServer({ storage: shared }), new RealityServer({ storage: same })];
+      await one.updateMany(["a", "b", "c"].map((key) => ({ key, hash: "1" })));
+      const keys = ["a", "b", "c", "never"];
+      await one.deleteNode("c");
+      const first = await visit(one, keys);
+      await one.deleteNode("a");
+      const second = await visit(other, keys, first.id);
+      deepEqual([Object.keys(second.told), second.isResync], [["a"], false]);
+      deepEqual((await visit(one, keys, second.id)).told, {});
+      await one.updateNode("a", "again");
+      await one.deleteNode("a");
+      await one.updateNode("never", "1");
+      const third = await visit(other, keys, second.id);
+      deepEqual(Object.keys(third.told).sort(), ["a", "never"]);
+      deepEqual((await visit(one, keys, third.id)).told, {});
+      await Promise.all([one.close(), other.close()]);
+    }));
+}
+
+test("a stream that resumes is told of a deletion whose tombstone was swept since", async () => {
+  let now = Date.UTC(2026, 0, 1);
+  const storage = new MemoryStorage({ tombstoneTimeout: 1_000, now: () => now });
+  const server = new RealityServer({ storage });
+  await server.updateMany(["a", "b"].map((key) => ({ key, hash: "1" })));
+  await server.deleteNode("b");
+  const { id } = await visit(server, ["a", "b"]);
+  await server.deleteNode("a");
+  now += 600_000;
+  await server.updateNode("c", "1");
+  const swept = (await storage.readNodes([])).sweptVersion;
+  const back = await visit(server, ["a", "b"], id);
+  equal(swept > 3, true);
+  equal("a" in back.told, true);
+  deepEqual((await visit(server, ["a", "b"], back.id)).told, {});
+  await server.close();
+});
+
 test("a stream that comes from another storage of the same epoch begins anew", async () => {
   const servers = new Servers(["a", "b"], { meshSecret: "nobody else knows this one" });
   const [here, there] = [new MemoryStorage(), new MemoryStorage()];
