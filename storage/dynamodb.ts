@@ -334,7 +334,7 @@ export class DynamoDBStorage implements MeshStorage {
    * @throws {TypeError} As `applyChanges` does; then nothing is written.
    * @throws {RangeError} As `applyChanges` does, and when a version or a stamp is none.
    */
-  async takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
+  async takeNodes(takes: readonly NodeTake[], swept?: Seen): Promise<(RealityNodeMeta | null)[]> {
     return await this.#run("takeNodes", async (call) => {
       checkTakes(takes, MAX_CHANGES);
       const keys = takes.map(({ node }) => node.key);
@@ -342,7 +342,7 @@ export class DynamoDBStorage implements MeshStorage {
       if (takes.length === 0) return [];
       const written = await this.#writer.commit(call, async () => {
         const view = await this.#reader.look(call, keys);
-        return [view.state, this.#draftTakes(takes, view)];
+        return [view.state, this.#draftTakes(takes, view, swept)];
       });
       const nodes = new Map(written.map((node) => [node.key, node]));
       return keys.map((key) => {
@@ -448,7 +448,9 @@ export class DynamoDBStorage implements MeshStorage {
   }
 
   /** What of the nodes to be taken is written, where the nodes that are there are these. */
-  #draftTakes(takes: readonly NodeTake[], { state, nodes: there }: View): Draft | undefined {
+  #draftTakes(takes: readonly NodeTake[], { state, nodes: there }: View, swept?: Seen): Draft | undefined {
+    // Nothing was swept that the judgement did not know of: the commit fails if that changes meanwhile.
+    const mayAdd = swept === undefined || coversSeen(swept, sweptAt(state, this.#options.now()));
     let counter = state.counter;
     for (const { node, above = 0 } of takes) {
       counter = Math.max(counter, "origin" in node ? Math.max(node.version, node.stamp) : above);
@@ -456,6 +458,7 @@ export class DynamoDBStorage implements MeshStorage {
     const nodes: NewNode[] = [];
     for (const { node, replaces } of takes) {
       const stored = there.get(node.key);
+      if (stored === undefined && !mayAdd) continue;
       if (!isSameStamp(stored ? stampOf(toStamped(stored, state.origin)) : null, replaces)) continue;
       let taken: NewNode;
       if ("origin" in node) taken = { ...this.#stored(node), ...toTrace(node.version, node) };

@@ -30,6 +30,7 @@ import {
 /** Registers these tests. */
 export function testTakes(kit: Kit): void {
   testTaking(kit);
+  testAbsence(kit);
   testOwnTakes(kit);
 }
 
@@ -287,6 +288,35 @@ function testTaking(kit: Kit): void {
       assertEquals(byKey(told), byKey(nodes), `all pages of ${limit}`);
     }
   });
+}
+
+/** Whether a key that is missing is still missing for the same reason. */
+function testAbsence(kit: Kit): void {
+  const { checkMesh } = meshKit(kit);
+
+  checkMesh(
+    "takeNodes() adds no node once a tombstone was swept that its judge did not know of",
+    async (storage) => {
+      const { version: top } = await write(storage, "there");
+      const { swept: before } = await storage.readSeen();
+      const replaces = stampOfMeta(await storage.readSeen(), top);
+      // As a full copy tells it: what was swept elsewhere may have been the deletion of any key.
+      await storage.adoptSeen(new Map(), LAST_EPOCH, new Map([["ox", 700]]));
+      const { swept: after } = await storage.readSeen();
+      for (const node of [foreign("a", top + 10), changeOf("a", "own"), deletionOf("a")]) {
+        assertEquals(await storage.takeNodes([{ node, replaces: null }], before), [null], "judged before");
+      }
+      assertEquals(await storage.readStamped(["a"]), new Map(), "the node");
+      const mixed = [fresh(foreign("a", top + 20)), take(foreign("there", top + 30), replaces)];
+      const written = await storage.takeNodes(mixed, before);
+      assertEquals(written.map((meta) => meta?.key), [undefined, "there"], "beside one that replaces a node");
+      const known = new Map([...after, ["oy", 9]]);
+      const [meta] = await storage.takeNodes([fresh(foreign("a", top + 40))], known);
+      assertEquals(meta?.version, top + 40, "judged after");
+      const [own] = await storage.takeNodes([{ node: changeOf("b", "own"), replaces: null }]);
+      assertEquals(own?.key, "b", "where no sweep matters");
+    },
+  );
 }
 
 function testOwnTakes(kit: Kit): void {

@@ -272,12 +272,27 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "takes a node whatever stands there",
     () =>
       new class extends MemoryStorage {
-        override async takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
+        override async takeNodes(
+          takes: readonly NodeTake[],
+          swept?: Seen,
+        ): Promise<(RealityNodeMeta | null)[]> {
           const nodes = await this.readStamped(takes.map(({ node }) => node.key));
-          return await super.takeNodes(takes.map((take) => {
-            const there = nodes.get(take.node.key);
-            return { ...take, replaces: there ? stampOf(there) : null };
-          }));
+          return await super.takeNodes(
+            takes.map((take) => {
+              const there = nodes.get(take.node.key);
+              return { ...take, replaces: there ? stampOf(there) : null };
+            }),
+            swept,
+          );
+        }
+      }(),
+  ],
+  [
+    "adds a node whatever was swept since it was judged",
+    () =>
+      new class extends MemoryStorage {
+        override async takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
+          return await super.takeNodes(takes);
         }
       }(),
   ],
@@ -285,15 +300,21 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "takes over what it does not know",
     () =>
       new class extends MemoryStorage {
-        override async takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
+        override async takeNodes(
+          takes: readonly NodeTake[],
+          swept?: Seen,
+        ): Promise<(RealityNodeMeta | null)[]> {
           const nodes = await this.getNodes(takes.map(({ node }) => node.key));
           const stamps = await this.readStamped(takes.map(({ node }) => node.key));
-          return await super.takeNodes(takes.map((take) => {
-            // A tombstone counts for nothing.
-            const grave = stamps.get(take.node.key);
-            const isGrave = grave !== undefined && !nodes.has(take.node.key) && take.replaces === null;
-            return isGrave ? { ...take, replaces: stampOf(grave) } : take;
-          }));
+          return await super.takeNodes(
+            takes.map((take) => {
+              // A tombstone counts for nothing.
+              const grave = stamps.get(take.node.key);
+              const isGrave = grave !== undefined && !nodes.has(take.node.key) && take.replaces === null;
+              return isGrave ? { ...take, replaces: stampOf(grave) } : take;
+            }),
+            swept,
+          );
         }
       }(),
   ],
@@ -301,8 +322,11 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "numbers its own changes as if they were not joined",
     () =>
       new class extends MemoryStorage {
-        override async takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
-          return await super.takeNodes(takes.map(({ node, replaces }) => ({ node, replaces })));
+        override async takeNodes(
+          takes: readonly NodeTake[],
+          swept?: Seen,
+        ): Promise<(RealityNodeMeta | null)[]> {
+          return await super.takeNodes(takes.map(({ node, replaces }) => ({ node, replaces })), swept);
         }
       }(),
   ],
