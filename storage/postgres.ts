@@ -275,8 +275,8 @@ class ListeningStorage extends PooledStorage implements PostgresStorage {
     this.#announce(key, 0);
   }
 
-  override async takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
-    const metas = await super.takeNodes(takes);
+  override async takeNodes(takes: readonly NodeTake[], swept?: Seen): Promise<(RealityNodeMeta | null)[]> {
+    const metas = await super.takeNodes(takes, swept);
     for (const meta of metas) if (meta) this.#announce(meta.key, meta.version - 1);
     return metas;
   }

@@ -8,6 +8,7 @@ import { kindOf, utf8Length } from "../src/node.ts";
 import {
   counterFloor,
   counterStep,
+  coversSeen,
   createEpoch,
   createOrigin,
   isSameStamp,
@@ -396,18 +397,27 @@ export class SQLStorage implements MeshStorage {
    * @throws {RangeError} When there are too many, a version or stamp is none, or the counter has come to its end;
    *   then nothing is written.
    */
-  async takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
+  async takeNodes(takes: readonly NodeTake[], swept?: Seen): Promise<(RealityNodeMeta | null)[]> {
     const operation = "takeNodes";
     checkTakes(takes, this.#dialect.maxChanges);
     for (const { node } of takes) this.#checkLength(node);
     if (takes.length === 0) return [];
+    const isAdded = ({ replaces }: NodeTake) => replaces === null;
+    let notes: string | null = null;
+    if (swept !== undefined && takes.some(isAdded)) {
+      notes = (await this.#readCounter(operation)).mesh;
+      if (!coversSeen(swept, readNotes(notes).swept)) {
+        const rest = await this.takeNodes(takes.filter((take) => !isAdded(take)));
+        return takes.map((take) => isAdded(take) ? null : rest.shift() ?? null);
+      }
+    }
     const kind = this.#counterKind;
     const { placed, bounds } = placeTakes(takes, {
       kind,
       now: this.#options.now(),
       expiresAt: this.#expiresAt(),
     });
-    const statement = this.#dialect.takeNodes(placed, bounds);
+    const statement = this.#dialect.takeNodes(placed, { ...bounds, notes });
     const rows = await this.#count(
       operation,
       statement,

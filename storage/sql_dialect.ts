@@ -67,6 +67,8 @@ export interface TakeBounds {
   readonly lowest: number;
   /** The highest version of a node from elsewhere; 0 when there is none. */
   readonly highest: number;
+  /** What `mesh` must still say for a node to be added where there is none; `null` for whatever it says. */
+  readonly notes: string | null;
 }
 
 /** Stamps, each standing for all of its origin up to it. The origin `null` is the storage's own. */

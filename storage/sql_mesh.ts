@@ -51,7 +51,7 @@ export function adoptNotes(notes: MeshNotes, { seen, swept }: MeshNotes, ownOrig
 export function placeTakes(
   takes: readonly NodeTake[],
   { kind, now, expiresAt }: { readonly kind: CounterKind; readonly now: number; readonly expiresAt: number },
-): { readonly placed: PlacedTake[]; readonly bounds: TakeBounds } {
+): { readonly placed: PlacedTake[]; readonly bounds: Omit<TakeBounds, "notes"> } {
   let [floor, total, lowest, highest] = [0, 0, Number.MAX_SAFE_INTEGER, 0];
   const placed = takes.map(({ node, above = 0, replaces }): PlacedTake => {
     const { key, hash, updatedAt, deleted } = node;

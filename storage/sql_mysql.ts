@@ -129,7 +129,8 @@ export function mysqlDialect(tableName: string): SQLDialect {
       maxStamp: `IF(given.total > 0, ${base} + given.total, state.max_stamp)`,
       late: "state.late + (given.lowest <= state.max_version)",
     },
-    given({ floor: "SIGNED", total: "SIGNED", lowest: "SIGNED", highest: "SIGNED" }) + " JOIN " +
+    given({ floor: "SIGNED", total: "SIGNED", lowest: "SIGNED", highest: "SIGNED", notes: "BINARY" }) +
+      " JOIN " +
       items(
         `, stamp BIGINT PATH '$[5]', origin ${text} PATH '$[6]', ` +
           `stamp_there BIGINT PATH '$[7]', origin_there ${text} PATH '$[8]'`,
@@ -140,7 +141,7 @@ export function mysqlDialect(tableName: string): SQLDialect {
     } <=> item.stamp_there ` +
     `AND ${
       isSame("IF(node.node_key IS NULL, NULL, COALESCE(node.origin, state.origin))", "item.origin_there")
-    }) ` +
+    } AND (node.node_key IS NOT NULL OR given.notes IS NULL OR ${isSame("state.mesh", "given.notes")})) ` +
     lock;
   const stamped =
     `${select("node.expires_at IS NOT NULL", decode("COALESCE(node.origin, state.origin)"))}, ` +
@@ -268,9 +269,9 @@ export function mysqlDialect(tableName: string): SQLDialect {
         after,
       ),
     takesUnheard: true,
-    takeNodes: (takes, { floor, total, lowest, highest }) => ({
+    takeNodes: (takes, { floor, total, lowest, highest, notes }) => ({
       sql: take,
-      params: [floor, total, lowest, highest, toItems(takes.map(itemOfTake))],
+      params: [floor, total, lowest, highest, notes, toItems(takes.map(itemOfTake))],
       toRows,
     }),
     adopt: (before, after, lift) => ({

@@ -86,15 +86,16 @@ export function postgresDialect(tableName: string): SQLDialect {
     `max_version = greatest(max_version, CASE WHEN $2::bigint > 0 THEN ${next} ELSE $4::bigint END), ` +
     `max_stamp = CASE WHEN $2::bigint > 0 THEN ${next} ELSE max_stamp END, ` +
     `late = late + ($3::bigint <= max_version)::int WHERE node_key = '' AND ${next} <= ${MAX_VERSION} ` +
-    `RETURNING counter AS last, origin AS own), ` +
+    `RETURNING counter AS last, origin AS own, mesh AS notes), ` +
     `placed AS MATERIALIZED (SELECT take.key, CASE WHEN take.origin IS NULL THEN last - $2::bigint + place ` +
     `ELSE place END AS version, take.hash, time, expiry, nullif(take.origin, own) AS origin, ` +
-    `nullif(take.stamp, place) AS stamp, stamp_there, origin_there, own FROM counter, ` +
+    `nullif(take.stamp, place) AS stamp, stamp_there, origin_there, own, notes FROM counter, ` +
     `unnest($5::text::text[], $6::text::bigint[], $7::text::text[], $8::text::bigint[], $9::text::bigint[], ` +
     `$10::text::bigint[], $11::text::text[], $12::text::bigint[], $13::text::text[]) ` +
     `AS take (key, place, hash, time, expiry, stamp, origin, stamp_there, origin_there)), ` +
     `added AS (INSERT INTO ${table} (${columns}, origin, stamp) ` +
     `SELECT key, version, hash, time, expiry, origin, stamp FROM placed WHERE stamp_there IS NULL ` +
+    `AND ($14::text IS NULL OR notes = $14::text) ` +
     `ON CONFLICT (node_key) DO NOTHING RETURNING node_key), ` +
     `changed AS (UPDATE ${table} AS node SET version = placed.version, hash = placed.hash, ` +
     `updated_at = placed.time, expires_at = placed.expiry, origin = placed.origin, stamp = placed.stamp ` +
@@ -226,8 +227,8 @@ export function postgresDialect(tableName: string): SQLDialect {
         after,
         limit,
       ),
-    takeNodes: (takes, { floor, total, lowest, highest }) =>
-      ask(take, floor, total, lowest, highest, ...columnsOfTakes(takes)),
+    takeNodes: (takes, { floor, total, lowest, highest, notes }) =>
+      ask(take, floor, total, lowest, highest, ...columnsOfTakes(takes), notes),
     adopt: (before, after, lift) =>
       ask(
         `UPDATE ${table} SET counter = greatest(counter, $1::bigint), epoch = $2::text, mesh = $3::text ` +

@@ -86,7 +86,7 @@ export function sqliteDialect(tableName: string): SQLDialect {
     `UNION ALL SELECT node_key, version, hash, updated_at, expires_at, NULL, iif(is_late, next, NULL), ` +
     `NULL, NULL, NULL FROM room WHERE is_new ${upsert(["late"])} RETURNING node_key`;
   const stampOf = (row: string) => `coalesce(${row}.stamp, ${row}.version)`;
-  const take = `WITH given(floor, total, lowest, highest) AS (SELECT ?, ?, ?, ?), ` +
+  const take = `WITH given(floor, total, lowest, highest, notes) AS (SELECT ?, ?, ?, ?, ?), ` +
     `state AS (SELECT given.*, max(version, floor) AS base, node.* ` +
     `FROM given, ${table} AS node WHERE node_key = ''), ` +
     `room AS (SELECT * FROM state WHERE base + total <= ${MAX_VERSION}), ` +
@@ -101,6 +101,7 @@ export function sqliteDialect(tableName: string): SQLDialect {
     `FROM room CROSS JOIN take LEFT JOIN ${table} AS node ON node.node_key = take.node_key ` +
     `WHERE ${stampOf("node")} IS stamp_there ` +
     `AND iif(node.node_key IS NULL, NULL, coalesce(node.origin, room.origin)) IS origin_there ` +
+    `AND (node.node_key IS NOT NULL OR notes IS NULL OR notes = room.mesh) ` +
     `${upsert(["late"])} RETURNING node_key, CAST(version AS REAL) AS version`;
   const stamped = `SELECT ${columns("node.")}, node.expires_at IS NOT NULL AS deleted, ` +
     `coalesce(node.origin, state.origin) AS origin, CAST(${stampOf("node")} AS REAL) AS stamp `;
@@ -212,8 +213,8 @@ export function sqliteDialect(tableName: string): SQLDialect {
         after,
         limit,
       ),
-    takeNodes: (takes, { floor, total, lowest, highest }) =>
-      ask(take, floor, total, lowest, highest, JSON.stringify(takes.map(rowOfTake))),
+    takeNodes: (takes, { floor, total, lowest, highest, notes }) =>
+      ask(take, floor, total, lowest, highest, notes, JSON.stringify(takes.map(rowOfTake))),
     adopt: (before, after, lift) =>
       ask(
         `UPDATE ${table} SET version = max(version, ?), epoch = ?, mesh = ? ` +
