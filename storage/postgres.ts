@@ -19,8 +19,10 @@ import {
 } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 import { readStorageOptions, type StorageOptions, wrongOption } from "./options.ts";
-import { type OpenClient, PostgresPool } from "./postgres_pool.ts";
+import { type ClientEvents, inTime, monotonicClock, type OpenClient, PostgresPool } from "./postgres_pool.ts";
+import { Sockets, type SocketTarget } from "./postgres_sockets.ts";
 import { SQLStorage, type SQLValue } from "./sql.ts";
+import { tellsReadOnly } from "./sql_postgres.ts";
 
 export type {
   ChangeListener,
@@ -80,6 +82,24 @@ export interface PostgresOptions extends StorageOptions {
    */
   maxConnections?: number;
   /**
+   * How long the database may take to answer one statement, connecting included, in milliseconds. Then the connection
+   * is given up, and its place is free for a new one. On a connection that was there before, the statement is sent
+   * once more, so that a call takes twice as long at most; one that finds no free connection waits no longer than that.
+   * Lower notices a lost connection sooner; higher bears slower statements. At least 1, and less than half of the
+   * server's `storageTimeout`. Only for an address.
+   *
+   * @default {4000}
+   */
+  statementTimeout?: number;
+  /**
+   * How long a connection may live, in milliseconds, the one that listens too; chance takes up to half of it off each.
+   * For so long may an earlier primary that still takes writes answer, after the address leads to another server.
+   * Lower follows the address sooner; higher connects less often. At least 1. Only for an address.
+   *
+   * @default {60000}
+   */
+  maxLifetime?: number;
+  /**
    * Whether changes are announced with NOTIFY and heard with LISTEN. Behind a pooler that lends connections
    * for one transaction (PgBouncer and the like) nothing can be heard: then `false`, and an address that ends
    * in `?prepare=false`. Other processes then find changes by asking for them now and then.
@@ -105,11 +125,15 @@ export interface PostgresStorage extends MeshStorage {
   close(): Promise<void>;
 }
 
-const OWN_OPTIONS = ["tableName", "createTables", "maxConnections", "listen"];
+/** Those that are only for connections that are opened here. */
+const OPEN_OPTIONS = ["statementTimeout", "maxLifetime", "maxConnections"] as const;
+const OWN_OPTIONS = ["tableName", "createTables", ...OPEN_OPTIONS, "listen"];
 /** An announcement that names keys is no longer than this; PostgreSQL takes 8000 bytes. */
 const MAX_NAMES_LENGTH = 2000;
 /** More changed keys than this are told as "look again at everything". */
 const MAX_TOLD = 1000;
+/** How long a client that was handed in may take to listen, in milliseconds. */
+const LISTEN_TIMEOUT = 10_000;
 /** How long a statement that is under way may hold up `close` or the next announcement, in seconds. */
 const END_TIMEOUT = 5;
 
@@ -121,8 +145,9 @@ const END_TIMEOUT = 5;
  * what is committed while an announcement is under way shares the next one. An announcement is never waited
  * for, and one that is lost costs the others time only: they also look by themselves.
  *
- * A connection opened here that is lost is replaced by a new one. A client that is handed in keeps its own
- * settings, also for that, and is not ended by `close`.
+ * A connection opened here that is lost, gives no answer in time or leads to a server that only reads is replaced by a
+ * new one. A client that is handed in keeps its own settings, also for that, and is not ended by `close`: npm:postgres
+ * has no time limit for a statement, so that a connection whose bytes are lost stays in use until the system notices.
  *
  * @param database An address, `postgres://user:password@host:5432/database`, or a client.
  * @param options How to reach, count and listen.
@@ -145,14 +170,26 @@ export function openPostgres(
   options: PostgresOptions = {},
 ): PostgresStorage {
   readStorageOptions(options, "openPostgres", OWN_OPTIONS);
-  const { maxConnections = 4, listen = true, ...rest } = options;
+  const { maxConnections = 4, statementTimeout = 4000, maxLifetime = 60_000, listen = true, ...rest } =
+    options;
   if (!Number.isInteger(maxConnections) || maxConnections < 1) {
     throw wrongOption("maxConnections", "an integer, 1 or more", maxConnections);
+  }
+  for (const [name, value] of Object.entries({ statementTimeout, maxLifetime })) {
+    if (typeof value !== "number" || !(value >= 1 && value < 2 ** 30)) {
+      throw wrongOption(name, "milliseconds, 1 or more", value);
+    }
   }
   if (typeof listen !== "boolean") throw wrongOption("listen", "true or false", listen);
   const Storage = listen ? ListeningStorage : PooledStorage;
   if (typeof database === "string") {
-    return new Storage(openPool(database, maxConnections), true, rest);
+    const pool = openPool(database, {
+      size: maxConnections,
+      statementTimeout,
+      maxLifetime,
+      isPooler: !listen,
+    });
+    return new Storage(pool, true, rest);
   }
   if (typeof database?.unsafe !== "function" || typeof database.listen !== "function") {
     const found = kindOf(database);
@@ -160,14 +197,24 @@ export function openPostgres(
       `Cannot open Postgres: expected an address or a client of npm:postgres, got ${found}`,
     );
   }
-  if (options.maxConnections !== undefined) {
-    throw new TypeError(`Option "maxConnections" is wrong: only for an address`);
-  }
+  const given = OPEN_OPTIONS.find((name) => options[name] !== undefined);
+  if (given) throw new TypeError(`Option "${given}" is wrong: only for an address`);
   return new Storage(database, false, rest);
 }
 
-function openPool(address: string, size: number): PostgresPool {
-  const open: OpenClient = (events, idleTimeout) => {
+/** How a pool at an address is made. */
+interface OpenPoolOptions {
+  readonly size: number;
+  readonly statementTimeout: number;
+  readonly maxLifetime: number;
+  /** Whether a pooler may lend its connections for one transaction, so that none of their settings may be changed. */
+  readonly isPooler: boolean;
+}
+
+function openPool(address: string, { isPooler, ...options }: OpenPoolOptions): PostgresPool {
+  const { statementTimeout } = options;
+  const create = (events: ClientEvents, idleTimeout: number, more: object = {}) => {
+    const sockets = new Sockets(statementTimeout);
     const settings = {
       max: 1,
       max_lifetime: null,
@@ -175,28 +222,39 @@ function openPool(address: string, size: number): PostgresPool {
       fetch_types: false,
       // What the server has to say besides, such as that a table is there already, is not for the console.
       onnotice: () => {},
+      socket: (target: SocketTarget) =>
+        sockets.connect(target).catch((error) => {
+          // With several hosts, the client would say nothing.
+          if (target.host.length > 1) void client.end({ timeout: 0 });
+          throw error;
+        }),
       ...events,
+      ...more,
     };
     const client = postgres(address, settings);
+    return { client, sockets };
+  };
+  // An address that cannot be read is refused here; this connects to nothing.
+  const { options: read } = create({ onclose: () => {}, onnotify: () => {} }, 0).client;
+  // Of several hosts the primary is sought.
+  const isMany = read.host.length > 1 && !read.target_session_attrs;
+  const more = isMany ? { target_session_attrs: "read-write" } : {};
+  const open: OpenClient = (events, idleTimeout) => {
+    const { client, sockets } = create(events, idleTimeout, more);
     return {
       unsafe: (sql, params, options) => client.unsafe(sql, params, options),
       end: async ({ timeout } = {}) => {
         await client.end({ timeout });
-        connectNoMore(client);
+        // One that is ended in the pause before its next try would connect once more.
+        sockets.destroy();
       },
     };
   };
-  // An address that cannot be read is refused here; this connects to nothing.
-  open({ onclose: () => {}, onnotify: () => {} }, 0);
-  return new PostgresPool(open, size);
-}
-
-/**
- * Keeps a client from connecting once more: one that is ended in the pause before its next try would do so, and keep
- * the process alive with a connection that nobody uses.
- */
-function connectNoMore({ options }: { options: object }): void {
-  Object.assign(options, { socket: () => Promise.reject(new Error("The connection was given up")) });
+  // A statement that nobody waits for any more, as one that waits for a lock, ends on the server as well.
+  const limit = `CASE WHEN current_setting('statement_timeout') = '0' ` +
+    `THEN set_config('statement_timeout', '${Math.ceil(statementTimeout)}', false) END`;
+  const greeting = `SELECT pg_is_in_recovery() AS is_standby${isPooler ? "" : `, ${limit}`}`;
+  return new PostgresPool(open, { ...options, greeting, tellsReadOnly, clock: monotonicClock });
 }
 
 class PooledStorage extends SQLStorage implements PostgresStorage {
@@ -317,15 +375,23 @@ class ListeningStorage extends PooledStorage implements PostgresStorage {
     let isCurrent = true;
     let isFirst = true;
     try {
-      return await this.client.listen(this.#channel, (payload) => {
-        if (isCurrent) this.#hear(payload);
-      }, () => {
+      const onlisten = () => {
         // Whatever was announced while the connection was lost was not heard.
         if (!isFirst && isCurrent) this.#tell(null);
         isFirst = false;
-      });
+      };
+      const onnotify = (payload: string) => {
+        if (isCurrent) this.#hear(payload);
+      };
+      const isWanted = () => this.#listeners.size > 0;
+      const client: Pick<PostgresPool, "listen"> = this.client;
+      return await inTime(
+        monotonicClock,
+        LISTEN_TIMEOUT,
+        () => client.listen(this.#channel, onnotify, onlisten, isWanted),
+      );
     } catch (error) {
-      // The client goes on trying; the next subscriber asks it anew.
+      // A client that was handed in may go on trying; the next subscriber asks it anew.
       isCurrent = false;
       this.#listening = undefined;
       throw error;
@@ -374,9 +440,11 @@ class ListeningStorage extends PooledStorage implements PostgresStorage {
     while (this.#untold < Infinity) {
       const after = this.#untold;
       this.#untold = Infinity;
-      const keys = await this.readChanges(after, MAX_TOLD + 1).then(
-        ({ nodes }) => nodes.length > MAX_TOLD ? null : nodes.map(({ key }) => key),
-        () => null,
+      let keys: string[] | null = null;
+      await settlesInTime(
+        this.readChanges(after, MAX_TOLD + 1).then(({ nodes }) => {
+          if (nodes.length <= MAX_TOLD) keys = nodes.map(({ key }) => key);
+        }),
       );
       this.#tell(keys);
     }

@@ -591,12 +591,19 @@ export class SQLStorage implements MeshStorage {
 
   /** Runs a statement that gives at least the counter's row; makes the row anew where somebody took it away. */
   async #askWithCounter(operation: string, statement: Statement): Promise<readonly SQLRow[]> {
-    const rows = await this.#ask(operation, statement);
-    if (rows.length > 0) return rows;
-    this.#isReady = false;
-    const again = await this.#ask(operation, statement);
-    if (again.length === 0) throw new StorageError(operation, "the counter's row is not there");
-    return again;
+    let rows = await this.#ask(operation, statement);
+    if (rows.length === 0) {
+      this.#isReady = false;
+      rows = await this.#ask(operation, statement);
+      if (rows.length === 0) throw new StorageError(operation, "the counter's row is not there");
+    }
+    if (this.#dialect.tellsReadOnly?.(rows)) {
+      throw new StorageError(
+        operation,
+        "the database only reads: a standby or an earlier primary may not know the newest changes",
+      );
+    }
+    return rows;
   }
 
   async #ask(operation: string, statement: Statement): Promise<readonly SQLRow[]> {

@@ -102,6 +102,8 @@ export interface SQLDialect {
   readonly retried: readonly unknown[];
   /** What an error says where the table, or a column of it, is not there: its code, or a part of its message. */
   readonly missing: { readonly codes: readonly unknown[]; readonly message: RegExp };
+  /** Whether rows with the counter's among them say that they come from a server that takes no writes. */
+  readonly tellsReadOnly?: (rows: readonly SQLRow[]) => boolean;
   /** The table's columns. */
   readonly columnNames: readonly string[];
   /** What makes the table, statement by statement; harmless where it is there. */

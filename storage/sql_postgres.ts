@@ -11,6 +11,7 @@ import {
   type PlacedChange,
   type PlacedTake,
   type SQLDialect,
+  type SQLRow,
   type SQLValue,
   type StampList,
   type Statement,
@@ -18,6 +19,16 @@ import {
 
 const MAX_CHANGES = 1000;
 const MAX_VERSION = Number.MAX_SAFE_INTEGER;
+
+/** 1 on a standby, and in a transaction that may not write: what is newer may be on another server. */
+const READ_ONLY =
+  "(pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on')::int AS read_only";
+
+/** Whether an answer says that the server, or the transaction, only reads. */
+export function tellsReadOnly(rows: readonly object[]): boolean {
+  // All rows of an answer have the column, or none of them.
+  return "read_only" in (rows[0] ?? {}) && rows.some((row) => Number((row as SQLRow).read_only) === 1);
+}
 
 /**
  * The statements for one table.
@@ -39,7 +50,7 @@ export function postgresDialect(tableName: string): SQLDialect {
   const readOne = `${live} AND node_key = $1 AND node_key <> ''`;
   const readMany = `${live} AND node_key = ANY ($1::text::text[]) AND node_key <> ''`;
   const readState = `SELECT node_key, max_version AS version, epoch AS hash, swept_version AS updated_at, ` +
-    `0 AS deleted, late, origin FROM ${table} WHERE node_key = ''`;
+    `0 AS deleted, late, origin, ${READ_ONLY} FROM ${table} WHERE node_key = ''`;
   const history = `SELECT node_key, version, hash, updated_at, (expires_at IS NOT NULL)::int AS deleted ` +
     `FROM ${table} WHERE version > $1 AND node_key <> ''`;
   const nth =
@@ -148,6 +159,7 @@ export function postgresDialect(tableName: string): SQLDialect {
       ],
       message: /(relation|column) .* does not exist/,
     },
+    tellsReadOnly,
     columnNames: [...COLUMNS, "counter"],
     schema,
     // IF NOT EXISTS alone fails when two ask at once, so that one waits until the other is done.
@@ -173,14 +185,14 @@ export function postgresDialect(tableName: string): SQLDialect {
       ),
     readCounter: () =>
       ask(
-        `SELECT counter, max_version, max_stamp, epoch, origin, mesh FROM ${table} WHERE node_key = ''`,
+        `SELECT counter, max_version, max_stamp, epoch, origin, mesh, ${READ_ONLY} FROM ${table} WHERE node_key = ''`,
       ),
     readNodes: (keys) => keys.length === 1 ? ask(readOne, keys[0] ?? "") : ask(readMany, toArray(keys)),
     readMoment: (keys) =>
-      ask(`${readState} UNION ALL SELECT *, 0, NULL FROM (${readMany}) AS nodes`, toArray(keys)),
+      ask(`${readState} UNION ALL SELECT *, 0, NULL, 0 FROM (${readMany}) AS nodes`, toArray(keys)),
     readChanges: (version, limit) =>
       ask(
-        `${readState} UNION ALL SELECT *, 0, NULL FROM (${history} ORDER BY version LIMIT $2) AS nodes`,
+        `${readState} UNION ALL SELECT *, 0, NULL, 0 FROM (${history} ORDER BY version LIMIT $2) AS nodes`,
         version,
         limit,
       ),

@@ -86,6 +86,7 @@ test("a door knows the server, the desk and other doors; a whole server knows st
 test("node: modules are imported only where a runtime is the subject", () => {
   const allowed = ["node", "serve", "bin", "signals"].map((name) => `adapters/${name}.ts`).concat(
     "storage/sqlite.ts",
+    "storage/postgres_sockets.ts",
   );
   const users = published.filter((file) => foreign(file).some((name) => name.startsWith("node:")));
   assert.deepEqual(users.filter((file) => !allowed.includes(file)), []);

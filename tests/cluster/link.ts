@@ -27,6 +27,10 @@ interface Pair {
   readonly far: Socket | undefined;
   /** Whether bytes were lost on it, after which it cannot go on. */
   isBroken: boolean;
+  /** Whether it stays open and silent, however well the line is. */
+  isAbandoned: boolean;
+  /** What waits until the line is well again. */
+  readonly held: (() => void)[];
 }
 
 /** One directed line: requests pass one way, answers the other. */
@@ -36,8 +40,11 @@ export class Link {
   readonly #timers = new Set<ReturnType<typeof setTimeout>>();
   #trouble: Trouble | undefined;
   #isBlocked = false;
+  #isHeld = false;
   /** How many bytes have passed, both ways. */
   passed = 0;
+  /** How many pieces of bytes, and connections, were lost or held. */
+  kept = 0;
   /** The port to which it leads, on this machine; undefined when nobody is there. */
   target: number | undefined;
 
@@ -73,6 +80,17 @@ export class Link {
     this.#change(() => this.#isBlocked = isBlocked);
   }
 
+  /** Whether bytes wait, and come once it is held no longer. */
+  set isHeld(isHeld: boolean) {
+    this.#change(() => this.#isHeld = isHeld);
+  }
+
+  /** Makes it well for connections that are made from now on; on those that are open every byte is lost, for good. */
+  abandon(): void {
+    for (const pair of this.#pairs) pair.isAbandoned = true;
+    this.trouble = undefined;
+  }
+
   /** Closes it with all its connections. */
   async close(): Promise<void> {
     const closed = new Promise((resolve) => this.#server.close(resolve));
@@ -89,7 +107,9 @@ export class Link {
   #change(change: () => void): void {
     change();
     for (const pair of this.#pairs) {
-      if (this.#state === "refused" || pair.isBroken && this.#state !== "silent") lose(pair);
+      const isLost = pair.isBroken && !pair.isAbandoned && this.#state !== "silent";
+      if (this.#state === "refused" || isLost) lose(pair);
+      else if (!this.#isHeld) { for (const deliver of pair.held.splice(0)) deliver(); }
     }
   }
 
@@ -98,13 +118,16 @@ export class Link {
     if (this.#state === "refused" || this.target === undefined) return void near.destroy();
     // Where bytes are lost, so is the request for a connection, which the other side learns only by waiting.
     const far = this.#state === "silent" ? undefined : connect(this.target, "127.0.0.1");
-    const pair: Pair = { near, far, isBroken: far === undefined };
+    const pair: Pair = { near, far, isBroken: far === undefined, isAbandoned: false, held: [] };
     this.#pairs.add(pair);
     near.once("close", () => {
       this.#pairs.delete(pair);
       far?.destroy();
     });
-    if (far === undefined) return void near.resume();
+    if (far === undefined) {
+      this.kept++;
+      return void near.resume();
+    }
     far.on("error", () => {});
     for (const socket of [near, far]) socket.setNoDelay(true);
     this.#pass(pair, near, far);
@@ -115,6 +138,10 @@ export class Link {
   #pass(pair: Pair, from: Socket, to: Socket): void {
     let late = 0;
     const send = (deliver: () => void) => {
+      if (this.#isHeld && !pair.isAbandoned || pair.held.length > 0) {
+        this.kept++;
+        return void pair.held.push(deliver);
+      }
       const now = performance.now();
       const wait = Math.max(late, this.#state === "slow" ? now + DELAY : 0) - now;
       if (wait <= 0) return deliver();
@@ -129,8 +156,10 @@ export class Link {
       const state = this.#state;
       if (state === "reset" || state === "cut" && from === pair.far) return lose(pair);
       send(() => {
-        if (this.#state === "silent") pair.isBroken = true;
-        else if (!to.destroyed) {
+        if (this.#state === "silent" || pair.isAbandoned) {
+          pair.isBroken = true;
+          this.kept++;
+        } else if (!to.destroyed) {
           this.passed += bytes.byteLength;
           to.write(bytes);
         }
@@ -139,7 +168,7 @@ export class Link {
     const end = () =>
       send(() => {
         // A side that has gone is heard of no sooner than its bytes would be.
-        if (this.#state === "silent") pair.isBroken = true;
+        if (this.#state === "silent" || pair.isAbandoned) pair.isBroken = true;
         else to.end(() => to.destroy());
       });
     from.once("close", end);

@@ -4,7 +4,14 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { type ClientEvents, PostgresPool, type SingleClient } from "../../storage/postgres_pool.ts";
+import {
+  type ClientEvents,
+  monotonicClock,
+  type PoolOptions,
+  PostgresPool,
+  type SingleClient,
+} from "../../storage/postgres_pool.ts";
+import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
 
 /** A client whose statements the test answers. */
@@ -32,8 +39,8 @@ class FakeClient implements SingleClient {
   }
 
   /** Answers the oldest statement, and lets whoever waits go on. */
-  async answer(): Promise<void> {
-    this.#answers.shift()?.resolve([]);
+  async answer(...rows: object[]): Promise<void> {
+    this.#answers.shift()?.resolve(rows);
     await turn();
   }
 
@@ -57,14 +64,33 @@ class FakeClient implements SingleClient {
 
 const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
 
-function createPool(size: number, connectTimeout?: number): [PostgresPool, FakeClient[]] {
+const tellsReadOnly = ([row]: readonly object[]) => (row as { read_only?: boolean })?.read_only === true;
+
+function createPool(size: number, more: Partial<PoolOptions> = {}): [PostgresPool, FakeClient[]] {
   const clients: FakeClient[] = [];
   const open = (events: ClientEvents, idleTimeout: number) => {
     const client = new FakeClient(events, idleTimeout);
     clients.push(client);
     return client;
   };
-  return [new PostgresPool(open, size, connectTimeout), clients];
+  const options = {
+    size,
+    statementTimeout: 10_000,
+    maxLifetime: 60_000,
+    greeting: "SELECT 1",
+    tellsReadOnly,
+    clock: monotonicClock,
+    ...more,
+  };
+  return [new PostgresPool(open, options), clients];
+}
+
+/** Runs a first statement on a new connection. */
+async function begin(pool: PostgresPool, clients: readonly FakeClient[], place: number): Promise<void> {
+  const first = pool.unsafe("first");
+  await settle();
+  for (let i = 0; i < 2; i++) await clients[place]!.answer();
+  await first;
 }
 
 test("PostgresPool asks one thing at a time on each connection, and opens no more than it needs", async () => {
@@ -131,10 +157,133 @@ test("PostgresPool gives up a connection that failed before its loss is told, an
 });
 
 test("PostgresPool gives up a client that does not come to connect", async () => {
-  const [pool, clients] = createPool(1, 1);
-  await assert.rejects(pool.unsafe("a"), /ended/);
-  await assert.rejects(pool.listen("news", () => {}), /ended/);
+  const [pool, clients] = createPool(1, { statementTimeout: 1 });
+  await assert.rejects(pool.unsafe("a"), /no answer within 1 ms/);
+  await assert.rejects(pool.listen("news", () => {}), /no answer within 1 ms/);
   assert.ok(clients.length === 2 && clients.every(({ isEnded }) => isEnded));
+  await pool.end();
+});
+
+test("PostgresPool frees the place of a connection that gives no answer, and asks once more on a new one", async () => {
+  const clock = new FakeClock();
+  const [pool, clients] = createPool(1, { clock });
+  await begin(pool, clients, 0);
+  // The connection is there, and nothing is heard of it any more.
+  const asked = ["b", "c"].map((sql) => pool.unsafe(sql));
+  await clock.advance(9_999);
+  assert.equal(clients.length, 1);
+  await clock.advance(1);
+  assert.ok(clients[0]!.isEnded);
+  for (let i = 0; i < 3; i++) await clients[1]!.answer();
+  await Promise.all(asked);
+  assert.deepEqual(clients.map(({ asked }) => asked), [["SELECT 1", "first", "b"], ["SELECT 1", "b", "c"]]);
+  assert.equal(clock.timers, 0);
+  await pool.end();
+});
+
+test("PostgresPool refuses what gets no answer on a new connection, and what finds none free in time", async () => {
+  const clock = new FakeClock();
+  const [pool, clients] = createPool(1, { clock });
+  await begin(pool, clients, 0);
+  const asked = ["a", "b", "c"].map((sql) => pool.unsafe(sql));
+  const reasons = Promise.all(asked.map((asking) => asking.catch(({ message }) => message)));
+  await clock.advance(20_000);
+  assert.deepEqual(await reasons, [
+    "no answer within 10000 ms",
+    ...Array(2).fill("no connection was free within 20000 ms"),
+  ]);
+  assert.ok(clients.length === 2 && clients.every(({ isEnded }) => isEnded));
+  assert.equal(clock.timers, 0);
+  const next = pool.unsafe("d");
+  await settle();
+  for (let i = 0; i < 2; i++) await clients[2]!.answer();
+  await next;
+  await pool.end();
+});
+
+test("PostgresPool gives up a connection that has lived long enough, between two statements", async () => {
+  const clock = new FakeClock();
+  const [pool, clients] = createPool(1, { clock, maxLifetime: 60_000 });
+  await begin(pool, clients, 0);
+  for (const [pauseMs, lives] of [[29_999, true], [1, false]] as const) {
+    await clock.advance(pauseMs);
+    const next = pool.unsafe("next");
+    await settle();
+    assert.equal(clients[0]!.isEnded, !lives);
+    for (let i = 0; i < 2; i++) await clients.at(-1)!.answer();
+    await next;
+  }
+  // Chance makes it longer.
+  clock.chance = 0.5;
+  await clock.advance(30_000);
+  await begin(pool, clients, 2);
+  await clock.advance(44_999);
+  const next = pool.unsafe("next");
+  await settle();
+  await clients[2]!.answer();
+  await next;
+  await pool.end();
+});
+
+test("PostgresPool refuses a standby", async () => {
+  const [pool, clients] = createPool(1);
+  const asking = assert.rejects(pool.unsafe("a"), /the server is a standby/);
+  await turn();
+  await clients[0]!.answer({ is_standby: true });
+  await asking;
+  assert.ok(clients[0]!.isEnded);
+  await pool.end();
+});
+
+test("PostgresPool leaves a server that came to read only, and asks once more where the address leads", async () => {
+  const refusal = Object.assign(new Error("read-only"), {
+    name: "PostgresError",
+    severity: "ERROR",
+    code: "25006",
+  });
+  const clock = new FakeClock();
+  const [pool, clients] = createPool(1, { clock });
+  await begin(pool, clients, 0);
+  await clock.advance(500);
+  const write = pool.unsafe("write");
+  await settle();
+  await clients[0]!.refuse(refusal);
+  for (let i = 0; i < 2; i++) await clients[1]!.answer();
+  await write;
+  await clock.advance(500);
+  const read = pool.unsafe("read");
+  await settle();
+  await clients[1]!.answer({ read_only: true });
+  await clients[2]!.answer();
+  // The new one reads only, too: that is the answer.
+  await clients[2]!.answer({ read_only: true });
+  assert.deepEqual(await read, [{ read_only: true }]);
+  // It is kept for a moment: another one would lead to the same server.
+  await clock.advance(499);
+  const again = assert.rejects(pool.unsafe("write"), { code: "25006" });
+  await settle();
+  await clients[2]!.refuse(refusal);
+  await again;
+  assert.deepEqual(clients.map(({ asked, isEnded }) => [asked.slice(1), isEnded]), [
+    [["first", "write"], true],
+    [["write", "read"], true],
+    [["read", "write"], false],
+  ]);
+  await pool.end();
+});
+
+test("PostgresPool gives up a connection of which a pooler says that its server is lost", async () => {
+  const [pool, clients] = createPool(1);
+  for (const [i, code] of ["57P01", "57P02", "57P03", "08006"].entries()) {
+    const asking = assert.rejects(pool.unsafe("a"), { code });
+    await turn();
+    await clients[i]!.answer();
+    await clients[i]!.refuse(
+      Object.assign(new Error(code), { name: "PostgresError", severity: "ERROR", code }),
+    );
+    await asking;
+    assert.ok(clients[i]!.isEnded);
+  }
   await pool.end();
 });
 
@@ -204,4 +353,66 @@ test("PostgresPool lets connections for statements end by themselves, and never 
   await clients[1]!.answer();
   await Promise.all([asking, listening]);
   await pool.end();
+});
+
+test("PostgresPool notices that a connection which listens gives no answer, and seeks it", async () => {
+  const clock = new FakeClock();
+  const [pool, clients] = createPool(1, { clock });
+  let [begun, isWanted] = [0, false];
+  const listening = pool.listen("news", () => {}, () => begun++, () => isWanted);
+  await clients[0]!.answer();
+  await listening;
+  await clock.advance(5_000);
+  assert.deepEqual(clients[0]!.asked, ['LISTEN "news"'], "nobody wants to know");
+  isWanted = true;
+  await clock.advance(5_000);
+  assert.equal(clients[0]!.asked.length, 2);
+  await clients[0]!.answer({ server: "1" });
+  await clock.advance(5_000);
+  assert.equal(clients[0]!.asked.length, 3);
+  await clock.advance(9_999);
+  assert.equal(clients.length, 1);
+  await clock.advance(51);
+  assert.ok(clients[0]!.isEnded);
+  await clients[1]!.answer();
+  assert.equal(begun, 2, "what was announced meanwhile may be missed");
+  await pool.end();
+  assert.equal(clock.timers, 0);
+});
+
+test("PostgresPool listens on a new connection before it ends an old one, and says where it may have missed something", async () => {
+  const clock = new FakeClock();
+  const [pool, clients] = createPool(1, { clock, maxLifetime: 60_000 });
+  const heard: string[] = [];
+  let begun = 0;
+  const listening = pool.listen("news", (payload) => heard.push(payload), () => begun++);
+  await clients[0]!.answer();
+  await listening;
+  const live = async (client: FakeClient, server: string) => {
+    for (let i = 0; i < 5; i++) {
+      await clock.advance(5_000);
+      await client.answer({ server });
+    }
+    await clock.advance(5_000);
+  };
+  await live(clients[0]!, "1");
+  assert.deepEqual(clients.map(({ asked }) => asked[0]), Array(2).fill('LISTEN "news"'));
+  clients[0]!.events.onnotify("news", "old");
+  await clients[1]!.answer();
+  await clients[0]!.answer({ server: "1" });
+  await clients[1]!.answer({ server: "1" });
+  clients[1]!.events.onnotify("news", "new");
+  assert.deepEqual([heard, begun, clients[0]!.isEnded], [["old", "new"], 1, true]);
+  // The second time the address leads to another server.
+  await live(clients[1]!, "1");
+  await clients[2]!.answer();
+  await clients[1]!.answer({ server: "1" });
+  await clients[2]!.answer({ server: "2" });
+  assert.deepEqual([begun, clients[1]!.isEnded], [2, true]);
+  // Then that server has become a standby.
+  await clock.advance(5_000);
+  await clients[2]!.answer({ server: "2", is_standby: true });
+  assert.ok(clients[2]!.isEnded);
+  await pool.end();
+  assert.equal(clock.timers, 0);
 });

@@ -221,6 +221,10 @@ test("openPostgres refuses options it does not know, or of the wrong kind, by na
     [POSTGRES_URL, { listen: "yes" }, /Option "listen" is wrong: expected true or false, got "yes"/],
     [POSTGRES_URL, { tableName: "a b" }, /Option "tableName" is wrong/],
     [client, { maxConnections: 2 }, /Option "maxConnections" is wrong: only for an address/],
+    [POSTGRES_URL, { statementTimeout: 0 }, /Option "statementTimeout" is wrong: .* got the number 0/],
+    [POSTGRES_URL, { maxLifetime: "1h" }, /Option "maxLifetime" is wrong: expected milliseconds.*, got "1h"/],
+    [client, { maxLifetime: 1000 }, /Option "maxLifetime" is wrong: only for an address/],
+    [client, { statementTimeout: 1000 }, /Option "statementTimeout" is wrong: only for an address/],
     [5, {}, /Cannot open Postgres: expected an address or a client of npm:postgres, got the number 5/],
     [undefined, {}, /Cannot open Postgres: .* got nothing/],
   ];
