@@ -97,7 +97,7 @@ export class Account {
     const isGone = visit.outcome === "gone";
     const status = isGone ? GONE : answered;
     const at = clock.now();
-    const ms = Math.max(0, at - visit.startedAt);
+    const ms = clock.elapsed() - visit.startedAt;
     metrics.requests.add(route, status);
     if (visit.waitsSince === undefined) metrics.requestDurations.observe(route, ms);
     if (code !== undefined && !isGone) metrics.refusals.add(code);
@@ -109,7 +109,7 @@ export class Account {
 
   /** A visit of a sync that came through no desk: only who is told of it needs to know when it came. */
   createVisit(): Visit {
-    return new Visit(this.#options.onEvent === undefined ? 0 : this.#options.clock.now());
+    return new Visit(this.#options.onEvent === undefined ? 0 : this.#options.clock.elapsed());
   }
 
   /** Notes a sync that passed the desk. */
@@ -122,9 +122,10 @@ export class Account {
   watchSync<T>(visit: Visit, answer: () => T | Promise<T>): T | Promise<T> {
     if (this.#options.onEvent === undefined) return answer();
     return (async () => await answer())().finally(() => {
-      const at = this.#options.clock.now();
+      const { clock } = this.#options;
+      const at = clock.now();
       const { startedAt, keys, changed, waited, outcome } = visit;
-      const ms = Math.max(0, at - startedAt);
+      const ms = clock.elapsed() - startedAt;
       this.#tell({ type: "sync", at, ...this.#name(keys), changed, ms, waited, outcome });
     });
   }
@@ -146,10 +147,10 @@ export class Account {
     change: () => T | Promise<T>,
   ): Promise<T> {
     const { clock } = this.#options;
-    const startedAt = clock.now();
+    const startedAt = clock.elapsed();
     const tell = (more: { code: RealityError["code"] } | Record<never, never>) => {
-      const at = clock.now();
-      this.#tell({ type: "change", at, ...this.#name(getKeys()), ms: Math.max(0, at - startedAt), ...more });
+      const ms = clock.elapsed() - startedAt;
+      this.#tell({ type: "change", at: clock.now(), ...this.#name(getKeys()), ms, ...more });
     };
     let changed: T;
     try {
@@ -174,17 +175,16 @@ export class Account {
    */
   beginStream(keys: readonly string[]): (reason: StreamReason) => void {
     const { clock, onEvent } = this.#options;
-    const startedAt = clock.now();
+    const startedAt = clock.elapsed();
     this.metrics.streamsBegun.value++;
     if (onEvent !== undefined) {
-      this.#tell({ type: "stream", at: startedAt, state: "begun", ...this.#name(keys) });
+      this.#tell({ type: "stream", at: clock.now(), state: "begun", ...this.#name(keys) });
     }
     return (reason) => {
       this.metrics.streamsEnded.add(reason);
       if (onEvent === undefined) return;
-      const at = clock.now();
-      const ms = Math.max(0, at - startedAt);
-      this.#tell({ type: "stream", at, state: "ended", ...this.#name(keys), reason, ms });
+      const ms = clock.elapsed() - startedAt;
+      this.#tell({ type: "stream", at: clock.now(), state: "ended", ...this.#name(keys), reason, ms });
     };
   }
 

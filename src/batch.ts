@@ -492,7 +492,7 @@ export function guarded<T>(
   silence?: Silence,
 ): Promise<T> {
   const { clock, onOutcome, timeout } = options;
-  const startedAt = clock.now();
+  const startedAt = clock.elapsed();
   const answer = Promise.resolve(passOn(call));
   return new Promise((resolve, reject) => {
     let cancel: (() => void) | undefined;
@@ -502,14 +502,14 @@ export function guarded<T>(
       settled = true;
       cancel?.();
       const error = cause instanceof StorageError ? cause : new StorageError(operation, cause);
-      onOutcome(operation, error, clock.now() - startedAt);
+      onOutcome(operation, error, clock.elapsed() - startedAt);
       reject(error);
     };
     answer.then((value) => {
       if (settled) return;
       settled = true;
       cancel?.();
-      onOutcome(operation, undefined, clock.now() - startedAt);
+      onOutcome(operation, undefined, clock.elapsed() - startedAt);
       resolve(value);
     }, fail);
     const giveUp = () => fail(lateness(options));

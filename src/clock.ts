@@ -6,8 +6,10 @@
 
 /** Time, timers and chance. Every room takes them from here and from nowhere else. */
 export interface Clock {
-  /** Milliseconds since 1970. */
+  /** The date, in milliseconds since 1970. It may be set forward and back at any time: for dates, not for durations. */
   now(): number;
+  /** Milliseconds since some moment; never goes back, whatever is done to the date. For durations and deadlines. */
+  elapsed(): number;
   /** Calls back once, no sooner than after that many milliseconds; answers a function that calls it off. */
   after(ms: number, callback: () => void): () => void;
   /** A number from 0 up to, not including, 1. */
@@ -17,6 +19,7 @@ export interface Clock {
 /** The real time, timers and chance of the runtime. */
 export const systemClock: Clock = {
   now: () => Date.now(),
+  elapsed: () => Math.floor(performance.now()),
   after(ms: number, callback: () => void): () => void {
     const timer = setTimeout(callback, ms);
     return () => clearTimeout(timer);

@@ -7,7 +7,7 @@ import type { Clock } from "./clock.ts";
 
 /** What has to be over in time. */
 export interface Due {
-  /** When its time is up, in milliseconds since 1970; set when it begins. */
+  /** When its time is up, by `clock.elapsed()`; set when it begins. */
   dueAt: number;
   /** Its neighbours among all that is under way; undefined when it is not. */
   before: Due | undefined;
@@ -58,7 +58,7 @@ export class Deadlines {
   /** Begins. */
   add(due: Due): void {
     if (this.#isClosed) return;
-    due.dueAt = this.#clock.now() + this.#timeout;
+    due.dueAt = this.#clock.elapsed() + this.#timeout;
     const last = this.#ring.before!;
     due.before = last;
     due.after = this.#ring;
@@ -98,12 +98,11 @@ export class Deadlines {
 
   readonly #look = (): void => {
     this.#stopTimer = undefined;
-    const now = this.#clock.now();
+    const now = this.#clock.elapsed();
     while (this.#size > 0) {
       const due = this.#ring.after!;
       const left = due.dueAt - now;
-      // More than all of it is left where the clock was set back.
-      if (left > 0 && left <= this.#timeout) {
+      if (left > 0) {
         this.#stopTimer ??= this.#clock.after(left, this.#look);
         return;
       }

@@ -81,7 +81,7 @@ export class Histogram {
     this.#counts = new Float64Array(bounds.length + 1);
   }
 
-  /** Puts a number into its bucket. A clock that was set back gives durations below 0, which count as 0. */
+  /** Puts a number into its bucket. One below 0 counts as 0. */
   observe(value: number): void {
     const { bounds } = this;
     let i = 0;

@@ -607,10 +607,10 @@ function checkTrustProxy(trustProxy: unknown): TrustedProxies {
 function checkClock(clock: unknown): Clock {
   if (clock === undefined) return systemClock;
   const fits = typeof clock === "object" && clock !== null &&
-    ["now", "after", "random"].every((name) =>
+    ["now", "elapsed", "after", "random"].every((name) =>
       typeof (clock as Record<string, unknown>)[name] === "function"
     );
-  if (!fits) throw wrong("clock", "an object with now, after and random", clock);
+  if (!fits) throw wrong("clock", "an object with now, elapsed, after and random", clock);
   return clock as Clock;
 }
 

@@ -50,7 +50,7 @@ export class RateLimiter {
     this.#window = window;
     this.#clock = clock;
     this.#maxClients = maxClients;
-    this.#startedAt = clock.now();
+    this.#startedAt = clock.elapsed();
   }
 
   /** How many clients are remembered now. */
@@ -60,10 +60,9 @@ export class RateLimiter {
 
   /** Counts one request of a client. One that is turned down costs it nothing. */
   take(client: string): Quota {
-    const now = this.#clock.now() - this.#startedAt;
+    const now = this.#clock.elapsed() - this.#startedAt;
     const step = this.#window / this.#limit;
-    // A clock that was set back locks nobody out for longer than one window.
-    const used = Math.min(this.#window, Math.max(0, (this.#freeAt.get(client) ?? 0) - now));
+    const used = Math.max(0, (this.#freeAt.get(client) ?? 0) - now);
     const available = Math.floor((this.#window - used) / step + ROUNDING);
     const isAllowed = available >= 1;
     const usedAfter = isAllowed ? used + step : used;

@@ -117,7 +117,7 @@ export class RealityServer {
     const { storage, clock, limits } = config;
     this.#config = config;
     this.#serverId = config.serverId;
-    this.#startedAt = clock.now();
+    this.#startedAt = clock.elapsed();
     const account = this.#account = new Account({ ...config, peers: config.mesh.peers });
     this.#batch = {
       clock,
@@ -288,7 +288,7 @@ export class RealityServer {
     return {
       serverId: this.serverId,
       version: VERSION,
-      uptime: Math.max(0, this.#config.clock.now() - this.#startedAt),
+      uptime: this.#config.clock.elapsed() - this.#startedAt,
       healthy: healthy && reading !== undefined,
       closing: this.#closing !== undefined,
       maxVersion: reading?.maxVersion ?? 0,
@@ -376,8 +376,8 @@ export class RealityServer {
 
   async #stop(): Promise<void> {
     const { clock, closeTimeout } = this.#config;
-    const deadline = clock.now() + closeTimeout;
-    const left = () => Math.max(0, deadline - clock.now());
+    const deadline = clock.elapsed() + closeTimeout;
+    const left = () => Math.max(0, deadline - clock.elapsed());
     const answered = Promise.all([this.#waiters.close(), this.#admission.emptied()]);
     this.#bodies.close();
     this.#stalls.close();
@@ -553,7 +553,7 @@ export class RealityServer {
       },
       view: () => this.#view(),
       note: (visit, method, status) => this.#account.noteRequest(visit, method, status),
-      now: () => clock.now(),
+      elapsed: () => clock.elapsed(),
       report: (error) =>
         this.#account.report(
           error instanceof RealityError
@@ -584,7 +584,7 @@ export class RealityServer {
     const { isStorageDown, metrics } = this.#account;
     return {
       version: VERSION,
-      uptime: Math.max(0, this.#config.clock.now() - this.#startedAt),
+      uptime: this.#config.clock.elapsed() - this.#startedAt,
       metrics,
       busy: this.#admission.busy,
       readingBytes: this.#bodies.held,

@@ -71,7 +71,7 @@ export function answerSync(
   rooms: SyncRooms,
   client: SyncClient = {},
 ): SyncResponse | Promise<SyncResponse> {
-  const visit = client.visit ?? new Visit(rooms.clock.now());
+  const visit = client.visit ?? new Visit(rooms.clock.elapsed());
   const wait = Math.min(request.wait ?? 0, rooms.maxWait);
   if (wait > 0 || rooms.mesh !== undefined || client.askRights !== undefined) {
     return answerInTime(request, rooms, client, visit, wait);
@@ -106,7 +106,7 @@ async function answerInTime(
   try {
     signal?.throwIfAborted();
     // Waits that began together end apart, so that their clients do not come back together.
-    const deadline = rooms.clock.now() + wait - Math.floor(wait / 16 * rooms.clock.random());
+    const deadline = rooms.clock.elapsed() + wait - Math.floor(wait / 16 * rooms.clock.random());
     // The waiter hears of changes from before this read on: what the read misses wakes it (PROTOCOL 5.1).
     for (let last = false;;) {
       // Asked anew each time: rights may have ended while this waited (PROTOCOL 5.7).
@@ -114,7 +114,10 @@ async function answerInTime(
       let reading: StorageReading | undefined = await readCaughtUp(request, rooms, rights);
       signal?.throwIfAborted();
       const changed = compareReading(request, reading);
-      const left = Math.min(deadline, rights?.expiresAt ?? Infinity) - rooms.clock.now();
+      const left = Math.min(
+        deadline - rooms.clock.elapsed(),
+        (rights?.expiresAt ?? Infinity) - rooms.clock.now(),
+      );
       if (changed !== null || last || left <= 0) {
         if (visit.outcome === "wake" && changed === null) visit.outcome = "timeout";
         return respond(request, reading, changed, rooms, visit);
@@ -142,12 +145,12 @@ async function answerInTime(
 
 function beginWait(visit: Visit, { clock, metrics }: SyncRooms, parking: Parking | undefined): void {
   parking?.park();
-  visit.waitsSince = clock.now();
+  visit.waitsSince = clock.elapsed();
   metrics.waitsBegun.value++;
 }
 
 function endWait(visit: Visit, since: number, { clock, metrics }: SyncRooms): void {
-  visit.waited = Math.max(0, clock.now() - since);
+  visit.waited = clock.elapsed() - since;
   metrics.waitsEnded.add(visit.outcome);
   metrics.waitDurations.observe(visit.waited);
 }

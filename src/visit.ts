@@ -10,7 +10,7 @@ const NO_KEYS: readonly string[] = Object.freeze([]);
 
 /** One request, or one call of `handleSync`, from its arrival to its answer. Kept for as long as it waits. */
 export class Visit {
-  /** When it came, in milliseconds since 1970. */
+  /** When it came, by `clock.elapsed()`. */
   readonly startedAt: number;
   /** Where it went. */
   route: RouteName = "none";
@@ -18,7 +18,7 @@ export class Visit {
   keys: readonly string[] = NO_KEYS;
   /** How many keys it was told as changed. */
   changed = 0;
-  /** When it began to wait; undefined when it did not. */
+  /** When it began to wait, by `clock.elapsed()`; undefined when it did not. */
   waitsSince: number | undefined = undefined;
   /** How long it has waited, in milliseconds. */
   waited = 0;
@@ -27,8 +27,8 @@ export class Visit {
   /** Why it was turned down, or failed. */
   code: ErrorCode | undefined = undefined;
 
-  /** @param now When it came, in milliseconds since 1970. */
-  constructor(now: number) {
-    this.startedAt = now;
+  /** @param startedAt When it came, by `clock.elapsed()`. */
+  constructor(startedAt: number) {
+    this.startedAt = startedAt;
   }
 }

@@ -9,6 +9,8 @@ import type { Clock } from "../src/clock.ts";
 export class FakeClock implements Clock {
   readonly #timers = new Set<{ at: number; callback: () => void }>();
   #now: number;
+  /** How far the date was set forward, or back. */
+  #shift = 0;
   /** What `random()` answers. */
   chance = 0;
 
@@ -22,7 +24,16 @@ export class FakeClock implements Clock {
   }
 
   now(): number {
+    return this.#now + this.#shift;
+  }
+
+  elapsed(): number {
     return this.#now;
+  }
+
+  /** Sets the date forward, or back; no time passes. */
+  jump(ms: number): void {
+    this.#shift += ms;
   }
 
   random(): number {

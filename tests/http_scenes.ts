@@ -240,6 +240,7 @@ function fastClock(): Clock {
   const speed = 1000;
   return {
     now: () => Date.now() * speed,
+    elapsed: () => performance.now() * speed,
     after(ms, callback) {
       const timer = setTimeout(callback, ms / speed);
       return () => clearTimeout(timer);

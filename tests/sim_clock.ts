@@ -113,7 +113,7 @@ export class MachineClock implements Clock {
   readonly #chance: Chance;
   readonly #timers = new Set<() => void>();
   #stopped = false;
-  /** By how much it is wrong, in milliseconds. */
+  /** By how much its date is wrong, in milliseconds. */
   skew: number;
 
   constructor(world: SimClock, chance: Chance, skew: number = 0) {
@@ -129,6 +129,10 @@ export class MachineClock implements Clock {
 
   now(): number {
     return Math.floor(this.#world.now() + this.skew);
+  }
+
+  elapsed(): number {
+    return this.#world.now();
   }
 
   random(): number {

@@ -28,6 +28,10 @@ export class RoundClock implements Clock {
     return this.#now;
   }
 
+  elapsed(): number {
+    return this.#now;
+  }
+
   /** Mulberry32. */
   random(): number {
     this.#state = (this.#state + 0x6d2b79f5) | 0;

@@ -80,7 +80,8 @@ export interface DeskRooms {
   note(visit: Visit, method: string, status: number): void;
   /** Hears of what should not have happened. */
   report(error: unknown): void;
-  now(): number;
+  /** Milliseconds since some moment. */
+  elapsed(): number;
   random(): number;
 }
 
@@ -144,7 +145,7 @@ class Passage {
   constructor(rooms: DeskRooms, request: IncomingRequest) {
     this.#rooms = rooms;
     this.#request = request;
-    this.#visit = new Visit(rooms.now());
+    this.#visit = new Visit(rooms.elapsed());
   }
 
   /** Answers it, or refuses it; never rejects. */

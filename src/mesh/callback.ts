@@ -185,10 +185,10 @@ export class CallbackProof implements Proof {
 
   /** Takes that many calls from what strangers can cause, if so many are left. */
   #spend(calls: number): boolean {
-    const now = this.#options.clock.now();
+    const now = this.#options.clock.elapsed();
     const peers = this.#options.peers().length;
     const { calls: left, at } = this.#budget ?? { calls: MAX_CALLS * peers, at: now };
-    const earned = Math.max(0, now - at) / 1000 * CALLS_PER_SECOND * peers;
+    const earned = (now - at) / 1000 * CALLS_PER_SECOND * peers;
     const budget = Math.min(MAX_CALLS * peers, left + earned);
     const enough = budget >= calls;
     this.#budget = { calls: enough ? budget - calls : budget, at: now };

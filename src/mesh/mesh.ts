@@ -135,7 +135,7 @@ export class Mesh {
 
   /** Says that a client asks. Talks to peers that were not heard for a while; returns at once. */
   noteTraffic(): void {
-    const now = this.#rooms.clock.now();
+    const now = this.#rooms.clock.elapsed();
     if (now < this.#nextCheck || this.#isClosing) return;
     this.#nextCheck = now + CHECK_PAUSE;
     this.#beat();
@@ -191,13 +191,15 @@ export class Mesh {
 
   /** What the peers are told and how they are. */
   getStats(): MeshStats {
-    const now = this.#rooms.clock.now();
+    const now = this.#rooms.clock.elapsed();
     const peers = this.#peers.others.map((peer): MeshPeerStats => ({
       id: peer.id ?? null,
       url: peer.url,
       state: peer.state ?? "unknown",
-      lag: peer.owed.since === undefined ? 0 : Math.max(0, now - peer.owed.since),
-      lastExchange: peer.lastExchange ?? null,
+      lag: peer.owed.since === undefined ? 0 : now - peer.owed.since,
+      lastExchange: peer.lastExchange === undefined
+        ? null
+        : Math.round(this.#rooms.clock.now() - (now - peer.lastExchange)),
     }));
     return {
       peers,
@@ -274,7 +276,7 @@ export class Mesh {
 
   async #askAll(): Promise<void> {
     const { clock } = this.#rooms;
-    const now = clock.now();
+    const now = clock.elapsed();
     const able = this.#peers.others.filter((peer) => peer.nextTry <= now && !this.#isShared(peer.origin));
     if (able.length === 0 || this.#end.signal.aborted) return;
     const asked = spread(able, this.#config.fanout, () => clock.random()).map(({ peer }) => peer);
@@ -301,7 +303,7 @@ export class Mesh {
   #tell(peers: readonly Peer[], look?: Look): void {
     const { clock } = this.#rooms;
     for (const { peer, pass } of spread(peers, this.#config.fanout, () => clock.random())) {
-      peer.owed.add(clock.now(), look, pass);
+      peer.owed.add(clock.elapsed(), look, pass);
       this.#try(peer);
     }
   }
@@ -310,7 +312,7 @@ export class Mesh {
   #try(peer: Peer): void {
     const { clock } = this.#rooms;
     if (this.#end.signal.aborted || peer.busy !== undefined || peer.isSelf) return;
-    const pause = peer.nextTry - clock.now();
+    const pause = peer.nextTry - clock.elapsed();
     if (pause > 0) {
       if (peer.failures > MAX_RETRIES || this.#isClosing) return;
       peer.cancelTry ??= clock.after(pause, () => {
@@ -335,23 +337,23 @@ export class Mesh {
     try {
       const isFinished = await this.#converse(peer, owed);
       if (peer.failures > 0) report(new PeerError(peer.url, "unreachable", "well again", true));
-      if (isFinished) peer.noteAnswer(clock.now());
+      if (isFinished) peer.noteAnswer(clock.elapsed());
       else {
-        peer.owed.add(owed.since ?? clock.now());
-        peer.noteUnfinished(clock.now(), clock.random());
+        peer.owed.add(owed.since ?? clock.elapsed());
+        peer.noteUnfinished(clock.elapsed(), clock.random());
       }
     } catch (error) {
       if (this.#end.signal.aborted) return;
-      if (owed.news) peer.owed.add(owed.since ?? clock.now(), owed.look);
+      if (owed.news) peer.owed.add(owed.since ?? clock.elapsed(), owed.look);
       if (!(error instanceof PeerError)) {
         // Our own storage failed, which is no fault of the peer's.
         for (const id of owed.pass) peer.owed.pass.add(id);
-        peer.rest(clock.now() + STORAGE_PAUSE);
+        peer.rest(clock.elapsed() + STORAGE_PAUSE);
         return;
       }
       if (error.cause instanceof OwnAddressError) {
         peer.isSelf = true;
-        peer.rest(clock.now() + OWN_ADDRESS_PAUSE);
+        peer.rest(clock.elapsed() + OWN_ADDRESS_PAUSE);
         return;
       }
       if (statusOf(error) === 413 && peer.pageNodes > 1) {
@@ -360,7 +362,7 @@ export class Mesh {
         return;
       }
       this.#failures++;
-      peer.noteFailure(clock.now(), clock.random());
+      peer.noteFailure(clock.elapsed(), clock.random());
       if (peer.failures === 1) report(error);
       this.#tellAround(peer, owed);
     }
@@ -376,7 +378,7 @@ export class Mesh {
     const alive = this.#peers.others.filter((other) => other !== peer && other.state === "alive");
     const deputy = alive[Math.floor(clock.random() * alive.length)];
     if (deputy === undefined) return;
-    deputy.owed.add(clock.now(), owed.look, [peer.id]);
+    deputy.owed.add(clock.elapsed(), owed.look, [peer.id]);
     this.#try(deputy);
   }
 

@@ -75,14 +75,14 @@ export class News {
     if (!isRelayed?.()) return tell(look);
     // Both ways at once would get in each other's way, and Redis is the shorter one. The peers are told all the same,
     // since a message through Redis may be lost.
-    this.#untold.add(clock.now(), look);
+    this.#untold.add(clock.elapsed(), look);
     this.#cancelTelling ??= clock.after(LEAD, () => this.flush());
   }
 
   /** Has something published. */
   announce(look: Look): void {
     if (this.#rooms.publish === undefined) return;
-    this.#unpublished.add(this.#rooms.clock.now(), look);
+    this.#unpublished.add(this.#rooms.clock.elapsed(), look);
     this.#rooms.publish();
   }
 
@@ -111,7 +111,7 @@ export class News {
     const { clock, identify, give, compose, lookVersion } = this.#rooms;
     await identify();
     if (isMissed) {
-      this.#unpublished.add(clock.now(), { keys: null, version: lookVersion() });
+      this.#unpublished.add(clock.elapsed(), { keys: null, version: lookVersion() });
       this.#published = undefined;
     }
     const given = isSigned && this.#hasForeigners ? await give(this.#published) : undefined;
@@ -173,7 +173,7 @@ export class News {
     const { clock, peers, hasPeers, report } = this.#rooms;
     const peer = peers.find(id);
     if (peer !== undefined) {
-      peer.owed.add(clock.now());
+      peer.owed.add(clock.elapsed());
       this.#rooms.try(peer);
     } else if (!hasPeers && !this.#hasWarned) {
       this.#hasWarned = true;

@@ -23,7 +23,7 @@ export class Owed {
   /** Keys that changed, for a peer on the same storage; `null` when they are too many to name. */
   #keys: Set<string> | null = new Set();
   #version = 0;
-  /** Since when, in milliseconds since 1970. */
+  /** Since when, by `clock.elapsed()`. */
   since: number | undefined;
 
   /** Adds news. */
@@ -110,12 +110,12 @@ export class Peer {
     return this.#failures;
   }
 
-  /** When it last answered, in milliseconds since 1970. */
+  /** When it last answered, by `clock.elapsed()`. */
   get lastExchange(): number | undefined {
     return this.#lastExchange;
   }
 
-  /** When it may be tried again, in milliseconds since 1970. */
+  /** When it may be tried again, by `clock.elapsed()`. */
   get nextTry(): number {
     return this.#nextTry;
   }

@@ -10,9 +10,8 @@
  * A message says to whom it goes: a name that the receiver has drawn at random, and gives to whoever says hello.
  * So it is worth nothing at another server or after a restart. A name lives for some minutes and a number of
  * messages, and of all those its server keeps the nonces, so that none is taken twice. That is the window, and it
- * needs no clocks that agree: a server only measures how long its own name has lived. A clock set back, or a
- * memory that would grow too large, ends the name, which refuses what was signed to it; nothing is ever forgotten
- * that could still be taken. Every answer brings the newest name, so that one who talks often never has to ask.
+ * needs no clocks that agree: a server only measures how long its own name has lived. A memory that would grow too
+ * large ends the name, which refuses what was signed to it; nothing is ever forgotten that could still be taken. Every answer brings the newest name, so that one who talks often never has to ask.
  *
  * The answer to a hello is signed: a message goes only where somebody has just shown that they have the secret.
  *
@@ -168,9 +167,9 @@ export class SecretProof implements Proof {
 
   /** The name to give out now. */
   #name(): Name {
-    const now = this.#clock.now();
+    const now = this.#clock.elapsed();
     const [newest] = this.#names;
-    const fits = newest !== undefined && newest.nonces.size < this.#maxNonces && now >= newest.since &&
+    const fits = newest !== undefined && newest.nonces.size < this.#maxNonces &&
       now < newest.since + this.#nameTimeout;
     if (fits) return newest;
     const name: Name = { text: createNonce(), since: now, nonces: new Set() };
@@ -180,10 +179,8 @@ export class SecretProof implements Proof {
 
   /** The name that a message was signed to, if it still lives. */
   #findName(to: unknown): Name | undefined {
-    const now = this.#clock.now();
-    return this.#names.find(({ text, since }) =>
-      text === to && now >= since && now < since + 2 * this.#nameTimeout
-    );
+    const now = this.#clock.elapsed();
+    return this.#names.find(({ text, since }) => text === to && now < since + 2 * this.#nameTimeout);
   }
 
   async #sign(purpose: Purpose, ...fields: readonly string[]): Promise<string[]> {

@@ -445,11 +445,11 @@ export class Relay {
     if (this.#closing) return;
     this.#refused++;
     const isFirst = this.#refusedAt === undefined;
-    this.#refusedAt = this.#rooms.clock.now();
+    this.#refusedAt = this.#rooms.clock.elapsed();
     if (!isFirst) return;
     this.#rooms.report(new RelayError(why));
     const end = (): void => {
-      const rest = (this.#refusedAt ?? 0) + EPISODE_PAUSE - this.#rooms.clock.now();
+      const rest = (this.#refusedAt ?? 0) + EPISODE_PAUSE - this.#rooms.clock.elapsed();
       if (rest > 0) {
         this.#after(rest, end);
         return;

@@ -126,9 +126,11 @@ class EventStream {
   readonly #encoder = new TextEncoder();
   #state: "new" | "open" | "over" = "new";
   #waiter: Waiter | null = null;
+  /** When its lifetime is over, by `clock.elapsed()`. */
   #endsAt = 0;
-  /** Why it ends at that time. */
-  #endsBy: StreamReason = "lifetime";
+  /** When the client's rights end: a date. */
+  #expiresAt = Infinity;
+  /** When it has been silent for long enough, by `clock.elapsed()`. */
   #heartbeatAt = 0;
 
   constructor(options: StreamOptions, rooms: StreamRooms) {
@@ -161,7 +163,7 @@ class EventStream {
       hasFailed = true;
     }
     if (this.isOver) return null;
-    this.#heartbeatAt = this.#rooms.clock.now() + this.#options.heartbeatInterval;
+    this.#heartbeatAt = this.#rooms.clock.elapsed() + this.#options.heartbeatInterval;
     if (frames === null) {
       this.end(hasFailed ? "failed" : this.#reason);
       frames = farewell(this.#rooms.clock);
@@ -176,14 +178,21 @@ class EventStream {
   /** Why the server ends the stream now. */
   get #reason(): StreamReason {
     if (this.#waiter === null) return "full";
-    return this.#rooms.clock.now() >= this.#endsAt ? this.#endsBy : "closed";
+    if (this.#rooms.clock.now() >= this.#expiresAt) return "rights";
+    return this.#timeLeft <= 0 ? "lifetime" : "closed";
+  }
+
+  /** How long it may still live, in milliseconds. */
+  get #timeLeft(): number {
+    const { clock } = this.#rooms;
+    return Math.min(this.#endsAt - clock.elapsed(), this.#expiresAt - clock.now());
   }
 
   async #open(): Promise<string> {
     const { clock, waiters, onStart, hasPlace } = this.#rooms;
     this.#state = "open";
     onStart();
-    this.#endsAt = clock.now() + this.#options.lifetime;
+    this.#endsAt = clock.elapsed() + this.#options.lifetime;
     // The waiter hears of changes from before this read on: what the read misses wakes it (PROTOCOL 5.1).
     this.#waiter = hasPlace() ? waiters.add(this.#options.keys) : null;
     const view = await this.#read();
@@ -228,10 +237,7 @@ class EventStream {
     const { reader, clock, watch, askRights } = this.#rooms;
     const { keys } = this.#options;
     const rights = await askRights?.();
-    if (rights !== undefined && rights.expiresAt < this.#endsAt) {
-      this.#endsAt = rights.expiresAt;
-      this.#endsBy = "rights";
-    }
+    this.#expiresAt = Math.min(this.#expiresAt, rights?.expiresAt ?? Infinity);
     const reading = await reader.read(keys);
     watch.park(reading);
     const now = clock.now();
@@ -244,18 +250,19 @@ class EventStream {
   async #follow(): Promise<string | null> {
     const { clock, onHeartbeat } = this.#rooms;
     while (true) {
-      const now = clock.now();
-      if (this.#waiter === null || now >= this.#endsAt) return null;
-      const outcome = await this.#waiter.next(Math.max(0, Math.min(this.#heartbeatAt, this.#endsAt) - now));
+      const left = this.#timeLeft;
+      if (this.#waiter === null || left <= 0) return null;
+      const silence = Math.max(0, this.#heartbeatAt - clock.elapsed());
+      const outcome = await this.#waiter.next(Math.min(silence, left));
       if (outcome === "closed") return null;
       if (outcome === "timeout") {
-        if (clock.now() < this.#heartbeatAt) continue;
+        if (clock.elapsed() < this.#heartbeatAt) continue;
         onHeartbeat?.();
         return HEARTBEAT;
       }
       const view = await this.#read();
       // What has ended meanwhile ends the stream, and not with a word on keys that could be read before.
-      if (clock.now() >= this.#endsAt) return null;
+      if (this.#timeLeft <= 0) return null;
       const frames = this.#told.update(view);
       if (frames !== "") return frames;
     }

@@ -41,6 +41,10 @@ class CountingClock implements Clock {
     return Date.now();
   }
 
+  elapsed(): number {
+    return performance.now();
+  }
+
   random(): number {
     return Math.random();
   }

@@ -136,6 +136,10 @@ class FastClock implements Clock {
     return Date.now();
   }
 
+  elapsed(): number {
+    return performance.now();
+  }
+
   random(): number {
     return 0;
   }

@@ -24,6 +24,10 @@ class CountingClock implements Clock {
     return systemClock.now() * this.#speed;
   }
 
+  elapsed(): number {
+    return systemClock.elapsed() * this.#speed;
+  }
+
   random(): number {
     return systemClock.random();
   }

@@ -92,11 +92,11 @@ test("one that begins anew while another is told that it is late gets its whole 
   equal(clock.timers, 0);
 });
 
-test("a clock that is set back makes nothing wait for longer than twice its time", async () => {
+test("a date that is set back makes nothing wait for longer than its time", async () => {
   const { clock, late, begin } = setUp();
   begin("a");
-  await clock.advance(-3_600_000);
-  await clock.advance(100 + 3_600_000);
+  clock.jump(-3_600_000);
+  await clock.advance(100);
   deepEqual(late, ["a"]);
 });
 

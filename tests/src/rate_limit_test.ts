@@ -63,11 +63,11 @@ test("limits of every size count right", async () => {
   }
 });
 
-test("a clock that is set back locks nobody out for longer than a window", async () => {
+test("a date that is set back locks nobody out for longer", async () => {
   const clock = new FakeClock();
   const limiter = new RateLimiter(TEN, clock);
   for (let i = 0; i < 10; i++) limiter.take("a");
-  await clock.advance(-3_600_000);
+  clock.jump(-3_600_000);
   equal(limiter.take("a").isAllowed, false);
   await clock.advance(6_000);
   equal(limiter.take("a").isAllowed, true);

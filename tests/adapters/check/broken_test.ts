@@ -307,7 +307,14 @@ const broken: readonly BrokenServer[] = [
   {
     does: "streams heartbeats with an id",
     breaks: ["6.3"],
-    options: { clock: { now: () => Date.now() * 1000, after: soon, random: () => 0.5 } },
+    options: {
+      clock: {
+        now: () => Date.now() * 1000,
+        elapsed: () => performance.now() * 1000,
+        after: soon,
+        random: () => 0.5,
+      },
+    },
     answer: onStream((text) => text.replaceAll(": heartbeat\n", ": heartbeat\nid: x:1\n")),
   },
   {
