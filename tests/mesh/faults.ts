@@ -7,7 +7,6 @@ import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
-import type { Examined } from "./examine.ts";
 
 /** One line of the sources, and what stands there instead. */
 interface Edit {
@@ -182,9 +181,10 @@ export const FAULTS: readonly SourceFault[] = [
 /**
  * Examines the sources with a fault in them, in a copy.
  *
+ * @returns The first seed that fails, if one does.
  * @throws {Error} When the text to be replaced is not there, or twice: then the fault has to be put elsewhere.
  */
-export async function examineFault({ edits, histories }: SourceFault): Promise<Examined> {
+export async function examineFault({ edits, histories }: SourceFault): Promise<number | undefined> {
   const folder = await mkdtemp(join(tmpdir(), "reality-fault-"));
   try {
     const parts = [
@@ -203,7 +203,7 @@ export async function examineFault({ edits, histories }: SourceFault): Promise<E
     const examiner: typeof import("./examine.ts") = await import(
       pathToFileURL(join(folder, "tests/mesh/examine.ts")).href
     );
-    return await examiner.examine({ first: 1, count: histories, shrinks: 0 });
+    return await examiner.findFailure(1, histories);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

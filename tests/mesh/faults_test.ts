@@ -4,7 +4,7 @@ import { examineFault, FAULTS } from "./faults.ts";
 
 for (const fault of FAULTS) {
   test(`the simulation notices within ${fault.histories} histories when ${fault.name}`, async () => {
-    const { failed } = await examineFault(fault);
+    const failed = await examineFault(fault);
     assert.notEqual(failed, undefined, `${fault.histories} histories went by and none failed`);
   });
 }

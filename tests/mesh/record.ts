@@ -11,7 +11,7 @@ import { hasSeen, type Seen, type StampedNode } from "../../src/storage.ts";
  * talk on with nothing new to say. `nap`: a waiting client sleeps on. `hang`, `timer`: something never ends. `lost`:
  * an acknowledged change was not made. `number`: a storage used a stamp twice. `forged`: what nobody wrote was taken
  * in or handed out. `leak`: somebody unproven was told, or called, or a client what it may not read. `error`: something
- * failed that should not.
+ * failed that should not. `crash`: the process that ran the history ended, or had to be ended.
  */
 export type FaultKind =
   | "promise"
@@ -25,7 +25,8 @@ export type FaultKind =
   | "number"
   | "forged"
   | "leak"
-  | "error";
+  | "error"
+  | "crash";
 
 /** Something that went wrong. */
 export interface Fault {

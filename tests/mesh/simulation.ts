@@ -10,6 +10,7 @@ import { CALM, type Delivery } from "../network.ts";
 import { settleAll } from "../sim_clock.ts";
 import type { History } from "./history.ts";
 import { type Changes, describeSeen, type Fault, type FaultKind } from "./record.ts";
+import { holdWeb } from "./web.ts";
 import { type Asking, mayGuestRead, World } from "./world.ts";
 
 /** So many rounds of traffic, once all is mended, within which all servers must be one. */
@@ -76,6 +77,7 @@ export interface Outcome {
  */
 export async function run(history: History, trace?: (line: string) => void): Promise<Outcome> {
   const crypto = holdCrypto(new Chance(`crypto ${history.seed}`), !history.realCrypto);
+  const restoreWeb = history.realCrypto ? () => {} : holdWeb();
   const rejections: unknown[] = [];
   const note = (reason: unknown) => void rejections.push(reason);
   process.on("unhandledRejection", note);
@@ -88,6 +90,7 @@ export async function run(history: History, trace?: (line: string) => void): Pro
     return { ...outcome, faults: [...outcome.faults, ...strays] };
   } finally {
     process.off("unhandledRejection", note);
+    restoreWeb();
     crypto.restore();
   }
 }
