@@ -128,7 +128,7 @@ export class RealityServer {
     this.#admission = new Admission(limits.maxRequests);
     this.#bodies = new Bodies(limits, clock);
     this.#stalls = new Deadlines(clock, limits.stallTimeout);
-    this.#waiters = new Waiters(clock, limits.maxWaiters);
+    this.#waiters = new Waiters(clock, limits.maxWaiters, storage);
     const reader = new Reader(storage, this.#batch);
     this.#reader = canFence(storage) ? new Fence(storage, reader, this.#batch) : reader;
     this.#writer = new Writer(storage, this.#batch, (keys, version) => {

@@ -21,6 +21,12 @@ export interface Waiter {
   release(): void;
 }
 
+/**
+ * Storage → the waiters of all servers in this process that use it and have any. A storage in memory announces nothing
+ * and is not looked at: without this, a client that waits at one server would sleep through a change made by another.
+ */
+const groups = new WeakMap<object, Set<Waiters>>();
+
 /** All the waiters of one server, found by key. */
 export class Waiters {
   /** Most keys have one waiter, which then stands here itself: a set would be the larger part of its memory. */
@@ -29,7 +35,10 @@ export class Waiters {
   /** One function for all of them, not one for each. */
   readonly #remove = (waiter: Parked): void => {
     this.#all.delete(waiter);
-    if (this.#all.size === 0) this.#onEmptied();
+    if (this.#all.size === 0) {
+      this.#group.delete(this);
+      this.#onEmptied();
+    }
     for (const key of waiter.keys) {
       const there = this.#byKey.get(key);
       if (there === waiter) this.#byKey.delete(key);
@@ -38,6 +47,7 @@ export class Waiters {
   };
   readonly #clock: Clock;
   readonly #max: number;
+  readonly #group: Set<Waiters>;
   #onFilled: () => void = () => {};
   #onEmptied: () => void = () => {};
   #closed = false;
@@ -46,10 +56,13 @@ export class Waiters {
   /**
    * @param clock Where timers come from.
    * @param max How many waiters there may be at once.
+   * @param storage What they wait for changes of: a wake reaches the waiters of every server here that has the same one.
    */
-  constructor(clock: Clock, max: number) {
+  constructor(clock: Clock, max: number, storage: object = {}) {
     this.#clock = clock;
     this.#max = max;
+    this.#group = groups.get(storage) ?? new Set();
+    groups.set(storage, this.#group);
   }
 
   /** How many wait now. */
@@ -78,12 +91,19 @@ export class Waiters {
       else if (there instanceof Set) there.add(waiter);
       else this.#byKey.set(key, new Set([there, waiter]));
     }
-    if (this.#all.size === 1) this.#onFilled();
+    if (this.#all.size === 1) {
+      this.#group.add(this);
+      this.#onFilled();
+    }
     return waiter;
   }
 
   /** Tells all who wait for one of these keys to look again; `null` stands for every key. */
   wake(keys: readonly string[] | null): void {
+    for (const waiters of this.#group) waiters.#wake(keys);
+  }
+
+  #wake(keys: readonly string[] | null): void {
     if (keys === null) {
       this.#wakes += this.#all.size;
       for (const waiter of this.#all) waiter.wake();

@@ -187,3 +187,15 @@ test("what updateNode() has changed in memory is in every answer from then on, c
   deepEqual(found, ["- of 0", "1 of 1", "- of 1", "2 of 2", "- of 2", "3 of 3"]);
   await server.close();
 });
+
+test("a change through one server wakes a client that waits at another one on the same MemoryStorage", async () => {
+  const storage = new MemoryStorage();
+  const [a, b] = [new RealityServer({ storage }), new RealityServer({ storage })];
+  const waiting = b.handleSync({ known: { k: 0 }, wait: 20_000 });
+  await a.updateNode("k", "1");
+  equal((await waiting).changed.k?.hash, "1");
+  const gone = b.handleSync({ known: { k: (await a.getNode("k"))!.version }, wait: 20_000 });
+  await a.deleteNode("k");
+  equal((await gone).changed.k?.deleted, true);
+  await Promise.all([a.close(), b.close()]);
+});
