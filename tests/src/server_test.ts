@@ -190,12 +190,22 @@ test("what updateNode() has changed in memory is in every answer from then on, c
 
 test("a change through one server wakes a client that waits at another one on the same MemoryStorage", async () => {
   const storage = new MemoryStorage();
-  const [a, b] = [new RealityServer({ storage }), new RealityServer({ storage })];
-  const waiting = b.handleSync({ known: { k: 0 }, wait: 20_000 });
+  const clock = new FakeClock();
+  const [a, b] = [new RealityServer({ storage, clock }), new RealityServer({ storage, clock })];
+  let answer: SyncResponse | undefined;
+  const wait = async (version: number) => {
+    answer = undefined;
+    void b.handleSync({ known: { k: version }, wait: 20_000 }).then((found) => answer = found);
+    await settle();
+    equal(answer, undefined, "it waits");
+  };
+  await wait(0);
   await a.updateNode("k", "1");
-  equal((await waiting).changed.k?.hash, "1");
-  const gone = b.handleSync({ known: { k: (await a.getNode("k"))!.version }, wait: 20_000 });
+  await settle();
+  equal(answer?.changed.k?.hash, "1");
+  await wait(answer!.changed.k!.version);
   await a.deleteNode("k");
-  equal((await gone).changed.k?.deleted, true);
+  await settle();
+  equal(answer?.changed.k?.deleted, true);
   await Promise.all([a.close(), b.close()]);
 });
