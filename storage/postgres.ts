@@ -238,7 +238,7 @@ function openPool(address: string, { isPooler, ...options }: OpenPoolOptions): P
   const { options: read } = create({ onclose: () => {}, onnotify: () => {} }, 0).client;
   // Of several hosts the primary is sought.
   const isMany = read.host.length > 1 && !read.target_session_attrs;
-  const more = isMany ? { target_session_attrs: "read-write" } : {};
+  const more = isMany ? { target_session_attrs: "primary" } : {};
   const open: OpenClient = (events, idleTimeout) => {
     const { client, sockets } = create(events, idleTimeout, more);
     return {

@@ -87,8 +87,10 @@ const READ_ONLY_LIFETIME = 500;
 /** How long a connection that has lived long enough may take to say goodbye, in seconds. */
 const GOODBYE_TIMEOUT = 1;
 
-/** What a connection that listens is asked. A server that was started anew says another time. */
-const CHECK = "SELECT pg_is_in_recovery() AS is_standby, pg_postmaster_start_time()::text AS server";
+/** What a connection that listens is asked: whether its server only reads, and when that was started, which names it. */
+const CHECK =
+  "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS is_standby, " +
+  "pg_postmaster_start_time()::text AS server";
 
 /** A statement had no answer in time. */
 class LateError extends Error {}
