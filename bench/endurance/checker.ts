@@ -10,7 +10,12 @@ import { judge, judgePiece } from "../../tests/cluster/judge.ts";
 
 /** What the checker is told: more of the run, or what was the same on all servers when it was over. */
 export type Told =
-  | { readonly changes: readonly Change[]; readonly reads: readonly Read[] }
+  | {
+    readonly changes: readonly Change[];
+    readonly reads: readonly Read[];
+    /** All changes that were asked for before this moment have been told. */
+    readonly settledUntil: number;
+  }
   | { readonly finals: ReadonlyMap<string, Final> };
 
 /** What it says: what is wrong, and whether that was its last word. */
@@ -32,19 +37,24 @@ const MEMORY = 120_000;
 const storages = [0, 0, 0];
 let changes: Change[] = [];
 let reads: Read[] = [];
+let waiting: Read[] = [];
 let lastJudged = performance.now();
 let judged = 0;
 
 parentPort?.on("message", (told: Told) => {
   if ("finals" in told) {
+    reads = waiting;
     say(judge({ storages, changes, reads, isolations: [], finals: told.finals }), true);
     parentPort?.close();
     return;
   }
   changes.push(...told.changes);
-  reads.push(...told.reads);
+  waiting.push(...told.reads);
   if (performance.now() - lastJudged < PIECE) return;
   lastJudged = performance.now();
+  // A key may be told as gone while its deletion is still under way: so later answers wait until that is known.
+  reads = waiting.filter(({ answered }) => answered < told.settledUntil);
+  waiting = waiting.filter(({ answered }) => answered >= told.settledUntil);
   say(judgePiece({ storages, changes, reads }), false);
   forget();
 });

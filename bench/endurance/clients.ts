@@ -33,6 +33,13 @@ export interface ClientRooms {
   readonly record: Record;
 }
 
+/** A version of a key that a client or a stream holds; 0 for a key that is not there. */
+export interface Held {
+  readonly who: string;
+  readonly key: string;
+  readonly version: number;
+}
+
 /** All clients. */
 export class Clients {
   readonly #clients: readonly Client[];
@@ -69,9 +76,9 @@ export class Clients {
     return this.#clients.filter((client) => client.isAsking).length;
   }
 
-  /** Of the clients, those that hold an older version of a key than was acknowledged. */
-  get behind(): string[] {
-    return this.#clients.flatMap((client) => client.behind);
+  /** What each of them holds. */
+  get held(): Held[] {
+    return this.#clients.flatMap((client) => client.held);
   }
 
   /** Lets some of them hang up in the middle of a wait, and come back. */
@@ -110,15 +117,10 @@ class Client {
     this.#server = number % rooms.cluster.servers.length;
   }
 
-  /** What it holds that is older than what was acknowledged. */
-  get behind(): string[] {
-    return this.#keys.flatMap((key, i) => {
-      const due = this.#rooms.record.acks.latest(key);
-      const held = this.#known[i]!;
-      return held >= due
-        ? []
-        : [`client ${this.#number} holds ${held} of ${key}, and ${due} was acknowledged`];
-    });
+  /** What it holds. */
+  get held(): Held[] {
+    const who = `client ${this.#number}`;
+    return this.#keys.map((key, i) => ({ who, key, version: this.#known[i]! }));
   }
 
   /** Comes and asks. */

@@ -43,8 +43,9 @@ function head(): string {
 }
 
 function totals(): string {
-  const { acknowledged = 0, uncertain = 0, heldBack = 0, answers = 0, told = 0, violated = 0 } =
+  const { acknowledged = 0, deleted = 0, uncertain = 0, heldBack = 0, answers = 0, told = 0, violated = 0 } =
     results.totals;
+  const { toldGone = 0, toldBack = 0, gone = 0, tombstones = 0 } = results.totals;
   const last = samples.at(-1)?.at ?? 1;
   const count = (number: number) => number.toLocaleString("en");
   const writing = acknowledged / Math.min(last, results.minutes * 60);
@@ -53,10 +54,15 @@ function totals(): string {
     ["failures that no fault caused", count(results.failures.length)],
     ["faults", count(results.faults.length)],
     ["changes acknowledged", `${count(acknowledged)} (${writing.toFixed(0)} a second)`],
+    ["deletions among them", count(deleted)],
     ["changes without an answer, or answered 503", count(uncertain)],
     ["changes held back: no writer was free for a second", count(heldBack)],
     ["syncs answered", count(answers)],
-    ["newer versions told", count(told)],
+    ["other versions told", count(told)],
+    ["told that a key is gone", count(toldGone)],
+    ["told that a key which was gone is there", count(toldBack)],
+    ["keys that were gone when all was over", count(gone)],
+    ["deletions that the storage still knew then", count(tombstones)],
   ]);
 }
 

@@ -1,7 +1,7 @@
 /**
- * Three servers, one each on Deno, Node and Bun, with thousands of clients that wait, a steady rate of changes and a
- * fault every minute, for an hour: `main.ts [minutes] [clients] [changesPerSecond]`, 60, 5000 and 200 unless told
- * otherwise. A run of less than half an hour leaves its figures in `test-output/`.
+ * Three servers, one each on Deno, Node and Bun, with thousands of clients that wait, a steady rate of changes and
+ * deletions and a fault every minute, for an hour: `main.ts [minutes, or seconds as in 150s] [clients]
+ * [changesPerSecond]`, 60, 5000 and 200 unless told otherwise. A run of less than half an hour leaves its figures in `test-output/`.
  *
  * @module
  */

@@ -98,6 +98,7 @@ function ratesPanel(samples: readonly Sample[], x: Axis, marks: NonNullable<Pane
   const series: Series[] = [
     { name: "answers", color: COLORS[0]!, points: rate(({ answers }) => answers) },
     { name: "changes acknowledged", color: COLORS[2]!, points: rate(({ acknowledged }) => acknowledged) },
+    { name: "deletions among them", color: COLORS[3]!, points: rate(({ deleted }) => deleted) },
     {
       name: "requests without an answer",
       color: COLORS[1]!,

@@ -46,8 +46,13 @@ export class Record {
   /** Totals of the run. */
   acknowledged = 0;
   uncertain = 0;
+  /** Of what was acknowledged, the deletions. */
+  deleted = 0;
   answers = 0;
   told = 0;
+  /** Of what was told: that a key is gone, and that one is there which the client held for gone. */
+  toldGone = 0;
+  toldBack = 0;
 
   /** @param onPart Is handed what was written down since the last time. */
   constructor(onPart: (changes: Change[], reads: Read[]) => void) {
@@ -59,12 +64,14 @@ export class Record {
     return Number(((performance.now() - this.#begin) / 1000).toFixed(2));
   }
 
-  /** A change was acknowledged, or got no answer. */
+  /** A change was acknowledged, or got no answer. Deletions are noted in `acks` when they are asked for. */
   change(change: Change): void {
     this.#changes.push(change);
     if (change.answered === Infinity) return void this.uncertain++;
     this.acknowledged++;
-    this.acks.note(change.key, change.version, change.answered);
+    if (change.isDeletion) return void this.deleted++;
+    const { key, version, asked, answered: at } = change;
+    this.acks.note(key, { version, asked, at });
   }
 
   /** A client was answered. */
@@ -109,16 +116,23 @@ export class Record {
   }
 
   #look({ server, asked, answered }: Read, { key, version }: Sight, held: number): void {
-    const due = this.acks.latest(key, asked);
-    if (version < due) {
+    const untold = this.acks.untold(key, version, asked);
+    if (untold !== undefined) {
       const who = `who asked server ${server} at ${asked.toFixed(1)}, answered at ${answered.toFixed(1)}`;
-      this.violate(`${key} was left at ${version} for ${who}: ${due} was acknowledged before`);
+      this.violate(`${key} was left at ${version} for ${who}: ${untold} before`);
     }
-    if (version < held) this.violate(`${key} went back from ${held} to ${version} at server ${server}`);
+    if (this.isBack(key, held, version)) {
+      this.violate(`${key} went back from ${held} to ${version} at server ${server}`);
+    }
     if (version !== held) this.#tell(server, key, [held, version], [asked, answered]);
   }
 
-  /** A stream was told of a newer version. */
+  /** Whether a version comes after one that is newer: one that is lower, or none where nobody deletes. */
+  isBack(key: string, held: number, version: number): boolean {
+    return version < held && (version > 0 || !this.acks.mayBeGone(key));
+  }
+
+  /** A stream was told of another version. */
   streamed(server: number, key: string, [held, version]: readonly [number, number], opened: number): void {
     this.#tell(server, key, [held, version], [opened, performance.now()]);
   }
@@ -130,7 +144,9 @@ export class Record {
     [asked, answered]: readonly [number, number],
   ): void {
     this.told++;
-    const first = this.acks.firstBetween(key, held, version);
+    if (version === 0) this.toldGone++;
+    else if (held === 0 && this.acks.mayBeGone(key)) this.toldBack++;
+    const first = this.acks.firstNews(key, held, version);
     // Told before the one who wrote was: nobody can be sooner.
     const latency = first === undefined ? 0 : answered - first;
     const isReturn = first !== undefined && asked > first;

@@ -29,6 +29,8 @@ export interface Sample {
   readonly asking: number;
   /** Totals so far. */
   readonly acknowledged: number;
+  /** Of those, deletions. */
+  readonly deleted: number;
   readonly answers: number;
   readonly violated: number;
   /** Since the sample before: what clients met, by kind, and what servers reported, by code. */

@@ -10,6 +10,7 @@ import { loadavg } from "node:os";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
+import openSQL from "postgres";
 import { Chance } from "../../tests/chance.ts";
 import { Cluster } from "../../tests/cluster/cluster.ts";
 import type { Final } from "../../tests/cluster/journal.ts";
@@ -43,10 +44,18 @@ const LONGEST_CATCH_UP = 60_000;
 /** Beside so many clients that wait, one follows by an event stream. */
 const CLIENTS_PER_STREAM = 25;
 
+/**
+ * How long the deletions that each server makes are kept, in milliseconds; left out, a day. All sweep the one storage.
+ */
+const TOMBSTONE_TIMEOUTS: readonly (number | undefined)[] = [3000, 30_000, undefined];
+
 /** How many keys servers are asked for at once when all is over. */
 const KEYS_AT_ONCE = 5000;
 
-const [minutes = 60, clientCount = 5000, rate = 200] = process.argv.slice(2).map(Number);
+const [length = "60", clientsText = "5000", rateText = "200"] = process.argv.slice(2);
+/** Minutes, or seconds where it ends with an "s". */
+const minutes = length.endsWith("s") ? Number(length.slice(0, -1)) / 60 : Number(length);
+const [clientCount, rate] = [Number(clientsText), Number(rateText)];
 const duration = minutes * 60_000;
 const sampleInterval = Math.min(SAMPLE_INTERVAL, duration / 24);
 const faultInterval = Math.min(FAULT_INTERVAL, duration / 10);
@@ -60,7 +69,9 @@ const checker = new Worker(new URL("./checker.ts", import.meta.url));
 let say: (verdict: Verdict) => void = () => {};
 const lastWord = new Promise<Verdict>((resolve) => say = resolve);
 const tellChecker = (told: Told) => checker.postMessage(told);
-const record = new Record((changes, reads) => tellChecker({ changes, reads }));
+const record = new Record((changes, reads) =>
+  tellChecker({ changes, reads, settledUntil: writers.settledUntil })
+);
 checker.on("message", (verdict: Verdict) => {
   for (const fault of verdict.faults) record.violate(`judge: ${fault}`);
   if (verdict.isLast) say(verdict);
@@ -102,10 +113,12 @@ const postgresLinks = await Promise.all(
   RUNTIMES.map(() => Link.open(Number(new URL(postgres.address).port))),
 );
 const cluster = await Cluster.start({
-  places: postgresLinks.map((link): Place => {
+  places: postgresLinks.map((link, i): Place => {
     const address = new URL(postgres.address);
     address.port = String(link.port);
-    return { engine: "postgres", address: address.href, tableName: "endurance" };
+    const place: Place = { engine: "postgres", address: address.href, tableName: "endurance" };
+    const tombstoneTimeout = TOMBSTONE_TIMEOUTS[i];
+    return tombstoneTimeout === undefined ? place : { ...place, tombstoneTimeout };
   }),
   meshSecret: "known to all three servers",
   redis: ["ioredis", "node-redis", "ioredis"],
@@ -202,14 +215,20 @@ function namedLinks(): Map<string, Link> {
 /** Checks what holds when nothing is wrong any more: all clients and all servers have what was acknowledged. */
 async function finish(): Promise<void> {
   const deadline = performance.now() + LONGEST_CATCH_UP;
-  const findBehind = () => [...clients.behind, ...streams.behind];
+  const finals = await findFinals();
+  const findBehind = () =>
+    [...clients.held, ...streams.held].flatMap(({ who, key, version }) => {
+      const final = finals.get(key)?.version ?? 0;
+      return version === final ? [] : [`${who} holds ${version} of ${key}, which ended at ${final}`];
+    });
   while (findBehind().length > 0 && performance.now() < deadline) await pause(250);
   for (const behind of findBehind()) record.violate(`when all was over, ${behind}`);
-  const finals = await findFinals();
   for (const [key, { version }] of finals) {
-    const due = record.acks.latest(key);
-    if (version < due) record.violate(`${key} ended at ${version}, and ${due} was acknowledged`);
+    const untold = record.acks.untold(key, version);
+    if (untold !== undefined) record.violate(`${key} ended at ${version}, and ${untold}`);
   }
+  results.totals.gone = [...finals.values()].filter(({ version }) => version === 0).length;
+  results.totals.tombstones = await countTombstones();
   record.flush();
   tellChecker({ finals });
   results.totals.judged = (await lastWord).judged;
@@ -227,6 +246,17 @@ async function findFinals(): Promise<Map<string, Final>> {
     for (const [key, final] of piece) finals.set(key, final);
   }
   return finals;
+}
+
+/** How many deletions the storage still knows. */
+async function countTombstones(): Promise<number> {
+  const sql = openSQL(postgres.address, { max: 1 });
+  try {
+    const [row] = await sql`SELECT count(*)::int AS count FROM endurance WHERE expires_at IS NOT NULL`;
+    return row?.count as number;
+  } finally {
+    await sql.end();
+  }
 }
 
 /** Servers whose clients have all gone hold no place for them any more. */
@@ -257,23 +287,26 @@ function sample(): void {
     const { server, number } = life;
     return [{ server, life: number, ...life.newest, wakes: wakes(server), returns: returns(server) }];
   });
-  const { acknowledged, answers, violated, uncertain, told } = record;
+  const { acknowledged, deleted, answers, violated, uncertain, told, toldGone, toldBack } = record;
   const load = Number(loadavg()[0]!.toFixed(2));
   const { asking } = clients;
   results.samples.push({
-    ...{ at: record.now, load, asking, acknowledged, answers, violated, errors, reports },
+    ...{ at: record.now, load, asking, acknowledged, deleted, answers, violated, errors, reports },
     processes,
   });
   const memory = processes.map(({ server, rss }) =>
     `${cluster.names[server]} ${Math.round(rss / 2 ** 20)} MiB`
   );
   console.log(
-    `${record.now.toFixed(0)} s: ${asking} wait, ${acknowledged} changes, ${answers} answers, ` +
+    `${
+      record.now.toFixed(0)
+    } s: ${asking} wait, ${acknowledged} changes (${deleted} deletions), ${answers} answers, ` +
       `${violated} violations, ${memory.join(", ")}`,
   );
   results.lasted = Number((record.now / 60).toFixed(1));
   Object.assign(results.totals, {
-    ...{ acknowledged, uncertain, heldBack: writers.heldBack, answers, told, violated },
+    ...{ acknowledged, deleted, uncertain, heldBack: writers.heldBack, answers },
+    ...{ told, toldGone, toldBack, violated },
     failures: results.failures.length,
     faults: results.faults.length,
   });

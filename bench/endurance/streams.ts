@@ -8,6 +8,7 @@ import { connect, type Socket } from "node:net";
 import type { Chance } from "../../tests/chance.ts";
 import type { Cluster } from "../../tests/cluster/cluster.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
+import type { Held } from "./clients.ts";
 import type { Record } from "./record.ts";
 
 /** So many keys each stream follows. */
@@ -42,9 +43,9 @@ export class Streams {
     }, 500);
   }
 
-  /** Of the streams, those that hold an older version of a key than was acknowledged. */
-  get behind(): string[] {
-    return this.#streams.flatMap((stream) => stream.behind(Infinity));
+  /** What each of them holds. */
+  get held(): Held[] {
+    return this.#streams.flatMap((stream) => stream.held);
   }
 
   /** Ends them all. */
@@ -77,13 +78,16 @@ class Stream {
     this.#server = number % rooms.cluster.servers.length;
   }
 
-  /** What it holds that is older than what was acknowledged before a moment. */
-  behind(before: number): string[] {
-    return [...this.#known].flatMap(([key, held]) => {
-      const due = this.#rooms.record.acks.latest(key, before);
-      return held >= due
-        ? []
-        : [`stream ${this.#number} holds ${held} of ${key}, and ${due} was acknowledged`];
+  /** What it holds. */
+  get held(): Held[] {
+    return [...this.#known].map(([key, version]) => ({ who: `stream ${this.#number}`, key, version }));
+  }
+
+  /** What it was not told of, and was acknowledged before a moment. */
+  #behind(before: number): string[] {
+    return this.held.flatMap(({ who, key, version }) => {
+      const untold = this.#rooms.record.acks.untold(key, version, before);
+      return untold === undefined ? [] : [`${who} holds ${version} of ${key}, and ${untold}`];
     });
   }
 
@@ -95,7 +99,7 @@ class Stream {
     }
     if (now - this.#heard > LONGEST_QUIET) return this.#lose("nothing came");
     if (now - this.#opened < LONGEST_SILENCE) return;
-    const [behind] = this.behind(now - LONGEST_SILENCE);
+    const [behind] = this.#behind(now - LONGEST_SILENCE);
     if (behind === undefined) return;
     this.#rooms.record.violate(`${behind} more than ${LONGEST_SILENCE} ms ago, at server ${this.#server}`);
     this.#lose("it was not told");
@@ -156,9 +160,9 @@ class Stream {
     if (held === undefined) return;
     const { record } = this.#rooms;
     this.#known.set(key, version);
-    if (version < held) {
+    if (record.isBack(key, held, version)) {
       record.violate(`${key} went back from ${held} to ${version} in a stream of ${this.#server}`);
-    } else if (version > held) record.streamed(this.#server, key, [held, version], this.#opened);
+    } else if (version !== held) record.streamed(this.#server, key, [held, version], this.#opened);
   }
 
   #lose(reason: string): void {

@@ -1,5 +1,5 @@
 /**
- * Writers that change keys at a steady rate through all servers.
+ * Writers that change and delete keys at a steady rate through all servers.
  *
  * @module
  */
@@ -18,6 +18,9 @@ const PATIENCE = 15_000;
 
 /** How often a shared key is changed, and not one that a single client follows. */
 const SHARED = 0.1;
+
+/** How often a key is deleted, and not changed. Its next change makes it anew. */
+const DELETED = 0.12;
 
 /** How often changes are sent, in milliseconds. */
 const BEAT = 10;
@@ -66,6 +69,11 @@ export class Writers {
     }, BEAT);
   }
 
+  /** All changes that were asked for before this moment have been written down. */
+  get settledUntil(): number {
+    return Math.min(performance.now(), ...this.#writers.map(({ asked }) => asked));
+  }
+
   /** Stops, and settles when all changes were answered or given up. */
   async end(): Promise<void> {
     clearInterval(this.#timer);
@@ -81,15 +89,20 @@ export class Writers {
     const free = this.#writers.filter(({ isFree }) => isFree);
     if (free.length === 0) return false;
     const key = chance.pick(chance.happens(SHARED) ? clients.sharedKeys : clients.ownKeys);
-    chance.pick(free).change(key, `change ${this.#written++}`);
+    const writer = chance.pick(free);
+    if (chance.happens(DELETED)) writer.delete(key);
+    else writer.change(key, `change ${this.#written++}`);
     return true;
   }
 }
 
 interface Asking {
   readonly key: string;
+  /** Empty for a deletion. */
   readonly hash: string;
   readonly asked: number;
+  /** Notes that the deletion was acknowledged; undefined for an update. */
+  readonly deleted: ((at: number) => void) | undefined;
 }
 
 /** One connection that changes are sent through. */
@@ -111,6 +124,11 @@ class Writer {
     return this.#asking !== undefined;
   }
 
+  /** When it asked for what it waits for; `Infinity` when it waits for nothing. */
+  get asked(): number {
+    return this.#asking?.asked ?? Infinity;
+  }
+
   get isFree(): boolean {
     return !this.isAsking && this.#connection !== undefined;
   }
@@ -123,15 +141,26 @@ class Writer {
 
   /** Asks for a change. */
   change(key: string, hash: string): void {
-    this.#asking = { key, hash, asked: performance.now() };
-    const headers = [`authorization: Bearer ${WRITE_TOKEN}`];
-    this.#connection?.send(requestBytes("POST", "/reality/update", JSON.stringify({ key, hash }), headers));
+    this.#asking = { key, hash, asked: performance.now(), deleted: undefined };
+    this.#send("POST", "/reality/update", JSON.stringify({ key, hash }));
+  }
+
+  /** Asks for a deletion. */
+  delete(key: string): void {
+    const asked = performance.now();
+    const deleted = this.#rooms.record.acks.beginDeletion(key, asked);
+    this.#asking = { key, hash: "", asked, deleted };
+    this.#send("DELETE", `/reality/nodes/${encodeURIComponent(key)}`, "");
   }
 
   /** Ends it. */
   stop(): void {
     this.#connection?.drop();
     this.#connection = undefined;
+  }
+
+  #send(method: string, path: string, body: string): void {
+    this.#connection?.send(requestBytes(method, path, body, [`authorization: Bearer ${WRITE_TOKEN}`]));
   }
 
   #connect(): void {
@@ -148,7 +177,13 @@ class Writer {
 
   #take(status: number, body: string): void {
     if (this.#asking === undefined) return;
-    if (status !== 200) return this.#lose(`status ${status}`);
+    const { deleted } = this.#asking;
+    if (status !== (deleted ? 204 : 200)) return this.#lose(`status ${status}`);
+    if (deleted) {
+      const at = performance.now();
+      deleted(at);
+      return this.#note(at, 0);
+    }
     const { versions } = JSON.parse(body) as { versions: { [key: string]: number } };
     this.#note(performance.now(), versions[this.#asking.key]!);
   }
@@ -162,9 +197,10 @@ class Writer {
 
   #note(answered: number, version: number): void {
     if (this.#asking === undefined) return;
+    const { deleted, ...asked } = this.#asking;
     this.#rooms.record.change({
-      ...this.#asking,
-      isDeletion: false,
+      ...asked,
+      isDeletion: deleted !== undefined,
       server: this.#server,
       answered,
       version,

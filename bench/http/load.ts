@@ -88,7 +88,9 @@ export class ReplyReader {
     this.#text += latin1(chunk);
     const head = this.#text.indexOf("\r\n\r\n");
     if (head === -1) return false;
-    const length = /\r\ncontent-length: *(\d+)/i.exec(this.#text.slice(0, head + 2))?.[1];
+    const length = this.#text.startsWith("HTTP/1.1 204")
+      ? "0"
+      : /\r\ncontent-length: *(\d+)/i.exec(this.#text.slice(0, head + 2))?.[1];
     const whole = length === undefined
       ? this.#text.endsWith("\r\n0\r\n\r\n")
       : this.#text.length >= head + 4 + Number(length);

@@ -17,6 +17,8 @@ export interface Place {
   /** The file, or the server's address. */
   readonly address: string;
   readonly tableName: string;
+  /** How long deletions are kept, in milliseconds; left out, a day. Only for `postgres`. */
+  readonly tombstoneTimeout?: number;
 }
 
 /** How a storage is opened. */
@@ -47,16 +49,18 @@ export async function open(place: Place, options: OpenOptions = {}): Promise<Ope
   return { storage, close: end };
 }
 
-async function openListening({ address, tableName }: Place, options: OpenOptions): Promise<Opened> {
+async function openListening(place: Place, options: OpenOptions): Promise<Opened> {
+  const { address, tableName, tombstoneTimeout } = place;
   const { onAsk, connections = 4 } = options;
+  const kept = tombstoneTimeout === undefined ? {} : { tombstoneTimeout };
   const { openPostgres } = await import("../../storage/postgres.ts");
   if (!onAsk) {
-    const storage = openPostgres(address, { tableName, maxConnections: connections });
+    const storage = openPostgres(address, { tableName, maxConnections: connections, ...kept });
     return { storage, close: () => storage.close() };
   }
   const { default: postgres } = await import("postgres");
   const client = postgres(address, { max: connections, fetch_types: false, onnotice: () => {} });
-  const storage = openPostgres(countQueries(client, onAsk), { tableName });
+  const storage = openPostgres(countQueries(client, onAsk), { tableName, ...kept });
   return {
     storage,
     async close() {
