@@ -4,6 +4,8 @@
  * @module
  */
 import { RefusalError } from "./errors.ts";
+import type { HangUp } from "./hang_up.ts";
+import type { Hooks } from "./hooks.ts";
 import { isVersion, kindOf } from "./node.ts";
 import type { Authorize, AuthorizeWrite } from "./options.ts";
 import type { StorageReading } from "./storage.ts";
@@ -70,21 +72,30 @@ export interface WriteRequest {
   header(name: string): string | null;
   /** The request as the application's own hook sees it. */
   toRequest(): Request;
+  /** Tells when the client goes. */
+  getSignal(): HangUp;
 }
 
 /** The lock of the write routes: closed unless there are tokens or a hook. */
 export class WriteAccess {
   readonly #tokens: readonly string[];
   readonly #authorize: AuthorizeWrite | undefined;
+  readonly #hooks: Pick<Hooks, "call">;
   #digests: Promise<Uint8Array[]> | undefined;
 
   /**
    * @param tokens The bearer tokens that open the lock.
    * @param authorize The application's own say, asked when no token fits.
+   * @param hooks Call it.
    */
-  constructor(tokens: readonly string[], authorize: AuthorizeWrite | undefined) {
+  constructor(
+    tokens: readonly string[],
+    authorize: AuthorizeWrite | undefined,
+    hooks: Pick<Hooks, "call">,
+  ) {
     this.#tokens = tokens;
     this.#authorize = authorize;
+    this.#hooks = hooks;
   }
 
   /**
@@ -114,9 +125,14 @@ export class WriteAccess {
    * Asks the application's hook.
    *
    * @throws {RefusalError} `FORBIDDEN` when it says no.
+   * @throws {RealityError} `HOOK` when it takes too long.
    */
   async ask(request: WriteRequest, keys: readonly string[]): Promise<void> {
-    if (await this.#authorize?.(request.toRequest(), keys) === true) return;
+    const authorize = this.#authorize;
+    if (authorize !== undefined) {
+      const call = () => authorize(request.toRequest(), keys);
+      if (await this.#hooks.call("authorizeWrite", call, () => request.getSignal()) === true) return;
+    }
     throw new RefusalError("ERR_REALITY_FORBIDDEN", "Cannot write: authorizeWrite did not allow it");
   }
 

@@ -8,7 +8,9 @@ import { clientAddress, clientNetwork, type TrustedProxies } from "./client_addr
 import type { Clock } from "./clock.ts";
 import { Deadlines, type Due } from "./deadlines.ts";
 import { ClosedError, RealityError, RefusalError } from "./errors.ts";
+import type { HangUp } from "./hang_up.ts";
 import { createHash } from "./hash.ts";
+import type { Hooks } from "./hooks.ts";
 import type { Limits, RateLimitConfig } from "./options.ts";
 import { formatPolicy, formatQuota, type Quota, RateLimiter } from "./rate_limit.ts";
 
@@ -208,6 +210,17 @@ export interface LimitedRequest {
   remoteAddress(): string | null;
   /** The request as the application's own hook sees it. */
   toRequest(): Request;
+  /** Tells when the client goes. */
+  getSignal(): HangUp;
+}
+
+/** What a limit of clients works with. */
+export interface ClientLimitRooms {
+  readonly clock: Clock;
+  /** Call the application's own key. */
+  readonly hooks: Pick<Hooks, "call">;
+  /** Hears, once, that clients cannot be told apart. */
+  readonly report: (error: RealityError) => void;
 }
 
 /** How often each client may ask, whoever that is. */
@@ -216,19 +229,17 @@ export class ClientLimit {
   readonly #policy: string;
   readonly #key: RateLimitConfig["key"];
   readonly #trusted: TrustedProxies;
+  readonly #hooks: Pick<Hooks, "call">;
   readonly #report: (error: RealityError) => void;
   #isReported = false;
 
   /**
    * @param config The limit, and what tells clients apart.
    * @param trusted Which proxies are believed.
-   * @param rooms `report` hears, once, that clients cannot be told apart.
+   * @param rooms What it works with.
    */
-  constructor(
-    config: RateLimitConfig,
-    trusted: TrustedProxies,
-    { clock, report }: { readonly clock: Clock; readonly report: (error: RealityError) => void },
-  ) {
+  constructor(config: RateLimitConfig, trusted: TrustedProxies, { clock, hooks, report }: ClientLimitRooms) {
+    this.#hooks = hooks;
     this.#limiter = new RateLimiter(config, clock);
     this.#policy = formatPolicy(config);
     this.#key = config.key;
@@ -256,8 +267,10 @@ export class ClientLimit {
   }
 
   async #identify(request: LimitedRequest, address: string | null): Promise<string | null> {
-    if (this.#key !== undefined) {
-      const client: unknown = await this.#key(request.toRequest(), { address });
+    const key = this.#key;
+    if (key !== undefined) {
+      const call = () => key(request.toRequest(), { address });
+      const client: unknown = await this.#hooks.call("rateLimit.key", call, () => request.getSignal());
       if (client === null) return null;
       // What is kept of a client must be small, whatever it has sent.
       if (typeof client === "string") {

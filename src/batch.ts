@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Clock } from "./clock.ts";
+import { type Clock, isThenable } from "./clock.ts";
 import { Deadlines, type Due } from "./deadlines.ts";
 import { StorageError } from "./errors.ts";
 import type { Metrics } from "./metrics.ts";
@@ -531,11 +531,6 @@ export function guarded<T>(
 
 function lateness({ timeout }: BatchOptions): Error {
   return new Error(`no answer within storageTimeout (${timeout} ms)`);
-}
-
-/** Promises of other makes as well. */
-function isThenable<T>(value: T | Promise<T>): value is Promise<T> {
-  return typeof (value as { then?: unknown } | null)?.then === "function";
 }
 
 function countOf(keys: readonly string[] | Set<string>): number {

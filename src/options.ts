@@ -120,6 +120,14 @@ export interface RealityServerOptions {
    */
   storageTimeout?: number | undefined;
   /**
+   * How long one call of `authorize`, `authorizeWrite`, `rateLimit.key` or the handler's `metrics` may take, in
+   * milliseconds. One that takes longer counts as failed: the request gets 503 with `Retry-After`, and a stream ends.
+   * Lower frees the places of requests sooner; higher bears slower services behind the hooks. 1 to 3,600,000.
+   *
+   * @default {10000}
+   */
+  hookTimeout?: number | undefined;
+  /**
    * Time, timers and chance. For tests.
    *
    * @default the runtime's own
@@ -273,6 +281,7 @@ export interface ServerConfig {
   readonly trustProxy: TrustedProxies;
   readonly storageTimeout: number;
   readonly closeTimeout: number;
+  readonly hookTimeout: number;
   readonly clock: Clock;
   readonly mesh: CheckedMesh;
   readonly redis: RedisConfig | undefined;
@@ -356,6 +365,9 @@ const MAX_CHANNEL_LENGTH = 512;
 /** How long a storage call may take unless told otherwise, in milliseconds. */
 export const DEFAULT_STORAGE_TIMEOUT = 10_000;
 
+/** How long a hook may take unless told otherwise, in milliseconds. */
+const DEFAULT_HOOK_TIMEOUT = 10_000;
+
 /** How long `close()` may take unless told otherwise, in milliseconds. */
 const DEFAULT_CLOSE_TIMEOUT = 5_000;
 
@@ -384,6 +396,7 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
     "trustProxy",
     "closeTimeout",
     "storageTimeout",
+    "hookTimeout",
     "clock",
   ]);
   return Object.freeze({
@@ -404,6 +417,9 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
     closeTimeout: given.closeTimeout === undefined
       ? DEFAULT_CLOSE_TIMEOUT
       : checkInteger("closeTimeout", given.closeTimeout, [0, 3_600_000]),
+    hookTimeout: given.hookTimeout === undefined
+      ? DEFAULT_HOOK_TIMEOUT
+      : checkInteger("hookTimeout", given.hookTimeout, [1, 3_600_000]),
     clock: checkClock(given.clock),
     mesh: checkMesh(given),
     redis: checkRedis(given.redis),

@@ -12,12 +12,14 @@ import { settlesWithin } from "./clock.ts";
 import { Deadlines } from "./deadlines.ts";
 import { ClosedError, PeerError, RealityError } from "./errors.ts";
 import type { HangUp } from "./hang_up.ts";
+import { Hooks } from "./hooks.ts";
 import type { Desk } from "./http/exchange.ts";
 import { type FetchHandler, toFetchHandler, toResponse } from "./http/fetch.ts";
 import { createDesk, type DeskRooms, eventsReply, type HandlerOptions } from "./http/handler.ts";
 import type { MetricsView } from "./http/metrics.ts";
 import { Intake } from "./intake.ts";
 import {
+  type Authorize,
   checkInteger,
   checkNames,
   checkOptions,
@@ -88,6 +90,7 @@ export class RealityServer {
   readonly #account: Account;
   readonly #admission: Admission;
   readonly #bodies: Bodies;
+  readonly #hooks: Hooks;
   readonly #stalls: Deadlines;
   readonly #waiters: Waiters;
   readonly #reader: Reading;
@@ -127,6 +130,11 @@ export class RealityServer {
     };
     this.#admission = new Admission(limits.maxRequests);
     this.#bodies = new Bodies(limits, clock);
+    this.#hooks = new Hooks({
+      clock,
+      timeout: config.hookTimeout,
+      report: (error) => account.report(error),
+    });
     this.#stalls = new Deadlines(clock, limits.stallTimeout);
     this.#waiters = new Waiters(clock, limits.maxWaiters, storage);
     const reader = new Reader(storage, this.#batch);
@@ -381,6 +389,8 @@ export class RealityServer {
     const answered = Promise.all([this.#waiters.close(), this.#admission.emptied()]);
     this.#bodies.close();
     this.#stalls.close();
+    // A hook that does not answer may hold a request for longer than this server has.
+    if (!await settlesWithin(clock, left() / 2, answered)) this.#hooks.close();
     // What is still to be committed is still told to the peers.
     await settlesWithin(clock, left(), Promise.all([answered, this.#writer.flush()]));
     const told = Promise.all([this.#relay?.close(left()), this.#mesh?.close(left()), this.#watch.close()]);
@@ -533,8 +543,10 @@ export class RealityServer {
       bodies: this.#bodies,
       clientLimit: rateLimit && new ClientLimit(rateLimit, trustProxy, {
         clock,
+        hooks: this.#hooks,
         report: (error) => this.#account.report(error),
       }),
+      hooks: this.#hooks,
       farewell: () => farewell(clock),
       sync: (body, client, visit) => this.#sync(body, visit, client, this.#admission),
       events: (options, lastEventId, client) =>
@@ -546,7 +558,7 @@ export class RealityServer {
       invalidate: (keys) => this.invalidateMany(keys),
       delete: (key) => this.deleteNode(key),
       epoch: async () => (await this.#reader.read([])).epoch,
-      access: new WriteAccess(writeTokens, authorizeWrite),
+      access: new WriteAccess(writeTokens, authorizeWrite, this.#hooks),
       ready: () => {
         this.#relay?.start();
         return this.#readiness.ask();
@@ -565,10 +577,15 @@ export class RealityServer {
   }
 
   /** How to ask what a client may read of these keys; undefined when it may read them all. */
-  #askRights(keys: readonly string[], source: Pick<SyncSource, "toRequest">): AskRights | undefined {
+  #askRights(
+    keys: readonly string[],
+    source: Pick<SyncSource, "toRequest"> & Partial<SyncSource>,
+  ): AskRights | undefined {
     const { authorize } = this.#config;
     if (authorize === undefined || source.toRequest === undefined) return undefined;
-    return () => askRights(authorize, source.toRequest!(), keys);
+    const hooked: Authorize = (request) =>
+      this.#hooks.call("authorize", () => authorize(request, keys), () => source.getSignal?.());
+    return () => askRights(hooked, source.toRequest!(), keys);
   }
 
   #change(

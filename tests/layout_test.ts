@@ -33,6 +33,7 @@ const places: Record<string, readonly string[]> = {
     "events",
     "visit",
     "version",
+    "hooks",
   ],
   middle: ["batch", "fence", "intake", "waiters", "watch", "subscription", "ready", "account"],
   room: ["sync"],

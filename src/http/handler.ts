@@ -6,6 +6,7 @@
 import type { WriteRequest } from "../access.ts";
 import type { Admission, BodyRoom, ClientLimit } from "../admission.ts";
 import { ClosedError, RealityError, RefusalError } from "../errors.ts";
+import type { Hooks } from "../hooks.ts";
 import type { RouteName } from "../metrics.ts";
 import { kindOf } from "../node.ts";
 import type { Quota } from "../rate_limit.ts";
@@ -67,6 +68,7 @@ export interface DeskRooms {
     ask(request: WriteRequest, keys: readonly string[]): Promise<void>;
   };
   readonly admission: Pick<Admission, "enter" | "leave">;
+  readonly hooks: Pick<Hooks, "call">;
   /** How often each client may ask; undefined for as often as it likes. */
   readonly clientLimit: Pick<ClientLimit, "take" | "fields"> | undefined;
   readonly bodies: BodyRoom;
@@ -324,8 +326,11 @@ function createMetricsRoute(rooms: DeskRooms, option: unknown): Route | null {
     whileClosing: true,
     always: true,
     async answer(request) {
-      if (typeof option === "function" && await option(request.toRequest()) !== true) {
-        throw new RefusalError("ERR_REALITY_FORBIDDEN", "The option metrics turns this request down");
+      if (typeof option === "function") {
+        const call = (): unknown => option(request.toRequest());
+        if (await rooms.hooks.call("metrics", call, () => request.getSignal()) !== true) {
+          throw new RefusalError("ERR_REALITY_FORBIDDEN", "The option metrics turns this request down");
+        }
       }
       return withoutBody(request, metricsReply(rooms.view()));
     },

@@ -220,9 +220,11 @@ const refusals: Readonly<Record<number, RefusalPart>> = {
     messages: { ERR_REALITY_INTERNAL: "The server failed at this request" },
   },
   503: {
-    description: "The storage fails, the server has too much to do, or it is stopping.",
+    description:
+      "The storage fails, a hook takes too long, the server has too much to do, or it is stopping.",
     messages: {
       ERR_REALITY_STORAGE: "The storage does not answer",
+      ERR_REALITY_HOOK: "The server took too long to check the request",
       ERR_REALITY_OVERLOADED: "Cannot take the request: maxRequests (10000) are being answered",
       ERR_REALITY_CLOSED: "The server is closed",
     },

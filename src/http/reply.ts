@@ -4,7 +4,7 @@
  * @module
  */
 import { UnreadRefusal } from "../admission.ts";
-import { RealityError, RefusalError } from "../errors.ts";
+import { type ErrorCode, RealityError, RefusalError } from "../errors.ts";
 import { EncodingRefusal } from "./body.ts";
 import type { Reply } from "./exchange.ts";
 
@@ -12,6 +12,12 @@ const JSON_HEADERS: Readonly<Record<string, string>> = Object.freeze({
   "content-type": "application/json",
   "cache-control": "no-store",
 });
+
+/** What clients are told in place of a message that is for the log. */
+const UNSPOKEN: Readonly<Partial<Record<ErrorCode, string>>> = {
+  ERR_REALITY_STORAGE: "The storage does not answer",
+  ERR_REALITY_HOOK: "The server took too long to check the request",
+};
 
 /** Over how many seconds clients are spread out that are told to come back. */
 const RETRY_SPREAD = 5;
@@ -45,8 +51,7 @@ export function errorReply(error: unknown, random: number): Reply {
   if (known instanceof MethodRefusal) headers["allow"] = known.allow;
   if (known instanceof EncodingRefusal) headers["accept-encoding"] = "identity";
   if (code === "ERR_REALITY_CLOSED" || known instanceof UnreadRefusal) headers["connection"] = "close";
-  // What a storage says about itself is for the log, not for clients.
-  const message = code === "ERR_REALITY_STORAGE" ? "The storage does not answer" : known.message;
+  const message = UNSPOKEN[code] ?? known.message;
   return { status, headers, body: JSON.stringify({ error: { code, message } }) };
 }
 

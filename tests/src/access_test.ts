@@ -1,5 +1,7 @@
 import { equal, rejects } from "node:assert/strict";
 import { WriteAccess } from "../../src/access.ts";
+import { Hooks } from "../../src/hooks.ts";
+import { FakeClock } from "../clock.ts";
 import { test } from "../harness.ts";
 
 const tokens = ["first-token-0123456789", "second-token-0123456789"];
@@ -7,16 +9,22 @@ const tokens = ["first-token-0123456789", "second-token-0123456789"];
 function request(authorization?: string) {
   const init = authorization === undefined ? {} : { headers: { authorization } };
   const original = new Request("http://localhost/reality/update", init);
-  return { header: (name: string) => original.headers.get(name), toRequest: () => original };
+  return {
+    header: (name: string) => original.headers.get(name),
+    toRequest: () => original,
+    getSignal: () => original.signal,
+  };
 }
 
+const hooks = new Hooks({ clock: new FakeClock(), timeout: 1_000, report() {} });
+
 test("WriteAccess is closed when nothing opens it", async () => {
-  const access = new WriteAccess([], undefined);
+  const access = new WriteAccess([], undefined, hooks);
   await rejects(access.hasToken(request(`Bearer ${tokens[0]}`)), { code: "ERR_REALITY_FORBIDDEN" });
 });
 
 test("WriteAccess opens to each of its tokens and to no other", async () => {
-  const access = new WriteAccess(tokens, undefined);
+  const access = new WriteAccess(tokens, undefined, hooks);
   equal(await access.hasToken(request(`Bearer ${tokens[0]}`)), true);
   equal(await access.hasToken(request(`bearer  ${tokens[1]} `)), true);
   const others = [
@@ -39,7 +47,7 @@ test("WriteAccess asks the hook only when no token fits, and takes nothing but t
   const access = new WriteAccess(tokens, (request, keys) => {
     asked.push(`${request.method} ${keys}`);
     return answer as boolean;
-  });
+  }, hooks);
   equal(await access.hasToken(request(`Bearer ${tokens[0]}`)), true);
   equal(await access.hasToken(request()), false);
   await access.ask(request(), ["a", "b"]);

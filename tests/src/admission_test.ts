@@ -4,6 +4,7 @@ import { parseNetwork, type TrustedProxies } from "../../src/client_address.ts";
 import type { RealityError } from "../../src/errors.ts";
 import type { RateLimitConfig } from "../../src/options.ts";
 import { FakeClock } from "../clock.ts";
+import { Hooks } from "../../src/hooks.ts";
 import { test } from "../harness.ts";
 
 const LIMITS = { maxReadingBytes: 1_000, maxRequests: 10, bodyTimeout: 100 };
@@ -159,8 +160,10 @@ function fail(): void {
 function setUpLimit(options: Partial<RateLimitConfig>, trusted: TrustedProxies = 0) {
   const reports: RealityError[] = [];
   const config = { limit: 1, window: 60_000, key: undefined, ...options };
+  const clock = new FakeClock();
   const limit = new ClientLimit(config, trusted, {
-    clock: new FakeClock(),
+    clock,
+    hooks: new Hooks({ clock, timeout: 1_000, report() {} }),
     report: (error) => reports.push(error),
   });
   const ask = ({ address, headers = {} }: { address: string | null; headers?: Record<string, string> }) => {
@@ -168,6 +171,7 @@ function setUpLimit(options: Partial<RateLimitConfig>, trusted: TrustedProxies =
       header: (name) => headers[name] ?? null,
       remoteAddress: () => address,
       toRequest: () => new Request("http://localhost/", { headers }),
+      getSignal: () => new AbortController().signal,
     };
     return limit.take(request);
   };

@@ -1,0 +1,108 @@
+/**
+ * Calls the application's hooks, each with a time limit.
+ *
+ * @module
+ */
+import { type Clock, isThenable } from "./clock.ts";
+import { ClosedError, RealityError } from "./errors.ts";
+import type { HangUp } from "./hang_up.ts";
+
+/** What hooks are called with. */
+export interface HookOptions {
+  /** Where timers come from. */
+  readonly clock: Clock;
+  /** How long one call may take, in milliseconds. */
+  readonly timeout: number;
+  /** Hears once when a hook takes too long, and again only after one has answered in time. */
+  readonly report: (error: RealityError) => void;
+}
+
+/** The application's hooks that a request waits for. A call ends in time, whatever the hook does. */
+export class Hooks {
+  readonly #options: HookOptions;
+  /** Ends each call that is under way. */
+  readonly #running = new Set<(error: unknown) => void>();
+  #isClosed = false;
+  #isLate = false;
+
+  /** @param options Clock, time limit, and who hears of a hook that takes too long. */
+  constructor(options: HookOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Calls a hook.
+   *
+   * @param name The option that it was given as.
+   * @param hook Calls it.
+   * @param getSignal Gives what tells when the client goes; asked only for a hook that does not answer at once.
+   * @throws {RealityError} `HOOK` when it takes too long; rejects with it.
+   * @throws The signal's reason when the client goes meanwhile; rejects with it.
+   * @throws {ClosedError} When the server is closed; rejects with it.
+   * @throws What the hook throws.
+   */
+  call<T>(name: string, hook: () => T | Promise<T>, getSignal?: () => HangUp | undefined): T | Promise<T> {
+    if (this.#isClosed) return Promise.reject(new ClosedError());
+    const given = hook();
+    return isThenable(given) ? this.#wait(name, given, getSignal) : given;
+  }
+
+  /** Ends the calls that are under way, and makes none any more. */
+  close(): void {
+    this.#isClosed = true;
+    for (const end of this.#running) end(new ClosedError());
+  }
+
+  #wait<T>(name: string, answer: PromiseLike<T>, getSignal?: () => HangUp | undefined): Promise<T> {
+    const { clock, timeout } = this.#options;
+    return new Promise((resolve, reject) => {
+      let isOver = false;
+      let signal: HangUp | undefined;
+      let stopTimer: (() => void) | undefined;
+      const leave = () => {
+        isOver = true;
+        stopTimer?.();
+        signal?.removeEventListener("abort", hangUp);
+        this.#running.delete(fail);
+      };
+      const fail = (error: unknown) => {
+        if (isOver) return;
+        leave();
+        reject(error);
+      };
+      const hangUp = () => {
+        try {
+          signal?.throwIfAborted();
+        } catch (reason) {
+          fail(reason);
+        }
+      };
+      answer.then((value) => {
+        if (isOver) return;
+        leave();
+        this.#isLate = false;
+        resolve(value);
+      }, fail);
+      // One that has its answer already has settled by then.
+      queueMicrotask(() => {
+        if (isOver) return;
+        this.#running.add(fail);
+        stopTimer = clock.after(timeout, () => fail(this.#lateness(name)));
+        signal = getSignal?.();
+        signal?.addEventListener("abort", hangUp);
+        hangUp();
+      });
+    });
+  }
+
+  #lateness(name: string): RealityError {
+    const { timeout, report } = this.#options;
+    const error = new RealityError(
+      "ERR_REALITY_HOOK",
+      `The hook "${name}" did not answer within hookTimeout (${timeout} ms)`,
+    );
+    if (!this.#isLate) report(error);
+    this.#isLate = true;
+    return error;
+  }
+}
