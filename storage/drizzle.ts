@@ -53,7 +53,7 @@ type Run = (query: DrizzleStatement) => unknown;
 const OWN_OPTIONS = ["tableName", "createTables", "dialect"];
 /** The name that each class of Drizzle carries, whichever copy of the package it comes from. */
 const ENTITY_KIND: unique symbol = Symbol.for("drizzle:entityKind") as never;
-const DIALECTS: ReadonlyMap<unknown, SQLDialectName> = new Map([
+const DIALECTS: ReadonlyMap<string, SQLDialectName> = new Map([
   ["PgDatabase", "postgres"],
   ["MySqlDatabase", "mysql"],
   ["BaseSQLiteDatabase", "sqlite"],
@@ -91,7 +91,8 @@ export function createDrizzleAdapter(db: DrizzleDatabase, options: DrizzleAdapte
   readStorageOptions(options, "createDrizzleAdapter", OWN_OPTIONS);
   if (typeof db !== "object" || db === null) throw wrongDatabase(`got ${kindOf(db)}`);
   const primary = "$primary" in db ? db.$primary as DrizzleDatabase : db;
-  const { dialect = findDialect(primary) } = options;
+  const kinds = kindsOf(primary);
+  const { dialect = findDialect(kinds) } = options;
   if (![...DIALECTS.values()].includes(dialect)) {
     throw wrongOption("dialect", '"postgres", "mysql" or "sqlite"', dialect);
   }
@@ -103,19 +104,26 @@ export function createDrizzleAdapter(db: DrizzleDatabase, options: DrizzleAdapte
       throw causeOf(error);
     }
   };
-  return new SQLStorage({ ...options, query, dialect });
+  const inTransaction = kinds.some((kind) => kind.endsWith("Transaction"));
+  return new SQLStorage({ ...options, query, dialect, inTransaction });
 }
 
-/** The kind of the class that the db's class stems from. */
-function findDialect(db: object): SQLDialectName {
-  const kinds: unknown[] = [];
+/** The kinds of the db's class and of those that it stems from. */
+function kindsOf(db: object): string[] {
+  const kinds: string[] = [];
   let type: unknown = db.constructor;
   for (; typeof type === "function"; type = Object.getPrototypeOf(type)) {
-    if (!Object.hasOwn(type, ENTITY_KIND)) continue;
-    const kind = (type as { [ENTITY_KIND]?: unknown })[ENTITY_KIND];
+    if (Object.hasOwn(type, ENTITY_KIND)) {
+      kinds.push(String((type as { [ENTITY_KIND]?: unknown })[ENTITY_KIND]));
+    }
+  }
+  return kinds;
+}
+
+function findDialect(kinds: readonly string[]): SQLDialectName {
+  for (const kind of kinds) {
     const dialect = DIALECTS.get(kind);
     if (dialect) return dialect;
-    kinds.push(kind);
   }
   throw wrongDatabase(
     kinds.length > 0 ? `got a ${kinds.join(", a ")}` : "got an object that is not Drizzle's",

@@ -38,6 +38,7 @@ import {
 } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 import { checkChanges, checkCounter, checkMeta, checkTakes } from "./change.ts";
+import { ServiceClock } from "./dynamodb_clock.ts";
 import {
   type Ask,
   Call,
@@ -138,6 +139,7 @@ export class DynamoDBStorage implements MeshStorage {
   readonly #createTables: boolean;
   readonly #operationTimeout: number;
   readonly #options: ReadStorageOptions;
+  readonly #clock: ServiceClock;
   #counterKind: CounterKind;
   readonly #reader: Reader;
   readonly #writer: Writer;
@@ -159,12 +161,21 @@ export class DynamoDBStorage implements MeshStorage {
       throw wrongOption("operationTimeout", "milliseconds, 1 or more", operationTimeout);
     }
     this.#counterKind = this.#options.counter;
-    this.#ask = connect(client);
+    const ask = connect(client);
+    const clock = this.#clock = new ServiceClock(client, this.#options.testNow);
+    this.#ask = async (...request) => {
+      try {
+        return await ask(...request);
+      } finally {
+        // A refusal has a date as well.
+        clock.hear();
+      }
+    };
     this.#tableName = checkTableName(tableName);
     this.#createTables = createTables;
     this.#operationTimeout = operationTimeout;
-    this.#reader = new Reader(this.#tableName, this.#options.now);
-    this.#writer = new Writer(this.#reader, this.#tableName, this.#options.now);
+    this.#reader = new Reader(this.#tableName, clock);
+    this.#writer = new Writer(this.#reader, this.#tableName, { clock, now: this.#options.now });
   }
 
   /**
@@ -450,7 +461,7 @@ export class DynamoDBStorage implements MeshStorage {
   /** What of the nodes to be taken is written, where the nodes that are there are these. */
   #draftTakes(takes: readonly NodeTake[], { state, nodes: there }: View, swept?: Seen): Draft | undefined {
     // Nothing was swept that the judgement did not know of: the commit fails if that changes meanwhile.
-    const mayAdd = swept === undefined || coversSeen(swept, sweptAt(state, this.#options.now()));
+    const mayAdd = swept === undefined || coversSeen(swept, sweptAt(state, this.#clock.late));
     let counter = state.counter;
     for (const { node, above = 0 } of takes) {
       counter = Math.max(counter, "origin" in node ? Math.max(node.version, node.stamp) : above);
@@ -479,12 +490,12 @@ export class DynamoDBStorage implements MeshStorage {
 
   #seenAt(state: State): StorageSeen {
     const { epoch, origin, maxVersion } = state;
-    return { epoch, origin, seen: seenOf(state), swept: sweptAt(state, this.#options.now()), maxVersion };
+    return { epoch, origin, seen: seenOf(state), swept: sweptAt(state, this.#clock.late), maxVersion };
   }
 
   /** A node as it is stored: a tombstone gets the moment after which it may be forgotten. */
   #stored(meta: RealityNodeMeta): NewNode {
-    const until = meta.deleted ? untilWhen(this.#options.now(), this.#options.tombstoneTimeout) : undefined;
+    const until = meta.deleted ? untilWhen(this.#clock.late, this.#options.tombstoneTimeout) : undefined;
     return until === undefined ? toMeta(meta) : { ...toMeta(meta), until };
   }
 
@@ -502,7 +513,7 @@ export class DynamoDBStorage implements MeshStorage {
 
   #momentOf(state: State): StorageMoment {
     const { maxVersion, epoch, origin, late } = state;
-    return { maxVersion, epoch, origin, sweptVersion: sweptVersionAt(state, this.#options.now()), late };
+    return { maxVersion, epoch, origin, sweptVersion: sweptVersionAt(state, this.#clock.late), late };
   }
 }
 

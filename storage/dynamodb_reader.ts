@@ -5,6 +5,7 @@
  */
 import { StorageError } from "../src/errors.ts";
 import { createEpoch, createOrigin } from "../src/storage.ts";
+import type { ServiceClock } from "./dynamodb_clock.ts";
 import { type Call, nameOf } from "./dynamodb_client.ts";
 import {
   completeTo,
@@ -64,16 +65,16 @@ export class Reader {
   /** Commits in `last` of which this process knows that all they wrote is visible. */
   readonly settled: Set<number> = new Set();
   readonly #tableName: string;
-  readonly #now: () => number;
+  readonly #clock: ServiceClock;
   #last: State | undefined;
 
   /**
    * @param tableName The table's name, or its ARN.
-   * @param now The clock, in milliseconds since 1970.
+   * @param clock Tells which tombstones count as forgotten.
    */
-  constructor(tableName: string, now: () => number) {
+  constructor(tableName: string, clock: ServiceClock) {
     this.#tableName = tableName;
-    this.#now = now;
+    this.#clock = clock;
   }
 
   /** The latest state that this process has met. */
@@ -136,7 +137,7 @@ export class Reader {
 
   /** Of each key what the latest commit wrote, without tombstones that are forgotten. */
   choose(found: readonly StoredNode[], state: State, keys?: ReadonlySet<string>): Map<string, StoredNode> {
-    const now = this.#now();
+    const now = this.#clock.early;
     const nodes = new Map<string, StoredNode>();
     for (const node of found) {
       if (keys?.has(node.key) === false) continue;
@@ -305,7 +306,7 @@ export class Reader {
     if (item) return this.note(this.parse(call, () => parseState(item)));
     // Never below what is there already, should somebody have taken away this one item.
     const tops = await inParallel(BUCKETS, (bucket) => this.#readTop(call, bucket));
-    const names = { epoch: createEpoch(this.#now()), origin: createOrigin() };
+    const names = { epoch: createEpoch(this.#clock.early), origin: createOrigin() };
     try {
       await call.request("putItem", {
         TableName: this.#tableName,

@@ -6,6 +6,7 @@
 import { StorageError } from "../src/errors.ts";
 import { counterFloor, type CounterKind, counterStep, createOrigin } from "../src/storage.ts";
 import { checkCounter } from "./change.ts";
+import type { ServiceClock } from "./dynamodb_clock.ts";
 import { type Call, type Fields, nameOf } from "./dynamodb_client.ts";
 import type { Reader } from "./dynamodb_reader.ts";
 import {
@@ -38,6 +39,7 @@ export type Plan = () => Promise<readonly [State, Draft | undefined]>;
 export class Writer {
   readonly #reader: Reader;
   readonly #tableName: string;
+  readonly #clock: ServiceClock;
   readonly #now: () => number;
   /** Commits of one process wait for each other instead of turning each other down. */
   #queue: Promise<unknown> = Promise.resolve();
@@ -51,11 +53,16 @@ export class Writer {
   /**
    * @param reader Reads the same table, and remembers for this one as well.
    * @param tableName The table's name, or its ARN.
-   * @param now The clock, in milliseconds since 1970.
+   * @param clocks `clock` tells which tombstones may be swept, and `now` what changes are numbered by.
    */
-  constructor(reader: Reader, tableName: string, now: () => number) {
+  constructor(
+    reader: Reader,
+    tableName: string,
+    { clock, now }: { readonly clock: ServiceClock; readonly now: () => number },
+  ) {
     this.#reader = reader;
     this.#tableName = tableName;
+    this.#clock = clock;
     this.#now = now;
   }
 
@@ -86,7 +93,7 @@ export class Writer {
       call.check();
       const [state, draft] = await plan();
       if (draft === undefined) return [];
-      const next = await this.#settle(call, nextState(state, draft, this.#now()));
+      const next = await this.#settle(call, nextState(state, draft, this.#clock.early));
       const outcome = await this.#transact(call, state, next);
       if (outcome === "done") return draft.nodes;
       if (outcome === "busy") {
@@ -153,7 +160,7 @@ export class Writer {
       const rows = new Map(
         (await this.#reader.readRows(call, written.map(({ key }) => key))).map((row) => [row.key, row]),
       );
-      const now = this.#now();
+      const now = this.#clock.early;
       const isVisible = (node: StoredNode) =>
         (rows.get(node.key)?.revision ?? 0) >= node.revision || isSwept(node, state, now);
       if (written.every(isVisible)) break;

@@ -47,8 +47,10 @@ const MAX_CHANGES = 10_000;
 /** No two versions that a clock counter gives in one moment lie further apart. */
 const MAX_STEP = 256;
 
-/** A write sweeps so many tombstones at most, and two more for each change in it. */
+/** So many tombstones are swept at once, and two more for each node that was written before, ... */
 const MAX_SWEPT = 100;
+/** ... up to so many nodes: a longer list is swept for in several steps. */
+const MAX_PAID = 500;
 
 /**
  * Keeps nodes in memory, about 110 bytes each beside the text of the key. Every method settles at once, and
@@ -106,6 +108,8 @@ export class MemoryStorage implements MeshStorage {
   };
   /** The places of tombstones in order of the moments from which on they may be swept. */
   readonly #tombstones = new VersionOrder();
+  /** How many nodes were written for which no tombstones were swept yet. */
+  #unpaid = 0;
   #counter = 0;
   #maxVersion = 0;
   /** What is told as seen of the own origin: nothing is ever published at or below it. */
@@ -199,7 +203,7 @@ export class MemoryStorage implements MeshStorage {
   // deno-lint-ignore require-await -- what it throws must reject
   async setNode(key: string, meta: RealityNodeMeta): Promise<void> {
     checkMeta(key, meta);
-    this.#sweep(1);
+    this.#sweep();
     const place = this.#places.get(key);
     if (place !== undefined && !isNewer(meta, this.#metaAt(place))) return;
     // Its number may be counted as seen already, by storages that never saw this node.
@@ -224,7 +228,7 @@ export class MemoryStorage implements MeshStorage {
    */
   applyChanges(changes: readonly NodeChange[]): RealityNodeMeta[] | Promise<RealityNodeMeta[]> {
     checkChanges(changes, MAX_CHANGES);
-    this.#sweep(changes.length);
+    this.#sweep();
     // The end of all numbers is looked for first: there, none of the changes is made.
     const isSequential = this.#counterKind === "sequential";
     const now = this.#options.now();
@@ -275,7 +279,6 @@ export class MemoryStorage implements MeshStorage {
   // deno-lint-ignore require-await -- what it throws must reject
   async takeNodes(takes: readonly NodeTake[], swept?: Seen): Promise<(RealityNodeMeta | null)[]> {
     checkTakes(takes, MAX_CHANGES);
-    this.#sweep(takes.length);
     const mayAdd = swept === undefined || coversSeen(swept, this.#swept);
     for (const { node, above = 0 } of takes) {
       const highest = "origin" in node ? Math.max(node.version, node.stamp) : above;
@@ -321,7 +324,7 @@ export class MemoryStorage implements MeshStorage {
   }
 
   #readSeen(): StorageSeen {
-    this.#sweep(0);
+    this.#sweep();
     const { epoch, origin } = this.#identify();
     const seen = new Map(this.#seen).set(origin, this.#maxStamp);
     return { epoch, origin, seen, swept: new Map(this.#swept), maxVersion: this.#maxVersion };
@@ -433,6 +436,7 @@ export class MemoryStorage implements MeshStorage {
     this.#originOf[place] = this.#placeOrigin(stamp.origin);
     if (stamp.version === version) this.#lateStamps.delete(place);
     else this.#lateStamps.set(place, stamp.version);
+    this.#unpaid++;
     this.#counter = Math.max(this.#counter, version, stamp.version);
     this.#maxVersion = Math.max(this.#maxVersion, version);
     if (this.#expires(place)) {
@@ -455,9 +459,11 @@ export class MemoryStorage implements MeshStorage {
   }
 
   /** Forgets the oldest tombstones whose time is over; so many at most that no write takes long. */
-  #sweep(changes: number): void {
+  #sweep(): void {
     const now = this.#options.elapsed();
-    for (let left = MAX_SWEPT + 2 * changes; left > 0; left--) {
+    const written = Math.min(this.#unpaid, MAX_PAID);
+    this.#unpaid -= written;
+    for (let left = MAX_SWEPT + 2 * written; left > 0; left--) {
       const place = this.#tombstones.next(0);
       if (place === 0 || this.#tombstones.versionOf(place) > now) return;
       const { key, version, origin, stamp } = this.#stampedAt(place);

@@ -275,11 +275,12 @@ class PooledStorage extends SQLStorage implements PostgresStorage {
     this.#isOwn = isOwn;
   }
 
-  close(): Promise<void> {
+  override close(): Promise<void> {
     return this.#closing ??= this.end();
   }
 
   protected async end(): Promise<void> {
+    await settlesInTime(super.close());
     if (this.#isOwn) await this.client.end({ timeout: END_TIMEOUT });
   }
 

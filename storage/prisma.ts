@@ -116,7 +116,8 @@ export function createPrismaAdapter(prisma: PrismaDatabase, options: PrismaAdapt
       throw causeOf(error);
     }
   };
-  return new SQLStorage({ createTables: false, ...rest, query, dialect, tableName });
+  const inTransaction = prisma.$connect === undefined;
+  return new SQLStorage({ createTables: false, ...rest, query, dialect, tableName, inTransaction });
 }
 
 function findTable(

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { RealityError, StorageError } from "../src/errors.ts";
+import { ClosedError, RealityError, StorageError } from "../src/errors.ts";
 import { kindOf, utf8Length } from "../src/node.ts";
 import {
   counterFloor,
@@ -37,11 +37,20 @@ import {
   type StorageOptions,
   wrongOption,
 } from "./options.ts";
-import type { PlacedTake, SQLDialect, SQLRow, SQLValue, StampList, Statement } from "./sql_dialect.ts";
+import {
+  MAX_SWEPT,
+  type PlacedTake,
+  type SQLDialect,
+  type SQLRow,
+  type SQLValue,
+  type StampList,
+  type Statement,
+} from "./sql_dialect.ts";
 import { adoptNotes, type MeshNotes, placeTakes, readNotes, writeNotes } from "./sql_mesh.ts";
 import { mysqlDialect } from "./sql_mysql.ts";
 import { postgresDialect } from "./sql_postgres.ts";
 import { sqliteDialect } from "./sql_sqlite.ts";
+import { Sweeper } from "./sql_sweep.ts";
 
 export type { CounterKind, StorageOptions } from "./options.ts";
 export type { SQLRow, SQLValue } from "./sql_dialect.ts";
@@ -91,17 +100,24 @@ export interface SQLStorageOptions extends StorageOptions {
    * @default {true}
    */
   createTables?: boolean;
+  /**
+   * Whether `query` runs inside a transaction that the application began and will end, so that the changes are part of
+   * it. Then no statement is sent again after a deadlock or a serialization failure, since the database has undone
+   * the application's own statements as well: the call rejects with that error as its cause, and the application
+   * begins its transaction anew. And no tombstone is swept.
+   *
+   * @default {false}
+   */
+  inTransaction?: boolean;
 }
 
 const DEFAULT_TABLE_NAME = "reality_nodes";
-const OWN_OPTIONS = ["query", "dialect", "tableName", "createTables"];
+const OWN_OPTIONS = ["query", "dialect", "tableName", "createTables", "inTransaction"];
 /** Half a million characters are at most 1.5 MB of UTF-8; D1, the strictest, takes 2 MB. */
 const MAX_KEYS_TEXT = 500_000;
 /** So often, and in so many milliseconds, is a statement sent again that gave way to another one. */
 const MAX_RETRIES = 20;
 const RETRY_TIME = 5000;
-/** No sooner than this are expired tombstones looked for again, in milliseconds. */
-const SWEEP_INTERVAL = 60_000;
 
 /** The counter's row. */
 interface Counter extends StorageIdentity {
@@ -185,7 +201,9 @@ export class SQLStorage implements MeshStorage {
   readonly #tableName: string;
   readonly #createTables: boolean;
   #isReady = false;
-  #nextSweep = -Infinity;
+  #isClosed = false;
+  readonly #inTransaction: boolean;
+  readonly #sweeper: Sweeper;
 
   /**
    * Makes a storage on a table; the database is asked nothing before the first use.
@@ -195,13 +213,19 @@ export class SQLStorage implements MeshStorage {
    */
   constructor(options: SQLStorageOptions) {
     const shared = readStorageOptions(options, "SQLStorage", OWN_OPTIONS);
-    const { query, tableName = DEFAULT_TABLE_NAME, createTables = true } = options;
+    const { query, tableName = DEFAULT_TABLE_NAME, createTables = true, inTransaction = false } = options;
     if (typeof query !== "function") throw wrongOption("query", "a function", query);
     if (typeof createTables !== "boolean") throw wrongOption("createTables", "true or false", createTables);
+    if (typeof inTransaction !== "boolean") {
+      throw wrongOption("inTransaction", "true or false", inTransaction);
+    }
     this.#query = query;
     this.#tableName = checkTableName(tableName);
     this.#createTables = createTables;
-    this.#dialect = findDialect(options.dialect, tableName);
+    this.#dialect = findDialect(options.dialect, tableName, shared.testNow !== undefined);
+    this.#inTransaction = inTransaction;
+    const { elapsed, tombstoneTimeout } = shared;
+    this.#sweeper = new Sweeper(() => this.#sweep(), elapsed, inTransaction ? Infinity : tombstoneTimeout);
     this.#options = shared;
     this.#counterKind = options.counter ?? this.#dialect.counter;
     this.schema = this.#dialect.schema.map((statement) => `${statement};\n`).join("");
@@ -313,11 +337,11 @@ export class SQLStorage implements MeshStorage {
   async setNode(key: string, meta: RealityNodeMeta): Promise<void> {
     checkMeta(key, meta);
     this.#checkLength(meta);
-    await this.#sweep("setNode");
     const next = this.#nextNumber();
     const statement = this.#dialect.setNode(meta, meta.deleted ? this.#expiresAt() : null, next);
     // It moves the counter as a reservation does where the node is published late.
     await this.#count("setNode", statement, (last) => Math.max(last, next.floor) + next.step);
+    this.#sweeper.wake();
   }
 
   /** Takes a node away: a change with a version of its own, which leaves a tombstone. */
@@ -428,8 +452,7 @@ export class SQLStorage implements MeshStorage {
     const keys = this.#dialect.takesUnheard
       ? await this.#findWritten(written, placed)
       : new Set(rows.map((row) => String(row.node_key)));
-    // Not before: a tombstone that a take is to replace must not vanish meanwhile.
-    await this.#sweep(operation);
+    this.#sweeper.wake();
     return written.map((meta) => keys.has(meta.key) ? meta : null);
   }
 
@@ -463,11 +486,19 @@ export class SQLStorage implements MeshStorage {
     this.#counterKind = "clock";
   }
 
+  /**
+   * Ends the sweeping of tombstones that may be under way, so that what `query` uses can be let go of. It is left as it
+   * is. Later calls reject with a {@linkcode ClosedError}. May come twice.
+   */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#sweeper.end();
+  }
+
   async #apply(operation: string, changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
     checkChanges(changes, this.#dialect.maxChanges);
     for (const change of changes) this.#checkLength(change);
     if (changes.length === 0) return [];
-    await this.#sweep(operation);
     const { floor } = this.#nextNumber();
     let offset = 0;
     const placed = changes.map(({ key, hash, updatedAt, deleted }) => {
@@ -477,6 +508,7 @@ export class SQLStorage implements MeshStorage {
     const statement = this.#dialect.applyChanges(placed, floor);
     const rows = await this.#count(operation, statement, (last) => Math.max(last, floor) + offset);
     const base = toNumber(rows.find((row) => row.node_key === "")?.version, operation) - offset;
+    this.#sweeper.wake();
     return changes.map(({ key, hash, updatedAt, deleted }, i) => {
       const version = base + (placed[i]?.offset ?? 0);
       const meta: RealityNodeMeta = { key, version, hash, updatedAt };
@@ -517,23 +549,25 @@ export class SQLStorage implements MeshStorage {
     return { floor: counterFloor(kind, this.#options.now()), step: counterStep(kind) };
   }
 
-  #expiresAt(): number {
-    const { now, tombstoneTimeout } = this.#options;
-    return Math.min(Math.ceil(now() + tombstoneTimeout), Number.MAX_SAFE_INTEGER);
+  /** What the statements count the age of tombstones from: their database's own clock, or what a test's shows. */
+  #time(): number {
+    return this.#options.testNow?.() ?? 0;
   }
 
-  /** Forgets expired tombstones, looking for them now and then: in a write, so that no timer is needed. */
-  async #sweep(operation: string): Promise<void> {
-    const { now, tombstoneTimeout } = this.#options;
-    const time = now();
-    if (time < this.#nextSweep || tombstoneTimeout === Infinity) return;
-    this.#nextSweep = time + Math.min(SWEEP_INTERVAL, tombstoneTimeout);
-    const expired = await this.#ask(operation, this.#dialect.findExpired(time));
-    if (expired.length === 0) return;
+  #expiresAt(): number {
+    return Math.min(Math.ceil(this.#time() + this.#options.tombstoneTimeout), Number.MAX_SAFE_INTEGER);
+  }
+
+  /** Forgets the oldest tombstones that have expired; says whether there may be more. */
+  async #sweep(): Promise<boolean> {
+    const operation = "sweep";
+    const expired = await this.#ask(operation, this.#dialect.findExpired(this.#time()));
+    if (expired.length === 0) return false;
     const stamps: StampList = expired.map(({ origin, stamp }) =>
       [origin === null ? null : String(origin), toNumber(stamp, operation)] as const
     );
-    const version = Math.max(...expired.map((row) => toNumber(row.version, operation)));
+    const numbers = (name: string) => expired.map((row) => toNumber(row[name], operation));
+    const version = Math.max(...numbers("version"));
     // The note comes first: if only one of the two is done, history claims too little, never too much.
     await this.#changeNotes(operation, async (counter, { seen, swept }) => {
       const named = new Map(stamps.map(([origin, stamp]) => [origin ?? counter.origin, stamp]));
@@ -541,7 +575,8 @@ export class SQLStorage implements MeshStorage {
       const rows = await this.#ask(operation, this.#dialect.markSwept(counter.mesh, mesh, version));
       return rows.length > 0 || undefined;
     });
-    await this.#ask(operation, this.#dialect.sweep(time, stamps));
+    await this.#ask(operation, this.#dialect.sweep(Math.max(...numbers("expires_at")), stamps));
+    return numbers("found").reduce((sum, found) => sum + found, 0) >= MAX_SWEPT;
   }
 
   /** Of what was to be written, the keys of that which now stands there. */
@@ -658,12 +693,14 @@ export class SQLStorage implements MeshStorage {
   }
 
   async #send(operation: string, sql: string, params: SQLValue[]): Promise<unknown> {
+    if (this.#isClosed) throw new ClosedError("storage");
     const beginning = performance.now();
     for (let retry = 1;; retry++) {
       try {
         return await this.#query(sql, params);
       } catch (error) {
-        const hasTime = retry <= MAX_RETRIES && performance.now() - beginning < RETRY_TIME;
+        const hasTime = !this.#inTransaction && retry <= MAX_RETRIES &&
+          performance.now() - beginning < RETRY_TIME;
         if (hasTime && this.#isRetried(error)) {
           await pause(retry);
           continue;
@@ -719,10 +756,10 @@ function checkTableName(tableName: unknown): string {
   throw wrongOption("tableName", "a letter or _, then letters, digits and _, at most 48", tableName);
 }
 
-function findDialect(dialect: unknown, tableName: string): SQLDialect {
-  if (dialect === "sqlite") return sqliteDialect(tableName);
-  if (dialect === "postgres") return postgresDialect(tableName);
-  if (dialect === "mysql") return mysqlDialect(tableName);
+function findDialect(dialect: unknown, tableName: string, isTimed: boolean): SQLDialect {
+  if (dialect === "sqlite") return sqliteDialect(tableName, isTimed);
+  if (dialect === "postgres") return postgresDialect(tableName, isTimed);
+  if (dialect === "mysql") return mysqlDialect(tableName, isTimed);
   throw wrongOption("dialect", '"postgres", "mysql" or "sqlite"', dialect);
 }
 

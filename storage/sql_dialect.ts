@@ -35,7 +35,7 @@ export interface PlacedChange {
   readonly hash: string;
   /** The writing server's clock, in milliseconds since 1970. */
   readonly updatedAt: number;
-  /** For a deletion: until when its tombstone is kept, in milliseconds since 1970. */
+  /** For a deletion: for how long its tombstone is kept, in milliseconds; with a test's clock, until when. */
   readonly expiresAt: number | null;
 }
 
@@ -51,7 +51,7 @@ export interface PlacedTake {
   readonly hash: string;
   /** The writing server's clock, in milliseconds since 1970. */
   readonly updatedAt: number;
-  /** For a tombstone: until when it is kept, in milliseconds since 1970. */
+  /** For a tombstone: for how long it is kept, in milliseconds; with a test's clock, until when. */
   readonly expiresAt: number | null;
   /** The stamp of the node that must be there; `null` where none may be. */
   readonly replaces: Stamp | null;
@@ -88,7 +88,8 @@ export interface Adoption {
  * database, and whoever wants the counter's row next waits until the change is visible.
  *
  * Node rows have the columns `node_key`, `version`, `hash`, `updated_at` and `deleted` (0 or 1); where they are
- * said to be stamped also `origin` and `stamp`. In the table both are empty as long as they need not be there: no
+ * said to be stamped also `origin` and `stamp`. The age of tombstones is judged by the clock of the database alone, in
+ * the statements that write and sweep them: the clocks of the servers may differ. In the table both are empty as long as they need not be there: no
  * origin means this storage's own, no stamp means that it is the version.
  */
 export interface SQLDialect {
@@ -161,14 +162,20 @@ export interface SQLDialect {
   /** Changes the counter's row from what it was read to say, and lifts the counter. A row if it still said so. */
   adopt(before: Adoption, after: Adoption, lift: number): Statement;
   /**
-   * Of the tombstones kept until this moment or an earlier one, origin by origin, the highest `stamp` and the
-   * highest `version`; a row without `origin` for the storage's own.
+   * Of the oldest {@linkcode MAX_SWEPT} tombstones that have expired, origin by origin, how many were `found`, their
+   * highest `stamp` and `version`, and until when the last of them was kept as `expires_at`; a row without `origin` for
+   * the storage's own.
+   *
+   * @param now 0; with a test's clock, what it shows.
    */
   findExpired(now: number): Statement;
   /** Notes in the counter's row how far the coming sweep goes. A row if `mesh` still was as it was read. */
   markSwept(before: string, after: string, version: number): Statement;
-  /** Forgets some of the expired tombstones, none beyond what is noted. */
-  sweep(now: number, noted: StampList): Statement;
+  /**
+   * Forgets tombstones that were kept until that moment or an earlier one, {@linkcode MAX_SWEPT} at most and none beyond
+   * what is noted.
+   */
+  sweep(until: number, noted: StampList): Statement;
 }
 
 /** The columns that the table has in every database. */
@@ -188,8 +195,8 @@ export const COLUMNS: readonly string[] = [
   "mesh",
 ];
 
-/** The most tombstones that one sweep forgets. */
-export const MAX_SWEPT = 1000;
+/** The most tombstones that one piece of sweeping forgets: some ten milliseconds in SQLite. */
+export const MAX_SWEPT = 500;
 
 /** The column `mesh` of a storage that has met no other. */
 export const NO_MESH = '{"seen":{},"swept":{}}';

@@ -33,9 +33,14 @@ const MAX_VERSION = Number.MAX_SAFE_INTEGER;
  * travel as one JSON text. No LIMIT is bound, as a prepared statement would get it as a floating-point number.
  *
  * @param tableName A plain name, already checked.
+ * @param isTimed Whether moments are given, by a test's clock, rather than told by the database's.
  */
-export function mysqlDialect(tableName: string): SQLDialect {
+export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDialect {
   const table = `\`${tableName}\``;
+  // In UTC, of which no hour comes twice, whatever the session's time zone.
+  const now = isTimed
+    ? "0"
+    : "(TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1970-01-01 00:00:00', UTC_TIMESTAMP(3)) DIV 1000)";
   const text = "VARCHAR(512) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
   const decode = (column: string) => `CONVERT(${column} USING utf8mb4)`;
   const select = (deleted: string, origin = "NULL") =>
@@ -70,7 +75,7 @@ export function mysqlDialect(tableName: string): SQLDialect {
   const lock = `FOR UPDATE ON DUPLICATE KEY UPDATE ${update}`;
   const insert = (node: NodeColumns, counter: CounterColumns, from: string) =>
     `INSERT INTO ${table} (node_key, ${written.join(", ")}, ${counted.join(", ")}) ` +
-    `SELECT item.name, IF(item.place = 0, 0, ${node.version}), item.hash, item.time, item.expiry, ` +
+    `SELECT item.name, IF(item.place = 0, 0, ${node.version}), item.hash, item.time, item.expiry + ${now}, ` +
     `IF(item.place = 0, state.origin, ${node.origin}), IF(item.place = 0, NULL, ${node.stamp}), ` +
     `IF(item.place = 0, ${counter.counter}, NULL), IF(item.place = 0, ${counter.maxVersion}, NULL), ` +
     `IF(item.place = 0, ${counter.maxStamp}, NULL), IF(item.place = 0, ${counter.late}, NULL) ` +
@@ -281,13 +286,15 @@ export function mysqlDialect(tableName: string): SQLDialect {
       params: [lift, after.epoch, after.mesh, before.epoch, before.mesh],
       toRows,
     }),
-    findExpired: (now) =>
+    findExpired: (time) =>
       ask(
         `SELECT ${
           decode("MAX(origin)")
-        } AS origin, MAX(COALESCE(stamp, version)) AS stamp, MAX(version) AS version ` +
-          `FROM ${table} WHERE expires_at <= ? GROUP BY origin`,
-        now,
+        } AS origin, COUNT(*) AS found, MAX(COALESCE(stamp, version)) AS stamp, ` +
+          `MAX(version) AS version, MAX(expires_at) AS expires_at FROM (SELECT origin, stamp, version, expires_at ` +
+          `FROM ${table} FORCE INDEX (expires_at) WHERE expires_at <= ${now} + CAST(? AS SIGNED) ` +
+          `ORDER BY expires_at LIMIT ${MAX_SWEPT}) AS oldest GROUP BY origin`,
+        time,
       ),
     markSwept: (before, after, version) => ({
       sql: `UPDATE ${table} SET swept_version = GREATEST(swept_version, ?), ` +
@@ -295,13 +302,13 @@ export function mysqlDialect(tableName: string): SQLDialect {
       params: [version, after, before],
       toRows,
     }),
-    sweep: (now, noted) =>
+    sweep: (until, noted) =>
       ask(
         // MAX keeps the inner SELECT one of its own: merged into the DELETE, MySQL would refuse it.
         `DELETE FROM ${table} WHERE expires_at <= ? AND version <= (SELECT last FROM ` +
           `(SELECT MAX(swept_version) AS last FROM ${table} WHERE node_key = '') AS state) ` +
           `AND ${stampOf(table)} <= ${told(`${table}.origin`)} ORDER BY expires_at LIMIT ${MAX_SWEPT}`,
-        now,
+        until,
         JSON.stringify(noted),
       ),
   };

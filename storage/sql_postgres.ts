@@ -42,9 +42,13 @@ export function tellsReadOnly(rows: readonly object[]): boolean {
  * or of JSON, and text is text to all of them.
  *
  * @param tableName A plain name, already checked.
+ * @param isTimed Whether moments are given, by a test's clock, rather than told by the database's.
  */
-export function postgresDialect(tableName: string): SQLDialect {
+export function postgresDialect(tableName: string, isTimed: boolean = false): SQLDialect {
   const table = `"${tableName}"`;
+  const clock = (read: string) => isTimed ? "0" : `(extract(epoch FROM ${read}()) * 1000)::bigint`;
+  // In a transaction of the application the time of its beginning may be long past.
+  const now = clock("clock_timestamp");
   const live =
     `SELECT node_key, version, hash, updated_at, 0 AS deleted FROM ${table} WHERE expires_at IS NULL`;
   const readOne = `${live} AND node_key = $1 AND node_key <> ''`;
@@ -64,9 +68,9 @@ export function postgresDialect(tableName: string): SQLDialect {
     `WHERE node_key = '' AND ${next} <= ${MAX_VERSION} RETURNING counter AS last), ` +
     `nodes AS (INSERT INTO ${table} (${columns}) ${rows} ON CONFLICT (node_key) DO UPDATE SET ${excluded}) ` +
     `SELECT '' AS node_key, last AS version FROM counter`;
-  const applyOne = apply("SELECT $3::text, last, $4::text, $5::bigint, $6::bigint FROM counter");
+  const applyOne = apply(`SELECT $3::text, last, $4::text, $5::bigint, $6::bigint + ${now} FROM counter`);
   const applyMany = apply(
-    "SELECT change.key, last - $2::bigint + change.place, change.hash, change.time, change.expiry FROM counter, " +
+    `SELECT change.key, last - $2::bigint + change.place, change.hash, change.time, change.expiry + ${now} FROM counter, ` +
       "unnest($3::text::text[], $4::text::bigint[], $5::text::text[], $6::text::bigint[], $7::text::bigint[]) " +
       "AS change (key, place, hash, time, expiry)",
   );
@@ -87,7 +91,7 @@ export function postgresDialect(tableName: string): SQLDialect {
     `WHERE node_key = '' AND NOT (${isLate} AND ${lateStamp} > ${MAX_VERSION}) ` +
     `RETURNING node_key, max_stamp, is_new), ` +
     `node AS (INSERT INTO ${table} AS node (${columns}, stamp) ` +
-    `SELECT $1::text, $2::bigint, $3::text, $4::bigint, $5::bigint, nullif(max_stamp, $2::bigint) ` +
+    `SELECT $1::text, $2::bigint, $3::text, $4::bigint, $5::bigint + ${now}, nullif(max_stamp, $2::bigint) ` +
     `FROM counter WHERE is_new ` +
     `ON CONFLICT (node_key) DO UPDATE SET ${excluded} WHERE ${rank("excluded")} > ${rank("node")}) ` +
     `SELECT node_key FROM counter`;
@@ -99,7 +103,7 @@ export function postgresDialect(tableName: string): SQLDialect {
     `late = late + ($3::bigint <= max_version)::int WHERE node_key = '' AND ${next} <= ${MAX_VERSION} ` +
     `RETURNING counter AS last, origin AS own, mesh AS notes), ` +
     `placed AS MATERIALIZED (SELECT take.key, CASE WHEN take.origin IS NULL THEN last - $2::bigint + place ` +
-    `ELSE place END AS version, take.hash, time, expiry, nullif(take.origin, own) AS origin, ` +
+    `ELSE place END AS version, take.hash, time, expiry + ${now} AS expiry, nullif(take.origin, own) AS origin, ` +
     `nullif(take.stamp, place) AS stamp, stamp_there, origin_there, own, notes FROM counter, ` +
     `unnest($5::text::text[], $6::text::bigint[], $7::text::text[], $8::text::bigint[], $9::text::bigint[], ` +
     `$10::text::bigint[], $11::text::text[], $12::text::bigint[], $13::text::text[]) ` +
@@ -251,11 +255,16 @@ export function postgresDialect(tableName: string): SQLDialect {
         before.epoch,
         before.mesh,
       ),
-    findExpired: (now) =>
+    findExpired: (time) =>
       ask(
-        `SELECT origin, max(coalesce(stamp, version)) AS stamp, max(version) AS version FROM ${table} ` +
-          `WHERE expires_at <= $1 GROUP BY origin`,
-        now,
+        // Not clock_timestamp(), which is another one for each row and of no use to an index.
+        `SELECT origin, count(*) AS found, max(coalesce(stamp, version)) AS stamp, max(version) AS version, ` +
+          `max(expires_at) AS expires_at FROM (SELECT origin, stamp, version, expires_at FROM ${table} ` +
+          `WHERE expires_at <= ${
+            clock("statement_timestamp")
+          } + $1::bigint ORDER BY expires_at LIMIT ${MAX_SWEPT}) ` +
+          `AS oldest GROUP BY origin`,
+        time,
       ),
     markSwept: (before, after, version) =>
       ask(
@@ -266,7 +275,7 @@ export function postgresDialect(tableName: string): SQLDialect {
         before,
       ),
     // A tombstone that somebody is writing anew right now is passed over.
-    sweep: (now, noted) =>
+    sweep: (until, noted) =>
       ask(
         `DELETE FROM ${table} WHERE expires_at <= $3::bigint AND node_key = ANY (ARRAY(` +
           `SELECT node.node_key FROM ${table} AS node JOIN ${list} AS noted (origin, stamp) ` +
@@ -275,7 +284,7 @@ export function postgresDialect(tableName: string): SQLDialect {
           `AND node.version <= (SELECT swept_version FROM ${table} WHERE node_key = '') ` +
           `ORDER BY node.expires_at LIMIT ${MAX_SWEPT} FOR UPDATE OF node SKIP LOCKED))`,
         ...listOf(noted),
-        now,
+        until,
       ),
   };
 }

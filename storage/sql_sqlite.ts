@@ -26,9 +26,12 @@ const MAX_VERSION = Number.MAX_SAFE_INTEGER;
  * exact up to 2^53, because some drivers cut an INTEGER to 32 bits or give a bigint.
  *
  * @param tableName A plain name, already checked.
+ * @param isTimed Whether moments are given, by a test's clock, rather than told by the database's.
  */
-export function sqliteDialect(tableName: string): SQLDialect {
+export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLDialect {
   const table = `"${tableName}"`;
+  // In milliseconds since 1970, as SQLite below 3.42 can tell them, too.
+  const now = isTimed ? "0" : "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)";
   const columns = (row = "") =>
     `${row}node_key, CAST(${row}version AS REAL) AS version, ${row}hash, CAST(${row}updated_at AS REAL) AS updated_at`;
   const live = `SELECT ${columns()}, 0 AS deleted FROM ${table} WHERE expires_at IS NULL`;
@@ -63,9 +66,13 @@ export function sqliteDialect(tableName: string): SQLDialect {
     `INSERT INTO ${table} (node_key, ${replaced.join(", ")}) ` +
     `SELECT '', last, '', 0, NULL, origin, NULL, last, last FROM room UNION ALL ${row} ${upsert([])} ` +
     `RETURNING node_key, CAST(version AS REAL) AS version`;
-  const applyOne = apply("SELECT ?, base + ?, ?, ?, ?, NULL, NULL, NULL, NULL FROM room WHERE true");
+  const applyOne = apply(
+    `SELECT ?, base + ?, ?, ?, ? + ${now}, NULL, NULL, NULL, NULL FROM room WHERE true`,
+  );
   const applyMany = apply(
-    `SELECT ${field(0)}, base + ${field(1)}, ${field(2)}, ${field(3)}, ${field(4)}, NULL, NULL, NULL, NULL ` +
+    `SELECT ${field(0)}, base + ${field(1)}, ${field(2)}, ${field(3)}, ${
+      field(4)
+    } + ${now}, NULL, NULL, NULL, NULL ` +
       `FROM room, json_each(?) WHERE true`,
   );
   const rank = (row: string) =>
@@ -83,7 +90,7 @@ export function sqliteDialect(tableName: string): SQLDialect {
     `INSERT INTO ${table} (node_key, ${replaced.join(", ")}, late) ` +
     `SELECT '', iif(is_late, next, max(last, version)), '', 0, NULL, origin, NULL, max(max_version, version), ` +
     `iif(is_late, next, iif(is_new, version, max_stamp)), late + (is_new AND version <= max_version) FROM room ` +
-    `UNION ALL SELECT node_key, version, hash, updated_at, expires_at, NULL, iif(is_late, next, NULL), ` +
+    `UNION ALL SELECT node_key, version, hash, updated_at, expires_at + ${now}, NULL, iif(is_late, next, NULL), ` +
     `NULL, NULL, NULL FROM room WHERE is_new ${upsert(["late"])} RETURNING node_key`;
   const stampOf = (row: string) => `coalesce(${row}.stamp, ${row}.version)`;
   const take = `WITH given(floor, total, lowest, highest, notes) AS (SELECT ?, ?, ?, ?, ?), ` +
@@ -96,7 +103,7 @@ export function sqliteDialect(tableName: string): SQLDialect {
     `INSERT INTO ${table} (node_key, ${replaced.join(", ")}, late) ` +
     `SELECT '', base + total, '', 0, NULL, origin, NULL, max(max_version, iif(total > 0, base + total, highest)), ` +
     `iif(total > 0, base + total, max_stamp), late + (lowest <= max_version) FROM room ` +
-    `UNION ALL SELECT take.node_key, iif(take.origin IS NULL, base + place, place), take.hash, time, expiry, ` +
+    `UNION ALL SELECT take.node_key, iif(take.origin IS NULL, base + place, place), take.hash, time, expiry + ${now}, ` +
     `nullif(take.origin, room.origin), nullif(take.stamp, place), NULL, NULL, NULL ` +
     `FROM room CROSS JOIN take LEFT JOIN ${table} AS node ON node.node_key = take.node_key ` +
     `WHERE ${stampOf("node")} IS stamp_there ` +
@@ -225,11 +232,13 @@ export function sqliteDialect(tableName: string): SQLDialect {
         before.epoch,
         before.mesh,
       ),
-    findExpired: (now) =>
+    findExpired: (time) =>
       ask(
-        `SELECT origin, CAST(max(coalesce(stamp, version)) AS REAL) AS stamp, ` +
-          `CAST(max(version) AS REAL) AS version FROM ${table} WHERE expires_at <= ? GROUP BY origin`,
-        now,
+        `SELECT origin, count(*) AS found, CAST(max(coalesce(stamp, version)) AS REAL) AS stamp, ` +
+          `CAST(max(version) AS REAL) AS version, CAST(max(expires_at) AS REAL) AS expires_at ` +
+          `FROM (SELECT origin, stamp, version, expires_at FROM ${table} WHERE expires_at <= ${now} + ? ` +
+          `ORDER BY expires_at LIMIT ${MAX_SWEPT}) GROUP BY origin`,
+        time,
       ),
     markSwept: (before, after, version) =>
       ask(
@@ -239,7 +248,7 @@ export function sqliteDialect(tableName: string): SQLDialect {
         after,
         before,
       ),
-    sweep: (now, noted) =>
+    sweep: (until, noted) =>
       ask(
         `DELETE FROM ${table} WHERE node_key IN ` +
           `(SELECT node_key FROM ${table} WHERE expires_at <= ? ORDER BY expires_at LIMIT ${MAX_SWEPT}) ` +
@@ -248,7 +257,7 @@ export function sqliteDialect(tableName: string): SQLDialect {
             field(0)
           } IS ${table}.origin) ` +
           `RETURNING node_key`,
-        now,
+        until,
         JSON.stringify(noted),
       ),
   };

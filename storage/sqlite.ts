@@ -210,10 +210,11 @@ class FileStorage extends SQLStorage implements SQLiteStorage {
     return this.#watch.add(listener);
   }
 
-  // deno-lint-ignore require-await -- what it throws must reject
-  async close(): Promise<void> {
+  override async close(): Promise<void> {
+    const closing = super.close();
     this.#watch.stop();
     this.#connection.close();
+    await closing;
   }
 }
 

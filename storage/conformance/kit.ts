@@ -175,6 +175,11 @@ export async function write(storage: RealityStorage, key: string): Promise<Reali
   return meta;
 }
 
+/** Waits until there is what is asked for, for five seconds at most: a sweep may come after the write that begins it. */
+export async function awaitSweep(isDone: () => Promise<boolean>): Promise<void> {
+  for (let i = 0; i < 500 && !await isDone(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
+}
+
 /** The keys of metas, in their order. */
 export function keysOf(metas: readonly RealityNodeMeta[]): string[] {
   return metas.map(({ key }) => key);

@@ -6,7 +6,17 @@
 import { joinSeen, type MeshStorage, type Seen, type StampedNode } from "../../src/storage.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { apply } from "./batch.ts";
-import { allSettle, changeOf, deletionOf, keysOf, type Kit, metaOf, there, write } from "./kit.ts";
+import {
+  allSettle,
+  awaitSweep,
+  changeOf,
+  deletionOf,
+  keysOf,
+  type Kit,
+  metaOf,
+  there,
+  write,
+} from "./kit.ts";
 import {
   asMesh,
   byKey,
@@ -125,6 +135,7 @@ function testDelta(kit: Kit): void {
     assertEquals(highest((await storage.readSeen()).swept), {}, "swept before");
     await elapse(storage);
     await write(storage, "live");
+    await awaitSweep(async () => (await storage.readStamped(["gone", "late", "x", "y"])).size === 0);
     const { swept, seen } = await storage.readSeen();
     assertEquals(highest(swept), { [origin]: late.stamp, ox: y.stamp }, "swept");
     assertEquals(await storage.readStamped(["gone", "late", "x", "y"]), new Map(), "the tombstones");
@@ -239,9 +250,13 @@ async function deltasWhileSweeping(
     const base = round % 2 ? seen : new Map<string, number>();
     await elapse(pick(0));
     // More than one at once, as each may come before the sweep, after it or in between.
+    const readLater = async (i: number) => {
+      for (let task = 0; task < i; task++) await new Promise((resolve) => setTimeout(resolve, 0));
+      return await pick(i).readDelta(base, MANY);
+    };
     const [, ...deltas] = await allSettle<unknown>([
       write(pick(1), "other"),
-      ...[...Array(4).keys()].map((i) => pick(i).readDelta(base, MANY)),
+      ...[...Array(6).keys()].map(readLater),
     ]) as [unknown, ...Awaited<ReturnType<MeshStorage["readDelta"]>>[]];
     for (const { nodes, swept } of deltas) {
       const isTold = nodes.some(({ key }) => key === "gone");

@@ -125,26 +125,17 @@ class Follower {
 
   /** Reads all pages, and then must know every node, save for what was swept. */
   async follow(limit: number): Promise<void> {
-    if (!coversSeen(this.#known, (await this.#storage.readSeen()).swept)) {
+    let seen = await this.#readPages(limit);
+    if (seen === undefined) {
       // Tombstones that it was never told of are gone: only a full copy tells what is no longer there.
       this.#known = new Map();
       this.#told.clear();
+      seen = there(await this.#readPages(limit));
     }
-    const base = this.#known;
-    let page = await this.#storage.readDelta(base, limit);
-    const { seen } = page;
-    const look = (node: StampedNode) => {
-      assert(!hasSeen(base, stampOf(node)), `The node of ${node.key} lies inside of what was seen`);
-      this.#told.set(node.key, node);
-    };
-    page.nodes.forEach(look);
-    while (page.next !== null) {
-      page = await this.#storage.readDelta(base, limit, page.next);
-      page.nodes.forEach(look);
-    }
-    this.#known = joinSeen(base, seen);
-    const { swept } = await this.#storage.readSeen();
+    this.#known = joinSeen(this.#known, seen);
+    // What is swept meanwhile is told as swept afterwards.
     const nodes = await this.#storage.readStamped(KEYS);
+    const { swept } = await this.#storage.readSeen();
     for (const key of KEYS) {
       const told = this.#told.get(key);
       if (!nodes.has(key) && told?.deleted && hasSeen(swept, stampOf(told))) this.#told.delete(key);
@@ -158,6 +149,24 @@ class Follower {
     );
     const unseen = [...nodes.values()].filter((node) => !hasSeen(seen, stampOf(node)));
     assertEquals(unseen, [], "nodes at rest that are outside of what is told as seen");
+  }
+
+  /** What was told as seen with all pages; nothing where what it knows does not reach as far as was swept. */
+  async #readPages(limit: number): Promise<Seen | undefined> {
+    const base = this.#known;
+    let seen: Seen | undefined;
+    let after: string | null | undefined;
+    do {
+      const page = await this.#storage.readDelta(base, limit, after ?? undefined);
+      seen ??= page.seen;
+      if (base.size > 0 && !coversSeen(base, page.swept)) return undefined;
+      for (const node of page.nodes) {
+        assert(!hasSeen(base, stampOf(node)), `The node of ${node.key} lies inside of what was seen`);
+        this.#told.set(node.key, node);
+      }
+      after = page.next;
+    } while (after !== null);
+    return seen;
   }
 
   async #take({ key, origin, lift, late, deleted }: Extract<Operation, { kind: "take" }>): Promise<void> {

@@ -7,7 +7,17 @@ import { type NodeTake, type Stamp, stampOf } from "../../src/storage.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { assert, assertEquals, assertRejects } from "./assert.ts";
 import { apply } from "./batch.ts";
-import { assertHistory, changeOf, deletionOf, keysOf, type Kit, metaOf, there, write } from "./kit.ts";
+import {
+  assertHistory,
+  awaitSweep,
+  changeOf,
+  deletionOf,
+  keysOf,
+  type Kit,
+  metaOf,
+  there,
+  write,
+} from "./kit.ts";
 import {
   byKey,
   foreign,
@@ -410,6 +420,7 @@ function testOwnTakes(kit: Kit): void {
     assertEquals((await storage.readStamped(["own", "a", "b"])).size, 3, "how many before");
     await elapse(storage);
     await write(storage, "x");
+    await awaitSweep(async () => (await storage.readStamped(["own", "a"])).size === 0);
     assertEquals([...(await storage.readStamped(["own", "a", "b"])).keys()], ["b"], "what is left");
     const [meta] = await storage.takeNodes([fresh(foreign("a", top + 4000))]);
     assert(meta, "Expected a node where a tombstone was swept");

@@ -6,14 +6,7 @@
 import assert from "node:assert/strict";
 import process from "node:process";
 import { test } from "../harness.ts";
-import { Child, runtime } from "../runtimes/child.ts";
-
-/** The arguments by which each runtime runs a module that may free memory by itself. */
-const RUN: Readonly<Record<typeof runtime, readonly string[]>> = {
-  deno: ["run", "--allow-all", "--no-lock", "--no-check", "--v8-flags=--expose-gc"],
-  bun: ["run", "--no-install"],
-  node: ["--disable-warning=ExperimentalWarning", "--expose-gc"],
-};
+import { Child, RUN_WITH_GC } from "../runtimes/child.ts";
 
 /** How long 2,500 of them may take, and the start of the process, in milliseconds. */
 const PATIENCE = 40_000;
@@ -23,7 +16,7 @@ const MAX_GROWTH = 8 * 1024 * 1024;
 
 test("100,000 hostile requests are answered, none with a failure, and leave nothing in memory", async () => {
   const seed = Math.floor(Math.random() * 2 ** 31);
-  const child = new Child([...RUN[runtime], "tests/hostile/flood.ts", String(seed)], {}, process.cwd());
+  const child = new Child([...RUN_WITH_GC, "tests/hostile/flood.ts", String(seed)], {}, process.cwd());
   try {
     // Each part of it has its own time, so that nothing hangs unnoticed, however slow the machine is.
     for (let count = 2_500; count <= 100_000; count += 2_500) {

@@ -31,7 +31,7 @@ testStorage({
   destroy: (storage) => backings.destroy(storage),
   elapse: (storage) => backings.elapse(storage),
   test: Deno.test,
-  supports: { ...SQL_SUPPORTS, subscribe: true, close: true },
+  supports: { ...SQL_SUPPORTS, subscribe: true },
   runs: 15,
 });
 

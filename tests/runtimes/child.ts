@@ -21,6 +21,13 @@ export const runtime: "deno" | "bun" | "node" = "Bun" in globalThis
   ? "deno"
   : "node";
 
+/** The arguments by which this runtime runs a module that may free memory by itself. */
+export const RUN_WITH_GC: readonly string[] = {
+  deno: ["run", "--allow-all", "--no-lock", "--no-check", "--v8-flags=--expose-gc"],
+  bun: ["run", "--no-install"],
+  node: ["--disable-warning=ExperimentalWarning", "--expose-gc"],
+}[runtime];
+
 /** A process that was started. */
 export class Child {
   readonly #process: ChildProcess;

@@ -16,13 +16,17 @@ export interface DatabaseOptions {
   readonly dialect: SQLDialectName;
   readonly driver: Driver;
   /** The statements for a table. */
-  readonly statements: (tableName: string) => SQLDialect;
+  readonly statements: (tableName: string, isTimed?: boolean) => SQLDialect;
+  /** What the database answers when it has undone a whole transaction. */
+  readonly undone: { readonly code: string; readonly errno?: number };
   /** A name in its quotation marks. */
   readonly quote: (name: string) => string;
   /** Begins a transaction on a connection of its own. */
   begin(): Promise<Transaction>;
   /** Ends all connections of a pool under it. */
   cut(pool: Connected): Promise<void>;
+  /** Runs a statement and tells which indexes it used, for which table, and how many rows it met there. */
+  explain(pool: Connected, statement: Statement): Promise<readonly Use[]>;
   /** Whether a statement that writes to the table waits for a lock. */
   isWaiting(tableName: string): Promise<boolean>;
   /** A driver that connects as somebody who has no right to anything. */
@@ -31,9 +35,17 @@ export interface DatabaseOptions {
   readonly others: readonly Driver[];
 }
 
+/** How a part of a statement came to its rows. */
+export interface Use {
+  readonly index: string;
+  readonly rows: number;
+}
+
 /** A transaction that the test holds open. */
 export interface Transaction {
   run(statement: Statement): Promise<void>;
+  /** Runs a statement as a storage wants it. */
+  readonly query: SQLQuery;
   end(how: "COMMIT" | "ROLLBACK"): Promise<void>;
 }
 
@@ -51,10 +63,22 @@ const change = (key: string, hash = "x") => ({ key, hash, updatedAt: 1 });
 export function testDatabase(options: DatabaseOptions): void {
   const { name, dialect, driver, quote } = options;
   const check = (title: string, use: (pool: Connected, tableName: string) => Promise<void>) => {
-    test(`SQLStorage on ${name} ${title}`, () => withPool(driver, (pool) => use(pool, newTableName())));
+    test(`SQLStorage on ${name} ${title}`, () =>
+      withPool(driver, async (pool) => {
+        try {
+          await use(pool, newTableName());
+        } finally {
+          // One of them may be sweeping.
+          for (const storage of opened.splice(0)) await storage.close();
+        }
+      }));
   };
-  const open = ({ query }: Connected, tableName: string, more: Partial<SQLStorageOptions> = {}) =>
-    new SQLStorage({ query, dialect, tableName, counter: "sequential", ...more });
+  const opened: SQLStorage[] = [];
+  const open = ({ query }: Connected, tableName: string, more: Partial<SQLStorageOptions> = {}) => {
+    const storage = new SQLStorage({ query, dialect, tableName, counter: "sequential", ...more });
+    opened.push(storage);
+    return storage;
+  };
 
   check("is one storage when many make it at once", async (pool, tableName) => {
     await withPool(driver, async (second) => {
@@ -232,23 +256,135 @@ export function testDatabase(options: DatabaseOptions): void {
     const more = { tombstoneTimeout: 1000, now: () => now };
     const storage = open(pool, tableName, more);
     const keys = Array.from({ length: 40 }, (_, i) => `key:${i}`);
+    const others = Array.from({ length: 4 }, () => open(pool, tableName, more));
+    for (const other of others) await other.applyChanges([change("other")]);
     for (let round = 0; round < 5; round++) {
       await storage.applyChanges(keys.map((key) => ({ key, hash: "", updatedAt: 1, deleted: true })));
       now += 1000;
       // Each of them sweeps, while others bring some of the nodes back.
-      const others = Array.from({ length: 4 }, () => open(pool, tableName, more));
       const back = await Promise.all(
         others.map((other, i) => other.applyChanges([change(`key:${i + round}`)])),
       );
-      const history = await storage.listChangedSince(0);
-      assert.deepEqual(
-        history.filter(({ deleted }) => !deleted),
-        back.flat().sort((a, b) => a.version - b.version),
-      );
+      let history = await storage.listChangedSince(4);
+      while (history.some(({ deleted }) => deleted)) history = await storage.listChangedSince(4);
+      assert.deepEqual(history, back.flat().sort((a, b) => a.version - b.version));
       const { sweptVersion, maxVersion } = await storage.readNodes([]);
       assert.ok(sweptVersion >= 40 * (round + 1) && sweptVersion < maxVersion);
       await storage.applyChanges(keys.slice(0, 20).map((key) => change(key)));
     }
+  });
+
+  check("sweeps a backlog in pieces that come out of an index", async (pool, tableName) => {
+    const more = { tombstoneTimeout: 1000, now: () => 1_700_000_000_000 };
+    const storage = open(pool, tableName, more);
+    for (let batch = 0; batch < 6; batch++) {
+      const keys = Array.from({ length: 1000 }, (_, i) => `key:${i}:${batch}`);
+      const deleted = batch < 4;
+      await storage.applyChanges(keys.map((key) => ({ ...change(key), ...(deleted ? { deleted } : {}) })));
+    }
+    await pool.query(`UPDATE ${quote(tableName)} SET expires_at = version WHERE expires_at IS NOT NULL`, []);
+    await pool.query(`ANALYZE ${dialect === "mysql" ? "TABLE " : ""}${quote(tableName)}`, []);
+    await pool.query(`UPDATE ${quote(tableName)} SET swept_version = 6000 WHERE node_key = ''`, []);
+    const statements = options.statements(tableName);
+    for (
+      const statement of [
+        options.statements(tableName, true).findExpired(5000),
+        statements.findExpired(0),
+        statements.sweep(500, [[null, 500]]),
+      ]
+    ) {
+      const uses = await options.explain(pool, statement);
+      const looks = uses.filter(({ index }) => index.endsWith("expires_at"));
+      assert.ok(looks.length > 0, JSON.stringify(uses));
+      assert.ok(uses.every(({ rows }) => rows <= 1000), JSON.stringify(uses));
+    }
+    const left = await rowsOf(pool, `SELECT 1 FROM ${quote(tableName)} WHERE expires_at IS NOT NULL`);
+    assert.equal(left.length, 3500);
+  });
+
+  check("judges the age of tombstones by the database's clock alone", async (pool, tableName) => {
+    const { now } = Date;
+    const day = 86_400_000;
+    let ahead = 0;
+    Date.now = () => now() + ahead;
+    try {
+      const deletion = (key: string) => ({ ...change(key), deleted: true as const });
+      const gone = open(pool, tableName, { tombstoneTimeout: 1 });
+      await gone.getMaxVersion();
+      let last = 0;
+      for (ahead of [-day * 1.5, 0, day * 1.5]) {
+        const storage = open(pool, tableName, { counter: "clock" });
+        await storage.applyChanges([deletion(`one:${ahead}`)]);
+        await storage.applyChanges([deletion(`some:${ahead}`), deletion(`more:${ahead}`)]);
+        last = await storage.getMaxVersion();
+        const node = { ...deletion(`taken:${ahead}`), version: last + 5, stamp: last + 6, origin: "other" };
+        await storage.takeNodes([{ node, replaces: null }]);
+        const version = await storage.incrementVersion("set");
+        await storage.setNode(`set:${ahead}`, { ...deletion(`set:${ahead}`), version });
+      }
+      const rows = await rowsOf(pool, `SELECT expires_at FROM ${quote(tableName)} WHERE expires_at > 0`);
+      assert.equal(rows.length, 15);
+      for (const { expires_at: until } of rows) {
+        assert.ok(Math.abs(Number(until) - now() - day) < 60_000, `until ${until}`);
+      }
+      // A day and more ahead of all others, it sweeps what is a millisecond old.
+      await gone.applyChanges([deletion("gone")]);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      await gone.applyChanges([change("a")]);
+      const isThere = async () => (await gone.readStamped(["gone"])).size > 0;
+      while (await isThere()) await gone.applyChanges([change("a")]);
+      assert.equal((await gone.listChangedSince(0)).filter(({ deleted }) => deleted).length, 15);
+    } finally {
+      Date.now = now;
+    }
+  });
+
+  check(
+    "in a transaction of the application takes part in it, while others sweep",
+    async (pool, tableName) => {
+      let now = 1_700_000_000_000;
+      const more = { tombstoneTimeout: 1000, now: () => now };
+      const storage = open(pool, tableName, more);
+      await storage.applyChanges([{ ...change("gone"), deleted: true }, change("a")]);
+      const transaction = await options.begin();
+      // From here on it reads what is there now.
+      await transaction.query(`SELECT version FROM ${quote(tableName)}`, []);
+      now += 1000;
+      await storage.applyChanges([change("b")]);
+      while ((await storage.readStamped(["gone"])).size > 0);
+      const inside = open({ query: transaction.query, end: () => pool.end() }, tableName, {
+        ...more,
+        inTransaction: true,
+      });
+      for (let i = 0; i < 2; i++) {
+        const [meta] = await inside.applyChanges([change("gone", `${i}`)]);
+        assert.equal(meta?.version, 4 + i);
+        now += 60_000;
+      }
+      assert.equal(await storage.getNode("gone"), null);
+      await transaction.end("COMMIT");
+      assert.deepEqual(await storage.getNode("gone"), { ...change("gone", "1"), version: 5 });
+    },
+  );
+
+  check("in a transaction says what undid it, and sends nothing again", async (pool, tableName) => {
+    const storage = open(pool, tableName);
+    await storage.applyChanges([change("a")]);
+    const transaction = await options.begin();
+    const sent: string[] = [];
+    const query: SQLQuery = (sql, params) => {
+      sent.push(sql);
+      if (/^(WITH|INSERT)/.test(sql)) throw Object.assign(new Error("undone"), options.undone);
+      return transaction.query(sql, params);
+    };
+    const inside = open({ query, end: () => pool.end() }, tableName, { inTransaction: true });
+    await assert.rejects(
+      inside.applyChanges([change("a")]),
+      ({ cause }: Error) => (cause as { code?: unknown }).code === options.undone.code,
+    );
+    assert.equal(sent.filter((sql) => /^(WITH|INSERT)/.test(sql)).length, 1);
+    await transaction.end("ROLLBACK");
+    assert.equal((await storage.applyChanges([change("a")]))[0]?.version, 2);
   });
 
   check("refuses what its query gives in place of rows, and says what is wanted", async (pool, tableName) => {

@@ -5,7 +5,9 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import process from "node:process";
 import { DatabaseSync } from "node:sqlite";
+import type { NodeChange } from "../../src/storage.ts";
 import { testStorage } from "../../storage/conformance/mod.ts";
 import { type SQLRow, SQLStorage, type SQLStorageOptions, type SQLValue } from "../../storage/sql.ts";
 import { test } from "../harness.ts";
@@ -84,11 +86,9 @@ test("SQLStorage makes each change in one statement", async () => {
     await storage.adoptSeen(new Map([["other", 1]]), "zzz");
     pool.asked = [];
     const changes = Array.from({ length: 1000 }, (_, i) => ({ key: `key:${i}`, hash: "x", updatedAt: 1 }));
-    await storage.applyChanges(changes.slice(0, 1));
-    // The first write also looks for expired tombstones.
-    assert.deepEqual(pool.asked.map((sql) => sql.split(" ")[0]), ["SELECT", "WITH"]);
     for (
       const write of [
+        () => storage.applyChanges(changes.slice(0, 1)),
         () => storage.applyChanges(changes),
         () => storage.deleteNode("key:1"),
         () => storage.setNode("a", { key: "a", version: 9, hash: "", updatedAt: 1 }),
@@ -125,8 +125,9 @@ test("SQLStorage asks nothing for an empty list", async () => {
   });
 });
 
-test("SQLStorage uses its indexes: no statement on nodes scans the table", async () => {
-  await withStorage({}, async (storage, pool) => {
+test("SQLStorage uses its indexes: no statement on nodes scans or sorts the table", async () => {
+  let now = START;
+  await withStorage({ tombstoneTimeout: 1000, now: () => now }, async (storage, pool) => {
     await storage.applyChanges([{ key: "a", hash: "x", updatedAt: 1 }, {
       key: "b",
       hash: "x",
@@ -149,12 +150,26 @@ test("SQLStorage uses its indexes: no statement on nodes scans the table", async
     await storage.readDelta(new Map(), 1);
     await storage.readDelta(seen, 10);
     await storage.readDelta(new Map([[origin, 1]]), 1);
+    await storage.deleteNode("a");
+    now += 1000;
+    await storage.deleteNode("b");
+    await afterSweep();
+    assert.ok(pool.asked.some((sql) => sql.startsWith("DELETE")));
     for (const sql of new Set(pool.asked.filter((sql) => /^(WITH|SELECT|UPDATE|DELETE|INSERT)/.test(sql)))) {
       const plan = await pool.query(`EXPLAIN QUERY PLAN ${sql}`, Array(sql.split("?").length - 1).fill(null));
       const scans = plan.map((row) => String(row.detail)).filter((detail) =>
         /SCAN (reality_nodes|node|state|counter)\b/.test(detail)
       );
       assert.ok(scans.every((detail) => /USING .*INDEX/.test(detail)), `${sql}: ${scans}`);
+      // The oldest that have expired come out of the index in order.
+      const sweeps = plan.map((row) => String(row.detail)).filter((detail) => detail.includes("expires_at"));
+      const looks = /^(SELECT origin, count|DELETE)/.test(sql);
+      const range = /USING (COVERING )?INDEX reality_nodes_expires_at \(expires_at<\?\)/;
+      assert.ok(
+        sweeps.length === (looks ? 1 : 0) && sweeps.every((detail) => range.test(detail)),
+        `${sql}: ${sweeps}`,
+      );
+      assert.ok(!plan.some(({ detail }) => String(detail).includes("FOR ORDER BY") && looks), sql);
     }
   });
 });
@@ -364,36 +379,189 @@ test("SQLStorage keeps two tables of one database apart", async () => {
   });
 });
 
-test("SQLStorage sweeps many tombstones a part at a time, and forgets them all", async () => {
-  let now = 1_700_000_000_000;
-  await withStorage({ tombstoneTimeout: 1000, now: () => now }, async (storage) => {
-    for (let batch = 0; batch < 3; batch++) {
-      const keys = Array.from({ length: 900 }, (_, i) => `key:${batch}:${i}`);
-      await storage.applyChanges(keys.map((key) => ({ key, hash: "", updatedAt: 1, deleted: true })));
-    }
+const START = 1_700_000_000_000;
+
+/** Lets the two pieces of sweeping that a write begins come to their end: each follows in a task of its own. */
+async function afterSweep(): Promise<void> {
+  for (let i = 0; i < 3; i++) await new Promise((resolve) => setTimeout(resolve, 1));
+}
+
+function deletions(count: number, prefix: string): NodeChange[] {
+  return Array.from(
+    { length: count },
+    (_, i) => ({ key: `${prefix}:${i}`, hash: "", updatedAt: 1, deleted: true }),
+  );
+}
+
+test("SQLStorage sweeps many tombstones a part at a time, each after a write, and forgets them all", async () => {
+  let now = START;
+  await withStorage({ tombstoneTimeout: 1000, now: () => now }, async (storage, pool) => {
+    for (let batch = 0; batch < 3; batch++) await storage.applyChanges(deletions(900, `key:${batch}`));
+    now += 1000;
     for (const left of [1700, 700, 0, 0]) {
-      now += 1000;
-      await storage.setNode("a", { key: "a", version: 1, hash: "", updatedAt: 1 });
-      assert.equal((await storage.listChangedSince(1)).length, left);
-      assert.equal((await storage.readNodes([])).sweptVersion, 2700);
+      pool.asked = [];
+      await storage.setNode("a", { key: "a", version: 1, hash: "", updatedAt: now });
+      // Whoever wrote was answered before.
+      assert.equal(pool.asked.length, 1);
+      await afterSweep();
+      const history = await storage.listChangedSince(1);
+      assert.equal(history.length, left);
+      // All that is missing is told as swept, and not much more.
+      const { sweptVersion } = await storage.readNodes([]);
+      const there = new Set(history.map(({ version }) => version));
+      let missing = 2700;
+      while (there.has(missing)) missing--;
+      assert.ok(sweptVersion >= missing && sweptVersion <= 3600 - left, `${sweptVersion} with ${left} left`);
       assert.equal(await storage.getMaxVersion(), 2700);
     }
   });
 });
 
+test("SQLStorage sweeps deletions as fast as they come, on a table that stays small", async () => {
+  let now = START;
+  await withStorage({ tombstoneTimeout: 100_000, now: () => now }, async (storage, pool) => {
+    let most = 0;
+    // 200 in a second, for five times as long as they are kept.
+    for (let i = 0; i < 500; i++) {
+      await storage.applyChanges(deletions(200, `key:${i}`));
+      await afterSweep();
+      now += 1000;
+      if (i % 10 > 0) continue;
+      const [row] = await pool.query("SELECT count(*) AS count FROM reality_nodes", []);
+      most = Math.max(most, Number(row?.count));
+    }
+    // Those that are kept, and at most those of a minute more, after which they are looked for.
+    assert.ok(most <= 200 * 160 + 1000, `${most} rows`);
+    assert.ok(most >= 200 * 100, `${most} rows`);
+  });
+});
+
+test("SQLStorage rests three times as long as it sweeps, and a minute after the last piece", async () => {
+  let now = START;
+  await withStorage({}, async (_storage, pool) => {
+    const query = (sql: string, params: readonly SQLValue[]) => {
+      // The sweep takes 50 milliseconds, of a clock that nothing else moves.
+      if (sql.startsWith("DELETE")) now += 50;
+      return pool.query(sql, params);
+    };
+    const storage = new SQLStorage({ query, dialect: "sqlite", now: () => now });
+    for (let batch = 0; batch < 2; batch++) await storage.applyChanges(deletions(1000, `key:${batch}`));
+    await storage.applyChanges(deletions(1, "more"));
+    now += 86_400_000;
+    const sweeps = async (after: number): Promise<boolean> => {
+      now += after;
+      pool.asked = [];
+      await storage.setNode("a", { key: "a", version: 1, hash: "", updatedAt: now });
+      await afterSweep();
+      return pool.asked.some((sql) => sql.startsWith("SELECT origin, count"));
+    };
+    const found: boolean[] = [];
+    for (const after of [0, 299, 1, 299, 1, 59_999, 1]) found.push(await sweeps(after));
+    assert.deepEqual(found, [true, false, true, false, true, false, true]);
+  });
+});
+
+test("SQLStorage that lives for a moment, or in a transaction, sweeps nothing", async () => {
+  let now = START;
+  await withStorage({ now: () => now }, async (storage, pool) => {
+    await storage.applyChanges(deletions(5, "key"));
+    now += 90_000_000;
+    const query = (sql: string, params: readonly SQLValue[]) => pool.query(sql, params);
+    const options = { query, dialect: "sqlite", now: () => now } as const;
+    for (const more of [{}, { inTransaction: true }, { tombstoneTimeout: Infinity }]) {
+      const other = new SQLStorage({ ...options, ...more });
+      pool.asked = [];
+      for (let i = 0; i < 3; i++) {
+        await other.applyChanges([{ key: "a", hash: "x", updatedAt: 1 }]);
+        await afterSweep();
+        if ("inTransaction" in more || "tombstoneTimeout" in more) now += 60_000;
+      }
+      assert.ok(pool.asked.every((sql) => !sql.startsWith("SELECT origin, count")));
+    }
+    assert.equal((await storage.listChangedSince(0)).length, 6);
+  });
+});
+
+test("SQLStorage judges the age of tombstones by the database's clock alone", async () => {
+  const { now } = Date;
+  let ahead = 0;
+  Date.now = () => now() + ahead;
+  try {
+    await withStorage({ tombstoneTimeout: 1 }, async (storage, pool) => {
+      const query = (sql: string, params: readonly SQLValue[]) => pool.query(sql, params);
+      const day = { query, dialect: "sqlite", tombstoneTimeout: 86_400_000 } as const;
+      // Made by processes a day behind, on time and a day ahead.
+      for (ahead of [-90_000_000, 0, 90_000_000]) {
+        await new SQLStorage(day).applyChanges(deletions(1, `kept:${ahead}`));
+      }
+      const kept = Array.from(
+        await pool.query("SELECT expires_at FROM reality_nodes WHERE expires_at > 0", []),
+      );
+      assert.equal(kept.length, 3);
+      for (const { expires_at: until } of kept) {
+        assert.ok(Math.abs(Number(until) - now() - 86_400_000) < 60_000, `${until}`);
+      }
+      // This one sweeps what is a millisecond old, a day ahead of the others.
+      await storage.applyChanges(deletions(1, "gone"));
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      await storage.applyChanges([{ key: "a", hash: "x", updatedAt: 1 }]);
+      await afterSweep();
+      const keys = (await storage.listChangedSince(0)).map(({ key }) => key);
+      assert.deepEqual(keys, ["kept:-90000000:0", "kept:0:0", "kept:90000000:0", "a"]);
+    });
+  } finally {
+    Date.now = now;
+  }
+});
+
+test("SQLStorage drains a backlog of tombstones in pieces that take no time", async () => {
+  let now = START;
+  await withStorage({ now: () => now }, async (storage, pool) => {
+    await storage.applyChanges([{ key: "a", hash: "x", updatedAt: 1 }]);
+    await pool.query(
+      "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) " +
+        "INSERT INTO reality_nodes (node_key, version, hash, updated_at, expires_at) " +
+        "SELECT printf('key:%08x', (i * 2654435761) & 4294967295), i + 1, '', 1, ? + i FROM n",
+      [START],
+    );
+    await pool.query(
+      "UPDATE reality_nodes SET version = 300001, max_version = 300001 WHERE node_key = ''",
+      [],
+    );
+    now += 86_400_000;
+    let slowest = 0;
+    const pieces = 10;
+    for (let i = 0; i < pieces; i++) {
+      await storage.setNode("a", { key: "a", version: 1, hash: "", updatedAt: i + 2 });
+      for (let task = 0; task < 3; task++) {
+        const beginning = process.cpuUsage();
+        await new Promise((resolve) => setTimeout(resolve, 1));
+        const { user, system } = process.cpuUsage(beginning);
+        slowest = Math.max(slowest, (user + system) / 1000);
+      }
+    }
+    const [row] = await pool.query("SELECT count(*) AS count FROM reality_nodes", []);
+    assert.equal(row?.count, 300_002 - pieces * 1000);
+    assert.equal((await storage.readNodes([])).sweptVersion, pieces * 1000 + 1);
+    // Of the processor, since other processes take their share of the time.
+    assert.ok(slowest < 200, `${slowest} ms of work in one task`);
+  });
+});
+
 test("SQLStorage notes how far it sweeps before it does, beside another who notes what was seen", async () => {
-  let now = 1_700_000_000_000;
+  let now = START;
   await withStorage({}, async (_storage, pool) => {
     const tombstoneTimeout = 1000;
     const ask = (sql: string, params: readonly SQLValue[]) => pool.query(sql, params);
     const other = new SQLStorage({ query: ask, dialect: "sqlite", now: () => now });
     let adopted = 0;
+    let failures = 0;
     const query = async (sql: string, params: readonly SQLValue[]) => {
       // Twice another is quicker, and then the deletion fails.
       if (sql.includes("swept_version = max") && adopted < 2) {
         await other.adoptSeen(new Map([["other", ++adopted]]), "zzz");
       }
-      if (sql.startsWith("DELETE")) throw new Error("gone");
+      if (sql.startsWith("DELETE") && failures++ === 0) throw new Error("gone");
       return await ask(sql, params);
     };
     const storage = new SQLStorage({ query, dialect: "sqlite", tombstoneTimeout, now: () => now });
@@ -410,23 +578,31 @@ test("SQLStorage notes how far it sweeps before it does, beside another who note
     };
     await storage.takeNodes([{ node: { ...theirs, deleted: true }, replaces: null }]);
     now += 1000;
-    await assert.rejects(storage.deleteNode("c"), /gone/);
+    // Whoever writes hears nothing of it.
+    await storage.deleteNode("c");
+    while (failures === 0) await afterSweep();
     const { seen, swept } = await storage.readSeen();
     assert.equal(seen.get("other"), 2);
     assert.deepEqual(swept, new Map([[origin, 1], ["other", 11]]));
     assert.equal((await storage.readStamped(["a", "b"])).size, 2, "what is noted and not done");
-    const third = new SQLStorage({ query: ask, dialect: "sqlite", tombstoneTimeout, now: () => now });
-    await third.deleteNode("c");
-    assert.deepEqual([...(await third.readStamped(["a", "b", "c"])).keys()], ["c"]);
+    now += 999;
+    await storage.deleteNode("d");
+    await afterSweep();
+    assert.equal(failures, 1, "not before an interval is over");
+    now += 1;
+    await storage.deleteNode("d");
+    await afterSweep();
+    assert.deepEqual([...(await storage.readStamped(["a", "b", "d"])).keys()], ["d"]);
   });
 });
 
 test("SQLStorage tells as swept in a delta what is swept while it reads one", async () => {
-  let now = 1_700_000_000_000;
+  let now = START;
   await withStorage({}, async (_storage, pool) => {
     const ask = (sql: string, params: readonly SQLValue[]) => pool.query(sql, params);
     const options = { dialect: "sqlite", tombstoneTimeout: 1000, now: () => now } as const;
     const other = new SQLStorage({ query: ask, ...options });
+    await other.applyChanges([{ key: "b", hash: "", updatedAt: 1 }]);
     let sweeps = () => Promise.resolve();
     const query = async (sql: string, params: readonly SQLValue[]) => {
       // Between the question for what was seen and that for the nodes.
@@ -441,6 +617,7 @@ test("SQLStorage tells as swept in a delta what is swept while it reads one", as
       sweeps = async () => {
         now += 60_000;
         await other.applyChanges([{ key: "b", hash: "", updatedAt: 1 }]);
+        await afterSweep();
       };
       const delta = await storage.readDelta(base, 10);
       assert.deepEqual(delta.nodes.filter(({ key }) => key === "gone"), []);
@@ -461,6 +638,10 @@ test("SQLStorage refuses options it does not know, or of the wrong kind, by name
     [{ ...good, tableName: 'a"b' }, /Option "tableName" is wrong: .* got "a\\"b"/],
     [{ ...good, tableName: "x".repeat(49) }, /Option "tableName" is wrong/],
     [{ ...good, createTables: "yes" }, /Option "createTables" is wrong: expected true or false, got "yes"/],
+    [
+      { ...good, inTransaction: 1 },
+      /Option "inTransaction" is wrong: expected true or false, got the number 1/,
+    ],
     [{ ...good, counter: "random" }, /Option "counter" is wrong/],
   ];
   for (const [options, message] of wrong) {

@@ -15,6 +15,7 @@ export const SQL_SUPPORTS = {
   readNodes: true,
   readChanges: true,
   getIdentity: true,
+  close: true,
   mesh: true,
   ordered: true,
   tombstones: true,

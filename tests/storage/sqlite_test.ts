@@ -21,7 +21,7 @@ import { test } from "../harness.ts";
 import { RUNTIMES, start, testOn } from "./runtimes.ts";
 import { Backings, inFolder, SQL_SUPPORTS } from "./sqlite_kit.ts";
 
-const supports = { ...SQL_SUPPORTS, subscribe: true, close: true };
+const supports = { ...SQL_SUPPORTS, subscribe: true };
 
 /** The kit on files, each opened by this function. */
 function testFiles(

@@ -65,6 +65,29 @@ test("createDrizzleAdapter on a transaction writes as part of it", async () => {
   await client.end();
 });
 
+test("createDrizzleAdapter on a transaction that PostgreSQL undoes says so, and the next one succeeds", async () => {
+  const client = postgres(POSTGRES_URL, { max: 3 });
+  const db = drizzlePostgresJs(client);
+  const options = { tableName: newTableName(), counter: "sequential" } as const;
+  const storage = createDrizzleAdapter(db, options);
+  const change = { key: "a", hash: "x", updatedAt: 1 };
+  await storage.applyChanges([change]);
+  let times = 0;
+  const run = () =>
+    db.transaction(async (tx) => {
+      const inside = createDrizzleAdapter(tx, options);
+      await inside.getNode("a");
+      // The first time another is quicker, after this one's snapshot.
+      if (times++ === 0) await storage.applyChanges([change]);
+      await inside.applyChanges([{ ...change, hash: "y" }]);
+    }, { isolationLevel: "repeatable read" });
+  await assert.rejects(run(), ({ cause }: Error) => (cause as { code?: string }).code === "40001");
+  assert.equal((await storage.getNode("a"))?.hash, "x");
+  await run();
+  assert.deepEqual(await storage.getNode("a"), { ...change, hash: "y", version: 3 });
+  await client.end();
+});
+
 test("createDrizzleAdapter runs as the contract writes it", async () => {
   const client = postgres(POSTGRES_URL);
   const db = drizzlePostgresJs(client);

@@ -19,6 +19,7 @@ import {
 import { DynamoDBStorage } from "../../../storage/dynamodb.ts";
 import { Call, connect } from "../../../storage/dynamodb_client.ts";
 import { readDelta } from "../../../storage/dynamodb_delta.ts";
+import { ServiceClock } from "../../../storage/dynamodb_clock.ts";
 import { Reader } from "../../../storage/dynamodb_reader.ts";
 import { bucketOf, comparePlaces } from "../../../storage/dynamodb_table.ts";
 import { MemoryStorage } from "../../../storage/memory.ts";
@@ -226,7 +227,7 @@ test("readDelta() goes on by key where a bucket has too many rows for one page",
     await storage.applyChanges(again.map((key) => changeOf(key, "2")));
     await flood(storage);
     await storage.applyChanges(keys.slice(-20).map((key) => changeOf(key, "3")));
-    const reader = new Reader(tableName, Date.now);
+    const reader = new Reader(tableName, new ServiceClock({}, undefined));
     const call = new Call("readDelta", { ask: connect(client), tableName }, 8000);
     for (const base of [seen, new Map([[origin, 1]]), new Map<string, number>()]) {
       const expected = (await storage.readDelta(base, 1000)).nodes.map(({ key }) => key);

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { createConnection, createPool, type PoolOptions } from "mysql2/promise";
 import { testStorage } from "../../../storage/conformance/mod.ts";
-import { type SQLQuery, SQLStorage } from "../../../storage/sql.ts";
+import { type SQLQuery, type SQLRow, SQLStorage } from "../../../storage/sql.ts";
 import { mysqlDialect } from "../../../storage/sql_mysql.ts";
 import { test } from "../../harness.ts";
 import { testDatabase } from "../database_kit.ts";
@@ -52,6 +52,7 @@ testDatabase({
     await connection.beginTransaction();
     return {
       run: async ({ sql, params }) => void await connection.query(sql, params),
+      query: (sql, params) => connection.query(sql, params).then(([result]) => result as object[]),
       end: async (how) => {
         await connection.query(how);
         await connection.end();
@@ -63,6 +64,11 @@ testDatabase({
     const ids = [1, 2, 3].map(() => rowsOf(pool, "SELECT CONNECTION_ID() AS id, SLEEP(0.1)"));
     for (const [row] of await Promise.all(ids)) await ask(`KILL ${row?.id}`);
   },
+  async explain(pool, { sql, params }) {
+    const rows = await pool.query(`ANALYZE ${sql}`, params) as readonly SQLRow[];
+    return rows.map(({ key, r_rows: rows }) => ({ index: String(key), rows: Number(rows) }));
+  },
+  undone: { code: "ER_LOCK_DEADLOCK", errno: 1213 },
   async isWaiting(tableName) {
     // InnoDB looks anew only if nobody has asked this table for 100 ms: asked more often, it stays as it was.
     await ask("SELECT SLEEP(0.11)");

@@ -17,7 +17,7 @@ import { SQL_SUPPORTS } from "../sqlite_kit.ts";
 import { newTableName, Tables } from "../table_kit.ts";
 import { POSTGRES_URL } from "./drivers.ts";
 
-const supports = { ...SQL_SUPPORTS, subscribe: true, close: true };
+const supports = { ...SQL_SUPPORTS, subscribe: true };
 
 {
   const tables = new Tables((tableName, now) => {

@@ -6,13 +6,23 @@
 import pg from "pg";
 import postgres from "postgres";
 import { testStorage } from "../../../storage/conformance/mod.ts";
-import { SQLStorage } from "../../../storage/sql.ts";
+import { type SQLRow, SQLStorage } from "../../../storage/sql.ts";
 import { postgresDialect } from "../../../storage/sql_postgres.ts";
 import { test } from "../../harness.ts";
-import { testDatabase } from "../database_kit.ts";
+import { testDatabase, type Use } from "../database_kit.ts";
 import { SQL_SUPPORTS } from "../sqlite_kit.ts";
 import { type Driver, newTableName, rowsOf, Tables } from "../table_kit.ts";
 import { pgDriver, POSTGRES_URL, postgresDriver } from "./drivers.ts";
+
+/** A part of a plan, as PostgreSQL tells it. */
+interface Plan {
+  readonly "Node Type": string;
+  readonly "Index Name"?: string;
+  readonly "Actual Rows": number;
+  readonly "Actual Loops": number;
+  readonly "Rows Removed by Filter"?: number;
+  readonly Plans?: readonly Plan[];
+}
 
 for (const { name, connect } of [pgDriver, postgresDriver]) {
   const tables = new Tables(async (tableName, now) => {
@@ -53,6 +63,7 @@ testDatabase({
     await client.query("BEGIN");
     return {
       run: async ({ sql, params }) => void await client.query(sql, params),
+      query: (sql, params) => client.query(sql, params).then((r) => r.rows),
       end: async (how) => {
         await client.query(how);
         await client.end();
@@ -64,6 +75,16 @@ testDatabase({
     const pids = [1, 2, 3].map(() => rowsOf(pool, "SELECT pg_backend_pid() AS pid, pg_sleep(0.1)"));
     for (const [row] of await Promise.all(pids)) await ask(`SELECT pg_terminate_backend(${row?.pid})`);
   },
+  async explain(pool, { sql, params }) {
+    const [row] = await pool.query(`EXPLAIN (ANALYZE, FORMAT JSON) ${sql}`, params) as readonly SQLRow[];
+    const scans = (plan: Plan): Use[] => {
+      const { "Actual Rows": rows, "Actual Loops": loops, "Rows Removed by Filter": more = 0 } = plan;
+      const use = { index: plan["Index Name"] ?? "", rows: (rows + more) * loops };
+      return [...(plan["Node Type"].includes("Scan") ? [use] : []), ...(plan.Plans ?? []).flatMap(scans)];
+    };
+    return scans((row?.["QUERY PLAN"] as readonly { Plan: Plan }[])[0]!.Plan);
+  },
+  undone: { code: "40001" },
   isWaiting: (tableName) =>
     ask("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE $1", `%${tableName}%`),
   async stranger() {

@@ -189,9 +189,16 @@ test("createPrismaAdapter gives what the database said, and sends again what it 
     const row = { counter: 7n, max_version: "7", max_stamp: 7n };
     return failures-- > 0 ? Promise.reject(failure) : Promise.resolve([row]);
   };
-  const client = bareClient("postgresql", { RealityNode: model }, send as () => Promise<never[]>);
+  const inside = bareClient("postgresql", { RealityNode: model }, send as () => Promise<never[]>);
+  const client = Object.assign({ $connect: () => Promise.resolve() }, inside);
   const storage = createPrismaAdapter(client, { modelName: "RealityNode" });
   assert.equal(await storage.getMaxVersion(), 7);
+  // In a transaction it has given up all that was done before.
+  failures = 1;
+  await assert.rejects(
+    createPrismaAdapter(inside, { modelName: "RealityNode" }).getMaxVersion(),
+    /deadlock detected/,
+  );
   failures = Infinity;
   await assert.rejects(storage.getMaxVersion(), {
     message: "Storage failed at getMaxVersion: deadlock detected",
