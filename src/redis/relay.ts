@@ -263,12 +263,18 @@ export class Relay {
 
   /** Asks Redis for something; `false` when it says no, or when the answer has come to matter no more. */
   async #ask(side: Side, isCurrent: () => boolean, command: () => PromiseLike<unknown>): Promise<boolean> {
-    const cancel = this.#after(COMMAND_TIMEOUT, () => {
-      if (isCurrent()) this.#fail(side, `no answer to the ${side} in ${COMMAND_TIMEOUT} ms`);
+    let cancel = () => {};
+    const lost = new Promise<false>((resolve) => {
+      cancel = this.#after(COMMAND_TIMEOUT, () => {
+        if (isCurrent()) this.#fail(side, `no answer to the ${side} in ${COMMAND_TIMEOUT} ms`);
+        // A connection that swallows an answer does not say so, and takes the next command.
+        cancel = this.#after(COMMAND_TIMEOUT, () => resolve(false));
+      });
     });
     try {
-      await command();
-      return isCurrent();
+      const isAnswered = await Promise.race([(async () => await command())().then(() => true), lost]);
+      if (!isAnswered && isCurrent()) this.#retryLater();
+      return isAnswered && isCurrent();
     } catch (error) {
       if (isCurrent()) {
         this.#fail(side, error);

@@ -43,6 +43,11 @@ export class FakeRedis {
     for (const answer of held) answer();
   }
 
+  /** Never answers what was asked meanwhile, and answers again from now on. */
+  loseHeld(): void {
+    this.#held = undefined;
+  }
+
   /** Does what a command says and answers it. */
   async run<T>(command: () => T): Promise<T> {
     if (this.#held) await new Promise<void>((resolve) => this.#held?.push(resolve));

@@ -255,6 +255,25 @@ scene(
   },
 );
 
+scene("Relay publishes again, and subscribes again, where an answer of Redis is lost", async (scene) => {
+  const { redis, rooms, relay, subscriber } = scene;
+  redis.hold();
+  await scene.tell("lost");
+  subscriber.lose();
+  if (subscriber instanceof FakeNodeRedis) subscriber.channels.clear();
+  subscriber.connect();
+  await rooms.clock.advance(3_000);
+  assert.equal(relay.healthy, false);
+  redis.loseHeld();
+  rooms.owed.push("again");
+  await rooms.clock.advance(30_000);
+  assert.equal(relay.healthy, true);
+  await scene.tell("next");
+  await scene.hear("theirs");
+  assert.deepEqual(rooms.received, ["theirs"]);
+  assert.match(scene.publisher.published.join(), /next/);
+});
+
 scene("Relay tries again, ever more seldom, where Redis refuses a command", async (scene) => {
   const { redis, rooms, publisher } = scene;
   redis.refusal = new Error("NOPERM this user has no permissions");
