@@ -364,7 +364,7 @@ export class Writer {
     let pass = () => {};
     const passable = new Promise<void>((resolve) => pass = resolve);
     const call = this.#storage.applyChanges
-      ? this.#settle(writes, guarded("applyChanges", commit, this.#options, silence(pass, COMMIT_PATIENCE)))
+      ? this.#settle(writes, guarded("applyChanges", commit, this.#options, this.#silence(writes, pass)))
       : this.#commitSingly(writes, pass);
     const over = call.then(() => {
       this.#commits.delete(begun);
@@ -375,6 +375,12 @@ export class Writer {
     const begun = { writes, passable, over };
     this.#commits.add(begun);
     return begun;
+  }
+
+  #silence(writes: readonly Write[], onSilent: () => void): Silence {
+    // One that was given up reaches the storage only now: who waits has looked too early.
+    const onLate = () => this.#onCommit(writes.map(({ change }) => change.key), 0);
+    return { share: COMMIT_PATIENCE, onSilent, onLate };
   }
 
   async #settle(writes: readonly Write[], answer: Promise<RealityNodeMeta[]>): Promise<void> {
@@ -405,7 +411,7 @@ export class Writer {
       const call = async () => [await applyChange(this.#storage, write.change)];
       return this.#settle(
         [write],
-        guarded(operation, call, this.#options, silence(onSilent, COMMIT_PATIENCE)),
+        guarded(operation, call, this.#options, this.#silence([write], onSilent)),
       );
     }));
   }
@@ -474,11 +480,13 @@ export interface Silence {
   readonly share: number;
   /** Called once: who held a place for the call gives it to the next one. */
   readonly onSilent: () => void;
+  /** Called when the call settles after it was given up. */
+  readonly onLate?: () => void;
 }
 
-/** The silence of a call that holds a place: a read's, unless another share is given. */
-export function silence(onSilent: () => void, share: number = READ_PATIENCE): Silence {
-  return { share, onSilent };
+/** The silence of a read that holds a place. */
+export function silence(onSilent: () => void): Silence {
+  return { share: READ_PATIENCE, onSilent };
 }
 
 /**
@@ -498,7 +506,7 @@ export function guarded<T>(
     let cancel: (() => void) | undefined;
     let settled = false;
     const fail = (cause: unknown) => {
-      if (settled) return;
+      if (settled) return silence?.onLate?.();
       settled = true;
       cancel?.();
       const error = cause instanceof StorageError ? cause : new StorageError(operation, cause);
@@ -506,7 +514,7 @@ export function guarded<T>(
       reject(error);
     };
     answer.then((value) => {
-      if (settled) return;
+      if (settled) return silence?.onLate?.();
       settled = true;
       cancel?.();
       onOutcome(operation, undefined, clock.elapsed() - startedAt);

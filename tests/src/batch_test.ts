@@ -213,6 +213,19 @@ test("a commit that is lost lets changes of other keys pass, and those of its ow
   equal(clock.timers, 0);
 });
 
+test("a commit that was given up wakes once more when it has reached the storage after all", async () => {
+  const { clock, storage, update, woken, outcomes } = setUp();
+  const release = storage.hold();
+  const late = rejects(update("a", "1"), /1000 ms/);
+  await clock.advance(1000);
+  await late;
+  deepEqual(woken, [["a"]]);
+  release();
+  await settle();
+  deepEqual(woken, [["a"], ["a"]]);
+  equal(outcomes.length, 1);
+});
+
 test("a change that is asked for again while the storage hangs is refused in its own time, not in that of the first", async () => {
   const { clock, storage, update } = setUp();
   storage.hold();
