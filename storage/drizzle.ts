@@ -39,6 +39,13 @@ export interface DrizzleAdapterOptions extends StorageOptions {
    * @default what the db says of itself
    */
   dialect?: SQLDialectName;
+  /**
+   * Whether nothing goes on once a request was answered, as on Cloudflare Workers: the same as the server's option of
+   * this name. Then a write waits for the piece of sweeping that it begins.
+   *
+   * @default {false}
+   */
+  requestScopedIO?: boolean;
 }
 
 /** A statement in the shape of Drizzle's `SQL`, which is how a db takes text with bound values. */
@@ -50,7 +57,7 @@ interface DrizzleStatement {
 /** The db's methods as they are called here. */
 type Run = (query: DrizzleStatement) => unknown;
 
-const OWN_OPTIONS = ["tableName", "createTables", "dialect"];
+const OWN_OPTIONS = ["tableName", "createTables", "dialect", "requestScopedIO"];
 /** The name that each class of Drizzle carries, whichever copy of the package it comes from. */
 const ENTITY_KIND: unique symbol = Symbol.for("drizzle:entityKind") as never;
 const DIALECTS: ReadonlyMap<string, SQLDialectName> = new Map([

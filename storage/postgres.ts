@@ -280,7 +280,7 @@ class PooledStorage extends SQLStorage implements PostgresStorage {
   }
 
   protected async end(): Promise<void> {
-    await settlesInTime(super.close());
+    await super.close();
     if (this.#isOwn) await this.client.end({ timeout: END_TIMEOUT });
   }
 

@@ -33,6 +33,13 @@ export interface PrismaAdapterOptions extends StorageOptions {
    * @default {false}
    */
   createTables?: boolean;
+  /**
+   * Whether nothing goes on once a request was answered, as on Cloudflare Workers: the same as the server's option of
+   * this name. Then a write waits for the piece of sweeping that it begins.
+   *
+   * @default {false}
+   */
+  requestScopedIO?: boolean;
 }
 
 /** What a client carries with it of its schema. */
@@ -44,7 +51,7 @@ interface Schema {
 /** What MySQL answers when it is asked for the last id. */
 type LastId = readonly { readonly id: bigint }[];
 
-const OWN_OPTIONS = ["modelName", "createTables"];
+const OWN_OPTIONS = ["modelName", "createTables", "requestScopedIO"];
 const DIALECTS: ReadonlyMap<unknown, SQLDialectName> = new Map([
   ["postgresql", "postgres"],
   ["mysql", "mysql"],

@@ -109,10 +109,18 @@ export interface SQLStorageOptions extends StorageOptions {
    * @default {false}
    */
   inTransaction?: boolean;
+  /**
+   * Whether nothing goes on once a request was answered, as on Cloudflare Workers: the same as the server's option of
+   * this name. Then each write waits for the piece of sweeping that it begins, at most one in a minute unless there is
+   * a backlog; otherwise sweeping goes on beside the writes.
+   *
+   * @default {false}
+   */
+  requestScopedIO?: boolean;
 }
 
 const DEFAULT_TABLE_NAME = "reality_nodes";
-const OWN_OPTIONS = ["query", "dialect", "tableName", "createTables", "inTransaction"];
+const OWN_OPTIONS = ["query", "dialect", "tableName", "createTables", "inTransaction", "requestScopedIO"];
 /** Half a million characters are at most 1.5 MB of UTF-8; D1, the strictest, takes 2 MB. */
 const MAX_KEYS_TEXT = 500_000;
 /** So often, and in so many milliseconds, is a statement sent again that gave way to another one. */
@@ -213,19 +221,26 @@ export class SQLStorage implements MeshStorage {
    */
   constructor(options: SQLStorageOptions) {
     const shared = readStorageOptions(options, "SQLStorage", OWN_OPTIONS);
-    const { query, tableName = DEFAULT_TABLE_NAME, createTables = true, inTransaction = false } = options;
+    const { query, tableName = DEFAULT_TABLE_NAME, createTables = true } = options;
+    const { inTransaction = false, requestScopedIO = false } = options;
     if (typeof query !== "function") throw wrongOption("query", "a function", query);
     if (typeof createTables !== "boolean") throw wrongOption("createTables", "true or false", createTables);
     if (typeof inTransaction !== "boolean") {
       throw wrongOption("inTransaction", "true or false", inTransaction);
+    }
+    if (typeof requestScopedIO !== "boolean") {
+      throw wrongOption("requestScopedIO", "true or false", requestScopedIO);
     }
     this.#query = query;
     this.#tableName = checkTableName(tableName);
     this.#createTables = createTables;
     this.#dialect = findDialect(options.dialect, tableName, shared.testNow !== undefined);
     this.#inTransaction = inTransaction;
-    const { elapsed, tombstoneTimeout } = shared;
-    this.#sweeper = new Sweeper(() => this.#sweep(), elapsed, inTransaction ? Infinity : tombstoneTimeout);
+    this.#sweeper = new Sweeper(() => this.#sweep(), {
+      elapsed: shared.elapsed,
+      tombstoneTimeout: inTransaction ? Infinity : shared.tombstoneTimeout,
+      isScoped: requestScopedIO,
+    });
     this.#options = shared;
     this.#counterKind = options.counter ?? this.#dialect.counter;
     this.schema = this.#dialect.schema.map((statement) => `${statement};\n`).join("");
@@ -341,7 +356,7 @@ export class SQLStorage implements MeshStorage {
     const statement = this.#dialect.setNode(meta, meta.deleted ? this.#expiresAt() : null, next);
     // It moves the counter as a reservation does where the node is published late.
     await this.#count("setNode", statement, (last) => Math.max(last, next.floor) + next.step);
-    this.#sweeper.wake();
+    await this.#sweeper.wake();
   }
 
   /** Takes a node away: a change with a version of its own, which leaves a tombstone. */
@@ -452,7 +467,7 @@ export class SQLStorage implements MeshStorage {
     const keys = this.#dialect.takesUnheard
       ? await this.#findWritten(written, placed)
       : new Set(rows.map((row) => String(row.node_key)));
-    this.#sweeper.wake();
+    await this.#sweeper.wake();
     return written.map((meta) => keys.has(meta.key) ? meta : null);
   }
 
@@ -508,7 +523,7 @@ export class SQLStorage implements MeshStorage {
     const statement = this.#dialect.applyChanges(placed, floor);
     const rows = await this.#count(operation, statement, (last) => Math.max(last, floor) + offset);
     const base = toNumber(rows.find((row) => row.node_key === "")?.version, operation) - offset;
-    this.#sweeper.wake();
+    await this.#sweeper.wake();
     return changes.map(({ key, hash, updatedAt, deleted }, i) => {
       const version = base + (placed[i]?.offset ?? 0);
       const meta: RealityNodeMeta = { key, version, hash, updatedAt };

@@ -11,6 +11,19 @@ const PIECES = 2;
 /** When more were left, so many times as long as the pieces took pass before the next: a quarter of all time is spent. */
 const REST = 3;
 
+/** So long at most is a piece waited for that is under way when the storage is closed, in milliseconds. */
+const END_TIMEOUT = 5000;
+
+/** When and how a storage sweeps. */
+export interface SweepOptions {
+  /** Milliseconds from some moment on. */
+  readonly elapsed: () => number;
+  /** How long tombstones are kept, in milliseconds. */
+  readonly tombstoneTimeout: number;
+  /** Whether nothing goes on when a request has been answered: then each write waits for the piece that it begins. */
+  readonly isScoped: boolean;
+}
+
 /**
  * Sweeps in the background, and only where there are writes: each begins a few pieces at most, after it was answered.
  * The next ones follow another write and no timer, so that nothing keeps a process alive.
@@ -22,47 +35,59 @@ export class Sweeper {
   readonly #sweep: () => Promise<boolean>;
   readonly #elapsed: () => number;
   readonly #interval: number;
+  readonly #isScoped: boolean;
   #next: number | undefined;
+  #began = 0;
   #running: Promise<void> | undefined;
-  #hasEnded = false;
+  #hasEnded: boolean;
 
   /**
    * @param sweep Sweeps one piece, and says whether there may be more.
-   * @param elapsed Milliseconds from some moment on.
-   * @param tombstoneTimeout How long tombstones are kept, in milliseconds.
+   * @param options When.
    */
-  constructor(sweep: () => Promise<boolean>, elapsed: () => number, tombstoneTimeout: number) {
+  constructor(sweep: () => Promise<boolean>, { elapsed, tombstoneTimeout, isScoped }: SweepOptions) {
     this.#sweep = sweep;
     this.#elapsed = elapsed;
     this.#interval = Math.min(SWEEP_INTERVAL, tombstoneTimeout);
+    this.#isScoped = isScoped;
     this.#hasEnded = tombstoneTimeout === Infinity;
   }
 
-  /** Begins to sweep if it is time. Called after each write. */
-  wake(): void {
+  /** Begins to sweep if it is time. Called after each write, which waits for what this gives. */
+  wake(): Promise<void> | undefined {
     const now = this.#elapsed();
-    this.#next ??= now + this.#interval;
-    if (this.#hasEnded || this.#running || now < this.#next) return;
-    this.#running = this.#run().finally(() => this.#running = undefined);
+    this.#next ??= now + (this.#isScoped ? 0 : this.#interval);
+    if (this.#hasEnded || now < this.#next) return;
+    // One that has lasted for so long was lost, with the connection or the request that it belonged to.
+    if (this.#running && now < this.#began + SWEEP_INTERVAL) return;
+    this.#began = now;
+    const running = this.#run().finally(() => {
+      if (this.#running === running) this.#running = undefined;
+    });
+    this.#running = running;
+    return this.#isScoped ? running : undefined;
   }
 
-  /** Begins no more, and settles when the piece under way is done. */
+  /** Begins no more, and settles when the piece under way is done, or takes too long. */
   async end(): Promise<void> {
     this.#hasEnded = true;
-    await this.#running;
+    if (this.#running === undefined) return;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<void>((resolve) => timer = setTimeout(resolve, END_TIMEOUT));
+    await Promise.race([this.#running, late]);
+    clearTimeout(timer);
   }
 
   async #run(): Promise<void> {
-    const beginning = this.#elapsed();
     let isMore = true;
-    for (let pieces = 0; isMore && pieces < PIECES; pieces++) {
+    for (let pieces = 0; isMore && pieces < (this.#isScoped ? 1 : PIECES); pieces++) {
       // A database in this process answers at once: whoever wrote, or asks meanwhile, is to go on first.
-      await new Promise<void>((resolve) => setTimeout(resolve, 0));
+      if (!this.#isScoped) await new Promise<void>((resolve) => setTimeout(resolve, 0));
       if (this.#hasEnded) return;
       // What fails is tried again an interval later: whoever writes learns by its own statement what is wrong.
       isMore = await this.#sweep().catch(() => false);
     }
     const now = this.#elapsed();
-    this.#next = now + (isMore ? REST * (now - beginning) : this.#interval);
+    this.#next = now + (isMore ? REST * (now - this.#began) : this.#interval);
   }
 }

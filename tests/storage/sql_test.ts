@@ -482,6 +482,67 @@ test("SQLStorage that lives for a moment, or in a transaction, sweeps nothing", 
   });
 });
 
+test("SQLStorage with requestScopedIO sweeps a piece inside a write, and goes on when a request was lost", async () => {
+  let now = START;
+  await withStorage({ now: () => now }, async (storage, pool) => {
+    for (let batch = 0; batch < 2; batch++) await storage.applyChanges(deletions(600, `key:${batch}`));
+    now += 86_400_000;
+    let isLost = true;
+    const query = (sql: string, params: readonly SQLValue[]) => {
+      // The request ends, and what it asked for is never answered.
+      if (sql.startsWith("SELECT origin, count") && isLost) return new Promise<never>(() => {});
+      return pool.query(sql, params);
+    };
+    const open = () => new SQLStorage({ query, dialect: "sqlite", now: () => now, requestScopedIO: true });
+    const other = open();
+    const change = { key: "a", hash: "x", updatedAt: 1 };
+    void other.applyChanges([change]);
+    await afterSweep();
+    isLost = false;
+    await other.applyChanges([change]);
+    assert.equal((await storage.listChangedSince(0)).length, 1201);
+    now += 60_000;
+    for (const left of [701, 201, 1, 1]) {
+      await other.applyChanges([change]);
+      assert.equal((await storage.listChangedSince(0)).length, left);
+    }
+    // One that is made for each request sweeps as well.
+    await storage.applyChanges(deletions(5, "key"));
+    now += 86_400_000;
+    await open().applyChanges([change]);
+    assert.equal((await storage.listChangedSince(0)).length, 1);
+  });
+});
+
+test("SQLStorage waits in close() for the piece of sweeping under way, and begins no other", async () => {
+  let now = START;
+  await withStorage({ now: () => now }, async (storage, pool) => {
+    await storage.applyChanges(deletions(5, "key"));
+    let answer = (_rows: SQLRow[]) => {};
+    const query = (sql: string, params: readonly SQLValue[]) => {
+      if (sql.startsWith("SELECT origin, count")) {
+        return new Promise<SQLRow[]>((resolve) => answer = resolve);
+      }
+      return pool.query(sql, params);
+    };
+    const other = new SQLStorage({ query, dialect: "sqlite", now: () => now });
+    await other.applyChanges([{ key: "a", hash: "x", updatedAt: 1 }]);
+    now += 90_000_000;
+    await other.applyChanges([{ key: "a", hash: "x", updatedAt: 1 }]);
+    await afterSweep();
+    pool.asked = [];
+    let isClosed = false;
+    const closing = other.close().then(() => isClosed = true);
+    await afterSweep();
+    assert.equal(isClosed, false, "it waits for the piece under way");
+    answer([{ origin: null, found: 5, stamp: 5, version: 5, expires_at: 1 }]);
+    await closing;
+    await afterSweep();
+    assert.deepEqual(pool.asked, [], "nothing is begun after that");
+    await assert.rejects(other.getNode("a"), { code: "ERR_REALITY_CLOSED" });
+  });
+});
+
 test("SQLStorage judges the age of tombstones by the database's clock alone", async () => {
   const { now } = Date;
   let ahead = 0;
