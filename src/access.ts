@@ -81,7 +81,7 @@ export class WriteAccess {
   readonly #tokens: readonly string[];
   readonly #authorize: AuthorizeWrite | undefined;
   readonly #hooks: Pick<Hooks, "call">;
-  #digests: Promise<Uint8Array[]> | undefined;
+  #digests: readonly Uint8Array[] | undefined;
 
   /**
    * @param tokens The bearer tokens that open the lock.
@@ -137,8 +137,9 @@ export class WriteAccess {
   }
 
   async #matches(token: string): Promise<boolean> {
-    this.#digests ??= Promise.all(this.#tokens.map(digest));
-    const [known, found] = await Promise.all([this.#digests, digest(token)]);
+    // Kept are the digests and not the promise of them: on Workers nobody may wait for what another request began.
+    const known = this.#digests ??= await Promise.all(this.#tokens.map(digest));
+    const found = await digest(token);
     // Every token is compared to its end, so that the time taken tells nothing about any of them.
     let matches = false;
     for (const one of known) matches = equal(one, found) || matches;

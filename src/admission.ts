@@ -6,7 +6,7 @@
  */
 import { clientAddress, clientNetwork, type TrustedProxies } from "./client_address.ts";
 import type { Clock } from "./clock.ts";
-import { Deadlines, type Due } from "./deadlines.ts";
+import { type DeadlineList, Deadlines, type Due } from "./deadlines.ts";
 import { ClosedError, RealityError, RefusalError } from "./errors.ts";
 import type { HangUp } from "./hang_up.ts";
 import { createHash } from "./hash.ts";
@@ -69,6 +69,9 @@ export class Admission {
   }
 }
 
+/** What counts the requests that are dealt with. */
+export type AdmissionRoom = Pick<Admission, "busy" | "enter" | "leave" | "park" | "unpark">;
+
 /** The reading of one body. */
 export interface BodyReading {
   /**
@@ -101,13 +104,14 @@ export class Bodies implements BodyRoom {
   readonly share: number;
   readonly #max: number;
   readonly #timeout: number;
-  readonly #deadlines: Deadlines;
+  readonly #deadlines: DeadlineList;
   #held = 0;
   #isClosed = false;
 
   /**
    * @param limits How much there may be, and for how long.
-   * @param clock Where time and the timer come from.
+   * @param clock Where time and timers come from.
+   * @param deadlines Ends those that take longer than `bodyTimeout`; left out, one timer serves all.
    */
   constructor(
     { maxReadingBytes, maxRequests, bodyTimeout }: Pick<
@@ -115,11 +119,12 @@ export class Bodies implements BodyRoom {
       "maxReadingBytes" | "maxRequests" | "bodyTimeout"
     >,
     clock: Clock,
+    deadlines: DeadlineList = new Deadlines(clock, bodyTimeout),
   ) {
     this.share = Math.floor(maxReadingBytes / maxRequests);
     this.#max = maxReadingBytes;
     this.#timeout = bodyTimeout;
-    this.#deadlines = new Deadlines(clock, bodyTimeout);
+    this.#deadlines = deadlines;
   }
 
   /** Bytes that are held now. */
@@ -196,6 +201,10 @@ class Reading implements BodyReading, Due {
   onLate(): void {
     this.end();
     this.#onStop(this.#room.lateness);
+  }
+
+  onLost(): void {
+    this.end();
   }
 }
 
@@ -293,6 +302,7 @@ export class ClientLimit {
   }
 }
 
-function overloaded(found: string): RefusalError {
+/** The refusal of a request for which there is no place. */
+export function overloaded(found: string): RefusalError {
   return new RefusalError("ERR_REALITY_OVERLOADED", `Cannot take the request: ${found}`);
 }

@@ -14,13 +14,27 @@ export interface Due {
   after: Due | undefined;
   /** Called when its time is up. */
   onLate(): void;
+  /** Called instead, by another request, where its own was ended before its time was up. */
+  onLost?(): void;
+}
+
+/** What is under way and has to be over in time, all in as much of it. */
+export interface DeadlineList {
+  /** Whether nothing more is looked after. */
+  readonly isClosed: boolean;
+  /** Begins. */
+  add(due: Due): void;
+  /** Is over; says whether it was under way. */
+  remove(due: Due): boolean;
+  /** Ends everything as if its time were up, and looks after nothing that begins later. */
+  close(): void;
 }
 
 /** A body that came along with its head is read after two or three microtasks: before these are over, no timer is set. */
 const PATIENCE = 4;
 
 /** Everything of one kind that is under way. A timer runs as long as there is something that was not over at once. */
-export class Deadlines {
+export class Deadlines implements DeadlineList {
   readonly #clock: Clock;
   readonly #timeout: number;
   /**

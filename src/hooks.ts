@@ -15,6 +15,8 @@ export interface HookOptions {
   readonly timeout: number;
   /** Hears once when a hook takes too long, and again only after one has answered in time. */
   readonly report: (error: RealityError) => void;
+  /** Whether each call is ended by the timer of its own request only, and not by `close()`. */
+  readonly isOfOneRequest?: boolean;
 }
 
 /** The application's hooks that a request waits for. A call ends in time, whatever the hook does. */
@@ -54,7 +56,7 @@ export class Hooks {
   }
 
   #wait<T>(name: string, answer: PromiseLike<T>, getSignal?: () => HangUp | undefined): Promise<T> {
-    const { clock, timeout } = this.#options;
+    const { clock, timeout, isOfOneRequest } = this.#options;
     return new Promise((resolve, reject) => {
       let isOver = false;
       let signal: HangUp | undefined;
@@ -86,7 +88,7 @@ export class Hooks {
       // One that has its answer already has settled by then.
       queueMicrotask(() => {
         if (isOver) return;
-        this.#running.add(fail);
+        if (!isOfOneRequest) this.#running.add(fail);
         stopTimer = clock.after(timeout, () => fail(this.#lateness(name)));
         signal = getSignal?.();
         signal?.addEventListener("abort", hangUp);

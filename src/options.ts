@@ -128,6 +128,17 @@ export interface RealityServerOptions {
    */
   hookTimeout?: number | undefined;
   /**
+   * Whether no request may wait for what another one began: `true` on Cloudflare Workers, and wherever else a
+   * connection, a timer or a promise belongs to the request that made it. Each request then reads and writes by itself,
+   * and each that waits asks the storage by itself. `false` shares reads, commits and the look at other processes'
+   * changes among requests: one question of the storage serves many clients, and one that waits costs no question of
+   * its own. With `true` a sync costs one question, and each second of waiting about two, for every client.
+   * `meshPeers`, `meshSecret` and `redis` cannot be used with it, since they talk beside the requests.
+   *
+   * @default {false}
+   */
+  requestScopedIO?: boolean | undefined;
+  /**
    * Time, timers and chance. For tests.
    *
    * @default the runtime's own
@@ -282,6 +293,7 @@ export interface ServerConfig {
   readonly storageTimeout: number;
   readonly closeTimeout: number;
   readonly hookTimeout: number;
+  readonly requestScopedIO: boolean;
   readonly clock: Clock;
   readonly mesh: CheckedMesh;
   readonly redis: RedisConfig | undefined;
@@ -397,6 +409,7 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
     "closeTimeout",
     "storageTimeout",
     "hookTimeout",
+    "requestScopedIO",
     "clock",
   ]);
   return Object.freeze({
@@ -420,6 +433,7 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
     hookTimeout: given.hookTimeout === undefined
       ? DEFAULT_HOOK_TIMEOUT
       : checkInteger("hookTimeout", given.hookTimeout, [1, 3_600_000]),
+    requestScopedIO: checkRequestScopedIO(given),
     clock: checkClock(given.clock),
     mesh: checkMesh(given),
     redis: checkRedis(given.redis),
@@ -502,6 +516,21 @@ function checkFunction<T>(name: string, value: unknown): T | undefined {
 function checkBoolean(name: string, value: unknown): boolean {
   if (typeof value !== "boolean") throw wrong(name, "true or false", value);
   return value;
+}
+
+/** What talks to other servers does so beside the requests, and between them. */
+function checkRequestScopedIO(options: Readonly<Record<string, unknown>>): boolean {
+  if (!checkBoolean("requestScopedIO", options.requestScopedIO ?? false)) return false;
+  const { meshPeers, meshSecret, redis } = options;
+  const hasPeers = Array.isArray(meshPeers) && meshPeers.length > 0;
+  const used = Object.entries({ meshPeers: hasPeers ? meshPeers : undefined, meshSecret, redis });
+  for (const [name, value] of used) {
+    if (value === undefined || value === null) continue;
+    throw new TypeError(
+      `Option "${name}" cannot be used with requestScopedIO: it talks to other servers beside the requests`,
+    );
+  }
+  return true;
 }
 
 function checkTokens(tokens: unknown): readonly string[] {

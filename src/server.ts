@@ -5,11 +5,9 @@
  */
 import { type AskRights, askRights, WriteAccess } from "./access.ts";
 import { Account } from "./account.ts";
-import { Admission, Bodies, ClientLimit } from "./admission.ts";
-import { type BatchOptions, guarded, Reader, Writer } from "./batch.ts";
-import { canFence, Fence, type Reading } from "./fence.ts";
-import { settlesWithin } from "./clock.ts";
-import { Deadlines } from "./deadlines.ts";
+import { type AdmissionRoom, Bodies, ClientLimit } from "./admission.ts";
+import { type BatchOptions, guarded } from "./batch.ts";
+import type { DeadlineList } from "./deadlines.ts";
 import { ClosedError, PeerError, RealityError } from "./errors.ts";
 import type { HangUp } from "./hang_up.ts";
 import { Hooks } from "./hooks.ts";
@@ -17,7 +15,6 @@ import type { Desk } from "./http/exchange.ts";
 import { type FetchHandler, toFetchHandler, toResponse } from "./http/fetch.ts";
 import { createDesk, type DeskRooms, eventsReply, type HandlerOptions } from "./http/handler.ts";
 import type { MetricsView } from "./http/metrics.ts";
-import { Intake } from "./intake.ts";
 import {
   type Authorize,
   checkInteger,
@@ -27,7 +24,7 @@ import {
   type ServerConfig,
 } from "./options.ts";
 import { checkKeys, parseSync } from "./parse.ts";
-import { Readiness } from "./ready.ts";
+import { Readiness, type ReadyState } from "./ready.ts";
 import { createRequest } from "./http/target.ts";
 import { type EventSourceRequest, getLastEventId, onAbort, onHangUp } from "./sse/request.ts";
 import { createStream, farewell } from "./sse/stream.ts";
@@ -37,6 +34,8 @@ import type { Proof } from "./mesh/proof.ts";
 import { SecretProof } from "./mesh/secret.ts";
 import { Transport } from "./mesh/transport.ts";
 import { Relay } from "./redis/relay.ts";
+import { RequestScopes } from "./request_scope.ts";
+import { type Scope, type ScopeSource, SharedScope } from "./scope.ts";
 import { isMeshStorage, randomName } from "./storage.ts";
 import { answerSync, peerIds, type SyncRooms } from "./sync.ts";
 import type {
@@ -50,7 +49,6 @@ import type {
 import { VERSION } from "./version.ts";
 import type { Visit } from "./visit.ts";
 import { Waiters } from "./waiters.ts";
-import { Watch } from "./watch.ts";
 
 /** The largest answer of a peer that is read, in bytes: several times what a peer sends at once. */
 const MAX_ANSWER_BYTES = 4_194_304;
@@ -88,25 +86,20 @@ interface SyncSource {
 export class RealityServer {
   readonly #config: ServerConfig;
   readonly #account: Account;
-  readonly #admission: Admission;
+  readonly #scopes: ScopeSource;
   readonly #bodies: Bodies;
   readonly #hooks: Hooks;
-  readonly #stalls: Deadlines;
+  readonly #stalls: DeadlineList;
   readonly #waiters: Waiters;
-  readonly #reader: Reading;
-  readonly #writer: Writer;
-  readonly #watch: Watch;
-  readonly #intake: Intake;
   readonly #batch: BatchOptions;
-  readonly #syncRooms: SyncRooms;
+  /** Gives the rooms that a sync passes through. */
+  readonly #openSync: () => SyncRooms;
   readonly #mesh: Mesh | undefined;
   readonly #relay: Relay | undefined;
-  readonly #readiness: Readiness;
   readonly #rooms: DeskRooms;
   readonly #startedAt: number;
   #serverId: string | undefined;
   #closing: Promise<void> | undefined;
-  #streams = 0;
 
   /**
    * Makes a server; nothing is asked of the storage before the first request or change.
@@ -128,50 +121,26 @@ export class RealityServer {
       onOutcome: (operation, error, ms) => account.noteStorage(operation, error, ms),
       metrics: account.metrics,
     };
-    this.#admission = new Admission(limits.maxRequests);
-    this.#bodies = new Bodies(limits, clock);
     this.#hooks = new Hooks({
       clock,
       timeout: config.hookTimeout,
       report: (error) => account.report(error),
+      isOfOneRequest: config.requestScopedIO,
     });
-    this.#stalls = new Deadlines(clock, limits.stallTimeout);
     this.#waiters = new Waiters(clock, limits.maxWaiters, storage);
-    const reader = new Reader(storage, this.#batch);
-    this.#reader = canFence(storage) ? new Fence(storage, reader, this.#batch) : reader;
-    this.#writer = new Writer(storage, this.#batch, (keys, version) => {
-      reader.renew();
-      this.#waiters.wake(keys);
-      this.#mesh?.note(keys, version);
-    });
-    this.#watch = new Watch({
-      storage,
-      reader: this.#reader,
-      waiters: this.#waiters,
-      clock,
-      batch: this.#batch,
-    });
-    this.#intake = new Intake(this.#writer, clock, limits);
+    const { hookTimeout } = config;
+    const scopeOptions = { storage, clock, limits, hookTimeout, batch: this.#batch, waiters: this.#waiters };
+    this.#scopes = config.requestScopedIO
+      ? new RequestScopes(scopeOptions)
+      : new SharedScope(scopeOptions, (keys, version) => this.#mesh?.note(keys, version));
+    this.#bodies = new Bodies(limits, clock, this.#scopes.createDeadlines(limits.bodyTimeout));
+    this.#stalls = this.#scopes.createDeadlines(limits.stallTimeout);
     const secret = config.mesh.secrets.length > 0
       ? new SecretProof({ secrets: config.mesh.secrets, clock })
       : undefined;
     this.#mesh = this.#createMesh(secret);
     this.#relay = this.#createRelay(secret);
-    this.#syncRooms = {
-      reader: this.#reader,
-      waiters: this.#waiters,
-      watch: this.#watch,
-      clock,
-      maxWait: limits.maxWait,
-      mesh: this.#mesh,
-      metrics: account.metrics,
-    };
-    this.#readiness = new Readiness({
-      storage,
-      batch: this.#batch,
-      open: this.#mesh && (() => this.#mesh!.open()),
-      isClosing: () => this.#closing !== undefined,
-    });
+    this.#openSync = this.#createSyncRooms();
     this.#rooms = this.#createRooms();
   }
 
@@ -195,7 +164,7 @@ export class RealityServer {
    */
   async updateNode(key: string, hash: string | Promise<string>): Promise<void> {
     const state = typeof hash === "string" ? hash : await hash;
-    const change = this.#change(() => [key], () => this.#intake.update([{ key, hash: state }]));
+    const change = this.#change(() => [key], ({ intake }) => intake.update([{ key, hash: state }]));
     if (change instanceof Promise) await change;
   }
 
@@ -207,7 +176,7 @@ export class RealityServer {
    * @throws As `updateNode` does; a wrong key or hash keeps all of them out.
    */
   async updateMany(updates: readonly NodeUpdate[]): Promise<RealityNodeMeta[]> {
-    return await this.#change(() => updates.map(({ key }) => key), () => this.#intake.update(updates));
+    return await this.#change(() => updates.map(({ key }) => key), ({ intake }) => intake.update(updates));
   }
 
   /**
@@ -216,7 +185,7 @@ export class RealityServer {
    * @throws As `updateNode` does.
    */
   async invalidate(key: string): Promise<void> {
-    await this.#change(() => [key], () => this.#intake.invalidate([key]));
+    await this.#change(() => [key], ({ intake }) => intake.invalidate([key]));
   }
 
   /**
@@ -226,7 +195,7 @@ export class RealityServer {
    * @throws As `updateNode` does; a wrong key keeps all of them out.
    */
   async invalidateMany(keys: readonly string[]): Promise<RealityNodeMeta[]> {
-    return await this.#change(() => keys, () => this.#intake.invalidate(keys));
+    return await this.#change(() => keys, ({ intake }) => intake.invalidate(keys));
   }
 
   /**
@@ -235,7 +204,7 @@ export class RealityServer {
    * @throws As `updateNode` does.
    */
   async deleteNode(key: string): Promise<void> {
-    await this.#change(() => [key], () => this.#intake.delete(key));
+    await this.#change(() => [key], ({ intake }) => intake.delete(key));
   }
 
   /**
@@ -248,8 +217,9 @@ export class RealityServer {
    */
   async getNode(key: string): Promise<RealityNodeMeta | null> {
     this.#assertOpen();
-    this.#intake.checkKey(key);
-    const { nodes } = await this.#reader.read([key]);
+    const { intake, reader } = this.#scopes.open();
+    intake.checkKey(key);
+    const { nodes } = await reader.read([key]);
     return nodes.get(key) ?? null;
   }
 
@@ -290,7 +260,7 @@ export class RealityServer {
     const { storage } = this.#config;
     const [healthy, reading] = await Promise.all([
       guarded("isHealthy", () => storage.isHealthy(), this.#batch).catch(() => false),
-      Promise.resolve(this.#reader.read([])).catch(() => undefined),
+      Promise.resolve(this.#scopes.open().reader.read([])).catch(() => undefined),
     ]);
     const { metrics } = this.#account;
     return {
@@ -309,10 +279,10 @@ export class RealityServer {
       wakes: this.#waiters.wakes,
       changes: metrics.changes.value,
       waiters: this.#waiters.size,
-      streams: this.#streams,
+      streams: this.#scopes.streams,
       streamsBegun: metrics.streamsBegun.value,
-      storageReads: this.#reader.sent,
-      storageWrites: this.#writer.sent,
+      storageReads: this.#scopes.reads,
+      storageWrites: this.#scopes.writes,
       storageFailures: metrics.storageFailures.total,
       mesh: this.#mesh?.getStats() ?? null,
       redis: this.#relay === undefined
@@ -386,16 +356,14 @@ export class RealityServer {
     const { clock, closeTimeout } = this.#config;
     const deadline = clock.elapsed() + closeTimeout;
     const left = () => Math.max(0, deadline - clock.elapsed());
-    const answered = Promise.all([this.#waiters.close(), this.#admission.emptied()]);
+    const drained = this.#scopes.drain(left, {
+      // A hook that does not answer may hold a request for longer than this server has.
+      hurry: () => this.#hooks.close(),
+      tell: () => Promise.all([this.#relay?.close(left()), this.#mesh?.close(left())]),
+    });
     this.#bodies.close();
     this.#stalls.close();
-    // A hook that does not answer may hold a request for longer than this server has.
-    if (!await settlesWithin(clock, left() / 2, answered)) this.#hooks.close();
-    // What is still to be committed is still told to the peers.
-    await settlesWithin(clock, left(), Promise.all([answered, this.#writer.flush()]));
-    const told = Promise.all([this.#relay?.close(left()), this.#mesh?.close(left()), this.#watch.close()]);
-    const all = Promise.all([answered, this.#writer.flush(), told]);
-    if (await settlesWithin(clock, left(), all)) return;
+    if (await drained) return;
     const message =
       `The server is closed while something is still under way after closeTimeout (${closeTimeout} ms)`;
     this.#account.report(new RealityError("ERR_REALITY_CLOSED", message));
@@ -405,7 +373,7 @@ export class RealityServer {
     body: unknown,
     visit: Visit,
     source: SyncSource,
-    parking?: Admission,
+    parking?: AdmissionRoom,
   ): SyncResponse | Promise<SyncResponse> {
     this.#assertOpen();
     this.#relay?.start();
@@ -420,7 +388,7 @@ export class RealityServer {
     const askRights = this.#askRights(keys, source);
     return this.#account.watchSync(
       visit,
-      () => answerSync(request, this.#syncRooms, { source, askRights, visit, parking }),
+      () => answerSync(request, this.#openSync(), { source, askRights, visit, parking }),
     );
   }
 
@@ -445,7 +413,7 @@ export class RealityServer {
       serverId: () => this.serverId,
       line: () => line ??= createLine(),
       ask: (operation, call) => guarded(operation, call, this.#batch),
-      take: (nodes, prepare) => this.#intake.take(nodes, prepare),
+      take: (nodes, prepare) => this.#scopes.open().intake.take(nodes, prepare),
       wake: (keys) => this.#waiters.wake(keys),
       publish: redis && (() => this.#relay?.publish()),
       isRelayed: () => secret !== undefined && this.#relay?.healthy === true,
@@ -489,16 +457,18 @@ export class RealityServer {
     const keys = [...new Set(checkKeys(given.keys, limits))];
     const ask = this.#askRights(keys, { toRequest });
     const { heartbeatInterval = DEFAULT_HEARTBEAT_INTERVAL, lifetime = DEFAULT_LIFETIME } = given;
+    const scope = this.#scopes.open();
     let end: ReturnType<Account["beginStream"]> | undefined;
+    let leave = () => {};
     return createStream({
       keys,
       lastEventId,
       heartbeatInterval: checkInteger("heartbeatInterval", heartbeatInterval, [10, 3_600_000]),
       lifetime: checkInteger("lifetime", lifetime, [10, 86_400_000]),
     }, {
-      reader: this.#reader,
-      waiters: this.#waiters,
-      watch: this.#watch,
+      reader: scope.reader,
+      waiters: scope.waiters,
+      watch: scope.watch,
       clock,
       askRights: ask && (() =>
         ask().catch((cause) => {
@@ -511,12 +481,12 @@ export class RealityServer {
       // Streams that come back to a server with peers begin anew: mesh/README.md says why.
       ordered: storage.features?.ordered === true && storage.readNodes !== undefined &&
         this.#mesh === undefined,
-      readStamped: isMeshStorage(storage) ? (keys) => this.#writer.readStamped(keys) : undefined,
+      readStamped: isMeshStorage(storage) ? (keys) => scope.writer.readStamped(keys) : undefined,
       stalls: this.#stalls,
       // It counts itself: of more than there may be, each newer one has to go.
-      hasPlace: () => this.#streams <= limits.maxStreams,
+      hasPlace: () => this.#scopes.streams <= limits.maxStreams,
       onStart: () => {
-        this.#streams++;
+        leave = scope.beginStream();
         end = this.#account.beginStream(keys);
         this.#relay?.start();
         this.#mesh?.noteTraffic();
@@ -524,22 +494,51 @@ export class RealityServer {
       // A server whose clients all stream has no other occasion to ask peers that fell silent.
       onHeartbeat: () => this.#mesh?.noteTraffic(),
       onEnd: (reason) => {
-        this.#streams--;
+        leave();
         const isClosing = this.#closing !== undefined;
         end?.(isClosing && (reason === "full" || reason === "stalled") ? "closed" : reason);
       },
     }, onHangUp);
   }
 
+  /** Says how to ask whether the server is ready: where requests may share that, all that ask at once ask together. */
+  #createReadiness(isClosing: () => boolean): () => Promise<ReadyState> {
+    const { storage, requestScopedIO } = this.#config;
+    const create = () =>
+      new Readiness({
+        storage,
+        batch: this.#batch,
+        open: this.#mesh && (() => this.#mesh!.open()),
+        isClosing,
+      });
+    if (requestScopedIO) return () => create().ask();
+    const readiness = create();
+    return () => readiness.ask();
+  }
+
+  #createSyncRooms(): () => SyncRooms {
+    const { clock, limits, requestScopedIO } = this.#config;
+    const mesh = this.#mesh;
+    const { metrics } = this.#account;
+    const create = () => {
+      const { reader, waiters, watch } = this.#scopes.open();
+      return { reader, waiters, watch, clock, maxWait: limits.maxWait, mesh, metrics };
+    };
+    if (requestScopedIO) return create;
+    const rooms = create();
+    return () => rooms;
+  }
+
   #createRooms(): DeskRooms {
     const { limits, clock, writeTokens, authorizeWrite, rateLimit, trustProxy } = this.#config;
     const isClosing = () => this.#closing !== undefined;
+    const askReady = this.#createReadiness(isClosing);
     return {
       limits,
       get isClosing() {
         return isClosing();
       },
-      admission: this.#admission,
+      admission: this.#scopes.admission,
       bodies: this.#bodies,
       clientLimit: rateLimit && new ClientLimit(rateLimit, trustProxy, {
         clock,
@@ -548,7 +547,7 @@ export class RealityServer {
       }),
       hooks: this.#hooks,
       farewell: () => farewell(clock),
-      sync: (body, client, visit) => this.#sync(body, visit, client, this.#admission),
+      sync: (body, client, visit) => this.#sync(body, visit, client, this.#scopes.admission),
       events: (options, lastEventId, client) =>
         this.#events(options, lastEventId, {
           toRequest: () => client.toRequest(),
@@ -557,11 +556,11 @@ export class RealityServer {
       update: (updates) => this.updateMany(updates),
       invalidate: (keys) => this.invalidateMany(keys),
       delete: (key) => this.deleteNode(key),
-      epoch: async () => (await this.#reader.read([])).epoch,
+      epoch: async () => (await this.#scopes.open().reader.read([])).epoch,
       access: new WriteAccess(writeTokens, authorizeWrite, this.#hooks),
       ready: () => {
         this.#relay?.start();
-        return this.#readiness.ask();
+        return askReady();
       },
       view: () => this.#view(),
       note: (visit, method, status) => this.#account.noteRequest(visit, method, status),
@@ -590,10 +589,11 @@ export class RealityServer {
 
   #change(
     getKeys: () => readonly string[],
-    change: () => RealityNodeMeta[] | Promise<RealityNodeMeta[]>,
+    change: (scope: Scope) => RealityNodeMeta[] | Promise<RealityNodeMeta[]>,
   ): RealityNodeMeta[] | Promise<RealityNodeMeta[]> {
     this.#assertOpen();
-    return this.#account.watchChange(getKeys, change);
+    const scopes = this.#scopes;
+    return this.#account.watchChange(getKeys, () => scopes.change(() => change(scopes.open())));
   }
 
   /** What `/metrics` shows. */
@@ -603,11 +603,11 @@ export class RealityServer {
       version: VERSION,
       uptime: this.#config.clock.elapsed() - this.#startedAt,
       metrics,
-      busy: this.#admission.busy,
+      busy: this.#scopes.admission.busy,
       readingBytes: this.#bodies.held,
       waiters: this.#waiters.size,
       wakes: this.#waiters.wakes,
-      streams: this.#streams,
+      streams: this.#scopes.streams,
       isStorageDown,
       isClosing: this.#closing !== undefined,
       mesh: this.#mesh?.getStats() ?? null,

@@ -15,7 +15,7 @@ const LONGEST_PAUSE = 30_000;
 /** What a subscription works between. */
 export interface SubscriptionRooms {
   readonly storage: RealityStorage;
-  readonly waiters: Waiters;
+  readonly waiters: Pick<Waiters, "wake">;
   readonly clock: Clock;
   readonly batch: BatchOptions;
 }

@@ -33,8 +33,8 @@ export interface SyncMesh {
 /** The rooms that a sync request passes through. */
 export interface SyncRooms {
   readonly reader: Reading;
-  readonly waiters: Waiters;
-  readonly watch: Watch;
+  readonly waiters: Pick<Waiters, "add">;
+  readonly watch: Pick<Watch, "park">;
   readonly clock: Clock;
   readonly maxWait: number;
   readonly mesh?: SyncMesh | undefined;

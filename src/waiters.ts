@@ -17,6 +17,8 @@ export interface Waiter {
    * @param ms How long to wait, in milliseconds.
    */
   next(ms: number): Promise<WaitEnd>;
+  /** What `next` would say at once; undefined where it would wait. A wake that is told is over. */
+  poll(): WaitEnd | undefined;
   /** Gives the place back and ends a wait in progress as `closed`. May be called twice. */
   release(): void;
 }
@@ -148,15 +150,19 @@ class Parked implements Waiter {
   }
 
   next(ms: number): Promise<WaitEnd> {
-    if (this.#closed) return Promise.resolve("closed");
-    if (this.#woken) {
-      this.#woken = false;
-      return Promise.resolve("wake");
-    }
+    const end = this.poll();
+    if (end !== undefined) return Promise.resolve(end);
     return new Promise((resolve) => {
       this.#resolve = resolve;
       this.#stopTimer = this.#clock.after(ms, () => this.#finish("timeout"));
     });
+  }
+
+  poll(): WaitEnd | undefined {
+    if (this.#closed) return "closed";
+    if (!this.#woken) return undefined;
+    this.#woken = false;
+    return "wake";
   }
 
   wake(): void {

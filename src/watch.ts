@@ -30,9 +30,14 @@ const MAX_LISTED = 1_000;
 export interface WatchRooms {
   readonly storage: RealityStorage;
   readonly reader: Reading;
-  readonly waiters: Waiters;
+  readonly waiters: Pick<Waiters, "size" | "wake">;
   readonly clock: Clock;
   readonly batch: BatchOptions;
+  /**
+   * Whether it watches for one request only. Then it takes no announcements, which come by connections that outlive a
+   * request, and news of other keys leave its pace as it is, since each request has a watch.
+   */
+  readonly isOfOneRequest?: boolean;
 }
 
 /**
@@ -83,7 +88,7 @@ export class Watch {
 
   #begin(): void {
     this.#pause = SHORTEST_PAUSE;
-    this.#subscription.begin();
+    if (!this.#rooms.isOfOneRequest) this.#subscription.begin();
     this.#rest();
   }
 
@@ -132,7 +137,7 @@ export class Watch {
     const ordered = isSameHistory(moment, from);
     const news = !ordered || maxVersion !== from.version;
     const longest = this.#subscription.isActive ? BACKUP_PAUSE : LONGEST_PAUSE;
-    this.#pause = news ? SHORTEST_PAUSE : Math.min(this.#pause * 1.5, longest);
+    this.#pause = news && !this.#rooms.isOfOneRequest ? SHORTEST_PAUSE : Math.min(this.#pause * 1.5, longest);
     if (!news) return;
     // Somebody may have parked on an older reading meanwhile; then the next look goes back as far.
     if (this.#position === at && at.version === from.version && at.late === from.late) {

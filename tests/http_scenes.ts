@@ -163,8 +163,13 @@ export type Operation =
  *
  * @param name Which one.
  * @param basePath Where to mount it instead of where the scene says.
+ * @param options What the server is made with where the scene does not say otherwise.
  */
-export function createScene(name: SceneName, basePath?: string): Scene {
+export function createScene(
+  name: SceneName,
+  basePath?: string,
+  options: Partial<RealityServerOptions> = {},
+): Scene {
   const { server = {}, handler = {} } = scenes[name];
   const reports: string[] = [];
   const readers = createReaders();
@@ -172,6 +177,7 @@ export function createScene(name: SceneName, basePath?: string): Scene {
     server: new RealityServer({
       storage: new MemoryStorage(),
       onError: (error) => reports.push(error.code),
+      ...options,
       ...(name === "readers" ? { authorize: readers.authorize } : {}),
       ...server,
     }),

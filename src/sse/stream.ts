@@ -7,7 +7,7 @@
 import { type AskRights, mask, seesAll } from "../access.ts";
 import type { Clock } from "../clock.ts";
 import { compare, metaOf } from "../compare.ts";
-import type { Deadlines, Due } from "../deadlines.ts";
+import type { DeadlineList, Due } from "../deadlines.ts";
 import type { Reading } from "../fence.ts";
 import type { StreamReason } from "../metrics.ts";
 import { isSameHistory, type StampedNode, type StorageReading } from "../storage.ts";
@@ -38,15 +38,15 @@ export interface StreamOptions {
 /** The rooms that a stream lives in. */
 export interface StreamRooms {
   readonly reader: Reading;
-  readonly waiters: Waiters;
-  readonly watch: Watch;
+  readonly waiters: Pick<Waiters, "add">;
+  readonly watch: Pick<Watch, "park">;
   readonly clock: Clock;
   /** Whether a version is a place in the storage's history: only then can a stream resume. */
   readonly ordered: boolean;
   /** Reads tombstones among nodes; left out where the storage cannot: then a stream that resumes hears old deletions again. */
   readonly readStamped?: ((keys: readonly string[]) => Promise<Map<string, StampedNode>>) | undefined;
   /** The streams that wait for their reader: it has to take something in time. */
-  readonly stalls: Deadlines;
+  readonly stalls: DeadlineList;
   /** Whether there is a place for one more stream, asked after {@linkcode StreamRooms.onStart}. */
   readonly hasPlace: () => boolean;
   /** What the client may read; left out: everything. */

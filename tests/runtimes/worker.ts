@@ -1,37 +1,113 @@
 /**
- * A worker that holds any number of servers, each of its own scene and under its own base path.
+ * A worker that holds any number of servers, each of its own scene and under its own base path: on memory, on D1, on
+ * the SQLite of a Durable Object, or on a database that is reached through HTTP.
  *
  * @module
  */
-import { createFetchHandler, MemoryStorage, RealityServer } from "../../mod.ts";
+import { createFetchHandler, MemoryStorage, RealityServer, type RealityServerOptions } from "../../mod.ts";
+import { type SQLQuery, SQLStorage } from "../../storage/sql.ts";
 import { createScene, operate, type Operation, type Scene, type SceneName } from "../http_scenes.ts";
+
+/** What the nodes of a scene are kept in. */
+export type WorkerDatabase = "memory" | "d1" | "object" | "http";
 
 /** What the starter asks beside what clients ask. */
 export type WorkerOrder =
-  | { open: SceneName; basePath: string }
+  | { open: SceneName; basePath: string; database: WorkerDatabase; requestScopedIO: boolean }
   | { operation: Operation; basePath: string };
+
+/** The bindings of the worker, as far as they are used. */
+interface Bindings {
+  readonly D1: {
+    prepare(sql: string): { bind(...params: unknown[]): { all(): Promise<{ results: object[] }> } };
+  };
+  readonly OBJECT: {
+    idFromName(name: string): unknown;
+    get(id: unknown): { fetch(request: Request): Promise<Response> };
+  };
+  /** The address of a database that takes `{ sql, params }` and gives rows. */
+  readonly HTTP_DATABASE: string;
+}
+
+/** As much of a Durable Object's state as is used. */
+interface ObjectState {
+  readonly storage: { readonly sql: { exec(sql: string, ...params: unknown[]): { toArray(): object[] } } };
+}
 
 // Made while the worker starts, as an application would: no timer and no chance may be needed for that.
 const early = createFetchHandler(new RealityServer({ storage: new MemoryStorage() }));
-const scenes = new Map<string, { scene: Scene; handler: (request: Request) => Promise<Response> }>();
 
-const worker: { fetch(request: Request): Promise<Response> } = {
-  async fetch(request) {
+/** The servers of a worker, or of a Durable Object. */
+class Servers {
+  readonly #scenes = new Map<string, { scene: Scene; handler: (request: Request) => Promise<Response> }>();
+  readonly #createQuery: (database: WorkerDatabase) => SQLQuery;
+
+  constructor(createQuery: (database: WorkerDatabase) => SQLQuery) {
+    this.#createQuery = createQuery;
+  }
+
+  async fetch(request: Request): Promise<Response> {
     const { pathname } = new URL(request.url);
-    if (pathname === "/order") return Response.json(await obey(await request.json()) ?? null);
-    const found = [...scenes].find(([basePath]) => pathname.startsWith(`${basePath}/`));
+    if (pathname.endsWith("/order")) return Response.json(await this.#obey(await request.json()) ?? null);
+    const found = [...this.#scenes].find(([basePath]) => pathname.startsWith(`${basePath}/`));
     return await (found?.[1].handler ?? early)(request);
+  }
+
+  async #obey(order: WorkerOrder): Promise<unknown> {
+    const { basePath } = order;
+    if ("open" in order) {
+      const scene = createScene(order.open, basePath, this.#createOptions(order));
+      this.#scenes.set(basePath, { scene, handler: createFetchHandler(scene.server, scene.handler) });
+      return;
+    }
+    const found = this.#scenes.get(basePath);
+    return found && await operate(found.scene, order.operation);
+  }
+
+  #createOptions(
+    { database, requestScopedIO, basePath }: Extract<WorkerOrder, { open: SceneName }>,
+  ): Partial<RealityServerOptions> {
+    if (database === "memory") return { requestScopedIO };
+    const tableName = basePath.replaceAll(/\W/g, "_");
+    const storage = new SQLStorage({ query: this.#createQuery(database), dialect: "sqlite", tableName });
+    return { storage, requestScopedIO };
+  }
+}
+
+/** A Durable Object with servers on its own SQLite. */
+export class ServerObject {
+  readonly #servers: Servers;
+
+  constructor({ storage: { sql } }: ObjectState) {
+    this.#servers = new Servers(() => (text, params) => sql.exec(text, ...params).toArray());
+  }
+
+  fetch(request: Request): Promise<Response> {
+    return this.#servers.fetch(request);
+  }
+}
+
+let servers: Servers | undefined;
+
+const worker: { fetch(request: Request, bindings: Bindings): Promise<Response> } = {
+  async fetch(request, { D1, OBJECT, HTTP_DATABASE }) {
+    const { pathname } = new URL(request.url);
+    if (pathname.startsWith("/object")) {
+      return await OBJECT.get(OBJECT.idFromName("servers")).fetch(request);
+    }
+    servers ??= new Servers((database) =>
+      database === "d1"
+        ? (sql, params) => D1.prepare(sql).bind(...params).all().then(({ results }) => results)
+        : async (sql, params) => {
+          const response = await fetch(HTTP_DATABASE, {
+            method: "POST",
+            body: JSON.stringify({ sql, params }),
+          });
+          return await response.json();
+        }
+    );
+    return await servers.fetch(request);
   },
 };
 
 export default worker;
-
-async function obey(order: WorkerOrder): Promise<unknown> {
-  if ("open" in order) {
-    const scene = createScene(order.open, order.basePath);
-    scenes.set(order.basePath, { scene, handler: createFetchHandler(scene.server, scene.handler) });
-    return;
-  }
-  const found = scenes.get(order.basePath);
-  return found && await operate(found.scene, order.operation);
-}

@@ -9,36 +9,53 @@ import { Miniflare } from "miniflare";
 import ts from "typescript";
 import type { OpenDoor } from "../http_kit.ts";
 import type { SceneName } from "../http_scenes.ts";
-import type { WorkerOrder } from "./worker.ts";
+import type { WorkerDatabase, WorkerOrder } from "./worker.ts";
 
 /** workerd, with the worker in it. */
 export interface Workerd {
   /** Opens a door before a new server. */
-  open(scene: SceneName): Promise<OpenDoor>;
+  open(scene: SceneName, options?: WorkerdScene): Promise<OpenDoor>;
   /** Ends the process. */
   close(): Promise<void>;
 }
 
-/** Starts workerd. */
-export async function startWorkerd(): Promise<Workerd> {
+/** What a server in workerd is made with. */
+export interface WorkerdScene {
+  /** What its nodes are kept in. @default {"memory"} */
+  readonly database?: WorkerDatabase;
+  /** The server's option of that name. @default {true} where the nodes are in a database. */
+  readonly requestScopedIO?: boolean;
+}
+
+/**
+ * Starts workerd.
+ *
+ * @param httpDatabase The address of the database that is reached through HTTP; left out: there is none.
+ */
+export async function startWorkerd(httpDatabase = ""): Promise<Workerd> {
   const miniflare = new Miniflare({
     modules: readModules("tests/runtimes/worker.ts"),
     compatibilityDate: "2026-07-01",
     // Without it a worker does not hear of clients that hang up.
     compatibilityFlags: ["enable_request_signal"],
+    d1Databases: ["D1"],
+    durableObjects: { OBJECT: { className: "ServerObject", useSQLite: true } },
+    bindings: { HTTP_DATABASE: httpDatabase },
     host: "127.0.0.1",
     port: 0,
   });
   const { origin } = await miniflare.ready;
   const order = async (body: WorkerOrder): Promise<unknown> => {
-    const response = await fetch(`${origin}/order`, { method: "POST", body: JSON.stringify(body) });
+    // The servers of the object are reached below its own path.
+    const [, place = ""] = /^(\/object)?/.exec(body.basePath) ?? [];
+    const response = await fetch(`${origin}${place}/order`, { method: "POST", body: JSON.stringify(body) });
     return await response.json();
   };
   let count = 0;
   return {
-    async open(scene) {
-      const basePath = `/scene-${count++}`;
-      await order({ open: scene, basePath });
+    async open(scene, { database = "memory", requestScopedIO = database !== "memory" } = {}) {
+      const basePath = `${database === "object" ? "/object" : ""}/scene-${count++}`;
+      await order({ open: scene, basePath, database, requestScopedIO });
       return {
         url: (path) => `${origin}${basePath}${path}`,
         operate: (operation) => order({ operation, basePath }),
