@@ -76,6 +76,16 @@ const BUSY: ReadonlySet<string> = new Set([
   "TransactionInProgressException",
 ]);
 
+/**
+ * Which part of the time that a call has one request gets: the first, then those after one was lost. Each is sent anew
+ * on another connection, and there may be several that are dead.
+ */
+const REQUEST_SHARES = [1 / 4, 1 / 16, 1 / 16, 1 / 16, 1 / 16] as const;
+/** What every later one gets. */
+const LATER_SHARE = 1 / 8;
+/** The longest time on which that is reckoned, in milliseconds. */
+const LONGEST_CALL = 8000;
+
 /** The bounds between which a pause is drawn: up to the first at first, then twice as long, never above the last. */
 const FIRST_PAUSE = 20;
 const LONGEST_PAUSE = 500;
@@ -156,6 +166,8 @@ export class Call {
   readonly #tableName: string;
   readonly #abort = new AbortController();
   readonly #timer: ReturnType<typeof setTimeout>;
+  readonly #timeout: number;
+  #lost = 0;
   #reason: StorageError | undefined;
 
   /**
@@ -167,6 +179,7 @@ export class Call {
     this.operation = operation;
     this.#ask = target.ask;
     this.#tableName = target.tableName;
+    this.#timeout = Math.min(timeout, LONGEST_CALL);
     this.#timer = setTimeout(() => {
       this.#reason = new StorageError(operation, `no answer within ${timeout} ms`);
       this.#abort.abort();
@@ -179,7 +192,7 @@ export class Call {
   }
 
   /**
-   * Runs an action, again and again while the table is only busy.
+   * Runs an action, again and again while the table is only busy, or a request has no answer in time.
    *
    * @param expected Names of errors that the caller wants as they are.
    * @throws {StorageError} When it fails otherwise, or the deadline passes.
@@ -188,15 +201,38 @@ export class Call {
     for (let attempt = 0;; attempt++) {
       this.check();
       try {
-        return await this.#ask(action, input, this.#abort.signal);
+        return await this.#send(action, input);
       } catch (error) {
         this.check();
+        if (error instanceof LostError) continue;
         const name = nameOf(error);
         if (expected.includes(name)) throw error;
         if (!BUSY.has(name)) throw this.#explain(error);
       }
       await this.pause(attempt);
     }
+  }
+
+  /** Sends one request, and gives it up when it has no answer in time, whatever the client makes of the signal. */
+  async #send(action: Action, input: Fields): Promise<Fields> {
+    const request = new AbortController();
+    const late = this.#timeout * (REQUEST_SHARES[this.#lost] ?? LATER_SHARE);
+    const { signal } = this.#abort;
+    return await new Promise((resolve, reject) => {
+      const leave = () => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", giveUp);
+      };
+      const giveUp = () => {
+        leave();
+        this.#lost++;
+        request.abort();
+        reject(new LostError());
+      };
+      const timer = setTimeout(giveUp, late);
+      signal.addEventListener("abort", giveUp);
+      this.#ask(action, input, request.signal).finally(leave).then(resolve, reject);
+    });
   }
 
   /**
@@ -250,6 +286,9 @@ export class Call {
     return new StorageError(this.operation, text === "" ? new Error(name, { cause: error }) : error);
   }
 }
+
+/** A request had no answer in time. */
+class LostError extends Error {}
 
 /** The table is not there. */
 export class MissingTableError extends Error {
