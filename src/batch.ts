@@ -173,7 +173,10 @@ export class Reader {
 /** One change that somebody asked for. Its promise settles with its commit, or when its time is up. */
 class Write implements Due {
   readonly change: NodeChange;
-  readonly #waiting: Deferred<RealityNodeMeta> = deferred();
+  readonly promise: Promise<RealityNodeMeta>;
+  /** Settles the promise. */
+  resolve!: (meta: RealityNodeMeta) => void;
+  reject!: (error: unknown) => void;
   /** The change of the same key that this one stands for as well. */
   readonly older: Write | undefined;
   readonly #onLate: (write: Write) => void;
@@ -185,15 +188,10 @@ class Write implements Due {
     this.change = change;
     this.older = older;
     this.#onLate = onLate;
-  }
-
-  get promise(): Promise<RealityNodeMeta> {
-    return this.#waiting.promise;
-  }
-
-  settle(meta: RealityNodeMeta | StorageError): void {
-    if (meta instanceof StorageError) this.#waiting.reject(meta);
-    else this.#waiting.resolve(meta);
+    this.promise = new Promise((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
   }
 
   onLate(): void {
@@ -296,7 +294,7 @@ export class Writer {
     const write = this.#createWrite(change, older);
     this.#waiting.set(change.key, write);
     // One that is sent at once has the time limit of its commit.
-    if (this.#isBusy) this.#deadlines.add(write);
+    if (this.#commits.size > 0) this.#deadlines.add(write);
     // The changes of this moment are all asked for before the first commit goes.
     this.#running ??= this.#commitAll(Promise.resolve());
     return write.promise;
@@ -310,7 +308,8 @@ export class Writer {
   readonly #giveUp = (write: Write): void => {
     const { key } = write.change;
     if (this.#waiting.get(key) === write) this.#waiting.delete(key);
-    write.settle(new StorageError("applyChanges", lateness(this.#options)));
+    const error = new StorageError("applyChanges", lateness(this.#options));
+    for (let each: Write | undefined = write; each !== undefined; each = each.older) each.reject(error);
   };
 
   /** The nodes and tombstones of these keys, with their stamps. */
@@ -349,6 +348,7 @@ export class Writer {
   async #commitAll(first: Promise<void>): Promise<void> {
     await first;
     for (let writes = this.#take(); writes.length > 0; writes = this.#take()) {
+      for (const write of this.#waiting.values()) if (write.after === undefined) this.#deadlines.add(write);
       this.#noteSent(writes.length);
       const changes = writes.map(({ change }) => change);
       await this.#commit(writes, () => this.#storage.applyChanges!(changes)).passable;
@@ -385,21 +385,23 @@ export class Writer {
 
   async #settle(writes: readonly Write[], answer: Promise<RealityNodeMeta[]>): Promise<void> {
     let version = 0;
-    const settle = (write: Write, outcome: RealityNodeMeta | StorageError) => {
-      for (let each: Write | undefined = write; each !== undefined; each = each.older) {
-        this.#deadlines.remove(each);
-        each.settle(outcome);
-      }
-    };
     try {
       const metas = await answer;
       writes.forEach((write, i) => {
         const meta = metas[i]!;
         version = Math.max(version, meta.version);
-        settle(write, meta);
+        for (let each: Write | undefined = write; each !== undefined; each = each.older) {
+          this.#deadlines.remove(each);
+          each.resolve(meta);
+        }
       });
     } catch (error) {
-      for (const write of writes) settle(write, error as StorageError);
+      for (const write of writes) {
+        for (let each: Write | undefined = write; each !== undefined; each = each.older) {
+          this.#deadlines.remove(each);
+          each.reject(error);
+        }
+      }
     }
     this.#onCommit(writes.map(({ change }) => change.key), version);
   }
