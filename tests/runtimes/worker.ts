@@ -69,7 +69,8 @@ class Servers {
   ): Partial<RealityServerOptions> {
     if (database === "memory") return { requestScopedIO };
     const tableName = basePath.replaceAll(/\W/g, "_");
-    const storage = new SQLStorage({ query: this.#createQuery(database), dialect: "sqlite", tableName });
+    const query = this.#createQuery(database);
+    const storage = new SQLStorage({ query, dialect: "sqlite", tableName, requestScopedIO });
     return { storage, requestScopedIO };
   }
 }
