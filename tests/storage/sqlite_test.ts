@@ -313,3 +313,30 @@ testOn(["bun"], "openSQLite tells a change by a process of another runtime", asy
     await leave();
   });
 });
+
+test("openSQLite answers with the first call after another process let go of its lock", async () => {
+  await inFolder(async (folder) => {
+    const path = join(folder, "reality.db");
+    const storage = openSQLite(path, { busyTimeout: 1, counter: "sequential" });
+    const other = new DatabaseSync(path);
+    const change = { key: "a", hash: "h", updatedAt: 1 };
+    const isBusy = { code: "ERR_REALITY_STORAGE", message: /locked/ };
+    try {
+      // Before the table is there, and when it is.
+      for (const version of [1, 2]) {
+        other.exec("BEGIN IMMEDIATE");
+        for (let i = 0; i < 3; i++) {
+          await assert.rejects(async () => await storage.applyChanges([change]), isBusy);
+        }
+        if (version === 2) {
+          assert.equal((await storage.readNodes(["a"])).maxVersion, 1, "a reader does not wait");
+        }
+        other.exec("ROLLBACK");
+        assert.equal((await storage.applyChanges([change]))[0]?.version, version);
+      }
+    } finally {
+      await storage.close();
+      other.close();
+    }
+  });
+});
