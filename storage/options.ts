@@ -21,7 +21,8 @@ export interface StorageOptions {
   /**
    * How long a deletion is kept as news, in milliseconds, at least. Peers and readers that stay away longer
    * take a full copy. Lower keeps less; higher forgives longer absences. `Infinity` keeps every tombstone, 0
-   * lets the next write sweep it. Nothing is swept without a write: there are no timers.
+   * lets a later write sweep it. Nothing is swept without a write. The time is that of the database, or in memory a
+   * monotonic clock's, so that a process whose clock is wrong sweeps nothing early.
    *
    * @default {86400000}
    */
