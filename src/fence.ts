@@ -6,6 +6,7 @@
 import type { BatchOptions, Reader } from "./batch.ts";
 import { guarded, silence } from "./batch.ts";
 import {
+  isConfirmed,
   isSameHistory,
   type RealityStorage,
   type StorageChanges,
@@ -43,6 +44,8 @@ export class Fence implements Reading {
   readonly #memory = new Map<string, RealityNodeMeta | null>();
   /** What the memory is right about: everything it holds was so at this moment. */
   #position: StorageMoment | undefined;
+  /** How often the memory was emptied. */
+  #lives = 0;
   #asking: Promise<boolean> | undefined;
   #next: Promise<boolean> | undefined;
   #sent = 0;
@@ -96,10 +99,11 @@ export class Fence implements Reading {
 
   /** Reads rows, and remembers them where the memory has not gone on past them meanwhile. */
   async #readAll(keys: readonly string[]): Promise<StorageReading> {
-    const before = this.#position;
+    const [before, lives] = [this.#position, this.#lives];
     const reading = await this.#reader.read(keys);
     const position = this.#position;
-    const fits = before !== undefined && position !== undefined && isSameHistory(position, before) &&
+    // What was read before the memory was emptied may be of a history that is lost.
+    const fits = before !== undefined && position !== undefined && lives === this.#lives &&
       position.epoch === reading.epoch && position.origin === reading.origin &&
       position.maxVersion <= reading.maxVersion;
     if (fits) { for (const key of keys) this.#remember(key, reading.nodes.get(key) ?? null); }
@@ -154,7 +158,7 @@ export class Fence implements Reading {
   #take(asked: StorageMoment | undefined, { nodes, ...moment }: StorageChanges): boolean {
     const position = this.#position;
     const follows = position !== undefined && isSameHistory(position, moment) &&
-      position.maxVersion <= moment.maxVersion &&
+      isConfirmed(moment, position.maxVersion) &&
       moment.sweptVersion <= Math.max(position.maxVersion, position.sweptVersion) &&
       nodes.length < MAX_CHANGES;
     // A later question was answered first. This answer may be the older one: then it says nothing of the memory.
@@ -162,7 +166,10 @@ export class Fence implements Reading {
       return false;
     }
     this.#position = moment;
-    if (!follows) this.#memory.clear();
+    if (!follows) {
+      this.#memory.clear();
+      this.#lives++;
+    }
     for (const node of nodes) {
       if (this.#memory.has(node.key)) this.#memory.set(node.key, node.deleted ? null : node);
     }

@@ -92,6 +92,16 @@ export interface RealityStorage {
   getIdentity?(): Promise<StorageIdentity>;
 
   /**
+   * Begins another life of the data: gives the storage a new epoch and a new origin, in one atomic step, and forgets
+   * what it has taken in from other storages. Nodes, tombstones and the counter stay. For an operator who has brought
+   * the data back from a copy: every client fetches anew, every server on the storage drops what it remembers, and
+   * storages beside this one take its nodes for new changes.
+   *
+   * @returns The new names.
+   */
+  newEpoch?(): Promise<StorageIdentity>;
+
+  /**
    * Announces changes that other processes make. The listener gets the keys, or `null` for "look again at
    * everything". It is an announcement only, may come twice or too often, and never carries state.
    *
@@ -242,7 +252,16 @@ export interface StorageMoment extends StorageIdentity {
    * reader could not see before has a version above the counter that it saw.
    */
   readonly late: number;
+  /**
+   * By how much the counter grew with each of the last commits that raised it, oldest first, a comma before each:
+   * `,5,120,3`. So it can be told whether a counter that was read earlier is part of this history, or of one that was
+   * lost when the data was brought back from a copy ({@linkcode isConfirmed}). Left out: the history never goes back.
+   */
+  readonly recent?: string;
 }
+
+/** How much of {@linkcode StorageMoment.recent} is kept, in characters: 15 commits at least, mostly some 50. */
+export const MAX_RECENT_LENGTH = 240;
 
 /** The state of some keys, and how the storage stands at that moment. */
 export interface StorageReading extends StorageMoment {
@@ -267,6 +286,31 @@ export interface StorageChanges extends StorageMoment {
 /** Whether two moments lie in one run of one storage's history: what came between them is what came above. */
 export function isSameHistory(one: HistoryRun, other: HistoryRun): boolean {
   return one.epoch === other.epoch && one.origin === other.origin && one.late === other.late;
+}
+
+/**
+ * Whether a counter that was read earlier is one that this history had. If it is, all that was read then is what this
+ * history had as well, since no number is given twice. If not, either the data was brought back from an older copy, or
+ * the counter was read too many commits ago to be told: what was read then may be wrong.
+ *
+ * @param moment How the storage stands now.
+ * @param position The counter as it was read, of the same epoch and origin.
+ */
+export function isConfirmed(
+  { maxVersion, recent }: Pick<StorageMoment, "maxVersion" | "recent">,
+  position: number,
+): boolean {
+  if (position === maxVersion) return true;
+  if (position > maxVersion || recent === undefined) return position < maxVersion;
+  let counter = maxVersion;
+  for (let end = recent.length; end > 0 && counter > position;) {
+    // What stands before the first comma is a step that was cut.
+    const comma = recent.lastIndexOf(",", end - 1);
+    if (comma === -1) return false;
+    counter -= Number(recent.slice(comma + 1, end));
+    end = comma;
+  }
+  return counter === position;
 }
 
 /** What names a run of history. */

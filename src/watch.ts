@@ -7,7 +7,13 @@
 import { type BatchOptions, guarded, silence } from "./batch.ts";
 import type { Clock } from "./clock.ts";
 import type { Reading } from "./fence.ts";
-import { isSameHistory, type RealityStorage, type StorageChanges, type StorageReading } from "./storage.ts";
+import {
+  isConfirmed,
+  isSameHistory,
+  type RealityStorage,
+  type StorageChanges,
+  type StorageReading,
+} from "./storage.ts";
 import { Subscription } from "./subscription.ts";
 import type { Waiters } from "./waiters.ts";
 
@@ -67,12 +73,14 @@ export class Watch {
     const at = this.#position;
     const { epoch, origin, late, maxVersion } = reading;
     if (at === undefined) {
-      this.#position = { epoch, origin, late, version: maxVersion };
+      this.#position = { epoch, origin, late, version: maxVersion, newest: maxVersion };
     } else if (at.epoch !== epoch || at.origin !== origin) {
       // Some rest on another life of the data than others: whoever is behind has to look again.
-      this.#position = { epoch, origin, late, version: 0 };
+      this.#position = { epoch, origin, late, version: 0, newest: Infinity };
     } else {
       at.version = Math.min(at.version, maxVersion);
+      // A reading that does not go on from what others rest on is of another history, or of one that is not told.
+      if (maxVersion > at.newest) at.newest = isConfirmed(reading, at.newest) ? maxVersion : Infinity;
       at.late = Math.min(at.late, late);
     }
     if (this.#cancel === undefined && this.#looking === undefined) this.#begin();
@@ -134,14 +142,16 @@ export class Watch {
   /** Wakes those whom changes concern that came after the version of `from`, which `at` was when they were asked for. */
   #take(at: Position, from: Position, { nodes, ...moment }: Changes): void {
     const { epoch, origin, maxVersion, late, sweptVersion } = moment;
-    const ordered = isSameHistory(moment, from);
+    // Whoever rests on a history that was lost may hold what is no more, whatever came since.
+    const ordered = isSameHistory(moment, from) && isConfirmed(moment, from.newest);
     const news = !ordered || maxVersion !== from.version;
     const longest = this.#subscription.isActive ? BACKUP_PAUSE : LONGEST_PAUSE;
     this.#pause = news && !this.#rooms.isOfOneRequest ? SHORTEST_PAUSE : Math.min(this.#pause * 1.5, longest);
     if (!news) return;
     // Somebody may have parked on an older reading meanwhile; then the next look goes back as far.
     if (this.#position === at && at.version === from.version && at.late === from.late) {
-      this.#position = { epoch, origin, late, version: maxVersion };
+      const newest = at.newest === from.newest ? maxVersion : Math.max(at.newest, maxVersion);
+      this.#position = { epoch, origin, late, version: maxVersion, newest };
     }
     // A tombstone above the version that was swept is not among the nodes.
     const canName = ordered && maxVersion > from.version && sweptVersion <= from.version && nodes !== null &&
@@ -172,6 +182,8 @@ interface Position {
   origin: string;
   late: number;
   version: number;
+  /** The highest version that one of them has read; `Infinity` where they do not rest on one history. */
+  newest: number;
 }
 
 /** What came after a version; `nodes` is `null` where the storage cannot tell all of it. */

@@ -19,6 +19,8 @@ import {
   type CounterKind,
   counterStep,
   coversSeen,
+  createEpoch,
+  createOrigin,
   isSameStamp,
   joinSeen,
   joinStep,
@@ -56,6 +58,7 @@ import {
   inPlaceOf,
   MAX_ORIGINS,
   type NewNode,
+  recentAt,
   seenOf,
   type State,
   sweptAt,
@@ -224,6 +227,23 @@ export class DynamoDBStorage implements MeshStorage {
     return await this.#run("getIdentity", async (call) => {
       const { epoch, origin } = await this.#reader.readState(call);
       return { epoch, origin };
+    });
+  }
+
+  /**
+   * Begins another life of the data: another epoch, another origin, nothing seen of other storages. Nodes and the
+   * counter stay.
+   *
+   * @returns The new names.
+   */
+  async newEpoch(): Promise<StorageIdentity> {
+    return await this.#run("newEpoch", async (call) => {
+      const names = { epoch: createEpoch(this.#options.now()), origin: createOrigin() };
+      await this.#writer.commit(call, async () => {
+        const state = await this.#reader.readState(call);
+        return [state, { nodes: [], counter: state.counter, ...names }];
+      });
+      return names;
     });
   }
 
@@ -513,7 +533,8 @@ export class DynamoDBStorage implements MeshStorage {
 
   #momentOf(state: State): StorageMoment {
     const { maxVersion, epoch, origin, late } = state;
-    return { maxVersion, epoch, origin, sweptVersion: sweptVersionAt(state, this.#clock.late), late };
+    const sweptVersion = sweptVersionAt(state, this.#clock.late);
+    return { maxVersion, epoch, origin, sweptVersion, late, recent: recentAt(state) };
   }
 }
 

@@ -121,12 +121,13 @@ export class Reader {
 
   /** Rows, with what the states before and after them tell. */
   async #readPages(call: Call, keys: ReadonlySet<string>, base: State): Promise<[State, StoredNode[]]> {
+    const before = this.#last;
     let state: State | undefined;
     let rows: StoredNode[];
     if (keys.size < PAGE) {
       const items = await this.#readItems(call, [STATE_KEY, ...[...keys].map(keyOf)]);
       const item = items.find(isState);
-      if (item) state = this.note(this.parse(call, () => parseState(item)));
+      if (item) state = this.note(this.parse(call, () => parseState(item)), before);
       rows = this.parse(call, () => items.filter((item) => !isState(item)).map(parseNode));
     } else {
       rows = await this.readRows(call, [...keys]);
@@ -302,8 +303,9 @@ export class Reader {
 
   /** Reads the counter's item; makes it where it is not there. */
   async readState(call: Call): Promise<State> {
+    const before = this.#last;
     const item = await this.#readStateItem(call);
-    if (item) return this.note(this.parse(call, () => parseState(item)));
+    if (item) return this.note(this.parse(call, () => parseState(item)), before);
     // Never below what is there already, should somebody have taken away this one item.
     const tops = await inParallel(BUCKETS, (bucket) => this.#readTop(call, bucket));
     const names = { epoch: createEpoch(this.#clock.early), origin: createOrigin() };
@@ -346,11 +348,19 @@ export class Reader {
     return this.parse(call, () => (Items as Item[]).map(parseNode)).map(placeOf)[0] ?? 0;
   }
 
-  /** Remembers a state if it is later than the one remembered, or of another life of the data. */
-  note(state: State): State {
+  /**
+   * Remembers a state if it is later than the one remembered, or of another life of the data, or if the table was set
+   * back: if it is earlier than what had been met when it was asked for.
+   *
+   * @param before What was remembered when it was asked for.
+   */
+  note(state: State, before?: State): State {
     const last = this.#last;
-    if (last?.origin !== state.origin) this.settled.clear();
-    if (last?.origin !== state.origin || isLater(state, last)) {
+    const isOther = last?.origin !== state.origin;
+    const isSetBack = before !== undefined && !isLater(state, before);
+    if (isOther || isSetBack || isLater(state, last)) {
+      // Of commits that are not of this history nothing is known.
+      if (last === undefined || !tellsSince(state, last)) this.settled.clear();
       this.#last = state;
       const first = state.revision - state.commits.length;
       for (const revision of this.settled) if (revision <= first) this.settled.delete(revision);

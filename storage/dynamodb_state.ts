@@ -101,6 +101,8 @@ export interface Draft {
   readonly swept?: Seen;
   /** The epoch, if it is another one. */
   readonly epoch?: string;
+  /** The origin, if it is another one: then nothing counts as seen but what is here. */
+  readonly origin?: string;
 }
 
 /**
@@ -173,8 +175,17 @@ export function inPlaceOf(node: NewNode, other: NewNode | undefined): NewNode {
 
 /** Whether this state tells of every commit after that one. */
 export function tellsSince(state: State, earlier: State): boolean {
-  return state.origin === earlier.origin && state.revision >= earlier.revision &&
-    state.revision - state.commits.length <= earlier.revision;
+  if (state.origin !== earlier.origin || state.revision < earlier.revision) return false;
+  if (state.revision === earlier.revision) return state.maxVersion === earlier.maxVersion;
+  // In a table that was set back to an earlier state, another commit than the one that was read has its place.
+  const next = state.commits.find(({ revision }) => revision === earlier.revision + 1);
+  return next?.before === earlier.maxVersion;
+}
+
+/** The steps by which the highest visible version came to where it is, as `StorageMoment.recent` has them. */
+export function recentAt({ commits, maxVersion }: State): string {
+  return commits.map(({ before }, i) => (commits[i + 1]?.before ?? maxVersion) - before)
+    .map((step) => step > 0 ? `,${step}` : "").join("");
 }
 
 /** What was taken in as of a state, and can be told: of its own, all that is visible. */
@@ -254,7 +265,9 @@ export function sweptAt(state: State, now: number): Map<string, number> {
 export function nextState(state: State, draft: Draft, now: number): State {
   const before = state.maxVersion;
   let [{ late, maxStamp, strays }, maxVersion] = [state, before];
+  const origin = draft.origin ?? state.origin;
   let seen = draft.seen ? joinSeen(state.seen, draft.seen) : state.seen;
+  if (draft.origin !== undefined) seen = new Map();
   for (const node of draft.nodes) {
     if (node.version <= before) late++;
     maxVersion = Math.max(maxVersion, node.version);
@@ -263,16 +276,16 @@ export function nextState(state: State, draft: Draft, now: number): State {
     }
     if (node.origin === undefined) maxStamp = Math.max(maxStamp, stampOf(node));
     // One of its own comes back, so it was set back to an earlier state.
-    else if (node.origin === state.origin) seen = joinSeen(seen, new Map([[state.origin, stampOf(node)]]));
+    else if (node.origin === origin) seen = joinSeen(seen, new Map([[origin, stampOf(node)]]));
   }
   // What it tells by itself need not be kept twice.
-  if ((seen.get(state.origin) ?? Infinity) <= maxStamp) {
-    seen = new Map([...seen].filter(([origin]) => origin !== state.origin));
+  if ((seen.get(origin) ?? Infinity) <= maxStamp) {
+    seen = new Map([...seen].filter(([other]) => other !== origin));
   }
   const revision = state.revision + 1;
   return {
     epoch: draft.epoch ?? state.epoch,
-    origin: state.origin,
+    origin,
     revision,
     counter: draft.counter,
     maxVersion,
@@ -285,8 +298,19 @@ export function nextState(state: State, draft: Draft, now: number): State {
       before,
       nodes: draft.nodes.map((node) => ({ ...node, revision })),
     }],
-    ...dig(state, draft, now),
+    ...dig(rename(state, origin), draft, now),
   };
+}
+
+/** The state with what is told of its own tombstones told of the same under another origin. */
+function rename(state: State, origin: string): State {
+  if (origin === state.origin) return state;
+  const copy = (stamps: Seen): Seen => {
+    const stamp = stamps.get(state.origin);
+    return stamp === undefined ? stamps : new Map(stamps).set(origin, stamp);
+  };
+  const graves = state.graves.map((grave) => ({ ...grave, stamps: copy(grave.stamps) }));
+  return { ...state, origin, swept: copy(state.swept), graves };
 }
 
 /** What is swept, and which tombstones are to be. */

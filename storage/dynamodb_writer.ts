@@ -200,7 +200,7 @@ export class Writer {
       await call.request("transactWriteItems", input, ["TransactionCanceledException"]);
     } catch (error) {
       if (nameOf(error) !== "TransactionCanceledException") throw error;
-      return this.#readCancellation(call, error as Error);
+      return this.#readCancellation(call, error as Error, state);
     }
     this.#reader.note(next);
     this.#reader.settled.add(next.revision);
@@ -208,7 +208,11 @@ export class Writer {
   }
 
   /** Why a transaction was cancelled, and what that tells of the counter; throws where no other try would help. */
-  #readCancellation(call: Call, error: Error & { CancellationReasons?: unknown }): "old" | "met" | "busy" {
+  #readCancellation(
+    call: Call,
+    error: Error & { CancellationReasons?: unknown },
+    before: State,
+  ): "old" | "met" | "busy" {
     const reasons = (error.CancellationReasons ?? []) as readonly { Code?: string; Item?: Item }[];
     const codes = reasons.map(({ Code }) => Code ?? "None").filter((code) => code !== "None");
     if (codes.length === 0 || codes.some((code) => !PASSING.has(code))) {
@@ -219,7 +223,7 @@ export class Writer {
     }
     if (codes.includes("ConditionalCheckFailed")) {
       const item = reasons[0]?.Item;
-      if (item?.epoch) this.#reader.note(this.#reader.parse(call, () => parseState(item)));
+      if (item?.epoch) this.#reader.note(this.#reader.parse(call, () => parseState(item)), before);
       else this.#reader.forget();
       return "old";
     }

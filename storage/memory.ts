@@ -166,6 +166,13 @@ export class MemoryStorage implements MeshStorage {
     return Promise.resolve(this.#identify());
   }
 
+  /** Begins another life of the data: another epoch, another origin, nothing seen of other storages. */
+  newEpoch(): Promise<StorageIdentity> {
+    this.#seen.clear();
+    this.#identity = Object.freeze({ epoch: createEpoch(this.#options.now()), origin: createOrigin() });
+    return Promise.resolve(this.#identity);
+  }
+
   /** True: memory answers as long as the process does. */
   isHealthy(): Promise<boolean> {
     return Promise.resolve(true);

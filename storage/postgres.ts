@@ -15,6 +15,7 @@ import {
   type Seen,
   type StorageChanges,
   type StorageFeatures,
+  type StorageIdentity,
   type StorageReading,
 } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
@@ -121,6 +122,8 @@ export interface PostgresStorage extends MeshStorage {
   readNodes(keys: readonly string[]): Promise<StorageReading>;
   /** What came after a version, with counter and epoch of the same moment. */
   readChanges(version: number, limit: number): Promise<StorageChanges>;
+  /** Begins another life of the data, for an operator who has brought it back from a copy. */
+  newEpoch(): Promise<StorageIdentity>;
   /** Ends the connections that were opened here. */
   close(): Promise<void>;
 }
@@ -344,6 +347,12 @@ class ListeningStorage extends PooledStorage implements PostgresStorage {
     const isOther = await super.adoptSeen(seen, epoch, swept);
     if (isOther) this.#announce(null, ANYTHING);
     return isOther;
+  }
+
+  override async newEpoch(): Promise<StorageIdentity> {
+    const identity = await super.newEpoch();
+    this.#announce(null, ANYTHING);
+    return identity;
   }
 
   async subscribe(call: ChangeListener): Promise<() => Promise<void>> {

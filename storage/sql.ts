@@ -307,6 +307,22 @@ export class SQLStorage implements MeshStorage {
     return { epoch, origin };
   }
 
+  /**
+   * Begins another life of the data: another epoch, another origin, nothing seen of other storages. Nodes and the
+   * counter stay.
+   *
+   * @returns The new names.
+   */
+  async newEpoch(): Promise<StorageIdentity> {
+    const operation = "newEpoch";
+    const names = { epoch: createEpoch(this.#options.now()), origin: createOrigin() };
+    return await this.#changeNotes(operation, async (counter, { swept }) => {
+      const mesh = writeNotes({ seen: new Map(), swept });
+      const rows = await this.#ask(operation, this.#dialect.renew(counter, { ...names, mesh }));
+      return rows.length > 0 ? names : undefined;
+    });
+  }
+
   /** Whether the database answers and the table is as it should be. Never rejects. */
   async isHealthy(): Promise<boolean> {
     try {
@@ -816,7 +832,7 @@ function toMoment(
     else {
       const { version: maxVersion, hash: epoch, updatedAt: sweptVersion } = meta;
       const [origin, late] = [String(row.origin), toNumber(row.late, operation)];
-      moment = { maxVersion, epoch, origin, sweptVersion, late };
+      moment = { maxVersion, epoch, origin, sweptVersion, late, recent: String(row.recent) };
     }
   }
   return { metas, ...moment };

@@ -121,7 +121,8 @@ export interface SQLDialect {
   readNodes(keys: readonly string[]): Statement;
   /**
    * Those nodes that are there and, under the empty key, the counter's row: the highest visible version as
-   * `version`, the epoch as `hash`, the swept version as `updated_at`, `late` and `origin`.
+   * `version`, the epoch as `hash`, the swept version as `updated_at`, `late`, `origin` and
+   * `recent`.
    */
   readMoment(keys: readonly string[]): Statement;
   /** The first nodes and tombstones above a version, and the counter's row as `readMoment` has it. */
@@ -159,6 +160,8 @@ export interface SQLDialect {
   takeNodes(takes: readonly PlacedTake[], bounds: TakeBounds): Statement;
   /** Whether `takeNodes` cannot tell which nodes were written. */
   readonly takesUnheard?: true;
+  /** Gives the counter's row other names. A row if it still was as it was read. */
+  renew(before: Adoption, after: Adoption & { readonly origin: string }): Statement;
   /** Changes the counter's row from what it was read to say, and lifts the counter. A row if it still said so. */
   adopt(before: Adoption, after: Adoption, lift: number): Statement;
   /**

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { MAX_RECENT_LENGTH } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 import { MAX_HASH_BYTES, MAX_KEY_BYTES } from "../src/node.ts";
 import {
@@ -45,16 +46,16 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
   const decode = (column: string) => `CONVERT(${column} USING utf8mb4)`;
   const select = (deleted: string, origin = "NULL") =>
     `SELECT ${decode("node.node_key")} AS node_key, node.version, ${decode("node.hash")} AS hash, ` +
-    `node.updated_at, ${deleted} AS deleted, 0 AS late, ${origin} AS origin`;
+    `node.updated_at, ${deleted} AS deleted, 0 AS late, ${origin} AS origin, NULL AS recent`;
   const readOne = `${select("0")} FROM ${table} AS node ` +
     `WHERE node.node_key = CAST(? AS BINARY) AND node.node_key <> '' AND node.expires_at IS NULL`;
   const readMany = `${select("0")} FROM JSON_TABLE(?, '$[*]' COLUMNS (name ${text} PATH '$')) AS item ` +
     `STRAIGHT_JOIN ${table} AS node ON node.node_key = CAST(item.name AS BINARY) ` +
     `WHERE node.node_key <> '' AND node.expires_at IS NULL`;
   const readState = `SELECT '' AS node_key, max_version AS version, ${decode("epoch")} AS hash, ` +
-    `swept_version AS updated_at, 0 AS deleted, late, ${
-      decode("origin")
-    } AS origin FROM ${table} WHERE node_key = ''`;
+    `swept_version AS updated_at, 0 AS deleted, late, ${decode("origin")} AS origin, ${
+      decode("hash")
+    } AS recent FROM ${table} WHERE node_key = ''`;
   const changes = (more = "") =>
     `${select("node.expires_at IS NOT NULL")}${more} FROM ${table} AS node FORCE INDEX (version) ` +
     `WHERE node.version > ? AND node.node_key <> ''`;
@@ -73,9 +74,14 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
     ", ",
   );
   const lock = `FOR UPDATE ON DUPLICATE KEY UPDATE ${update}`;
+  /** The text of the counter's last steps once it comes to a version; it lies in the hash of the counter's row. */
+  const recent = (to: string) =>
+    `IF(${to} > state.max_version, ` +
+    `RIGHT(CONCAT(state.hash, ',', ${to} - state.max_version), ${MAX_RECENT_LENGTH}), state.hash)`;
   const insert = (node: NodeColumns, counter: CounterColumns, from: string) =>
     `INSERT INTO ${table} (node_key, ${written.join(", ")}, ${counted.join(", ")}) ` +
-    `SELECT item.name, IF(item.place = 0, 0, ${node.version}), item.hash, item.time, item.expiry + ${now}, ` +
+    `SELECT item.name, IF(item.place = 0, 0, ${node.version}), ` +
+    `IF(item.place = 0, ${recent(counter.maxVersion)}, item.hash), item.time, item.expiry + ${now}, ` +
     `IF(item.place = 0, state.origin, ${node.origin}), IF(item.place = 0, NULL, ${node.stamp}), ` +
     `IF(item.place = 0, ${counter.counter}, NULL), IF(item.place = 0, ${counter.maxVersion}, NULL), ` +
     `IF(item.place = 0, ${counter.maxStamp}, NULL), IF(item.place = 0, ${counter.late}, NULL) ` +
@@ -153,7 +159,7 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
     `${stampOf("node")} AS stamp FROM ${table} AS state STRAIGHT_JOIN`;
   const readMesh =
     `SELECT '' AS node_key, 0 AS version, ${decode("mesh")} AS hash, 0 AS updated_at, 0 AS deleted, ` +
-    `0 AS late, ${decode("origin")} AS origin, 0 AS stamp FROM ${table} WHERE node_key = ''`;
+    `0 AS late, ${decode("origin")} AS origin, NULL AS recent, 0 AS stamp FROM ${table} WHERE node_key = ''`;
   const list = `JSON_TABLE(?, '$[*]' COLUMNS (origin ${text} PATH '$[0]', stamp BIGINT PATH '$[1]'))`;
   // Not a join: its buffer would have the nodes sorted once more.
   const told = (origin: string) =>
@@ -178,7 +184,7 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
       `CREATE TABLE IF NOT EXISTS ${table} (\n` +
       `  node_key VARBINARY(${MAX_KEY_BYTES}) NOT NULL PRIMARY KEY, -- the empty key is the counter's row\n` +
       `  version BIGINT NOT NULL,                     -- there: 0\n` +
-      `  hash VARBINARY(${MAX_HASH_BYTES}) NOT NULL,\n` +
+      `  hash VARBINARY(${MAX_HASH_BYTES}) NOT NULL,                -- there: the last steps of the highest version\n` +
       `  updated_at BIGINT NOT NULL,                  -- milliseconds since 1970\n` +
       `  expires_at BIGINT,                           -- set for a tombstone: when it may be swept\n` +
       `  origin VARBINARY(${MAX_ORIGIN_BYTES}),                       -- the storage that wrote it, set where that is another one\n` +
@@ -238,7 +244,10 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
     applyChanges: (changes, floor) => {
       const total = changes.at(-1)?.offset ?? 0;
       const next = [floor, total];
-      const params = [...next, total, ...next, ...next, ...next, toItems(changes.map(itemOf)), ...next];
+      const params = [
+        ...[...next, total, ...next, ...next, ...next, ...next, ...next],
+        ...[toItems(changes.map(itemOf)), ...next],
+      ];
       return { sql: apply, params, toRows };
     },
     setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt, { floor, step }) => {
@@ -277,6 +286,12 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
     takeNodes: (takes, { floor, total, lowest, highest, notes }) => ({
       sql: take,
       params: [floor, total, lowest, highest, notes, toItems(takes.map(itemOfTake))],
+      toRows,
+    }),
+    renew: (before, { epoch, origin, mesh }) => ({
+      sql: `UPDATE ${table} SET epoch = ?, origin = ?, mesh = IF(LAST_INSERT_ID(1) = 1, ?, NULL) ` +
+        `WHERE node_key = '' AND ${isSame("epoch", "?")} AND ${isSame("mesh", "?")}`,
+      params: [epoch, origin, mesh, before.epoch, before.mesh],
       toRows,
     }),
     adopt: (before, after, lift) => ({

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { MAX_RECENT_LENGTH } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 import {
   COLUMNS,
@@ -54,7 +55,7 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
   const readOne = `${live} AND node_key = $1 AND node_key <> ''`;
   const readMany = `${live} AND node_key = ANY ($1::text::text[]) AND node_key <> ''`;
   const readState = `SELECT node_key, max_version AS version, epoch AS hash, swept_version AS updated_at, ` +
-    `0 AS deleted, late, origin, ${READ_ONLY} FROM ${table} WHERE node_key = ''`;
+    `0 AS deleted, late, origin, hash AS recent, ${READ_ONLY} FROM ${table} WHERE node_key = ''`;
   const history = `SELECT node_key, version, hash, updated_at, (expires_at IS NOT NULL)::int AS deleted ` +
     `FROM ${table} WHERE version > $1 AND node_key <> ''`;
   const nth =
@@ -63,8 +64,13 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
   const columns = "node_key, version, hash, updated_at, expires_at";
   const excluded = "version = excluded.version, hash = excluded.hash, updated_at = excluded.updated_at, " +
     "expires_at = excluded.expires_at, origin = excluded.origin, stamp = excluded.stamp";
+  /** The text of the counter's last steps once it comes to a version; it lies in the hash of the counter's row. */
+  const recent = (to: string) =>
+    `CASE WHEN ${to} > max_version ` +
+    `THEN right(hash || ',' || (${to} - max_version), ${MAX_RECENT_LENGTH}) ELSE hash END`;
   const apply = (rows: string) =>
-    `WITH counter AS (UPDATE ${table} SET counter = ${next}, max_version = ${next}, max_stamp = ${next} ` +
+    `WITH counter AS (UPDATE ${table} SET counter = ${next}, max_version = ${next}, max_stamp = ${next}, ` +
+    `hash = ${recent(next)} ` +
     `WHERE node_key = '' AND ${next} <= ${MAX_VERSION} RETURNING counter AS last), ` +
     `nodes AS (INSERT INTO ${table} (${columns}) ${rows} ON CONFLICT (node_key) DO UPDATE SET ${excluded}) ` +
     `SELECT '' AS node_key, last AS version FROM counter`;
@@ -86,7 +92,7 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
     `counter AS (UPDATE ${table} AS state SET ` +
     `counter = CASE WHEN ${isLate} THEN ${lateStamp} ELSE greatest(counter, $2::bigint) END, ` +
     `max_stamp = CASE WHEN ${isLate} THEN ${lateStamp} WHEN is_new THEN $2::bigint ELSE max_stamp END, ` +
-    `max_version = greatest(max_version, $2::bigint), ` +
+    `max_version = greatest(max_version, $2::bigint), hash = ${recent("$2::bigint")}, ` +
     `late = late + (is_new AND $2::bigint <= max_version)::int FROM given ` +
     `WHERE node_key = '' AND NOT (${isLate} AND ${lateStamp} > ${MAX_VERSION}) ` +
     `RETURNING node_key, max_stamp, is_new), ` +
@@ -97,8 +103,9 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
     `SELECT node_key FROM counter`;
   const stampOf = "coalesce(node.stamp, node.version)";
   // Nodes that are there are changed by an UPDATE: should another have been quicker, it looks at the row anew.
+  const highest = `CASE WHEN $2::bigint > 0 THEN ${next} ELSE $4::bigint END`;
   const take = `WITH counter AS (UPDATE ${table} SET counter = ${next}, ` +
-    `max_version = greatest(max_version, CASE WHEN $2::bigint > 0 THEN ${next} ELSE $4::bigint END), ` +
+    `max_version = greatest(max_version, ${highest}), hash = ${recent(`(${highest})`)}, ` +
     `max_stamp = CASE WHEN $2::bigint > 0 THEN ${next} ELSE max_stamp END, ` +
     `late = late + ($3::bigint <= max_version)::int WHERE node_key = '' AND ${next} <= ${MAX_VERSION} ` +
     `RETURNING counter AS last, origin AS own, mesh AS notes), ` +
@@ -133,7 +140,7 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
     `CREATE TABLE IF NOT EXISTS ${table} (\n` +
     `  node_key text COLLATE "C" NOT NULL PRIMARY KEY, -- the empty key is the counter's row\n` +
     `  version bigint NOT NULL,                        -- there: 0\n` +
-    `  hash text COLLATE "C" NOT NULL,\n` +
+    `  hash text COLLATE "C" NOT NULL,                 -- there: the last steps of the highest version\n` +
     `  updated_at bigint NOT NULL,                     -- milliseconds since 1970\n` +
     `  expires_at bigint,                              -- set for a tombstone: when it may be swept\n` +
     `  origin text,                                    -- the storage that wrote it, set where that is another one\n` +
@@ -193,10 +200,10 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
       ),
     readNodes: (keys) => keys.length === 1 ? ask(readOne, keys[0] ?? "") : ask(readMany, toArray(keys)),
     readMoment: (keys) =>
-      ask(`${readState} UNION ALL SELECT *, 0, NULL, 0 FROM (${readMany}) AS nodes`, toArray(keys)),
+      ask(`${readState} UNION ALL SELECT *, 0, NULL, NULL, 0 FROM (${readMany}) AS nodes`, toArray(keys)),
     readChanges: (version, limit) =>
       ask(
-        `${readState} UNION ALL SELECT *, 0, NULL, 0 FROM (${history} ORDER BY version LIMIT $2) AS nodes`,
+        `${readState} UNION ALL SELECT *, 0, NULL, NULL, 0 FROM (${history} ORDER BY version LIMIT $2) AS nodes`,
         version,
         limit,
       ),
@@ -245,6 +252,16 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
       ),
     takeNodes: (takes, { floor, total, lowest, highest, notes }) =>
       ask(take, floor, total, lowest, highest, ...columnsOfTakes(takes), notes),
+    renew: (before, { epoch, origin, mesh }) =>
+      ask(
+        `UPDATE ${table} SET epoch = $1::text, origin = $2::text, mesh = $3::text ` +
+          `WHERE node_key = '' AND epoch = $4::text AND mesh = $5::text RETURNING node_key`,
+        epoch,
+        origin,
+        mesh,
+        before.epoch,
+        before.mesh,
+      ),
     adopt: (before, after, lift) =>
       ask(
         `UPDATE ${table} SET counter = greatest(counter, $1::bigint), epoch = $2::text, mesh = $3::text ` +

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { MAX_RECENT_LENGTH } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 import {
   COLUMNS,
@@ -38,7 +39,7 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
   const readOne = `${live} AND node_key = ?`;
   const readMany = `${live} AND node_key IN (SELECT value FROM json_each(?)) AND node_key <> ''`;
   const readState = `SELECT '' AS node_key, CAST(max_version AS REAL) AS version, epoch AS hash, ` +
-    `CAST(swept_version AS REAL) AS updated_at, 0 AS deleted, CAST(late AS REAL) AS late, origin ` +
+    `CAST(swept_version AS REAL) AS updated_at, 0 AS deleted, CAST(late AS REAL) AS late, origin, hash AS recent ` +
     `FROM ${table} WHERE node_key = ''`;
   const history = `SELECT ${columns()}, expires_at IS NOT NULL AS deleted FROM ${table} ` +
     `WHERE version > ? AND node_key <> ''`;
@@ -58,13 +59,19 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
   const upsert = (more: readonly string[]) =>
     `ON CONFLICT (node_key) DO UPDATE SET ` +
     [...replaced, ...more].map((name) => `${name} = excluded.${name}`).join(", ");
+  /** The text of the counter's last steps once it comes to a version; it lies in the hash of the counter's row. */
+  const recent = (next: string, hash = "hash") =>
+    `iif(${next} > max_version, substr(${hash} || ',' || (${next} - max_version), -${MAX_RECENT_LENGTH}), ${hash})`;
   // The SELECT is done before the first row is written (SQLite keeps its result aside when a statement reads
   // the table it writes), so every row counts up from the same base.
   const apply = (row: string) =>
-    `WITH counter(base, origin) AS (SELECT max(version, ?), origin FROM ${table} WHERE node_key = ''), ` +
-    `room(last, origin, base) AS (SELECT base + ?, origin, base FROM counter WHERE base + ? <= ${MAX_VERSION}) ` +
+    `WITH counter(base, origin, hash, max_version) AS ` +
+    `(SELECT max(version, ?), origin, hash, max_version FROM ${table} WHERE node_key = ''), ` +
+    `room AS (SELECT *, base + ? AS last FROM counter WHERE base + ? <= ${MAX_VERSION}) ` +
     `INSERT INTO ${table} (node_key, ${replaced.join(", ")}) ` +
-    `SELECT '', last, '', 0, NULL, origin, NULL, last, last FROM room UNION ALL ${row} ${upsert([])} ` +
+    `SELECT '', last, ${recent("last")}, 0, NULL, origin, NULL, last, last FROM room UNION ALL ${row} ${
+      upsert([])
+    } ` +
     `RETURNING node_key, CAST(version AS REAL) AS version`;
   const applyOne = apply(
     `SELECT ?, base + ?, ?, ?, ? + ${now}, NULL, NULL, NULL, NULL FROM room WHERE true`,
@@ -80,7 +87,7 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
   // What lies at or below the highest stamp may be counted as seen elsewhere: it gets a new one.
   const set =
     `WITH given(node_key, version, hash, updated_at, expires_at, floor, step) AS (SELECT ?, ?, ?, ?, ?, ?, ?), ` +
-    `state AS (SELECT given.*, counter.version AS last, counter.origin, counter.max_version, counter.max_stamp, ` +
+    `state AS (SELECT given.*, counter.version AS last, counter.origin, counter.hash AS recent, counter.max_version, counter.max_stamp, ` +
     `counter.late, max(counter.version, floor) + step AS next, ` +
     `node.node_key IS NULL OR ${rank("given")} > ${rank("node")} AS is_new ` +
     `FROM given CROSS JOIN ${table} AS counter LEFT JOIN ${table} AS node ON node.node_key = given.node_key ` +
@@ -88,7 +95,9 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
     `placed AS (SELECT *, is_new AND version <= max_stamp AS is_late FROM state), ` +
     `room AS (SELECT * FROM placed WHERE NOT is_late OR next <= ${MAX_VERSION}) ` +
     `INSERT INTO ${table} (node_key, ${replaced.join(", ")}, late) ` +
-    `SELECT '', iif(is_late, next, max(last, version)), '', 0, NULL, origin, NULL, max(max_version, version), ` +
+    `SELECT '', iif(is_late, next, max(last, version)), ${
+      recent("version", "recent")
+    }, 0, NULL, origin, NULL, max(max_version, version), ` +
     `iif(is_late, next, iif(is_new, version, max_stamp)), late + (is_new AND version <= max_version) FROM room ` +
     `UNION ALL SELECT node_key, version, hash, updated_at, expires_at + ${now}, NULL, iif(is_late, next, NULL), ` +
     `NULL, NULL, NULL FROM room WHERE is_new ${upsert(["late"])} RETURNING node_key`;
@@ -101,7 +110,9 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
     `${field(3)} AS time, ${field(4)} AS expiry, ${field(5)} AS stamp, ${field(6)} AS origin, ` +
     `${field(7)} AS stamp_there, ${field(8)} AS origin_there FROM json_each(?)) ` +
     `INSERT INTO ${table} (node_key, ${replaced.join(", ")}, late) ` +
-    `SELECT '', base + total, '', 0, NULL, origin, NULL, max(max_version, iif(total > 0, base + total, highest)), ` +
+    `SELECT '', base + total, ${
+      recent("iif(total > 0, base + total, highest)")
+    }, 0, NULL, origin, NULL, max(max_version, iif(total > 0, base + total, highest)), ` +
     `iif(total > 0, base + total, max_stamp), late + (lowest <= max_version) FROM room ` +
     `UNION ALL SELECT take.node_key, iif(take.origin IS NULL, base + place, place), take.hash, time, expiry + ${now}, ` +
     `nullif(take.origin, room.origin), nullif(take.stamp, place), NULL, NULL, NULL ` +
@@ -131,7 +142,7 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
       `CREATE TABLE IF NOT EXISTS ${table} (\n` +
       `  node_key TEXT NOT NULL PRIMARY KEY, -- the empty key is the counter's row\n` +
       `  version INTEGER NOT NULL,           -- there: the last version given\n` +
-      `  hash TEXT NOT NULL,\n` +
+      `  hash TEXT NOT NULL,                 -- there: the last steps of the highest version\n` +
       `  updated_at INTEGER NOT NULL,        -- milliseconds since 1970\n` +
       `  expires_at INTEGER,                 -- set for a tombstone: when it may be swept\n` +
       `  origin TEXT,                        -- the storage that wrote it, set where that is another one\n` +
@@ -165,10 +176,10 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
     readNodes: (keys) =>
       keys.length === 1 ? ask(readOne, keys[0] ?? "") : ask(readMany, JSON.stringify(keys)),
     readMoment: (keys) =>
-      ask(`${readState} UNION ALL SELECT *, 0, NULL FROM (${readMany})`, JSON.stringify(keys)),
+      ask(`${readState} UNION ALL SELECT *, 0, NULL, NULL FROM (${readMany})`, JSON.stringify(keys)),
     readChanges: (version, limit) =>
       ask(
-        `${readState} UNION ALL SELECT *, 0, NULL FROM (${history} ORDER BY version LIMIT ?)`,
+        `${readState} UNION ALL SELECT *, 0, NULL, NULL FROM (${history} ORDER BY version LIMIT ?)`,
         version,
         limit,
       ),
@@ -222,6 +233,16 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
       ),
     takeNodes: (takes, { floor, total, lowest, highest, notes }) =>
       ask(take, floor, total, lowest, highest, notes, JSON.stringify(takes.map(rowOfTake))),
+    renew: (before, { epoch, origin, mesh }) =>
+      ask(
+        `UPDATE ${table} SET epoch = ?, origin = ?, mesh = ? ` +
+          `WHERE node_key = '' AND epoch = ? AND mesh = ? RETURNING node_key`,
+        epoch,
+        origin,
+        mesh,
+        before.epoch,
+        before.mesh,
+      ),
     adopt: (before, after, lift) =>
       ask(
         `UPDATE ${table} SET version = max(version, ?), epoch = ?, mesh = ? ` +

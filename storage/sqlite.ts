@@ -6,7 +6,7 @@
 import process from "node:process";
 import { ClosedError, StorageError } from "../src/errors.ts";
 import { kindOf } from "../src/node.ts";
-import type { ChangeListener, MeshStorage } from "../src/storage.ts";
+import { type ChangeListener, isConfirmed, type MeshStorage } from "../src/storage.ts";
 import { readStorageOptions, type StorageOptions, wrongOption } from "./options.ts";
 import { type SQLRow, SQLStorage, type SQLValue } from "./sql.ts";
 import { sqliteDialect } from "./sql_sqlite.ts";
@@ -224,6 +224,7 @@ interface Told {
   readonly maxVersion: number;
   readonly epoch: unknown;
   readonly late: unknown;
+  readonly recent: string;
 }
 
 /** Looks at the file while somebody listens, and tells which keys other processes changed. */
@@ -277,8 +278,9 @@ class Watch {
       if (fileVersion === before?.fileVersion) return undefined;
       const [told, keys] = this.#look(fileVersion, before?.maxVersion);
       this.#told = told;
-      // Another life of the data, or a node that took its place in the past.
-      const isBroken = before === undefined || told.epoch !== before.epoch || told.late !== before.late;
+      // Another life of the data, a node that took its place in the past, or data that were set back.
+      const isBroken = before === undefined || told.epoch !== before.epoch || told.late !== before.late ||
+        !isConfirmed(told, before.maxVersion);
       return isBroken || keys.length > MAX_TOLD ? null : keys;
     } catch {
       // Busy or broken: what happened meanwhile is not known. The readers who look again find out which.
@@ -297,7 +299,13 @@ class Watch {
     const { sql, params } = this.#dialect.readChanges(after, MAX_TOLD + 1);
     const rows = this.#connection.all(sql, params);
     const state = rows.find((row) => row.node_key === "");
-    const told = { fileVersion, maxVersion: Number(state?.version), epoch: state?.hash, late: state?.late };
+    const told = {
+      fileVersion,
+      maxVersion: Number(state?.version),
+      epoch: state?.hash,
+      late: state?.late,
+      recent: String(state?.recent),
+    };
     return [told, rows.filter((row) => row !== state).map((row) => String(row.node_key))];
   }
 }

@@ -10,7 +10,7 @@ import { compare, metaOf } from "../compare.ts";
 import type { DeadlineList, Due } from "../deadlines.ts";
 import type { Reading } from "../fence.ts";
 import type { StreamReason } from "../metrics.ts";
-import { isSameHistory, type StampedNode, type StorageReading } from "../storage.ts";
+import { isConfirmed, isSameHistory, type StampedNode, type StorageReading } from "../storage.ts";
 import type { RealityNodeMeta } from "../types.ts";
 import type { Waiter, Waiters } from "../waiters.ts";
 import type { Watch } from "../watch.ts";
@@ -337,5 +337,7 @@ class Told {
 }
 
 function honours(cursor: Cursor | null, reading: StorageReading): cursor is Cursor {
-  return cursor !== null && isSameHistory(cursor, reading) && cursor.position <= reading.maxVersion;
+  if (cursor === null || !isSameHistory(cursor, reading)) return false;
+  // From the beginning on, everything is told anyway.
+  return cursor.position === 0 || isConfirmed(reading, cursor.position);
 }

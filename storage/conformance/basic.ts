@@ -6,7 +6,15 @@
 import { assert, assertEquals, assertRejects } from "./assert.ts";
 import { type Kit, metaOf, write } from "./kit.ts";
 
-const METHODS = ["applyChanges", "readNodes", "readChanges", "getIdentity", "subscribe", "close"] as const;
+const METHODS = [
+  "applyChanges",
+  "readNodes",
+  "readChanges",
+  "getIdentity",
+  "newEpoch",
+  "subscribe",
+  "close",
+] as const;
 
 /** Keys that something between here and the disk might take for one another, or for something else. */
 const AWKWARD_KEYS = [
@@ -85,6 +93,8 @@ export function testBasic({ check, supports }: Kit): void {
     for (const method of METHODS) {
       assertEquals(typeof storage[method] === "function", supports[method], `supports.${method}`);
     }
+    const recent = (await storage.readNodes?.([]))?.recent;
+    assertEquals(recent !== undefined, supports.recent, "supports.recent");
     assertEquals(storage.features?.ordered === true, supports.ordered, "supports.ordered");
     assertEquals(storage.features?.tombstones === true, supports.tombstones, "supports.tombstones");
     assertEquals(await storage.isHealthy(), true, "isHealthy()");

@@ -53,6 +53,10 @@ export interface StorageSupport {
   readChanges?: boolean;
   /** It has `getIdentity`. @default {false} */
   getIdentity?: boolean;
+  /** It has `newEpoch`. @default {false} */
+  newEpoch?: boolean;
+  /** Its readings say by which steps the counter came to where it is. @default {false} */
+  recent?: boolean;
   /** It has `subscribe`. @default {false} */
   subscribe?: boolean;
   /** It has `close`. @default {false} */
@@ -118,6 +122,8 @@ export function createKit(options: StorageTestOptions): Kit {
       readNodes: false,
       readChanges: false,
       getIdentity: false,
+      newEpoch: false,
+      recent: false,
       subscribe: false,
       close: false,
       mesh: false,

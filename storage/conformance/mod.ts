@@ -10,6 +10,7 @@ import { testBasic } from "./basic.ts";
 import { testBatch } from "./batch.ts";
 import { testFaults } from "./faults.ts";
 import { createKit, type StorageTestOptions } from "./kit.ts";
+import { testLives } from "./lives.ts";
 import { testListing } from "./listing.ts";
 import { testMesh } from "./mesh.ts";
 import { testMeshModel } from "./mesh_model.ts";
@@ -62,6 +63,7 @@ export type { StorageSupport, StorageTestOptions } from "./kit.ts";
  *     applyChanges: true,
  *     readNodes: true,
  *     getIdentity: true,
+ *     newEpoch: true,
  *     mesh: true,
  *     ordered: true,
  *     tombstones: true,
@@ -78,6 +80,7 @@ export function testStorage(options: StorageTestOptions): void {
   testListing(kit);
   testRaces(kit);
   testSubscribe(kit);
+  testLives(kit);
   testModel(kit);
   testMesh(kit);
   testMeshModel(kit);

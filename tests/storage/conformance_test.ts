@@ -172,6 +172,7 @@ const MEMORY_SUPPORTS = {
   applyChanges: true,
   readNodes: true,
   getIdentity: true,
+  newEpoch: true,
   mesh: true,
   ordered: true,
   tombstones: true,

@@ -16,6 +16,7 @@ const supports = {
   applyChanges: true,
   readNodes: true,
   getIdentity: true,
+  newEpoch: true,
   mesh: true,
   ordered: true,
   tombstones: true,

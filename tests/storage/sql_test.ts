@@ -11,6 +11,7 @@ import type { NodeChange } from "../../src/storage.ts";
 import { testStorage } from "../../storage/conformance/mod.ts";
 import { type SQLRow, SQLStorage, type SQLStorageOptions, type SQLValue } from "../../storage/sql.ts";
 import { test } from "../harness.ts";
+import { testExistingTable } from "./existing_tables.ts";
 import { Backings, inFolder, SQL_SUPPORTS } from "./sqlite_kit.ts";
 
 /** As a pool of connections: each statement goes to the next one, and takes its time. */
@@ -708,4 +709,10 @@ test("SQLStorage refuses options it does not know, or of the wrong kind, by name
   for (const [options, message] of wrong) {
     assert.throws(() => new SQLStorage(options as SQLStorageOptions), { name: "TypeError", message });
   }
+});
+
+test("SQLStorage on SQLite goes on with a table of version 2.0.0", async () => {
+  const database = new DatabaseSync(":memory:");
+  await testExistingTable("sqlite", (sql, params) => database.prepare(sql).all(...params));
+  database.close();
 });

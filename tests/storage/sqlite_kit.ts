@@ -15,6 +15,8 @@ export const SQL_SUPPORTS = {
   readNodes: true,
   readChanges: true,
   getIdentity: true,
+  newEpoch: true,
+  recent: true,
   close: true,
   mesh: true,
   ordered: true,

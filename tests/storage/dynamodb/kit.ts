@@ -16,6 +16,8 @@ export const SUPPORTS = {
   readNodes: true,
   readChanges: true,
   getIdentity: true,
+  newEpoch: true,
+  recent: true,
   close: true,
   mesh: true,
   ordered: true,

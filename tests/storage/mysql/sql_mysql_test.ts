@@ -10,6 +10,7 @@ import { type SQLQuery, type SQLRow, SQLStorage } from "../../../storage/sql.ts"
 import { mysqlDialect } from "../../../storage/sql_mysql.ts";
 import { test } from "../../harness.ts";
 import { testDatabase } from "../database_kit.ts";
+import { testExistingTable } from "../existing_tables.ts";
 import { SQL_SUPPORTS } from "../sqlite_kit.ts";
 import { type Driver, newTableName, rowsOf, Tables } from "../table_kit.ts";
 import { executeDriver, MYSQL_URL, queryDriver } from "./drivers.ts";
@@ -192,6 +193,15 @@ test("SQLStorage on MySQL gives no number again that a crash took back after som
     const later = new SQLStorage({ query, dialect: "mysql", tableName, now: () => now + 1000 });
     const [given] = await later.applyChanges([{ key: "a", hash: "other", updatedAt: 1 }]);
     assert.ok(given!.version > seen!.version, `${given?.version} after ${seen?.version}`);
+  } finally {
+    await end();
+  }
+});
+
+test("SQLStorage on MySQL goes on with a table of version 2.0.0", async () => {
+  const { query, end } = await executeDriver.connect();
+  try {
+    await testExistingTable("mysql", query);
   } finally {
     await end();
   }

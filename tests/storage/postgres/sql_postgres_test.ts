@@ -10,6 +10,7 @@ import { type SQLRow, SQLStorage } from "../../../storage/sql.ts";
 import { postgresDialect } from "../../../storage/sql_postgres.ts";
 import { test } from "../../harness.ts";
 import { testDatabase, type Use } from "../database_kit.ts";
+import { testExistingTable } from "../existing_tables.ts";
 import { SQL_SUPPORTS } from "../sqlite_kit.ts";
 import { type Driver, newTableName, rowsOf, Tables } from "../table_kit.ts";
 import { pgDriver, POSTGRES_URL, postgresDriver } from "./drivers.ts";
@@ -126,3 +127,12 @@ async function ask(sql: string, ...params: string[]): Promise<boolean> {
     await client.end();
   }
 }
+
+test("SQLStorage on PostgreSQL goes on with a table of version 2.0.0", async () => {
+  const { query, end } = await pgDriver.connect();
+  try {
+    await testExistingTable("postgres", query);
+  } finally {
+    await end();
+  }
+});

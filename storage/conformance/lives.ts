@@ -1,0 +1,165 @@
+/**
+ * The kit: a history that went back can be told from one that went on, and an operator can begin another life.
+ *
+ * @module
+ */
+import { isConfirmed, type MeshStorage, type RealityStorage, type StorageMoment } from "../../src/storage.ts";
+import { assert, assertEquals } from "./assert.ts";
+import { changeOf, deletionOf, type Kit, metaOf, nodesOf, there, write } from "./kit.ts";
+import { asMesh, foreign, fresh, highest, MANY, meshKit, stampedOfAll } from "./mesh_kit.ts";
+
+/** After so many commits at least an earlier counter can still be told. */
+const COMMITS = 5;
+
+/** Registers these tests. */
+export function testLives(kit: Kit): void {
+  if (kit.supports.recent) testRecent(kit);
+  if (kit.supports.newEpoch) testNewEpoch(kit);
+}
+
+function testRecent(kit: Kit): void {
+  const { check, checkShared, supports } = kit;
+  const commits: readonly ((storage: RealityStorage, i: number) => Promise<unknown>)[] = [
+    (storage, i) => write(storage, `written:${i}`),
+    async (storage) => await storage.applyChanges?.([changeOf("one"), changeOf("two"), deletionOf("three")]),
+    (storage) => storage.deleteNode("one"),
+    async (storage, i) =>
+      await storage.setNode(`set:${i}`, metaOf(`set:${i}`, await storage.getMaxVersion() + 3)),
+    async (storage, i) => {
+      if (!supports.mesh) return;
+      await asMesh(storage).takeNodes([fresh(foreign(`taken:${i}`, await storage.getMaxVersion() + 7))]);
+    },
+    async (storage, i) => {
+      if (!supports.mesh) return;
+      await asMesh(storage).takeNodes([{ node: changeOf(`own:${i}`), replaces: null }]);
+    },
+  ];
+
+  check("a counter that was read is confirmed after the next commits, whatever they are", async (storage) => {
+    const positions = [0];
+    for (const [i, commit] of [...commits, ...commits].entries()) {
+      await commit(storage, i);
+      await storage.incrementVersion("reserved");
+      const moments = await readMoments(storage);
+      for (const moment of moments) {
+        for (const position of positions.slice(-COMMITS)) {
+          assert(isConfirmed(moment, position), `Expected ${position} to be confirmed by ${show(moment)}`);
+        }
+        for (const position of [...new Set(positions.slice(-COMMITS))]) {
+          const between = position + 1;
+          if (positions.includes(between) || between >= moment.maxVersion) continue;
+          assert(!isConfirmed(moment, between), `Expected ${between} not to be, by ${show(moment)}`);
+        }
+        assert(!isConfirmed(moment, moment.maxVersion + 1), "Expected no counter to be that is yet to come");
+      }
+      positions.push(await storage.getMaxVersion());
+    }
+  });
+
+  check("after many commits an early counter is not confirmed, and late ones are", async (storage) => {
+    const positions: number[] = [];
+    for (let i = 0; i < 130; i++) {
+      await storage.applyChanges?.([changeOf(`key:${i % 7}`, `${i}`)]);
+      positions.push(await storage.getMaxVersion());
+    }
+    for (const moment of await readMoments(storage)) {
+      const confirmed = positions.filter((position) => isConfirmed(moment, position));
+      assert(confirmed.length >= COMMITS, `Expected ${COMMITS} counters to be confirmed by ${show(moment)}`);
+      assertEquals(confirmed, positions.slice(-confirmed.length), "the confirmed counters");
+      assert(confirmed.length < positions.length, "Expected the text to be bounded");
+    }
+  });
+
+  checkShared(
+    "a counter read in one process is confirmed after the commits of another",
+    async (one, other) => {
+      const before = await readMoments(one);
+      for (let i = 0; i < COMMITS; i++) await other.applyChanges?.([changeOf(`key:${i}`)]);
+      for (const moment of await readMoments(one)) {
+        for (const { maxVersion } of before) assert(isConfirmed(moment, maxVersion), show(moment));
+      }
+    },
+  );
+}
+
+function testNewEpoch(kit: Kit): void {
+  const { check, checkShared, supports } = kit;
+  const { checkMesh } = meshKit(kit);
+
+  check("newEpoch() gives other names, and keeps nodes and counter", async (storage) => {
+    const [kept, gone] = [await write(storage, "a"), await write(storage, "b")];
+    await storage.deleteNode("b");
+    const top = await storage.getMaxVersion();
+    const before = await storage.getIdentity?.();
+    const names = await there(storage.newEpoch?.());
+    assertEquals(await storage.getIdentity?.(), names, "getIdentity()");
+    assert(names.epoch !== before?.epoch, "Expected another epoch");
+    assert(names.origin !== before?.origin, "Expected another origin");
+    assertEquals(await storage.getMaxVersion(), top, "getMaxVersion()");
+    assertEquals(await storage.getNode("a"), kept, "getNode()");
+    assertEquals(await storage.getNode("b"), null, "getNode() of what was deleted");
+    for (const { epoch, origin } of await readMoments(storage)) {
+      assertEquals({ epoch, origin }, names, "the names of a reading");
+    }
+    const next = await write(storage, "c");
+    assert(next.version > top && top > gone.version, `Expected a version above ${top}, got ${next.version}`);
+    assert((await there(storage.newEpoch?.())).epoch !== names.epoch, "Expected another epoch each time");
+  });
+
+  checkShared("newEpoch() holds for every process on the storage", async (one, other) => {
+    const meta = await write(one, "a");
+    await other.getNode("a");
+    const names = await there(one.newEpoch?.());
+    assertEquals(await other.getIdentity?.(), names, "getIdentity() of the other");
+    const later = await write(other, "b");
+    assert(later.version > meta.version, "Expected the other to go on from the counter");
+    if (!one.readNodes) return;
+    assertEquals([...nodesOf(await one.readNodes(["a", "b"]), ["a", "b"]).keys()], ["a", "b"], "the nodes");
+  });
+
+  if (supports.subscribe) {
+    checkShared("subscribe() tells that another process began another life", async (one, other) => {
+      await write(other, "a");
+      let hear = () => {};
+      const heard = new Promise<void>((resolve) => hear = resolve);
+      const leave = await one.subscribe?.((keys) => {
+        if (keys === null) hear();
+      });
+      await other.newEpoch?.();
+      await heard;
+      await leave?.();
+    });
+  }
+
+  if (!supports.mesh) return;
+  checkMesh("newEpoch() makes the nodes new to other storages, and theirs to this one", async (storage) => {
+    const { version } = await write(storage, "own");
+    await write(storage, "gone");
+    await storage.deleteNode("gone");
+    await storage.takeNodes([fresh(foreign("theirs", version + 50))]);
+    const { epoch } = await storage.getIdentity();
+    await storage.adoptSeen(new Map([["other", version + 50]]), epoch, new Map([["third", 7]]));
+    const before = await storage.readSeen();
+    const { origin } = await there((storage as MeshStorage).newEpoch?.());
+    const after = await storage.readSeen();
+    const own = there(before.seen.get(before.origin));
+    assertEquals(highest(after.seen), { [origin]: own }, "seen");
+    assertEquals(after.swept.get("third"), 7, "swept");
+    const [node, grave, theirs] = await stampedOfAll(storage, "own", "gone", "theirs");
+    assertEquals([node?.origin, grave?.origin, theirs?.origin], [origin, origin, "other"], "origins");
+    const { nodes } = await storage.readDelta(before.seen, MANY);
+    assertEquals(nodes.map(({ key }) => key).sort(), ["gone", "own"], "what another storage is told");
+  });
+}
+
+/** How the storage stands, by each of the methods that tell it. */
+async function readMoments(storage: RealityStorage): Promise<StorageMoment[]> {
+  const moments: StorageMoment[] = [];
+  if (storage.readNodes) moments.push(await storage.readNodes(["one"]));
+  if (storage.readChanges) moments.push(await storage.readChanges(await storage.getMaxVersion(), 1));
+  return moments;
+}
+
+function show({ maxVersion, recent }: StorageMoment): string {
+  return `${maxVersion} after ${recent}`;
+}
