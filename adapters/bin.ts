@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
  * The command `reality-server`: a whole server from environment variables, on Node, Deno and Bun. Followed by `check`
- * and a URL it checks a server that runs.
+ * and a URL it checks a server that runs; by `new-epoch` and a URL it gives a storage a new epoch.
  *
  * @module
  */
@@ -26,9 +26,14 @@ if (command === undefined) {
 } else if (command === "check") {
   const { runCheck } = await import("./check/command.ts");
   process.exitCode = await runCheck(args, console);
+} else if (command === "new-epoch") {
+  const { runNewEpoch } = await import("./new_epoch.ts");
+  process.exitCode = await runNewEpoch(args, process.env, console);
 } else {
   const asked = command === "--help" || command === "-h";
-  if (!asked) console.error(`Cannot read the argument "${command}": there are none but check and --help\n`);
+  if (!asked) {
+    console.error(`Cannot read the argument "${command}": there are none but check, new-epoch and --help\n`);
+  }
   console.log(USAGE);
   process.exit(asked ? 0 : 1);
 }

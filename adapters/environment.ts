@@ -50,7 +50,8 @@ export const USAGE = `Settings come from environment variables:
   REALITY_CORS         origins that may read, with commas between, or *   none
   REALITY_WRITE_TOKEN  opens the write routes; two with a comma between   they are closed
 
-"reality-server check --help" says how to check a server that runs.`;
+"reality-server check --help" says how to check a server that runs, "reality-server new-epoch --help" what to do once a
+database was brought back from a copy.`;
 
 /**
  * Reads the settings.
@@ -65,7 +66,7 @@ export function readEnvironment(environment: Environment): Settings {
   return {
     port: readPort(environment.PORT),
     host: environment.HOST || undefined,
-    storage: readStorage(environment.REALITY_STORAGE),
+    storage: readStorage(environment.REALITY_STORAGE, "REALITY_STORAGE"),
     serverId: readServerId(environment.REALITY_SERVER_ID),
     meshPeers: readPeers(environment.REALITY_PEERS, basePath),
     meshSecrets: readSecrets(environment.REALITY_MESH_SECRET),
@@ -85,7 +86,14 @@ function readPort(text: string | undefined): number {
   return port;
 }
 
-function readStorage(text: string | undefined): StorageSetting {
+/**
+ * Reads where nodes are kept.
+ *
+ * @param text An address; an empty one is the default, an SQLite file.
+ * @param name What to call it in an error.
+ * @throws {RangeError} For an address that cannot be used.
+ */
+export function readStorage(text: string | undefined, name: string): StorageSetting {
   if (!text) return { kind: "sqlite", path: "./reality.db" };
   if (text === "memory:") return { kind: "memory" };
   const [, path] = /^sqlite:(.+)$/.exec(text) ?? [];
@@ -93,7 +101,7 @@ function readStorage(text: string | undefined): StorageSetting {
   if (/^postgres(?:ql)?:\/\//.test(text) && URL.canParse(text)) return { kind: "postgres", url: text };
   // What follows the scheme may be a password.
   const found = text.replace(/:.*/s, ":…");
-  throw wrong("REALITY_STORAGE", "sqlite:<file>, postgres://<url> or memory:", found);
+  throw wrong(name, "sqlite:<file>, postgres://<url> or memory:", found);
 }
 
 function readServerId(text: string | undefined): string | undefined {

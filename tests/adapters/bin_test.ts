@@ -138,6 +138,60 @@ test("the command refuses wrong variables and arguments by name", async () => {
   });
 });
 
+test("the command begins a new epoch in a file that a server has open, and tells both names", async () => {
+  await withFolder(async (folder) => {
+    const env = {
+      PORT: "0",
+      HOST: "127.0.0.1",
+      REALITY_STORAGE: "sqlite:nodes.db",
+      REALITY_WRITE_TOKEN: TOKEN,
+    };
+    await withCommand(env, folder, async (_child, url) => {
+      const { versions } = await (await write(url, "a")).json();
+      const known = { a: versions.a };
+      const { epoch } = await (await sync(url, { known })).json();
+      const waiting = sync(url, { known, epoch, wait: 20_000 });
+      await (await fetch(`${url}/health`)).body?.cancel();
+      const child = Child.run("adapters/bin.ts", { REALITY_STORAGE: "" }, folder, [
+        "new-epoch",
+        "sqlite:nodes.db",
+      ]);
+      assert.equal(await child.ended(), 0);
+      const [, before, after] = /^Old epoch: (\S+)\nNew epoch: (\S+)\n$/.exec(child.output) ?? [];
+      assert.equal(before, epoch, child.output);
+      const answer = await (await soon(waiting, "the answer to who waits")).json();
+      assert.equal(answer.epoch, after);
+      assert.equal(answer.changed.a.version, versions.a);
+      const quiet = await (await sync(url, { known, epoch: after })).json();
+      assert.deepEqual(quiet.changed, {});
+    });
+  });
+});
+
+test("the command begins no new epoch where there is no storage, and says why", async () => {
+  await withFolder(async (folder) => {
+    const cases: [Record<string, string>, string[], number, RegExp][] = [
+      [{}, ["sqlite:none.db"], 1, /^Cannot begin a new epoch in sqlite:none\.db: the file is not there\n$/],
+      [{}, ["memory:"], 1, /^Cannot begin a new epoch in .*memory has a new epoch at each start\n$/],
+      [{}, ["mysql://app:secret@localhost/app"], 1, /^Cannot use the URL: .*"mysql:…"\n$/],
+      [{}, [], 1, /^Cannot begin a new epoch: expected a URL, or REALITY_STORAGE[\s\S]*--table/],
+      [{}, ["--loud"], 1, /^Cannot read the argument "--loud"/],
+      [{ REALITY_STORAGE: "sqlite:none.db" }, [], 1, /sqlite:none\.db: the file is not there\n$/],
+      [{}, ["postgres://app:secret@127.0.0.1:1/app"], 1, /^Cannot begin a new epoch in postgres:…: /],
+      [{}, ["--help"], 0, /^reality-server new-epoch URL begins a new epoch/],
+    ];
+    for (const [env, args, code, output] of cases) {
+      const child = Child.run("adapters/bin.ts", { REALITY_STORAGE: "", ...env }, folder, [
+        "new-epoch",
+        ...args,
+      ]);
+      assert.equal(await child.ended(), code, child.output);
+      assert.match(child.output, output);
+      assert.doesNotMatch(child.output, /secret|\bat .*\.ts/);
+    }
+  });
+});
+
 test("the command says that a port is in use", async () => {
   const { origin, close } = await listenNode((_request, response) => void response.end());
   await withFolder(async (folder) => {
