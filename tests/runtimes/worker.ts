@@ -98,7 +98,11 @@ const worker: { fetch(request: Request, bindings: Bindings): Promise<Response> }
     }
     servers ??= new Servers((database) =>
       database === "d1"
-        ? (sql, params) => D1.prepare(sql).bind(...params).all().then(({ results }) => results)
+        ? async (sql, params) => {
+          // One that is in this very process answers sooner than requests could overlap.
+          await new Promise((resolve) => setTimeout(resolve, 3));
+          return (await D1.prepare(sql).bind(...params).all()).results;
+        }
         : async (sql, params) => {
           const response = await fetch(HTTP_DATABASE, {
             method: "POST",

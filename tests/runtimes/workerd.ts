@@ -5,6 +5,8 @@
  */
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path/posix";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
 import { Miniflare } from "miniflare";
 import ts from "typescript";
 import type { OpenDoor } from "../http_kit.ts";
@@ -15,6 +17,8 @@ import type { WorkerDatabase, WorkerOrder } from "./worker.ts";
 export interface Workerd {
   /** Opens a door before a new server. */
   open(scene: SceneName, options?: WorkerdScene): Promise<OpenDoor>;
+  /** What the runtime said of promises that were settled by another request when their own was over. */
+  readonly crossings: string[];
   /** Ends the process. */
   close(): Promise<void>;
 }
@@ -33,6 +37,13 @@ export interface WorkerdScene {
  * @param httpDatabase The address of the database that is reached through HTTP; left out: there is none.
  */
 export async function startWorkerd(httpDatabase = ""): Promise<Workerd> {
+  const crossings: string[] = [];
+  const listen = (output: Readable, echo: (line: string) => void) =>
+    createInterface({ input: output }).on("line", (line) => {
+      if (line.includes("different request context")) crossings.push(line);
+      // It writes a line, and its stack, for each client that hung up.
+      else if (!/disconnected:|^stack:/.test(line)) echo(line);
+    });
   const miniflare = new Miniflare({
     modules: readModules("tests/runtimes/worker.ts"),
     compatibilityDate: "2026-07-01",
@@ -41,6 +52,10 @@ export async function startWorkerd(httpDatabase = ""): Promise<Workerd> {
     d1Databases: ["D1"],
     durableObjects: { OBJECT: { className: "ServerObject", useSQLite: true } },
     bindings: { HTTP_DATABASE: httpDatabase },
+    handleRuntimeStdio(output: Readable, errors: Readable) {
+      listen(output, (line) => console.log(line));
+      listen(errors, (line) => console.error(line));
+    },
     host: "127.0.0.1",
     port: 0,
   });
@@ -64,6 +79,7 @@ export async function startWorkerd(httpDatabase = ""): Promise<Workerd> {
         },
       };
     },
+    crossings,
     close: () => miniflare.dispose(),
   };
 }

@@ -1,5 +1,5 @@
 /**
- * The fetch handler inside workerd, the runtime of Cloudflare Workers. The test itself runs on Deno, and without its
+ * The fetch handler inside workerd, the runtime of Cloudflare Workers, on memory and on D1. The test itself runs on Deno, and without its
  * watch over what is left behind, which would report timers of miniflare's.
  *
  * @module
@@ -12,14 +12,16 @@ import { startWorkerd } from "../runtimes/workerd.ts";
 const workerd = await startWorkerd();
 after(() => workerd.close());
 
-const door: Door = {
-  name: "createFetchHandler() in workerd",
-  noticesLate: true,
-  ownConnections: true,
-  tellsNoAddress: true,
-  open: (scene) => workerd.open(scene),
-};
-
 const register: Test = (name, fn) => void test(name, async () => await fn());
-testDoor(register, door);
-testSlowReader(register, door);
+
+for (const [name, database] of [["memory", "memory"], ["D1", "d1"]] as const) {
+  const door: Door = {
+    name: `createFetchHandler() in workerd, on ${name}`,
+    noticesLate: true,
+    ownConnections: true,
+    tellsNoAddress: true,
+    open: (scene) => workerd.open(scene, { database }),
+  };
+  testDoor(register, door);
+  testSlowReader(register, door);
+}
