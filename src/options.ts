@@ -106,15 +106,16 @@ export interface RealityServerOptions {
    */
   trustProxy?: number | readonly string[] | undefined;
   /**
-   * How long `close()` may take to bring changes to the storage and what is owed to the peers, in milliseconds.
-   * Lower stops sooner; higher bears slower databases and peers. 0 to 3,600,000.
+   * How long `close()` may take to bring changes to the storage and what is owed to the peers, in milliseconds. After
+   * half of it, requests that wait for a hook are refused. Lower stops sooner; higher bears slower databases and peers. 0 to 3,600,000.
    *
    * @default {5000}
    */
   closeTimeout?: number | undefined;
   /**
-   * How long one call of the storage may take before it counts as failed, in milliseconds. Lower answers 503
-   * sooner; higher bears slower databases. Must be at least 1.
+   * How long one call of the storage may take before it counts as failed, in milliseconds. A change that had to wait
+   * for others is refused after 1.25 times as much, whether it was sent or not. Lower answers 503 sooner; higher bears
+   * slower databases. Must be at least 1.
    *
    * @default {10000}
    */
