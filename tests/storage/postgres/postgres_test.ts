@@ -205,6 +205,34 @@ test("openPostgres does not end a client that was handed in, and leaves its chan
   await client.end();
 });
 
+test("openPostgres leaves no statement waiting on the server that nobody waits for any more", async () => {
+  const tableName = newTableName();
+  const client = postgres(POSTGRES_URL, { max: 2, onnotice: () => {} });
+  const storage = openPostgres(`${POSTGRES_URL}?application_name=${tableName}`, {
+    tableName,
+    statementTimeout: 300,
+  });
+  const change = { key: "a", hash: "", updatedAt: 1 };
+  const waiting = async () =>
+    (await client`SELECT FROM pg_stat_activity WHERE application_name = ${tableName} AND wait_event_type = 'Lock'`)
+      .length;
+  try {
+    await storage.applyChanges([change]);
+    await client.begin(async (sql) => {
+      await sql.unsafe(`LOCK TABLE ${tableName}`);
+      // The second one finds the place of the first free.
+      for (let i = 0; i < 2; i++) {
+        await assert.rejects(storage.applyChanges([change]), { code: "ERR_REALITY_STORAGE" });
+      }
+      while (await waiting() > 0);
+    });
+    await storage.applyChanges([change]);
+  } finally {
+    await storage.close();
+    await client.end();
+  }
+});
+
 test("openPostgres at an address where nobody listens rejects, and closes at once", async () => {
   const storage = openPostgres("postgres://postgres@127.0.0.1:1/nowhere");
   await assert.rejects(storage.getNode("a"), { code: "ERR_REALITY_STORAGE", message: /ECONNREFUSED/ });
