@@ -102,8 +102,14 @@ export class RequestScopes implements ScopeSource {
       writer,
       intake: new Intake(writer, clock, limits),
       waiters: { add },
-      // What nobody waits for is not looked at.
-      watch: { park: (reading) => waiter && watch.park(reading) },
+      watch: {
+        park(reading) {
+          // What nobody waits for is not looked at.
+          if (waiter === undefined) return;
+          waiter.isWoken = false;
+          watch.park(reading);
+        },
+      },
       beginStream: () => {
         const lease = this.#streams.take();
         held.push(lease);
@@ -145,7 +151,8 @@ class OwnWaiter implements Waiter {
   readonly #clock: Clock;
   readonly #onSign: () => void;
   readonly #onRelease: () => void;
-  #isWoken = false;
+  /** Whether the watch found something. It looks again from each reading that is parked, so that ends this. */
+  isWoken = false;
   #finish: ((end: WaitEnd) => void) | undefined;
 
   constructor(
@@ -165,6 +172,7 @@ class OwnWaiter implements Waiter {
   next(ms: number): Promise<WaitEnd> {
     const end = this.poll();
     if (end !== undefined) return Promise.resolve(end);
+    const endsAt = this.#clock.elapsed() + ms;
     return new Promise((resolve) => {
       let stopTimer: () => void;
       this.#finish = (end) => {
@@ -174,10 +182,10 @@ class OwnWaiter implements Waiter {
       };
       const rest = (left: number) => {
         this.#onSign();
-        const pause = Math.min(left, FLAG_INTERVAL);
-        stopTimer = this.#clock.after(pause, () => {
-          const end = this.poll() ?? (left > pause ? undefined : "timeout");
-          if (end === undefined) rest(left - pause);
+        stopTimer = this.#clock.after(Math.min(left, FLAG_INTERVAL), () => {
+          const left = endsAt - this.#clock.elapsed();
+          const end = this.poll() ?? (left > 0 ? undefined : "timeout");
+          if (end === undefined) rest(left);
           else this.#finish?.(end);
         });
       };
@@ -187,15 +195,15 @@ class OwnWaiter implements Waiter {
 
   poll(): WaitEnd | undefined {
     const end = this.#flag.poll();
-    if (end === "closed" || !this.#isWoken) return end;
-    this.#isWoken = false;
+    if (end === "closed" || !this.isWoken) return end;
+    this.isWoken = false;
     return "wake";
   }
 
   /** Looks again if one of these keys is its own; `null` stands for every key. */
   wake(keys: readonly string[] | null): void {
     if (keys !== null && !keys.some((key) => this.#keys.includes(key))) return;
-    if (this.#finish === undefined) this.#isWoken = true;
+    if (this.#finish === undefined) this.isWoken = true;
     else this.#finish("wake");
   }
 
@@ -293,9 +301,9 @@ class OwnDeadlines implements DeadlineList {
   }
 
   #rest(due: Due, left: number): void {
-    const pause = Math.min(left, CLOSED_INTERVAL);
-    const stop = this.#clock.after(pause, () => {
-      if (left > pause && !this.#isClosed) return this.#rest(due, left - pause);
+    const stop = this.#clock.after(Math.min(left, CLOSED_INTERVAL), () => {
+      const left = due.dueAt - this.#clock.elapsed();
+      if (left > 0 && !this.#isClosed) return this.#rest(due, left);
       this.#all.delete(due);
       due.onLate();
     });

@@ -72,7 +72,7 @@ export class Watch {
     if (this.#closed || this.#rooms.storage.features?.exclusive) return;
     const at = this.#position;
     const { epoch, origin, late, maxVersion } = reading;
-    if (at === undefined) {
+    if (at === undefined || this.#rooms.isOfOneRequest) {
       this.#position = { epoch, origin, late, version: maxVersion, newest: maxVersion };
     } else if (at.epoch !== epoch || at.origin !== origin) {
       // Some rest on another life of the data than others: whoever is behind has to look again.
@@ -141,6 +141,8 @@ export class Watch {
 
   /** Wakes those whom changes concern that came after the version of `from`, which `at` was when they were asked for. */
   #take(at: Position, from: Position, { nodes, ...moment }: Changes): void {
+    // The only one who waits has read anew meanwhile: what came after that is asked next.
+    if (this.#rooms.isOfOneRequest && this.#position !== at) return;
     const { epoch, origin, maxVersion, late, sweptVersion } = moment;
     // Whoever rests on a history that was lost may hold what is no more, whatever came since.
     const ordered = isSameHistory(moment, from) && isConfirmed(moment, from.newest);

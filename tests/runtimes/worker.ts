@@ -65,13 +65,14 @@ class Servers {
   }
 
   #createOptions(
-    { database, requestScopedIO, basePath }: Extract<WorkerOrder, { open: SceneName }>,
+    { open, database, requestScopedIO, basePath }: Extract<WorkerOrder, { open: SceneName }>,
   ): Partial<RealityServerOptions> {
     if (database === "memory") return { requestScopedIO };
     const tableName = basePath.replaceAll(/\W/g, "_");
     const query = this.#createQuery(database);
     const storage = new SQLStorage({ query, dialect: "sqlite", tableName, requestScopedIO });
-    return { storage, requestScopedIO };
+    // Where time runs fast, no statement would be quick enough.
+    return { storage, requestScopedIO, ...(open === "fast" ? { storageTimeout: 3_600_000 } : {}) };
   }
 }
 
