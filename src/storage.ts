@@ -143,9 +143,9 @@ export interface MeshStorage extends RealityStorage {
   /**
    * Writes nodes that came from other storages, each only if the node that stands there is still the one it
    * was judged against. The counter is first lifted to the highest version and stamp among them. A change of
-   * this storage's own (one without an origin) gets a new version above the counter and above `above`, by a
-   * step that is random up to 65,536, so that two storages which do the same at once differ. All in one
-   * atomic step, up to `features.maxChanges` of them; for other processes it is a change like any other.
+   * this storage's own (one without an origin) gets a new version above the counter and above `above`, with the
+   * storage's residue as every number. All in one atomic step, up to `features.maxChanges` of them; for other
+   * processes it is a change like any other.
    *
    * @param swept What was known as swept when the takes were judged. If a tombstone was swept since that this does
    *   not cover, nothing is written for a take that replaces nothing: between the judgement and the write the key may
@@ -164,6 +164,18 @@ export interface MeshStorage extends RealityStorage {
    * @returns Whether the epoch is another one now.
    */
   adoptSeen(seen: Seen, epoch: string, swept?: Seen): Promise<boolean>;
+
+  /**
+   * Sees to it that no number which this storage gives from now on has the residue of another storage: where one in
+   * `seen`, or one that was taken in before, has the same, a new one is drawn. Asked before nodes of a storage that
+   * was not known before are judged, since a change that is made for them must differ from what is made there.
+   *
+   * Drawing a residue uses up one number: it counts as seen of this storage though no node ever has it. So `seen`
+   * tells everybody the residue, by the own entry divided by `RESIDUES`, before any change does.
+   *
+   * @param seen Origin → the highest stamp of that origin known to the other storage.
+   */
+  keepApart(seen: Seen): Promise<void>;
 
   /** From now on, in this process, changes are numbered by the clock, as storages beside each other must. */
   countByClock(): void;
@@ -204,7 +216,7 @@ export interface NodeTake {
 /** Whether a storage can stand beside others. */
 export function isMeshStorage(storage: RealityStorage): storage is MeshStorage {
   const methods = ["getIdentity", "readSeen", "readDelta", "readStamped", "takeNodes", "adoptSeen"];
-  return [...methods, "countByClock"].every((name) =>
+  return [...methods, "keepApart", "countByClock"].every((name) =>
     typeof (storage as unknown as Record<string, unknown>)[name] === "function"
   );
 }
@@ -347,39 +359,93 @@ export function randomName(length: number): string {
   return Array.from(bytes, (byte) => (byte % 36).toString(36)).join("");
 }
 
-/** How a storage numbers changes. */
+/**
+ * How a storage numbers changes. `"clock"`: by the microseconds since 2020 and above the last number, with the
+ * storage's own residue in every number. `"sequential"`: 1, 2, 3.
+ */
 export type CounterKind = "sequential" | "clock";
 
 /** Microseconds from 1970 to 2020, where the clock counter begins. */
 const CLOCK_START_MS = Date.UTC(2020, 0, 1);
 
 /**
- * The version that follows `counter`. A sequential counter takes the next integer. A clock counter also keeps
- * above the microseconds since 2020 and adds chance, so that two storages, or two lives of one, do not give
- * the same number to different changes; a wrong clock only changes how large numbers are.
- *
- * @param counter The highest version given so far.
- * @param kind How this storage numbers changes.
- * @param now Milliseconds since 1970.
+ * How many residues there are. Every number that a clock counter gives leaves the storage's own residue when it is
+ * divided by this: so storages with different residues never give the same number. A power of two.
  */
-export function nextVersion(counter: number, kind: CounterKind, now: number): number {
-  return Math.max(counter, counterFloor(kind, now)) + counterStep(kind);
-}
+export const RESIDUES = 256;
+
+/** How far ahead of the clock a storage numbers at most that has not met another one yet, in microseconds. */
+const SPREAD = 1_000_000;
+
+/** The clock is followed up to this, which it reaches in 2091: a clock that is beyond it must not use up the numbers. */
+const MAX_FLOOR = 2 ** 51;
 
 /** What a counter of this kind counts up from at least: 0, or the microseconds since 2020. */
 export function counterFloor(kind: CounterKind, now: number): number {
-  return kind === "sequential" ? 0 : Math.max(0, Math.floor((now - CLOCK_START_MS) * 1000));
+  if (kind === "sequential") return 0;
+  return Math.min(Math.max(0, Math.floor((now - CLOCK_START_MS) * 1000)), MAX_FLOOR);
 }
 
-/** How far the next version lies above that or above the last one: 1, or 1 and a random number below 256. */
+/**
+ * The same for a storage that stands beside others and has not met one of them yet: up to a second more, by chance.
+ * Another one may have the same residue until then.
+ */
+export function spreadFloor(now: number): number {
+  return counterFloor("clock", now) + drawBelow(SPREAD);
+}
+
+/** How far the numbers of one storage lie apart at least: 1, or, by the clock, as many as there are residues. */
 export function counterStep(kind: CounterKind): number {
-  if (kind === "sequential") return 1;
-  const [chance = 0] = crypto.getRandomValues(new Uint8Array(1));
-  return 1 + chance;
+  return kind === "sequential" ? 1 : RESIDUES;
 }
 
-/** How far a change that a storage makes while taking in others lies above the last: 1 to 65,536. */
-export function joinStep(): number {
-  const [chance = 0] = crypto.getRandomValues(new Uint16Array(1));
-  return 1 + chance;
+/**
+ * The highest number at or below `base` that has the storage's residue. The next number that the storage gives lies
+ * one step above it.
+ *
+ * @param base The highest number that must not be given again.
+ * @param drawn A number with that residue, not above `base`.
+ * @param step As `counterStep` says: 1 or a power of two.
+ */
+export function alignNumber(base: number, drawn: number, step: number): number {
+  return base - ((base - drawn) & (step - 1));
+}
+
+/**
+ * Draws a residue by chance among those that no other storage has. Once all are taken, it is the one of the storage
+ * that has not numbered anything for the longest time.
+ *
+ * @param others What was seen of other storages: each one's highest stamp has its residue.
+ */
+export function drawResidue(others: Seen): number {
+  const taken = new Map<number, number>();
+  for (const stamp of others.values()) {
+    const residue = stamp % RESIDUES;
+    taken.set(residue, Math.max(stamp, taken.get(residue) ?? 0));
+  }
+  const free = [...Array(RESIDUES).keys()].filter((residue) => !taken.has(residue));
+  if (free.length > 0) return free[drawBelow(free.length)] ?? 0;
+  const [[oldest]] = [...taken].sort(([, a], [, b]) => a - b) as [[number, number]];
+  return oldest;
+}
+
+/**
+ * Whether another storage has the residue that a storage drew. Where all residues are taken, only one that has
+ * numbered something since it was drawn counts.
+ *
+ * @param others What was seen of other storages.
+ * @param drawn The number with which the storage drew its residue; 0 for none.
+ */
+export function isResidueTaken(others: Seen, drawn: number): boolean {
+  const stamps = [...others.values()].filter((stamp) => stamp > 0);
+  const rivals = stamps.filter((stamp) => (stamp - drawn) % RESIDUES === 0);
+  if (drawn === 0 || rivals.length === 0) return false;
+  const isFull = new Set(stamps.map((stamp) => stamp % RESIDUES)).size === RESIDUES;
+  return !isFull || rivals.some((stamp) => stamp >= drawn);
+}
+
+/** A random integer from 0 up to, not including, `limit`, which is at most 2^32. */
+function drawBelow(limit: number): number {
+  const [chance = 0] = crypto.getRandomValues(new Uint32Array(1));
+  return Math.floor(chance / 2 ** 32 * limit);
 }

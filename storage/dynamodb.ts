@@ -15,19 +15,23 @@
 import { ClosedError, StorageError } from "../src/errors.ts";
 import { isNewer } from "../src/node.ts";
 import {
+  alignNumber,
   counterFloor,
   type CounterKind,
   counterStep,
   coversSeen,
   createEpoch,
   createOrigin,
+  drawResidue,
+  isResidueTaken,
   isSameStamp,
   joinSeen,
-  joinStep,
   type MeshStorage,
   type NodeChange,
   type NodeTake,
+  RESIDUES,
   type Seen,
+  spreadFloor,
   type StampedNode,
   stampOf,
   type StorageChanges,
@@ -144,6 +148,8 @@ export class DynamoDBStorage implements MeshStorage {
   readonly #options: ReadStorageOptions;
   readonly #clock: ServiceClock;
   #counterKind: CounterKind;
+  /** Whether it stands beside others. */
+  #isBeside = false;
   readonly #reader: Reader;
   readonly #writer: Writer;
   #creating: Promise<void> | undefined;
@@ -177,7 +183,11 @@ export class DynamoDBStorage implements MeshStorage {
     this.#tableName = checkTableName(tableName);
     this.#createTables = createTables;
     this.#operationTimeout = operationTimeout;
-    this.#reader = new Reader(this.#tableName, clock);
+    this.#reader = new Reader(
+      this.#tableName,
+      clock,
+      (counter) => this.#counterKind === "sequential" ? 0 : this.#drawAbove(counter, new Map()),
+    );
     this.#writer = new Writer(this.#reader, this.#tableName, { clock, now: this.#options.now });
   }
 
@@ -271,10 +281,10 @@ export class DynamoDBStorage implements MeshStorage {
    * @throws {RangeError} When the counter has come to 2^53 − 1.
    */
   async incrementVersion(_key: string): Promise<number> {
-    return await this.#run(
-      "incrementVersion",
-      (call) => this.#writer.increment(call, this.#counterKind),
-    );
+    return await this.#run("incrementVersion", async (call) => {
+      await this.#settleResidue(call);
+      return await this.#writer.increment(call, (state) => this.#next(state));
+    });
   }
 
   /**
@@ -287,16 +297,19 @@ export class DynamoDBStorage implements MeshStorage {
     await this.#run("setNode", async (call) => {
       checkMeta(key, meta);
       checkKey(key);
+      await this.#settleResidue(call);
       await this.#writer.commit(call, async () => {
         const { state, nodes } = await this.#reader.look(call, [key]);
         const stored = nodes.get(key);
         if (stored && !isNewer(meta, stored)) return [state, undefined];
-        let counter = Math.max(state.counter, meta.version);
+        const next = this.#next(state);
         // Its number may be counted as seen already, by storages that never saw this node.
-        const isLate = meta.version <= toldStamp(state);
-        if (isLate) counter = this.#floor(counter) + counterStep(this.#counterKind);
-        checkCounter(counter);
-        const node = { ...this.#stored(meta), ...(isLate ? { stamp: counter } : {}) };
+        const isOwn = (next - meta.version) % counterStep(this.#counterKind) === 0;
+        const stamp = meta.version <= toldStamp(state) || !isOwn ? next : meta.version;
+        checkCounter(stamp);
+        const trace = toTrace(meta.version, { stamp, place: Math.max(stamp, meta.version) });
+        const node = { ...this.#stored(meta), ...trace };
+        const counter = Math.max(state.counter, meta.version, stamp);
         return [state, { nodes: [inPlaceOf(node, stored)], counter }];
       });
     });
@@ -322,7 +335,10 @@ export class DynamoDBStorage implements MeshStorage {
 
   /** What this storage has taken in. Costs one read of the counter's item. */
   async readSeen(): Promise<StorageSeen> {
-    return await this.#run("readSeen", async (call) => this.#seenAt(await this.#reader.readState(call)));
+    return await this.#run("readSeen", async (call) => {
+      await this.#settleResidue(call);
+      return this.#seenAt(await this.#reader.readState(call));
+    });
   }
 
   /**
@@ -342,6 +358,7 @@ export class DynamoDBStorage implements MeshStorage {
           `Cannot read a page: expected what another one gave as next, got ${after.length} characters`,
         );
       }
+      await this.#settleResidue(call);
       const { state, nodes, next } = await readDelta(this.#reader, call, { base, limit, after });
       return { ...this.#seenAt(state), nodes: nodes.map((node) => toStamped(node, state.origin)), next };
     });
@@ -371,6 +388,7 @@ export class DynamoDBStorage implements MeshStorage {
       const keys = takes.map(({ node }) => node.key);
       keys.forEach(checkKey);
       if (takes.length === 0) return [];
+      await this.#settleResidue(call);
       const written = await this.#writer.commit(call, async () => {
         const view = await this.#reader.look(call, keys);
         return [view.state, this.#draftTakes(takes, view, swept)];
@@ -402,9 +420,26 @@ export class DynamoDBStorage implements MeshStorage {
     });
   }
 
+  /**
+   * Draws another residue where a storage in `seen`, or one that was taken in before, has the same. Costs one read of
+   * the counter's item, and a transaction where one is drawn.
+   *
+   * @param seen Origin → the highest stamp of that origin known to the other storage.
+   */
+  async keepApart(seen: Seen): Promise<void> {
+    await this.#run("keepApart", async (call) => {
+      await this.#writer.commit(call, async () => {
+        const state = await this.#reader.readState(call);
+        const others = othersOf(state, seen);
+        return [state, isResidueTaken(others, state.drawn) ? this.#draftDraw(state, others) : undefined];
+      });
+    });
+  }
+
   /** From now on changes are numbered by the clock, as storages beside each other must. */
   countByClock(): void {
     this.#counterKind = "clock";
+    this.#isBeside = true;
   }
 
   /**
@@ -464,13 +499,15 @@ export class DynamoDBStorage implements MeshStorage {
       checkChanges(changes, MAX_CHANGES);
       for (const { key } of changes) checkKey(key);
       if (changes.length === 0) return [];
+      await this.#settleResidue(call);
       const written = await this.#writer.commit(call, async () => {
         const state = this.#reader.last ?? await this.#reader.readState(call);
-        let counter = this.#floor(state.counter);
-        const nodes = changes.map(({ key, hash, updatedAt, deleted }) => {
-          counter += counterStep(this.#counterKind);
-          return this.#stored({ key, version: counter, hash, updatedAt, ...(deleted ? { deleted } : {}) });
+        const [first, step] = [this.#next(state), counterStep(this.#counterKind)];
+        const nodes = changes.map(({ key, hash, updatedAt, deleted }, i) => {
+          const version = first + i * step;
+          return this.#stored({ key, version, hash, updatedAt, ...(deleted ? { deleted } : {}) });
         });
+        const counter = first + (changes.length - 1) * step;
         checkCounter(counter);
         return [state, { nodes, counter }];
       });
@@ -486,7 +523,8 @@ export class DynamoDBStorage implements MeshStorage {
     for (const { node, above = 0 } of takes) {
       counter = Math.max(counter, "origin" in node ? Math.max(node.version, node.stamp) : above);
     }
-    const nodes: NewNode[] = [];
+    const [step, nodes]: [number, NewNode[]] = [counterStep(this.#counterKind), []];
+    let next = this.#next({ ...state, counter });
     for (const { node, replaces } of takes) {
       const stored = there.get(node.key);
       if (stored === undefined && !mayAdd) continue;
@@ -494,8 +532,8 @@ export class DynamoDBStorage implements MeshStorage {
       let taken: NewNode;
       if ("origin" in node) taken = { ...this.#stored(node), ...toTrace(node.version, node) };
       else {
-        counter = this.#floor(counter) + joinStep();
-        taken = this.#stored({ ...node, version: counter });
+        taken = this.#stored({ ...node, version: counter = next });
+        next += step;
       }
       nodes.push(inPlaceOf(taken, stored));
     }
@@ -503,9 +541,42 @@ export class DynamoDBStorage implements MeshStorage {
     return nodes.length === 0 ? undefined : { nodes, counter };
   }
 
-  /** The number above which the next one lies. */
-  #floor(counter: number): number {
-    return Math.max(counter, counterFloor(this.#counterKind, this.#options.now()));
+  /** The number that is given next. */
+  #next(state: State): number {
+    const step = counterStep(this.#counterKind);
+    return alignNumber(Math.max(state.counter, this.#floor(state)), state.drawn, step) + step;
+  }
+
+  #floor(state: State | undefined): number {
+    const now = this.#options.now();
+    const isAlone = this.#isBeside && (state === undefined || othersOf(state, new Map()).size === 0);
+    return isAlone ? spreadFloor(now) : counterFloor(this.#counterKind, now);
+  }
+
+  /** Draws a residue where the table has none: it was made by an older version, or numbered one by one. */
+  async #settleResidue(call: Call): Promise<void> {
+    const { last } = this.#reader;
+    if (this.#counterKind === "clock" && last?.drawn === 0 || last === undefined) {
+      await this.#writer.commit(call, async () => {
+        const state = await this.#reader.readState(call);
+        // What was numbered by the clock stays so.
+        if (state.drawn > 0) this.#counterKind = "clock";
+        const isWanted = this.#counterKind === "clock" && state.drawn === 0;
+        return [state, isWanted ? this.#draftDraw(state, othersOf(state, new Map())) : undefined];
+      });
+    }
+  }
+
+  /** A commit of no nodes, by which a residue is drawn that no other storage has. */
+  #draftDraw(state: State, others: Seen): Draft {
+    const drawn = this.#drawAbove(state.counter, others, state);
+    checkCounter(drawn);
+    return { nodes: [], counter: drawn, drawn };
+  }
+
+  #drawAbove(counter: number, others: Seen, state?: State): number {
+    const base = Math.max(counter, this.#floor(state));
+    return alignNumber(base, drawResidue(others), RESIDUES) + RESIDUES;
   }
 
   #seenAt(state: State): StorageSeen {
@@ -536,6 +607,13 @@ export class DynamoDBStorage implements MeshStorage {
     const sweptVersion = sweptVersionAt(state, this.#clock.late);
     return { maxVersion, epoch, origin, sweptVersion, late, recent: recentAt(state) };
   }
+}
+
+/** What was seen of other storages, here or by one that tells so. */
+function othersOf(state: State, seen: Seen): Map<string, number> {
+  const others = joinSeen(state.seen, seen);
+  others.delete(state.origin);
+  return others;
 }
 
 /** What changes when that much was taken in; nothing if it was before. */

@@ -66,15 +66,18 @@ export class Reader {
   readonly settled: Set<number> = new Set();
   readonly #tableName: string;
   readonly #clock: ServiceClock;
+  readonly #draw: (counter: number) => number;
   #last: State | undefined;
 
   /**
    * @param tableName The table's name, or its ARN.
    * @param clock Tells which tombstones count as forgotten.
+   * @param draw Gives a number above a counter, with which a new table's residue is drawn; 0 for none.
    */
-  constructor(tableName: string, clock: ServiceClock) {
+  constructor(tableName: string, clock: ServiceClock, draw: (counter: number) => number = () => 0) {
     this.#tableName = tableName;
     this.#clock = clock;
+    this.#draw = draw;
   }
 
   /** The latest state that this process has met. */
@@ -308,11 +311,12 @@ export class Reader {
     if (item) return this.note(this.parse(call, () => parseState(item)), before);
     // Never below what is there already, should somebody have taken away this one item.
     const tops = await inParallel(BUCKETS, (bucket) => this.#readTop(call, bucket));
+    const counter = Math.max(0, ...tops);
     const names = { epoch: createEpoch(this.#clock.early), origin: createOrigin() };
     try {
       await call.request("putItem", {
         TableName: this.#tableName,
-        Item: formatState(createState(names, Math.max(0, ...tops))),
+        Item: formatState(createState(names, counter, this.#draw(counter))),
         ConditionExpression: "attribute_not_exists(#bucket)",
         ExpressionAttributeNames: { "#bucket": "bucket" },
       }, ["ConditionalCheckFailedException"]);

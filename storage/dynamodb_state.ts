@@ -64,6 +64,8 @@ export interface State {
   readonly revision: number;
   /** The last version given. */
   readonly counter: number;
+  /** The number with which the residue of all numbers was drawn; 0 as long as none was. */
+  readonly drawn: number;
   /** The highest visible version. */
   readonly maxVersion: number;
   /** The highest version among tombstones swept so far. */
@@ -95,6 +97,8 @@ export interface Draft {
   readonly nodes: readonly NewNode[];
   /** The last version given, then. */
   readonly counter: number;
+  /** The number with which another residue is drawn, if one is. No node has it. */
+  readonly drawn?: number;
   /** What was taken in, if that is told. */
   readonly seen?: Seen;
   /** What was swept elsewhere, if that is told. */
@@ -136,16 +140,22 @@ export const MAX_COMMITS_TEXT = 512;
  *
  * @param names Its names.
  * @param counter The highest place of any node that is there all the same, since the item was taken away.
+ * @param drawn The number with which its residue is drawn, above that place; 0 for none.
  */
-export function createState(names: { epoch: string; origin: string }, counter: number): State {
+export function createState(
+  names: { epoch: string; origin: string },
+  counter: number,
+  drawn: number = 0,
+): State {
   return {
     ...names,
     revision: 0,
-    counter,
+    counter: Math.max(counter, drawn),
+    drawn,
     maxVersion: counter,
     sweptVersion: 0,
     swept: new Map(),
-    maxStamp: counter,
+    maxStamp: Math.max(counter, drawn),
     seen: new Map(),
     strays: counter === 0 ? [] : [{ version: 1, place: counter }],
     late: 0,
@@ -278,6 +288,7 @@ export function nextState(state: State, draft: Draft, now: number): State {
     // One of its own comes back, so it was set back to an earlier state.
     else if (node.origin === origin) seen = joinSeen(seen, new Map([[origin, stampOf(node)]]));
   }
+  maxStamp = Math.max(maxStamp, draft.drawn ?? 0);
   // What it tells by itself need not be kept twice.
   if ((seen.get(origin) ?? Infinity) <= maxStamp) {
     seen = new Map([...seen].filter(([other]) => other !== origin));
@@ -288,6 +299,7 @@ export function nextState(state: State, draft: Draft, now: number): State {
     origin,
     revision,
     counter: draft.counter,
+    drawn: draft.drawn ?? state.drawn,
     maxVersion,
     maxStamp,
     seen,

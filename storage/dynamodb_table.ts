@@ -173,6 +173,7 @@ export function formatState(state: State): Item {
     commits: { S: formatCommits(state.commits) },
     graves: { S: JSON.stringify(state.graves.map((grave) => formatGrave(grave, state.origin))) },
   };
+  if (state.drawn > 0) item.drawn = { N: String(state.drawn) };
   // A storage that stands alone has none of these, and the item is the smaller for it.
   if (state.maxStamp !== state.maxVersion) item.max_stamp = { N: String(state.maxStamp) };
   if (state.seen.size > 0) item.seen = { S: JSON.stringify([...state.seen]) };
@@ -195,6 +196,7 @@ export function parseState(item: Item): State {
     origin,
     revision: readInteger(item, "revision"),
     counter: readInteger(item, "counter"),
+    drawn: item.drawn === undefined ? 0 : readInteger(item, "drawn"),
     maxVersion,
     maxStamp: item.max_stamp === undefined ? maxVersion : readInteger(item, "max_stamp"),
     seen: readSeen(item, "seen"),

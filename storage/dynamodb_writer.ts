@@ -4,7 +4,7 @@
  * @module
  */
 import { StorageError } from "../src/errors.ts";
-import { counterFloor, type CounterKind, counterStep, createOrigin } from "../src/storage.ts";
+import { createOrigin } from "../src/storage.ts";
 import { checkCounter } from "./change.ts";
 import type { ServiceClock } from "./dynamodb_clock.ts";
 import { type Call, type Fields, nameOf } from "./dynamodb_client.ts";
@@ -233,42 +233,37 @@ export class Writer {
   /**
    * Reserves the next version.
    *
+   * @param next The number that follows on a state.
    * @throws {RangeError} When the counter has come to its end.
    */
-  async increment(call: Call, kind: CounterKind): Promise<number> {
+  async increment(call: Call, next: (state: State) => number): Promise<number> {
     let state = this.#reader.last ?? await this.#reader.readState(call);
     while (true) {
-      const outcome = this.#mayPass(state) ? await this.#tryIncrement(call, state, kind) : "met";
+      const outcome = this.#mayPass(state) ? await this.#tryIncrement(call, state, next(state)) : "met";
       if (typeof outcome === "number") return outcome;
       if (outcome === "met") await call.pause(0);
       state = await this.#reader.readState(call);
     }
   }
 
-  /** Moves the counter on by one step and gives the version, or what hindered it. */
+  /** Moves the counter to a version, if it is below and the residue is still the same; or says what hindered it. */
   async #tryIncrement(
     call: Call,
-    { counter, turn }: State,
-    kind: CounterKind,
+    { drawn, turn }: State,
+    version: number,
   ): Promise<number | "old" | "met"> {
-    const floor = counterFloor(kind, this.#now());
-    const step = counterStep(kind);
-    checkCounter(Math.max(counter, floor) + step);
-    // The counter only grows, so a step can be added without knowing where it stands.
-    const adds = counter >= floor;
-    const numbers = adds
-      ? { ":step": step, ":floor": floor, ":last": Number.MAX_SAFE_INTEGER - step }
-      : { ":version": floor + step, ":floor": floor };
-    const values = Object.fromEntries(
-      Object.entries(numbers).map(([name, value]) => [name, { N: `${value}` }]),
-    );
+    checkCounter(version);
     const outcome = await this.#update(
       call,
-      adds ? "SET #counter = #counter + :step" : "SET #counter = :version",
-      adds ? "#counter >= :floor AND #counter <= :last" : "#counter <= :floor",
-      { names: ["counter"], values, turn },
+      "SET #counter = :version",
+      "#counter < :version AND " + (drawn === 0 ? "attribute_not_exists(#drawn)" : "#drawn = :drawn"),
+      {
+        names: ["counter", "drawn"],
+        values: { ":version": { N: `${version}` }, ...(drawn === 0 ? {} : { ":drawn": { N: `${drawn}` } }) },
+        turn,
+      },
     );
-    return typeof outcome === "string" ? outcome : outcome.counter;
+    return typeof outcome === "string" ? outcome : version;
   }
 
   /** Changes the counter's item by itself and gives it: unless it is not as it should be, or a transaction is on it. */

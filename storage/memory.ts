@@ -6,19 +6,25 @@
  */
 import { isNewer } from "../src/node.ts";
 import {
+  alignNumber,
+  counterFloor,
+  counterStep,
   coversSeen,
   createEpoch,
   createOrigin,
+  drawResidue,
   hasSeen,
+  isResidueTaken,
   isSameStamp,
-  joinStep,
+  joinSeen,
   lowestUnseen,
   type MeshStorage,
-  nextVersion,
   type NodeChange,
   type NodeLookup,
   type NodeTake,
+  RESIDUES,
   type Seen,
+  spreadFloor,
   type Stamp,
   type StampedNode,
   stampOf,
@@ -44,8 +50,6 @@ export type { CounterKind, StorageOptions } from "./options.ts";
 export type MemoryStorageOptions = StorageOptions;
 
 const MAX_CHANGES = 10_000;
-/** No two versions that a clock counter gives in one moment lie further apart. */
-const MAX_STEP = 256;
 
 /** So many tombstones are swept at once, and two more for each node that was written before, ... */
 const MAX_SWEPT = 100;
@@ -57,8 +61,8 @@ const MAX_PAID = 500;
  * `listChangedSince` costs what it returns, not what is stored.
  *
  * The data is gone when the process ends, and the next life has another epoch. Clients that send the epoch
- * back (all that use this package's protocol) then refetch; for clients that cannot, give
- * `{ counter: "clock" }`, which starts above the versions of any earlier life.
+ * back (all that use this package's protocol) then refetch; those that cannot hold versions of the earlier life,
+ * above which the next one starts, since both number by the clock.
  *
  * @example
  * ```ts
@@ -66,7 +70,7 @@ const MAX_PAID = 500;
  *
  * const storage = new MemoryStorage();
  * const [meta] = await storage.applyChanges([{ key: "user:1", hash: "a1", updatedAt: Date.now() }]);
- * console.assert(meta?.version === 1);
+ * console.assert(meta !== undefined && meta.version > 0);
  * console.assert((await storage.getNode("user:1"))?.hash === "a1");
  * ```
  */
@@ -82,6 +86,8 @@ export class MemoryStorage implements MeshStorage {
 
   readonly #options: ReadStorageOptions;
   #counterKind: CounterKind;
+  /** Whether it stands beside others. */
+  #isBeside = false;
   #identity: StorageIdentity | undefined;
   // A node is a place in these columns: a fraction of what an object and its boxed numbers take.
   readonly #places = new Map<string, number>();
@@ -111,6 +117,8 @@ export class MemoryStorage implements MeshStorage {
   /** How many nodes were written for which no tombstones were swept yet. */
   #unpaid = 0;
   #counter = 0;
+  /** The number with which the residue of all numbers was drawn; 0 as long as none was. */
+  #drawn = 0;
   #maxVersion = 0;
   /** What is told as seen of the own origin: nothing is ever published at or below it. */
   #maxStamp = 0;
@@ -126,7 +134,7 @@ export class MemoryStorage implements MeshStorage {
    */
   constructor(options: MemoryStorageOptions = {}) {
     this.#options = readStorageOptions(options, "MemoryStorage");
-    this.#counterKind = this.#options.counter;
+    this.#counterKind = options.counter ?? "sequential";
   }
 
   /** The node's current meta; `null` if it was never there or is deleted. */
@@ -203,7 +211,9 @@ export class MemoryStorage implements MeshStorage {
    */
   // deno-lint-ignore require-await -- what it throws must reject
   async incrementVersion(_key: string): Promise<number> {
-    return this.#reserve();
+    const version = this.#next();
+    checkCounter(version);
+    return this.#counter = version;
   }
 
   /** Publishes a node unless a newer one is there, and lifts the counter to at least its version. */
@@ -214,7 +224,10 @@ export class MemoryStorage implements MeshStorage {
     const place = this.#places.get(key);
     if (place !== undefined && !isNewer(meta, this.#metaAt(place))) return;
     // Its number may be counted as seen already, by storages that never saw this node.
-    const stamp = meta.version <= this.#maxStamp ? this.#reserve() : meta.version;
+    const next = this.#next();
+    const isOwn = (next - meta.version) % counterStep(this.#counterKind) === 0;
+    const stamp = meta.version <= this.#maxStamp || !isOwn ? next : meta.version;
+    checkCounter(stamp);
     if (meta.version <= this.#maxVersion) this.#late++;
     this.#write(meta, meta.version, { version: stamp, origin: this.#identify().origin });
     this.#maxStamp = stamp;
@@ -236,12 +249,10 @@ export class MemoryStorage implements MeshStorage {
   applyChanges(changes: readonly NodeChange[]): RealityNodeMeta[] | Promise<RealityNodeMeta[]> {
     checkChanges(changes, MAX_CHANGES);
     this.#sweep();
+    const [first, step] = [this.#next(), counterStep(this.#counterKind)];
     // The end of all numbers is looked for first: there, none of the changes is made.
-    const isSequential = this.#counterKind === "sequential";
-    const now = this.#options.now();
-    const base = isSequential ? this.#counter : nextVersion(this.#counter, "clock", now);
-    checkCounter(base + changes.length * (isSequential ? 1 : MAX_STEP));
-    return changes.map((change) => this.#apply(change, this.#reserve()));
+    checkCounter(first + (changes.length - 1) * step);
+    return changes.map((change, i) => this.#apply(change, first + i * step));
   }
 
   /** What this storage has taken in. */
@@ -291,13 +302,18 @@ export class MemoryStorage implements MeshStorage {
       const highest = "origin" in node ? Math.max(node.version, node.stamp) : above;
       this.#counter = Math.max(this.#counter, highest);
     }
-    const isOwn = takes.map(({ node }) => !("origin" in node));
-    checkCounter(this.#counter + isOwn.filter(Boolean).length * 65_536);
+    const step = counterStep(this.#counterKind);
+    let next = this.#next();
+    checkCounter(next + (takes.filter(({ node }) => !("origin" in node)).length - 1) * step);
     return takes.map(({ node, replaces }) => {
       const place = this.#places.get(node.key);
       const there = place === undefined ? null : stampOf(this.#stampedAt(place));
       if (!isSameStamp(there, replaces) || there === null && !mayAdd) return null;
-      if (!("origin" in node)) return this.#apply(node, this.#counter += joinStep());
+      if (!("origin" in node)) {
+        const version = next;
+        next += step;
+        return this.#apply(node, version);
+      }
       if (node.version <= this.#maxVersion) this.#late++;
       this.#write(node, node.version, stampOf(node));
       return this.#metaAt(this.#places.get(node.key) ?? 0);
@@ -325,13 +341,27 @@ export class MemoryStorage implements MeshStorage {
     return Promise.resolve(true);
   }
 
+  /**
+   * Draws another residue where a storage in `seen`, or one that was taken in before, has the same.
+   *
+   * @param seen Origin → the highest stamp of that origin known to the other storage.
+   */
+  // deno-lint-ignore require-await -- what it throws must reject
+  async keepApart(seen: Seen): Promise<void> {
+    const others = joinSeen(this.#seen, seen);
+    others.delete(this.#identify().origin);
+    if (isResidueTaken(others, this.#drawn)) this.#draw(others);
+  }
+
   /** From now on changes are numbered by the clock, as storages beside each other must. */
   countByClock(): void {
     this.#counterKind = "clock";
+    this.#isBeside = true;
   }
 
   #readSeen(): StorageSeen {
     this.#sweep();
+    if (this.#counterKind === "clock" && this.#drawn === 0) this.#draw(this.#seen);
     const { epoch, origin } = this.#identify();
     const seen = new Map(this.#seen).set(origin, this.#maxStamp);
     return { epoch, origin, seen, swept: new Map(this.#swept), maxVersion: this.#maxVersion };
@@ -414,11 +444,25 @@ export class MemoryStorage implements MeshStorage {
     return place !== -1 ? place : this.#origins.push(origin) - 1;
   }
 
-  #reserve(): number {
-    const version = nextVersion(this.#counter, this.#counterKind, this.#options.now());
-    checkCounter(version);
-    this.#counter = version;
-    return version;
+  /** The number that is given next. */
+  #next(): number {
+    if (this.#counterKind === "clock" && this.#drawn === 0) this.#draw(this.#seen);
+    const base = Math.max(this.#counter, this.#floor());
+    const step = counterStep(this.#counterKind);
+    return alignNumber(base, this.#drawn, step) + step;
+  }
+
+  #floor(): number {
+    const now = this.#options.now();
+    return this.#isBeside && this.#seen.size === 0 ? spreadFloor(now) : counterFloor(this.#counterKind, now);
+  }
+
+  /** Draws a residue that no other storage has, with a number that no node will have. */
+  #draw(others: Seen): void {
+    const base = Math.max(this.#counter, this.#floor());
+    const number = alignNumber(base, drawResidue(others), RESIDUES) + RESIDUES;
+    checkCounter(number);
+    this.#counter = this.#maxStamp = this.#drawn = number;
   }
 
   #write(

@@ -11,11 +11,14 @@ export type { CounterKind } from "../src/storage.ts";
 /** How a storage of this package counts and forgets. */
 export interface StorageOptions {
   /**
-   * How changes are numbered. `"sequential"` counts 1, 2, 3. `"clock"` also keeps above the microseconds since
-   * 2020, so that a storage that lost its data never gives a number of its earlier life to another change:
-   * for a memory storage whose clients cannot send an epoch, and for storages that stand beside each other.
+   * How changes are numbered. `"clock"` keeps above the microseconds since 2020, so that a storage that lost its last
+   * changes, or all of them, does not give their numbers to others; and in every number it has a residue of its
+   * own, so that storages which stand beside each other never give the same one. `"sequential"` counts 1, 2, 3. It
+   * is for a storage that stands alone and is never set back to an earlier state: after a restored backup, a
+   * failover to a replica that lags behind or, in memory, a restart, clients that send no epoch miss what is
+   * numbered again. A database that was once numbered by the clock stays so, whatever is asked for here.
    *
-   * @default {"sequential"}
+   * @default {"clock"}
    */
   counter?: CounterKind;
   /**
@@ -75,7 +78,7 @@ export function readStorageOptions(
       throw new TypeError(`Unknown option "${name}" of ${owner}: known are ${names.join(", ")}`);
     }
   }
-  const { counter = "sequential", tombstoneTimeout = DEFAULT_TOMBSTONE_TIMEOUT, now = Date.now } = options;
+  const { counter = "clock", tombstoneTimeout = DEFAULT_TOMBSTONE_TIMEOUT, now = Date.now } = options;
   if (counter !== "sequential" && counter !== "clock") {
     throw wrongOption("counter", '"sequential" or "clock"', counter);
   }

@@ -11,13 +11,17 @@ import {
   coversSeen,
   createEpoch,
   createOrigin,
+  drawResidue,
+  isResidueTaken,
   isSameStamp,
   joinSeen,
   lowestUnseen,
   type MeshStorage,
   type NodeChange,
   type NodeTake,
+  RESIDUES,
   type Seen,
+  spreadFloor,
   type StampedNode,
   stampOf,
   type StorageChanges,
@@ -39,6 +43,7 @@ import {
 } from "./options.ts";
 import {
   MAX_SWEPT,
+  type Numbering,
   type PlacedTake,
   type SQLDialect,
   type SQLRow,
@@ -82,10 +87,7 @@ export type SQLQuery = (
 export interface SQLStorageOptions extends StorageOptions {
   /** Runs one statement, with `$1` (Postgres) or `?` as placeholders, and gives its rows. */
   query: SQLQuery;
-  /**
-   * The database's kind. With `"mysql"`, `counter` is `"clock"` unless told otherwise: InnoDB shows a commit
-   * before it is on the disk, and what a crash takes back must not give its number to another change.
-   */
+  /** The database's kind. */
   dialect: SQLDialectName;
   /**
    * The table's name: letters, digits and `_`, at most 48 characters. Its indexes begin with it.
@@ -130,6 +132,8 @@ const RETRY_TIME = 5000;
 /** The counter's row. */
 interface Counter extends StorageIdentity {
   readonly counter: number;
+  /** The number with which the residue of all numbers was drawn; 0 as long as none was. */
+  readonly drawn: number;
   readonly maxVersion: number;
   readonly maxStamp: number;
   readonly mesh: string;
@@ -212,6 +216,11 @@ export class SQLStorage implements MeshStorage {
   #isClosed = false;
   readonly #inTransaction: boolean;
   readonly #sweeper: Sweeper;
+  /** Whether the counter's row has a residue. */
+  #hasResidue = false;
+  /** Whether the storage stands beside others, and whether it has met one of them. */
+  #isBeside = false;
+  #hasMet = false;
 
   /**
    * Makes a storage on a table; the database is asked nothing before the first use.
@@ -242,7 +251,7 @@ export class SQLStorage implements MeshStorage {
       isScoped: requestScopedIO,
     });
     this.#options = shared;
-    this.#counterKind = options.counter ?? this.#dialect.counter;
+    this.#counterKind = shared.counter;
     this.schema = this.#dialect.schema.map((statement) => `${statement};\n`).join("");
     this.features = Object.freeze({ ordered: true, tombstones: true, maxChanges: this.#dialect.maxChanges });
   }
@@ -353,10 +362,11 @@ export class SQLStorage implements MeshStorage {
    * @throws {RangeError} When the counter has come to 2^53 − 1.
    */
   async incrementVersion(_key: string): Promise<number> {
-    const { floor, step } = this.#nextNumber();
-    const statement = this.#dialect.increment(floor, step);
-    const [row] = await this.#count("incrementVersion", statement, (last) => Math.max(last, floor) + step);
-    return toNumber(row?.version, "incrementVersion");
+    const operation = "incrementVersion";
+    const next = await this.#nextNumber(operation);
+    const statement = this.#dialect.increment(next);
+    const [row] = await this.#count(operation, statement, (last) => Math.max(last, next.floor) + next.step);
+    return toNumber(row?.version, operation);
   }
 
   /**
@@ -368,7 +378,7 @@ export class SQLStorage implements MeshStorage {
   async setNode(key: string, meta: RealityNodeMeta): Promise<void> {
     checkMeta(key, meta);
     this.#checkLength(meta);
-    const next = this.#nextNumber();
+    const next = await this.#nextNumber("setNode");
     const statement = this.#dialect.setNode(meta, meta.deleted ? this.#expiresAt() : null, next);
     // It moves the counter as a reservation does where the node is published late.
     await this.#count("setNode", statement, (last) => Math.max(last, next.floor) + next.step);
@@ -395,6 +405,7 @@ export class SQLStorage implements MeshStorage {
 
   /** What this storage has taken in, with its names. */
   async readSeen(): Promise<StorageSeen> {
+    await this.#settleResidue("readSeen");
     return toSeen(await this.#readCounter("readSeen"));
   }
 
@@ -410,6 +421,7 @@ export class SQLStorage implements MeshStorage {
     const operation = "readDelta";
     const ask = async (statement: Statement) =>
       (await this.#ask(operation, statement)).map((row) => toStamped(row, operation));
+    await this.#settleResidue(operation);
     const state = toSeen(await this.#readCounter(operation));
     const list: StampList = [...base];
     // What was seen is no younger than the nodes, and what was swept no older: a tombstone that is missing among
@@ -466,12 +478,7 @@ export class SQLStorage implements MeshStorage {
         return takes.map((take) => isAdded(take) ? null : rest.shift() ?? null);
       }
     }
-    const kind = this.#counterKind;
-    const { placed, bounds } = placeTakes(takes, {
-      kind,
-      now: this.#options.now(),
-      expiresAt: this.#expiresAt(),
-    });
+    const { placed, bounds } = placeTakes(takes, await this.#nextNumber(operation), this.#expiresAt());
     const statement = this.#dialect.takeNodes(placed, { ...bounds, notes });
     const rows = await this.#count(
       operation,
@@ -512,9 +519,24 @@ export class SQLStorage implements MeshStorage {
     });
   }
 
+  /**
+   * Draws another residue where a storage in `seen`, or one that was taken in before, has the same.
+   *
+   * @param seen Origin → the highest stamp of that origin known to the other storage.
+   */
+  async keepApart(seen: Seen): Promise<void> {
+    const operation = "keepApart";
+    await this.#changeNotes(operation, async (counter, notes) => {
+      const others = joinSeen(notes.seen, seen);
+      others.delete(counter.origin);
+      return !isResidueTaken(others, counter.drawn) || await this.#draw(operation, counter, others);
+    });
+  }
+
   /** From now on, in this process, changes are numbered by the clock, as storages beside each other must. */
   countByClock(): void {
     this.#counterKind = "clock";
+    this.#isBeside = true;
   }
 
   /**
@@ -530,14 +552,14 @@ export class SQLStorage implements MeshStorage {
     checkChanges(changes, this.#dialect.maxChanges);
     for (const change of changes) this.#checkLength(change);
     if (changes.length === 0) return [];
-    const { floor } = this.#nextNumber();
+    const next = await this.#nextNumber(operation);
     let offset = 0;
     const placed = changes.map(({ key, hash, updatedAt, deleted }) => {
-      offset += counterStep(this.#counterKind);
+      offset += next.step;
       return { key, offset, hash, updatedAt, expiresAt: deleted ? this.#expiresAt() : null };
     });
-    const statement = this.#dialect.applyChanges(placed, floor);
-    const rows = await this.#count(operation, statement, (last) => Math.max(last, floor) + offset);
+    const statement = this.#dialect.applyChanges(placed, next);
+    const rows = await this.#count(operation, statement, (last) => Math.max(last, next.floor) + offset);
     const base = toNumber(rows.find((row) => row.node_key === "")?.version, operation) - offset;
     await this.#sweeper.wake();
     return changes.map(({ key, hash, updatedAt, deleted }, i) => {
@@ -564,20 +586,46 @@ export class SQLStorage implements MeshStorage {
 
   async #readCounter(operation: string): Promise<Counter> {
     const [row] = await this.#askWithCounter(operation, this.#dialect.readCounter());
+    const mesh = String(row?.mesh);
+    this.#hasMet = !mesh.startsWith('{"seen":{}');
     return {
+      drawn: toNumber(row?.drawn, operation),
       counter: toNumber(row?.counter, operation),
       maxVersion: toNumber(row?.max_version, operation),
       maxStamp: toNumber(row?.max_stamp, operation),
-      mesh: String(row?.mesh),
+      mesh,
       epoch: String(row?.epoch),
       origin: String(row?.origin),
     };
   }
 
-  /** The next number is `max(counter, floor) + step`. */
-  #nextNumber(): { floor: number; step: number } {
-    const kind = this.#counterKind;
-    return { floor: counterFloor(kind, this.#options.now()), step: counterStep(kind) };
+  /** How the next change is numbered. */
+  async #nextNumber(operation: string): Promise<Numbering> {
+    await this.#settleResidue(operation);
+    return { floor: this.#floor(), step: counterStep(this.#counterKind) };
+  }
+
+  #floor(): number {
+    const now = this.#options.now();
+    return this.#isBeside && !this.#hasMet ? spreadFloor(now) : counterFloor(this.#counterKind, now);
+  }
+
+  /** Draws a residue where the counter's row has none: it was made just now, or by an older version. */
+  async #settleResidue(operation: string): Promise<void> {
+    if (!this.#isReady) await this.#setUp(operation);
+    if (this.#hasResidue || this.#counterKind === "sequential") return;
+    await this.#changeNotes(operation, async (counter, { seen }) => {
+      return counter.drawn > 0 || await this.#draw(operation, counter, seen);
+    });
+    this.#hasResidue = true;
+  }
+
+  /** Draws a residue that no other storage has; gives nothing where the counter's row was no longer as it was read. */
+  async #draw(operation: string, counter: Counter, others: Seen): Promise<true | undefined> {
+    const floor = this.#floor();
+    checkCounter(Math.max(counter.counter, floor) + RESIDUES);
+    const rows = await this.#ask(operation, this.#dialect.draw(counter, drawResidue(others), floor));
+    return rows.length > 0 || undefined;
   }
 
   /** What the statements count the age of tombstones from: their database's own clock, or what a test's shows. */
@@ -691,7 +739,11 @@ export class SQLStorage implements MeshStorage {
       await this.#hasTable(operation);
     }
     // Looked for first: adding it, even in vain, would wait for whoever is writing.
-    if ((await this.#run(operation, this.#dialect.readCounter())).length === 0) {
+    const [row] = await this.#run(operation, this.#dialect.readCounter());
+    this.#hasResidue = toNumber(row?.drawn ?? 0, operation) > 0;
+    // What was numbered by the clock stays so.
+    if (this.#hasResidue) this.#counterKind = "clock";
+    if (row === undefined) {
       const identity = [createEpoch(this.#options.now()), createOrigin()] as const;
       await this.#run(operation, this.#dialect.createCounter(...identity));
     }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { CounterKind, Stamp } from "../src/storage.ts";
+import type { Stamp } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 
 /** A value that is bound to a statement. */
@@ -25,7 +25,18 @@ export interface Statement {
   readonly toRows?: (lastId: number) => SQLRow[];
 }
 
-/** A node to be changed; its version lies `offset` above what the counter counts up from. */
+/**
+ * How a statement numbers: above the counter and above `floor`, by the highest number there or below with the residue
+ * that the counter's row has, and a multiple of `step` more.
+ */
+export interface Numbering {
+  /** What the counter counts up from at least. */
+  readonly floor: number;
+  /** How far numbers lie apart at least; 1 where they have no residue. */
+  readonly step: number;
+}
+
+/** A node to be changed; its version lies `offset` above what numbers are counted up from. */
 export interface PlacedChange {
   /** The node's key. */
   readonly key: string;
@@ -58,7 +69,7 @@ export interface PlacedTake {
 }
 
 /** How a list of takes moves the counter. */
-export interface TakeBounds {
+export interface TakeBounds extends Numbering {
   /** The counter is lifted to this at least; changes of the storage's own lie above it. */
   readonly floor: number;
   /** The highest place of a change of the storage's own; 0 when there is none. */
@@ -93,8 +104,6 @@ export interface Adoption {
  * origin means this storage's own, no stamp means that it is the version.
  */
 export interface SQLDialect {
-  /** How changes are numbered unless told otherwise. */
-  readonly counter: CounterKind;
   /** The most changes that one statement takes. */
   readonly maxChanges: number;
   /** The longest key, hash and origin that the columns take, in bytes of UTF-8. Left out: any. */
@@ -115,7 +124,7 @@ export interface SQLDialect {
   columns(): Statement;
   /** Adds the counter's row where there is none. */
   createCounter(epoch: string, origin: string): Statement;
-  /** The counter's row: `counter`, `max_version`, `max_stamp`, `epoch`, `origin`, `mesh`. */
+  /** The counter's row: `counter`, `drawn`, `max_version`, `max_stamp`, `epoch`, `origin`, `mesh`. */
   readCounter(): Statement;
   /** Those nodes that are there. */
   readNodes(keys: readonly string[]): Statement;
@@ -129,20 +138,25 @@ export interface SQLDialect {
   readChanges(version: number, limit: number): Statement;
   /** Nodes and tombstones above a version, in order of it; with a limit, up to the end of a version. */
   listChanged(version: number, limit: number | undefined): Statement;
-  /** Moves the counter to `max(counter, floor) + step`; a row with `version`, or none past 2^53 − 1. */
-  increment(floor: number, step: number): Statement;
   /**
-   * Writes changes at `max(counter, floor)` and their offset, and moves the counter to the last. A row with an
+   * Draws a residue: moves the counter, and the highest stamp, to the next number that has it. A row if `mesh` and the
+   * number with which the last one was drawn still were as they were read.
+   */
+  draw(before: { readonly mesh: string; readonly drawn: number }, residue: number, floor: number): Statement;
+  /** Moves the counter to the next number; a row with `version`, or none past 2^53 − 1. */
+  increment(numbering: Numbering): Statement;
+  /**
+   * Writes changes at the next numbers, and moves the counter to the last. A row with an
    * empty `node_key` and the last as `version`, among any others; none at all, and nothing done, past 2^53 − 1
    * or without counter.
    */
-  applyChanges(changes: readonly PlacedChange[], floor: number): Statement;
+  applyChanges(changes: readonly PlacedChange[], numbering: Numbering): Statement;
   /**
    * Writes a node unless a newer one is there, and lifts the counter. A node at or below the highest stamp that
-   * was ever visible gets a stamp at `max(counter, floor) + step`. A row at least, or none without counter and,
-   * where such a stamp is needed, past 2^53 − 1.
+   * was ever visible, or without the residue, gets the next number as its stamp. A row at least, or none without
+   * counter and, where such a stamp is needed, past 2^53 − 1.
    */
-  setNode(meta: RealityNodeMeta, expiresAt: number | null, next: { floor: number; step: number }): Statement;
+  setNode(meta: RealityNodeMeta, expiresAt: number | null, numbering: Numbering): Statement;
   /** Those nodes and tombstones, stamped. */
   readStamped(keys: readonly string[]): Statement;
   /**

@@ -4,15 +4,8 @@
  *
  * @module
  */
-import {
-  counterFloor,
-  type CounterKind,
-  joinSeen,
-  joinStep,
-  type NodeTake,
-  type Seen,
-} from "../src/storage.ts";
-import type { PlacedTake, TakeBounds } from "./sql_dialect.ts";
+import { joinSeen, type NodeTake, type Seen } from "../src/storage.ts";
+import type { Numbering, PlacedTake, TakeBounds } from "./sql_dialect.ts";
 
 /** What the column `mesh` tells. */
 export interface MeshNotes {
@@ -44,13 +37,13 @@ export function adoptNotes(notes: MeshNotes, { seen, swept }: MeshNotes, ownOrig
  * Gives each change among the takes its place above the counter as all of them lift it.
  *
  * @param takes What is taken in.
- * @param kind How the storage numbers changes.
- * @param now Milliseconds since 1970.
+ * @param numbering How the storage numbers changes.
  * @param expiresAt Until when a tombstone is kept that is written now.
  */
 export function placeTakes(
   takes: readonly NodeTake[],
-  { kind, now, expiresAt }: { readonly kind: CounterKind; readonly now: number; readonly expiresAt: number },
+  numbering: Numbering,
+  expiresAt: number,
 ): { readonly placed: PlacedTake[]; readonly bounds: Omit<TakeBounds, "notes"> } {
   let [floor, total, lowest, highest] = [0, 0, Number.MAX_SAFE_INTEGER, 0];
   const placed = takes.map(({ node, above = 0, replaces }): PlacedTake => {
@@ -62,9 +55,9 @@ export function placeTakes(
       highest = Math.max(highest, node.version);
       return { ...shared, place: node.version, stamp: { version: node.stamp, origin: node.origin } };
     }
-    floor = Math.max(floor, above, counterFloor(kind, now));
-    total += joinStep();
+    floor = Math.max(floor, above, numbering.floor);
+    total += numbering.step;
     return { ...shared, place: total, stamp: null };
   });
-  return { placed, bounds: { floor, total, lowest, highest } };
+  return { placed, bounds: { floor, step: numbering.step, total, lowest, highest } };
 }

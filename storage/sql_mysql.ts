@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { MAX_RECENT_LENGTH } from "../src/storage.ts";
+import { MAX_RECENT_LENGTH, RESIDUES } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 import { MAX_HASH_BYTES, MAX_KEY_BYTES } from "../src/node.ts";
 import {
@@ -81,7 +81,8 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
   const insert = (node: NodeColumns, counter: CounterColumns, from: string) =>
     `INSERT INTO ${table} (node_key, ${written.join(", ")}, ${counted.join(", ")}) ` +
     `SELECT item.name, IF(item.place = 0, 0, ${node.version}), ` +
-    `IF(item.place = 0, ${recent(counter.maxVersion)}, item.hash), item.time, item.expiry + ${now}, ` +
+    `IF(item.place = 0, ${recent(counter.maxVersion)}, item.hash), ` +
+    `IF(item.place = 0, state.updated_at, item.time), item.expiry + ${now}, ` +
     `IF(item.place = 0, state.origin, ${node.origin}), IF(item.place = 0, NULL, ${node.stamp}), ` +
     `IF(item.place = 0, ${counter.counter}, NULL), IF(item.place = 0, ${counter.maxVersion}, NULL), ` +
     `IF(item.place = 0, ${counter.maxStamp}, NULL), IF(item.place = 0, ${counter.late}, NULL) ` +
@@ -91,22 +92,28 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
     `(SELECT ${
       Object.entries(fields).map(([name, type]) => `CAST(? AS ${type}) AS ${name}`).join(", ")
     }) AS given`;
-  const next = "GREATEST(state.counter, ?) + ?";
+  // The highest number, at or below that of the counter or the floor, with the residue of the counter's row.
+  const align = (base: string, drawn: string, step: string) => `${base} - (${base} - ${drawn}) % ${step}`;
+  const base = "GREATEST(state.counter, given.floor)";
+  const start = align(base, "state.updated_at", "given.step");
+  const next = `${start} + given.total`;
+  const drawnNumber = `${align(base, "given.residue", `${RESIDUES}`)} + ${RESIDUES}`;
   const apply = insert(
-    { version: `${next} - ? + item.place`, origin: "NULL", stamp: "NULL" },
+    { version: `${start} + item.place`, origin: "NULL", stamp: "NULL" },
     { counter: `LAST_INSERT_ID(${next})`, maxVersion: next, maxStamp: next, late: "state.late" },
-    items(),
+    given({ floor: "SIGNED", step: "SIGNED", total: "SIGNED" }) + ` JOIN ${items()}`,
   ) + ` WHERE state.node_key = '' AND ${next} <= ${MAX_VERSION} ${lock}`;
   const rank = (row: string) =>
     `(${row}.version, ${row}.updated_at, CAST(${row}.hash AS BINARY), ${row}.expires_at IS NOT NULL)`;
   // What lies at or below the highest stamp may be counted as seen elsewhere: it gets a new one.
   const isNew = `(node.node_key IS NULL OR ${rank("given")} > ${rank("node")})`;
-  const isLate = `${isNew} AND given.version <= state.max_stamp`;
-  const lateStamp = "GREATEST(state.counter, given.floor) + given.step";
+  const isLate = `${isNew} AND (given.version <= state.max_stamp ` +
+    `OR (given.version - state.updated_at) % given.step <> 0)`;
+  const lateStamp = `${start} + given.step`;
   const set = insert(
     { version: "item.place", origin: "NULL", stamp: `IF(${isLate}, ${lateStamp}, NULL)` },
     {
-      counter: `LAST_INSERT_ID(IF(${isLate}, ${lateStamp}, GREATEST(state.counter, given.version)))`,
+      counter: `LAST_INSERT_ID(GREATEST(state.counter, given.version, IF(${isLate}, ${lateStamp}, 0)))`,
       maxVersion: "GREATEST(state.max_version, given.version)",
       maxStamp: `IF(${isLate}, ${lateStamp}, IF(${isNew}, given.version, state.max_stamp))`,
       late: `state.late + (${isNew} AND given.version <= state.max_version)`,
@@ -126,30 +133,35 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
     `AND NOT (${isLate} AND ${lateStamp} > ${MAX_VERSION}) AND (item.place = 0 OR ${isNew}) ${lock}`;
   const stampOf = (row: string) => `COALESCE(${row}.stamp, ${row}.version)`;
   const isSame = (a: string, b: string) => `CAST(${a} AS BINARY) <=> CAST(${b} AS BINARY)`;
-  // A change of the storage's own has no stamp; its place is how far it lies above the base.
-  const base = "GREATEST(state.counter, given.floor)";
+  // A change of the storage's own has no stamp; its place is how far it lies above what is counted up from.
+  const last = `IF(given.total > 0, ${next}, ${base})`;
   const take = insert(
     {
-      version: `IF(item.stamp IS NULL, ${base} + item.place, item.place)`,
+      version: `IF(item.stamp IS NULL, ${start} + item.place, item.place)`,
       origin: `IF(${isSame("item.origin", "state.origin")}, NULL, item.origin)`,
       stamp: "NULLIF(item.stamp, item.place)",
     },
     {
-      counter: `LAST_INSERT_ID(${base} + given.total)`,
-      maxVersion: `GREATEST(state.max_version, IF(given.total > 0, ${base} + given.total, given.highest))`,
-      maxStamp: `IF(given.total > 0, ${base} + given.total, state.max_stamp)`,
+      counter: `LAST_INSERT_ID(${last})`,
+      maxVersion: `GREATEST(state.max_version, IF(given.total > 0, ${next}, given.highest))`,
+      maxStamp: `IF(given.total > 0, ${next}, state.max_stamp)`,
       late: "state.late + (given.lowest <= state.max_version)",
     },
-    given({ floor: "SIGNED", total: "SIGNED", lowest: "SIGNED", highest: "SIGNED", notes: "BINARY" }) +
+    given({
+      floor: "SIGNED",
+      step: "SIGNED",
+      total: "SIGNED",
+      lowest: "SIGNED",
+      highest: "SIGNED",
+      notes: "BINARY",
+    }) +
       " JOIN " +
       items(
         `, stamp BIGINT PATH '$[5]', origin ${text} PATH '$[6]', ` +
           `stamp_there BIGINT PATH '$[7]', origin_there ${text} PATH '$[8]'`,
       ),
   ) + ` LEFT JOIN ${table} AS node ON node.node_key = CAST(item.name AS BINARY) WHERE state.node_key = '' ` +
-    `AND ${base} + given.total <= ${MAX_VERSION} AND (item.place = 0 OR ${
-      stampOf("node")
-    } <=> item.stamp_there ` +
+    `AND ${last} <= ${MAX_VERSION} AND (item.place = 0 OR ${stampOf("node")} <=> item.stamp_there ` +
     `AND ${
       isSame("IF(node.node_key IS NULL, NULL, COALESCE(node.origin, state.origin))", "item.origin_there")
     } AND (node.node_key IS NOT NULL OR given.notes IS NULL OR ${isSame("state.mesh", "given.notes")})) ` +
@@ -169,9 +181,6 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
     `AND ${stampOf("node")} > COALESCE(${told("COALESCE(node.origin, state.origin)")}, 0)`;
 
   return {
-    // InnoDB shows a commit before it is on the disk. What a crash then takes back may have been told, so its
-    // numbers must not be given again.
-    counter: "clock",
     maxChanges: MAX_CHANGES,
     maxBytes: { key: MAX_KEY_BYTES, hash: MAX_HASH_BYTES, origin: MAX_ORIGIN_BYTES },
     retried: [/* ER_LOCK_WAIT_TIMEOUT */ 1205, /* ER_LOCK_DEADLOCK */ 1213],
@@ -185,7 +194,7 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
       `  node_key VARBINARY(${MAX_KEY_BYTES}) NOT NULL PRIMARY KEY, -- the empty key is the counter's row\n` +
       `  version BIGINT NOT NULL,                     -- there: 0\n` +
       `  hash VARBINARY(${MAX_HASH_BYTES}) NOT NULL,                -- there: the last steps of the highest version\n` +
-      `  updated_at BIGINT NOT NULL,                  -- milliseconds since 1970\n` +
+      `  updated_at BIGINT NOT NULL,                  -- milliseconds since 1970; there: the number that drew the residue\n` +
       `  expires_at BIGINT,                           -- set for a tombstone: when it may be swept\n` +
       `  origin VARBINARY(${MAX_ORIGIN_BYTES}),                       -- the storage that wrote it, set where that is another one\n` +
       `  stamp BIGINT,                                -- set where it is not the version\n` +
@@ -218,7 +227,9 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
       ),
     readCounter: () =>
       ask(
-        `SELECT counter, max_version, max_stamp, epoch, ${decode("origin")} AS origin, mesh ` +
+        `SELECT counter, updated_at AS drawn, max_version, max_stamp, epoch, ${
+          decode("origin")
+        } AS origin, mesh ` +
           `FROM ${table} WHERE node_key = ''`,
       ),
     readNodes: (keys) =>
@@ -235,21 +246,27 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
         version,
         version,
       ),
-    increment: (floor, step) => ({
-      sql: `UPDATE ${table} SET counter = LAST_INSERT_ID(GREATEST(counter, ?) + ?) ` +
-        `WHERE node_key = '' AND GREATEST(counter, ?) + ? <= ${MAX_VERSION}`,
-      params: [floor, step, floor, step],
+    draw: ({ mesh, drawn }, residue, floor) => ({
+      // The counter comes last: what is set before it reckons with its old value.
+      sql: `UPDATE ${table} AS state JOIN ${given({ floor: "SIGNED", residue: "SIGNED" })} ` +
+        `SET state.updated_at = ${drawnNumber}, state.max_stamp = ${drawnNumber}, ` +
+        `state.counter = LAST_INSERT_ID(${drawnNumber}) WHERE state.node_key = '' AND state.updated_at = ? ` +
+        `AND ${isSame("state.mesh", "?")} AND ${drawnNumber} <= ${MAX_VERSION}`,
+      params: [floor, residue, drawn, mesh],
       toRows,
     }),
-    applyChanges: (changes, floor) => {
-      const total = changes.at(-1)?.offset ?? 0;
-      const next = [floor, total];
-      const params = [
-        ...[...next, total, ...next, ...next, ...next, ...next, ...next],
-        ...[toItems(changes.map(itemOf)), ...next],
-      ];
-      return { sql: apply, params, toRows };
-    },
+    increment: ({ floor, step }) => ({
+      sql: `UPDATE ${table} AS state JOIN ${given({ floor: "SIGNED", step: "SIGNED" })} ` +
+        `SET state.counter = LAST_INSERT_ID(${start} + given.step) ` +
+        `WHERE state.node_key = '' AND ${start} + given.step <= ${MAX_VERSION}`,
+      params: [floor, step],
+      toRows,
+    }),
+    applyChanges: (changes, { floor, step }) => ({
+      sql: apply,
+      params: [floor, step, changes.at(-1)?.offset ?? 0, toItems(changes.map(itemOf))],
+      toRows,
+    }),
     setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt, { floor, step }) => {
       const items = toItems([itemOf({ key, offset: version, hash, updatedAt, expiresAt })]);
       return { sql: set, params: [key, version, hash, updatedAt, expiresAt, floor, step, items], toRows };
@@ -283,9 +300,9 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
         after,
       ),
     takesUnheard: true,
-    takeNodes: (takes, { floor, total, lowest, highest, notes }) => ({
+    takeNodes: (takes, { floor, step, total, lowest, highest, notes }) => ({
       sql: take,
-      params: [floor, total, lowest, highest, notes, toItems(takes.map(itemOfTake))],
+      params: [floor, step, total, lowest, highest, notes, toItems(takes.map(itemOfTake))],
       toRows,
     }),
     renew: (before, { epoch, origin, mesh }) => ({

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { MAX_RECENT_LENGTH } from "../src/storage.ts";
+import { MAX_RECENT_LENGTH, RESIDUES } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 import {
   COLUMNS,
@@ -60,7 +60,11 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
     `FROM ${table} WHERE version > $1 AND node_key <> ''`;
   const nth =
     `SELECT version FROM ${table} WHERE version > $1 AND node_key <> '' ORDER BY version LIMIT 1 OFFSET $2`;
-  const next = "greatest(counter, $1::bigint) + $2::bigint";
+  const base = "greatest(counter, $1::bigint)";
+  // The highest number, at or below that of the counter or the floor, with the residue of the counter's row.
+  const align = (base: string, drawn: string, step: string) => `${base} - (${base} - ${drawn}) % ${step}`;
+  const start = align(base, "updated_at", "$2::bigint");
+  const next = `${start} + $3::bigint`;
   const columns = "node_key, version, hash, updated_at, expires_at";
   const excluded = "version = excluded.version, hash = excluded.hash, updated_at = excluded.updated_at, " +
     "expires_at = excluded.expires_at, origin = excluded.origin, stamp = excluded.stamp";
@@ -74,23 +78,25 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
     `WHERE node_key = '' AND ${next} <= ${MAX_VERSION} RETURNING counter AS last), ` +
     `nodes AS (INSERT INTO ${table} (${columns}) ${rows} ON CONFLICT (node_key) DO UPDATE SET ${excluded}) ` +
     `SELECT '' AS node_key, last AS version FROM counter`;
-  const applyOne = apply(`SELECT $3::text, last, $4::text, $5::bigint, $6::bigint + ${now} FROM counter`);
+  const applyOne = apply(`SELECT $4::text, last, $5::text, $6::bigint, $7::bigint + ${now} FROM counter`);
   const applyMany = apply(
-    `SELECT change.key, last - $2::bigint + change.place, change.hash, change.time, change.expiry + ${now} FROM counter, ` +
-      "unnest($3::text::text[], $4::text::bigint[], $5::text::text[], $6::text::bigint[], $7::text::bigint[]) " +
+    `SELECT change.key, last - $3::bigint + change.place, change.hash, change.time, change.expiry + ${now} FROM counter, ` +
+      "unnest($4::text::text[], $5::text::bigint[], $6::text::text[], $7::text::bigint[], $8::text::bigint[]) " +
       "AS change (key, place, hash, time, expiry)",
   );
   const rank = (row: string) =>
     `(${row}.version, ${row}.updated_at, ${row}.hash COLLATE "C", ${row}.expires_at IS NOT NULL)`;
   // What lies at or below the highest stamp may be counted as seen elsewhere: it gets a new one. Whether there is
   // anything to publish is looked for first, so that no number is used up for nothing.
-  const isLate = "is_new AND $2::bigint <= max_stamp";
-  const lateStamp = "greatest(counter, $6::bigint) + $7::bigint";
+  const isLate = "is_new AND ($2::bigint <= max_stamp OR ($2::bigint - state.updated_at) % $7::bigint <> 0)";
+  const lateStamp = `${
+    align("greatest(counter, $6::bigint)", "state.updated_at", "$7::bigint")
+  } + $7::bigint`;
   const set = `WITH given AS MATERIALIZED (SELECT NOT EXISTS (SELECT FROM ${table} AS node ` +
     `WHERE node_key = $1::text AND node_key <> '' AND ${rank("node")} >= ` +
     `($2::bigint, $4::bigint, $3::text COLLATE "C", $5::bigint IS NOT NULL)) AS is_new), ` +
     `counter AS (UPDATE ${table} AS state SET ` +
-    `counter = CASE WHEN ${isLate} THEN ${lateStamp} ELSE greatest(counter, $2::bigint) END, ` +
+    `counter = greatest(counter, $2::bigint, CASE WHEN ${isLate} THEN ${lateStamp} END), ` +
     `max_stamp = CASE WHEN ${isLate} THEN ${lateStamp} WHEN is_new THEN $2::bigint ELSE max_stamp END, ` +
     `max_version = greatest(max_version, $2::bigint), hash = ${recent("$2::bigint")}, ` +
     `late = late + (is_new AND $2::bigint <= max_version)::int FROM given ` +
@@ -103,21 +109,22 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
     `SELECT node_key FROM counter`;
   const stampOf = "coalesce(node.stamp, node.version)";
   // Nodes that are there are changed by an UPDATE: should another have been quicker, it looks at the row anew.
-  const highest = `CASE WHEN $2::bigint > 0 THEN ${next} ELSE $4::bigint END`;
-  const take = `WITH counter AS (UPDATE ${table} SET counter = ${next}, ` +
+  const last = `CASE WHEN $3::bigint > 0 THEN ${next} ELSE ${base} END`;
+  const highest = `CASE WHEN $3::bigint > 0 THEN ${next} ELSE $5::bigint END`;
+  const take = `WITH counter AS (UPDATE ${table} SET counter = ${last}, ` +
     `max_version = greatest(max_version, ${highest}), hash = ${recent(`(${highest})`)}, ` +
-    `max_stamp = CASE WHEN $2::bigint > 0 THEN ${next} ELSE max_stamp END, ` +
-    `late = late + ($3::bigint <= max_version)::int WHERE node_key = '' AND ${next} <= ${MAX_VERSION} ` +
+    `max_stamp = CASE WHEN $3::bigint > 0 THEN ${next} ELSE max_stamp END, ` +
+    `late = late + ($4::bigint <= max_version)::int WHERE node_key = '' AND ${last} <= ${MAX_VERSION} ` +
     `RETURNING counter AS last, origin AS own, mesh AS notes), ` +
-    `placed AS MATERIALIZED (SELECT take.key, CASE WHEN take.origin IS NULL THEN last - $2::bigint + place ` +
+    `placed AS MATERIALIZED (SELECT take.key, CASE WHEN take.origin IS NULL THEN last - $3::bigint + place ` +
     `ELSE place END AS version, take.hash, time, expiry + ${now} AS expiry, nullif(take.origin, own) AS origin, ` +
     `nullif(take.stamp, place) AS stamp, stamp_there, origin_there, own, notes FROM counter, ` +
-    `unnest($5::text::text[], $6::text::bigint[], $7::text::text[], $8::text::bigint[], $9::text::bigint[], ` +
-    `$10::text::bigint[], $11::text::text[], $12::text::bigint[], $13::text::text[]) ` +
+    `unnest($6::text::text[], $7::text::bigint[], $8::text::text[], $9::text::bigint[], $10::text::bigint[], ` +
+    `$11::text::bigint[], $12::text::text[], $13::text::bigint[], $14::text::text[]) ` +
     `AS take (key, place, hash, time, expiry, stamp, origin, stamp_there, origin_there)), ` +
     `added AS (INSERT INTO ${table} (${columns}, origin, stamp) ` +
     `SELECT key, version, hash, time, expiry, origin, stamp FROM placed WHERE stamp_there IS NULL ` +
-    `AND ($14::text IS NULL OR notes = $14::text) ` +
+    `AND ($15::text IS NULL OR notes = $15::text) ` +
     `ON CONFLICT (node_key) DO NOTHING RETURNING node_key), ` +
     `changed AS (UPDATE ${table} AS node SET version = placed.version, hash = placed.hash, ` +
     `updated_at = placed.time, expires_at = placed.expiry, origin = placed.origin, stamp = placed.stamp ` +
@@ -141,7 +148,7 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
     `  node_key text COLLATE "C" NOT NULL PRIMARY KEY, -- the empty key is the counter's row\n` +
     `  version bigint NOT NULL,                        -- there: 0\n` +
     `  hash text COLLATE "C" NOT NULL,                 -- there: the last steps of the highest version\n` +
-    `  updated_at bigint NOT NULL,                     -- milliseconds since 1970\n` +
+    `  updated_at bigint NOT NULL,                     -- milliseconds since 1970; there: the number that drew the residue\n` +
     `  expires_at bigint,                              -- set for a tombstone: when it may be swept\n` +
     `  origin text,                                    -- the storage that wrote it, set where that is another one\n` +
     `  stamp bigint,                                   -- set where it is not the version\n` +
@@ -159,7 +166,6 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
   ];
 
   return {
-    counter: "sequential",
     maxChanges: MAX_CHANGES,
     retried: [/* serialization_failure */ "40001", /* deadlock_detected */ "40P01"],
     missing: {
@@ -196,7 +202,7 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
       ),
     readCounter: () =>
       ask(
-        `SELECT counter, max_version, max_stamp, epoch, origin, mesh, ${READ_ONLY} FROM ${table} WHERE node_key = ''`,
+        `SELECT counter, updated_at AS drawn, max_version, max_stamp, epoch, origin, mesh, ${READ_ONLY} FROM ${table} WHERE node_key = ''`,
       ),
     readNodes: (keys) => keys.length === 1 ? ask(readOne, keys[0] ?? "") : ask(readMany, toArray(keys)),
     readMoment: (keys) =>
@@ -213,19 +219,32 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
         version,
         Math.ceil(limit) - 1,
       ),
-    increment: (floor, step) =>
+    draw: ({ mesh, drawn }, residue, floor) => {
+      const number = `${align(base, "$2::bigint", `${RESIDUES}`)} + ${RESIDUES}`;
+      return ask(
+        `UPDATE ${table} SET counter = ${number}, max_stamp = ${number}, updated_at = ${number} ` +
+          `WHERE node_key = '' AND updated_at = $3::bigint AND mesh = $4::text AND ${number} <= ${MAX_VERSION} ` +
+          `RETURNING node_key`,
+        floor,
+        residue,
+        drawn,
+        mesh,
+      );
+    },
+    increment: ({ floor, step }) =>
       ask(
         `UPDATE ${table} SET counter = ${next} WHERE node_key = '' AND ${next} <= ${MAX_VERSION} ` +
           `RETURNING counter AS version`,
         floor,
         step,
+        step,
       ),
-    applyChanges: (changes, floor) => {
+    applyChanges: (changes, { floor, step }) => {
       const total = changes.at(-1)?.offset ?? 0;
       const [only] = changes;
       return changes.length === 1 && only
-        ? ask(applyOne, floor, total, only.key, only.hash, only.updatedAt, only.expiresAt)
-        : ask(applyMany, floor, total, ...columnsOf(changes));
+        ? ask(applyOne, floor, step, total, only.key, only.hash, only.updatedAt, only.expiresAt)
+        : ask(applyMany, floor, step, total, ...columnsOf(changes));
     },
     setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt, { floor, step }) =>
       ask(set, key, version, hash, updatedAt, expiresAt, floor, step),
@@ -250,8 +269,8 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
         after,
         limit,
       ),
-    takeNodes: (takes, { floor, total, lowest, highest, notes }) =>
-      ask(take, floor, total, lowest, highest, ...columnsOfTakes(takes), notes),
+    takeNodes: (takes, { floor, step, total, lowest, highest, notes }) =>
+      ask(take, floor, step, total, lowest, highest, ...columnsOfTakes(takes), notes),
     renew: (before, { epoch, origin, mesh }) =>
       ask(
         `UPDATE ${table} SET epoch = $1::text, origin = $2::text, mesh = $3::text ` +

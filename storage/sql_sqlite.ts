@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { MAX_RECENT_LENGTH } from "../src/storage.ts";
+import { MAX_RECENT_LENGTH, RESIDUES } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 import {
   COLUMNS,
@@ -62,14 +62,20 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
   /** The text of the counter's last steps once it comes to a version; it lies in the hash of the counter's row. */
   const recent = (next: string, hash = "hash") =>
     `iif(${next} > max_version, substr(${hash} || ',' || (${next} - max_version), -${MAX_RECENT_LENGTH}), ${hash})`;
+  // The highest number, at or below that of the counter or the floor, with the residue of the counter's row.
+  const align = (counter: string, floor: string, drawn: string, step: string) =>
+    `max(${counter}, ${floor}) - (max(${counter}, ${floor}) - ${drawn}) % ${step}`;
   // The SELECT is done before the first row is written (SQLite keeps its result aside when a statement reads
   // the table it writes), so every row counts up from the same base.
   const apply = (row: string) =>
-    `WITH counter(base, origin, hash, max_version) AS ` +
-    `(SELECT max(version, ?), origin, hash, max_version FROM ${table} WHERE node_key = ''), ` +
-    `room AS (SELECT *, base + ? AS last FROM counter WHERE base + ? <= ${MAX_VERSION}) ` +
+    `WITH given(floor, step, total) AS (SELECT ?, ?, ?), ` +
+    `counter AS (SELECT ${
+      align("version", "floor", "updated_at", "step")
+    } AS base, total, origin, hash, max_version, ` +
+    `updated_at AS drawn FROM given, ${table} WHERE node_key = ''), ` +
+    `room AS (SELECT *, base + total AS last FROM counter WHERE base + total <= ${MAX_VERSION}) ` +
     `INSERT INTO ${table} (node_key, ${replaced.join(", ")}) ` +
-    `SELECT '', last, ${recent("last")}, 0, NULL, origin, NULL, last, last FROM room UNION ALL ${row} ${
+    `SELECT '', last, ${recent("last")}, drawn, NULL, origin, NULL, last, last FROM room UNION ALL ${row} ${
       upsert([])
     } ` +
     `RETURNING node_key, CAST(version AS REAL) AS version`;
@@ -88,32 +94,34 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
   const set =
     `WITH given(node_key, version, hash, updated_at, expires_at, floor, step) AS (SELECT ?, ?, ?, ?, ?, ?, ?), ` +
     `state AS (SELECT given.*, counter.version AS last, counter.origin, counter.hash AS recent, counter.max_version, counter.max_stamp, ` +
-    `counter.late, max(counter.version, floor) + step AS next, ` +
+    `counter.late, counter.updated_at AS drawn, ` +
+    `${align("counter.version", "floor", "counter.updated_at", "step")} + step AS next, ` +
     `node.node_key IS NULL OR ${rank("given")} > ${rank("node")} AS is_new ` +
     `FROM given CROSS JOIN ${table} AS counter LEFT JOIN ${table} AS node ON node.node_key = given.node_key ` +
     `WHERE counter.node_key = ''), ` +
-    `placed AS (SELECT *, is_new AND version <= max_stamp AS is_late FROM state), ` +
+    `placed AS (SELECT *, is_new AND (version <= max_stamp OR (version - drawn) % step <> 0) AS is_late FROM state), ` +
     `room AS (SELECT * FROM placed WHERE NOT is_late OR next <= ${MAX_VERSION}) ` +
     `INSERT INTO ${table} (node_key, ${replaced.join(", ")}, late) ` +
-    `SELECT '', iif(is_late, next, max(last, version)), ${
+    `SELECT '', max(last, version, iif(is_late, next, 0)), ${
       recent("version", "recent")
-    }, 0, NULL, origin, NULL, max(max_version, version), ` +
+    }, drawn, NULL, origin, NULL, max(max_version, version), ` +
     `iif(is_late, next, iif(is_new, version, max_stamp)), late + (is_new AND version <= max_version) FROM room ` +
     `UNION ALL SELECT node_key, version, hash, updated_at, expires_at + ${now}, NULL, iif(is_late, next, NULL), ` +
     `NULL, NULL, NULL FROM room WHERE is_new ${upsert(["late"])} RETURNING node_key`;
   const stampOf = (row: string) => `coalesce(${row}.stamp, ${row}.version)`;
-  const take = `WITH given(floor, total, lowest, highest, notes) AS (SELECT ?, ?, ?, ?, ?), ` +
-    `state AS (SELECT given.*, max(version, floor) AS base, node.* ` +
+  const take = `WITH given(floor, step, total, lowest, highest, notes) AS (SELECT ?, ?, ?, ?, ?, ?), ` +
+    `counter AS (SELECT given.*, node.*, ${align("version", "floor", "updated_at", "step")} AS base ` +
     `FROM given, ${table} AS node WHERE node_key = ''), ` +
-    `room AS (SELECT * FROM state WHERE base + total <= ${MAX_VERSION}), ` +
+    `state AS (SELECT *, iif(total > 0, base + total, max(version, floor)) AS last FROM counter), ` +
+    `room AS (SELECT * FROM state WHERE last <= ${MAX_VERSION}), ` +
     `take AS MATERIALIZED (SELECT ${field(0)} AS node_key, ${field(1)} AS place, ${field(2)} AS hash, ` +
     `${field(3)} AS time, ${field(4)} AS expiry, ${field(5)} AS stamp, ${field(6)} AS origin, ` +
     `${field(7)} AS stamp_there, ${field(8)} AS origin_there FROM json_each(?)) ` +
     `INSERT INTO ${table} (node_key, ${replaced.join(", ")}, late) ` +
-    `SELECT '', base + total, ${
-      recent("iif(total > 0, base + total, highest)")
-    }, 0, NULL, origin, NULL, max(max_version, iif(total > 0, base + total, highest)), ` +
-    `iif(total > 0, base + total, max_stamp), late + (lowest <= max_version) FROM room ` +
+    `SELECT '', last, ${
+      recent("iif(total > 0, last, highest)")
+    }, updated_at, NULL, origin, NULL, max(max_version, iif(total > 0, last, highest)), ` +
+    `iif(total > 0, last, max_stamp), late + (lowest <= max_version) FROM room ` +
     `UNION ALL SELECT take.node_key, iif(take.origin IS NULL, base + place, place), take.hash, time, expiry + ${now}, ` +
     `nullif(take.origin, room.origin), nullif(take.stamp, place), NULL, NULL, NULL ` +
     `FROM room CROSS JOIN take LEFT JOIN ${table} AS node ON node.node_key = take.node_key ` +
@@ -133,7 +141,6 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
     `WHERE node.node_key <> '' AND ${stampOf("node")} > coalesce(told.stamp, 0)`;
 
   return {
-    counter: "sequential",
     maxChanges: MAX_CHANGES,
     retried: [],
     missing: { codes: [], message: /no such (table|column)|has no column named/ },
@@ -143,7 +150,7 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
       `  node_key TEXT NOT NULL PRIMARY KEY, -- the empty key is the counter's row\n` +
       `  version INTEGER NOT NULL,           -- there: the last version given\n` +
       `  hash TEXT NOT NULL,                 -- there: the last steps of the highest version\n` +
-      `  updated_at INTEGER NOT NULL,        -- milliseconds since 1970\n` +
+      `  updated_at INTEGER NOT NULL,        -- milliseconds since 1970; there: the number that drew the residue\n` +
       `  expires_at INTEGER,                 -- set for a tombstone: when it may be swept\n` +
       `  origin TEXT,                        -- the storage that wrote it, set where that is another one\n` +
       `  stamp INTEGER,                      -- set where it is not the version\n` +
@@ -170,7 +177,7 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
       ),
     readCounter: () =>
       ask(
-        `SELECT CAST(version AS REAL) AS counter, CAST(max_version AS REAL) AS max_version, ` +
+        `SELECT CAST(version AS REAL) AS counter, CAST(updated_at AS REAL) AS drawn, CAST(max_version AS REAL) AS max_version, ` +
           `CAST(max_stamp AS REAL) AS max_stamp, epoch, origin, mesh FROM ${table} WHERE node_key = ''`,
       ),
     readNodes: (keys) =>
@@ -190,21 +197,35 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
         version,
         limit - 1,
       ),
-    increment: (floor, step) =>
+    draw: ({ mesh, drawn }, residue, floor) =>
       ask(
-        `UPDATE ${table} SET version = max(version, ?) + ? WHERE node_key = '' ` +
-          `AND max(version, ?) + ? <= ${MAX_VERSION} RETURNING CAST(version AS REAL) AS version`,
+        `UPDATE ${table} SET (version, max_stamp, updated_at) = (SELECT next, next, next FROM ` +
+          `(SELECT ${
+            align(`${table}.version`, "floor", "residue", `${RESIDUES}`)
+          } + ${RESIDUES} AS next FROM ` +
+          `(SELECT ? AS floor, ? AS residue))) WHERE node_key = '' AND updated_at = ? AND mesh = ? ` +
+          `AND max(version, ?) + ${RESIDUES} <= ${MAX_VERSION} RETURNING node_key`,
         floor,
-        step,
+        residue,
+        drawn,
+        mesh,
         floor,
-        step,
       ),
-    applyChanges: (changes, floor) => {
+    increment: ({ floor, step }) => {
+      const next = `${align("version", "?", "updated_at", "?")} + ?`;
+      return ask(
+        `UPDATE ${table} SET version = ${next} WHERE node_key = '' AND ${next} <= ${MAX_VERSION} ` +
+          `RETURNING CAST(version AS REAL) AS version`,
+        ...[floor, floor, step, step],
+        ...[floor, floor, step, step],
+      );
+    },
+    applyChanges: (changes, { floor, step }) => {
       const total = changes.at(-1)?.offset ?? 0;
       const [only] = changes;
       return changes.length === 1 && only
-        ? ask(applyOne, floor, total, total, ...rowOf(only))
-        : ask(applyMany, floor, total, total, JSON.stringify(changes.map(rowOf)));
+        ? ask(applyOne, floor, step, total, ...rowOf(only))
+        : ask(applyMany, floor, step, total, JSON.stringify(changes.map(rowOf)));
     },
     setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt, { floor, step }) =>
       ask(set, key, version, hash, updatedAt, expiresAt, floor, step),
@@ -231,8 +252,8 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
         after,
         limit,
       ),
-    takeNodes: (takes, { floor, total, lowest, highest, notes }) =>
-      ask(take, floor, total, lowest, highest, notes, JSON.stringify(takes.map(rowOfTake))),
+    takeNodes: (takes, { floor, step, total, lowest, highest, notes }) =>
+      ask(take, floor, step, total, lowest, highest, notes, JSON.stringify(takes.map(rowOfTake))),
     renew: (before, { epoch, origin, mesh }) =>
       ask(
         `UPDATE ${table} SET epoch = ?, origin = ?, mesh = ? ` +

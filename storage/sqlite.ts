@@ -57,8 +57,8 @@ export interface SQLiteOptions extends StorageOptions {
   /**
    * What a power cut may cost. With `"full"` every change is on the disk before its promise settles, and it
    * costs nothing. `"normal"` is many times faster and lets a power cut, or a crash of the operating system,
-   * take the changes of the last moments, though the file stays sound; so that their versions are never given
-   * again, `counter` is `"clock"` unless told otherwise. The death of the process, by `kill -9` or anything,
+   * take the changes of the last moments, though the file stays sound; numbered by the clock, their versions are
+   * not given again. The death of the process, by `kill -9` or anything,
    * costs nothing with either. Only for a file that is opened here.
    *
    * @default {"full"}
@@ -131,7 +131,6 @@ export function openSQLite(database: string | SQLiteDatabase, options: SQLiteOpt
     return new FileStorage(new Connection(database, false), rest, pollInterval);
   }
   if (database === "") throw new TypeError("Cannot open SQLite: expected a path, got an empty string");
-  if (synchronous === "normal") rest.counter ??= "clock";
   return openFile(database, busyTimeout, (opened) => {
     opened.exec(`PRAGMA synchronous = ${synchronous}`);
     return new FileStorage(new Connection(opened, true), rest, pollInterval);

@@ -19,7 +19,7 @@ export function createSingleLoop(run: Run, dialect: SQLDialect): Loop {
   return {
     async change(key, hash) {
       const change = { key, offset: 1, hash, updatedAt: Date.now(), expiresAt: null };
-      const { sql, params } = dialect.applyChanges([change], 0);
+      const { sql, params } = dialect.applyChanges([change], { floor: 0, step: 1 });
       return await run(sql, params);
     },
     async read(keys) {
@@ -51,7 +51,7 @@ export function createMergedLoop(run: Run, dialect: SQLDialect): Loop {
       updatedAt,
       expiresAt: null,
     }));
-    const { sql, params } = dialect.applyChanges(placed, 0);
+    const { sql, params } = dialect.applyChanges(placed, { floor: 0, step: 1 });
     return await run(sql, params);
   });
   const reads = new Merger<Map<string, number>>(READS, async (keys) => {

@@ -3,8 +3,18 @@
  *
  * @module
  */
-import { coversSeen, isSameStamp, type MeshStorage, type NodeTake, type Seen, stampOf } from "../storage.ts";
-import type { StampedNode, StorageSeen } from "../storage.ts";
+import {
+  coversSeen,
+  isSameStamp,
+  joinSeen,
+  type MeshStorage,
+  type NodeTake,
+  RESIDUES,
+  type Seen,
+  type StampedNode,
+  stampOf,
+  type StorageSeen,
+} from "../storage.ts";
 import type { RealityNodeMeta } from "../types.ts";
 import { judge, judgeMissing, type Knowledge } from "./delta.ts";
 import type { Delta, Message } from "./message.ts";
@@ -127,6 +137,9 @@ export class Pages {
     if (theirs === undefined) return UNTAKEN;
     if (delta !== undefined && delta.after !== null && delta.after !== previous?.next) return UNTAKEN;
     const mine = await ask("readSeen", () => storage.readSeen());
+    // Before anything is numbered for the nodes it brings.
+    const known = joinSeen(theirs, highestStamps(delta?.nodes ?? []));
+    if (sharesResidue(mine, known)) await ask("keepApart", () => storage.keepApart(known));
     if (delta === undefined) {
       // All that it has is here, but its epoch may be the older one all the same.
       const isOlder = message.epoch < mine.epoch && coversSeen(mine.seen, theirs);
@@ -208,6 +221,19 @@ export class Pages {
     } while (after !== undefined);
     return written;
   }
+}
+
+/** Origin → the highest stamp among nodes. */
+function highestStamps(nodes: readonly StampedNode[]): Seen {
+  const stamps = new Map<string, number>();
+  for (const { origin, stamp } of nodes) stamps.set(origin, Math.max(stamp, stamps.get(origin) ?? 0));
+  return stamps;
+}
+
+/** Whether some other storage numbers with the residue of this one. */
+function sharesResidue({ seen, origin }: StorageSeen, known: Seen): boolean {
+  const own = seen.get(origin) ?? 0;
+  return [...known].some(([other, stamp]) => other !== origin && stamp > 0 && (stamp - own) % RESIDUES === 0);
 }
 
 function isEmpty(delta: Delta | undefined): boolean {

@@ -30,9 +30,18 @@ import {
 } from "./mesh_kit.ts";
 import { testDeltas } from "./mesh_delta.ts";
 import { testMeshRaces } from "./mesh_races.ts";
+import { testResidues } from "./mesh_residues.ts";
 import { testTakes } from "./mesh_takes.ts";
 
-const METHODS = ["readSeen", "readDelta", "readStamped", "takeNodes", "adoptSeen", "countByClock"] as const;
+const METHODS = [
+  "readSeen",
+  "readDelta",
+  "readStamped",
+  "takeNodes",
+  "adoptSeen",
+  "keepApart",
+  "countByClock",
+] as const;
 /** Where the clock counter begins. */
 const CLOCK_START_MS = Date.UTC(2020, 0, 1);
 
@@ -53,15 +62,16 @@ export function testMesh(kit: Kit): void {
   testDeltas(kit);
   testTakes(kit);
   testMeshRaces(kit);
+  testResidues(kit);
 }
 
 function testSeen(kit: Kit): void {
   const { checkMesh } = meshKit(kit);
 
-  checkMesh("readSeen() of a new storage tells its names and that it has seen nothing", async (storage) => {
+  checkMesh("readSeen() of a new storage tells its names, and that it has seen no other", async (storage) => {
     const { seen, swept, maxVersion, ...identity } = await storage.readSeen();
     assertEquals(identity, await storage.getIdentity(), "its names");
-    assertEquals([...seen.values()].filter((stamp) => stamp !== 0), [], "seen");
+    assertEquals([...seen.keys()].filter((origin) => origin !== identity.origin), [], "seen");
     assertEquals([...swept.values()].filter((stamp) => stamp !== 0), [], "swept");
     assertEquals(maxVersion, 0, "maxVersion");
   });

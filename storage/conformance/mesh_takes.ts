@@ -368,23 +368,6 @@ function testOwnTakes(kit: Kit): void {
     },
   );
 
-  checkMesh("takeNodes() numbers its own changes by chance, so that two storages differ", async (storage) => {
-    const steps = new Set<number>();
-    let last = await storage.incrementVersion("a");
-    for (let i = 0; i < 24; i++) {
-      const key = `key:${i}`;
-      const above = last + 1_000_000;
-      const { version } = there(
-        (await storage.takeNodes([{ node: changeOf(key), above, replaces: null }]))[0],
-      );
-      // A clock counter may stand above what was asked for.
-      steps.add(version - above);
-      assert(version > above, `Expected a version above ${above}, got ${version}`);
-      last = version;
-    }
-    assert(steps.size > 12, `Expected steps by chance, got ${[...steps]}`);
-  });
-
   checkMesh("a tombstone's hash is kept, however it was written", async (storage) => {
     const { version: top } = await write(storage, "x");
     const hash = "\u0001joined";

@@ -3,19 +3,18 @@
  *
  * @module
  */
-import {
-  counterFloor,
-  type MeshStorage,
-  type NodeChange,
-  type NodeTake,
-  type Seen,
-  type StampedNode,
-  type StorageChanges,
-  type StorageDelta,
-  type StorageFeatures,
-  type StorageIdentity,
-  type StorageReading,
-  type StorageSeen,
+import type {
+  MeshStorage,
+  NodeChange,
+  NodeTake,
+  Seen,
+  StampedNode,
+  StorageChanges,
+  StorageDelta,
+  StorageFeatures,
+  StorageIdentity,
+  StorageReading,
+  StorageSeen,
 } from "../../src/storage.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { MemoryStorage } from "../../storage/memory.ts";
@@ -83,11 +82,6 @@ export class Disk {
     this.#life = undefined;
     this.#lives++;
     this.#data = this.#create();
-  }
-
-  /** What its clock shows, as numbers are counted from. */
-  get floor(): number {
-    return counterFloor("clock", this.#now());
   }
 
   /** Does one thing after the other, each in one step for everybody else. */
@@ -172,12 +166,13 @@ export class DiskPath implements MeshStorage {
 
   setNode(key: string, meta: RealityNodeMeta): Promise<void> {
     return this.#call(async (data) => {
-      const { floor, record } = this.disk;
+      const { record } = this.disk;
       const life = await this.disk.life();
+      const { seen } = await data.readSeen();
       await data.setNode(key, meta);
       const node = (await data.readStamped([key])).get(key);
       if (node?.version !== meta.version || node.hash !== meta.hash) return;
-      record.write(life, node, { isChange: true, floor });
+      record.write(life, node, true, seen);
       this.#stand([node], true);
     });
   }
@@ -188,11 +183,12 @@ export class DiskPath implements MeshStorage {
 
   applyChanges(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
     return this.#call(async (data) => {
-      const { floor, record } = this.disk;
+      const { record } = this.disk;
       const life = await this.disk.life();
+      const { seen } = await data.readSeen();
       const metas = await data.applyChanges(changes);
       const nodes = metas.map((meta) => ({ ...meta, stamp: meta.version, origin: life.origin }));
-      for (const node of nodes) record.write(life, node, { isChange: true, floor });
+      for (const node of nodes) record.write(life, node, true, seen);
       this.#stand(nodes);
       return metas;
     });
@@ -212,8 +208,9 @@ export class DiskPath implements MeshStorage {
 
   takeNodes(takes: readonly NodeTake[], swept?: Seen): Promise<(RealityNodeMeta | null)[]> {
     return this.#call(async (data) => {
-      const { floor, record } = this.disk;
+      const { record } = this.disk;
       const life = await this.disk.life();
+      const { seen } = await data.readSeen();
       const metas = await data.takeNodes(takes, swept);
       const written: StampedNode[] = [];
       metas.forEach((meta, i) => {
@@ -221,7 +218,7 @@ export class DiskPath implements MeshStorage {
         if (meta === null || node === undefined) return;
         const stamped = "origin" in node ? node : { ...meta, stamp: meta.version, origin: life.origin };
         if ("origin" in node) record.take(life, node);
-        else record.write(life, stamped, { isChange: false, floor });
+        else record.write(life, stamped, false, seen);
         written.push(stamped);
       });
       this.#stand(written);
@@ -240,6 +237,10 @@ export class DiskPath implements MeshStorage {
       for (const key of record.keys) if (!there.has(key)) record.forget(life, key, seen);
       return isNew;
     });
+  }
+
+  keepApart(seen: Seen): Promise<void> {
+    return this.#call((data) => data.keepApart(seen));
   }
 
   countByClock(): void {

@@ -28,6 +28,9 @@ const DELTA = "src/mesh/delta.ts";
 const PAGES = "src/mesh/pages.ts";
 const MESH = "src/mesh/mesh.ts";
 const MEMORY = "storage/memory.ts";
+const STORAGE = "src/storage.ts";
+const KEEP_APART =
+  '    if (sharesResidue(mine, known)) await ask("keepApart", () => storage.keepApart(known));\n';
 const CASE_4 = "  // 4. Neither knew of the other.";
 
 /** Mistakes that somebody could make, each against one rule of `src/mesh/README.md`. */
@@ -62,6 +65,22 @@ export const FAULTS: readonly SourceFault[] = [
     histories: 500,
   },
   {
+    name: "storages that have met number with one residue",
+    edits: [
+      { file: STORAGE, find: "[...Array(RESIDUES).keys()]", put: "[7]" },
+      { file: PAGES, find: KEEP_APART, put: "" },
+    ],
+    histories: 100,
+  },
+  {
+    name: "a storage draws no other residue when it meets one that has the same",
+    edits: [
+      { file: STORAGE, find: "[...Array(RESIDUES).keys()]", put: "[...Array(8).keys()]" },
+      { file: PAGES, find: KEEP_APART, put: "" },
+    ],
+    histories: 300,
+  },
+  {
     name: "what a sender has seen is adopted before its last page",
     edits: [{
       file: PAGES,
@@ -75,7 +94,7 @@ export const FAULTS: readonly SourceFault[] = [
     name: "a number that was reserved and is published late counts as seen",
     edits: [{
       file: MEMORY,
-      find: "const stamp = meta.version <= this.#maxStamp ? this.#reserve() : meta.version;",
+      find: "const stamp = meta.version <= this.#maxStamp || !isOwn ? next : meta.version;",
       put: "const stamp = meta.version;",
     }],
     histories: 200,

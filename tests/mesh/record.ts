@@ -9,7 +9,8 @@ import { hasSeen, type Seen, type StampedNode } from "../../src/storage.ts";
 /**
  * What can go wrong. `promise`: a client is not told. `unity`, `epoch`: servers do not become one. `traffic`: they
  * talk on with nothing new to say. `nap`: a waiting client sleeps on. `hang`, `timer`: something never ends. `lost`:
- * an acknowledged change was not made. `number`: a storage used a stamp twice. `forged`: what nobody wrote was taken
+ * an acknowledged change was not made. `number`: a storage used a stamp twice, or the number of one
+ * that it had met. `forged`: what nobody wrote was taken
  * in or handed out. `leak`: somebody unproven was told, or called, or a client what it may not read. `error`: something
  * failed that should not. `crash`: the process that ran the history ended, or had to be ended.
  */
@@ -63,8 +64,6 @@ export interface Writing {
   readonly past: Changes;
   /** Those of them that surely stand in it: what was only offered when nodes were joined may have been refused. */
   readonly held: Changes;
-  /** Whether its number was drawn by chance above a clock, not counted. */
-  readonly drawn: boolean;
   /** When it was written. */
   readonly order: number;
 }
@@ -114,14 +113,15 @@ export class Record {
   /**
    * Notes what a storage has written of its own.
    *
-   * @param made What is known of it: `isChange` when an application made it, not the mesh.
+   * @param isChange Whether an application made it, not the mesh.
+   * @param seen What the storage had taken in by then: it must not give a number of a storage that it has met.
    */
-  write(life: Life, node: StampedNode, made: { readonly isChange: boolean; readonly floor: number }): void {
+  write(life: Life, node: StampedNode, isChange: boolean, seen: Seen): void {
     const { key, version, hash, stamp } = node;
     let past = life.reached.get(key) ?? 0n;
     const bit = 1n << BigInt(this.#changes.length);
-    const held = (life.held.get(key) ?? 0n) | (made.isChange ? bit : 0n);
-    if (made.isChange) past |= bit;
+    const held = (life.held.get(key) ?? 0n) | (isChange ? bit : 0n);
+    if (isChange) past |= bit;
     else past |= life.offered.get(key) ?? 0n;
     const writing: Writing = {
       key,
@@ -132,14 +132,19 @@ export class Record {
       life,
       past,
       held,
-      drawn: stamp > made.floor,
       order: ++this.#order,
     };
     const name = nameOf(node);
     if (this.#writings.has(name)) this.blame("number", `${life.name} wrote stamp ${name} twice`);
     this.#writings.set(name, writing);
+    const twin = this.ofVersion(key, version).find((other) =>
+      other.life !== life && (seen.get(other.life.origin) ?? 0) > 0
+    );
+    if (twin) {
+      this.blame("number", `${life.name} gave ${key} ${version}, as ${twin.life.name} did, whom it had met`);
+    }
     append(this.#byVersion, `${key} ${version}`, writing);
-    if (made.isChange) {
+    if (isChange) {
       const change = { bit, writing, holders: new Set<Life>() };
       this.#changes.push(change);
       append(this.#byKey, key, change);

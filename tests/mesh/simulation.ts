@@ -51,8 +51,6 @@ export interface Outcome {
   readonly changes: number;
   /** Pairs of a change and a version that some client held, which had to be told of it. */
   readonly pairs: number;
-  /** Pairs left out, since two storages had drawn the same number for a key. */
-  readonly drawnTwice: number;
   /** After how many rounds all servers were one. */
   readonly rounds: number;
   readonly requests: number;
@@ -100,7 +98,6 @@ class Run {
   readonly #faults: Fault[] = [];
   readonly #isBusy: () => boolean;
   #pairs = 0;
-  #drawnTwice = 0;
 
   constructor(history: History, isBusy: () => boolean, trace?: (line: string) => void) {
     this.#isBusy = isBusy;
@@ -130,7 +127,6 @@ class Run {
       faults: [...world.record.faults, ...this.#faults],
       changes: world.record.changes,
       pairs: this.#pairs,
-      drawnTwice: this.#drawnTwice,
       rounds,
       requests,
       bytes,
@@ -203,10 +199,6 @@ class Run {
       const past = writings.reduce((past, writing) => past & writing.past, first.past);
       const untold = record.standing(key) & ~past;
       if (untold === 0n) return [];
-      if (writings.length > 1 && writings.every(({ drawn }) => drawn)) {
-        this.#drawnTwice++;
-        return [];
-      }
       this.#pairs += count(untold);
       return [{ key, version, epoch, untold }];
     });

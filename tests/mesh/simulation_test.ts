@@ -18,8 +18,6 @@ test(`servers keep their promise and become one in ${count} histories from seeds
   const { totals } = tally;
   assert.ok(totals.pairs > totals.changes / 4 && totals.pages > 0 && totals.rounds < HEALING_ROUNDS, report);
   assert.ok(totals.published > 0, report);
-  // Numbers are drawn above a clock; where several storages come upon the same one, nothing can be said.
-  assert.ok(totals.drawnTwice < totals.pairs / 1000, report);
 });
 
 test("run() does the same again for the same seed, signatures included", async () => {

@@ -10,7 +10,6 @@ import type { Outcome } from "./simulation.ts";
 export interface Totals {
   changes: number;
   pairs: number;
-  drawnTwice: number;
   requests: number;
   bytes: number;
   pages: number;
@@ -45,7 +44,6 @@ export class Tally {
   readonly totals: Totals = {
     changes: 0,
     pairs: 0,
-    drawnTwice: 0,
     requests: 0,
     bytes: 0,
     pages: 0,
@@ -66,7 +64,6 @@ export class Tally {
     const { totals } = this;
     totals.changes += outcome.changes;
     totals.pairs += outcome.pairs;
-    totals.drawnTwice += outcome.drawnTwice;
     totals.requests += outcome.requests;
     totals.bytes += outcome.bytes;
     totals.pages += outcome.pages;

@@ -400,6 +400,27 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     () =>
       new class extends MemoryStorage {
         override countByClock(): void {}
+      }({ counter: "sequential" }),
+  ],
+  [
+    "keeps its residue, whoever has the same",
+    () =>
+      new class extends MemoryStorage {
+        override keepApart(): Promise<void> {
+          return Promise.resolve();
+        }
+      }(),
+  ],
+  [
+    "numbers joined nodes one above the other",
+    () =>
+      new class extends MemoryStorage {
+        override async takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
+          const metas = await super.takeNodes(takes);
+          return metas.map((meta, i) =>
+            meta && !("origin" in takes[i]!.node) ? { ...meta, version: meta.version + 1 } : meta
+          );
+        }
       }(),
   ],
   [

@@ -161,7 +161,10 @@ export function testDatabase(options: DatabaseOptions): void {
         const other = await options.begin();
         const placed = { key: "a", offset: 1, hash: "2", updatedAt: 1, expiresAt: null };
         await other.run(
-          options.statements(table).applyChanges([placed, { ...placed, key: "b", offset: 2 }], 0),
+          options.statements(table).applyChanges([placed, { ...placed, key: "b", offset: 2 }], {
+            floor: 0,
+            step: 1,
+          }),
         );
         const own = storage.applyChanges([change("b", "3"), change("c", "3")]);
         const set = storage.setNode("a", { key: "a", version: 1, hash: "0", updatedAt: 0 });
@@ -193,7 +196,10 @@ export function testDatabase(options: DatabaseOptions): void {
         const other = await options.begin();
         const placed = { key: "a", offset: 1, hash: "2", updatedAt: 1, expiresAt: null };
         await other.run(
-          options.statements(table).applyChanges([placed, { ...placed, key: "b", offset: 2 }], 0),
+          options.statements(table).applyChanges([placed, { ...placed, key: "b", offset: 2 }], {
+            floor: 0,
+            step: 1,
+          }),
         );
         const foreign = (key: string) => ({ ...change(key), version: 100, stamp: 100, origin: "other" });
         const taking = storage.takeNodes([

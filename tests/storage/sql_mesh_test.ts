@@ -37,29 +37,26 @@ test("adoptNotes() joins in any order and however often, and leaves the own orig
 });
 
 test("placeTakes() lifts the counter to all that come, and places own changes above it in order", () => {
-  const now = Date.UTC(2026, 0, 1);
   const foreign = { key: "a", version: 7, hash: "x", updatedAt: 1, origin: "other", stamp: 9 };
   const own = { key: "b", hash: "", updatedAt: 1, deleted: true } as const;
   const takes: NodeTake[] = [
     { node: foreign, replaces: null },
     { node: { ...foreign, key: "c", version: 4, stamp: 4 }, replaces: { version: 3, origin: "other" } },
   ];
-  const options = { kind: "sequential", now, expiresAt: 50 } as const;
-  const { placed, bounds } = placeTakes(takes, options);
-  assert.deepEqual(bounds, { floor: 9, total: 0, lowest: 4, highest: 7 });
+  const { placed, bounds } = placeTakes(takes, { floor: 0, step: 1 }, 50);
+  assert.deepEqual(bounds, { floor: 9, step: 1, total: 0, lowest: 4, highest: 7 });
   assert.deepEqual(placed[0], {
     ...{ key: "a", place: 7, stamp: { version: 9, origin: "other" } },
     ...{ hash: "x", updatedAt: 1, expiresAt: null, replaces: null },
   });
-  const more = placeTakes([...takes, { node: own, replaces: null, above: 20 }, {
+  const owns: NodeTake[] = [{ node: own, replaces: null, above: 20 }, {
     node: { ...own, key: "d" },
     replaces: null,
-  }], options);
+  }];
+  const more = placeTakes([...takes, ...owns], { floor: 0, step: 256 }, 50);
   const [, , first, second] = more.placed;
   assert.ok(first && second);
-  assert.equal(more.bounds.floor, 20);
-  assert.ok(first.place >= 1 && second.place > first.place && second.place === more.bounds.total);
+  assert.deepEqual([more.bounds.floor, first.place, second.place, more.bounds.total], [20, 256, 512, 512]);
   assert.deepEqual([first.stamp, first.expiresAt], [null, 50]);
-  const byClock = placeTakes([{ node: own, replaces: null }], { ...options, kind: "clock" });
-  assert.equal(byClock.bounds.floor, (now - Date.UTC(2020, 0, 1)) * 1000);
+  assert.equal(placeTakes(owns, { floor: 1000, step: 256 }, 50).bounds.floor, 1000);
 });

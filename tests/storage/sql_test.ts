@@ -84,6 +84,7 @@ for (const counter of ["sequential", "clock"] as const) {
 
 test("SQLStorage makes each change in one statement", async () => {
   await withStorage({}, async (storage, pool) => {
+    await storage.incrementVersion("a");
     await storage.adoptSeen(new Map([["other", 1]]), "zzz");
     pool.asked = [];
     const changes = Array.from({ length: 1000 }, (_, i) => ({ key: `key:${i}`, hash: "x", updatedAt: 1 }));
@@ -190,7 +191,7 @@ test("SQLStorage takes integers as numbers, bigints and text, and refuses those 
             ) => [name, typeof value === "number" ? convert(value) : value]),
           )
         );
-      const storage = new SQLStorage({ query, dialect: "sqlite" });
+      const storage = new SQLStorage({ query, dialect: "sqlite", counter: "sequential" });
       const metas = await storage.applyChanges([
         { key: "a", hash: "x", updatedAt: 1_700_000_000_000 },
         { key: "b", hash: "", updatedAt: 1, deleted: true },
@@ -308,7 +309,7 @@ test("SQLStorage goes on when the database has come back", async () => {
 });
 
 test("SQLStorage begins a new life, with another epoch, when the table was emptied", async () => {
-  await withStorage({}, async (storage, pool) => {
+  await withStorage({ counter: "sequential" }, async (storage, pool) => {
     await storage.applyChanges([{ key: "a", hash: "x", updatedAt: 1 }]);
     const epochs = [(await storage.getIdentity()).epoch];
     const startsAnew = async () => {
@@ -396,26 +397,32 @@ function deletions(count: number, prefix: string): NodeChange[] {
 
 test("SQLStorage sweeps many tombstones a part at a time, each after a write, and forgets them all", async () => {
   let now = START;
-  await withStorage({ tombstoneTimeout: 1000, now: () => now }, async (storage, pool) => {
-    for (let batch = 0; batch < 3; batch++) await storage.applyChanges(deletions(900, `key:${batch}`));
-    now += 1000;
-    for (const left of [1700, 700, 0, 0]) {
-      pool.asked = [];
-      await storage.setNode("a", { key: "a", version: 1, hash: "", updatedAt: now });
-      // Whoever wrote was answered before.
-      assert.equal(pool.asked.length, 1);
-      await afterSweep();
-      const history = await storage.listChangedSince(1);
-      assert.equal(history.length, left);
-      // All that is missing is told as swept, and not much more.
-      const { sweptVersion } = await storage.readNodes([]);
-      const there = new Set(history.map(({ version }) => version));
-      let missing = 2700;
-      while (there.has(missing)) missing--;
-      assert.ok(sweptVersion >= missing && sweptVersion <= 3600 - left, `${sweptVersion} with ${left} left`);
-      assert.equal(await storage.getMaxVersion(), 2700);
-    }
-  });
+  await withStorage(
+    { counter: "sequential", tombstoneTimeout: 1000, now: () => now },
+    async (storage, pool) => {
+      for (let batch = 0; batch < 3; batch++) await storage.applyChanges(deletions(900, `key:${batch}`));
+      now += 1000;
+      for (const left of [1700, 700, 0, 0]) {
+        pool.asked = [];
+        await storage.setNode("a", { key: "a", version: 1, hash: "", updatedAt: now });
+        // Whoever wrote was answered before.
+        assert.equal(pool.asked.length, 1);
+        await afterSweep();
+        const history = await storage.listChangedSince(1);
+        assert.equal(history.length, left);
+        // All that is missing is told as swept, and not much more.
+        const { sweptVersion } = await storage.readNodes([]);
+        const there = new Set(history.map(({ version }) => version));
+        let missing = 2700;
+        while (there.has(missing)) missing--;
+        assert.ok(
+          sweptVersion >= missing && sweptVersion <= 3600 - left,
+          `${sweptVersion} with ${left} left`,
+        );
+        assert.equal(await storage.getMaxVersion(), 2700);
+      }
+    },
+  );
 });
 
 test("SQLStorage sweeps deletions as fast as they come, on a table that stays small", async () => {
@@ -615,7 +622,7 @@ test("SQLStorage notes how far it sweeps before it does, beside another who note
   await withStorage({}, async (_storage, pool) => {
     const tombstoneTimeout = 1000;
     const ask = (sql: string, params: readonly SQLValue[]) => pool.query(sql, params);
-    const other = new SQLStorage({ query: ask, dialect: "sqlite", now: () => now });
+    const other = new SQLStorage({ query: ask, dialect: "sqlite", counter: "sequential", now: () => now });
     let adopted = 0;
     let failures = 0;
     const query = async (sql: string, params: readonly SQLValue[]) => {
@@ -626,7 +633,13 @@ test("SQLStorage notes how far it sweeps before it does, beside another who note
       if (sql.startsWith("DELETE") && failures++ === 0) throw new Error("gone");
       return await ask(sql, params);
     };
-    const storage = new SQLStorage({ query, dialect: "sqlite", tombstoneTimeout, now: () => now });
+    const storage = new SQLStorage({
+      query,
+      dialect: "sqlite",
+      counter: "sequential",
+      tombstoneTimeout,
+      now: () => now,
+    });
     const { origin } = await storage.getIdentity();
     await storage.applyChanges([{ key: "a", hash: "", updatedAt: 1, deleted: true }]);
     const theirs = {
@@ -715,4 +728,46 @@ test("SQLStorage on SQLite goes on with a table of version 2.0.0", async () => {
   const database = new DatabaseSync(":memory:");
   await testExistingTable("sqlite", (sql, params) => database.prepare(sql).all(...params));
   database.close();
+});
+
+/** A table as older versions made it: their schema, a counter without a residue, and numbers one by one or by chance. */
+const OLD_SCHEMA = `CREATE TABLE reality_nodes (
+  node_key TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL, hash TEXT NOT NULL, updated_at INTEGER NOT NULL,
+  expires_at INTEGER, origin TEXT, stamp INTEGER, epoch TEXT, max_version INTEGER, max_stamp INTEGER,
+  swept_version INTEGER, late INTEGER, mesh TEXT
+) STRICT, WITHOUT ROWID`;
+
+test("SQLStorage goes on with a table that an older version numbered in another way", async () => {
+  const now = Date.UTC(2026, 0, 1);
+  for (const top of [3, (now - Date.UTC(2020, 0, 1)) * 1000 + 77]) {
+    await withStorage({ now: () => now }, async (storage, pool) => {
+      await pool.query(OLD_SCHEMA, []);
+      const row = `INSERT INTO reality_nodes VALUES (?, ?, ?, ?, NULL, NULL, NULL`;
+      await pool.query(`${row}, NULL, NULL, NULL, NULL, NULL, NULL)`, ["a", top - 1, "x", 5]);
+      await pool.query(`${row}, NULL, NULL, NULL, NULL, NULL, NULL)`, ["b", top, "y", 6]);
+      const mesh = '{"seen":{"other":2},"swept":{}}';
+      await pool.query(
+        `INSERT INTO reality_nodes VALUES ('', ?, '', 0, NULL, 'o', NULL, 'e', ?, ?, 0, 0, ?)`,
+        [top, top, top, mesh],
+      );
+      const old = [{ key: "a", version: top - 1, hash: "x", updatedAt: 5 }, {
+        key: "b",
+        version: top,
+        hash: "y",
+        updatedAt: 6,
+      }];
+      assert.deepEqual(await storage.listChangedSince(0), old);
+      assert.deepEqual(await storage.getIdentity(), { epoch: "e", origin: "o" });
+      const { seen } = await storage.readSeen();
+      const residue = (seen.get("o") ?? 0) % 256;
+      assert.ok(residue !== 2 && (seen.get("o") ?? 0) > top);
+      assert.equal(await storage.getMaxVersion(), top);
+      const metas = await storage.applyChanges([{ key: "c", hash: "z", updatedAt: 7 }]);
+      assert.ok(metas[0]!.version > (seen.get("o") ?? 0) && metas[0]!.version % 256 === residue);
+      assert.deepEqual(await storage.listChangedSince(0), [...old, ...metas]);
+      assert.deepEqual((await storage.readDelta(new Map([["o", top]]), 10)).nodes.map(({ key }) => key), [
+        "c",
+      ]);
+    });
+  }
 });

@@ -102,7 +102,7 @@ async function withFile(
 }
 
 test("openSQLite keeps nodes, counter and names when the file is closed and opened again", async () => {
-  await withFile({}, async (storage, path) => {
+  await withFile({ counter: "sequential" }, async (storage, path) => {
     await storage.applyChanges([{ key: "a", hash: "x", updatedAt: 1 }, {
       key: "b",
       hash: "y",
@@ -116,7 +116,7 @@ test("openSQLite keeps nodes, counter and names when the file is closed and open
       await storage.getIdentity(),
     ];
     await storage.close();
-    const again = openSQLite(path);
+    const again = openSQLite(path, { counter: "sequential" });
     const after = [await again.listChangedSince(0), await again.getMaxVersion(), await again.getIdentity()];
     assert.deepEqual(after, before);
     assert.equal(await again.incrementVersion("d"), 5);
@@ -133,19 +133,25 @@ test("openSQLite uses a write-ahead log, and leaves none behind when it closes",
   });
 });
 
-test("openSQLite counts by the clock where a power cut may take changes, so that no version comes twice", async () => {
-  await withFile({ synchronous: "normal" }, async (storage) => {
-    assert.ok(await storage.incrementVersion("a") > 1e14);
-  });
-  for (
-    const options of [{ synchronous: "normal", counter: "sequential" }, { synchronous: "full" }, {}] as const
-  ) {
-    await withFile(options, async (storage) => assert.equal(await storage.incrementVersion("a"), 1));
+test("openSQLite numbers by the clock unless told otherwise, and a file that did goes on so", async () => {
+  for (const options of [{ synchronous: "normal" }, { synchronous: "full" }, {}] as const) {
+    await withFile(options, async (storage, path) => {
+      const version = await storage.incrementVersion("a");
+      assert.ok(version > 1e14);
+      await storage.close();
+      const again = openSQLite(path, { counter: "sequential" });
+      const next = await again.incrementVersion("a");
+      assert.ok(next > version && next % 256 === version % 256);
+      await again.close();
+    });
   }
+  await withFile({ counter: "sequential" }, async (storage) => {
+    assert.equal(await storage.incrementVersion("a"), 1);
+  });
 });
 
 test("openSQLite waits for another process that is writing, and no longer than busyTimeout", async () => {
-  await withFile({ busyTimeout: 1 }, async (storage, path) => {
+  await withFile({ busyTimeout: 1, counter: "sequential" }, async (storage, path) => {
     await storage.getMaxVersion();
     const other = new DatabaseSync(path);
     other.exec("BEGIN IMMEDIATE");
@@ -170,7 +176,7 @@ test("openSQLite does not close, or set up, a database that was handed in", asyn
 
 test("openSQLite on the application's own connection is part of its transaction", async () => {
   const database = new DatabaseSync(":memory:");
-  const storage = openSQLite(database);
+  const storage = openSQLite(database, { counter: "sequential" });
   await storage.applyChanges([{ key: "a", hash: "x", updatedAt: 1 }]);
   database.exec("BEGIN");
   await storage.applyChanges([{ key: "a", hash: "y", updatedAt: 2 }, { key: "b", hash: "y", updatedAt: 2 }]);

@@ -56,7 +56,10 @@ const shares: Record<string, Share> = {
   },
   "one SQLite file": (use) =>
     inFolder(async (folder) => {
-      const [one, other] = [openSQLite(join(folder, "r.db")), openSQLite(join(folder, "r.db"))];
+      const [one, other] = [
+        openSQLite(join(folder, "r.db"), { counter: "sequential" }),
+        openSQLite(join(folder, "r.db"), { counter: "sequential" }),
+      ];
       try {
         await use(one, other);
       } finally {

@@ -45,7 +45,7 @@ for (const [name, connect] of Object.entries(drivers)) {
 test("createDrizzleAdapter on a transaction writes as part of it", async () => {
   const client = postgres(POSTGRES_URL, { max: 2 });
   const db = drizzlePostgresJs(client);
-  const options = { tableName: newTableName() };
+  const options = { tableName: newTableName(), counter: "sequential" as const };
   const storage = createDrizzleAdapter(db, options);
   const write = (given: DrizzleDatabase, hash: string) =>
     createDrizzleAdapter(given, options).applyChanges([{ key: "a", hash, updatedAt: 1 }]);

@@ -52,7 +52,7 @@ test("createDrizzleAdapter takes a db that does not say what it is when it is to
       name: "TypeError",
       message: /expected what drizzle\(client\) gives for .*, got an object that is not Drizzle's/,
     });
-    const storage = createDrizzleAdapter(bare, { dialect: "sqlite" });
+    const storage = createDrizzleAdapter(bare, { dialect: "sqlite", counter: "sequential" });
     assert.equal((await storage.applyChanges([change]))[0]?.version, 1);
   });
 });
@@ -60,7 +60,9 @@ test("createDrizzleAdapter takes a db that does not say what it is when it is to
 test("createDrizzleAdapter asks the primary where there are replicas", async () => {
   await withClient(async (client) => {
     const replica = new Database(":memory:");
-    const storage = createDrizzleAdapter(withReplicas(drizzle(client), [drizzle(replica)]));
+    const storage = createDrizzleAdapter(withReplicas(drizzle(client), [drizzle(replica)]), {
+      counter: "sequential",
+    });
     await storage.applyChanges([change]);
     assert.equal((await storage.getNode("a"))?.version, 1);
     assert.equal(client.prepare("SELECT * FROM reality_nodes").all().length, 2);
@@ -98,7 +100,7 @@ test("createDrizzleAdapter names a table of another shape, and makes none when t
       createDrizzleAdapter(db, { tableName: "select" }).getNode("a"),
       /table "select" has another shape: it lacks node_key, .* and has id/,
     );
-    const quoted = createDrizzleAdapter(db, { tableName: "Order" });
+    const quoted = createDrizzleAdapter(db, { tableName: "Order", counter: "sequential" });
     assert.equal((await quoted.applyChanges([change]))[0]?.version, 1);
   });
 });

@@ -101,7 +101,12 @@ export async function withStorage(
   await withClient(async (client) => {
     const tableName = newTableName();
     const intermediary = new Intermediary(client);
-    const storage = new DynamoDBStorage({ client: intermediary.client, tableName, ...options });
+    const storage = new DynamoDBStorage({
+      client: intermediary.client,
+      tableName,
+      counter: "sequential",
+      ...options,
+    });
     await storage.createTable();
     try {
       await use(storage, intermediary, tableName);

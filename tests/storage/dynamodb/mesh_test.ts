@@ -170,9 +170,9 @@ for (const [name, lacks] of [["index", false], ["table", true]] as const) {
   test(`readDelta() out of the ${name} misses no node that moves meanwhile, up or down`, async () => {
     await withClient(async (client) => {
       const tableName = newTableName();
-      const writer = new DynamoDBStorage({ client, tableName });
+      const writer = new DynamoDBStorage({ client, tableName, counter: "sequential" });
       const intermediary = new Intermediary(client);
-      const reader = new DynamoDBStorage({ client: intermediary.client, tableName });
+      const reader = new DynamoDBStorage({ client: intermediary.client, tableName, counter: "sequential" });
       await writer.createTable();
       const chance = new Chance(name);
       const keys = Array.from({ length: 50 }, (_, i) => `key:${i}`);

@@ -53,7 +53,12 @@ async function assertKept(
 async function withTable(use: (storage: DynamoDBStorage, tableName: string) => Promise<void>): Promise<void> {
   await withClient(async (client) => {
     const tableName = newTableName();
-    const storage = new DynamoDBStorage({ client, tableName, operationTimeout: 60_000 });
+    const storage = new DynamoDBStorage({
+      client,
+      tableName,
+      counter: "sequential",
+      operationTimeout: 60_000,
+    });
     await storage.createTable();
     await use(storage, tableName);
     await storage.close();

@@ -36,7 +36,10 @@ test("createTable() makes a table that is billed on demand and lets tombstones r
 test("createTable() called at once by several servers makes one table", async () => {
   await withClient(async (client) => {
     const tableName = newTableName();
-    const storages = Array.from({ length: 4 }, () => new DynamoDBStorage({ client, tableName }));
+    const storages = Array.from(
+      { length: 4 },
+      () => new DynamoDBStorage({ client, tableName, counter: "sequential" }),
+    );
     await Promise.all(storages.map((storage) => storage.createTable()));
     const metas = await Promise.all(
       storages.map((storage, i) => storage.applyChanges([changeOf(`key:${i}`)])),
@@ -56,7 +59,11 @@ test("createTable() waits until a table that is being made can be used", async (
       const answer = await ask();
       return name === "describeTable" ? { Table: { ...TABLE, TableStatus: statuses.shift() } } : answer;
     };
-    const storage = new DynamoDBStorage({ client: intermediary.client, tableName: newTableName() });
+    const storage = new DynamoDBStorage({
+      client: intermediary.client,
+      tableName: newTableName(),
+      counter: "sequential",
+    });
     await storage.createTable();
     assert.deepEqual(statuses, []);
     assert.equal(await storage.getMaxVersion(), 0);
@@ -75,7 +82,7 @@ const TABLE = {
 test("a table that is not there is a StorageError that says how to make it", async () => {
   await withClient(async (client) => {
     const tableName = newTableName();
-    const storage = new DynamoDBStorage({ client, tableName });
+    const storage = new DynamoDBStorage({ client, tableName, counter: "sequential" });
     const message = `Storage failed at getNode: table "${tableName}" is not there: ` +
       "call createTable() once, or make it from a template in storage/README.md";
     await assert.rejects(storage.getNode("a"), { name: "StorageError", operation: "getNode", message });
@@ -89,7 +96,7 @@ test("createTables makes the table at the first use, by several servers at once"
     const tableName = newTableName();
     const storages = Array.from(
       { length: 3 },
-      () => new DynamoDBStorage({ client, tableName, createTables: true }),
+      () => new DynamoDBStorage({ client, tableName, counter: "sequential", createTables: true }),
     );
     const metas = await Promise.all(
       storages.map((storage, i) => storage.applyChanges([changeOf(`key:${i}`)])),
@@ -114,7 +121,7 @@ test("a table of another shape is named with what was expected, at any use", asy
     for (const shape of shapes) {
       const tableName = newTableName();
       await client.createTable({ TableName: tableName, BillingMode: "PAY_PER_REQUEST", ...shape });
-      const storage = new DynamoDBStorage({ client, tableName });
+      const storage = new DynamoDBStorage({ client, tableName, counter: "sequential" });
       const expected = {
         name: "StorageError",
         message: /has another shape: expected the partition key "bucket"/,

@@ -56,7 +56,7 @@ async function withHeld(
         if (who === "reader") tell(name);
         return service.between(name, input, ask);
       };
-      return new DynamoDBStorage({ client: intermediary.client, tableName });
+      return new DynamoDBStorage({ client: intermediary.client, tableName, counter: "sequential" });
     }) as [DynamoDBStorage, DynamoDBStorage];
     await writer.createTable();
     const whenAsked: WhenAsked = (action, count, then) => {
@@ -231,7 +231,12 @@ async function withFar(use: (far: DynamoDBStorage, near: DynamoDBStorage) => Pro
         if (delay > 0) await rest(delay);
         return await service.between(name, input, ask);
       };
-      return new DynamoDBStorage({ client: intermediary.client, tableName, operationTimeout: 30_000 });
+      return new DynamoDBStorage({
+        client: intermediary.client,
+        tableName,
+        counter: "sequential",
+        operationTimeout: 30_000,
+      });
     }) as [DynamoDBStorage, DynamoDBStorage];
     await near.createTable();
     await use(far, near);
@@ -283,7 +288,11 @@ test("who has nothing to write after all gives its turn back", async () => {
       if (name !== "transactWriteItems" || !meets) return await ask();
       meets = false;
       // While it waits, somebody writes a newer node.
-      const other = new DynamoDBStorage({ client: intermediary.client, tableName: TableName });
+      const other = new DynamoDBStorage({
+        client: intermediary.client,
+        tableName: TableName,
+        counter: "sequential",
+      });
       await other.setNode("a", { key: "a", version: 20, hash: "newest", updatedAt: 1 });
       await other.close();
       throw errorOf("TransactionCanceledException", {

@@ -13,7 +13,7 @@ import { connectMethods, connectSender } from "./kit.ts";
 const [tableName = "", name = "", count = "0", kind] = process.argv.slice(2);
 const [client, destroy] = kind === "client" ? connectSender() : connectMethods();
 // Long, since many processes on one small machine hold each other up.
-const storage = new DynamoDBStorage({ client, tableName, operationTimeout: 60_000 });
+const storage = new DynamoDBStorage({ client, tableName, counter: "sequential", operationTimeout: 60_000 });
 
 for (let i = 0; count === "0" || i < Number(count); i++) {
   const key = `${name}:${i}`;

@@ -71,10 +71,14 @@ test("createPrismaAdapter runs as the contract writes it", async () => {
 
 test("createPrismaAdapter leaves making the table to prisma migrate, unless told otherwise", async () => {
   await withClient(modelOf("sqlite"), async (prisma) => {
-    const storage = createPrismaAdapter(prisma, { modelName: "RealityNode" });
+    const storage = createPrismaAdapter(prisma, { modelName: "RealityNode", counter: "sequential" });
     await assert.rejects(storage.getNode("a"), /table "reality_nodes" is not there/);
     assert.equal(await storage.isHealthy(), false);
-    const making = createPrismaAdapter(prisma, { modelName: "RealityNode", createTables: true });
+    const making = createPrismaAdapter(prisma, {
+      modelName: "RealityNode",
+      counter: "sequential",
+      createTables: true,
+    });
     assert.equal((await making.applyChanges([change]))[0]?.version, 1);
     assert.equal((await storage.getNode("a"))?.version, 1);
   });
@@ -84,7 +88,7 @@ test("createPrismaAdapter takes the table's name from the model, quoted", async 
   await withClient(otherModels, async (prisma, makeTables) => {
     await makeTables();
     for (const modelName of ["followed", "Order"]) {
-      const storage = createPrismaAdapter(prisma, { modelName });
+      const storage = createPrismaAdapter(prisma, { modelName, counter: "sequential" });
       assert.equal((await storage.applyChanges([change]))[0]?.version, 1);
     }
     assert.equal((await prisma.$queryRawUnsafe('SELECT * FROM "order"') as object[]).length, 2);
@@ -96,7 +100,7 @@ test("createPrismaAdapter takes an extended client", async () => {
   await withClient(modelOf("sqlite"), async (prisma, makeTables) => {
     await makeTables();
     const extended = prisma.$extends({ client: { now: () => 1 } });
-    const storage = createPrismaAdapter(extended, { modelName: "RealityNode" });
+    const storage = createPrismaAdapter(extended, { modelName: "RealityNode", counter: "sequential" });
     assert.equal((await storage.applyChanges([change]))[0]?.version, 1);
   });
 });
@@ -104,7 +108,7 @@ test("createPrismaAdapter takes an extended client", async () => {
 test("createPrismaAdapter on a transaction writes as part of it", async () => {
   await withClient(modelOf("sqlite"), async (prisma, makeTables) => {
     await makeTables();
-    const options = { modelName: "RealityNode" };
+    const options = { modelName: "RealityNode", counter: "sequential" as const };
     const storage = createPrismaAdapter(prisma, options);
     const write = (given: PrismaDatabase, hash: string) =>
       createPrismaAdapter(given, options).applyChanges([{ ...change, hash }]);
@@ -186,7 +190,7 @@ test("createPrismaAdapter gives what the database said, and sends again what it 
   const names = [...model.fields.map(({ name, dbName }) => ({ name: dbName ?? name }))];
   const send = (...[sql]: string[]) => {
     if (sql?.includes("pg_attribute")) return Promise.resolve(names);
-    const row = { counter: 7n, max_version: "7", max_stamp: 7n };
+    const row = { counter: 7n, drawn: 7n, max_version: "7", max_stamp: 7n };
     return failures-- > 0 ? Promise.reject(failure) : Promise.resolve([row]);
   };
   const inside = bareClient("postgresql", { RealityNode: model }, send as () => Promise<never[]>);
