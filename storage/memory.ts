@@ -61,8 +61,8 @@ const MAX_PAID = 500;
  * `listChangedSince` costs what it returns, not what is stored.
  *
  * The data is gone when the process ends, and the next life has another epoch. Clients that send the epoch
- * back (all that use this package's protocol) then refetch; those that cannot hold versions of the earlier life,
- * above which the next one starts, since both number by the clock.
+ * back (all that use this package's protocol) then refetch; for clients that cannot, give
+ * `{ counter: "clock" }`, which starts above the versions of any earlier life.
  *
  * @example
  * ```ts
