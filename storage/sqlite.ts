@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { statSync } from "node:fs";
+import { resolve } from "node:path";
 import process from "node:process";
 import { ClosedError, StorageError } from "../src/errors.ts";
 import { kindOf } from "../src/node.ts";
@@ -84,6 +86,8 @@ const OWN_OPTIONS = ["tableName", "createTables", "busyTimeout", "synchronous", 
 const OPEN_OPTIONS = ["busyTimeout", "synchronous"] as const;
 /** More changed keys than this between two looks are told as "look again at everything". */
 const MAX_TOLD = 1000;
+/** No sooner is it looked at whether a file was replaced, for what is read, in milliseconds. */
+const LOOK_INTERVAL = 25;
 
 /**
  * Opens a file, or takes an open database, and gives a storage in one table of it.
@@ -131,10 +135,16 @@ export function openSQLite(database: string | SQLiteDatabase, options: SQLiteOpt
     return new FileStorage(new Connection(database, false), rest, pollInterval);
   }
   if (database === "") throw new TypeError("Cannot open SQLite: expected a path, got an empty string");
-  return openFile(database, busyTimeout, (opened) => {
-    opened.exec(`PRAGMA synchronous = ${synchronous}`);
-    return new FileStorage(new Connection(opened, true), rest, pollInterval);
-  });
+  const isFile = !/^(:memory:$|file:)/.test(database);
+  // The process may stand elsewhere when it is opened again.
+  const path = isFile ? resolve(database) : database;
+  const open = () =>
+    openFile(path, busyTimeout, (opened) => {
+      opened.exec(`PRAGMA synchronous = ${synchronous}`);
+      return opened;
+    });
+  const connection = new Connection(open(), true, isFile ? { path, open } : undefined);
+  return new FileStorage(connection, rest, pollInterval);
 }
 
 function openFile<T>(path: string, busyTimeout: number, use: (database: SQLiteDatabase) => T): T {
@@ -158,23 +168,67 @@ function openFile<T>(path: string, busyTimeout: number, use: (database: SQLiteDa
   }
 }
 
-/** An open database and the statements prepared on it. */
+/** A file, and how it is opened. */
+interface FileSource {
+  readonly path: string;
+  readonly open: () => SQLiteDatabase;
+}
+
+/**
+ * An open database and the statements prepared on it. A file that was put in the place of the one that is open, such as
+ * a backup, is opened in its stead: what is read is at most 25 milliseconds older, and what is written is in the new one.
+ */
 class Connection {
-  readonly #database: SQLiteDatabase;
+  #database: SQLiteDatabase;
   readonly #isOwn: boolean;
+  readonly #source: FileSource | undefined;
   readonly #statements = new Map<string, SQLiteStatement>();
+  /** Which file is open, and when that was looked at last, by `performance.now()`. */
+  #file: string | undefined;
+  #lookedAt = -Infinity;
+  #opened = 0;
   #isClosed = false;
 
-  constructor(database: SQLiteDatabase, isOwn: boolean) {
+  constructor(database: SQLiteDatabase, isOwn: boolean, source?: FileSource) {
     if (typeof database?.prepare !== "function" || typeof database.exec !== "function") {
       throw new TypeError(`Cannot open SQLite: expected a path or an open database, got ${kindOf(database)}`);
     }
     this.#database = database;
     this.#isOwn = isOwn;
+    this.#source = source;
+    this.#file = source && fileAt(source.path);
+  }
+
+  /** How often another file has taken the place of the one that was open. */
+  get opened(): number {
+    return this.#opened;
   }
 
   all(sql: string, params: readonly SQLValue[] = []): SQLRow[] {
     if (this.#isClosed) throw new ClosedError("storage");
+    if (this.#source === undefined) return this.#run(sql, params);
+    if (performance.now() - this.#lookedAt >= LOOK_INTERVAL) this.#follow(this.#source);
+    const rows = this.#run(sql, params);
+    if (/^(SELECT|PRAGMA)/.test(sql)) return rows;
+    // What was written to a file that is not there any more is nowhere.
+    return this.#follow(this.#source) ? this.#run(sql, params) : rows;
+  }
+
+  /** Opens the file that is at the path now, if it is another one than the one that is open; says whether it was. */
+  #follow({ path, open }: FileSource): boolean {
+    const file = fileAt(path);
+    if (file === undefined) throw new Error("the file is not there any more");
+    this.#lookedAt = performance.now();
+    if (file === this.#file) return false;
+    const database = open();
+    this.#release();
+    this.#database = database;
+    this.#file = file;
+    this.#opened++;
+    return true;
+  }
+
+  #run(sql: string, params: readonly SQLValue[]): SQLRow[] {
     if (sql.startsWith("CREATE ")) {
       this.#database.exec(sql);
       return [];
@@ -187,10 +241,20 @@ class Connection {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#release();
+  }
+
+  #release(): void {
     for (const statement of this.#statements.values()) statement.finalize?.();
     this.#statements.clear();
     if (this.#isOwn) this.#database.close();
   }
+}
+
+/** Which file is at a path; undefined for none. */
+function fileAt(path: string): string | undefined {
+  const found = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return found && `${found.dev}:${found.ino}`;
 }
 
 class FileStorage extends SQLStorage implements SQLiteStorage {
@@ -290,7 +354,8 @@ class Watch {
 
   /** Changes whenever another connection has written to the file; costs microseconds. */
   #fileVersion(): unknown {
-    return this.#connection.all("PRAGMA data_version")[0]?.data_version;
+    const [row] = this.#connection.all("PRAGMA data_version");
+    return `${this.#connection.opened}:${row?.data_version}`;
   }
 
   /** What is to be told now, and the keys that changed after a version. */
