@@ -309,7 +309,7 @@ export function isSameHistory(one: HistoryRun, other: HistoryRun): boolean {
  * @param position The counter as it was read, of the same epoch and origin.
  */
 export function isConfirmed(
-  { maxVersion, recent }: Pick<StorageMoment, "maxVersion" | "recent">,
+  { maxVersion, recent }: { readonly maxVersion: number; readonly recent?: string | undefined },
   position: number,
 ): boolean {
   if (position === maxVersion) return true;

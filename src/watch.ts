@@ -71,16 +71,15 @@ export class Watch {
   park(reading: StorageReading): void {
     if (this.#closed || this.#rooms.storage.features?.exclusive) return;
     const at = this.#position;
-    const { epoch, origin, late, maxVersion } = reading;
+    const { epoch, origin, late, maxVersion, recent } = reading;
     if (at === undefined || this.#rooms.isOfOneRequest) {
-      this.#position = { epoch, origin, late, version: maxVersion, newest: maxVersion };
+      this.#position = { epoch, origin, late, version: maxVersion, newest: { maxVersion, recent } };
     } else if (at.epoch !== epoch || at.origin !== origin) {
       // Some rest on another life of the data than others: whoever is behind has to look again.
-      this.#position = { epoch, origin, late, version: 0, newest: Infinity };
+      this.#position = { epoch, origin, late, version: 0, newest: undefined };
     } else {
       at.version = Math.min(at.version, maxVersion);
-      // A reading that does not go on from what others rest on is of another history, or of one that is not told.
-      if (maxVersion > at.newest) at.newest = isConfirmed(reading, at.newest) ? maxVersion : Infinity;
+      at.newest = joinMoments(at.newest, { maxVersion, recent });
       at.late = Math.min(at.late, late);
     }
     if (this.#cancel === undefined && this.#looking === undefined) this.#begin();
@@ -143,16 +142,19 @@ export class Watch {
   #take(at: Position, from: Position, { nodes, ...moment }: Changes): void {
     // The only one who waits has read anew meanwhile: what came after that is asked next.
     if (this.#rooms.isOfOneRequest && this.#position !== at) return;
-    const { epoch, origin, maxVersion, late, sweptVersion } = moment;
+    const { epoch, origin, maxVersion, late, sweptVersion, recent } = moment;
     // Whoever rests on a history that was lost may hold what is no more, whatever came since.
-    const ordered = isSameHistory(moment, from) && isConfirmed(moment, from.newest);
+    const ordered = isSameHistory(moment, from) && from.newest !== undefined &&
+      isConfirmed(moment, from.newest.maxVersion);
     const news = !ordered || maxVersion !== from.version;
     const longest = this.#subscription.isActive ? BACKUP_PAUSE : LONGEST_PAUSE;
     this.#pause = news && !this.#rooms.isOfOneRequest ? SHORTEST_PAUSE : Math.min(this.#pause * 1.5, longest);
     if (!news) return;
     // Somebody may have parked on an older reading meanwhile; then the next look goes back as far.
     if (this.#position === at && at.version === from.version && at.late === from.late) {
-      const newest = at.newest === from.newest ? maxVersion : Math.max(at.newest, maxVersion);
+      const newest = at.newest === from.newest
+        ? { maxVersion, recent }
+        : joinMoments(at.newest, { maxVersion, recent });
       this.#position = { epoch, origin, late, version: maxVersion, newest };
     }
     // A tombstone above the version that was swept is not among the nodes.
@@ -184,8 +186,24 @@ interface Position {
   origin: string;
   late: number;
   version: number;
-  /** The highest version that one of them has read; `Infinity` where they do not rest on one history. */
-  newest: number;
+  /** The newest moment that one of them has read; undefined where they may not all rest on its history. */
+  newest: HistoryMoment | undefined;
+}
+
+/** A counter, and the steps by which it came to where it is. */
+interface HistoryMoment {
+  readonly maxVersion: number;
+  readonly recent: string | undefined;
+}
+
+/** The later of two moments, if the earlier one is in its history. */
+function joinMoments(
+  one: HistoryMoment | undefined,
+  other: HistoryMoment,
+): HistoryMoment | undefined {
+  if (one === undefined) return undefined;
+  const [earlier, later] = one.maxVersion < other.maxVersion ? [one, other] : [other, one];
+  return isConfirmed(later, earlier.maxVersion) ? later : undefined;
 }
 
 /** What came after a version; `nodes` is `null` where the storage cannot tell all of it. */

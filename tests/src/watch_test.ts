@@ -1,5 +1,8 @@
 import { deepEqual, equal } from "node:assert/strict";
+import { Reader } from "../../src/batch.ts";
 import { RealityServer } from "../../src/server.ts";
+import { Waiters } from "../../src/waiters.ts";
+import { Watch } from "../../src/watch.ts";
 import type { ChangeListener, RealityStorage, StorageFeatures } from "../../src/storage.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
@@ -369,4 +372,34 @@ test("Watch bears an unsubscribe that rejects, and close() does not wait for one
     equal(isClosed, true);
     equal(clock.timers, 0);
   }
+});
+
+test("who comes to rest on a history that was lost, after the watch has seen the new one, is woken", async () => {
+  const clock = new FakeClock();
+  const storage = new HistoryStorage();
+  const batch = { clock, timeout: 1000, onOutcome: () => {} };
+  const waiters = new Waiters(clock, 10);
+  const watch = new Watch(
+    {
+      storage,
+      reader: new Reader(storage, batch),
+      waiters,
+      clock,
+      batch,
+    } as unknown as ConstructorParameters<typeof Watch>[0],
+  );
+  const moment = { epoch: "e", origin: "o", late: 0, sweptVersion: 0 };
+  storage.readChanges = () =>
+    Promise.resolve({ ...moment, maxVersion: 150, recent: ",10,40,100", nodes: [] });
+  const parked = { ...moment, nodes: new Map() };
+  const [one, other] = [waiters.add(["a"])!, waiters.add(["b"])!];
+  watch.park({ ...parked, maxVersion: 150, recent: ",10,40,100" });
+  const woken = [one.next(10_000), other.next(10_000)];
+  // Neither 50 nor 10 was lost; 100 was.
+  watch.park({ ...parked, maxVersion: 50, recent: ",10,40" });
+  await clock.advance(500);
+  watch.park({ ...parked, maxVersion: 100, recent: ",10,40,50" });
+  await clock.advance(500);
+  deepEqual(await Promise.all(woken), ["wake", "wake"]);
+  await watch.close();
 });
