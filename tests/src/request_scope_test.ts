@@ -13,6 +13,7 @@ const TOKEN = "token-of-the-scope-test";
 function createSQLStorage(contexts: RequestContexts): RealityStorage {
   const database = new DatabaseSync(":memory:");
   return new SQLStorage({
+    counter: "sequential",
     query: (sql, params) => contexts.answer(() => database.prepare(sql).all(...params)),
     dialect: "sqlite",
     now: () => contexts.now(),
