@@ -532,6 +532,9 @@ export class Mesh {
     if (this.#pages === undefined) return undefined;
     for (let limit = peer?.pageNodes ?? MAX_PAGE_NODES;; limit = Math.ceil(limit / 4)) {
       const given = await this.#pages.give(theirs, limit, more);
+      // Its names may be others now: an operator has begun a new epoch.
+      const { epoch, origin } = given.state;
+      this.#identity = { epoch, origin };
       const text = given.delta?.nodes.reduce((sum, node) =>
         sum + node.key.length + node.hash.length + 120, 0) ?? 0;
       if (text <= MAX_PAGE_TEXT || limit === 1) return given;

@@ -536,3 +536,31 @@ test("close() waits for exchanges under way and leaves no timer", async () => {
   await servers.close();
   equal(clock.timers, 0);
 });
+
+test("a storage set back, with a new epoch, gets from its peers what it lost, and tells them what is new", async () => {
+  const storages = { a: new MemoryStorage(), b: new MemoryStorage() };
+  const servers = new Servers(["a", "b"]);
+  await withServers(servers, async () => {
+    for (const [id, storage] of Object.entries(storages)) {
+      await servers.get(id).close();
+      servers.start(id, { storage });
+    }
+    await servers.meet();
+    await servers.get("a").updateNode("k", "kept");
+    await servers.get("a").updateNode("l", "kept");
+    await servers.reach("l", (node) => node?.hash === "kept");
+    const before = await storages.a.getIdentity();
+    const { origin } = await storages.a.newEpoch();
+    await servers.get("a").updateNode("m", "new");
+    await servers.reach("m", (node) => node?.hash === "new");
+    await servers.rest();
+    // The older epoch stays; the other names are the new ones, as the peer knows.
+    deepEqual(await storages.a.getIdentity(), { epoch: before.epoch, origin });
+    ok(((await storages.b.readSeen()).seen.get(origin) ?? 0) > 0);
+    for (const key of ["k", "l", "m"]) {
+      const node = await servers.get("b").getNode(key);
+      deepEqual(await servers.get("a").getNode(key), node);
+      ok(node);
+    }
+  });
+});
