@@ -15,8 +15,11 @@ export interface FollowerOrder {
   readonly keys: readonly string[];
 }
 
-/** How long nothing may change before the clients are asked what they hold, in milliseconds. */
-const CALM = 2000;
+/**
+ * How long nothing may change before the clients are asked what they hold, in milliseconds: longer than the 5 seconds
+ * after which the watch looks at the latest on a storage that announces changes.
+ */
+const CALM = 7000;
 
 const { path, name, keys } = JSON.parse(process.argv[2] ?? "") as FollowerOrder;
 const storage = openSQLite(path, { counter: "clock" });
