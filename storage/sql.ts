@@ -43,6 +43,7 @@ import {
 } from "./options.ts";
 import {
   MAX_SWEPT,
+  NO_MESH,
   type Numbering,
   type PlacedTake,
   type SQLDialect,
@@ -746,6 +747,10 @@ export class SQLStorage implements MeshStorage {
     if (row === undefined) {
       const identity = [createEpoch(this.#options.now()), createOrigin()] as const;
       await this.#run(operation, this.#dialect.createCounter(...identity));
+      if (this.#counterKind === "clock") {
+        const draw = this.#dialect.draw({ mesh: NO_MESH, drawn: 0 }, drawResidue(new Map()), this.#floor());
+        this.#hasResidue = (await this.#run(operation, draw)).length > 0;
+      }
     }
     this.#isReady = true;
   }
