@@ -46,6 +46,8 @@ export class Fence implements Reading {
   #position: StorageMoment | undefined;
   /** How often the memory was emptied. */
   #lives = 0;
+  /** The highest version of a reading that is in memory: it must be of the same history, too. */
+  #newest = 0;
   #asking: Promise<boolean> | undefined;
   #next: Promise<boolean> | undefined;
   #sent = 0;
@@ -106,6 +108,7 @@ export class Fence implements Reading {
     const fits = before !== undefined && position !== undefined && lives === this.#lives &&
       position.epoch === reading.epoch && position.origin === reading.origin &&
       position.maxVersion <= reading.maxVersion;
+    if (fits) this.#newest = Math.max(this.#newest, reading.maxVersion);
     if (fits) { for (const key of keys) this.#remember(key, reading.nodes.get(key) ?? null); }
     return reading;
   }
@@ -158,7 +161,7 @@ export class Fence implements Reading {
   #take(asked: StorageMoment | undefined, { nodes, ...moment }: StorageChanges): boolean {
     const position = this.#position;
     const follows = position !== undefined && isSameHistory(position, moment) &&
-      isConfirmed(moment, position.maxVersion) &&
+      isConfirmed(moment, Math.max(position.maxVersion, this.#newest)) &&
       moment.sweptVersion <= Math.max(position.maxVersion, position.sweptVersion) &&
       nodes.length < MAX_CHANGES;
     // A later question was answered first. This answer may be the older one: then it says nothing of the memory.
@@ -166,6 +169,7 @@ export class Fence implements Reading {
       return false;
     }
     this.#position = moment;
+    this.#newest = 0;
     if (!follows) {
       this.#memory.clear();
       this.#lives++;
