@@ -85,10 +85,12 @@ const kinds: Record<string, (server: RealityServer, handle: Handle) => Promise<u
         headers: { authorization: `Bearer ${TOKEN}` },
       }),
     )).then((status) => status === 204 ? 200 : status),
-  "a stream": async (_, handle) => {
+  "a stream": async (server, handle) => {
     const { body } = await handle(get("/events?keys=a"));
     const reader = body!.getReader();
     const first = await reader.read();
+    // The changes of the other requests may all have been made before the first event.
+    await server.updateNode("a", `${Math.random()}`);
     const second = await reader.read();
     await reader.cancel();
     return first.done || second.done ? 0 : 200;
