@@ -80,8 +80,54 @@ export interface History {
 
 const HOUR = 3_600_000;
 
+/** From this seed on, some histories are widened; seeds below mean what they always meant. */
+const WIDE_SEEDS = 1_000_000;
+
 /** A history made by chance. */
 export function createHistory(seed: number): History {
+  const history = createPlainHistory(seed);
+  const chance = new Chance(`wide ${seed}`);
+  return seed >= WIDE_SEEDS && chance.happens(0.35) ? widen(history, chance) : history;
+}
+
+/**
+ * More of what meets swept deletions: storages that keep them for other times, longer histories, messages that are
+ * under way for longer than deletions are kept, and keys that are deleted and made anew again and again.
+ */
+function widen(history: History, chance: Chance): History {
+  const stretch = chance.pick([1, 1, 4, 15]);
+  const straggle = chance.pick([0, 2500, 6000, 12_000]);
+  const last = (history.steps.at(-1)?.at ?? 0) * stretch;
+  const more: Step[] = [];
+  for (let left = chance.between(0, 8); left > 0; left--) {
+    const key = chance.between(0, history.keys - 1);
+    const server = () => chance.between(0, history.servers.length - 1);
+    const at = chance.between(0, last);
+    more.push({ at, do: "delete", server: server(), key });
+    if (chance.happens(0.6)) {
+      more.push({ at: at + chance.between(1, 5000), do: "update", server: server(), key });
+    }
+  }
+  const straggling = { straggling: 0.05 + chance.next() * 0.25, straggle };
+  if (straggle > 0) {
+    more.push({ at: chance.between(0, last), do: "storm", faults: { ...CALM, ...straggling } });
+  }
+  const steps = history.steps.map((step): Step => {
+    const at = step.at * stretch;
+    if (step.do !== "storm" || straggle === 0) return { ...step, at };
+    return { ...step, at, faults: { ...step.faults, ...straggling } };
+  });
+  return {
+    ...history,
+    disks: history.disks.map((disk) => ({
+      ...disk,
+      tombstoneTimeout: chance.pick([0, 50, 300, 1500, 4000, 86_400_000]),
+    })),
+    steps: [...steps, ...more].sort((a, b) => a.at - b.at),
+  };
+}
+
+function createPlainHistory(seed: number): History {
   const chance = new Chance(`history ${seed}`);
   const count = chance.happens(0.04) ? chance.between(6, 9) : chance.pick([2, 2, 3, 3, 3, 4, 5]);
   const disks: DiskOptions[] = [];
