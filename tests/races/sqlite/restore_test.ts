@@ -6,8 +6,10 @@
 import assert from "node:assert/strict";
 import { renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import process from "node:process";
 import { DatabaseSync } from "node:sqlite";
 import { openSQLite } from "../../../storage/sqlite.ts";
+import { Chance } from "../../chance.ts";
 import { type Runtime, RUNTIMES, start, testOn } from "../../storage/runtimes.ts";
 import { inFolder } from "../../storage/sqlite_kit.ts";
 import type { FollowerOrder } from "../follower.ts";
@@ -20,6 +22,10 @@ testOn(
   RUNTIMES,
   "clients of processes whose SQLite file is replaced by backups come to hold what it has",
   async () => {
+    // Decides how much is written between two restores; when it is written is the machine's.
+    const seed = Number(process.env.REALITY_RACE_SEED ?? Math.floor(Math.random() * 1e9));
+    console.log(`REALITY_RACE_SEED=${seed}`);
+    const chance = new Chance(`restore ${seed}`);
     await inFolder(async (folder) => {
       const path = join(folder, "reality.db");
       const storage = openSQLite(path, { counter: "clock" });
@@ -30,7 +36,7 @@ testOn(
       });
       const haveWritten = async () => {
         // How much is lost, and how much comes after, is left to chance.
-        const more = 1 + Math.floor(Math.random() * 15);
+        const more = chance.between(1, 15);
         const goals = processes.map(({ lines }) => lines.length + more);
         await Promise.all(processes.map((running, i) => running.hasPrinted(goals[i] ?? 0)));
       };
