@@ -113,7 +113,12 @@ async function withServer(
   clock: Clock = systemClock,
 ): Promise<void> {
   const { storage, close } = await open(place, options);
-  const server = new RealityServer({ storage, clock });
+  // So long that the fast clock leaves every part of it as it is.
+  const server = new RealityServer({
+    storage,
+    clock,
+    ...(clock === systemClock ? {} : { storageTimeout: 200_000 }),
+  });
   try {
     await use(server);
   } finally {
@@ -151,7 +156,7 @@ class FastClock implements Clock {
       this.#timers.delete(name);
       if (this.#timers.size === 0) this.#onStopped();
     };
-    // What a call of the storage may take stays what it is.
+    // Longer ones stay as they are: the time that a call of the storage may take is among them.
     const timer = setTimeout(() => {
       callback();
       done();
