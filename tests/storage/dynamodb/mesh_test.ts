@@ -90,9 +90,16 @@ test("readDelta() asks the index where the counter's item tells no more, and onc
   });
 });
 
-for (const seed of [1, 2, 3, 4]) {
-  test(`readDelta() and listChangedSince() tell all that is there, wherever it lies, seed ${seed}`, async () => {
-    const chance = new Chance(seed);
+/** A fresh seed for each run, printed so that a failure can be repeated with it. */
+function drawSeed(): number {
+  const seed = Math.floor(Math.random() * 1e9);
+  console.log(`seed ${seed}`);
+  return seed;
+}
+
+for (const run of [1, 2, 3, 4]) {
+  test(`readDelta() and listChangedSince() tell all that is there, wherever it lies, run ${run}`, async () => {
+    const chance = new Chance(drawSeed());
     await withStorage(async (storage) => {
       const { origin } = await storage.getIdentity();
       // All in one bucket, so that a few of the history do not take all of it.
@@ -314,9 +321,9 @@ async function pull(to: MeshStorage, from: MeshStorage, limit: number): Promise<
   return count;
 }
 
-for (const seed of [1, 2, 3]) {
-  test(`two tables and a memory that exchange while all write end equal, seed ${seed}`, async () => {
-    const chance = new Chance(`exchange ${seed}`);
+for (const round of [1, 2, 3]) {
+  test(`two tables and a memory that exchange while all write end equal, run ${round}`, async () => {
+    const chance = new Chance(`exchange ${drawSeed()}`);
     const order = (count: number) => chance.shuffle([...Array(count).keys()]);
     const service = new TornService(order, () => Promise.resolve());
     await withClient(async (client) => {
