@@ -327,7 +327,7 @@ function compareNodes(a: StorageDelta, b: StorageDelta): string[] {
     const [node, other] = [nodes.get(key), others.get(key)];
     if (describe(node) === describe(other)) continue;
     if (node === undefined ? isForgotten(other, a) : other === undefined && isForgotten(node, b)) continue;
-    if (isSwept(node, b) && isSwept(other, a)) continue;
+    if (isForgotten(node, b) && isForgotten(other, a) && (isSwept(node, b) || isSwept(other, a))) continue;
     faults.push(`${key} is ${describe(node)} and ${describe(other)}`);
   }
   return faults;
@@ -340,7 +340,7 @@ function isForgotten(node: StampedNode | undefined, by: StorageDelta): boolean {
 
 /**
  * Whether a storage was told that this tombstone was swept. Two storages may keep different tombstones of a key when the
- * one between them swept both before either reached the other side: see *Swept tombstones* in `src/mesh/README.md`.
+ * one between them swept the newer one before it reached the other side: see *Swept tombstones* in `src/mesh/README.md`.
  */
 function isSwept(node: StampedNode | undefined, by: StorageDelta): boolean {
   return node?.deleted === true && hasSeen(by.swept, { version: node.stamp, origin: node.origin });
