@@ -72,7 +72,7 @@ export function testWritingRights(onDoor: OnDoor): void {
       raw.send(`authorization: Bearer ${TOKENS[1]}\r\ncontent-type: application/json\r\n`);
       raw.send(`Content-Length: ${body.length}\r\nExpect: 100-continue\r\n\r\n${body}`);
       await raw.receive((text) => text.includes('"epoch"'));
-      assert.match(raw.received, /HTTP\/1\.1 200 [\s\S]*"versions":\{"from curl":1\}/);
+      assert.match(raw.received, /HTTP\/1\.1 200 [\s\S]*"versions":\{"from curl":[1-9]\d*\}/);
     } finally {
       await raw.close();
     }
