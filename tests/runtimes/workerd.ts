@@ -84,10 +84,17 @@ export async function startWorkerd(httpDatabase = ""): Promise<Workerd> {
   };
 }
 
+/** One module of a worker. */
+export interface WorkerModule {
+  readonly type: "ESModule";
+  readonly path: string;
+  readonly contents: string;
+}
+
 /** A file and all that it imports, as modules; the first is the worker. */
-function readModules(entry: string): { type: "ESModule"; path: string; contents: string }[] {
+export function readModules(entry: string): WorkerModule[] {
   const paths = new Set([entry]);
-  const modules: { type: "ESModule"; path: string; contents: string }[] = [];
+  const modules: WorkerModule[] = [];
   for (const path of paths) {
     const { outputText } = ts.transpileModule(readFileSync(path, "utf8"), {
       compilerOptions: {
