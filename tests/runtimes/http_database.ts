@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { createServer } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { DatabaseSync, type SQLInputValue } from "node:sqlite";
 
@@ -23,7 +23,7 @@ export interface HTTPDatabase {
 export async function startHTTPDatabase(delay: number): Promise<HTTPDatabase> {
   const database = new DatabaseSync(":memory:");
   let statements = 0;
-  const server = createServer(async (request, response) => {
+  const answer = async (request: IncomingMessage, response: ServerResponse) => {
     const chunks: Uint8Array[] = [];
     for await (const chunk of request) chunks.push(chunk);
     const { sql, params }: { sql: string; params: SQLInputValue[] } = JSON.parse(
@@ -32,6 +32,10 @@ export async function startHTTPDatabase(delay: number): Promise<HTTPDatabase> {
     // Answers overtake each other.
     await new Promise((resolve) => setTimeout(resolve, delay + 7 * (statements++ % 5)));
     response.end(JSON.stringify(database.prepare(sql).all(...params)));
+  };
+  const server = createServer((request, response) => {
+    // A request that broke off, since the client of the one that asks has hung up, is answered by nothing.
+    answer(request, response).catch(() => response.destroy());
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {

@@ -110,6 +110,12 @@ const kinds: Record<string, (server: RealityServer, handle: Handle) => Promise<u
 const endless = () =>
   new ReadableStream<Uint8Array>({ start: (body) => body.enqueue(new Uint8Array([123])) });
 
+/** A body that does not come is refused at its time. */
+const refused: typeof kinds = {
+  "a body that does not come": (_, handle) =>
+    status(handle(post("/sync", endless()))).then((status) => status === 408 ? 200 : status),
+};
+
 /** What a request that is ended may have been doing. */
 const ended: typeof kinds = {
   ...kinds,
@@ -132,12 +138,13 @@ async function findStuck(
   const stuck: string[] = [];
   for (const [first, begin] of Object.entries(ended)) {
     for (const endsAt of [2, 12]) {
-      const { contexts, server, handle } = setUp(create, options);
-      contexts.run("first", () => void begin(server, handle).catch(() => {}));
+      const { contexts, server, handle } = setUp(create, { limits: { bodyTimeout: 500 }, ...options });
+      // Several, so that a bound on how many may be under way would be reached.
+      for (let i = 0; i < 4; i++) contexts.run("first", () => void begin(server, handle).catch(() => {}));
       await contexts.advance(endsAt);
       // Some come while the first is still under way, and others when it is over.
       const run = (label: string) =>
-        Object.entries(kinds).map(([name, work]) => ({
+        Object.entries({ ...kinds, ...refused }).map(([name, work]) => ({
           name: `${name}, ${label} ${first} that ended after ${endsAt} ms`,
           outcome: watch(contexts.run(`${label} ${name}`, () => work(server, handle))),
         }));
