@@ -35,8 +35,11 @@ import {
 const PAGE = 100;
 /** So many pages, or buckets, are asked for at once. */
 const MAX_REQUESTS = 16;
-/** So often a reading is brought forward to one moment before it is given as it is. */
-const MAX_ROUNDS = 6;
+/**
+ * So often a reading is brought forward to one moment before it is given as it is. Numbers from the clock are long, so
+ * the counter's item tells of few commits, and a reading beside many writers takes several rounds.
+ */
+const MAX_ROUNDS = 24;
 
 /** What a reading found. */
 export interface View {
