@@ -81,13 +81,15 @@ export interface History {
 const HOUR = 3_600_000;
 
 /** From this seed on, some histories are widened; seeds below mean what they always meant. */
-const WIDE_SEEDS = 1_000_000;
+const WIDE_SEEDS = 1_000_000_000;
 
 /** A history made by chance. */
 export function createHistory(seed: number): History {
-  const history = createPlainHistory(seed);
-  const chance = new Chance(`wide ${seed}`);
-  return seed >= WIDE_SEEDS && chance.happens(0.35) ? widen(history, chance) : history;
+  if (seed < WIDE_SEEDS) return createPlainHistory(seed);
+  const plain = seed - WIDE_SEEDS;
+  const chance = new Chance(`wide ${plain}`);
+  const history = createPlainHistory(plain);
+  return chance.happens(0.35) ? widen(history, chance) : history;
 }
 
 /**
