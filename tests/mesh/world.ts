@@ -22,8 +22,8 @@ const LONGEST_NAP = 2000;
 const CALM_NAP = 150;
 
 /**
- * The same for servers that share a storage and do not list each other as peers: nobody tells them of each other's
- * changes, so that they find them out by looking at the storage, every 500 ms once it has been quiet.
+ * The same for servers that share a storage and are not sure to tell each other: they find each other's changes out by
+ * looking at the storage, every 500 ms once it has been quiet.
  */
 const CALM_LOOK = 500 + CALM_NAP;
 
@@ -572,10 +572,18 @@ export class World {
     return this.#isLinked(disk) ? CALM_NAP : CALM_LOOK;
   }
 
-  /** Whether all servers on a storage list each other. */
+  /**
+   * Whether all servers on a storage list each other, and tell each other: one that tells only some of its peers asks
+   * those to tell the others, which they can only if they list them.
+   */
   #isLinked(disk: Disk): boolean {
+    const { peers, fanout } = this.history;
     const users = this.machines.flatMap((machine, i) => machine.disk === disk ? i : []);
-    return users.every((i) => users.every((j) => i === j || this.history.peers[i]?.includes(j)));
+    const isFull = peers.every((list) => list.length === peers.length - 1);
+    return users.every((i) => {
+      const list = peers[i] ?? [];
+      return users.every((j) => i === j || list.includes(j)) && (isFull || list.length <= fanout);
+    });
   }
 
   #noteDelivery(delivery: Delivery): void {
