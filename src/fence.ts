@@ -6,8 +6,10 @@
 import type { BatchOptions, Reader } from "./batch.ts";
 import { guarded, silence } from "./batch.ts";
 import {
+  type HistoryMoment,
   isConfirmed,
   isSameHistory,
+  laterOf,
   type RealityStorage,
   type StorageChanges,
   type StorageMoment,
@@ -46,8 +48,10 @@ export class Fence implements Reading {
   #position: StorageMoment | undefined;
   /** How often the memory was emptied. */
   #lives = 0;
-  /** The highest version of a reading that is in memory: it must be of the same history, too. */
-  #newest = 0;
+  /** The keys in memory that were read later than the position. */
+  readonly #fresh = new Set<string>();
+  /** The last moment that one of them is of; undefined where there are none. */
+  #newest: HistoryMoment | null | undefined;
   #asking: Promise<boolean> | undefined;
   #next: Promise<boolean> | undefined;
   #sent = 0;
@@ -85,18 +89,20 @@ export class Fence implements Reading {
       if (node === undefined) missing.push(key);
       else if (node !== null) nodes.set(key, node);
     }
-    if (missing.length === 0) return { ...position, nodes };
+    const newest = laterOf(position, this.#newest);
+    if (missing.length === 0) return toReading(position, nodes, newest);
     const reading = await this.#readAll(missing);
-    // Another life of the data began in between: what came from memory does not belong to it.
-    if (reading.epoch !== position.epoch || reading.origin !== position.origin) {
-      return await this.#readAll(keys);
-    }
+    // Another life of the data began in between, or a part of the history was lost: what came from memory may be no more.
+    if (
+      reading.epoch !== position.epoch || reading.origin !== position.origin ||
+      !isConfirmed(reading, position.maxVersion)
+    ) return await this.#readAll(keys);
     for (const key of missing) {
       const node = reading.nodes.get(key);
       if (node !== undefined) nodes.set(key, node);
     }
     // All of these nodes are as new as the earlier of the two moments.
-    return { ...position, nodes };
+    return toReading(position, nodes, laterOf(newest, latestOf(reading)));
   }
 
   /** Reads rows, and remembers them where the memory has not gone on past them meanwhile. */
@@ -107,9 +113,14 @@ export class Fence implements Reading {
     // What was read before the memory was emptied may be of a history that is lost.
     const fits = before !== undefined && position !== undefined && lives === this.#lives &&
       position.epoch === reading.epoch && position.origin === reading.origin &&
-      position.maxVersion <= reading.maxVersion;
-    if (fits) this.#newest = Math.max(this.#newest, reading.maxVersion);
-    if (fits) { for (const key of keys) this.#remember(key, reading.nodes.get(key) ?? null); }
+      isConfirmed(reading, position.maxVersion);
+    if (!fits) return reading;
+    for (const key of keys) this.#remember(key, reading.nodes.get(key) ?? null);
+    const newest = latestOf(reading);
+    if (newest?.maxVersion !== position.maxVersion) {
+      for (const key of keys) this.#fresh.add(key);
+      this.#newest = laterOf(newest, this.#newest);
+    }
     return reading;
   }
 
@@ -161,7 +172,7 @@ export class Fence implements Reading {
   #take(asked: StorageMoment | undefined, { nodes, ...moment }: StorageChanges): boolean {
     const position = this.#position;
     const follows = position !== undefined && isSameHistory(position, moment) &&
-      isConfirmed(moment, Math.max(position.maxVersion, this.#newest)) &&
+      isConfirmed(moment, position.maxVersion) &&
       moment.sweptVersion <= Math.max(position.maxVersion, position.sweptVersion) &&
       nodes.length < MAX_CHANGES;
     // A later question was answered first. This answer may be the older one: then it says nothing of the memory.
@@ -169,14 +180,34 @@ export class Fence implements Reading {
       return false;
     }
     this.#position = moment;
-    this.#newest = 0;
     if (!follows) {
       this.#memory.clear();
       this.#lives++;
+    } else if (
+      this.#newest !== undefined && laterOf(this.#newest, moment)?.maxVersion !== moment.maxVersion
+    ) {
+      // The question was answered before these rows were read, or the history that they are of was lost since.
+      for (const key of this.#fresh) this.#memory.delete(key);
     }
+    this.#fresh.clear();
+    this.#newest = undefined;
     for (const node of nodes) {
       if (this.#memory.has(node.key)) this.#memory.set(node.key, node.deleted ? null : node);
     }
     return true;
   }
+}
+
+/** A reading of a moment, with nodes of moments up to another one. */
+function toReading(
+  moment: StorageMoment,
+  nodes: StorageReading["nodes"],
+  newest: HistoryMoment | null,
+): StorageReading {
+  return newest?.maxVersion === moment.maxVersion ? { ...moment, nodes } : { ...moment, nodes, newest };
+}
+
+/** The last moment that nodes of a reading are of. */
+function latestOf({ maxVersion, recent, newest }: StorageReading): HistoryMoment | null {
+  return laterOf({ maxVersion, recent }, newest);
 }

@@ -279,6 +279,20 @@ export const MAX_RECENT_LENGTH = 240;
 export interface StorageReading extends StorageMoment {
   /** The current metas of those keys that are there: a `Map`, or what looks them up. */
   readonly nodes: NodeLookup;
+  /**
+   * Where some nodes were read later than this moment: the last moment that one of them is of, or `null` where that is
+   * not known. If the data goes back to a copy from between the two, the history confirms this moment, and such a node is
+   * lost all the same. Left out: all nodes are of this moment.
+   */
+  readonly newest?: { readonly maxVersion: number; readonly recent?: string | undefined } | null;
+}
+
+/** A counter, and the steps by which it came to where it is. */
+export interface HistoryMoment {
+  /** As {@linkcode StorageMoment.maxVersion}. */
+  readonly maxVersion: number;
+  /** As {@linkcode StorageMoment.recent}. */
+  readonly recent?: string | undefined;
 }
 
 /** Finds nodes by key. */
@@ -309,7 +323,7 @@ export function isSameHistory(one: HistoryRun, other: HistoryRun): boolean {
  * @param position The counter as it was read, of the same epoch and origin.
  */
 export function isConfirmed(
-  { maxVersion, recent }: { readonly maxVersion: number; readonly recent?: string | undefined },
+  { maxVersion, recent }: HistoryMoment,
   position: number,
 ): boolean {
   if (position === maxVersion) return true;
@@ -323,6 +337,18 @@ export function isConfirmed(
     end = comma;
   }
   return counter === position;
+}
+
+/**
+ * The later of two moments of one life of the data; `null` if the earlier one is not known to be in its history.
+ *
+ * @param one A moment; `null` for one that is not known.
+ * @param other The same; left out for none.
+ */
+export function laterOf(one: HistoryMoment | null, other: HistoryMoment | null = one): HistoryMoment | null {
+  if (one === null || other === null) return null;
+  const [earlier, later] = one.maxVersion < other.maxVersion ? [one, other] : [other, one];
+  return isConfirmed(later, earlier.maxVersion) ? later : null;
 }
 
 /** What names a run of history. */

@@ -8,8 +8,10 @@ import { type BatchOptions, guarded, silence } from "./batch.ts";
 import type { Clock } from "./clock.ts";
 import type { Reading } from "./fence.ts";
 import {
+  type HistoryMoment,
   isConfirmed,
   isSameHistory,
+  laterOf,
   type RealityStorage,
   type StorageChanges,
   type StorageReading,
@@ -72,14 +74,15 @@ export class Watch {
     if (this.#closed || this.#rooms.storage.features?.exclusive) return;
     const at = this.#position;
     const { epoch, origin, late, maxVersion, recent } = reading;
+    const newest = laterOf({ maxVersion, recent }, reading.newest);
     if (at === undefined || this.#rooms.isOfOneRequest) {
-      this.#position = { epoch, origin, late, version: maxVersion, newest: { maxVersion, recent } };
+      this.#position = { epoch, origin, late, version: maxVersion, newest };
     } else if (at.epoch !== epoch || at.origin !== origin) {
       // Some rest on another life of the data than others: whoever is behind has to look again.
-      this.#position = { epoch, origin, late, version: 0, newest: undefined };
+      this.#position = { epoch, origin, late, version: 0, newest: null };
     } else {
       at.version = Math.min(at.version, maxVersion);
-      at.newest = joinMoments(at.newest, { maxVersion, recent });
+      at.newest = laterOf(at.newest, newest);
       at.late = Math.min(at.late, late);
     }
     if (this.#cancel === undefined && this.#looking === undefined) this.#begin();
@@ -142,9 +145,9 @@ export class Watch {
   #take(at: Position, from: Position, { nodes, ...moment }: Changes): void {
     // The only one who waits has read anew meanwhile: what came after that is asked next.
     if (this.#rooms.isOfOneRequest && this.#position !== at) return;
-    const { epoch, origin, maxVersion, late, sweptVersion, recent } = moment;
+    const { epoch, origin, maxVersion, late, sweptVersion } = moment;
     // Whoever rests on a history that was lost may hold what is no more, whatever came since.
-    const ordered = isSameHistory(moment, from) && from.newest !== undefined &&
+    const ordered = isSameHistory(moment, from) && from.newest !== null &&
       isConfirmed(moment, from.newest.maxVersion);
     const news = !ordered || maxVersion !== from.version;
     const longest = this.#subscription.isActive ? BACKUP_PAUSE : LONGEST_PAUSE;
@@ -152,9 +155,7 @@ export class Watch {
     if (!news) return;
     // Somebody may have parked on an older reading meanwhile; then the next look goes back as far.
     if (this.#position === at && at.version === from.version && at.late === from.late) {
-      const newest = at.newest === from.newest
-        ? { maxVersion, recent }
-        : joinMoments(at.newest, { maxVersion, recent });
+      const newest = at.newest === from.newest ? moment : laterOf(at.newest, moment);
       this.#position = { epoch, origin, late, version: maxVersion, newest };
     }
     // A tombstone above the version that was swept is not among the nodes.
@@ -186,24 +187,8 @@ interface Position {
   origin: string;
   late: number;
   version: number;
-  /** The newest moment that one of them has read; undefined where they may not all rest on its history. */
-  newest: HistoryMoment | undefined;
-}
-
-/** A counter, and the steps by which it came to where it is. */
-interface HistoryMoment {
-  readonly maxVersion: number;
-  readonly recent: string | undefined;
-}
-
-/** The later of two moments, if the earlier one is in its history. */
-function joinMoments(
-  one: HistoryMoment | undefined,
-  other: HistoryMoment,
-): HistoryMoment | undefined {
-  if (one === undefined) return undefined;
-  const [earlier, later] = one.maxVersion < other.maxVersion ? [one, other] : [other, one];
-  return isConfirmed(later, earlier.maxVersion) ? later : undefined;
+  /** The newest moment that one of them has read; `null` where they may not all rest on its history. */
+  newest: HistoryMoment | null;
 }
 
 /** What came after a version; `nodes` is `null` where the storage cannot tell all of it. */

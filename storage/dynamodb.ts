@@ -595,10 +595,11 @@ export class DynamoDBStorage implements MeshStorage {
     keys: readonly string[],
   ): Promise<StorageReading & { readonly nodes: Map<string, RealityNodeMeta> }> {
     return await this.#run(operation, async (call) => {
-      const { state, nodes: stored } = await this.#reader.look(call, keys);
+      const { state, nodes: stored, isMixed } = await this.#reader.look(call, keys);
       const nodes = new Map<string, RealityNodeMeta>();
       for (const node of stored.values()) if (!node.deleted) nodes.set(node.key, toMeta(node));
-      return { nodes, ...this.#momentOf(state) };
+      const reading = { nodes, ...this.#momentOf(state) };
+      return isMixed ? { ...reading, newest: null } : reading;
     });
   }
 

@@ -39,7 +39,7 @@ const MAX_REQUESTS = 16;
  * So often a reading is brought forward to one moment before it is given as it is. Numbers from the clock are long, so
  * the counter's item tells of few commits, and a reading beside many writers takes several rounds.
  */
-const MAX_ROUNDS = 24;
+export const MAX_ROUNDS = 24;
 
 /** What a reading found. */
 export interface View {
@@ -47,6 +47,8 @@ export interface View {
   readonly state: State;
   /** Nodes and tombstones. */
   readonly nodes: Map<string, StoredNode>;
+  /** Whether some of them may be newer: so much was written meanwhile that no moment was found. */
+  readonly isMixed?: true;
 }
 
 /** A part of the history. */
@@ -122,7 +124,7 @@ export class Reader {
         return { state, nodes: this.choose(found, state, asked) };
       }
     }
-    return { state: base, nodes: this.choose(found, base, asked) };
+    return { state: base, nodes: this.choose(found, base, asked), isMixed: true };
   }
 
   /** Rows, with what the states before and after them tell. */

@@ -12,9 +12,11 @@ import {
   createEpoch,
   createOrigin,
   drawResidue,
+  type HistoryMoment,
   isResidueTaken,
   isSameStamp,
   joinSeen,
+  laterOf,
   lowestUnseen,
   type MeshStorage,
   type NodeChange,
@@ -283,14 +285,17 @@ export class SQLStorage implements MeshStorage {
     const chunks = splitKeys(keys);
     const first = await this.#readMoment(chunks[0] ?? []);
     let { sweptVersion } = first;
+    let newest: HistoryMoment | null = first;
     for (const chunk of chunks.slice(1)) {
       const next = await this.#readMoment(chunk);
       // Another life of the data began in between: nothing read before belongs to it.
       if (next.epoch !== first.epoch || next.origin !== first.origin) return await this.readNodes(keys);
       for (const [key, meta] of next.nodes) first.nodes.set(key, meta);
       sweptVersion = next.sweptVersion;
+      newest = laterOf(newest, { maxVersion: next.maxVersion, recent: next.recent });
     }
-    return { ...first, sweptVersion };
+    if (newest?.maxVersion === first.maxVersion) return { ...first, sweptVersion };
+    return { ...first, sweptVersion, newest };
   }
 
   /**

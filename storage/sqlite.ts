@@ -8,9 +8,17 @@ import { resolve } from "node:path";
 import process from "node:process";
 import { ClosedError, StorageError } from "../src/errors.ts";
 import { kindOf } from "../src/node.ts";
-import { type ChangeListener, isConfirmed, type MeshStorage } from "../src/storage.ts";
+import {
+  type ChangeListener,
+  counterFloor,
+  drawResidue,
+  isConfirmed,
+  type MeshStorage,
+  RESIDUES,
+} from "../src/storage.ts";
 import { readStorageOptions, type StorageOptions, wrongOption } from "./options.ts";
 import { type SQLRow, SQLStorage, type SQLValue } from "./sql.ts";
+import { readNotes } from "./sql_mesh.ts";
 import { sqliteDialect } from "./sql_sqlite.ts";
 
 export type { CounterKind, StorageOptions } from "./options.ts";
@@ -81,6 +89,7 @@ export interface SQLiteStorage extends Required<MeshStorage> {
   readonly schema: string;
 }
 
+const DEFAULT_TABLE = "reality_nodes";
 const OWN_OPTIONS = ["tableName", "createTables", "busyTimeout", "synchronous", "pollInterval"];
 /** Those that say how a file is opened. */
 const OPEN_OPTIONS = ["busyTimeout", "synchronous"] as const;
@@ -138,9 +147,11 @@ export function openSQLite(database: string | SQLiteDatabase, options: SQLiteOpt
   const isFile = !/^(:memory:$|file:)/.test(database);
   // The process may stand elsewhere when it is opened again.
   const path = isFile ? resolve(database) : database;
-  const open = () =>
+  const residues = new Residues(rest.tableName, rest.now);
+  const open = (replaced?: SQLiteDatabase) =>
     openFile(path, busyTimeout, (opened) => {
       opened.exec(`PRAGMA synchronous = ${synchronous}`);
+      if (replaced) residues.renew(opened, replaced);
       return opened;
     });
   const connection = new Connection(open(), true, isFile ? { path, open } : undefined);
@@ -171,7 +182,49 @@ function openFile<T>(path: string, busyTimeout: number, use: (database: SQLiteDa
 /** A file, and how it is opened. */
 interface FileSource {
   readonly path: string;
-  readonly open: () => SQLiteDatabase;
+  /** Opens what is at the path now, in the place of the file that was open before. */
+  readonly open: (replaced: SQLiteDatabase) => SQLiteDatabase;
+}
+
+/**
+ * Gives a file that takes the place of another one a residue of its own. Both may be written to in the same moment, and
+ * no number of the one must be a number of the other: a client, or a server, that knows a lost number would take it for
+ * the new one.
+ */
+class Residues {
+  readonly #dialect: ReturnType<typeof sqliteDialect>;
+  readonly #now: () => number;
+  /** Residue → the number with which it was drawn, of all the files that were open here. */
+  readonly #used = new Map<string, number>();
+
+  constructor(tableName: string = DEFAULT_TABLE, now: () => number = Date.now) {
+    this.#dialect = sqliteDialect(tableName);
+    this.#now = now;
+  }
+
+  renew(database: SQLiteDatabase, replaced: SQLiteDatabase): void {
+    const { drawn = 0 } = this.#read(replaced) ?? {};
+    // Without residue it counts 1, 2, 3, or is empty.
+    if (drawn === 0) return;
+    this.#used.set(`${drawn % RESIDUES}`, drawn);
+    for (let row = this.#read(database); row !== undefined && row.drawn > 0; row = this.#read(database)) {
+      if (!this.#used.has(`${row.drawn % RESIDUES}`)) return;
+      const residue = drawResidue(new Map([...readNotes(row.mesh).seen, ...this.#used]));
+      const { sql, params } = this.#dialect.draw(row, residue, counterFloor("clock", this.#now()));
+      database.prepare(sql).all(...params);
+    }
+  }
+
+  #read(database: SQLiteDatabase): { readonly drawn: number; readonly mesh: string } | undefined {
+    const { sql, params } = this.#dialect.readCounter();
+    try {
+      const [row] = database.prepare(sql).all(...params) as SQLRow[];
+      return row && { drawn: Number(row.drawn), mesh: String(row.mesh) };
+    } catch (error) {
+      if (/no such (table|column)/.test(String(error))) return undefined;
+      throw error;
+    }
+  }
 }
 
 /**
@@ -220,7 +273,7 @@ class Connection {
     if (file === undefined) throw new Error("the file is not there any more");
     this.#lookedAt = performance.now();
     if (file === this.#file) return false;
-    const database = open();
+    const database = open(this.#database);
     this.#release();
     this.#database = database;
     this.#file = file;
@@ -264,7 +317,7 @@ class FileStorage extends SQLStorage implements SQLiteStorage {
   constructor(connection: Connection, options: SQLiteOptions, pollInterval: number) {
     super({ ...options, dialect: "sqlite", query: (sql, params) => connection.all(sql, params) });
     this.#connection = connection;
-    this.#watch = new Watch(connection, options.tableName ?? "reality_nodes", pollInterval);
+    this.#watch = new Watch(connection, options.tableName ?? DEFAULT_TABLE, pollInterval);
   }
 
   async subscribe(listener: ChangeListener): Promise<() => Promise<void>> {

@@ -212,8 +212,11 @@ class EventStream {
   async #findGone(cursor: Cursor, { reading, isWhole }: View): Promise<ReadonlySet<string>> {
     const { reader, readStamped } = this.#rooms;
     const missing = this.#options.keys.filter((key) => reading.nodes.get(key) === undefined);
-    // A key that may not be read must look like one that has no node, so nothing is looked up for it.
-    if (missing.length === 0 || readStamped === undefined || !isWhole) return new Set();
+    // A key that may not be read must look like one that has no node, so nothing is looked up for it. A client without a
+    // position may have been told of nodes that came after it.
+    if (missing.length === 0 || readStamped === undefined || !isWhole || cursor.position === 0) {
+      return new Set();
+    }
     try {
       const stamped = await readStamped(missing);
       const isOld = (key: string) => {
@@ -242,8 +245,13 @@ class EventStream {
     watch.park(reading);
     const now = clock.now();
     const isWhole = seesAll(rights, keys, now);
-    // Who may read more when it comes back has not been told of that yet, however old it is.
-    return { reading: mask(reading, rights, now), isWhole, position: isWhole ? reading.maxVersion : 0 };
+    // Who may read more when it comes back has not been told of that yet, however old it is; and of rows that were read
+    // later than the moment, that moment does not show when they are lost.
+    return {
+      reading: mask(reading, rights, now),
+      isWhole,
+      position: isWhole && reading.newest === undefined ? reading.maxVersion : 0,
+    };
   }
 
   /** Waits for frames or for the time of a heartbeat; `null` when the server wants to end the stream. */

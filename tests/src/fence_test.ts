@@ -87,6 +87,31 @@ test("a fence does not remember rows that are older than what it has heard since
   deepEqual(await versions("a"), { a: 2 });
 });
 
+test("a fence forgets no more than the rows that are newer than an answer which comes after them", async () => {
+  const { storage, versions } = setUp();
+  await storage.changeElsewhere({ key: "a" });
+  for (let i = 0; i < 2; i++) await versions("a");
+  const { promise: start, resolve: begin } = Promise.withResolvers<void>();
+  storage.readNodes = async (keys) => {
+    await start;
+    return await HeldStorage.prototype.readNodes.call(storage, keys);
+  };
+  const rows = versions("b");
+  await settle();
+  const release = storage.hold();
+  const asked = versions("a");
+  await settle();
+  storage.pass();
+  await storage.changeElsewhere({ key: "b" });
+  begin();
+  deepEqual(await rows, { b: 2 });
+  release();
+  deepEqual(await asked, { a: 1 });
+  deepEqual(await versions("a", "b"), { a: 1, b: 2 });
+  deepEqual(storage.reads.at(-1), ["b"]);
+  equal(storage.reads.length, 3);
+});
+
 test("a fence forgets everything in a flood, in another epoch, and when history has a hole", async () => {
   const { storage, versions } = setUp();
   await storage.changeElsewhere({ key: "a" });

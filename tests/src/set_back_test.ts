@@ -12,6 +12,7 @@ import { isConfirmed } from "../../src/storage.ts";
 import type { SyncResponse } from "../../src/types.ts";
 import { SQLStorage } from "../../storage/sql.ts";
 import { FakeClock, settle } from "../clock.ts";
+import { Chance } from "../chance.ts";
 import { test } from "../harness.ts";
 
 const KEYS = ["a", "b", "c", "d", "e", "f"];
@@ -22,10 +23,15 @@ class Scene {
   readonly #database = new DatabaseSync(":memory:");
   readonly #servers: RealityServer[] = [];
   #now = Date.UTC(2026, 0, 1);
+  /** Called before each statement. */
+  before: (() => unknown) | undefined;
 
   openStorage(): SQLStorage {
     return new SQLStorage({
-      query: (sql, params) => this.#database.prepare(sql).all(...params),
+      query: async (sql, params) => {
+        await this.before?.();
+        return this.#database.prepare(sql).all(...params);
+      },
       dialect: "sqlite",
       counter: "clock",
       now: () => this.#now++,
@@ -152,6 +158,69 @@ for (const commits of [0, 1, 5, 100]) {
   });
 }
 
+/**
+ * A server that reads "old" from memory, and "lost" between whose question and whose rows "lost" changes. What is saved
+ * has all that the question told, and not that change.
+ */
+async function changeBetween(scene: Scene, change: (other: RealityServer) => Promise<unknown>) {
+  const [server, other] = [scene.openServer(), scene.openServer()];
+  await other.updateMany([{ key: "old", hash: "old" }, { key: "gone", hash: "old" }]);
+  // The first reading begins a memory, and the second one fills it.
+  for (let i = 0; i < 2; i++) await versionsOf(server, ["old"]);
+  scene.save();
+  let statements = 0;
+  scene.before = async () => {
+    if (++statements !== 2) return;
+    scene.before = undefined;
+    await change(other);
+  };
+  return server;
+}
+
+test("who waits on rows that were newer than the history read before them is told of their loss", async () => {
+  await withScene(async (scene) => {
+    const server = await changeBetween(scene, (other) => other.deleteNode("gone"));
+    const waiting = server.handleSync({ known: { gone: 0 }, wait: 25_000 });
+    await settle();
+    equal(scene.before, undefined);
+    scene.setBack();
+    await scene.clock.advance(500);
+    deepEqual(toldOf(await waiting), { gone: "old" });
+  });
+});
+
+for (const keys of [["lost"], ["old", "lost"]]) {
+  test(`a stream of ${keys} that told rows newer than the history read before them tells their loss`, async () => {
+    await withScene(async (scene) => {
+      const server = await changeBetween(scene, (other) => other.updateNode("lost", "lost"));
+      const response = await server.handleSSECompat(new Request("http://localhost/events"), { keys });
+      const reader = response.body!.getReader();
+      const decoder = new TextDecoder();
+      const first = decoder.decode((await reader.read()).value);
+      ok(first.includes('"hash":"lost"'), first);
+      scene.setBack();
+      const next = reader.read();
+      await scene.clock.advance(500);
+      const told = decoder.decode((await next).value);
+      ok(told.includes('"key":"lost"') && told.includes('"deleted":true'), told);
+      await reader.cancel();
+    });
+  });
+
+  test(`a stream of ${keys} that comes back after a loss of such rows is told of it`, async () => {
+    await withScene(async (scene) => {
+      const server = await changeBetween(scene, (other) => other.updateNode("lost", "lost"));
+      const { text, id } = await visit(server, keys);
+      ok(text.includes('"hash":"lost"'), text);
+      scene.setBack();
+      for (const one of [server, scene.openServer()]) {
+        const { text } = await visit(one, keys, id);
+        ok(text.includes('"key":"lost"') && text.includes('"deleted":true'), text);
+      }
+    });
+  });
+}
+
 test("a stream that comes back after a few commits of others resumes", async () => {
   await withScene(async (scene) => {
     const { server } = await loseChanges(scene, 0);
@@ -199,6 +268,66 @@ test("servers answer as their storage stands, whatever is written, saved and set
   );
 });
 
+test("clients come to hold what the storage has, whatever is written, saved and set back while statements are under way", async () => {
+  const step = fc.oneof(
+    { weight: 4, arbitrary: fc.record({ do: fc.constant("write" as const), key: fc.constantFrom(...KEYS) }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({ do: fc.constant("delete" as const), key: fc.constantFrom(...KEYS) }),
+    },
+    { weight: 2, arbitrary: fc.record({ do: fc.constantFrom("save" as const, "set back" as const) }) },
+    {
+      weight: 4,
+      arbitrary: fc.record({ do: fc.constant("pause" as const), ms: fc.integer({ min: 0, max: 200 }) }),
+    },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant("come" as const), server: fc.nat(1) }) },
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 4, maxLength: 60 }), fc.nat(), async (steps, seed) => {
+      await withScene(async (scene) => {
+        const chance = new Chance(seed);
+        const servers = [scene.openServer(), scene.openServer()];
+        const writer = scene.openServer();
+        await writer.updateNode("a", "first");
+        scene.save();
+        // Statements reach the database one by one, each after a while.
+        scene.before = () =>
+          new Promise<void>((resolve) => scene.clock.after(chance.between(0, 30), resolve));
+        const clients: Client[] = [];
+        const writes: Promise<unknown>[] = [];
+        for (const [i, taken] of steps.entries()) {
+          if (taken.do === "save") scene.save();
+          else if (taken.do === "set back") scene.setBack();
+          else if ("ms" in taken) await scene.clock.advance(taken.ms);
+          else if (taken.do === "write") writes.push(writer.updateNode(taken.key, `${i}`));
+          else if (taken.do === "delete") writes.push(writer.deleteNode(taken.key));
+          else if ("server" in taken) {
+            const keys = chance.shuffle(KEYS).slice(0, chance.between(1, KEYS.length));
+            const Kind = chance.pick([Waiter, Streamer]);
+            clients.push(new Kind(servers[taken.server]!, keys, chance.between(50, 3_000)));
+          }
+        }
+        // One look of the watch, and what each client and server then asks.
+        await scene.clock.advance(1_000);
+        await Promise.all(writes);
+        scene.before = undefined;
+        const nodes = await scene.openStorage().getNodes(KEYS);
+        for (const client of clients) {
+          client.stop();
+          deepEqual(
+            client.held,
+            Object.fromEntries(client.keys.map((key) => [key, nodes.get(key)?.version ?? 0])),
+            client.constructor.name,
+          );
+        }
+        await scene.clock.advance(5_000);
+        await Promise.all(clients.map(({ done }) => done));
+      });
+    }),
+    { numRuns: 150 },
+  );
+});
+
 test("isConfirmed() knows the counters that a history had, and no other", () => {
   const steps = fc.array(fc.integer({ min: 1, max: 10_000 }), { maxLength: 80 });
   fc.assert(fc.property(steps, fc.nat(1_000_000), fc.nat(20), (grown, first, cut) => {
@@ -218,6 +347,78 @@ test("isConfirmed() knows the counters that a history had, and no other", () => 
   equal(isConfirmed({ maxVersion: 7, recent: "" }, 7), true);
   equal(isConfirmed({ maxVersion: 7, recent: "" }, 6), false);
 });
+
+/** Holds the versions of some keys, as it is told. */
+abstract class Client {
+  readonly keys: readonly string[];
+  readonly held: Record<string, number>;
+  readonly done: Promise<void>;
+  protected stopped = false;
+
+  constructor(server: RealityServer, keys: readonly string[], patience: number) {
+    this.keys = keys;
+    this.held = Object.fromEntries(keys.map((key) => [key, 0]));
+    this.done = this.follow(server, patience);
+    // It is awaited when all went well.
+    this.done.catch(() => {});
+  }
+
+  stop(): void {
+    this.stopped = true;
+  }
+
+  protected abstract follow(server: RealityServer, patience: number): Promise<void>;
+}
+
+/** Waits, and asks again. */
+class Waiter extends Client {
+  protected async follow(server: RealityServer, patience: number): Promise<void> {
+    let epoch: string | undefined;
+    while (!this.stopped) {
+      const known = { ...this.held };
+      const answer = await server.handleSync({ known, wait: patience, ...(epoch ? { epoch } : {}) });
+      epoch = answer.epoch;
+      if (this.stopped) return;
+      for (const [key, meta] of Object.entries(answer.changed)) {
+        this.held[key] = meta.deleted ? 0 : meta.version;
+      }
+    }
+  }
+}
+
+/** Follows a stream for a number of readings, and comes back with the last id. */
+class Streamer extends Client {
+  #leave: (() => unknown) | undefined;
+
+  override stop(): void {
+    super.stop();
+    this.#leave?.();
+  }
+
+  protected async follow(server: RealityServer, patience: number): Promise<void> {
+    let id = "";
+    while (!this.stopped) {
+      const headers = { "last-event-id": id };
+      const request = new Request("http://localhost/events", { headers });
+      const response = await server.handleSSECompat(request, { keys: this.keys });
+      const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+      this.#leave = () => reader.cancel();
+      for (let i = 0; i < 1 + patience % 4; i++) {
+        const { value, done } = await reader.read();
+        if (done || this.stopped) break;
+        for (const event of value.split("\n\n")) {
+          const data = /^data: (.*)$/m.exec(event)?.[1];
+          if (data !== undefined && event.includes("event: update")) {
+            const meta = JSON.parse(data) as { key: string; version: number; deleted?: true };
+            this.held[meta.key] = meta.deleted ? 0 : meta.version;
+          }
+          id = /^id: (.*)$/m.exec(event)?.[1] ?? id;
+        }
+      }
+      await reader.cancel();
+    }
+  }
+}
 
 /** Opens a stream, as an `EventSource` does that was told this id, and leaves after the first read. */
 async function visit(

@@ -127,6 +127,27 @@ test("SQLStorage asks nothing for an empty list", async () => {
   });
 });
 
+test("SQLStorage tells the last moment that it read nodes of, where it takes several statements", async () => {
+  await withStorage({}, async (storage, pool) => {
+    const keys = Array.from({ length: 2_000 }, (_, i) => `${i}`.padEnd(500, "."));
+    const before = await storage.readNodes(keys);
+    assert.equal(before.newest, undefined);
+    const query = pool.query.bind(pool);
+    pool.query = async (sql, params) => {
+      const rows = await query(sql, params);
+      pool.query = query;
+      await storage.applyChanges([{ key: keys[1_999]!, hash: "late", updatedAt: 1 }]);
+      return rows;
+    };
+    const { maxVersion, newest, nodes } = await storage.readNodes(keys);
+    const node = nodes.get(keys[1_999]!);
+    assert.equal(node?.hash, "late");
+    assert.equal(maxVersion, before.maxVersion);
+    assert.equal(newest?.maxVersion, node.version);
+    assert.equal(newest.recent, (await storage.readNodes([])).recent);
+  });
+});
+
 test("SQLStorage uses its indexes: no statement on nodes scans or sorts the table", async () => {
   let now = START;
   await withStorage({ tombstoneTimeout: 1000, now: () => now }, async (storage, pool) => {

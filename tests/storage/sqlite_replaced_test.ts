@@ -8,7 +8,8 @@ import { renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { RealityServer } from "../../src/server.ts";
-import { openSQLite, type SQLiteStorage } from "../../storage/sqlite.ts";
+import { isConfirmed } from "../../src/storage.ts";
+import { openSQLite, type SQLiteOptions, type SQLiteStorage } from "../../storage/sqlite.ts";
 import { test } from "../harness.ts";
 import { inFolder } from "./sqlite_kit.ts";
 
@@ -25,13 +26,16 @@ function backUp(path: string): () => void {
   };
 }
 
-async function withFile(run: (path: string, open: () => SQLiteStorage) => Promise<void>): Promise<void> {
+async function withFile(
+  run: (path: string, open: () => SQLiteStorage) => Promise<void>,
+  options: SQLiteOptions = {},
+): Promise<void> {
   await inFolder(async (folder) => {
     const path = join(folder, "reality.db");
     const storages: SQLiteStorage[] = [];
     try {
       await run(path, () => {
-        const storage = openSQLite(path, { counter: "clock" });
+        const storage = openSQLite(path, { counter: "clock", ...options });
         storages.push(storage);
         return storage;
       });
@@ -55,6 +59,29 @@ test("openSQLite writes to the file that was put in the place of the one it had 
       assert.equal(await each.getNode("b"), null);
     }
   });
+});
+
+test("openSQLite gives no number of a file that was replaced to the one in its place, in the same moment", async () => {
+  const now = () => 1_800_000_000_000;
+  await withFile(async (path, open) => {
+    const [one, other] = [open(), open()];
+    await other.applyChanges([change("a", "old")]);
+    await one.applyChanges([change("a", "old")]);
+    const { maxVersion: kept } = await one.readNodes([]);
+    const restore = backUp(path);
+    const lost = await one.applyChanges([change("b", "lost"), change("c", "lost"), change("d", "lost")]);
+    restore();
+    const numbers = new Set(lost.map(({ version }) => version));
+    for (const storage of [other, one, open()]) {
+      for (const key of ["b", "e"]) {
+        const [written] = await storage.applyChanges([change(key, "new")]);
+        assert.ok(!numbers.has(written!.version), `${written!.version}`);
+        const moment = await storage.readNodes([]);
+        for (const number of numbers) assert.equal(isConfirmed(moment, number), false);
+        assert.equal(isConfirmed(moment, kept), true);
+      }
+    }
+  }, { now });
 });
 
 test("openSQLite reads the file that was put in the place of the one it had open, within moments", async () => {

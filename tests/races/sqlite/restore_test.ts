@@ -1,6 +1,5 @@
 /**
- * Processes on one SQLite file that is replaced by backups under them. Not among the tests yet: on a busy machine about
- * one run in six ends with a client that holds a version which the file has lost (storage/README.md, *Data that go back*).
+ * Processes on one SQLite file that is replaced by backups under them, while they write to it and follow it.
  *
  * @module
  */
