@@ -5,16 +5,8 @@
  */
 import type { BatchOptions, Reader } from "./batch.ts";
 import { guarded, silence } from "./batch.ts";
-import {
-  type HistoryMoment,
-  isConfirmed,
-  isSameHistory,
-  laterOf,
-  type RealityStorage,
-  type StorageChanges,
-  type StorageMoment,
-  type StorageReading,
-} from "./storage.ts";
+import { type HistoryMoment, isConfirmed, isSameLife, lateMarksSince, laterOf, markOf } from "./history.ts";
+import type { RealityStorage, StorageChanges, StorageMoment, StorageReading } from "./storage.ts";
 import type { RealityNodeMeta } from "./types.ts";
 
 /** So many keys are remembered at most; who was read first is forgotten first. */
@@ -93,10 +85,9 @@ export class Fence implements Reading {
     if (missing.length === 0) return toReading(position, nodes, newest);
     const reading = await this.#readAll(missing);
     // Another life of the data began in between, or a part of the history was lost: what came from memory may be no more.
-    if (
-      reading.epoch !== position.epoch || reading.origin !== position.origin ||
-      !isConfirmed(reading, position.maxVersion)
-    ) return await this.#readAll(keys);
+    if (!isSameLife(reading, position) || !isConfirmed(reading, position.maxVersion)) {
+      return await this.#readAll(keys);
+    }
     for (const key of missing) {
       const node = reading.nodes.get(key);
       if (node !== undefined) nodes.set(key, node);
@@ -110,9 +101,10 @@ export class Fence implements Reading {
     const [before, lives] = [this.#position, this.#lives];
     const reading = await this.#reader.read(keys);
     const position = this.#position;
-    // What was read before the memory was emptied may be of a history that is lost.
+    // What was read before the memory was emptied may be of a history that is lost. What was published below the counter
+    // since the rows were read is not among them.
     const fits = before !== undefined && position !== undefined && lives === this.#lives &&
-      position.epoch === reading.epoch && position.origin === reading.origin &&
+      isSameLife(position, reading) && position.late <= reading.late &&
       isConfirmed(reading, position.maxVersion);
     if (!fits) return reading;
     for (const key of keys) this.#remember(key, reading.nodes.get(key) ?? null);
@@ -171,7 +163,8 @@ export class Fence implements Reading {
    */
   #take(asked: StorageMoment | undefined, { nodes, ...moment }: StorageChanges): boolean {
     const position = this.#position;
-    const follows = position !== undefined && isSameHistory(position, moment) &&
+    const late = position === undefined ? null : lateMarksSince(moment, position.late);
+    const follows = position !== undefined && late !== null && isSameLife(position, moment) &&
       isConfirmed(moment, position.maxVersion) &&
       moment.sweptVersion <= Math.max(position.maxVersion, position.sweptVersion) &&
       nodes.length < MAX_CHANGES;
@@ -191,6 +184,9 @@ export class Fence implements Reading {
     }
     this.#fresh.clear();
     this.#newest = undefined;
+    if (late !== null && late.size > 0) {
+      for (const key of this.#memory.keys()) if (late.has(markOf(key))) this.#memory.delete(key);
+    }
     for (const node of nodes) {
       if (this.#memory.has(node.key)) this.#memory.set(node.key, node.deleted ? null : node);
     }

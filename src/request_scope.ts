@@ -13,6 +13,7 @@ import { type AdmissionRoom, overloaded } from "./admission.ts";
 import { Reader, Writer } from "./batch.ts";
 import type { Clock } from "./clock.ts";
 import type { DeadlineList, Due } from "./deadlines.ts";
+import { markOf } from "./history.ts";
 import { Intake } from "./intake.ts";
 import type { Scope, ScopeOptions, ScopeSource } from "./scope.ts";
 import type { WaitEnd, Waiter } from "./waiters.ts";
@@ -83,6 +84,7 @@ export class RequestScopes implements ScopeSource {
           return waiter === undefined ? 0 : 1;
         },
         wake: (keys) => waiter?.wake(keys),
+        wakeMarked: (marks) => waiter?.wakeMarked(marks),
       },
     });
     const add = (keys: readonly string[]): Waiter | null => {
@@ -205,6 +207,11 @@ class OwnWaiter implements Waiter {
     if (keys !== null && !keys.some((key) => this.#keys.includes(key))) return;
     if (this.#finish === undefined) this.isWoken = true;
     else this.#finish("wake");
+  }
+
+  /** Looks again if one of its own keys has one of these marks. */
+  wakeMarked(marks: ReadonlySet<string>): void {
+    this.wake(this.#keys.filter((key) => marks.has(markOf(key))));
   }
 
   release(): void {

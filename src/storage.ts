@@ -265,15 +265,14 @@ export interface StorageMoment extends StorageIdentity {
    */
   readonly late: number;
   /**
-   * By how much the counter grew with each of the last commits that raised it, oldest first, a comma before each:
-   * `,5,120,3`. So it can be told whether a counter that was read earlier is part of this history, or of one that was
-   * lost when the data was brought back from a copy ({@linkcode isConfirmed}). Left out: the history never goes back.
+   * What the last commits did to the history, oldest first. A comma and a number: by so much the counter grew. A
+   * semicolon: something was published below the counter, and `late` grew by one; after it two characters for each of
+   * the keys (`markOf`), or nothing where it may be any key. For example `,5;a03f,120`. So it can be told whether a
+   * counter that was read earlier is part of this history, or of one that was lost when the data was brought back from
+   * a copy; and which keys were published below it. Left out: the history never goes back, and any key may have been.
    */
   readonly recent?: string;
 }
-
-/** How much of {@linkcode StorageMoment.recent} is kept, in characters: 15 commits at least, mostly some 50. */
-export const MAX_RECENT_LENGTH = 240;
 
 /** The state of some keys, and how the storage stands at that moment. */
 export interface StorageReading extends StorageMoment {
@@ -285,14 +284,6 @@ export interface StorageReading extends StorageMoment {
    * lost all the same. Left out: all nodes are of this moment.
    */
   readonly newest?: { readonly maxVersion: number; readonly recent?: string | undefined } | null;
-}
-
-/** A counter, and the steps by which it came to where it is. */
-export interface HistoryMoment {
-  /** As {@linkcode StorageMoment.maxVersion}. */
-  readonly maxVersion: number;
-  /** As {@linkcode StorageMoment.recent}. */
-  readonly recent?: string | undefined;
 }
 
 /** Finds nodes by key. */
@@ -308,51 +299,6 @@ export interface StorageChanges extends StorageMoment {
   /** Nodes and tombstones above the version, in order of theirs: the first so many that were asked for. */
   readonly nodes: readonly RealityNodeMeta[];
 }
-
-/** Whether two moments lie in one run of one storage's history: what came between them is what came above. */
-export function isSameHistory(one: HistoryRun, other: HistoryRun): boolean {
-  return one.epoch === other.epoch && one.origin === other.origin && one.late === other.late;
-}
-
-/**
- * Whether a counter that was read earlier is one that this history had. If it is, all that was read then is what this
- * history had as well, since no number is given twice. If not, either the data was brought back from an older copy, or
- * the counter was read too many commits ago to be told: what was read then may be wrong.
- *
- * @param moment How the storage stands now.
- * @param position The counter as it was read, of the same epoch and origin.
- */
-export function isConfirmed(
-  { maxVersion, recent }: HistoryMoment,
-  position: number,
-): boolean {
-  if (position === maxVersion) return true;
-  if (position > maxVersion || recent === undefined) return position < maxVersion;
-  let counter = maxVersion;
-  for (let end = recent.length; end > 0 && counter > position;) {
-    // What stands before the first comma is a step that was cut.
-    const comma = recent.lastIndexOf(",", end - 1);
-    if (comma === -1) return false;
-    counter -= Number(recent.slice(comma + 1, end));
-    end = comma;
-  }
-  return counter === position;
-}
-
-/**
- * The later of two moments of one life of the data; `null` if the earlier one is not known to be in its history.
- *
- * @param one A moment; `null` for one that is not known.
- * @param other The same; left out for none.
- */
-export function laterOf(one: HistoryMoment | null, other: HistoryMoment | null = one): HistoryMoment | null {
-  if (one === null || other === null) return null;
-  const [earlier, later] = one.maxVersion < other.maxVersion ? [one, other] : [other, one];
-  return isConfirmed(later, earlier.maxVersion) ? later : null;
-}
-
-/** What names a run of history. */
-export type HistoryRun = Pick<StorageMoment, "epoch" | "origin" | "late">;
 
 /** The lasting names of a storage. */
 export interface StorageIdentity {

@@ -16,6 +16,8 @@ const LONGEST_PAUSE = 30_000;
 export interface SubscriptionRooms {
   readonly storage: RealityStorage;
   readonly waiters: Pick<Waiters, "wake">;
+  /** Called when it is announced that any key may have changed. */
+  readonly onAny: () => void;
   readonly clock: Clock;
   readonly batch: BatchOptions;
 }
@@ -83,10 +85,10 @@ class Attempt {
   }
 
   async #try(): Promise<void> {
-    const { storage, waiters, clock } = this.#rooms;
+    const { storage, waiters, clock, onAny } = this.#rooms;
     let isInTime = true;
     const call = async () => {
-      const unsubscribe = await storage.subscribe!((keys) => waiters.wake(keys));
+      const unsubscribe = await storage.subscribe!((keys) => keys === null ? onAny() : waiters.wake(keys));
       // It was given up meanwhile, and another one may be there in its place.
       if (!isInTime) void this.#unsubscribeBy(unsubscribe);
       return unsubscribe;

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Clock } from "./clock.ts";
+import { markOf } from "./history.ts";
 
 /** Why a waiter stopped waiting: a key may have changed, its time is up, or it was closed. */
 export type WaitEnd = "wake" | "timeout" | "closed";
@@ -103,6 +104,13 @@ export class Waiters {
   /** Tells all who wait for one of these keys to look again; `null` stands for every key. */
   wake(keys: readonly string[] | null): void {
     for (const waiters of this.#group) waiters.#wake(keys);
+  }
+
+  /** Tells all who wait for a key with one of these marks to look again. */
+  wakeMarked(marks: ReadonlySet<string>): void {
+    for (const waiters of this.#group) {
+      waiters.#wake([...waiters.#byKey.keys()].filter((key) => marks.has(markOf(key))));
+    }
   }
 
   #wake(keys: readonly string[] | null): void {

@@ -7,15 +7,8 @@
 import { type BatchOptions, guarded, silence } from "./batch.ts";
 import type { Clock } from "./clock.ts";
 import type { Reading } from "./fence.ts";
-import {
-  type HistoryMoment,
-  isConfirmed,
-  isSameHistory,
-  laterOf,
-  type RealityStorage,
-  type StorageChanges,
-  type StorageReading,
-} from "./storage.ts";
+import { type HistoryMoment, isConfirmed, isSameLife, lateMarksSince, laterOf } from "./history.ts";
+import type { RealityStorage, StorageChanges, StorageReading } from "./storage.ts";
 import { Subscription } from "./subscription.ts";
 import type { Waiters } from "./waiters.ts";
 
@@ -38,7 +31,7 @@ const MAX_LISTED = 1_000;
 export interface WatchRooms {
   readonly storage: RealityStorage;
   readonly reader: Reading;
-  readonly waiters: Pick<Waiters, "size" | "wake">;
+  readonly waiters: Pick<Waiters, "size" | "wake" | "wakeMarked">;
   readonly clock: Clock;
   readonly batch: BatchOptions;
   /**
@@ -61,12 +54,14 @@ export class Watch {
   #cancel: (() => void) | undefined;
   readonly #subscription: Subscription;
   #looking: Promise<void> | undefined;
+  /** Whether another look is wanted right after the one under way. */
+  #isAsked = false;
   #closed = false;
 
   /** @param rooms The storage that is watched and the waiters that are woken. */
   constructor(rooms: WatchRooms) {
     this.#rooms = rooms;
-    this.#subscription = new Subscription(rooms);
+    this.#subscription = new Subscription({ ...rooms, onAny: () => this.#lookNow() });
   }
 
   /** Says that a waiter now rests on this reading. */
@@ -103,18 +98,30 @@ export class Watch {
   }
 
   #rest(): void {
-    this.#cancel = this.#rooms.clock.after(this.#pause, () => {
-      this.#cancel = undefined;
-      this.#looking = this.#look().finally(() => {
-        this.#looking = undefined;
-        this.#next();
-      });
+    this.#cancel = this.#rooms.clock.after(this.#pause, () => this.#startLook());
+  }
+
+  #startLook(): void {
+    this.#cancel = undefined;
+    this.#isAsked = false;
+    this.#looking = this.#look().finally(() => {
+      this.#looking = undefined;
+      this.#next();
     });
+  }
+
+  /** Looks at once, or once more after the look that is under way: it may have come before what is announced. */
+  #lookNow(): void {
+    if (this.#looking !== undefined) this.#isAsked = true;
+    else if (this.#cancel !== undefined) {
+      this.#cancel();
+      this.#startLook();
+    }
   }
 
   #next(): void {
     if (this.#closed) return;
-    if (this.#rooms.waiters.size > 0) return this.#rest();
+    if (this.#rooms.waiters.size > 0) return this.#isAsked ? this.#startLook() : this.#rest();
     this.#position = undefined;
     void this.#subscription.end();
   }
@@ -147,9 +154,9 @@ export class Watch {
     if (this.#rooms.isOfOneRequest && this.#position !== at) return;
     const { epoch, origin, maxVersion, late, sweptVersion } = moment;
     // Whoever rests on a history that was lost may hold what is no more, whatever came since.
-    const ordered = isSameHistory(moment, from) && from.newest !== null &&
+    const ordered = isSameLife(moment, from) && from.newest !== null &&
       isConfirmed(moment, from.newest.maxVersion);
-    const news = !ordered || maxVersion !== from.version;
+    const news = !ordered || maxVersion !== from.version || late !== from.late;
     const longest = this.#subscription.isActive ? BACKUP_PAUSE : LONGEST_PAUSE;
     this.#pause = news && !this.#rooms.isOfOneRequest ? SHORTEST_PAUSE : Math.min(this.#pause * 1.5, longest);
     if (!news) return;
@@ -158,10 +165,13 @@ export class Watch {
       const newest = at.newest === from.newest ? moment : laterOf(at.newest, moment);
       this.#position = { epoch, origin, late, version: maxVersion, newest };
     }
+    const marks = lateMarksSince(moment, from.late);
     // A tombstone above the version that was swept is not among the nodes.
-    const canName = ordered && maxVersion > from.version && sweptVersion <= from.version && nodes !== null &&
-      nodes.length < MAX_LISTED;
-    this.#rooms.waiters.wake(canName ? nodes.map((meta) => meta.key) : null);
+    const canName = ordered && marks !== null && maxVersion >= from.version && sweptVersion <= from.version &&
+      nodes !== null && nodes.length < MAX_LISTED;
+    if (!canName) return this.#rooms.waiters.wake(null);
+    this.#rooms.waiters.wake(nodes.map((meta) => meta.key));
+    if (marks.size > 0) this.#rooms.waiters.wakeMarked(marks);
   }
 
   /** What came after a version. */

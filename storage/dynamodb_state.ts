@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { lateEntry } from "../src/history.ts";
 import { utf8Length } from "../src/node.ts";
 import { joinSeen, type Seen, type StampedNode } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
@@ -192,10 +193,14 @@ export function tellsSince(state: State, earlier: State): boolean {
   return next?.before === earlier.maxVersion;
 }
 
-/** The steps by which the highest visible version came to where it is, as `StorageMoment.recent` has them. */
+/** What the last commits did to the history, as `StorageMoment.recent` has it. */
 export function recentAt({ commits, maxVersion }: State): string {
-  return commits.map(({ before }, i) => (commits[i + 1]?.before ?? maxVersion) - before)
-    .map((step) => step > 0 ? `,${step}` : "").join("");
+  return commits.map(({ before, nodes }, i) => {
+    const step = (commits[i + 1]?.before ?? maxVersion) - before;
+    // Each of them was counted by itself.
+    const late = nodes.filter(({ version }) => version <= before).map(({ key }) => lateEntry([key]));
+    return late.join("") + (step > 0 ? `,${step}` : "");
+  }).join("");
 }
 
 /** What was taken in as of a state, and can be told: of its own, all that is visible. */

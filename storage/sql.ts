@@ -4,6 +4,7 @@
  * @module
  */
 import { ClosedError, RealityError, StorageError } from "../src/errors.ts";
+import { type HistoryMoment, lateEntry, laterOf } from "../src/history.ts";
 import { kindOf, utf8Length } from "../src/node.ts";
 import {
   counterFloor,
@@ -12,11 +13,9 @@ import {
   createEpoch,
   createOrigin,
   drawResidue,
-  type HistoryMoment,
   isResidueTaken,
   isSameStamp,
   joinSeen,
-  laterOf,
   lowestUnseen,
   type MeshStorage,
   type NodeChange,
@@ -385,7 +384,10 @@ export class SQLStorage implements MeshStorage {
     checkMeta(key, meta);
     this.#checkLength(meta);
     const next = await this.#nextNumber("setNode");
-    const statement = this.#dialect.setNode(meta, meta.deleted ? this.#expiresAt() : null, next);
+    const statement = this.#dialect.setNode(meta, meta.deleted ? this.#expiresAt() : null, {
+      ...next,
+      lateEntry: lateEntry([key]),
+    });
     // It moves the counter as a reservation does where the node is published late.
     await this.#count("setNode", statement, (last) => Math.max(last, next.floor) + next.step);
     await this.#sweeper.wake();

@@ -78,6 +78,8 @@ export interface TakeBounds extends Numbering {
   readonly lowest: number;
   /** The highest version of a node from elsewhere; 0 when there is none. */
   readonly highest: number;
+  /** What `recent` says of these nodes if one of them lies at or below the highest visible version. */
+  readonly lateEntry: string;
   /** What `mesh` must still say for a node to be added where there is none; `null` for whatever it says. */
   readonly notes: string | null;
 }
@@ -155,8 +157,14 @@ export interface SQLDialect {
    * Writes a node unless a newer one is there, and lifts the counter. A node at or below the highest stamp that
    * was ever visible, or without the residue, gets the next number as its stamp. A row at least, or none without
    * counter and, where such a stamp is needed, past 2^53 − 1.
+   *
+   * @param lateEntry What `recent` says of it if it lies at or below the highest visible version.
    */
-  setNode(meta: RealityNodeMeta, expiresAt: number | null, numbering: Numbering): Statement;
+  setNode(
+    meta: RealityNodeMeta,
+    expiresAt: number | null,
+    numbering: Numbering & Pick<TakeBounds, "lateEntry">,
+  ): Statement;
   /** Those nodes and tombstones, stamped. */
   readStamped(keys: readonly string[]): Statement;
   /**

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { lateEntry } from "../src/history.ts";
 import { joinSeen, type NodeTake, type Seen } from "../src/storage.ts";
 import type { Numbering, PlacedTake, TakeBounds } from "./sql_dialect.ts";
 
@@ -46,6 +47,7 @@ export function placeTakes(
   expiresAt: number,
 ): { readonly placed: PlacedTake[]; readonly bounds: Omit<TakeBounds, "notes"> } {
   let [floor, total, lowest, highest] = [0, 0, Number.MAX_SAFE_INTEGER, 0];
+  const foreign: string[] = [];
   const placed = takes.map(({ node, above = 0, replaces }): PlacedTake => {
     const { key, hash, updatedAt, deleted } = node;
     const shared = { key, hash, updatedAt, expiresAt: deleted ? expiresAt : null, replaces };
@@ -53,11 +55,13 @@ export function placeTakes(
       floor = Math.max(floor, node.version, node.stamp);
       lowest = Math.min(lowest, node.version);
       highest = Math.max(highest, node.version);
+      foreign.push(key);
       return { ...shared, place: node.version, stamp: { version: node.stamp, origin: node.origin } };
     }
     floor = Math.max(floor, above, numbering.floor);
     total += numbering.step;
     return { ...shared, place: total, stamp: null };
   });
-  return { placed, bounds: { floor, step: numbering.step, total, lowest, highest } };
+  const bounds = { floor, step: numbering.step, total, lowest, highest, lateEntry: lateEntry(foreign) };
+  return { placed, bounds };
 }

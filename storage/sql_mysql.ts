@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { MAX_RECENT_LENGTH, RESIDUES } from "../src/storage.ts";
+import { MAX_RECENT_LENGTH } from "../src/history.ts";
+import { RESIDUES } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 import { MAX_HASH_BYTES, MAX_KEY_BYTES } from "../src/node.ts";
 import {
@@ -74,18 +75,21 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
     ", ",
   );
   const lock = `FOR UPDATE ON DUPLICATE KEY UPDATE ${update}`;
-  /** The text of the counter's last steps once it comes to a version; it lies in the hash of the counter's row. */
-  const recent = (to: string) =>
-    `IF(${to} > state.max_version, ` +
-    `RIGHT(CONCAT(state.hash, ',', ${to} - state.max_version), ${MAX_RECENT_LENGTH}), state.hash)`;
+  /**
+   * What the counter's row says of its last commits once the highest version comes to be another one, or something was
+   * published below it; it lies in the hash there.
+   */
+  const recent = (to: string, isLate: string) =>
+    `RIGHT(CONCAT(state.hash, ${isLate === "0" ? "" : `IF(${isLate}, given.late_entry, ''), `}` +
+    `IF(${to} > state.max_version, CONCAT(',', ${to} - state.max_version), '')), ${MAX_RECENT_LENGTH})`;
   const insert = (node: NodeColumns, counter: CounterColumns, from: string) =>
     `INSERT INTO ${table} (node_key, ${written.join(", ")}, ${counted.join(", ")}) ` +
     `SELECT item.name, IF(item.place = 0, 0, ${node.version}), ` +
-    `IF(item.place = 0, ${recent(counter.maxVersion)}, item.hash), ` +
+    `IF(item.place = 0, ${recent(counter.maxVersion, counter.isLate)}, item.hash), ` +
     `IF(item.place = 0, state.updated_at, item.time), item.expiry + ${now}, ` +
     `IF(item.place = 0, state.origin, ${node.origin}), IF(item.place = 0, NULL, ${node.stamp}), ` +
     `IF(item.place = 0, ${counter.counter}, NULL), IF(item.place = 0, ${counter.maxVersion}, NULL), ` +
-    `IF(item.place = 0, ${counter.maxStamp}, NULL), IF(item.place = 0, ${counter.late}, NULL) ` +
+    `IF(item.place = 0, ${counter.maxStamp}, NULL), IF(item.place = 0, state.late + (${counter.isLate}), NULL) ` +
     `FROM ${table} AS state JOIN ${from}`;
   // What is bound gets its type here, as GREATEST would compare a text and a number as texts.
   const given = (fields: Readonly<Record<string, "BINARY" | "SIGNED">>) =>
@@ -100,7 +104,7 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
   const drawnNumber = `${align(base, "given.residue", `${RESIDUES}`)} + ${RESIDUES}`;
   const apply = insert(
     { version: `${start} + item.place`, origin: "NULL", stamp: "NULL" },
-    { counter: `LAST_INSERT_ID(${next})`, maxVersion: next, maxStamp: next, late: "state.late" },
+    { counter: `LAST_INSERT_ID(${next})`, maxVersion: next, maxStamp: next, isLate: "0" },
     given({ floor: "SIGNED", step: "SIGNED", total: "SIGNED" }) + ` JOIN ${items()}`,
   ) + ` WHERE state.node_key = '' AND ${next} <= ${MAX_VERSION} ${lock}`;
   const rank = (row: string) =>
@@ -116,7 +120,7 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
       counter: `LAST_INSERT_ID(GREATEST(state.counter, given.version, IF(${isLate}, ${lateStamp}, 0)))`,
       maxVersion: "GREATEST(state.max_version, given.version)",
       maxStamp: `IF(${isLate}, ${lateStamp}, IF(${isNew}, given.version, state.max_stamp))`,
-      late: `state.late + (${isNew} AND given.version <= state.max_version)`,
+      isLate: `${isNew} AND given.version <= state.max_version`,
     },
     given({
       ...{
@@ -126,7 +130,7 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
         updated_at: "SIGNED",
         expires_at: "SIGNED",
       },
-      ...{ floor: "SIGNED", step: "SIGNED" },
+      ...{ floor: "SIGNED", step: "SIGNED", late_entry: "BINARY" },
     }) + ` JOIN ${items()}`,
   ) +
     ` LEFT JOIN ${table} AS node ON node.node_key = given.node_key WHERE state.node_key = '' ` +
@@ -145,7 +149,7 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
       counter: `LAST_INSERT_ID(${last})`,
       maxVersion: `GREATEST(state.max_version, IF(given.total > 0, ${next}, given.highest))`,
       maxStamp: `IF(given.total > 0, ${next}, state.max_stamp)`,
-      late: "state.late + (given.lowest <= state.max_version)",
+      isLate: "given.lowest <= state.max_version",
     },
     given({
       floor: "SIGNED",
@@ -154,6 +158,7 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
       lowest: "SIGNED",
       highest: "SIGNED",
       notes: "BINARY",
+      late_entry: "BINARY",
     }) +
       " JOIN " +
       items(
@@ -267,9 +272,10 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
       params: [floor, step, changes.at(-1)?.offset ?? 0, toItems(changes.map(itemOf))],
       toRows,
     }),
-    setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt, { floor, step }) => {
+    setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt, { floor, step, lateEntry }) => {
       const items = toItems([itemOf({ key, offset: version, hash, updatedAt, expiresAt })]);
-      return { sql: set, params: [key, version, hash, updatedAt, expiresAt, floor, step, items], toRows };
+      const given = [key, version, hash, updatedAt, expiresAt, floor, step, lateEntry];
+      return { sql: set, params: [...given, items], toRows };
     },
     readStamped: (keys) =>
       ask(
@@ -300,9 +306,9 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
         after,
       ),
     takesUnheard: true,
-    takeNodes: (takes, { floor, step, total, lowest, highest, notes }) => ({
+    takeNodes: (takes, { floor, step, total, lowest, highest, notes, lateEntry }) => ({
       sql: take,
-      params: [floor, step, total, lowest, highest, notes, toItems(takes.map(itemOfTake))],
+      params: [floor, step, total, lowest, highest, notes, lateEntry, toItems(takes.map(itemOfTake))],
       toRows,
     }),
     renew: (before, { epoch, origin, mesh }) => ({
@@ -362,7 +368,8 @@ interface CounterColumns {
   readonly counter: string;
   readonly maxVersion: string;
   readonly maxStamp: string;
-  readonly late: string;
+  /** Whether something is published at or below the highest visible version. */
+  readonly isLate: string;
 }
 
 /** The counter's row: what a write moved the counter to, or no row where it wrote none. */

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { MAX_RECENT_LENGTH, RESIDUES } from "../src/storage.ts";
+import { MAX_RECENT_LENGTH } from "../src/history.ts";
+import { RESIDUES } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 import {
   COLUMNS,
@@ -68,10 +69,13 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
   const columns = "node_key, version, hash, updated_at, expires_at";
   const excluded = "version = excluded.version, hash = excluded.hash, updated_at = excluded.updated_at, " +
     "expires_at = excluded.expires_at, origin = excluded.origin, stamp = excluded.stamp";
-  /** The text of the counter's last steps once it comes to a version; it lies in the hash of the counter's row. */
-  const recent = (to: string) =>
-    `CASE WHEN ${to} > max_version ` +
-    `THEN right(hash || ',' || (${to} - max_version), ${MAX_RECENT_LENGTH}) ELSE hash END`;
+  /**
+   * What the counter's row says of its last commits once the highest version comes to be another one, or something was
+   * published below it; it lies in the hash there.
+   */
+  const recent = (to: string, late = "''") =>
+    `right(hash || ${late} || CASE WHEN ${to} > max_version THEN ',' || (${to} - max_version) ELSE '' END, ` +
+    `${MAX_RECENT_LENGTH})`;
   const apply = (rows: string) =>
     `WITH counter AS (UPDATE ${table} SET counter = ${next}, max_version = ${next}, max_stamp = ${next}, ` +
     `hash = ${recent(next)} ` +
@@ -98,7 +102,10 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
     `counter AS (UPDATE ${table} AS state SET ` +
     `counter = greatest(counter, $2::bigint, CASE WHEN ${isLate} THEN ${lateStamp} END), ` +
     `max_stamp = CASE WHEN ${isLate} THEN ${lateStamp} WHEN is_new THEN $2::bigint ELSE max_stamp END, ` +
-    `max_version = greatest(max_version, $2::bigint), hash = ${recent("$2::bigint")}, ` +
+    `max_version = greatest(max_version, $2::bigint), ` +
+    `hash = ${
+      recent("$2::bigint", "CASE WHEN is_new AND $2::bigint <= max_version THEN $8::text ELSE '' END")
+    }, ` +
     `late = late + (is_new AND $2::bigint <= max_version)::int FROM given ` +
     `WHERE node_key = '' AND NOT (${isLate} AND ${lateStamp} > ${MAX_VERSION}) ` +
     `RETURNING node_key, max_stamp, is_new), ` +
@@ -112,7 +119,8 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
   const last = `CASE WHEN $3::bigint > 0 THEN ${next} ELSE ${base} END`;
   const highest = `CASE WHEN $3::bigint > 0 THEN ${next} ELSE $5::bigint END`;
   const take = `WITH counter AS (UPDATE ${table} SET counter = ${last}, ` +
-    `max_version = greatest(max_version, ${highest}), hash = ${recent(`(${highest})`)}, ` +
+    `max_version = greatest(max_version, ${highest}), ` +
+    `hash = ${recent(`(${highest})`, "CASE WHEN $4::bigint <= max_version THEN $16::text ELSE '' END")}, ` +
     `max_stamp = CASE WHEN $3::bigint > 0 THEN ${next} ELSE max_stamp END, ` +
     `late = late + ($4::bigint <= max_version)::int WHERE node_key = '' AND ${last} <= ${MAX_VERSION} ` +
     `RETURNING counter AS last, origin AS own, mesh AS notes), ` +
@@ -246,8 +254,8 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
         ? ask(applyOne, floor, step, total, only.key, only.hash, only.updatedAt, only.expiresAt)
         : ask(applyMany, floor, step, total, ...columnsOf(changes));
     },
-    setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt, { floor, step }) =>
-      ask(set, key, version, hash, updatedAt, expiresAt, floor, step),
+    setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt, { floor, step, lateEntry }) =>
+      ask(set, key, version, hash, updatedAt, expiresAt, floor, step, lateEntry),
     readStamped: (keys) =>
       ask(
         `${stamped} WHERE state.node_key = '' AND node.node_key = ANY ($1::text::text[]) AND node.node_key <> ''`,
@@ -269,8 +277,8 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
         after,
         limit,
       ),
-    takeNodes: (takes, { floor, step, total, lowest, highest, notes }) =>
-      ask(take, floor, step, total, lowest, highest, ...columnsOfTakes(takes), notes),
+    takeNodes: (takes, { floor, step, total, lowest, highest, notes, lateEntry }) =>
+      ask(take, floor, step, total, lowest, highest, ...columnsOfTakes(takes), notes, lateEntry),
     renew: (before, { epoch, origin, mesh }) =>
       ask(
         `UPDATE ${table} SET epoch = $1::text, origin = $2::text, mesh = $3::text ` +

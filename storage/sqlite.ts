@@ -7,12 +7,12 @@ import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import process from "node:process";
 import { ClosedError, StorageError } from "../src/errors.ts";
+import { isConfirmed } from "../src/history.ts";
 import { kindOf } from "../src/node.ts";
 import {
   type ChangeListener,
   counterFloor,
   drawResidue,
-  isConfirmed,
   type MeshStorage,
   RESIDUES,
 } from "../src/storage.ts";

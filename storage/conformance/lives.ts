@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { isConfirmed, type MeshStorage, type RealityStorage, type StorageMoment } from "../../src/storage.ts";
+import { isConfirmed, lateMarksSince, markOf } from "../../src/history.ts";
+import type { MeshStorage, RealityStorage, StorageMoment } from "../../src/storage.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { changeOf, deletionOf, type Kit, metaOf, nodesOf, there, write } from "./kit.ts";
 import { asMesh, foreign, fresh, highest, MANY, meshKit, stampedOfAll } from "./mesh_kit.ts";
@@ -32,6 +33,10 @@ function testRecent(kit: Kit): void {
     async (storage, i) => {
       if (!supports.mesh) return;
       await asMesh(storage).takeNodes([{ node: changeOf(`own:${i}`), replaces: null }]);
+    },
+    async (storage, i) => {
+      if (!supports.mesh) return;
+      await asMesh(storage).takeNodes([fresh(foreign(`late:${i}`, 1 + i))]);
     },
   ];
 
@@ -67,6 +72,56 @@ function testRecent(kit: Kit): void {
       assert(confirmed.length >= COMMITS, `Expected ${COMMITS} counters to be confirmed by ${show(moment)}`);
       assertEquals(confirmed, positions.slice(-confirmed.length), "the confirmed counters");
       assert(confirmed.length < positions.length, "Expected the text to be bounded");
+    }
+  });
+
+  check("the keys that were published below the counter are told by their marks", async (storage) => {
+    const reserved = await storage.incrementVersion("reserved");
+    await write(storage, "own");
+    const publish = async (keys: readonly string[], commit: () => unknown) => {
+      const before = await readMoments(storage);
+      await commit();
+      for (const [i, moment] of (await readMoments(storage)).entries()) {
+        const { late } = there(before[i]);
+        assert(moment.late > late, `Expected late above ${late}, got ${moment.late}`);
+        const marks = lateMarksSince(moment, late);
+        assertEquals(marks, new Set(keys.map(markOf)), `the marks in ${show(moment)}`);
+        assertEquals(lateMarksSince(moment, moment.late), new Set(), "the marks since then");
+        assertEquals(
+          lateMarksSince(moment, moment.late + 1),
+          null,
+          "the marks since a moment that is yet to come",
+        );
+      }
+    };
+    await publish(["reserved"], () => storage.setNode("reserved", metaOf("reserved", reserved)));
+    if (!supports.mesh) return;
+    const mesh = asMesh(storage);
+    await mesh.takeNodes([fresh(foreign("high", await storage.getMaxVersion() + 1_000))]);
+    await publish(["a"], () => mesh.takeNodes([fresh(foreign("a", 5))]));
+    await publish(["b", "c"], async () => {
+      await mesh.takeNodes([fresh(foreign("b", 6)), { node: changeOf("own:2"), replaces: null }]);
+      await write(storage, "own:3");
+      await mesh.takeNodes([fresh(foreign("c", 7))]);
+    });
+    const top = await storage.getMaxVersion();
+    const above = async () =>
+      await mesh.takeNodes([fresh(foreign("d", 8)), fresh(foreign("e", top + 256_000))]);
+    const [before] = await readMoments(storage);
+    await above();
+    const [moment] = await readMoments(storage);
+    const marks = lateMarksSince(there(moment), there(before).late);
+    assert(
+      marks?.has(markOf("d")) === true,
+      `Expected the mark of a key among others in ${show(there(moment))}`,
+    );
+    assert(isConfirmed(there(moment), top), `Expected ${top} to be confirmed by ${show(there(moment))}`);
+    // Too many to be told each: then it may be any key.
+    const keys = Array.from({ length: 40 }, (_, i) => `many:${i}`);
+    await mesh.takeNodes(keys.map((key, i) => fresh(foreign(key, 10 + i))));
+    for (const moment of await readMoments(storage)) {
+      const marks = lateMarksSince(moment, there(before).late);
+      assert(marks === null || keys.every((key) => marks.has(markOf(key))), `Expected all marks, or null`);
     }
   });
 

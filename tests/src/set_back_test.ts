@@ -8,7 +8,7 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import fc from "fast-check";
 import { RealityServer } from "../../src/server.ts";
-import { isConfirmed } from "../../src/storage.ts";
+import { isConfirmed } from "../../src/history.ts";
 import type { SyncResponse } from "../../src/types.ts";
 import { SQLStorage } from "../../storage/sql.ts";
 import { FakeClock, settle } from "../clock.ts";
@@ -268,65 +268,76 @@ test("servers answer as their storage stands, whatever is written, saved and set
   );
 });
 
-test("clients come to hold what the storage has, whatever is written, saved and set back while statements are under way", async () => {
-  const step = fc.oneof(
-    { weight: 4, arbitrary: fc.record({ do: fc.constant("write" as const), key: fc.constantFrom(...KEYS) }) },
-    {
-      weight: 2,
-      arbitrary: fc.record({ do: fc.constant("delete" as const), key: fc.constantFrom(...KEYS) }),
-    },
-    { weight: 2, arbitrary: fc.record({ do: fc.constantFrom("save" as const, "set back" as const) }) },
-    {
-      weight: 4,
-      arbitrary: fc.record({ do: fc.constant("pause" as const), ms: fc.integer({ min: 0, max: 200 }) }),
-    },
-    { weight: 2, arbitrary: fc.record({ do: fc.constant("come" as const), server: fc.nat(1) }) },
-  );
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 4, maxLength: 60 }), fc.nat(), async (steps, seed) => {
-      await withScene(async (scene) => {
-        const chance = new Chance(seed);
-        const servers = [scene.openServer(), scene.openServer()];
-        const writer = scene.openServer();
-        await writer.updateNode("a", "first");
-        scene.save();
-        // Statements reach the database one by one, each after a while.
-        scene.before = () =>
-          new Promise<void>((resolve) => scene.clock.after(chance.between(0, 30), resolve));
-        const clients: Client[] = [];
-        const writes: Promise<unknown>[] = [];
-        for (const [i, taken] of steps.entries()) {
-          if (taken.do === "save") scene.save();
-          else if (taken.do === "set back") scene.setBack();
-          else if ("ms" in taken) await scene.clock.advance(taken.ms);
-          else if (taken.do === "write") writes.push(writer.updateNode(taken.key, `${i}`));
-          else if (taken.do === "delete") writes.push(writer.deleteNode(taken.key));
-          else if ("server" in taken) {
-            const keys = chance.shuffle(KEYS).slice(0, chance.between(1, KEYS.length));
-            const Kind = chance.pick([Waiter, Streamer]);
-            clients.push(new Kind(servers[taken.server]!, keys, chance.between(50, 3_000)));
+const DISORDERS = {
+  "saved and set back": ["save", "set back"],
+  "taken below the counter": ["take"],
+} as const;
+
+for (const [disorder, kinds] of Object.entries(DISORDERS)) {
+  test(`clients come to hold what the storage has, whatever is written and ${disorder} while statements are under way`, async () => {
+    const step = fc.oneof(
+      {
+        weight: 4,
+        arbitrary: fc.record({ do: fc.constant("write" as const), key: fc.constantFrom(...KEYS) }),
+      },
+      {
+        weight: 2,
+        arbitrary: fc.record({ do: fc.constant("delete" as const), key: fc.constantFrom(...KEYS) }),
+      },
+      { weight: 2, arbitrary: fc.record({ do: fc.constantFrom(...kinds), key: fc.constantFrom(...KEYS) }) },
+      {
+        weight: 4,
+        arbitrary: fc.record({ do: fc.constant("pause" as const), ms: fc.integer({ min: 0, max: 200 }) }),
+      },
+      { weight: 2, arbitrary: fc.record({ do: fc.constant("come" as const), server: fc.nat(1) }) },
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 4, maxLength: 60 }), fc.nat(), async (steps, seed) => {
+        await withScene(async (scene) => {
+          const chance = new Chance(seed);
+          const servers = [scene.openServer(), scene.openServer()];
+          const writer = scene.openServer();
+          await writer.updateNode("a", "first");
+          scene.save();
+          // Statements reach the database one by one, each after a while.
+          scene.before = () =>
+            new Promise<void>((resolve) => scene.clock.after(chance.between(0, 30), resolve));
+          const clients: Client[] = [];
+          const writes: Promise<unknown>[] = [];
+          for (const [i, taken] of steps.entries()) {
+            if (taken.do === "save") scene.save();
+            else if (taken.do === "set back") scene.setBack();
+            else if (taken.do === "take") writes.push(takeBelow(scene.openStorage(), taken.key, `${i}`));
+            else if ("ms" in taken) await scene.clock.advance(taken.ms);
+            else if (taken.do === "write") writes.push(writer.updateNode(taken.key, `${i}`));
+            else if (taken.do === "delete") writes.push(writer.deleteNode(taken.key));
+            else if ("server" in taken) {
+              const keys = chance.shuffle(KEYS).slice(0, chance.between(1, KEYS.length));
+              const Kind = chance.pick([Waiter, Streamer]);
+              clients.push(new Kind(servers[taken.server]!, keys, chance.between(50, 3_000)));
+            }
           }
-        }
-        // One look of the watch, and what each client and server then asks.
-        await scene.clock.advance(1_000);
-        await Promise.all(writes);
-        scene.before = undefined;
-        const nodes = await scene.openStorage().getNodes(KEYS);
-        for (const client of clients) {
-          client.stop();
-          deepEqual(
-            client.held,
-            Object.fromEntries(client.keys.map((key) => [key, nodes.get(key)?.version ?? 0])),
-            client.constructor.name,
-          );
-        }
-        await scene.clock.advance(5_000);
-        await Promise.all(clients.map(({ done }) => done));
-      });
-    }),
-    { numRuns: 150 },
-  );
-});
+          // One look of the watch, and what each client and server then asks.
+          await scene.clock.advance(1_000);
+          await Promise.all(writes);
+          scene.before = undefined;
+          const nodes = await scene.openStorage().getNodes(KEYS);
+          for (const client of clients) {
+            client.stop();
+            deepEqual(
+              client.held,
+              Object.fromEntries(client.keys.map((key) => [key, nodes.get(key)?.version ?? 0])),
+              client.constructor.name,
+            );
+          }
+          await scene.clock.advance(5_000);
+          await Promise.all(clients.map(({ done }) => done));
+        });
+      }),
+      { numRuns: 150 },
+    );
+  });
+}
 
 test("isConfirmed() knows the counters that a history had, and no other", () => {
   const steps = fc.array(fc.integer({ min: 1, max: 10_000 }), { maxLength: 80 });
@@ -347,6 +358,14 @@ test("isConfirmed() knows the counters that a history had, and no other", () => 
   equal(isConfirmed({ maxVersion: 7, recent: "" }, 7), true);
   equal(isConfirmed({ maxVersion: 7, recent: "" }, 6), false);
 });
+
+/** Takes in a node of another storage, newer than what is there and, mostly, below the counter. */
+async function takeBelow(storage: SQLStorage, key: string, hash: string): Promise<void> {
+  const there = (await storage.readStamped([key])).get(key);
+  const version = (there?.version ?? 0) + 1;
+  const node = { key, version, hash, updatedAt: 1, origin: "other", stamp: version };
+  await storage.takeNodes([{ node, replaces: there ?? null }]);
+}
 
 /** Holds the versions of some keys, as it is told. */
 abstract class Client {

@@ -4,7 +4,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { isConfirmed } from "../../src/storage.ts";
+import { isConfirmed } from "../../src/history.ts";
 import { type SQLDialectName, type SQLQuery, SQLStorage } from "../../storage/sql.ts";
 import { newTableName } from "./table_kit.ts";
 

@@ -8,7 +8,7 @@ import { renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { RealityServer } from "../../src/server.ts";
-import { isConfirmed } from "../../src/storage.ts";
+import { isConfirmed } from "../../src/history.ts";
 import { openSQLite, type SQLiteOptions, type SQLiteStorage } from "../../storage/sqlite.ts";
 import { test } from "../harness.ts";
 import { inFolder } from "./sqlite_kit.ts";
