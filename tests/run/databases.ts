@@ -37,6 +37,13 @@ export function standbyRecipe(primary: string, options: DatabaseOptions = {}): R
   return postgresOn("ready to accept read-only connections", copy, options);
 }
 
+/** PostgreSQL on a base backup of a running one, which it does not follow. It takes writes. */
+export function backupRecipe(running: string, options: DatabaseOptions = {}): Recipe {
+  const flags = ["--wal-method=stream", "--checkpoint=fast", "--no-sync"];
+  const copy = ["pg_basebackup", `--dbname=${running}`, ...flags];
+  return postgresOn("ready to accept connections", copy, options);
+}
+
 /** PostgreSQL on a folder that the given program fills. */
 function postgresOn(
   ready: string,

@@ -15,12 +15,14 @@ export interface ReplicatedPair {
   readonly standby: PrivateServer;
   /** Settles once the standby has everything that is committed on the primary now. Both must be running. */
   catchUp(): Promise<void>;
-  /** Keeps what is committed on the primary from now on away from readers of the standby. */
-  pauseReplay(): Promise<void>;
   /**
-   * Makes the standby a primary of its own, and settles once it takes writes. What it had not received, or not
-   * replayed while that was paused, is missing there. The old primary goes on as it is: stop it with `crash`, or
-   * make it read-only.
+   * Has the standby receive nothing more of what is committed on the primary. Holding only its replay back would lose
+   * nothing: a promotion replays all that was received.
+   */
+  stopReplication(): Promise<void>;
+  /**
+   * Makes the standby a primary of its own, and settles once it takes writes. What it had not received is missing
+   * there. The old primary goes on as it is: stop it with `crash`, or make it read-only.
    */
   promote(): Promise<void>;
   /** Ends both, and takes their data away. */
@@ -36,7 +38,7 @@ export async function startReplicatedPair(options: DatabaseOptions = {}): Promis
       primary,
       standby,
       catchUp: () => catchUp(primary.address, standby.address),
-      pauseReplay: async () => void await askOnce(standby.address, "SELECT pg_wal_replay_pause()"),
+      stopReplication: () => stopReplication(standby.address),
       promote: async () => void await askOnce(standby.address, "SELECT pg_promote(true, 60)"),
       stop: async () => {
         await standby.stop();
@@ -72,6 +74,12 @@ async function catchUp(primary: string, standby: string): Promise<void> {
   const [row] = await askOnce(primary, "SELECT pg_current_wal_insert_lsn()::text AS position");
   const sql = `SELECT pg_last_wal_replay_lsn() >= '${row?.position}'::pg_lsn AS is_there`;
   while ((await askOnce(standby, sql))[0]?.is_there !== true);
+}
+
+async function stopReplication(standby: string): Promise<void> {
+  await askOnce(standby, "ALTER SYSTEM SET primary_conninfo = ''", true);
+  await askOnce(standby, "SELECT pg_reload_conf()");
+  while ((await askOnce(standby, "SELECT pid FROM pg_stat_wal_receiver")).length > 0);
 }
 
 /** Runs one statement on a connection of its own, which may write even where the server is read-only. */
