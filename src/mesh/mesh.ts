@@ -15,6 +15,7 @@ import {
   type StorageIdentity,
 } from "../storage.ts";
 import type { MeshPeerStats, MeshStats, PeerState } from "../types.ts";
+import { Copies } from "./copies.ts";
 import { type Look, MAX_PAGE_NODES, type Message, readMessage, writeMessage } from "./message.ts";
 import { News } from "./news.ts";
 import { type Given, type Incoming, type PageRooms, Pages, type Taken, UNTAKEN } from "./pages.ts";
@@ -90,6 +91,7 @@ export class Mesh {
   readonly #end = new AbortController();
   /** Deltas that come in by parts, by the run of their senders. */
   readonly #incoming = new Map<string, Incoming>();
+  readonly #copies: Copies;
   #run: string | undefined;
   #identity: StorageIdentity | undefined;
   #opening: Promise<void> | undefined;
@@ -113,6 +115,7 @@ export class Mesh {
     this.#config = config;
     this.#rooms = rooms;
     this.#peers = new Peers(config.peers);
+    this.#copies = new Copies(rooms.clock);
     const { storage } = rooms;
     if (isMeshStorage(storage)) {
       storage.countByClock();
@@ -245,7 +248,7 @@ export class Mesh {
       lookVersion: () => this.#lookVersion,
       isShared: (origin) => this.#isShared(origin),
       identify: () => this.#identify(),
-      give: (theirs) => this.#give(undefined, theirs),
+      give: (theirs) => this.#give(undefined, undefined, theirs),
       compose: (given, rest) => this.#compose(given, rest),
       take: (message) => this.#take(undefined, message),
       hearLook: (message, look) => this.#hearLook(message, look),
@@ -388,15 +391,18 @@ export class Mesh {
    * @returns Whether it came to that. What the peer is pushed time and again without taking it waits.
    */
   async #converse(peer: Peer, owed: Owed): Promise<boolean> {
-    let incoming: Incoming | undefined;
-    let outgoing: Message["more"];
     await this.#identify();
+    // What the exchange before was in the midst of when it failed.
+    let { incoming, outgoing } = peer.interrupted ?? {};
+    peer.interrupted = undefined;
     for (let turn = 0, pushes = 0;; turn++) {
       const isKnown = peer.origin !== undefined;
       const shared = isKnown && this.#isShared(peer.origin);
-      let given = shared ? undefined : await this.#give(peer, peer.seen, outgoing);
+      let given = shared ? undefined : await this.#give(peer, peer.origin, peer.seen, outgoing);
       // A full copy is large, and somebody else may have given the peer one since it was heard: it is asked first.
-      if (turn === 0 && given?.delta?.full === true) given = { state: given.state, delta: undefined };
+      if (turn === 0 && outgoing === undefined && given?.delta?.full === true) {
+        given = { state: given.state, delta: undefined };
+      }
       const more = incoming && { after: incoming.next, full: incoming.full };
       const isPush = given?.delta !== undefined &&
         (given.delta.nodes.length > 0 || given.delta.next !== null);
@@ -408,7 +414,11 @@ export class Mesh {
         ? { pass: [...owed.pass], ...(shared || !isKnown ? { look: owed.look } : {}) }
         : {};
       const rest = more === undefined ? first : { ...first, more };
-      const answer = await this.#send(peer, await this.#compose(given, rest));
+      this.#noteCopy(peer.origin, given);
+      const message = await this.#compose(given, rest);
+      peer.interrupted = { incoming, outgoing };
+      const answer = await this.#send(peer, message);
+      peer.interrupted = undefined;
       if (this.#isShared(answer.origin)) return true;
       if (given === undefined) {
         // It had our storage, and has another one now.
@@ -422,6 +432,7 @@ export class Mesh {
       outgoing = isTaken && delta.next !== null ? { after: delta.next, full: delta.full } : undefined;
       const isDone = coversSeen(answer.seen ?? new Map(), given.state.seen);
       if (isDone && incoming === undefined && outgoing === undefined) return true;
+      if (incoming !== undefined || outgoing !== undefined) peer.noteProgress();
     }
   }
 
@@ -494,7 +505,9 @@ export class Mesh {
       if (this.#incoming.size <= MAX_INCOMING) break;
       this.#incoming.delete(oldest);
     }
-    return await this.#compose(await this.#give(peer, message.seen, message.more), {});
+    const given = await this.#give(peer, message.origin, message.seen, message.more);
+    this.#noteCopy(message.origin, given);
+    return await this.#compose(given, {});
   }
 
   /** Passes "look again" on, if it is news: what was heard before stops here, whoever knows whom. */
@@ -526,12 +539,14 @@ export class Mesh {
   /** Gives a peer a page that its limits, and ours, can bear. */
   async #give(
     peer: Peer | undefined,
+    to: string | undefined,
     theirs: Seen | undefined,
     more?: Message["more"],
   ): Promise<Given | undefined> {
     if (this.#pages === undefined) return undefined;
+    const mayCopy = (reason: string) => to === undefined || this.#copies.mayGive(to, reason);
     for (let limit = peer?.pageNodes ?? MAX_PAGE_NODES;; limit = Math.ceil(limit / 4)) {
-      const given = await this.#pages.give(theirs, limit, more);
+      const given = await this.#pages.give(theirs, limit, more, mayCopy);
       // Its names may be others now: an operator has begun a new epoch.
       const { epoch, origin } = given.state;
       this.#identity = { epoch, origin };
@@ -539,6 +554,13 @@ export class Mesh {
         sum + node.key.length + node.hash.length + 120, 0) ?? 0;
       if (text <= MAX_PAGE_TEXT || limit === 1) return given;
     }
+  }
+
+  /** Remembers which full copy goes to a storage. */
+  #noteCopy(to: string | undefined, given: Given | undefined): void {
+    if (to === undefined || given?.delta?.full !== true) return;
+    if (given.reason !== undefined) this.#copies.begin(to, given.reason);
+    if (given.delta.next === null) this.#copies.finish(to);
   }
 
   /**

@@ -71,6 +71,8 @@ export interface Taken {
 export interface Given {
   readonly state: StorageSeen;
   readonly delta: Delta | undefined;
+  /** With the first page of a full copy: what the peer lacks that only such a copy can tell it. */
+  readonly reason?: string;
 }
 
 /** A page that was left aside. */
@@ -95,8 +97,14 @@ export class Pages {
    * @param theirs What it has seen; undefined when that is not known, and then it is given nothing.
    * @param limit How many nodes at most.
    * @param more The page it asks for, if not the first.
+   * @param mayCopy Whether it may be given a full copy for this reason, where a delta loses nothing either.
    */
-  async give(theirs: Seen | undefined, limit: number, more?: Message["more"]): Promise<Given> {
+  async give(
+    theirs: Seen | undefined,
+    limit: number,
+    more?: Message["more"],
+    mayCopy: (reason: string) => boolean = () => true,
+  ): Promise<Given> {
     const { storage, ask } = this.#rooms;
     if (theirs === undefined) {
       return { state: await ask("readSeen", () => storage.readSeen()), delta: undefined };
@@ -111,11 +119,16 @@ export class Pages {
     };
     if (more !== undefined) return await read(more.full ? EMPTY : theirs);
     const given = await read(theirs);
-    // Deletions that it never heard of are forgotten here: only a full copy can tell it what is gone.
-    if (!coversSeen(theirs, given.state.swept)) return await read(EMPTY);
-    return coversSeen(theirs, given.state.seen) && isEmpty(given.delta)
-      ? { ...given, delta: undefined }
-      : given;
+    // Deletions that it never heard of are forgotten here: only a full copy can tell it what is gone. Where more was seen
+    // here of where they were made, it has to come first. Where not, both wait for the rest of what was made there.
+    const { seen, swept } = given.state;
+    const lacking = [...swept].filter(([origin, stamp]) => stamp > (theirs.get(origin) ?? 0));
+    if (lacking.length > 0) {
+      const reason = lacking.map(([origin, stamp]) => `${origin}:${stamp}`).sort().join();
+      const isDue = lacking.some(([origin]) => advances(seen, theirs, origin));
+      if (isDue || mayCopy(reason)) return { ...await read(EMPTY), reason };
+    }
+    return coversSeen(theirs, seen) && isEmpty(given.delta) ? { ...given, delta: undefined } : given;
   }
 
   /**
@@ -146,8 +159,13 @@ export class Pages {
       if (isOlder && await ask("adoptSeen", () => storage.adoptSeen(theirs, message.epoch))) wake(null);
       return UNTAKEN;
     }
-    const follows = coversSeen(mine.seen, delta.base) && (delta.full || coversSeen(mine.seen, swept));
-    if (!follows) return UNTAKEN;
+    // A delta may lack deletions that were forgotten there. It loses none as long as nothing more counts as seen here of
+    // where they were made.
+    const adopt = delta.after === null ? theirs : previous?.adopt ?? theirs;
+    const losesNothing = [...swept].every(([origin, stamp]) =>
+      stamp <= (mine.seen.get(origin) ?? 0) || !advances(adopt, mine.seen, origin)
+    );
+    if (!coversSeen(mine.seen, delta.base) || !delta.full && !losesNothing) return UNTAKEN;
     try {
       return await this.#takeDelta(delta, { message, mine, theirs, previous });
     } finally {
@@ -234,6 +252,11 @@ function highestStamps(nodes: readonly StampedNode[]): Seen {
 function sharesResidue({ seen, origin }: StorageSeen, known: Seen): boolean {
   const own = seen.get(origin) ?? 0;
   return [...known].some(([other, stamp]) => other !== origin && stamp > 0 && (stamp - own) % RESIDUES === 0);
+}
+
+/** Whether more of this origin was seen than by another one. */
+function advances(seen: Seen, other: Seen, origin: string): boolean {
+  return (seen.get(origin) ?? 0) > (other.get(origin) ?? 0);
 }
 
 function isEmpty(delta: Delta | undefined): boolean {

@@ -5,7 +5,8 @@
  */
 import type { Seen } from "../storage.ts";
 import type { PeerState } from "../types.ts";
-import { type Look, MAX_LOOK_KEYS, MAX_PAGE_NODES } from "./message.ts";
+import { type Look, MAX_LOOK_KEYS, MAX_PAGE_NODES, type Message } from "./message.ts";
+import type { Incoming } from "./pages.ts";
 
 /** A peer that failed so many times in a row is gone. */
 const GONE_AFTER = 4;
@@ -54,6 +55,8 @@ export class Peer {
   seen: Seen | undefined;
   /** What it should be told. */
   owed: Owed = new Owed();
+  /** The pages that an exchange was in the midst of when the peer did not answer. */
+  interrupted: { readonly incoming: Incoming | undefined; readonly outgoing: Message["more"] } | undefined;
   /** The exchange that is under way. */
   busy: Promise<void> | undefined;
   /** Calls off the next try. */
@@ -137,6 +140,11 @@ export class Peer {
     this.noteAnswer(now);
     this.#unfinished = times;
     this.#nextTry = now + pauseAfter(times, chance);
+  }
+
+  /** It answered in the midst of pages: should the next one fail, it is tried again as after a first failure. */
+  noteProgress(): void {
+    this.#change(() => this.#failures = Math.min(this.#failures, 1));
   }
 
   /** It did not answer as it should. */

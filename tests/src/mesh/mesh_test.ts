@@ -231,6 +231,30 @@ test("more nodes than fit into a page reach the other side, both ways", async ()
   });
 });
 
+test("a delta whose pages are interrupted goes on with the page that was not answered", async () => {
+  const clock = new FakeClock();
+  const servers = new Servers(["a", "b"], { clock });
+  await withServers(servers, async () => {
+    await servers.meet();
+    servers.cut = () => true;
+    const keys = Array.from({ length: 5_000 }, (_, i) => `key:${i}`);
+    for (let i = 0; i < 5; i++) {
+      await servers.get("a").updateMany(
+        keys.slice(i * 1_000, i * 1_000 + 1_000).map((key) => ({ key, hash: "h" })),
+      );
+    }
+    await servers.rest();
+    // Of two requests one is lost, so no exchange comes to its second page.
+    const before = servers.calls.length;
+    servers.cut = () => servers.calls.length % 2 === 0;
+    for (let at = 0; at < 240_000; at += 500) await clock.advance(500);
+    await servers.rest();
+    for (const key of keys) ok(await servers.get("b").getNode(key), key);
+    const pages = servers.calls.slice(before).filter(({ body }) => JSON.stringify(body).includes("key:"));
+    ok(pages.length < 25, `${pages.length} pages`);
+  });
+});
+
 test("a deletion that was forgotten before a server heard of it reaches it by a full copy", async () => {
   let now = Date.now();
   const storage = new MemoryStorage({ tombstoneTimeout: 1_000, now: () => now });
@@ -257,6 +281,35 @@ test("a deletion that was forgotten before a server heard of it reaches it by a 
     equal((await waiting).changed.gone?.deleted, true);
     await servers.reach("other", (node) => node?.hash === "2");
     equal((await b.getNode("stays"))?.hash, "1");
+  });
+});
+
+test("two servers that both lack what a third one deleted exchange one full copy, and not without end", async () => {
+  const storages = [new MemoryStorage(), new MemoryStorage()];
+  for (const [i, storage] of storages.entries()) {
+    // A delta of a storage that is gone came in part, and a deletion in it was forgotten: more was swept than was seen.
+    await storage.adoptSeen(new Map([["gone", 50]]), "0-old", new Map([["gone", 100]]));
+    storage.countByClock();
+    const nodes = Array.from({ length: 1_300 }, (_, j) => ({ key: `${i}:${j}`, hash: "h", updatedAt: 1 }));
+    await storage.applyChanges(nodes.slice(0, 1_000));
+    await storage.applyChanges(nodes.slice(1_000));
+  }
+  const servers = new Servers(["a", "b"]);
+  servers.start("a", { storage: storages[0]! });
+  servers.start("b", { storage: storages[1]! });
+  servers.cut = () => servers.calls.length > 500;
+  await withServers(servers, async () => {
+    await servers.get("a").updateNode("last", "h");
+    await servers.rest();
+    for (const storage of storages) {
+      for (const key of ["last", "0:0", "0:1299", "1:0", "1:1299"]) ok(await storage.getNode(key), key);
+    }
+    ok(servers.calls.length < 40, `${servers.calls.length} requests`);
+    const before = servers.calls.length;
+    await servers.get("b").updateNode("last", "i");
+    await servers.rest();
+    equal((await storages[0]!.getNode("last"))?.hash, "i");
+    ok(servers.calls.length - before < 20, `${servers.calls.length - before} requests`);
   });
 });
 

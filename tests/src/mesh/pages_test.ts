@@ -68,9 +68,18 @@ test("take() leaves a delta of a peer that has forgotten what was not seen here"
   const { pages } = setUp(new MemoryStorage());
   const { isTaken } = await pages.take(
     undefined,
-    messageOf([nodeOf("x", 5)], { swept: new Map([["oc", 2]]) }),
+    messageOf([nodeOf("x", 5)], { seen: new Map([["oa", 5], ["oc", 2]]), swept: new Map([["oc", 2]]) }),
   );
   equal(isTaken, false);
+});
+
+test("take() takes a delta of a peer that has forgotten what it does not count as seen either", async () => {
+  const storage = new MemoryStorage();
+  const { pages } = setUp(storage);
+  const message = messageOf([nodeOf("x", 5)], { seen: new Map([["oa", 5]]), swept: new Map([["oc", 2]]) });
+  equal((await pages.take(undefined, message)).isTaken, true);
+  const { seen, swept } = await storage.readSeen();
+  deepEqual([seen.get("oa"), seen.get("oc"), swept.get("oc")], [5, undefined, undefined]);
 });
 
 test("take() wakes who waits for what it brings, also when it fails halfway", async () => {
