@@ -20,7 +20,7 @@ export interface Scope {
   readonly writer: Pick<Writer, "readStamped">;
   readonly intake: Intake;
   readonly waiters: Pick<Waiters, "add">;
-  readonly watch: Pick<Watch, "park">;
+  readonly watch: Pick<Watch, "park"> & Partial<Pick<Watch, "lookNow">>;
   /** Counts a stream that begins; gives a function to call when it ends. */
   beginStream(): () => void;
 }

@@ -415,6 +415,7 @@ export class RealityServer {
       ask: (operation, call) => guarded(operation, call, this.#batch),
       take: (nodes, prepare) => this.#scopes.open().intake.take(nodes, prepare),
       wake: (keys) => this.#waiters.wake(keys),
+      look: () => this.#scopes.open().watch.lookNow?.(),
       publish: redis && (() => this.#relay?.publish()),
       isRelayed: () => secret !== undefined && this.#relay?.healthy === true,
       report: (error) =>

@@ -61,7 +61,7 @@ export class Watch {
   /** @param rooms The storage that is watched and the waiters that are woken. */
   constructor(rooms: WatchRooms) {
     this.#rooms = rooms;
-    this.#subscription = new Subscription({ ...rooms, onAny: () => this.#lookNow() });
+    this.#subscription = new Subscription({ ...rooms, onAny: () => this.lookNow() });
   }
 
   /** Says that a waiter now rests on this reading. */
@@ -110,8 +110,11 @@ export class Watch {
     });
   }
 
-  /** Looks at once, or once more after the look that is under way: it may have come before what is announced. */
-  #lookNow(): void {
+  /**
+   * Looks at once, or once more after the look that is under way: it may have come before what is announced. Does nothing
+   * while nobody waits.
+   */
+  lookNow(): void {
     if (this.#looking !== undefined) this.#isAsked = true;
     else if (this.#cancel !== undefined) {
       this.#cancel();

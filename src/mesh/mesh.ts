@@ -8,6 +8,7 @@ import { PeerError, type RealityError } from "../errors.ts";
 import {
   coversSeen,
   isMeshStorage,
+  joinSeen,
   type MeshStorage,
   randomName,
   type RealityStorage,
@@ -73,6 +74,8 @@ export interface MeshRooms extends Omit<PageRooms, "storage"> {
   readonly serverId: () => string;
   /** Made when it is first needed: a Worker may not draw randomness while it starts. */
   readonly line: () => { readonly proof: Pick<Proof, "open">; readonly transport: Pick<Transport, "send"> };
+  /** Has the storage asked what came, for those who wait, sooner than it would be. */
+  look(): void;
   /** Says that there is something to publish through Redis; left out where there is none. */
   readonly publish?: (() => void) | undefined;
   /** Whether what is published arrives, as far as is known, and is believed. */
@@ -92,6 +95,8 @@ export class Mesh {
   /** Deltas that come in by parts, by the run of their senders. */
   readonly #incoming = new Map<string, Incoming>();
   readonly #copies: Copies;
+  /** What peers have told of, as far as it was looked for here. */
+  #heard: Seen = new Map();
   #run: string | undefined;
   #identity: StorageIdentity | undefined;
   #opening: Promise<void> | undefined;
@@ -524,6 +529,9 @@ export class Mesh {
       return UNTAKEN;
     }
     const taken = await this.#pages.take(incoming, message);
+    // Another server on this storage may have taken it in before, and does not tell us.
+    if (!taken.isTaken && !coversSeen(this.#heard, message.seen)) this.#rooms.look();
+    this.#heard = joinSeen(this.#heard, message.seen);
     const { written: keys, made } = taken;
     this.#nodesTaken += keys.length;
     // Who is on Redis has published it there.
