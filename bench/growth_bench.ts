@@ -9,8 +9,7 @@ import { execSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { freemem } from "node:os";
 import process from "node:process";
-import { MemoryStorage } from "../storage/memory.ts";
-import { createReality } from "./contenders/reality.ts";
+import { createReality, createSequentialStorage } from "./contenders/reality.ts";
 import { drawGrowth } from "./growth/draw.ts";
 import { type Curve, exponentOf, inWords, readCurves } from "./growth/curves.ts";
 import { growHops } from "./growth/hops.ts";
@@ -63,7 +62,7 @@ async function growNodes(): Promise<void> {
     }
     progress(`${runtime}, growth: ${nodes} nodes`);
     const before = used();
-    const storage = new MemoryStorage();
+    const storage = createSequentialStorage();
     const { server } = await createReality(nodes, storage);
     const bytes = (used() - before) / nodes;
     let turn = 0;

@@ -12,7 +12,7 @@ import { RealityServer } from "../mod.ts";
 import { MemoryStorage } from "../storage/memory.ts";
 import { openSQLite } from "../storage/sqlite.ts";
 import { createPublished } from "./contenders/published.ts";
-import { createReality } from "./contenders/reality.ts";
+import { createReality, createSequentialStorage } from "./contenders/reality.ts";
 import { type Effort, inTurn, measure } from "./measure.ts";
 import { finish, isQuick, progress, type Row, runtime } from "./report.ts";
 import { HASH, keyOf } from "./workload.ts";
@@ -59,9 +59,9 @@ async function measureMemory(nodes: number): Promise<void> {
 
   const map = fillMap(keys);
   let version = nodes;
-  const { server } = await createReality(nodes);
+  const { server } = await createReality(nodes, new MemoryStorage());
   const published = await createPublished(nodes);
-  const storage = await fillStorage(keys);
+  const storage = await fillStorage(keys, createSequentialStorage());
   let turn = 0;
   const next = () => keys[++turn * STRIDE % nodes]!;
   rows.push({
@@ -195,8 +195,7 @@ function repeat(times: number, run: () => void): void {
   for (let i = 0; i < times; i++) run();
 }
 
-async function fillStorage(keys: readonly string[]): Promise<MemoryStorage> {
-  const storage = new MemoryStorage();
+async function fillStorage(keys: readonly string[], storage = new MemoryStorage()): Promise<MemoryStorage> {
   for (let start = 0; start < keys.length; start += 10_000) {
     const part = keys.slice(start, start + 10_000);
     await storage.applyChanges(part.map((key) => ({ key, hash: HASH, updatedAt: Date.now() })));

@@ -61,8 +61,9 @@ const MAX_PAID = 500;
  * `listChangedSince` costs what it returns, not what is stored.
  *
  * The data is gone when the process ends, and the next life has another epoch. Clients that send the epoch
- * back (all that use this package's protocol) then refetch; for clients that cannot, give
- * `{ counter: "clock" }`, which starts above the versions of any earlier life.
+ * back then refetch. Clients that send none are told by their versions: changes are numbered by the microseconds
+ * since 2020, so that the next life does not give the numbers of an earlier one again. `{ counter: "sequential" }`
+ * counts 1, 2, 3 instead; after a restart, clients that send no epoch can then miss changes.
  *
  * @example
  * ```ts
@@ -134,7 +135,7 @@ export class MemoryStorage implements MeshStorage {
    */
   constructor(options: MemoryStorageOptions = {}) {
     this.#options = readStorageOptions(options, "MemoryStorage");
-    this.#counterKind = options.counter ?? "sequential";
+    this.#counterKind = this.#options.counter;
   }
 
   /** The node's current meta; `null` if it was never there or is deleted. */

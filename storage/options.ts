@@ -16,8 +16,7 @@ export interface StorageOptions {
    * own, so that storages which stand beside each other never give the same one. `"sequential"` counts 1, 2, 3. It
    * is for a storage that stands alone and is never set back to an earlier state: after a restored backup, a
    * failover to a replica that lags behind or, in memory, a restart, clients that send no epoch miss what is
-   * numbered again. A database that was once numbered by the clock stays so, whatever is asked for here. A
-   * `MemoryStorage` is `"sequential"` unless told otherwise.
+   * numbered again. A database that was once numbered by the clock stays so, whatever is asked for here.
    *
    * @default {"clock"}
    */

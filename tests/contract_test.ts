@@ -149,7 +149,7 @@ test("every strategy for hashes gives one that is taken", async () => {
 });
 
 test("the request of the protocol gets the response of the protocol", async () => {
-  const server = new RealityServer({ storage: new MemoryStorage() });
+  const server = new RealityServer({ storage: new MemoryStorage({ counter: "sequential" }) });
   const { origin, close } = await listenFetch(createFetchHandler(server));
   for (let i = 0; i < 6; i++) await server.updateNode("chat:room:general", i === 5 ? "abc123" : `${i}`);
   const body = `{
@@ -277,7 +277,10 @@ test("the class has the methods that were asked for", async () => {
     // SSE compatibility handler
     handleSSECompat(request: Request, options: SSEOptions): Promise<Response>;
   }
-  const server = new RealityServer({ storage: new MemoryStorage(), serverId: "server-1" });
+  const server = new RealityServer({
+    storage: new MemoryStorage({ counter: "sequential" }),
+    serverId: "server-1",
+  });
   const contract: Contract = server;
   assert.equal(await contract.updateNode("a", "1"), undefined);
   const node = await contract.getNode("a");
@@ -304,7 +307,7 @@ test("a storage with the interface that was asked for, and nothing else, is enou
     deleteNode(key: string): Promise<void>;
     isHealthy(): Promise<boolean>;
   }
-  const ours: Contract = new MemoryStorage();
+  const ours: Contract = new MemoryStorage({ counter: "sequential" });
   const storage: Contract = {
     getNode: (key) => ours.getNode(key),
     setNode: (key, meta) => ours.setNode(key, meta),

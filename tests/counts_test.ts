@@ -35,7 +35,9 @@ function watch(storage: RealityStorage): { storage: RealityStorage; calls: Recor
 }
 
 async function setUp(kind: "an exclusive" | "a shared") {
-  const { storage, calls } = watch(kind === "an exclusive" ? new MemoryStorage() : new HistoryStorage());
+  const { storage, calls } = watch(
+    kind === "an exclusive" ? new MemoryStorage({ counter: "sequential" }) : new HistoryStorage(),
+  );
   const clock = new FakeClock();
   const server = new RealityServer({ storage, clock });
   await server.updateMany(Array.from({ length: NODES }, (_, i) => ({ key: keyOf(i), hash: HASH })));

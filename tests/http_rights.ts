@@ -11,6 +11,7 @@ import { type Asked, TOKENS } from "./http_scenes.ts";
 
 const JSON_TYPE = { "content-type": "application/json" };
 const ANA = { ...JSON_TYPE, "x-user": "ana" };
+const BOB = { ...JSON_TYPE, "x-user": "bob" };
 
 /** The node that Ana may not read, and one of the same length that nobody ever made. */
 const FORBIDDEN = "bob:1";
@@ -164,11 +165,13 @@ function testWhatIsSeen(onDoor: OnDoor): void {
     await client.operate({ do: "update", key: "ana:1", hash: "1" });
     await client.operate({ do: "update", key: FORBIDDEN, hash: "secret" });
     const { epoch } = await (await client.post("/sync", { known: {} }, ANA)).json();
+    const own = await versionOf(client, "ana:1", ANA);
+    const theirs = await versionOf(client, FORBIDDEN, BOB);
     for (const user of [ANA, JSON_TYPE]) {
-      for (const version of [0, 1, 2, 3, 1000]) {
+      for (const version of [0, 1, theirs - 1, theirs, theirs + 1]) {
         for (const more of [{}, { epoch }, { epoch: "another life" }, { wait: 20 }]) {
           const ask = (key: string) =>
-            bytesOf(client, "POST", "/sync", { known: { "ana:1": 1, [key]: version }, ...more }, user);
+            bytesOf(client, "POST", "/sync", { known: { "ana:1": own, [key]: version }, ...more }, user);
           const [forbidden, nowhere] = [await ask(FORBIDDEN), await ask(NOWHERE)];
           assert.equal(forbidden, nowhere.replaceAll(NOWHERE, FORBIDDEN));
           assert.doesNotMatch(forbidden, /secret/);
@@ -222,8 +225,7 @@ function testWhatIsSeen(onDoor: OnDoor): void {
 
   onDoor("a right that is taken away holds from the next answer on", "readers", async (client) => {
     await client.operate({ do: "update", key: "ana:1", hash: "1" });
-    const version = (await (await client.post("/sync", { known: { "ana:1": 0 } }, ANA)).json())
-      .changed["ana:1"].version;
+    const version = await versionOf(client, "ana:1", ANA);
     const waiting = client.post("/sync", { known: { "ana:1": version }, wait: 20_000 }, ANA);
     const events = new EventReader(await client.get("/events?keys=ana:1&keys=ana:2", ANA));
     await events.nextEvent("update");
@@ -241,6 +243,7 @@ function testWhatIsSeen(onDoor: OnDoor): void {
 function testWhatEnds(onDoor: OnDoor): void {
   onDoor("a wait ends with the identity of its client", "readers", async (client) => {
     await client.operate({ do: "update", key: "ana:1", hash: "secret" });
+    const version = await versionOf(client, "ana:1", ANA);
     const headers = { ...ANA, "x-expires-at": String(Date.now() + 50) };
     for (const known of [{ "ana:2": 0 }, { "bob:1": 0 }]) {
       const waiting = client.post("/sync", { known, wait: 25_000 }, headers);
@@ -249,7 +252,7 @@ function testWhatEnds(onDoor: OnDoor): void {
     }
     // And from then on it is told nothing, waiting or not.
     for (const wait of [0, 25_000]) {
-      const asking = client.post("/sync", { known: { "ana:1": 1 }, wait }, headers);
+      const asking = client.post("/sync", { known: { "ana:1": version }, wait }, headers);
       const { changed } = await (await soon(asking, "an answer without rights")).json();
       assert.deepEqual(changed, { "ana:1": absent("ana:1") });
     }
@@ -273,6 +276,13 @@ function testWhatEnds(onDoor: OnDoor): void {
       assert.deepEqual(await client.reports(), []);
     },
   );
+}
+
+/** The version of a node that the user may read. */
+async function versionOf(client: Client, key: string, user: Record<string, string>): Promise<number> {
+  const { changed } = await (await client.post("/sync", { known: { [key]: 0 } }, user)).json();
+  assert.ok(changed[key].version > 0);
+  return changed[key].version;
 }
 
 async function statusOf(

@@ -23,6 +23,11 @@ export class HeldStorage extends MemoryStorage {
   /** What answers wait for, if anything. */
   gate: Promise<void> | undefined;
 
+  /** Counts 1, 2, 3, so that a test can say which version it expects. */
+  constructor() {
+    super({ counter: "sequential" });
+  }
+
   /**
    * Holds back the answer of every call from now on; what it reads or commits has then already taken place.
    *

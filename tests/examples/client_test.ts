@@ -30,7 +30,7 @@ test("follow() fetches a key that is not there yet, and again when it comes", as
 });
 
 test("follow() holds a version only after the fetch that it asked for", async () => {
-  await using server = new RealityServer({ storage: new MemoryStorage() });
+  await using server = new RealityServer({ storage: new MemoryStorage({ counter: "sequential" }) });
   await server.updateNode("a", "1");
   const fetches = new Fetches();
   const door = through(server);
@@ -43,7 +43,7 @@ test("follow() holds a version only after the fetch that it asked for", async ()
 });
 
 test("follow() fetches again what changed while a fetch ran", async () => {
-  await using server = new RealityServer({ storage: new MemoryStorage() });
+  await using server = new RealityServer({ storage: new MemoryStorage({ counter: "sequential" }) });
   await server.updateNode("a", "1");
   const fetches = new Fetches();
   const follower = follow({ ...quick, ...through(server), keys: () => ["a"], refetch: fetches.take });
@@ -57,7 +57,7 @@ test("follow() fetches again what changed while a fetch ran", async () => {
 });
 
 test("follow() trusts versions that the application names, and fetches again what is behind", async () => {
-  await using server = new RealityServer({ storage: new MemoryStorage() });
+  await using server = new RealityServer({ storage: new MemoryStorage({ counter: "sequential" }) });
   const { epoch } = await server.handleSync({ known: {} });
   await server.updateNode("a", "1");
   await server.updateNode("a", "2");
@@ -81,8 +81,8 @@ test("follow() trusts versions that the application names, and fetches again wha
 });
 
 test("follow() fetches everything again when another life of the data answers with the same versions", async () => {
-  await using old = new RealityServer({ storage: new MemoryStorage() });
-  await using young = new RealityServer({ storage: new MemoryStorage() });
+  await using old = new RealityServer({ storage: new MemoryStorage({ counter: "sequential" }) });
+  await using young = new RealityServer({ storage: new MemoryStorage({ counter: "sequential" }) });
   for (const server of [old, young]) await server.updateNode("a", "1");
   const fetches = new Fetches();
   const door = through(old);

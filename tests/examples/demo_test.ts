@@ -122,7 +122,7 @@ test("windows survive a restart of the server and lose nothing", async () => {
   });
 });
 
-test("windows follow a server that forgot everything, though its versions begin anew", async () => {
+test("windows follow a server that forgot everything", async () => {
   await withStage("memory", async ({ open, stop, start }) => {
     const ada = await open("/?as=Ada");
     const jon = await open("/?as=Jon&door=events");

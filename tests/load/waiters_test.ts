@@ -26,6 +26,10 @@ const LONG = 20_000;
 class CountingStorage extends MemoryStorage {
   reads = 0;
 
+  constructor() {
+    super({ counter: "sequential" });
+  }
+
   override readNodes(keys: readonly string[]): ReturnType<MemoryStorage["readNodes"]> {
     this.reads++;
     return super.readNodes(keys);

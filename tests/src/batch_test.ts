@@ -34,7 +34,7 @@ test("read() sends the questions of one moment as one read without doubles", asy
 });
 
 test("read() of a live storage is shared by one moment, and never by the next", async () => {
-  const { reader, update } = setUp(new MemoryStorage() as unknown as HeldStorage);
+  const { reader, update } = setUp(new MemoryStorage({ counter: "sequential" }) as unknown as HeldStorage);
   for (let version = 1; version < 5; version++) {
     await update("a", `${version}`);
     const readings = await Promise.all([reader.read(["a"]), reader.read(["b"])]);
@@ -393,6 +393,10 @@ class SlowStorage extends MemoryStorage {
   gate: Promise<void> = Promise.resolve();
   commits: string[][] = [];
 
+  constructor() {
+    super({ counter: "sequential" });
+  }
+
   override async applyChanges(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
     this.commits.push(changes.map(({ key, hash }) => `${key}=${hash}`));
     await this.gate;
@@ -412,7 +416,7 @@ function setUpLive(storage: MemoryStorage) {
 }
 
 test("write() to a live storage is there, and wakes, before it returns", async () => {
-  const storage = new MemoryStorage();
+  const storage = new MemoryStorage({ counter: "sequential" });
   const { writer, woken, outcomes } = setUpLive(storage);
   const meta = writer.write({ key: "a", hash: "1", updatedAt: 5 });
   deepEqual(meta, { key: "a", version: 1, hash: "1", updatedAt: 5 });
@@ -423,7 +427,7 @@ test("write() to a live storage is there, and wakes, before it returns", async (
 });
 
 test("read() after a change in the same moment is not shared with the one before", () => {
-  const storage = new MemoryStorage();
+  const storage = new MemoryStorage({ counter: "sequential" });
   const options = { clock: new FakeClock(), timeout: 1000, onOutcome: () => {} };
   const reader = new Reader(storage, options);
   const writer = new Writer(storage, options, () => reader.renew());
@@ -464,7 +468,7 @@ test("write() to a live storage that takes its time goes on in groups, in order,
 });
 
 test("write() to a live storage that fails rejects, reports, and wakes all the same", async () => {
-  const storage = new MemoryStorage();
+  const storage = new MemoryStorage({ counter: "sequential" });
   const { writer, woken, outcomes } = setUpLive(storage);
   const wrong = { key: "a", hash: 5 as unknown as string, updatedAt: 1 };
   await rejects(async () => await writer.write(wrong), { name: "StorageError", operation: "applyChanges" });

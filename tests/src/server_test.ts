@@ -174,7 +174,7 @@ test("getMeshPeers() is empty for a server on its own", async () => {
 });
 
 test("what updateNode() has changed in memory is in every answer from then on, counter and all, without a wait", async () => {
-  const server = new RealityServer({ storage: new MemoryStorage() });
+  const server = new RealityServer({ storage: new MemoryStorage({ counter: "sequential" }) });
   const answers: Promise<SyncResponse>[] = [];
   for (let version = 1; version <= 3; version++) {
     answers.push(server.handleSync({ known: { a: version - 1 } }));

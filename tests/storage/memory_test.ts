@@ -5,6 +5,7 @@
  */
 import assert from "node:assert/strict";
 import process from "node:process";
+import { RealityServer } from "../../src/server.ts";
 import type { RealityStorage } from "../../src/storage.ts";
 import { testStorage } from "../../storage/conformance/mod.ts";
 import { MemoryStorage } from "../../storage/memory.ts";
@@ -71,13 +72,29 @@ test("MemoryStorage gives metas of the caller's own", async () => {
   assert.equal(await storage.getMaxVersion(), 2);
 });
 
+test("a client that sends no epoch is told of a change after a restart, though as many were made as before", async () => {
+  let now = Date.UTC(2026, 0, 1);
+  const start = () => new RealityServer({ storage: new MemoryStorage({ now: () => now }) });
+  const known: Record<string, number> = {};
+  {
+    await using server = start();
+    for (const hash of ["a1", "a2", "a3"]) await server.updateNode("a", hash);
+    known.a = (await server.getNode("a"))?.version ?? 0;
+  }
+  now += 1;
+  await using server = start();
+  for (const hash of ["b1", "b2", "b3"]) await server.updateNode("a", hash);
+  const { changed } = await server.handleSync({ known });
+  assert.equal(changed.a?.hash, "b3");
+});
+
 test("MemoryStorage starts above any earlier life", async () => {
   let now = Date.UTC(2026, 0, 1);
-  const first = new MemoryStorage({ counter: "clock", now: () => now });
+  const first = new MemoryStorage({ now: () => now });
   let last = 0;
   for (let i = 0; i < 100; i++) last = await first.incrementVersion("a");
   now += 1000;
-  const second = new MemoryStorage({ counter: "clock", now: () => now });
+  const second = new MemoryStorage({ now: () => now });
   const version = await second.incrementVersion("a");
   assert.ok(version > last, `${version} is not above ${last}`);
   assert.ok(version < 2 ** 50);
