@@ -41,6 +41,8 @@ export interface Delivery {
   readonly headers: readonly (readonly [string, string])[];
   readonly status: number;
   readonly body: string;
+  /** How long ago the request was sent that it is, or that it answers, in milliseconds. */
+  readonly age: number;
 }
 
 /** How long a sender without a deadline of its own waits for a lost message, in milliseconds. */
@@ -160,6 +162,7 @@ export class FakeNetwork {
     const headers = [...request.headers];
     const body = await request.text();
     const to = new URL(url).host;
+    const sentAt = this.#clock.now();
     const line = this.#line(sender.host, to);
     this.#requests++;
     this.#bytes += body.length;
@@ -167,7 +170,8 @@ export class FakeNetwork {
       const receiver = this.#processes.get(to);
       if (receiver === undefined) this.#strays.add(to);
       if (receiver?.handler === undefined) return this.#after(line, () => fail("connection refused"));
-      this.onDelivery({ from: sender.host, to, kind: "request", url, method, headers, status: 0, body });
+      const shared = { url, method, age: this.#clock.now() - sentAt };
+      this.onDelivery({ ...shared, from: sender.host, to, kind: "request", headers, status: 0, body });
       const end = () => void this.#clock.after(1, () => fail("connection reset"));
       receiver.asked.add(end);
       const response = await receiver.handler(new Request(url, { method, headers, body }));
@@ -181,8 +185,9 @@ export class FakeNetwork {
         if (sender.gone || this.#cuts.has(`${to} ${sender.host}`)) return;
         const { status } = response;
         const found = [...response.headers];
-        const kind = "answer";
-        this.onDelivery({ from: to, to: sender.host, kind, url, method, headers: found, status, body: text });
+        const shared = { url, method, age: this.#clock.now() - sentAt };
+        const answered = { from: to, to: sender.host, headers: found, status, body: text };
+        this.onDelivery({ ...shared, ...answered, kind: "answer" });
         answer(new Response(text, { status, headers: found }));
       });
     };

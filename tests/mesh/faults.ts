@@ -61,7 +61,14 @@ export const FAULTS: readonly SourceFault[] = [
   },
   {
     name: "a storage beside others counts 1, 2, 3",
-    edits: [{ file: MESH, find: "      storage.countByClock();\n", put: "" }],
+    edits: [
+      { file: MESH, find: "      storage.countByClock();\n", put: "" },
+      {
+        file: MEMORY,
+        find: "this.#counterKind = this.#options.counter;",
+        put: 'this.#counterKind = "sequential";',
+      },
+    ],
     histories: 500,
   },
   {
