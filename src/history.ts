@@ -14,6 +14,9 @@ const MAX_MARKED = 16;
 /** How many marks there are: two characters of base 36. */
 const MARKS = 36 * 36;
 
+/** After so many commits that publish something below the counter their numbers begin anew. */
+export const LATE_CYCLE = 1000;
+
 /** A counter, and the steps by which it came to where it is. */
 export interface HistoryMoment {
   /** As {@linkcode StorageMoment.maxVersion}. */
@@ -61,9 +64,19 @@ export function markOf(key: string): string {
   return ((hash >>> 0) % MARKS).toString(36).padStart(2, "0");
 }
 
-/** What `recent` says of a commit that publishes these keys below the counter, all in one. */
-export function lateEntry(keys: readonly string[]): string {
-  return keys.length > MAX_MARKED ? ";" : `;${keys.map(markOf).join("")}`;
+/** The marks of keys that a commit publishes below the counter; empty where it may be any key. */
+export function marksOf(keys: readonly string[]): string {
+  return keys.length > MAX_MARKED ? "" : keys.map(markOf).join("");
+}
+
+/**
+ * What `recent` says of a commit that publishes something below the counter.
+ *
+ * @param late `late` once it has.
+ * @param marks Those of the keys.
+ */
+export function lateEntry(late: number, marks: string): string {
+  return `;${late % LATE_CYCLE}:${marks}`;
 }
 
 /**
@@ -83,8 +96,10 @@ export function lateMarksSince(
   if (missing < 0) return null;
   for (const entry of newestFirst(recent)) {
     if (!entry.startsWith(";")) continue;
-    if (entry === ";") return null;
-    for (let i = 1; i < entry.length; i += 2) marks.add(entry.slice(i, i + 2));
+    // A server of an older version counts what it publishes, and does not mark it.
+    const head = lateEntry(late + missing, "");
+    if (!entry.startsWith(head) || entry === head) return null;
+    for (let i = head.length; i < entry.length; i += 2) marks.add(entry.slice(i, i + 2));
     if (--missing === 0) return marks;
   }
   return null;

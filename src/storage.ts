@@ -266,8 +266,9 @@ export interface StorageMoment extends StorageIdentity {
   readonly late: number;
   /**
    * What the last commits did to the history, oldest first. A comma and a number: by so much the counter grew. A
-   * semicolon: something was published below the counter, and `late` grew by one; after it two characters for each of
-   * the keys (`markOf`), or nothing where it may be any key. For example `,5;a03f,120`. So it can be told whether a
+   * semicolon, and `late` modulo 1,000 as it was then: something was published below the counter, and `late` grew by
+   * one; after a colon two characters for each of the keys (`markOf`), or nothing where it may be any key. For example
+   * `,5;17:a03f,120`. So it can be told whether a
    * counter that was read earlier is part of this history, or of one that was lost when the data was brought back from
    * a copy; and which keys were published below it. Left out: the history never goes back, and any key may have been.
    */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { lateEntry } from "../src/history.ts";
+import { lateEntry, markOf } from "../src/history.ts";
 import { utf8Length } from "../src/node.ts";
 import { joinSeen, type Seen, type StampedNode } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
@@ -194,13 +194,18 @@ export function tellsSince(state: State, earlier: State): boolean {
 }
 
 /** What the last commits did to the history, as `StorageMoment.recent` has it. */
-export function recentAt({ commits, maxVersion }: State): string {
-  return commits.map(({ before, nodes }, i) => {
-    const step = (commits[i + 1]?.before ?? maxVersion) - before;
+export function recentAt({ commits, maxVersion, late }: State): string {
+  let text = "";
+  let [end, number] = [maxVersion, late];
+  for (const { before, nodes } of commits.toReversed()) {
+    if (end > before) text = `,${end - before}${text}`;
+    end = before;
     // Each of them was counted by itself.
-    const late = nodes.filter(({ version }) => version <= before).map(({ key }) => lateEntry([key]));
-    return late.join("") + (step > 0 ? `,${step}` : "");
-  }).join("");
+    for (const { key, version } of nodes) {
+      if (version <= before) text = lateEntry(number--, markOf(key)) + text;
+    }
+  }
+  return text;
 }
 
 /** What was taken in as of a state, and can be told: of its own, all that is visible. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { ClosedError, RealityError, StorageError } from "../src/errors.ts";
-import { type HistoryMoment, lateEntry, laterOf } from "../src/history.ts";
+import { type HistoryMoment, laterOf, marksOf } from "../src/history.ts";
 import { kindOf, utf8Length } from "../src/node.ts";
 import {
   counterFloor,
@@ -386,7 +386,7 @@ export class SQLStorage implements MeshStorage {
     const next = await this.#nextNumber("setNode");
     const statement = this.#dialect.setNode(meta, meta.deleted ? this.#expiresAt() : null, {
       ...next,
-      lateEntry: lateEntry([key]),
+      marks: marksOf([key]),
     });
     // It moves the counter as a reservation does where the node is published late.
     await this.#count("setNode", statement, (last) => Math.max(last, next.floor) + next.step);

@@ -78,8 +78,8 @@ export interface TakeBounds extends Numbering {
   readonly lowest: number;
   /** The highest version of a node from elsewhere; 0 when there is none. */
   readonly highest: number;
-  /** What `recent` says of these nodes if one of them lies at or below the highest visible version. */
-  readonly lateEntry: string;
+  /** What `recent` says of these nodes' keys if one of them lies at or below the highest visible version. */
+  readonly marks: string;
   /** What `mesh` must still say for a node to be added where there is none; `null` for whatever it says. */
   readonly notes: string | null;
 }
@@ -158,12 +158,12 @@ export interface SQLDialect {
    * was ever visible, or without the residue, gets the next number as its stamp. A row at least, or none without
    * counter and, where such a stamp is needed, past 2^53 − 1.
    *
-   * @param lateEntry What `recent` says of it if it lies at or below the highest visible version.
+   * @param numbering With the mark of its key, for `recent` if it lies at or below the highest visible version.
    */
   setNode(
     meta: RealityNodeMeta,
     expiresAt: number | null,
-    numbering: Numbering & Pick<TakeBounds, "lateEntry">,
+    numbering: Numbering & Pick<TakeBounds, "marks">,
   ): Statement;
   /** Those nodes and tombstones, stamped. */
   readStamped(keys: readonly string[]): Statement;

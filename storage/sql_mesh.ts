@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { lateEntry } from "../src/history.ts";
+import { marksOf } from "../src/history.ts";
 import { joinSeen, type NodeTake, type Seen } from "../src/storage.ts";
 import type { Numbering, PlacedTake, TakeBounds } from "./sql_dialect.ts";
 
@@ -62,6 +62,6 @@ export function placeTakes(
     total += numbering.step;
     return { ...shared, place: total, stamp: null };
   });
-  const bounds = { floor, step: numbering.step, total, lowest, highest, lateEntry: lateEntry(foreign) };
+  const bounds = { floor, step: numbering.step, total, lowest, highest, marks: marksOf(foreign) };
   return { placed, bounds };
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { MAX_RECENT_LENGTH } from "../src/history.ts";
+import { LATE_CYCLE, MAX_RECENT_LENGTH } from "../src/history.ts";
 import { RESIDUES } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 import { MAX_HASH_BYTES, MAX_KEY_BYTES } from "../src/node.ts";
@@ -80,7 +80,11 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
    * published below it; it lies in the hash there.
    */
   const recent = (to: string, isLate: string) =>
-    `RIGHT(CONCAT(state.hash, ${isLate === "0" ? "" : `IF(${isLate}, given.late_entry, ''), `}` +
+    `RIGHT(CONCAT(state.hash, ${
+      isLate === "0"
+        ? ""
+        : `IF(${isLate}, CONCAT(';', (state.late + 1) % ${LATE_CYCLE}, ':', given.marks), ''), `
+    }` +
     `IF(${to} > state.max_version, CONCAT(',', ${to} - state.max_version), '')), ${MAX_RECENT_LENGTH})`;
   const insert = (node: NodeColumns, counter: CounterColumns, from: string) =>
     `INSERT INTO ${table} (node_key, ${written.join(", ")}, ${counted.join(", ")}) ` +
@@ -130,7 +134,7 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
         updated_at: "SIGNED",
         expires_at: "SIGNED",
       },
-      ...{ floor: "SIGNED", step: "SIGNED", late_entry: "BINARY" },
+      ...{ floor: "SIGNED", step: "SIGNED", marks: "BINARY" },
     }) + ` JOIN ${items()}`,
   ) +
     ` LEFT JOIN ${table} AS node ON node.node_key = given.node_key WHERE state.node_key = '' ` +
@@ -158,7 +162,7 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
       lowest: "SIGNED",
       highest: "SIGNED",
       notes: "BINARY",
-      late_entry: "BINARY",
+      marks: "BINARY",
     }) +
       " JOIN " +
       items(
@@ -272,9 +276,9 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
       params: [floor, step, changes.at(-1)?.offset ?? 0, toItems(changes.map(itemOf))],
       toRows,
     }),
-    setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt, { floor, step, lateEntry }) => {
+    setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt, { floor, step, marks }) => {
       const items = toItems([itemOf({ key, offset: version, hash, updatedAt, expiresAt })]);
-      const given = [key, version, hash, updatedAt, expiresAt, floor, step, lateEntry];
+      const given = [key, version, hash, updatedAt, expiresAt, floor, step, marks];
       return { sql: set, params: [...given, items], toRows };
     },
     readStamped: (keys) =>
@@ -306,9 +310,9 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
         after,
       ),
     takesUnheard: true,
-    takeNodes: (takes, { floor, step, total, lowest, highest, notes, lateEntry }) => ({
+    takeNodes: (takes, { floor, step, total, lowest, highest, notes, marks }) => ({
       sql: take,
-      params: [floor, step, total, lowest, highest, notes, lateEntry, toItems(takes.map(itemOfTake))],
+      params: [floor, step, total, lowest, highest, notes, marks, toItems(takes.map(itemOfTake))],
       toRows,
     }),
     renew: (before, { epoch, origin, mesh }) => ({

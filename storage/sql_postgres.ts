@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { MAX_RECENT_LENGTH } from "../src/history.ts";
+import { LATE_CYCLE, MAX_RECENT_LENGTH } from "../src/history.ts";
 import { RESIDUES } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 import {
@@ -73,8 +73,12 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
    * What the counter's row says of its last commits once the highest version comes to be another one, or something was
    * published below it; it lies in the hash there.
    */
-  const recent = (to: string, late = "''") =>
-    `right(hash || ${late} || CASE WHEN ${to} > max_version THEN ',' || (${to} - max_version) ELSE '' END, ` +
+  const recent = (to: string, isLate?: string, marks?: string) =>
+    `right(hash || ${
+      isLate
+        ? `CASE WHEN ${isLate} THEN ';' || ((late + 1) % ${LATE_CYCLE}) || ':' || ${marks} ELSE '' END || `
+        : ""
+    }CASE WHEN ${to} > max_version THEN ',' || (${to} - max_version) ELSE '' END, ` +
     `${MAX_RECENT_LENGTH})`;
   const apply = (rows: string) =>
     `WITH counter AS (UPDATE ${table} SET counter = ${next}, max_version = ${next}, max_stamp = ${next}, ` +
@@ -103,9 +107,7 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
     `counter = greatest(counter, $2::bigint, CASE WHEN ${isLate} THEN ${lateStamp} END), ` +
     `max_stamp = CASE WHEN ${isLate} THEN ${lateStamp} WHEN is_new THEN $2::bigint ELSE max_stamp END, ` +
     `max_version = greatest(max_version, $2::bigint), ` +
-    `hash = ${
-      recent("$2::bigint", "CASE WHEN is_new AND $2::bigint <= max_version THEN $8::text ELSE '' END")
-    }, ` +
+    `hash = ${recent("$2::bigint", "is_new AND $2::bigint <= max_version", "$8::text")}, ` +
     `late = late + (is_new AND $2::bigint <= max_version)::int FROM given ` +
     `WHERE node_key = '' AND NOT (${isLate} AND ${lateStamp} > ${MAX_VERSION}) ` +
     `RETURNING node_key, max_stamp, is_new), ` +
@@ -120,7 +122,7 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
   const highest = `CASE WHEN $3::bigint > 0 THEN ${next} ELSE $5::bigint END`;
   const take = `WITH counter AS (UPDATE ${table} SET counter = ${last}, ` +
     `max_version = greatest(max_version, ${highest}), ` +
-    `hash = ${recent(`(${highest})`, "CASE WHEN $4::bigint <= max_version THEN $16::text ELSE '' END")}, ` +
+    `hash = ${recent(`(${highest})`, "$4::bigint <= max_version", "$16::text")}, ` +
     `max_stamp = CASE WHEN $3::bigint > 0 THEN ${next} ELSE max_stamp END, ` +
     `late = late + ($4::bigint <= max_version)::int WHERE node_key = '' AND ${last} <= ${MAX_VERSION} ` +
     `RETURNING counter AS last, origin AS own, mesh AS notes), ` +
@@ -254,8 +256,8 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
         ? ask(applyOne, floor, step, total, only.key, only.hash, only.updatedAt, only.expiresAt)
         : ask(applyMany, floor, step, total, ...columnsOf(changes));
     },
-    setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt, { floor, step, lateEntry }) =>
-      ask(set, key, version, hash, updatedAt, expiresAt, floor, step, lateEntry),
+    setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt, { floor, step, marks }) =>
+      ask(set, key, version, hash, updatedAt, expiresAt, floor, step, marks),
     readStamped: (keys) =>
       ask(
         `${stamped} WHERE state.node_key = '' AND node.node_key = ANY ($1::text::text[]) AND node.node_key <> ''`,
@@ -277,8 +279,8 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
         after,
         limit,
       ),
-    takeNodes: (takes, { floor, step, total, lowest, highest, notes, lateEntry }) =>
-      ask(take, floor, step, total, lowest, highest, ...columnsOfTakes(takes), notes, lateEntry),
+    takeNodes: (takes, { floor, step, total, lowest, highest, notes, marks }) =>
+      ask(take, floor, step, total, lowest, highest, ...columnsOfTakes(takes), notes, marks),
     renew: (before, { epoch, origin, mesh }) =>
       ask(
         `UPDATE ${table} SET epoch = $1::text, origin = $2::text, mesh = $3::text ` +

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { MAX_RECENT_LENGTH } from "../src/history.ts";
+import { LATE_CYCLE, MAX_RECENT_LENGTH } from "../src/history.ts";
 import { RESIDUES } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 import {
@@ -64,8 +64,10 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
    * What the counter's row says of its last commits once the highest version comes to be another one, or something was
    * published below it; it lies in the hash there.
    */
-  const recent = (next: string, hash = "hash", late = "''") =>
-    `substr(${hash} || ${late} || iif(${next} > max_version, ',' || (${next} - max_version), ''), -${MAX_RECENT_LENGTH})`;
+  const recent = (next: string, hash = "hash", isLate = "") =>
+    `substr(${hash} || ${
+      isLate && `iif(${isLate}, ';' || ((late + 1) % ${LATE_CYCLE}) || ':' || marks, '') || `
+    }iif(${next} > max_version, ',' || (${next} - max_version), ''), -${MAX_RECENT_LENGTH})`;
   // The highest number, at or below that of the counter or the floor, with the residue of the counter's row.
   const align = (counter: string, floor: string, drawn: string, step: string) =>
     `max(${counter}, ${floor}) - (max(${counter}, ${floor}) - ${drawn}) % ${step}`;
@@ -96,7 +98,7 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
     `(${row}.version, ${row}.updated_at, ${row}.hash, ${row}.expires_at IS NOT NULL)`;
   // What lies at or below the highest stamp may be counted as seen elsewhere: it gets a new one.
   const set =
-    `WITH given(node_key, version, hash, updated_at, expires_at, floor, step, late_entry) AS (SELECT ?, ?, ?, ?, ?, ?, ?, ?), ` +
+    `WITH given(node_key, version, hash, updated_at, expires_at, floor, step, marks) AS (SELECT ?, ?, ?, ?, ?, ?, ?, ?), ` +
     `state AS (SELECT given.*, counter.version AS last, counter.origin, counter.hash AS recent, counter.max_version, counter.max_stamp, ` +
     `counter.late, counter.updated_at AS drawn, ` +
     `${align("counter.version", "floor", "counter.updated_at", "step")} + step AS next, ` +
@@ -107,14 +109,14 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
     `room AS (SELECT * FROM placed WHERE NOT is_late OR next <= ${MAX_VERSION}) ` +
     `INSERT INTO ${table} (node_key, ${replaced.join(", ")}, late) ` +
     `SELECT '', max(last, version, iif(is_late, next, 0)), ${
-      recent("version", "recent", "iif(is_new AND version <= max_version, late_entry, '')")
+      recent("version", "recent", "is_new AND version <= max_version")
     }, drawn, NULL, origin, NULL, max(max_version, version), ` +
     `iif(is_late, next, iif(is_new, version, max_stamp)), late + (is_new AND version <= max_version) FROM room ` +
     `UNION ALL SELECT node_key, version, hash, updated_at, expires_at + ${now}, NULL, iif(is_late, next, NULL), ` +
     `NULL, NULL, NULL FROM room WHERE is_new ${upsert(["late"])} RETURNING node_key`;
   const stampOf = (row: string) => `coalesce(${row}.stamp, ${row}.version)`;
   const take =
-    `WITH given(floor, step, total, lowest, highest, notes, late_entry) AS (SELECT ?, ?, ?, ?, ?, ?, ?), ` +
+    `WITH given(floor, step, total, lowest, highest, notes, marks) AS (SELECT ?, ?, ?, ?, ?, ?, ?), ` +
     `counter AS (SELECT given.*, node.*, ${align("version", "floor", "updated_at", "step")} AS base ` +
     `FROM given, ${table} AS node WHERE node_key = ''), ` +
     `state AS (SELECT *, iif(total > 0, base + total, max(version, floor)) AS last FROM counter), ` +
@@ -124,7 +126,7 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
     `${field(7)} AS stamp_there, ${field(8)} AS origin_there FROM json_each(?)) ` +
     `INSERT INTO ${table} (node_key, ${replaced.join(", ")}, late) ` +
     `SELECT '', last, ${
-      recent("iif(total > 0, last, highest)", "hash", "iif(lowest <= max_version, late_entry, '')")
+      recent("iif(total > 0, last, highest)", "hash", "lowest <= max_version")
     }, updated_at, NULL, origin, NULL, max(max_version, iif(total > 0, last, highest)), ` +
     `iif(total > 0, last, max_stamp), late + (lowest <= max_version) FROM room ` +
     `UNION ALL SELECT take.node_key, iif(take.origin IS NULL, base + place, place), take.hash, time, expiry + ${now}, ` +
@@ -232,8 +234,8 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
         ? ask(applyOne, floor, step, total, ...rowOf(only))
         : ask(applyMany, floor, step, total, JSON.stringify(changes.map(rowOf)));
     },
-    setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt, { floor, step, lateEntry }) =>
-      ask(set, key, version, hash, updatedAt, expiresAt, floor, step, lateEntry),
+    setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt, { floor, step, marks }) =>
+      ask(set, key, version, hash, updatedAt, expiresAt, floor, step, marks),
     readStamped: (keys) =>
       ask(
         `${stamped} FROM ${nodes} WHERE node.node_key IN (SELECT value FROM json_each(?)) AND node.node_key <> ''`,
@@ -257,8 +259,8 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
         after,
         limit,
       ),
-    takeNodes: (takes, { floor, step, total, lowest, highest, notes, lateEntry }) =>
-      ask(take, floor, step, total, lowest, highest, notes, lateEntry, JSON.stringify(takes.map(rowOfTake))),
+    takeNodes: (takes, { floor, step, total, lowest, highest, notes, marks }) =>
+      ask(take, floor, step, total, lowest, highest, notes, marks, JSON.stringify(takes.map(rowOfTake))),
     renew: (before, { epoch, origin, mesh }) =>
       ask(
         `UPDATE ${table} SET epoch = ?, origin = ?, mesh = ? ` +

@@ -6,7 +6,7 @@
  */
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import { lateEntry, lateMarksSince, markOf } from "../../src/history.ts";
+import { lateEntry, lateMarksSince, markOf, marksOf } from "../../src/history.ts";
 import { RealityServer } from "../../src/server.ts";
 import type { ChangeListener, RealityStorage, StorageMoment } from "../../src/storage.ts";
 import { SQLStorage } from "../../storage/sql.ts";
@@ -136,18 +136,21 @@ test("an announcement of any key has the server look which ones, at once", async
 test("lateMarksSince() tells the marks of as many entries as were published, or nothing", () => {
   const since = (recent: string | undefined, now: number, late: number) =>
     lateMarksSince({ ...MOMENT, late: now, ...(recent === undefined ? {} : { recent }) }, late);
-  deepEqual(since(",5;a03f,120;bb", 7, 6), new Set(["bb"]));
-  deepEqual(since(",5;a03f,120;bb", 7, 5), new Set(["bb", "a0", "3f"]));
-  equal(since(",5;a03f,120;bb", 7, 4), null);
+  deepEqual(since(",5;6:a03f,120;7:bb", 7, 6), new Set(["bb"]));
+  deepEqual(since(",5;6:a03f,120;7:bb,9", 7, 5), new Set(["bb", "a0", "3f"]));
+  equal(since(",5;6:a03f,120;7:bb", 7, 4), null);
   deepEqual(since(",5", 7, 7), new Set());
   deepEqual(since(undefined, 7, 7), new Set());
   equal(since(undefined, 8, 7), null);
-  equal(since(",5;bb", 6, 7), null, "what was counted is lost");
-  equal(since(",5;", 8, 7), null, "any key");
-  equal(since("a0;", 8, 7), null, "any key");
-  equal(since("3f,5", 8, 7), null, "cut off");
-  equal(lateEntry(["a", "b"]), `;${markOf("a")}${markOf("b")}`);
-  equal(lateEntry(Array.from({ length: 17 }, (_, i) => `${i}`)), ";");
+  equal(since(",5;6:bb", 6, 7), null, "what was counted is lost");
+  equal(since(",5;8:", 8, 7), null, "any key");
+  equal(since("8:a0;8:", 8, 7), null, "any key");
+  equal(since("8:3f,5", 8, 7), null, "cut off");
+  equal(since(",5;7:bb", 8, 7), null, "the last one has no mark");
+  equal(since(",5;7:bb;9:a0", 9, 7), null, "one between them has no mark");
+  deepEqual(since(";999:aa;0:bb", 3000, 2998), new Set(["aa", "bb"]));
+  equal(lateEntry(2017, marksOf(["a", "b"])), `;17:${markOf("a")}${markOf("b")}`);
+  equal(marksOf(Array.from({ length: 17 }, (_, i) => `${i}`)), "");
   for (const key of ["", "a", "chat:general", "\u{1F600}", "x".repeat(512)]) {
     ok(/^[0-9a-z]{2}$/.test(markOf(key)));
   }
