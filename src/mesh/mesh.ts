@@ -422,8 +422,11 @@ export class Mesh {
       this.#noteCopy(peer.origin, given);
       const message = await this.#compose(given, rest);
       peer.interrupted = { incoming, outgoing };
+      const { origin } = peer;
       const answer = await this.#send(peer, message);
       peer.interrupted = undefined;
+      // It has another storage now: of what that has, the pages before were no part.
+      if (answer.origin !== origin) incoming = undefined;
       if (this.#isShared(answer.origin)) return true;
       if (given === undefined) {
         // It had our storage, and has another one now.

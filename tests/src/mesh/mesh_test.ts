@@ -259,6 +259,40 @@ test("a delta whose pages are interrupted goes on with the page that was not ans
   });
 });
 
+test("pages of a storage that has gone are not continued by those of another one at its address", async () => {
+  const servers = new Servers(["a", "b"], { meshSecret: "a secret of the mesh, long enough" });
+  const [kept, gone, other] = [new MemoryStorage(), new MemoryStorage(), new MemoryStorage()];
+  for (const storage of [gone, other]) storage.countByClock();
+  const nodesOf = (names: readonly number[]) =>
+    names.map((name) => ({ key: `key:${name}`.padStart(12, "0"), hash: "h", updatedAt: 1 }));
+  for (let i = 0; i < 4; i++) {
+    await gone.applyChanges(nodesOf(Array.from({ length: 500 }, (_, j) => i * 500 + j)));
+  }
+  await other.applyChanges(nodesOf([1_999]));
+  const { origin } = await gone.getIdentity();
+  servers.start("a", { storage: kept });
+  servers.start("b", { storage: gone });
+  let isReplaced = false;
+  servers.cut = (from) => {
+    const isMore = JSON.stringify(servers.calls.at(-1)?.body).includes("more");
+    if (from === "a" && isMore && !isReplaced) {
+      isReplaced = true;
+      servers.start("b", { storage: other });
+    }
+    return from === "b";
+  };
+  await withServers(servers, async () => {
+    for (let i = 0; i < 5; i++) {
+      await servers.get("a").updateNode("own", `${i}`);
+      await servers.rest();
+    }
+    equal(isReplaced, true, "a page was asked for");
+    equal((await kept.readSeen()).seen.get(origin), undefined);
+    const { key } = nodesOf([1_999])[0]!;
+    deepEqual(await kept.getNode(key), await other.getNode(key));
+  });
+});
+
 test("a deletion that was forgotten before a server heard of it reaches it by a full copy", async () => {
   let now = Date.now();
   const storage = new MemoryStorage({ tombstoneTimeout: 1_000, now: () => now });
