@@ -362,11 +362,13 @@ export class Mesh {
       if (error.cause instanceof OwnAddressError) {
         peer.isSelf = true;
         peer.rest(clock.elapsed() + OWN_ADDRESS_PAUSE);
+        this.#tellAround(peer, owed);
         return;
       }
       if (statusOf(error) === 413 && peer.pageNodes > 1) {
-        // It takes less at once than we thought.
+        // It takes less at once than we thought, and has not read whom it should tell.
         peer.pageNodes = Math.ceil(peer.pageNodes / 4);
+        for (const id of owed.pass) peer.owed.pass.add(id);
         return;
       }
       this.#failures++;
@@ -400,25 +402,30 @@ export class Mesh {
     // What the exchange before was in the midst of when it failed.
     let { incoming, outgoing } = peer.interrupted ?? {};
     peer.interrupted = undefined;
+    // Whom it should tell. It is asked to with the last page, since it does so at once with what it has.
+    let pass = owed.pass.size > 0 ? [...owed.pass] : undefined;
     for (let turn = 0, pushes = 0;; turn++) {
       const isKnown = peer.origin !== undefined;
       const shared = isKnown && this.#isShared(peer.origin);
       let given = shared ? undefined : await this.#give(peer, peer.origin, peer.seen, outgoing);
       // A full copy is large, and somebody else may have given the peer one since it was heard: it is asked first.
-      if (turn === 0 && outgoing === undefined && given?.delta?.full === true) {
-        given = { state: given.state, delta: undefined };
-      }
+      const isHeldBack = turn === 0 && outgoing === undefined && given?.delta?.full === true;
+      if (given && isHeldBack) given = { state: given.state, delta: undefined };
+      const isLast = given === undefined ||
+        !isHeldBack && (peer.seen !== undefined || turn > 0) && (given.delta?.next ?? null) === null;
       const more = incoming && { after: incoming.next, full: incoming.full };
       const isPush = given?.delta !== undefined &&
         (given.delta.nodes.length > 0 || given.delta.next !== null);
       if (turn > 0 && more === undefined && outgoing === undefined) {
-        if (!isPush) return true;
-        if (++pushes > MAX_PUSHES) return false;
+        if (!isPush && pass === undefined) return true;
+        if (isPush && ++pushes > MAX_PUSHES) return false;
       }
-      const first = turn === 0
-        ? { pass: [...owed.pass], ...(shared || !isKnown ? { look: owed.look } : {}) }
-        : {};
-      const rest = more === undefined ? first : { ...first, more };
+      const rest = {
+        ...(owed.look && turn === 0 && (shared || !isKnown) ? { look: owed.look } : {}),
+        ...(isLast && pass ? { pass } : {}),
+        ...(more ? { more } : {}),
+      };
+      if (isLast) pass = undefined;
       this.#noteCopy(peer.origin, given);
       const message = await this.#compose(given, rest);
       peer.interrupted = { incoming, outgoing };
@@ -439,7 +446,7 @@ export class Mesh {
       const isTaken = delta !== undefined && (delta.full || coversSeen(answer.seen ?? new Map(), delta.base));
       outgoing = isTaken && delta.next !== null ? { after: delta.next, full: delta.full } : undefined;
       const isDone = coversSeen(answer.seen ?? new Map(), given.state.seen);
-      if (isDone && incoming === undefined && outgoing === undefined) return true;
+      if (isDone && pass === undefined && incoming === undefined && outgoing === undefined) return true;
       if (incoming !== undefined || outgoing !== undefined) peer.noteProgress();
     }
   }

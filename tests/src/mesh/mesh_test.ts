@@ -164,6 +164,29 @@ test("of many peers, a few are told and tell the others: each once", async () =>
   });
 });
 
+test("a peer that finds a message too large still tells those whom it was asked to tell", async () => {
+  const clock = new FakeClock();
+  const ids = ["a", "b", "c"];
+  const servers = new Servers(ids, {
+    meshSecret: SECRET,
+    clock,
+    limits: { maxBodyBytes: 3_000 },
+    mesh: { fanout: 1 },
+  });
+  await withServers(servers, async () => {
+    await servers.meet();
+    const before = servers.calls.length;
+    await servers.get("a").updateMany(Array.from({ length: 40 }, (_, i) => ({ key: `key:${i}`, hash: "h" })));
+    // No time passes, so nobody is tried again, and no heartbeat comes.
+    await servers.rest();
+    for (const id of ids) ok(await servers.get(id).getNode("key:39"), id);
+    const direct = new Set(
+      servers.calls.slice(before).filter(({ from }) => from === "a").map(({ to }) => to),
+    );
+    equal(direct.size, 1, "one was told directly");
+  });
+});
+
 test("servers that share a storage are told to look again, and given no nodes", async () => {
   const storage = new MemoryStorage();
   const servers = new Servers(["a", "b"], { storage });
