@@ -5,6 +5,7 @@
  */
 import fc from "fast-check";
 import assert from "node:assert/strict";
+import { marksOf } from "../../src/history.ts";
 import { joinSeen, type NodeTake } from "../../src/storage.ts";
 import { adoptNotes, type MeshNotes, placeTakes, readNotes, writeNotes } from "../../storage/sql_mesh.ts";
 import { NO_MESH } from "../../storage/sql_dialect.ts";
@@ -44,7 +45,8 @@ test("placeTakes() lifts the counter to all that come, and places own changes ab
     { node: { ...foreign, key: "c", version: 4, stamp: 4 }, replaces: { version: 3, origin: "other" } },
   ];
   const { placed, bounds } = placeTakes(takes, { floor: 0, step: 1 }, 50);
-  assert.deepEqual(bounds, { floor: 9, step: 1, total: 0, lowest: 4, highest: 7 });
+  const marks = marksOf(["a", "c"]);
+  assert.deepEqual(bounds, { floor: 9, step: 1, total: 0, lowest: 4, highest: 7, marks });
   assert.deepEqual(placed[0], {
     ...{ key: "a", place: 7, stamp: { version: 9, origin: "other" } },
     ...{ hash: "x", updatedAt: 1, expiresAt: null, replaces: null },

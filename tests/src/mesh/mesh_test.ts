@@ -294,7 +294,7 @@ test("pages of a storage that has gone are not continued by those of another one
   await other.applyChanges(nodesOf([1_999]));
   const { origin } = await gone.getIdentity();
   servers.start("a", { storage: kept });
-  servers.start("b", { storage: gone });
+  const first = servers.start("b", { storage: gone });
   let isReplaced = false;
   servers.cut = (from) => {
     const isMore = JSON.stringify(servers.calls.at(-1)?.body).includes("more");
@@ -313,6 +313,7 @@ test("pages of a storage that has gone are not continued by those of another one
     equal((await kept.readSeen()).seen.get(origin), undefined);
     const { key } = nodesOf([1_999])[0]!;
     deepEqual(await kept.getNode(key), await other.getNode(key));
+    await first.close();
   });
 });
 
