@@ -6,7 +6,7 @@
 import type { Reply } from "../src/http/exchange.ts";
 import type { HandlerOptions } from "../src/http/handler.ts";
 import type { RealityServer } from "../src/server.ts";
-import { type NodeIncoming, type NodeOutgoing, NodeRequestView, send } from "./node_exchange.ts";
+import { type NodeIncoming, type NodeOutgoing, NodeRequestView, send, vary } from "./node_exchange.ts";
 
 export type { HandlerOptions, NodeIncoming, NodeOutgoing };
 
@@ -97,15 +97,19 @@ export function createExpressAdapter(server: RealityServer, options?: HandlerOpt
 async function sendFastify(request: FastifyRequest, reply: FastifyReply, answer: Reply): Promise<void> {
   const { status, headers, body } = answer;
   if (typeof body === "object" && body !== null) {
-    const inherited = Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]);
+    const inherited = Object.entries(reply.getHeaders());
     reply.hijack();
-    return await send(request.raw, reply.raw, {
-      ...answer,
-      headers: { ...Object.fromEntries(inherited), ...headers },
-    });
+    if (!reply.raw.headersSent && !reply.raw.destroyed) {
+      for (const [name, value] of inherited) {
+        // Several cookies are several headers.
+        reply.raw.setHeader(name, Array.isArray(value) ? value : String(value));
+      }
+    }
+    return await send(request.raw, reply.raw, answer);
   }
   if (reply.raw.headersSent || reply.raw.destroyed) return;
   reply.code(status);
-  reply.headers(headers);
+  const { vary: ours } = headers;
+  reply.headers(ours === undefined ? headers : { ...headers, vary: vary(reply.getHeaders().vary, ours) });
   reply.send(body ?? undefined);
 }

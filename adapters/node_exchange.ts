@@ -61,7 +61,9 @@ export interface NodeOutgoing {
   /** Whether the connection is gone. */
   readonly destroyed: boolean;
   /** Sets a header. */
-  setHeader(name: string, value: string): unknown;
+  setHeader(name: string, value: string | string[]): unknown;
+  /** A header as it is set. */
+  getHeader?(name: string): number | string | string[] | undefined;
   /** Sends a part of the body; answers `false` when the client does not keep up. */
   write(chunk: string | Uint8Array): boolean;
   /** Ends the body. */
@@ -127,8 +129,11 @@ export class NodeRequestView implements IncomingRequest {
   }
 
   header(name: string): string | null {
-    const value = this.#request.headers[name];
-    return typeof value === "string" ? value : value?.join(", ") ?? null;
+    // Bridges of other hosts hand over numbers, too.
+    const value: unknown = this.#request.headers[name];
+    if (typeof value === "string") return value;
+    if (value === undefined || value === null) return null;
+    return Array.isArray(value) ? value.join(", ") : String(value);
   }
 
   async readJSON(maxBytes: number, bodies: BodyRoom): Promise<unknown> {
@@ -175,7 +180,7 @@ export async function send(
     for (const name in headers) {
       // HTTP/2 has no such header, and warns of it.
       if (name === "connection" && request.httpVersionMajor === 2) continue;
-      response.setHeader(name, headers[name]!);
+      response.setHeader(name, name === "vary" ? joinVary(response, headers[name]!) : headers[name]!);
     }
     if (typeof body !== "string") {
       if (body === null) response.end();
@@ -190,6 +195,19 @@ export async function send(
     response.destroy();
     await discard(body);
   }
+}
+
+/** What the application in front has said that its answers depend on stays so. */
+function joinVary(response: NodeOutgoing, ours: string): string {
+  return vary(response.getHeader?.("vary"), ours);
+}
+
+/** Two values of `Vary` as one, each name once. */
+export function vary(one: unknown, other: string): string {
+  const names = [one ?? [], other].flat().flatMap((names) => String(names).split(","));
+  const unique = new Map(names.map((name) => [name.trim().toLowerCase(), name.trim()] as const));
+  unique.delete("");
+  return [...unique.values()].join(", ");
 }
 
 function sendsMuch({ headers }: NodeIncoming): boolean {

@@ -110,12 +110,27 @@ function contains({ address: network, bits }: Network, address: Address): boolea
 
 /** The addresses of `Forwarded`, the last one first; what has none gives a text that is none. */
 function* forwardedHops(field: string | null): Generator<string> {
-  for (const element of splitFromRight(field ?? "")) {
-    const [, quoted, bare] =
-      // At least one character without quotes: else blanks could be read in two places, which takes their square.
-      /(?:^|;)[ \t]*for[ \t]*=[ \t]*(?:"([^"\\]*)"|([^;" \t]+))[ \t]*(?:;|$)/i.exec(element) ?? [];
-    yield quoted ?? bare ?? "";
+  for (const element of splitFromRight(field ?? "")) yield forIn(element);
+}
+
+/**
+ * The value of `for` in an element of `Forwarded` (RFC 7239, 4); empty where there is none, or the element is not as the
+ * grammar has it. Its parameters are read one after the other: what looks like one inside a quoted value is none.
+ */
+function forIn(element: string): string {
+  const parameter =
+    /[ \t]*(?:([!#$%&'*+.^_`|~\w-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^;" \t]+))[ \t]*)?(?:;|$)/y;
+  let found = "";
+  while (parameter.lastIndex < element.length) {
+    const match = parameter.exec(element);
+    if (match === null) return "";
+    const [, name, quoted, bare] = match;
+    if (name?.toLowerCase() !== "for") continue;
+    // A parameter stands once: whoever says two things says nothing.
+    if (found !== "") return "";
+    found = quoted?.replace(/\\(.)/g, "$1") ?? bare ?? "";
   }
+  return found;
 }
 
 /**
@@ -126,12 +141,19 @@ function* splitFromRight(field: string): Generator<string> {
   let end = field.length;
   let inQuotes = false;
   for (let i = end - 1; i >= 0; i--) {
-    if (field[i] === '"' && field[i - 1] !== "\\") inQuotes = !inQuotes;
+    if (field[i] === '"' && !isEscaped(field, i)) inQuotes = !inQuotes;
     if (field[i] !== "," || inQuotes) continue;
     yield field.slice(i + 1, end).trim();
     end = i;
   }
   yield field.slice(0, end).trim();
+}
+
+/** Whether an odd number of backslashes stands before a place. */
+function isEscaped(text: string, place: number): boolean {
+  let start = place;
+  while (text[start - 1] === "\\") start--;
+  return (place - start) % 2 === 1;
 }
 
 /** Reads an address, with or without brackets, port and zone; `null` when it is none. */

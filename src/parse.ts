@@ -15,7 +15,8 @@ export interface ParsedSync extends Omit<SyncRequest, "known"> {
 }
 
 /**
- * Reads a sync request (PROTOCOL 3.1). Unknown fields are ignored, so that clients may be newer.
+ * Reads a sync request (PROTOCOL 3.1). Unknown fields are ignored, so that clients may be newer; an optional field that
+ * is `null` counts as left out.
  *
  * @throws {RefusalError} `BAD_REQUEST` or `TOO_MANY_KEYS`, naming the field or the limit.
  */
@@ -26,25 +27,27 @@ export function parseSync(body: unknown, limits: Limits): ParsedSync {
   }
   const known = parseKnown(fields.known, limits);
   // Arrays that were pushed to have room for more, which would be kept for as long as the client waits.
-  const kept = fields.wait === undefined ? known : { keys: [...known.keys], versions: [...known.versions] };
+  const wait = fields.wait ?? undefined;
+  const kept = wait === undefined ? known : { keys: [...known.keys], versions: [...known.versions] };
   const request: ParsedSync = { known: kept };
   const epoch = parseText(fields, "epoch", 128);
   if (epoch !== undefined) request.epoch = epoch;
-  if (fields.wait !== undefined) {
-    if (typeof fields.wait !== "number" || !(fields.wait >= 0)) {
-      throw bad('"wait"', `expected milliseconds, 0 or more, got ${kindOf(fields.wait)}`);
+  if (wait !== undefined) {
+    if (typeof wait !== "number" || !(wait >= 0)) {
+      throw bad('"wait"', `expected milliseconds, 0 or more, got ${kindOf(wait)}`);
     }
-    request.wait = fields.wait;
+    request.wait = wait;
   }
   for (const name of ["clientId", "mode", "hint"] as const) {
     const text = parseText(fields, name, 256);
     if (text !== undefined) request[name] = text;
   }
-  if (fields.timestamp !== undefined) {
-    if (typeof fields.timestamp !== "number") {
-      throw bad('"timestamp"', `expected a number, got ${kindOf(fields.timestamp)}`);
+  const timestamp = fields.timestamp ?? undefined;
+  if (timestamp !== undefined) {
+    if (typeof timestamp !== "number") {
+      throw bad('"timestamp"', `expected a number, got ${kindOf(timestamp)}`);
     }
-    request.timestamp = fields.timestamp;
+    request.timestamp = timestamp;
   }
   return request;
 }
@@ -141,7 +144,8 @@ function parseText(
   name: string,
   longest: number,
 ): string | undefined {
-  const value = fields[name];
+  // Many encoders write null for what is not there.
+  const value = fields[name] ?? undefined;
   if (value === undefined) return undefined;
   if (typeof value !== "string") throw bad(`"${name}"`, `expected a string, got ${kindOf(value)}`);
   if (value.length > longest) throw bad(`"${name}"`, `longer than ${longest} characters`);

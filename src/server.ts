@@ -547,7 +547,7 @@ export class RealityServer {
         report: (error) => this.#account.report(error),
       }),
       hooks: this.#hooks,
-      farewell: () => farewell(clock),
+      farewell: (pause) => farewell(clock, pause),
       sync: (body, client, visit) => this.#sync(body, visit, client, this.#scopes.admission),
       events: (options, lastEventId, client) =>
         this.#events(options, lastEventId, {

@@ -86,9 +86,20 @@ export const corsExchanges: readonly Exchange[] = [
     answers: {
       ...LISTED,
       "access-control-allow-methods": /POST/,
-      "access-control-allow-headers": /content-type/,
+      "access-control-allow-headers":
+        /^authorization, content-type, last-event-id, traceparent, tracestate, baggage, x-api-key$/,
+      "access-control-expose-headers": /, retry-after, x-request-id$/,
       "access-control-max-age": "60",
     },
+  },
+  {
+    title: "a preflight of a path that is not under the base path is not answered",
+    scene: "cors",
+    ...preflight(ORIGIN),
+    path: "/elsewhere",
+    whole: true,
+    status: 404,
+    code: "NOT_FOUND",
   },
   {
     title: "a preflight of a deletion is answered where the node's path is",

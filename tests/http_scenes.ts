@@ -95,7 +95,15 @@ const scenes: Record<SceneName, SceneOptions> = {
   /** Pages of one other origin may read, with credentials. */
   cors: {
     server: { writeTokens: TOKENS },
-    handler: { cors: { origins: [ORIGIN], credentials: true, maxAge: 60 } },
+    handler: {
+      cors: {
+        origins: [ORIGIN],
+        credentials: true,
+        maxAge: 60,
+        allowedHeaders: ["X-API-Key"],
+        exposedHeaders: ["x-request-id"],
+      },
+    },
   },
   /** Pages of every origin may read. */
   anybody: { handler: { cors: { origins: "*" } } },

@@ -27,12 +27,26 @@ export interface CorsOptions {
    * @default {600}
    */
   maxAge?: number;
+  /**
+   * Headers that such pages may send beside those that are always allowed: `Authorization`, `Content-Type`,
+   * `Last-Event-ID`, and those of tracing, `traceparent`, `tracestate` and `baggage`. For example `["x-api-key"]`.
+   *
+   * @default {[]}
+   */
+  allowedHeaders?: readonly string[];
+  /**
+   * Headers that such pages may read beside those that tell when to come back: `RateLimit`, `RateLimit-Policy` and
+   * `Retry-After`. For example one that a framework in front adds.
+   *
+   * @default {[]}
+   */
+  exposedHeaders?: readonly string[];
 }
 
 const METHODS = "GET, POST, DELETE";
-const HEADERS = "authorization, content-type, last-event-id";
+const HEADERS = ["authorization", "content-type", "last-event-id", "traceparent", "tracestate", "baggage"];
 /** What pages need to know when to come back. */
-const EXPOSED = "ratelimit, ratelimit-policy, retry-after";
+const EXPOSED = ["ratelimit", "ratelimit-policy", "retry-after"];
 
 /** Adds what CORS needs to replies, and answers preflights. */
 export class Cors {
@@ -40,6 +54,8 @@ export class Cors {
   readonly #credentials: boolean;
   readonly #maxAge: number;
   readonly #wildcard: boolean;
+  readonly #allowedHeaders: string;
+  readonly #exposedHeaders: string;
 
   /**
    * @param options What the application allows.
@@ -47,8 +63,14 @@ export class Cors {
    * @throws {TypeError} For an option that is unknown or wrong, and for every origin together with credentials.
    */
   constructor(options: CorsOptions, report: (error: unknown) => void) {
-    const given = checkNames("cors", options, ["origins", "credentials", "maxAge"]);
-    const { origins, credentials = false, maxAge = 600 } = given;
+    const given = checkNames("cors", options, [
+      "origins",
+      "credentials",
+      "maxAge",
+      "allowedHeaders",
+      "exposedHeaders",
+    ]);
+    const { origins, credentials = false, maxAge = 600, allowedHeaders = [], exposedHeaders = [] } = given;
     if (typeof credentials !== "boolean") {
       throw new TypeError(`Option "credentials" is wrong: expected a boolean, got ${kindOf(credentials)}`);
     }
@@ -59,6 +81,8 @@ export class Cors {
     this.#credentials = credentials;
     this.#maxAge = checkInteger("maxAge", maxAge, [0, 86_400]);
     this.#allows = toPredicate(origins, report);
+    this.#allowedHeaders = [...HEADERS, ...checkHeaders("allowedHeaders", allowedHeaders)].join(", ");
+    this.#exposedHeaders = [...EXPOSED, ...checkHeaders("exposedHeaders", exposedHeaders)].join(", ");
   }
 
   /** Answers a preflight; `null` for any other request. */
@@ -67,7 +91,7 @@ export class Cors {
     const headers = this.#headers(request);
     if (headers["access-control-allow-origin"] !== undefined) {
       headers["access-control-allow-methods"] = METHODS;
-      headers["access-control-allow-headers"] = HEADERS;
+      headers["access-control-allow-headers"] = this.#allowedHeaders;
       headers["access-control-max-age"] = String(this.#maxAge);
     }
     return { status: 204, headers, body: null };
@@ -80,17 +104,32 @@ export class Cors {
 
   #headers(request: IncomingRequest): Record<string, string> {
     if (this.#wildcard) {
-      return { "access-control-allow-origin": "*", "access-control-expose-headers": EXPOSED };
+      return { "access-control-allow-origin": "*", "access-control-expose-headers": this.#exposedHeaders };
     }
     // The answer depends on the origin even when it is not allowed: caches must keep the two apart.
     const headers: Record<string, string> = { vary: "Origin" };
     const origin = request.header("origin");
     if (origin === null || !this.#allows(origin)) return headers;
     headers["access-control-allow-origin"] = origin;
-    headers["access-control-expose-headers"] = EXPOSED;
+    headers["access-control-expose-headers"] = this.#exposedHeaders;
     if (this.#credentials) headers["access-control-allow-credentials"] = "true";
     return headers;
   }
+}
+
+function checkHeaders(option: string, names: unknown): readonly string[] {
+  if (!Array.isArray(names)) {
+    throw new TypeError(
+      `Option "${option}" is wrong: expected an array of header names, got ${kindOf(names)}`,
+    );
+  }
+  for (const name of names) {
+    if (typeof name === "string" && /^[!#$%&'*+.^_`|~\w-]+$/.test(name) && name !== "*") continue;
+    throw new TypeError(
+      `Option "${option}" is wrong: expected header names such as "x-api-key", got ${JSON.stringify(name)}`,
+    );
+  }
+  return names.map((name: string) => name.toLowerCase());
 }
 
 function toPredicate(origins: unknown, report: (error: unknown) => void): (origin: string) => boolean {

@@ -72,8 +72,8 @@ export interface DeskRooms {
   /** How often each client may ask; undefined for as often as it likes. */
   readonly clientLimit: Pick<ClientLimit, "take" | "fields"> | undefined;
   readonly bodies: BodyRoom;
-  /** A whole event stream that only says when to come back. */
-  farewell(): string;
+  /** A whole event stream that only says when to come back: after so many milliseconds at least, by chance. */
+  farewell(pause: number): string;
   /** Whether this server should be sent requests. */
   ready(): Promise<ReadyState>;
   /** The server's numbers. */
@@ -119,7 +119,9 @@ export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk
 
   /** The route of a path; throws where there is none. */
   const findRoute = (path: string): Route => {
-    const route = routes.get(path) ?? (path.startsWith(nodePrefix) ? deleteRoute : undefined);
+    // Some frameworks add a slash to every path.
+    const route = routes.get(path) ?? (path.startsWith(nodePrefix) ? deleteRoute : undefined) ??
+      (path.endsWith("/") ? routes.get(path.slice(0, -1)) : undefined);
     if (route !== undefined) return route;
     throw new RefusalError(
       "ERR_REALITY_NOT_FOUND",
@@ -128,7 +130,11 @@ export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk
   };
   const answer = (request: IncomingRequest) => new Passage(rooms, request).answer(prefix, findRoute);
   if (cors === null) return answer;
-  return async (request) => cors.preflight(request) ?? cors.extend(request, await answer(request));
+  return async (request) => {
+    // Preflights of other paths are the application's own to answer.
+    const isOurs = pathOf(request.url).startsWith(prefix);
+    return (isOurs ? cors.preflight(request) : null) ?? cors.extend(request, await answer(request));
+  };
 }
 
 /**
@@ -185,17 +191,18 @@ class Passage {
   #refuse(error: unknown): Reply {
     const rooms = this.#rooms;
     const visit = this.#visit;
-    const isTurnedAway = !this.#hasEntered && visit.route === "events" && isOverload(error);
     visit.code = error instanceof RealityError ? error.code : "ERR_REALITY_INTERNAL";
-    // An EventSource never comes back from a refusal, but does from a stream's end (PROTOCOL 6.6).
-    if (isTurnedAway) return this.#note(eventsReply(rooms.farewell()));
     const reply = this.#withQuota(errorReply(error, rooms.random()));
     if (reply.status === 500) {
       // A client that went away is no failure, and nobody reads this reply.
       if (this.#request.getSignal().aborted) visit.outcome = "gone";
       else rooms.report(error);
     }
-    return this.#note(reply);
+    const isPassing = reply.status === 429 || reply.status >= 500;
+    if (visit.route !== "events" || !isPassing) return this.#note(reply);
+    // An EventSource never comes back from a refusal, but does from a stream's end (PROTOCOL 6.6).
+    const pause = error instanceof RateRefusal ? error.renewal * 1_000 : 0;
+    return this.#note(this.#withQuota(eventsReply(rooms.farewell(pause))));
   }
 
   #leave(reply: Reply): Reply {
@@ -239,7 +246,8 @@ function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
       // An EventSource never comes back from a refusal, but does from a stream's end.
       whileClosing: true,
       answer(request, visit) {
-        const keys = checkKeys(queryOf(request.url).getAll("keys"), limits);
+        const query = queryOf(request.url);
+        const keys = checkKeys(query.getAll("keys"), limits);
         if (keys.length === 0) {
           throw new RefusalError(
             "ERR_REALITY_BAD_REQUEST",
@@ -247,7 +255,8 @@ function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
           );
         }
         visit.keys = keys;
-        const lastEventId = request.header("last-event-id");
+        // Clients that cannot send the header, such as event-source-polyfill, put it into the query.
+        const lastEventId = request.header("last-event-id") ?? query.get("lastEventId");
         return eventsReply(rooms.events({ keys }, lastEventId, request));
       },
     }],
@@ -391,10 +400,6 @@ function readJSON(request: IncomingRequest, { limits, bodies }: DeskRooms): Prom
     );
   }
   return request.readJSON(limits.maxBodyBytes, bodies);
-}
-
-function isOverload(error: unknown): boolean {
-  return error instanceof RefusalError && error.code === "ERR_REALITY_OVERLOADED";
 }
 
 function checkBasePath(basePath: unknown): string {

@@ -388,12 +388,18 @@ const events: Part = {
       description: "Where a stream that broke had come to.",
       schema: { type: "string" },
     },
+    {
+      name: "lastEventId",
+      in: "query",
+      description: "The same, for clients that cannot send the header.",
+      schema: { type: "string" },
+    },
   ],
   responses: {
     200: {
       description:
-        "A stream that lasts until either side ends it. One that finds too much to do, or a server " +
-        "that stops, ends at once and says when to come back: an `EventSource` never does from a refusal.",
+        "A stream that lasts until either side ends it. One that finds too much to do, a client that has asked too " +
+        "often, or a server that stops, ends at once and says when to come back: an `EventSource` never does from a refusal.",
       headers: {
         "Cache-Control": {
           description: "No cache keeps it, no proxy holds it back.",
@@ -411,7 +417,7 @@ const events: Part = {
         },
       },
     },
-    ...refuse(400, 413, 429),
+    ...refuse(400, 413),
   },
 };
 

@@ -71,8 +71,9 @@ function toHeaders(headers: RequestHead["headers"]): Headers {
   const copy = new Headers();
   for (const [name, value] of Object.entries(headers)) {
     // HTTP/2 lists method and path among the headers, too.
-    if (value === undefined || name.startsWith(":")) continue;
-    for (const one of typeof value === "string" ? [value] : value) copy.append(name, one);
+    if (value === undefined || value === null || name.startsWith(":")) continue;
+    // Bridges of other hosts hand over numbers, too.
+    for (const one of Array.isArray(value) ? value : [value]) copy.append(name, String(one));
   }
   return copy;
 }

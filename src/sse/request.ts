@@ -22,11 +22,14 @@ export interface NodeRequest {
 /** A request that an event stream can answer. */
 export type EventSourceRequest = Request | NodeRequest;
 
-/** The cursor that the client came back with; `null` for a new one. */
+/** The cursor that the client came back with, in its header or in the query; `null` for a new one. */
 export function getLastEventId(request: EventSourceRequest): string | null {
-  if (request.headers instanceof Headers) return request.headers.get("last-event-id");
-  const value = (request as NodeRequest).headers["last-event-id"];
-  return typeof value === "string" ? value : null;
+  const header = request.headers instanceof Headers
+    ? request.headers.get("last-event-id")
+    : (request as NodeRequest).headers["last-event-id"];
+  if (typeof header === "string") return header;
+  const [, query] = /\?([^#]*)/.exec(request.url ?? "") ?? [];
+  return new URLSearchParams(query).get("lastEventId");
 }
 
 /**

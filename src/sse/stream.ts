@@ -64,9 +64,9 @@ export interface StreamRooms {
 const RETRY_FROM = 500;
 const RETRY_SPREAD = 2_500;
 
-/** What a stream says last: how long to stay away, by chance. */
-export function farewell(clock: Clock): string {
-  return retryFrame(RETRY_FROM + Math.floor(RETRY_SPREAD * clock.random()));
+/** What a stream says last: how long to stay away, so many milliseconds at least, by chance. */
+export function farewell(clock: Clock, pause: number = RETRY_FROM): string {
+  return retryFrame(Math.max(RETRY_FROM, pause) + Math.floor(RETRY_SPREAD * clock.random()));
 }
 
 /**

@@ -134,6 +134,36 @@ for (const [name, framework] of [["Express 5", express], ["Express 4", requireEx
     });
   });
 
+  test(`createExpressAdapter() leaves other paths, their preflights and their headers to the application, in ${name}`, async () => {
+    await withServer(async (server) => {
+      const app = framework();
+      app.use((_request, response, next) => {
+        response.setHeader("vary", "Accept-Encoding, origin");
+        response.append("set-cookie", "a=1");
+        response.append("set-cookie", "b=2");
+        next();
+      });
+      const origins = ["https://app.example"];
+      app.use(createExpressAdapter(server, { cors: { origins, credentials: true } }));
+      app.options("/own", (_request, response) => void response.status(200).end("own"));
+      const { origin, close } = await listenNode(app);
+      const headers = { "origin": "https://app.example", "access-control-request-method": "POST" };
+      const other = await fetch(`${origin}/own`, { method: "OPTIONS", headers });
+      assert.equal(await other.text(), "own");
+      assert.equal(other.headers.get("access-control-allow-origin"), null);
+      assert.equal(other.headers.get("vary"), "Accept-Encoding, origin");
+      const ours = await fetch(`${origin}/reality/sync`, { method: "OPTIONS", headers });
+      assert.equal(ours.headers.get("access-control-allow-origin"), "https://app.example");
+      for (const path of ["health", "events?keys=a"]) {
+        const response = await fetch(`${origin}/reality/${path}`, { headers });
+        assert.equal(response.headers.get("vary"), "Accept-Encoding, Origin");
+        assert.deepEqual(response.headers.getSetCookie(), ["a=1", "b=2"]);
+        await response.body?.cancel();
+      }
+      await close();
+    });
+  });
+
   test(`createExpressAdapter() says so when a body was read and left nowhere, in ${name}`, async () => {
     const reports: Error[] = [];
     await withServer(async (server) => {
@@ -154,6 +184,29 @@ testDoor(test, {
   ownNotFound: true,
   onlyPlainJSON: true,
   open: (name) => openDoor(name, (scene) => listenFastify(scene, limitOf(name))),
+});
+
+test("createExpressAdapter() in Fastify keeps several cookies apart, and what answers vary by together", async () => {
+  await withServer(async (server) => {
+    const app = fastify();
+    app.addHook("onRequest", (_request, reply, done) => {
+      reply.header("vary", "Accept-Encoding");
+      reply.header("set-cookie", ["a=1", "b=2"]);
+      done();
+    });
+    const cors = { origins: ["https://app.example"] };
+    app.all("/reality/*", createExpressAdapter(server, { cors }));
+    await app.listen({ port: 0, host: "127.0.0.1" });
+    const origin = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
+    for (const path of ["health", "events?keys=a"]) {
+      const response = await fetch(`${origin}/reality/${path}`);
+      assert.equal(response.headers.get("vary"), "Accept-Encoding, Origin");
+      assert.deepEqual(response.headers.getSetCookie(), ["a=1", "b=2"]);
+      await response.body?.cancel();
+    }
+    app.server.closeAllConnections();
+    await app.close();
+  });
 });
 
 test("createExpressAdapter() in Fastify leaves Fastify's hooks and headers alone", async () => {

@@ -1,5 +1,6 @@
 import { equal, notEqual } from "node:assert/strict";
 import { clientAddress, clientNetwork, parseNetwork, type TrustedProxies } from "../../src/client_address.ts";
+import fc from "fast-check";
 import { test } from "../harness.ts";
 
 const PROXY = "10.0.0.1";
@@ -69,6 +70,20 @@ const cases: readonly Case[] = [
   { title: "a quote left open swallows nothing", forwarded: `for="1.1.1.1, for=${CLIENT}`, address: CLIENT },
   { title: "nor does a pair of them", forwarded: `x="a, for=1.1.1.1", for=${CLIENT}`, address: CLIENT },
   { title: "a comma in quotes does not part", forwarded: `for=${CLIENT};x="a,b"`, address: CLIENT },
+  {
+    title: "a for inside a quoted value is none",
+    forwarded: `x=";for=1.1.1.1;";for=${CLIENT}`,
+    address: CLIENT,
+  },
+  { title: "nor without another one", forwarded: `x=";for=1.1.1.1;"`, address: PROXY },
+  { title: "two for say nothing", forwarded: `for=1.1.1.1;for=${CLIENT}`, address: PROXY },
+  { title: "what is no parameter makes the element none", forwarded: `for=1.1.1.1 x`, address: PROXY },
+  { title: "parameters may be empty", forwarded: `;;for=${CLIENT};`, address: CLIENT },
+  {
+    title: "escaped characters stand for themselves",
+    forwarded: `for="${CLIENT.replace(".", "\\.")}"`,
+    address: CLIENT,
+  },
   { title: "a hidden client ends at the proxy", forwarded: "for=_hidden", address: PROXY },
   { title: "an element without for ends there", forwarded: `for=1.1.1.1, proto=https`, address: PROXY },
   { title: "another parameter that ends in for", forwarded: `xfor=1.1.1.1;for=${CLIENT}`, address: CLIENT },
@@ -187,4 +202,24 @@ test("clientAddress() reads a field of a million characters in a moment, whateve
       equal(clientAddress("10.0.0.1", fields, 1), "192.0.2.1");
     }
   }
+});
+
+test("clientAddress() finds the one for of an element as RFC 7239 has it, whatever else stands in it", () => {
+  const token = fc.stringMatching(/^[a-zA-Z][a-zA-Z0-9!#$%&'*+.^_`|~-]{0,8}$/).filter((name) =>
+    name.toLowerCase() !== "for"
+  );
+  const quoted = fc.string({ maxLength: 20 }).map((text) =>
+    `"${text.replaceAll(/[^\x20-\x7e]/g, "").replaceAll(/["\\]/g, (character) => `\\${character}`)}"`
+  );
+  const hostile = fc.constantFrom('";for=1.1.1.1;"', '"for=1.1.1.1"', '"\\";for=1.1.1.1"', '",for=1.1.1.1"');
+  const parameter = fc.tuple(token, fc.oneof(token, quoted, hostile)).map(([name, value]) =>
+    `${name}=${value}`
+  );
+  const trusted = toTrusted(["10.0.0.0/8"]);
+  fc.assert(fc.property(fc.array(parameter), fc.array(parameter), (before, after) => {
+    const forwarded = [...before, `for=${CLIENT}`, ...after].join(";");
+    equal(clientAddress(PROXY, { xForwardedFor: null, forwarded }, trusted), CLIENT);
+    const without = [...before, ...after].join(";");
+    equal(clientAddress(PROXY, { xForwardedFor: null, forwarded: without }, trusted), PROXY);
+  }));
 });

@@ -208,7 +208,7 @@ test("what a client with a limit is answered is as the document says, also once 
     Object.entries(operations).filter(([, { responses }]) => responses[429] !== undefined)
       .map(([method]) => `${method.toUpperCase()} ${path}`)
   );
-  assert.equal(operations.length, 5);
+  assert.equal(operations.length, 4);
   for (const operation of operations) {
     const server = new RealityServer({ storage: new MemoryStorage(), writeTokens: TOKENS, rateLimit });
     const { origin, close } = await listenFetch(createFetchHandler(server));
