@@ -349,6 +349,7 @@ export class Mesh {
       else {
         peer.owed.add(owed.since ?? clock.elapsed());
         peer.noteUnfinished(clock.elapsed(), clock.random());
+        this.#tellRest(owed);
       }
     } catch (error) {
       if (this.#end.signal.aborted) return;
@@ -382,8 +383,7 @@ export class Mesh {
   #tellAround(peer: Peer, owed: Owed): void {
     if (!owed.news) return;
     const { clock } = this.#rooms;
-    const rest = [...owed.pass].flatMap((id) => this.#peers.find(id) ?? []);
-    if (rest.length > 0) this.#tell(rest, owed.look);
+    this.#tellRest(owed);
     if (peer.failures > 1 || peer.id === undefined) return;
     const alive = this.#peers.others.filter((other) => other !== peer && other.state === "alive");
     const deputy = alive[Math.floor(clock.random() * alive.length)];
@@ -392,9 +392,16 @@ export class Mesh {
     this.#try(deputy);
   }
 
+  /** Tells, directly or by way of others, those whom a peer was not asked to tell in the end. */
+  #tellRest(owed: Owed): void {
+    const rest = [...owed.pass].flatMap((id) => this.#peers.find(id) ?? []);
+    if (rest.length > 0) this.#tell(rest, owed.look);
+  }
+
   /**
    * One exchange: as many requests as it takes until both have what the other had.
    *
+   * @param owed What the peer should hear. Whom it was asked to tell, and answered for, is taken out of it.
    * @returns Whether it came to that. What the peer is pushed time and again without taking it waits.
    */
   async #converse(peer: Peer, owed: Owed): Promise<boolean> {
@@ -402,8 +409,7 @@ export class Mesh {
     // What the exchange before was in the midst of when it failed.
     let { incoming, outgoing } = peer.interrupted ?? {};
     peer.interrupted = undefined;
-    // Whom it should tell. It is asked to with the last page, since it does so at once with what it has.
-    let pass = owed.pass.size > 0 ? [...owed.pass] : undefined;
+    let { look } = owed;
     for (let turn = 0, pushes = 0;; turn++) {
       const isKnown = peer.origin !== undefined;
       const shared = isKnown && this.#isShared(peer.origin);
@@ -416,25 +422,33 @@ export class Mesh {
       const more = incoming && { after: incoming.next, full: incoming.full };
       const isPush = given?.delta !== undefined &&
         (given.delta.nodes.length > 0 || given.delta.next !== null);
+      const looked = shared || !isKnown ? look : undefined;
       if (turn > 0 && more === undefined && outgoing === undefined) {
-        if (!isPush && pass === undefined) return true;
+        if (!isPush && !looked && owed.pass.size === 0) return true;
         if (isPush && ++pushes > MAX_PUSHES) return false;
       }
+      // Whom the peer should tell goes with the last page, since it tells them at once of what it has.
+      const pass = isLast ? [...owed.pass] : [];
       const rest = {
-        ...(owed.look && turn === 0 && (shared || !isKnown) ? { look: owed.look } : {}),
-        ...(isLast && pass ? { pass } : {}),
+        ...(looked ? { look: looked } : {}),
+        ...(pass.length > 0 ? { pass } : {}),
         ...(more ? { more } : {}),
       };
-      if (isLast) pass = undefined;
       this.#noteCopy(peer.origin, given);
       const message = await this.#compose(given, rest);
       peer.interrupted = { incoming, outgoing };
       const { origin } = peer;
       const answer = await this.#send(peer, message);
       peer.interrupted = undefined;
+      for (const id of pass) owed.pass.delete(id);
+      if (looked) look = undefined;
       // It has another storage now: of what that has, the pages before were no part.
       if (answer.origin !== origin) incoming = undefined;
-      if (this.#isShared(answer.origin)) return true;
+      if (this.#isShared(answer.origin)) {
+        // It needs no pages, but to look, and to tell others.
+        incoming = outgoing = undefined;
+        continue;
+      }
       if (given === undefined) {
         // It had our storage, and has another one now.
         continue;
@@ -446,7 +460,7 @@ export class Mesh {
       const isTaken = delta !== undefined && (delta.full || coversSeen(answer.seen ?? new Map(), delta.base));
       outgoing = isTaken && delta.next !== null ? { after: delta.next, full: delta.full } : undefined;
       const isDone = coversSeen(answer.seen ?? new Map(), given.state.seen);
-      if (isDone && pass === undefined && incoming === undefined && outgoing === undefined) return true;
+      if (isDone && owed.pass.size === 0 && incoming === undefined && outgoing === undefined) return true;
       if (incoming !== undefined || outgoing !== undefined) peer.noteProgress();
     }
   }

@@ -187,6 +187,34 @@ test("a peer that finds a message too large still tells those whom it was asked 
   });
 });
 
+test("a peer that turns out to share the storage still tells those whom it was asked to tell, and looks", async () => {
+  const clock = new FakeClock();
+  // With this chance b is told first, and c by way of b.
+  clock.chance = 0.9;
+  const servers = new Servers(["a", "b", "c"], { meshSecret: SECRET, clock, mesh: { fanout: 1 } });
+  const storage = new MemoryStorage();
+  servers.start("a", { storage });
+  await withServers(servers, async () => {
+    await servers.meet();
+    const first = servers.get("b");
+    servers.start("b", { storage });
+    const before = servers.calls.length;
+    // More than one page: whom b should tell goes with the last one only.
+    await servers.get("a").updateMany(
+      Array.from({ length: 1_200 }, (_, i) => ({ key: `key:${i}`, hash: "h" })),
+    );
+    // No time passes, so nobody is tried again, and no heartbeat comes.
+    await servers.rest();
+    equal(servers.calls[before]!.to, "b");
+    ok(await servers.get("c").getNode("key:1199"), "c has the change");
+    const looks = servers.calls.slice(before).filter(({ to, body }) =>
+      to === "b" && JSON.parse(String(body.gossip.message ?? "{}")).look !== undefined
+    );
+    equal(looks.length, 1, "b was told to look");
+    await first.close();
+  });
+});
+
 test("servers that share a storage are told to look again, and given no nodes", async () => {
   const storage = new MemoryStorage();
   const servers = new Servers(["a", "b"], { storage });
