@@ -38,6 +38,8 @@ export interface NodeIncoming {
   readonly destroyed: boolean;
   /** The connection. */
   readonly socket?: { readonly remoteAddress?: string | undefined };
+  /** The stream of HTTP/2. */
+  readonly stream?: { readonly session?: object | undefined };
   /** Listens to the body. */
   on(event: "data", listener: (chunk: Uint8Array) => void): unknown;
   /** Listens to failures. */
@@ -148,6 +150,11 @@ export class NodeRequestView implements IncomingRequest {
 
   remoteAddress(): string | null {
     return this.#request.socket?.remoteAddress ?? null;
+  }
+
+  connection(): object | undefined {
+    // The socket of HTTP/2 is a stand-in of each stream's own.
+    return this.#request.stream?.session ?? this.#request.socket;
   }
 
   getSignal(): HangUp {

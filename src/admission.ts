@@ -12,6 +12,7 @@ import type { HangUp } from "./hang_up.ts";
 import { createHash } from "./hash.ts";
 import type { Hooks } from "./hooks.ts";
 import type { Limits, RateLimitConfig } from "./options.ts";
+import type { Visit } from "./visit.ts";
 import { formatPolicy, formatQuota, type Quota, RateLimiter } from "./rate_limit.ts";
 
 /** The longest text that stands for a client as it is, in characters. */
@@ -212,15 +213,34 @@ class Reading implements BodyReading, Due {
 export class UnreadRefusal extends RefusalError {}
 
 /** What is looked at of a request to tell whose it is. */
-export interface LimitedRequest {
-  /** A header's value by its lower-case name. */
-  header(name: string): string | null;
-  /** The address that connected; `null` for unknown. */
-  remoteAddress(): string | null;
+export interface LimitedRequest extends Locatable {
   /** The request as the application's own hook sees it. */
   toRequest(): Request;
   /** Tells when the client goes. */
   getSignal(): HangUp;
+}
+
+/** What is looked at of a request to tell where it comes from. */
+export interface Locatable {
+  /** A header's value by its lower-case name. */
+  header(name: string): string | null;
+  /** The address that connected; `null` for unknown. */
+  remoteAddress(): string | null;
+  /** What stands for the connection, where it can bring several requests at once. */
+  connection?(): object | undefined;
+}
+
+/** What stands for the client of a request by its address; `null` where that is not known. */
+export function clientOf(request: Locatable, trusted: TrustedProxies): string | null {
+  const address = addressOf(request, trusted);
+  return address === null ? null : clientNetwork(address);
+}
+
+function addressOf(request: Locatable, trusted: TrustedProxies): string | null {
+  return clientAddress(request.remoteAddress(), {
+    xForwardedFor: request.header("x-forwarded-for"),
+    forwarded: request.header("forwarded"),
+  }, trusted);
 }
 
 /** What a limit of clients works with. */
@@ -259,14 +279,11 @@ export class ClientLimit {
   /**
    * Counts a request.
    *
+   * @param visit Where it is noted whose it is.
    * @returns What it found; `null` for one that is not limited.
    */
-  async take(request: LimitedRequest): Promise<Quota | null> {
-    const address = clientAddress(request.remoteAddress(), {
-      xForwardedFor: request.header("x-forwarded-for"),
-      forwarded: request.header("forwarded"),
-    }, this.#trusted);
-    const client = await this.#identify(request, address);
+  async take(request: LimitedRequest, visit: Pick<Visit, "client">): Promise<Quota | null> {
+    const client = visit.client = await this.#identify(request, addressOf(request, this.#trusted));
     return client === null ? null : this.#limiter.take(client);
   }
 

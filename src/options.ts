@@ -263,8 +263,25 @@ export interface Limits {
   readonly maxHashBytes: number;
   /** Milliseconds that a sync waits; a longer `wait` is shortened. 0 answers all at once. @default {25000} */
   readonly maxWait: number;
-  /** Waiting syncs and open streams at once; further syncs are answered at once. @default {50000} */
+  /** Waiting syncs and open streams at once; further syncs are answered at once, with a pause. @default {50000} */
   readonly maxWaiters: number;
+  /**
+   * The same of one client, as `rateLimit` tells clients apart: by address, behind the proxies of `trustProxy`. Of
+   * `maxWaitingBytes` it has as large a part as this is of `maxWaiters`. Left out: half of `maxWaiters`, or 1,000 where
+   * that is more.
+   *
+   * @default {25000}
+   */
+  readonly maxWaitersPerClient: number;
+  /** The same of one connection of `node:http` or HTTP/2, which can bring many requests at once. @default {250} */
+  readonly maxWaitersPerConnection: number;
+  /**
+   * Bytes of memory that waiting syncs and open streams hold at once, by estimate: for each 1,024, and for each of its
+   * keys its length and 128. Further syncs are answered at once, with a pause.
+   *
+   * @default {134217728}
+   */
+  readonly maxWaitingBytes: number;
   /** Open streams at once; further ones tell the present state and end. @default {50000} */
   readonly maxStreams: number;
   /** Requests being read or answered at once, without those that wait; further ones get 503. @default {10000} */
@@ -336,6 +353,9 @@ export const DEFAULT_LIMITS: Limits = Object.freeze({
   maxHashBytes: MAX_HASH_BYTES,
   maxWait: 25_000,
   maxWaiters: 50_000,
+  maxWaitersPerClient: 25_000,
+  maxWaitersPerConnection: 250,
+  maxWaitingBytes: 134_217_728,
   maxStreams: 50_000,
   maxRequests: 10_000,
   maxReadingBytes: 67_108_864,
@@ -351,6 +371,9 @@ const LIMIT_RANGES: Readonly<Record<keyof Limits, readonly [number, number]>> = 
   maxHashBytes: [1, MAX_HASH_BYTES],
   maxWait: [0, 3_600_000],
   maxWaiters: [0, 10_000_000],
+  maxWaitersPerClient: [1, 10_000_000],
+  maxWaitersPerConnection: [1, 10_000_000],
+  maxWaitingBytes: [0, 2 ** 40],
   maxStreams: [0, 10_000_000],
   maxRequests: [1, 10_000_000],
   maxReadingBytes: [1, 2 ** 40],
@@ -617,6 +640,9 @@ function checkLimits(limits: unknown): Limits {
   const checked: Record<string, number> = { ...DEFAULT_LIMITS };
   for (const [name, range] of Object.entries(LIMIT_RANGES)) {
     if (given[name] !== undefined) checked[name] = checkInteger(name, given[name], range);
+  }
+  if (given.maxWaitersPerClient === undefined) {
+    checked.maxWaitersPerClient = Math.max(1_000, Math.ceil(checked.maxWaiters! / 2));
   }
   return Object.freeze(checked) as unknown as Limits;
 }

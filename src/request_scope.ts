@@ -16,7 +16,7 @@ import type { DeadlineList, Due } from "./deadlines.ts";
 import { markOf } from "./history.ts";
 import { Intake } from "./intake.ts";
 import type { Scope, ScopeOptions, ScopeSource } from "./scope.ts";
-import type { WaitEnd, Waiter } from "./waiters.ts";
+import type { WaitEnd, Waiter, WaiterSource } from "./waiters.ts";
 import { Watch } from "./watch.ts";
 
 /** How often who waits looks at its flags, in milliseconds. */
@@ -87,9 +87,9 @@ export class RequestScopes implements ScopeSource {
         wakeMarked: (marks) => waiter?.wakeMarked(marks),
       },
     });
-    const add = (keys: readonly string[]): Waiter | null => {
+    const add = (keys: readonly string[], from?: WaiterSource): Waiter | null => {
       this.#waiting.forgetLost();
-      const flag = flags.add(keys);
+      const flag = flags.add(keys, from);
       if (flag === null) return null;
       const lease = this.#waiting.take(() => flag.release());
       held.push(lease);

@@ -5,7 +5,7 @@
  */
 import { type AskRights, askRights, WriteAccess } from "./access.ts";
 import { Account } from "./account.ts";
-import { type AdmissionRoom, Bodies, ClientLimit } from "./admission.ts";
+import { type AdmissionRoom, Bodies, ClientLimit, clientOf, type Locatable } from "./admission.ts";
 import { type BatchOptions, guarded } from "./batch.ts";
 import type { DeadlineList } from "./deadlines.ts";
 import { ClosedError, PeerError, RealityError } from "./errors.ts";
@@ -26,7 +26,7 @@ import {
 import { checkKeys, parseSync } from "./parse.ts";
 import { Readiness, type ReadyState } from "./ready.ts";
 import { createRequest } from "./http/target.ts";
-import { type EventSourceRequest, getLastEventId, onAbort, onHangUp } from "./sse/request.ts";
+import { type EventSourceRequest, getLastEventId, onAbort, onHangUp, viewOf } from "./sse/request.ts";
 import { createStream, farewell } from "./sse/stream.ts";
 import { CallbackProof } from "./mesh/callback.ts";
 import { Mesh } from "./mesh/mesh.ts";
@@ -48,7 +48,7 @@ import type {
 } from "./types.ts";
 import { VERSION } from "./version.ts";
 import type { Visit } from "./visit.ts";
-import { Waiters } from "./waiters.ts";
+import { Waiters, type WaiterSource } from "./waiters.ts";
 
 /** The largest answer of a peer that is read, in bytes: several times what a peer sends at once. */
 const MAX_ANSWER_BYTES = 4_194_304;
@@ -100,6 +100,7 @@ export class RealityServer {
   readonly #startedAt: number;
   #serverId: string | undefined;
   #closing: Promise<void> | undefined;
+  #isClientFullReported = false;
 
   /**
    * Makes a server; nothing is asked of the storage before the first request or change.
@@ -127,7 +128,8 @@ export class RealityServer {
       report: (error) => account.report(error),
       isOfOneRequest: config.requestScopedIO,
     });
-    this.#waiters = new Waiters(clock, limits.maxWaiters, storage);
+    this.#waiters = new Waiters(clock, limits, storage);
+    this.#waiters.onClientFull = () => this.#reportClientFull();
     const { hookTimeout } = config;
     const scopeOptions = { storage, clock, limits, hookTimeout, batch: this.#batch, waiters: this.#waiters };
     this.#scopes = config.requestScopedIO
@@ -305,6 +307,7 @@ export class RealityServer {
   async handleSSECompat(request: EventSourceRequest, options: SSEOptions): Promise<Response> {
     const stream = this.#events(options, getLastEventId(request), {
       toRequest: () => request instanceof Request ? request : createRequest(request),
+      locate: request instanceof Request ? undefined : () => this.#locate(viewOf(request)),
       onHangUp: (listener) => onHangUp(request, listener),
     });
     return await Promise.resolve(toResponse(eventsReply(stream)));
@@ -373,7 +376,7 @@ export class RealityServer {
     body: unknown,
     visit: Visit,
     source: SyncSource,
-    parking?: AdmissionRoom,
+    more: { readonly parking?: AdmissionRoom; readonly locate?: () => WaiterSource } = {},
   ): SyncResponse | Promise<SyncResponse> {
     this.#assertOpen();
     this.#relay?.start();
@@ -388,7 +391,7 @@ export class RealityServer {
     const askRights = this.#askRights(keys, source);
     return this.#account.watchSync(
       visit,
-      () => answerSync(request, this.#openSync(), { source, askRights, visit, parking }),
+      () => answerSync(request, this.#openSync(), { source, askRights, visit, ...more }),
     );
   }
 
@@ -447,8 +450,9 @@ export class RealityServer {
   #events(
     options: SSEOptions,
     lastEventId: string | null,
-    { toRequest, onHangUp }: {
+    { toRequest, locate, onHangUp }: {
       readonly toRequest: () => Request;
+      readonly locate: (() => WaiterSource) | undefined;
       readonly onHangUp: (listener: () => void) => () => void;
     },
   ): ReadableStream<Uint8Array> {
@@ -468,7 +472,7 @@ export class RealityServer {
       lifetime: checkInteger("lifetime", lifetime, [10, 86_400_000]),
     }, {
       reader: scope.reader,
-      waiters: scope.waiters,
+      waiters: { add: (keys) => scope.waiters.add(keys, locate?.()) },
       watch: scope.watch,
       clock,
       askRights: ask && (() =>
@@ -548,10 +552,15 @@ export class RealityServer {
       }),
       hooks: this.#hooks,
       farewell: (pause) => farewell(clock, pause),
-      sync: (body, client, visit) => this.#sync(body, visit, client, this.#scopes.admission),
-      events: (options, lastEventId, client) =>
+      sync: (body, client, visit) =>
+        this.#sync(body, visit, client, {
+          parking: this.#scopes.admission,
+          locate: () => this.#locate(client, visit),
+        }),
+      events: (options, lastEventId, client, visit) =>
         this.#events(options, lastEventId, {
           toRequest: () => client.toRequest(),
+          locate: () => this.#locate(client, visit),
           onHangUp: (listener) => onAbort(client.getSignal(), listener),
         }),
       update: (updates) => this.updateMany(updates),
@@ -574,6 +583,27 @@ export class RealityServer {
         ),
       random: () => clock.random(),
     };
+  }
+
+  /** Says where a request comes from that is to wait. */
+  #locate(request: Locatable, visit?: Visit): WaiterSource {
+    const client = visit?.client;
+    return {
+      client: client === undefined ? clientOf(request, this.#config.trustProxy) : client,
+      connection: request.connection?.(),
+    };
+  }
+
+  #reportClientFull(): void {
+    if (this.#isClientFullReported) return;
+    this.#isClientFullReported = true;
+    this.#account.report(
+      new RealityError(
+        "ERR_REALITY_OVERLOADED",
+        "A client has its share of the places to wait (maxWaitersPerClient, maxWaitingBytes); if it is a proxy that " +
+          "many clients come by, name it in trustProxy",
+      ),
+    );
   }
 
   /** How to ask what a client may read of these keys; undefined when it may read them all. */
@@ -606,6 +636,7 @@ export class RealityServer {
       metrics,
       busy: this.#scopes.admission.busy,
       readingBytes: this.#bodies.held,
+      waitingBytes: this.#waiters.bytes,
       waiters: this.#waiters.size,
       wakes: this.#waiters.wakes,
       streams: this.#scopes.streams,

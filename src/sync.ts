@@ -12,10 +12,11 @@ import type { Reading } from "./fence.ts";
 import type { HangUp } from "./hang_up.ts";
 import type { Metrics } from "./metrics.ts";
 import type { ParsedSync } from "./parse.ts";
+import { drawPause } from "./pause.ts";
 import type { StorageReading } from "./storage.ts";
 import type { MeshInfo, PeerHealth, PeerState, RealityNodeMeta, SyncResponse } from "./types.ts";
 import { Visit } from "./visit.ts";
-import type { Waiters } from "./waiters.ts";
+import type { Waiters, WaiterSource } from "./waiters.ts";
 import type { Watch } from "./watch.ts";
 
 /** What a sync request asks of the mesh. */
@@ -45,6 +46,8 @@ export interface SyncRooms {
 export interface SyncClient {
   /** Gives what tells when the client goes away; asked only by who waits. */
   readonly source?: { getSignal(): HangUp | undefined };
+  /** Says where it comes from; asked only of who wants to wait. Left out for a caller that is trusted. */
+  readonly locate?: (() => WaiterSource) | undefined;
   /** What the client may read; left out: everything. */
   readonly askRights?: AskRights | undefined;
   /** Where it is noted what becomes of the request. */
@@ -85,7 +88,7 @@ export function answerSync(
 async function answerInTime(
   request: ParsedSync,
   rooms: SyncRooms,
-  { source, askRights, parking }: SyncClient,
+  { source, locate, askRights, parking }: SyncClient,
   visit: Visit,
   wait: number,
 ): Promise<SyncResponse> {
@@ -95,7 +98,7 @@ async function answerInTime(
     await rooms.mesh.open();
   }
   // Who waits for nothing in particular would only wait out its time.
-  const waiter = wait > 0 && keys.length > 0 ? rooms.waiters.add(keys) : null;
+  const waiter = wait > 0 && keys.length > 0 ? rooms.waiters.add(keys, locate?.()) : null;
   if (waiter === null) {
     const reading = await readCaughtUp(request, rooms, await askRights?.());
     return respond(request, reading, compareReading(request, reading), rooms, visit);
@@ -120,7 +123,7 @@ async function answerInTime(
       );
       if (changed !== null || last || left <= 0) {
         if (visit.outcome === "wake" && changed === null) visit.outcome = "timeout";
-        return respond(request, reading, changed, rooms, visit);
+        return respond(request, reading, changed, rooms, visit, deadline);
       }
       rooms.watch.park(reading);
       // Not kept in memory for as long as this waits.
@@ -191,6 +194,7 @@ function respond(
   keys: readonly string[] | null,
   rooms: SyncRooms,
   visit: Visit,
+  deadline: number = Infinity,
 ): SyncResponse {
   if (visit.waitsSince === undefined) visit.outcome = "answered";
   const changed: Record<string, RealityNodeMeta> = Object.create(null);
@@ -204,7 +208,16 @@ function respond(
     peers: legacy ? peerHealths(states) : peerIds(states),
     serverVersion: reading.maxVersion,
   };
-  return { changed, mesh, epoch: reading.epoch, serverTime: rooms.clock.now() };
+  const answer: SyncResponse = { changed, mesh, epoch: reading.epoch, serverTime: rooms.clock.now() };
+  if (keys === null && (request.wait ?? 0) > 0 && isEarly(visit, rooms.clock, deadline)) {
+    answer.pause = drawPause(rooms.clock);
+  }
+  return answer;
+}
+
+/** Whether a request that wanted to wait is answered sooner than that: there was no place, or the server stops. */
+function isEarly({ waitsSince, outcome }: Visit, clock: Clock, deadline: number): boolean {
+  return outcome === "closed" || waitsSince === undefined && clock.elapsed() < deadline;
 }
 
 const HEALTHS: Readonly<Record<PeerState, PeerHealth>> = {

@@ -60,6 +60,11 @@ export interface SyncResponse {
   epoch: string;
   /** The answering server's clock, in milliseconds since 1970. */
   serverTime: number;
+  /**
+   * How long to stay away before the next request, in milliseconds. Present where a request that wanted to wait is
+   * answered sooner and has nothing to tell: a client that asked again at once would do so without end.
+   */
+  pause?: number;
 }
 
 /** One change that an application asks for: this node is now in that state. */

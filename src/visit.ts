@@ -16,6 +16,8 @@ export class Visit {
   route: RouteName = "none";
   /** What it is about, as far as that was read. */
   keys: readonly string[] = NO_KEYS;
+  /** What stands for the client; `null` for one that is not known or not limited, undefined where nobody asked yet. */
+  client: string | null | undefined = undefined;
   /** How many keys it was told as changed. */
   changed = 0;
   /** When it began to wait, by `clock.elapsed()`; undefined when it did not. */

@@ -5,6 +5,7 @@
  */
 import type { Clock } from "./clock.ts";
 import { markOf } from "./history.ts";
+import type { Limits } from "./options.ts";
 
 /** Why a waiter stopped waiting: a key may have changed, its time is up, or it was closed. */
 export type WaitEnd = "wake" | "timeout" | "closed";
@@ -24,6 +25,48 @@ export interface Waiter {
   release(): void;
 }
 
+/** How much may wait at once. */
+export type WaiterLimits = Pick<
+  Limits,
+  "maxWaiters" | "maxWaitersPerClient" | "maxWaitersPerConnection" | "maxWaitingBytes"
+>;
+
+/**
+ * Under this name, the object that stands for a connection has how many waiters came by it. Almost every waiter has a
+ * connection of its own: an entry of a map for each would be larger than this.
+ */
+const WAITERS: unique symbol = Symbol("reality.waiters");
+
+/** What stands for a connection: one object for as long as it lives, such as its socket. */
+export interface Connection {
+  [WAITERS]?: number;
+}
+
+/** Where a waiter comes from, as far as that can be told. */
+export interface WaiterSource {
+  /** What stands for the client; `null` for one that is not known, or not limited. */
+  readonly client: string | null;
+  /** The connection, where one can bring several requests at once. */
+  readonly connection: Connection | undefined;
+}
+
+/** What one client holds. */
+interface Share {
+  waiters: number;
+  bytes: number;
+}
+
+/** What a waiter, and each of its keys beside its text, holds in memory, in bytes: measured by `bench/waiters_bench.ts`. */
+const WAITER_BYTES = 1_024;
+const KEY_BYTES = 128;
+
+/** Says how much a waiter on these keys holds in memory, in bytes, about. */
+export function waitingBytes(keys: readonly string[]): number {
+  let bytes = WAITER_BYTES + KEY_BYTES * keys.length;
+  for (const key of keys) bytes += key.length;
+  return bytes;
+}
+
 /**
  * Storage → the waiters of all servers in this process that use it and have any. A storage in memory announces nothing
  * and is not looked at: without this, a client that waits at one server would sleep through a change made by another.
@@ -38,6 +81,7 @@ export class Waiters {
   /** One function for all of them, not one for each. */
   readonly #remove = (waiter: Parked): void => {
     this.#all.delete(waiter);
+    this.#give(waiter);
     if (this.#all.size === 0) {
       this.#group.delete(this);
       this.#onEmptied();
@@ -49,21 +93,28 @@ export class Waiters {
     }
   };
   readonly #clock: Clock;
-  readonly #max: number;
+  readonly #limits: WaiterLimits;
+  /** What one client may hold, in bytes: as large a part of all as of the places. */
+  readonly #maxClientBytes: number;
+  readonly #shares = new Map<string, Share>();
+  #bytes = 0;
   readonly #group: Set<Waiters>;
   #onFilled: () => void = () => {};
   #onEmptied: () => void = () => {};
+  #onClientFull: () => void = () => {};
   #closed = false;
   #wakes = 0;
 
   /**
    * @param clock Where timers come from.
-   * @param max How many waiters there may be at once.
+   * @param limits How much may wait at once.
    * @param storage What they wait for changes of: a wake reaches the waiters of every server here that has the same one.
    */
-  constructor(clock: Clock, max: number, storage: object = {}) {
+  constructor(clock: Clock, limits: WaiterLimits, storage: object = {}) {
     this.#clock = clock;
-    this.#max = max;
+    this.#limits = limits;
+    const { maxWaiters, maxWaitersPerClient, maxWaitingBytes } = limits;
+    this.#maxClientBytes = maxWaitingBytes * Math.min(1, maxWaitersPerClient / Math.max(1, maxWaiters));
     this.#group = groups.get(storage) ?? new Set();
     groups.set(storage, this.#group);
   }
@@ -71,6 +122,11 @@ export class Waiters {
   /** How many wait now. */
   get size(): number {
     return this.#all.size;
+  }
+
+  /** How much they hold in memory, in bytes, about. */
+  get bytes(): number {
+    return this.#bytes;
   }
 
   /** How often a waiter was told to look again. */
@@ -83,10 +139,28 @@ export class Waiters {
     this.#onFilled = callback;
   }
 
-  /** Parks a new waiter on these keys; `null` when there is no place left. */
-  add(keys: readonly string[]): Waiter | null {
-    if (this.#closed || this.#all.size >= this.#max) return null;
-    const waiter = new Parked(keys, this.#clock, this.#remove);
+  /** Calls back each time there is no place for a client since it has its share already. */
+  set onClientFull(callback: () => void) {
+    this.#onClientFull = callback;
+  }
+
+  /**
+   * Parks a new waiter on these keys.
+   *
+   * @param from Where it comes from; left out for a caller that is trusted, or not known.
+   * @returns `null` when there is no place left: for anybody, for this client, or on this connection.
+   */
+  add(keys: readonly string[], from?: WaiterSource): Waiter | null {
+    const bytes = waitingBytes(keys);
+    const { maxWaiters, maxWaitersPerConnection, maxWaitingBytes } = this.#limits;
+    if (this.#closed || this.#all.size >= maxWaiters || bytes > maxWaitingBytes - this.#bytes) return null;
+    const connection = from?.connection;
+    if ((connection?.[WAITERS] ?? 0) >= maxWaitersPerConnection) return null;
+    const client = from?.client ?? null;
+    if (client !== null && !this.#take(client, bytes)) return null;
+    if (connection !== undefined) connection[WAITERS] = (connection[WAITERS] ?? 0) + 1;
+    this.#bytes += bytes;
+    const waiter = new Parked(keys, this.#clock, this.#remove, { bytes, client, connection });
     this.#all.add(waiter);
     for (const key of keys) {
       const there = this.#byKey.get(key);
@@ -99,6 +173,34 @@ export class Waiters {
       this.#onFilled();
     }
     return waiter;
+  }
+
+  /** Takes a place of a client's share; says whether there was one. */
+  #take(client: string, bytes: number): boolean {
+    const share = this.#shares.get(client);
+    if (share === undefined) {
+      // Whoever has no place yet gets one, however large it is: what all hold together is looked at elsewhere.
+      this.#shares.set(client, { waiters: 1, bytes });
+      return true;
+    }
+    if (share.waiters >= this.#limits.maxWaitersPerClient || share.bytes + bytes > this.#maxClientBytes) {
+      this.#onClientFull();
+      return false;
+    }
+    share.waiters++;
+    share.bytes += bytes;
+    return true;
+  }
+
+  /** Takes back what a waiter held. */
+  #give({ bytes, client, connection }: Parked): void {
+    this.#bytes -= bytes;
+    if (connection !== undefined) connection[WAITERS]!--;
+    const share = client === null ? undefined : this.#shares.get(client);
+    if (share === undefined) return;
+    share.waiters--;
+    share.bytes -= bytes;
+    if (share.waiters === 0) this.#shares.delete(client!);
   }
 
   /** Tells all who wait for one of these keys to look again; `null` stands for every key. */
@@ -141,8 +243,16 @@ export class Waiters {
   }
 }
 
+/** What a waiter holds, and whose that is. */
+interface Holding extends WaiterSource {
+  readonly bytes: number;
+}
+
 class Parked implements Waiter {
   readonly keys: readonly string[];
+  readonly bytes: number;
+  readonly client: string | null;
+  readonly connection: Connection | undefined;
   readonly #clock: Clock;
   readonly #onRelease: (waiter: Parked) => void;
   #woken = false;
@@ -151,8 +261,16 @@ class Parked implements Waiter {
   #resolve: ((end: WaitEnd) => void) | undefined;
   #stopTimer: (() => void) | undefined;
 
-  constructor(keys: readonly string[], clock: Clock, onRelease: (waiter: Parked) => void) {
+  constructor(
+    keys: readonly string[],
+    clock: Clock,
+    onRelease: (waiter: Parked) => void,
+    { bytes, client, connection }: Holding,
+  ) {
     this.keys = keys;
+    this.bytes = bytes;
+    this.client = client;
+    this.connection = connection;
     this.#clock = clock;
     this.#onRelease = onRelease;
   }

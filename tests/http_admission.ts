@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import { EventReader, RawClient, soon, until } from "./http_client.ts";
 import type { Client, Door, OnDoor } from "./http_kit.ts";
-import { RATE } from "./http_scenes.ts";
+import { RATE, SHARES } from "./http_scenes.ts";
 
 const JSON_TYPE = { "content-type": "application/json" };
 
@@ -15,6 +15,7 @@ const JSON_TYPE = { "content-type": "application/json" };
 export function testAdmission(onDoor: OnDoor, door: Door): void {
   testRates(onDoor, door);
   testPlaces(onDoor);
+  testShares(onDoor, door);
   // Who reads bodies in front waits for them, and unpacks them, as it is told to.
   if (!door.parsesBodies) testSlowBodies(onDoor, door);
 }
@@ -120,6 +121,72 @@ function testPlaces(onDoor: OnDoor): void {
     await first.cancel();
     await client.isLeft("a");
   });
+}
+
+/** Clients that want more of the places to wait than their share. */
+function testShares(onDoor: OnDoor, door: Door): void {
+  const of = (client: string) => ({ ...JSON_TYPE, "x-forwarded-for": client });
+  const wait = (client: Client, who: string, keys: readonly string[] = ["quiet"]) =>
+    client.post("/sync", { known: Object.fromEntries(keys.map((key) => [key, 0])), wait: 20_000 }, of(who));
+
+  onDoor("pipelined syncs of one connection wait one after the other", "shared", async (client) => {
+    const raw = await RawClient.connect(client.url(""));
+    const body = '{"known":{"quiet":0},"wait":20000}';
+    const one = headOf(client, `Content-Length: ${body.length}`) + body;
+    raw.send(one + one + one);
+    await client.hasWaiters(1);
+    if (!door.losesPipelined) await client.operate({ do: "update", key: "quiet", hash: "1" });
+    for (let i = 0; i < 3 && !door.losesPipelined; i++) assert.equal((await raw.receiveAnswer()).status, 200);
+    await raw.close();
+    await client.hasWaiters(0);
+  });
+
+  if (door.tellsNoAddress) return;
+
+  onDoor("a client waits in its share of the places, and others in theirs", "shared", async (client) => {
+    const waiting = [wait(client, "203.0.113.1"), wait(client, "203.0.113.1")];
+    await client.hasWaiters(SHARES.maxWaitersPerClient);
+    const refused = await soon(wait(client, "203.0.113.1"), "an answer without a wait");
+    const { changed, pause } = await refused.json();
+    assert.deepEqual(changed, {});
+    // An honest client would ask again at once without it.
+    assert.ok(pause >= 500 && pause < 3_000, `${pause}`);
+    assert.equal(refused.headers.get("retry-after"), String(Math.ceil(pause / 1_000)));
+    const stream = await client.get("/events?keys=quiet", of("203.0.113.1"));
+    assert.match(await soon(stream.text(), "the stream's end"), /retry: \d+\n\n$/);
+    waiting.push(wait(client, "203.0.113.2"));
+    await client.hasWaiters(3);
+    assert.deepEqual(await client.reports(), ["ERR_REALITY_OVERLOADED"]);
+    await client.operate({ do: "update", key: "quiet", hash: "1" });
+    for (const response of await soon(Promise.all(waiting), "the answers of all that waited")) {
+      const { changed, pause } = await response.json();
+      assert.equal(changed.quiet.hash, "1");
+      assert.equal(pause, undefined);
+      assert.equal(response.headers.get("retry-after"), null);
+    }
+    await client.hasWaiters(0);
+  });
+
+  onDoor(
+    "a client's keys fill its share as well, and free it when they are answered",
+    "shared",
+    async (client) => {
+      const many = Array.from({ length: 30 }, (_, i) => `quiet:${i}`);
+      const waiting = [wait(client, "203.0.113.1", many)];
+      await client.hasWaiters(1);
+      const refused = await soon(wait(client, "203.0.113.1", many), "an answer without a wait");
+      assert.ok((await refused.json()).pause >= 500);
+      waiting.push(wait(client, "203.0.113.2", many));
+      await client.hasWaiters(2);
+      await client.operate({ do: "update", key: "quiet:7", hash: "1" });
+      for (const response of await soon(Promise.all(waiting), "the answers")) await response.body?.cancel();
+      await client.hasWaiters(0);
+      const again = wait(client, "203.0.113.1", many.slice(8));
+      await client.hasWaiters(1);
+      await client.operate({ do: "update", key: "quiet:8", hash: "1" });
+      await (await again).body?.cancel();
+    },
+  );
 }
 
 /** Bodies that stop coming, or should not come as they do. */

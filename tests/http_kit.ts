@@ -32,6 +32,8 @@ export interface Door {
   readonly noticesLate?: boolean;
   /** The runtime does not tell the address that connected. */
   readonly tellsNoAddress?: boolean;
+  /** Requests that follow one on its connection before it is answered are lost, and the answer with them. */
+  readonly losesPipelined?: boolean;
   /** The runtime keeps the connection of a body that was refused until the client leaves it. */
   readonly keepsConnection?: boolean;
 }

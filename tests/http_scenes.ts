@@ -30,6 +30,7 @@ export type SceneName =
   | "limited"
   | "impatient"
   | "crowded"
+  | "shared"
   | "unwell"
   | "fast";
 
@@ -49,6 +50,14 @@ export const SMALL = {
   maxKeyBytes: 16,
   maxHashBytes: 8,
   maxWait: 40,
+} as const;
+
+/** The limits of the scene `shared`: a client may hold 6,000 bytes. */
+export const SHARES = {
+  maxWaiters: 8,
+  maxWaitersPerClient: 2,
+  maxWaitersPerConnection: 1,
+  maxWaitingBytes: 24_000,
 } as const;
 
 /** How often a client may ask in the scene `limited`. */
@@ -125,6 +134,8 @@ const scenes: Record<SceneName, SceneOptions> = {
   limited: { server: { rateLimit: RATE, trustProxy: ["127.0.0.0/8", "::1"] } },
   /** Little time for who is slow. */
   impatient: { server: { limits: { bodyTimeout: 100, stallTimeout: 200 } } },
+  /** Room to wait for several clients, each of which has a share; a proxy on this machine says who they are. */
+  shared: { server: { limits: SHARES, trustProxy: ["127.0.0.0/8", "::1"] } },
   /** Room for one request and one stream. */
   crowded: { server: { limits: { maxRequests: 1, maxStreams: 1 } } },
 };

@@ -19,6 +19,7 @@ const places: Record<string, readonly string[]> = {
     "stamp",
     "compare",
     "parse",
+    "pause",
     "access",
     "admission",
     "client_address",

@@ -87,6 +87,15 @@ export const waiting: readonly Rule[] = [
     sentence: "A key that may not be read looks like one that has no node",
     check: "takes knowing who may read what",
   },
+  {
+    number: "5.8",
+    sentence:
+      "A sync that wanted to wait and is answered sooner, with nothing to tell, is told how long to stay away",
+    async check(server) {
+      const { pause } = await server.sync({ known: {}, wait: SHORT_WAIT });
+      must(Number.isInteger(pause) && pause! > 0, () => `"pause" is ${show(pause)}`);
+    },
+  },
 ];
 
 /** Asks to wait, makes a change a moment later, and gives what is told of it before the deadline. */

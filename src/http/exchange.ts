@@ -27,6 +27,8 @@ export interface IncomingRequest {
   readJSON(maxBytes: number, bodies: BodyRoom): Promise<unknown>;
   /** The address that connected, as the runtime tells it: a proxy's, if there is one; `null` for unknown. */
   remoteAddress(): string | null;
+  /** What stands for the connection, where it can bring several requests at once. */
+  connection?(): object | undefined;
   /** Tells when the client goes away. Asked only for requests that wait, or have failed. */
   getSignal(): HangUp;
   /** The request in the Web's own shape, for the application's hooks. */

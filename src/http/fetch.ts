@@ -104,6 +104,10 @@ class RequestView implements IncomingRequest {
     return findAddress(this.#request, this.#connection);
   }
 
+  connection(): object | undefined {
+    return bridgedSocket(this.#connection);
+  }
+
   getSignal(): AbortSignal {
     this.waits = true;
     this.onWait?.();
@@ -120,6 +124,16 @@ class RequestView implements IncomingRequest {
 /** A reply in the Web's own shape. */
 export function toResponse({ status, headers, body }: Reply): Response {
   return new Response(body, { status, headers });
+}
+
+/**
+ * The socket in the request of `node:http` that a bridge for Node keeps. Other hosts bound by themselves how many
+ * requests a connection brings at once.
+ */
+function bridgedSocket(connection: unknown): { readonly remoteAddress?: unknown } | undefined {
+  if (typeof connection !== "object" || connection === null) return undefined;
+  const { incoming } = connection as { incoming?: { socket?: object | null } | null };
+  return incoming?.socket ?? undefined;
 }
 
 /**

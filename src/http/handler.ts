@@ -4,7 +4,7 @@
  * @module
  */
 import type { WriteRequest } from "../access.ts";
-import type { Admission, BodyRoom, ClientLimit } from "../admission.ts";
+import type { Admission, BodyRoom, ClientLimit, Locatable } from "../admission.ts";
 import { ClosedError, RealityError, RefusalError } from "../errors.ts";
 import type { Hooks } from "../hooks.ts";
 import type { RouteName } from "../metrics.ts";
@@ -44,7 +44,7 @@ export interface HandlerOptions {
 }
 
 /** Who asks: as much of the request as the rooms behind the desk need. */
-export type RequestingClient = Pick<IncomingRequest, "getSignal" | "toRequest">;
+export type RequestingClient = Pick<IncomingRequest, "getSignal" | "toRequest"> & Locatable;
 
 /** What the desk asks of the server. */
 export interface DeskRooms {
@@ -58,6 +58,7 @@ export interface DeskRooms {
     options: SSEOptions,
     lastEventId: string | null,
     client: RequestingClient,
+    visit: Visit,
   ): ReadableStream<Uint8Array>;
   update(updates: readonly NodeUpdate[]): Promise<RealityNodeMeta[]>;
   invalidate(keys: readonly string[]): Promise<RealityNodeMeta[]>;
@@ -181,7 +182,7 @@ class Passage {
     admission.enter();
     this.#hasEntered = true;
     if (clientLimit === undefined) return route.answer(this.#request, this.#visit);
-    return clientLimit.take(this.#request).then((quota) => {
+    return clientLimit.take(this.#request, this.#visit).then((quota) => {
       this.#quota = quota;
       if (quota !== null && !quota.isAllowed) throw new RateRefusal(quota.renewal);
       return route.answer(this.#request, this.#visit);
@@ -237,7 +238,7 @@ function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
       answer: (request, visit) =>
         readBody(request).then((body) => {
           const answer = rooms.sync(body, request, visit);
-          return answer instanceof Promise ? answer.then(jsonReply) : jsonReply(answer);
+          return answer instanceof Promise ? answer.then(syncReply) : syncReply(answer);
         }),
     }],
     [`${basePath}/events`, {
@@ -257,7 +258,7 @@ function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
         visit.keys = keys;
         // Clients that cannot send the header, such as event-source-polyfill, put it into the query.
         const lastEventId = request.header("last-event-id") ?? query.get("lastEventId");
-        return eventsReply(rooms.events({ keys }, lastEventId, request));
+        return eventsReply(rooms.events({ keys }, lastEventId, request, visit));
       },
     }],
     [`${basePath}/update`, {
@@ -309,6 +310,13 @@ function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
       },
     }],
   ]);
+}
+
+/** The answer to a sync; one that sends the client away for a while says so in a header as well. */
+function syncReply(answer: SyncResponse): Reply {
+  const reply = jsonReply(answer);
+  if (answer.pause === undefined) return reply;
+  return { ...reply, headers: { ...reply.headers, "retry-after": String(Math.ceil(answer.pause / 1_000)) } };
 }
 
 /** The reply as `HEAD` gets it, where it is `HEAD` that was asked. */

@@ -17,6 +17,8 @@ export interface MetricsView {
   readonly busy: number;
   /** Bytes of bodies held while they are read. */
   readonly readingBytes: number;
+  /** Bytes of memory that waiting syncs and open streams hold, by estimate. */
+  readonly waitingBytes: number;
   readonly waiters: number;
   readonly wakes: number;
   readonly streams: number;
@@ -58,6 +60,11 @@ export function renderMetrics(view: MetricsView): string {
     "reality_reading_bytes",
     "Bytes of bodies held now while they are read.",
     one(view.readingBytes),
+  );
+  page.gauge(
+    "reality_waiting_bytes",
+    "Bytes of memory that waiting syncs and open streams hold now, by estimate.",
+    one(view.waitingBytes),
   );
   writeRequests(page, metrics);
   writeSyncs(page, view);

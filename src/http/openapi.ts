@@ -126,6 +126,13 @@ const schemas = {
     }),
     epoch: ref("schemas", "Epoch"),
     serverTime: { type: "integer", description: "The server's clock, in milliseconds since 1970." },
+    pause: {
+      type: "integer",
+      minimum: 1,
+      description:
+        "Milliseconds to stay away before the next sync, where one that wanted to wait is answered sooner " +
+        "and there is nothing to tell.",
+    },
   }),
   ExchangeResponse: object(["gossip"], { gossip: { type: "object" } }, "The answer to another server."),
   Update: object(["key", "hash"], { key: ref("schemas", "Key"), hash: ref("schemas", "Hash") }),
@@ -338,7 +345,7 @@ const sync: Part = {
   responses: {
     200: {
       description: "What changed; to another server, what it lacks.",
-      headers: pick(["Cache-Control", ...LIMITED]),
+      headers: pick(["Cache-Control", "Retry-After", ...LIMITED]),
       content: {
         "application/json": {
           schema: { oneOf: [ref("schemas", "SyncResponse"), ref("schemas", "ExchangeResponse")] },
@@ -354,6 +361,13 @@ const sync: Part = {
               mesh: { peers: [], serverVersion: 6 },
               epoch: EPOCH,
               serverTime: 1699876543300,
+            },
+            "sooner than asked": {
+              changed: {},
+              mesh: { peers: [], serverVersion: 6 },
+              epoch: EPOCH,
+              serverTime: 1699876543300,
+              pause: 1750,
             },
             legacy: {
               changed: {},

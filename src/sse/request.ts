@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Locatable } from "../admission.ts";
 import type { HangUp } from "../hang_up.ts";
 
 /** The request object of `node:http`, Express and their like, as far as it is looked at. */
@@ -14,6 +15,7 @@ export interface NodeRequest {
   readonly url?: string | undefined;
   /** The connection; its end is the client's. */
   readonly socket: {
+    readonly remoteAddress?: string | undefined;
     once(event: "close", listener: () => void): unknown;
     off(event: "close", listener: () => void): unknown;
   };
@@ -30,6 +32,18 @@ export function getLastEventId(request: EventSourceRequest): string | null {
   if (typeof header === "string") return header;
   const [, query] = /\?([^#]*)/.exec(request.url ?? "") ?? [];
   return new URLSearchParams(query).get("lastEventId");
+}
+
+/** As much of a request of `node:http` as is looked at to tell where it comes from. */
+export function viewOf({ headers, socket }: NodeRequest): Locatable {
+  return {
+    header(name) {
+      const value = headers[name];
+      return Array.isArray(value) ? value.join(", ") : value ?? null;
+    },
+    remoteAddress: () => socket.remoteAddress ?? null,
+    connection: () => socket,
+  };
 }
 
 /**

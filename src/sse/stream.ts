@@ -11,6 +11,7 @@ import type { DeadlineList, Due } from "../deadlines.ts";
 import type { Reading } from "../fence.ts";
 import type { StreamReason } from "../metrics.ts";
 import { isConfirmed, isSameHistory } from "../history.ts";
+import { drawPause, PAUSE_FROM } from "../pause.ts";
 import type { StampedNode, StorageReading } from "../storage.ts";
 import type { RealityNodeMeta } from "../types.ts";
 import type { Waiter, Waiters } from "../waiters.ts";
@@ -60,13 +61,9 @@ export interface StreamRooms {
   readonly onEnd: (reason: StreamReason) => void;
 }
 
-/** How long a client stays away from a server that ended its stream, in milliseconds: from, and up to more. */
-const RETRY_FROM = 500;
-const RETRY_SPREAD = 2_500;
-
 /** What a stream says last: how long to stay away, so many milliseconds at least, by chance. */
-export function farewell(clock: Clock, pause: number = RETRY_FROM): string {
-  return retryFrame(Math.max(RETRY_FROM, pause) + Math.floor(RETRY_SPREAD * clock.random()));
+export function farewell(clock: Clock, least?: number): string {
+  return retryFrame(drawPause(clock, least));
 }
 
 /**
@@ -311,7 +308,7 @@ class Told {
       this.#assume(reading, start === "resync" ? { position: -1, gone: new Set() } : start);
     }
     const resync = start === "resync" ? eventFrame("resync", { epoch: reading.epoch }) : "";
-    return retryFrame(RETRY_FROM) + resync + this.#tell(view, true);
+    return retryFrame(PAUSE_FROM) + resync + this.#tell(view, true);
   }
 
   /** Frames for what there is to see that was not told yet; empty for nothing. */

@@ -14,6 +14,7 @@ import { listenFetch, serverName } from "../runtimes/fetch.ts";
 const door: Door = {
   name: `createFetchHandler() before ${serverName}`,
   keepsConnection: serverName === "Deno.serve",
+  losesPipelined: serverName === "Bun.serve",
   open: (name) => openDoor(name, ({ server, handler }) => listenFetch(createFetchHandler(server, handler))),
 };
 

@@ -17,9 +17,9 @@ import {
   type NodeIncoming,
   type NodeOutgoing,
 } from "../../adapters/node.ts";
-import { MemoryStorage, RealityServer, type RealityServerOptions } from "../../mod.ts";
+import { MemoryStorage, RealityServer, type RealityServerOptions, type SyncResponse } from "../../mod.ts";
 import { test } from "../harness.ts";
-import { RawClient, soon } from "../http_client.ts";
+import { RawClient, soon, until } from "../http_client.ts";
 import { openDoor } from "../http_door.ts";
 import { type Door, testDoor, testSlowReader } from "../http_kit.ts";
 import { listenNode } from "../runtimes/node.ts";
@@ -168,6 +168,33 @@ test("createNodeHandler() cuts the connection when the response will not take th
   }
   assert.equal((await server.getStats()).streams, 0);
   await server.close();
+});
+
+test("a session of HTTP/2 has no more places to wait than one connection", async () => {
+  const limits = { maxWaitersPerConnection: 2 };
+  const server = new RealityServer({ storage: new MemoryStorage(), limits });
+  const listener = createServer(createNodeHandler(server));
+  await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
+  const session = connect(`http://127.0.0.1:${(listener.address() as AddressInfo).port}`);
+  const wait = async (): Promise<SyncResponse> => {
+    const head = { ":method": "POST", ":path": "/reality/sync", "content-type": "application/json" };
+    const stream = session.request(head);
+    stream.end('{"known":{"a":0},"wait":20000}');
+    let text = "";
+    for await (const chunk of stream.setEncoding("utf8")) text += chunk;
+    return JSON.parse(text);
+  };
+  const waiting = Array.from({ length: 5 }, wait);
+  let paused = 0;
+  const all = waiting.map((answer) => answer.then(({ pause }) => paused += pause === undefined ? 0 : 1));
+  await until(() => Promise.resolve(paused === 3), "three are sent away");
+  assert.equal((await server.getStats()).waiters, 2);
+  await server.updateNode("a", "1");
+  await Promise.all(all);
+  assert.equal(paused, 3);
+  session.close();
+  await server.close();
+  await new Promise((resolve) => listener.close(resolve));
 });
 
 test("createNodeHandler() answers HTTP/2, waits and streams in it, and notices who hangs up", async () => {

@@ -1,5 +1,5 @@
 /**
- * 100,000 hostile requests leave nothing behind in memory.
+ * 100,000 hostile requests leave nothing behind in memory, and one client that waits holds no more than its share.
  *
  * @module
  */
@@ -33,6 +33,22 @@ test("100,000 hostile requests are answered, none with a failure, and leave noth
     // The least of each: what is above it was only not freed yet.
     const growth = Math.min(...late) - Math.min(...early);
     assert.ok(growth < MAX_GROWTH, `seed ${seed}: ${growth} bytes more are in use`);
+  } finally {
+    await child.kill();
+  }
+});
+
+test("one client that waits for all that it can holds its share of maxWaitingBytes, and others have room", async () => {
+  const child = new Child([...RUN_WITH_GC, "tests/hostile/crowd.ts"], {}, process.cwd());
+  try {
+    await child.printed(/^end$/m, 3 * PATIENCE);
+    const [, waiters, paused, held] =
+      /^waiters: (\d+), paused: (\d+), held: (\d+)$/m.exec(child.output)?.map(Number) ?? [];
+    // Half of 134,217,728 bytes, at 128 and the key's length for each of 10,000 keys.
+    assert.equal(waiters, 49);
+    assert.equal(paused, 101);
+    assert.ok(held! < 134_217_728, `${held} bytes`);
+    assert.equal(await child.ended(), 0);
   } finally {
     await child.kill();
   }

@@ -1,3 +1,4 @@
+import { Visit } from "../../src/visit.ts";
 import { deepEqual, equal, match, rejects, throws } from "node:assert/strict";
 import { Admission, Bodies, ClientLimit, type LimitedRequest } from "../../src/admission.ts";
 import { parseNetwork, type TrustedProxies } from "../../src/client_address.ts";
@@ -173,7 +174,7 @@ function setUpLimit(options: Partial<RateLimitConfig>, trusted: TrustedProxies =
       toRequest: () => new Request("http://localhost/", { headers }),
       getSignal: () => new AbortController().signal,
     };
-    return limit.take(request);
+    return limit.take(request, new Visit(0));
   };
   return { ask, reports };
 }

@@ -121,6 +121,7 @@ test("labels and helps are escaped", () => {
     metrics,
     busy: 0,
     readingBytes: 0,
+    waitingBytes: 0,
     waiters: 0,
     wakes: 0,
     streams: 0,
@@ -307,6 +308,7 @@ test("GET /metrics tells how many requests are under way, and not itself nor who
   const families = await scrape();
   equal(valueOf(families, "reality_busy_requests"), 0);
   equal(valueOf(families, "reality_reading_bytes"), 0);
+  equal(valueOf(families, "reality_waiting_bytes"), 1_024 + 128 + "a".length);
   await server.close();
   await waiting;
 });

@@ -188,6 +188,9 @@ test("checkOptions() fills in every default of the documentation", () => {
       maxHashBytes: 256,
       maxWait: 25_000,
       maxWaiters: 50_000,
+      maxWaitersPerClient: 25_000,
+      maxWaitersPerConnection: 250,
+      maxWaitingBytes: 134_217_728,
       maxStreams: 50_000,
       maxRequests: 10_000,
       maxReadingBytes: 67_108_864,
@@ -196,6 +199,9 @@ test("checkOptions() fills in every default of the documentation", () => {
     }),
   );
   equal(config.closeTimeout, 5_000);
+  const shareOf = (maxWaiters: number) =>
+    checkOptions({ storage, limits: { maxWaiters } }).limits.maxWaitersPerClient;
+  deepEqual([0, 1_500, 7_001].map(shareOf), [1_000, 1_000, 3_501]);
 });
 
 test("RealityServer makes up a serverId of its own", () => {

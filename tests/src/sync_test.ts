@@ -153,6 +153,31 @@ test("handleSync() does not wait when maxWait is 0, nor when no place is left", 
   await server.close();
 });
 
+test("an answer that comes sooner than asked, with nothing to tell, has a pause", async () => {
+  const pauseOf = async (server: RealityServer, request: SyncRequest) =>
+    (await server.handleSync(request)).pause;
+  const none = setUp({ maxWait: 0 }).server;
+  const { clock, server } = setUp({ maxWaiters: 1 });
+  clock.chance = 0.5;
+  // No keys: there is nothing to wait for.
+  equal(await pauseOf(server, { known: {}, wait: 1000 }), 1_750);
+  equal(await pauseOf(none, { known: { a: 0 }, wait: 1000 }), 500);
+  // Who did not want to wait decides by itself when to ask again.
+  equal(await pauseOf(none, { known: { a: 0 } }), undefined);
+  equal(await pauseOf(none, { known: { a: 0 }, wait: 0 }), undefined);
+  const first = begin(server, { known: { a: 0 }, wait: 1000 });
+  await settle();
+  equal(await pauseOf(server, { known: { a: 0 }, wait: 1000 }), 1_750);
+  // There is something to tell.
+  equal(await pauseOf(server, { known: { gone: 7 }, wait: 1000 }), undefined);
+  await clock.advance(1_000);
+  equal((await first.answer).pause, undefined);
+  const last = begin(server, { known: { a: 0 }, wait: 1000 });
+  await settle();
+  await server.close();
+  equal((await last.answer).pause, 1_750);
+});
+
 test("handleSync() rejects with the signal's reason and frees its place when the client goes away", async () => {
   const { clock, server } = setUp();
   const client = new AbortController();

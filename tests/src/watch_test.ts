@@ -1,5 +1,6 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { Reader } from "../../src/batch.ts";
+import { DEFAULT_LIMITS } from "../../src/options.ts";
 import { RealityServer } from "../../src/server.ts";
 import { Waiters } from "../../src/waiters.ts";
 import { Watch } from "../../src/watch.ts";
@@ -378,7 +379,7 @@ test("who comes to rest on a history that was lost, after the watch has seen the
   const clock = new FakeClock();
   const storage = new HistoryStorage();
   const batch = { clock, timeout: 1000, onOutcome: () => {} };
-  const waiters = new Waiters(clock, 10);
+  const waiters = new Waiters(clock, { ...DEFAULT_LIMITS, maxWaiters: 10 });
   const watch = new Watch(
     {
       storage,

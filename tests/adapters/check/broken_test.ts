@@ -258,6 +258,11 @@ const broken: readonly BrokenServer[] = [
     }),
   },
   {
+    does: "does not say how long to stay away where it does not let anybody wait",
+    breaks: ["5.8"],
+    answer: onAnswer(({ answer }) => delete answer.pause),
+  },
+  {
     does: "tells of a change only at the deadline",
     breaks: ["5.1", "5.2"],
     answer: onSync(async ({ body, ask }) => {
