@@ -4,6 +4,7 @@
  * @module
  */
 import type { HandlerOptions } from "../src/http/handler.ts";
+import { redactInvalidURL, redactURL } from "../src/redact.ts";
 
 /** Variables by name; an empty one counts as not set. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -99,9 +100,7 @@ export function readStorage(text: string | undefined, name: string): StorageSett
   const [, path] = /^sqlite:(.+)$/.exec(text) ?? [];
   if (path !== undefined) return { kind: "sqlite", path };
   if (/^postgres(?:ql)?:\/\//.test(text) && URL.canParse(text)) return { kind: "postgres", url: text };
-  // What follows the scheme may be a password.
-  const found = text.replace(/:.*/s, ":…");
-  throw wrong(name, "sqlite:<file>, postgres://<url> or memory:", found);
+  throw wrong(name, "sqlite:<file>, postgres://<url> or memory:", redactInvalidURL(text));
 }
 
 function readServerId(text: string | undefined): string | undefined {
@@ -134,8 +133,7 @@ function readSecrets(text: string | undefined): readonly string[] {
 function readRedis(text: string | undefined): string | undefined {
   if (!text) return undefined;
   if (/^rediss?:\/\//.test(text) && URL.canParse(text)) return text;
-  // What follows the scheme may be a password.
-  throw wrong("REDIS_URL", "redis://<url> or rediss://<url>", text.replace(/:.*/s, ":…"));
+  throw wrong("REDIS_URL", "redis://<url> or rediss://<url>", redactInvalidURL(text));
 }
 
 function readBasePath(text: string | undefined): string {
@@ -175,6 +173,6 @@ function splitList(text: string): string[] {
 
 /** The value is left out where it may be a secret. */
 function wrong(name: string, expected: string, found?: string): RangeError {
-  const end = found === undefined ? "" : `, got ${JSON.stringify(found.slice(0, 100))}`;
+  const end = found === undefined ? "" : `, got ${JSON.stringify(redactURL(found).slice(0, 100))}`;
   return new RangeError(`Cannot use ${name}: expected ${expected}${end}`);
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import { existsSync } from "node:fs";
+import { describe, redactText } from "../src/redact.ts";
 import type { RealityStorage } from "../src/storage.ts";
 import { type Environment, readStorage, type StorageSetting } from "./environment.ts";
 
@@ -61,7 +62,7 @@ export async function runNewEpoch(
     }
     return DONE;
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
+    const message = redactText(describe(error));
     if (error instanceof UsageError) output.error(`${message}\n\n${NEW_EPOCH_USAGE}`);
     else output.error(name === "" ? message : `Cannot begin a new epoch in ${name}: ${message}`);
     return FAILED;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { describe, redactText } from "../src/redact.ts";
 import { RealityServer } from "../src/server.ts";
 import type { RealityStorage } from "../src/storage.ts";
 import { MemoryStorage } from "../storage/memory.ts";
@@ -60,10 +61,9 @@ async function openStorage(setting: StorageSetting): Promise<RealityStorage> {
     await storage.getMaxVersion();
     return storage;
   } catch (cause) {
-    const found = cause instanceof Error ? cause.message : String(cause);
     // A URL may hold a password.
     const name = setting.kind === "sqlite" ? `sqlite:${setting.path}` : "postgres:…";
-    throw new Error(`Cannot use REALITY_STORAGE, ${name}: ${found}`, { cause });
+    throw new Error(`Cannot use REALITY_STORAGE, ${name}: ${redactText(describe(cause))}`);
   }
 }
 
@@ -73,7 +73,6 @@ async function openRedis(url: string | undefined): Promise<RedisConnection | und
   try {
     return await (await import("./ioredis.ts")).connectRedis(url);
   } catch (cause) {
-    const found = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`Cannot use REDIS_URL, redis:…: ${found}`, { cause });
+    throw new Error(`Cannot use REDIS_URL, redis:…: ${redactText(describe(cause))}`);
   }
 }

@@ -7,6 +7,7 @@ import type { Clock } from "./clock.ts";
 import { type PeerError, RealityError, StorageError } from "./errors.ts";
 import type { RealityEvent, StreamReason } from "./events.ts";
 import { Metrics } from "./metrics.ts";
+import { redactURL } from "./redact.ts";
 import { Visit } from "./visit.ts";
 
 /** Whom an account tells. */
@@ -35,7 +36,7 @@ export class Account {
   /** @param options Whom it tells. */
   constructor(options: AccountOptions) {
     this.#options = options;
-    this.#peers = [...options.peers];
+    this.#peers = options.peers.map(redactURL);
   }
 
   /** Whether the storage failed at the last call that was made of it. */

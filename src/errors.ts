@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { describe, redactError, redactText, redactURL } from "./redact.ts";
 
 /** Every code that a {@linkcode RealityError} can carry. Callers look at the code, never at the message. */
 export type ErrorCode =
@@ -52,6 +53,10 @@ const STATUS: Readonly<Record<ErrorCode, number>> = {
  * The base of every error of this package that is not a mistake in calling it (those are `TypeError` and
  * `RangeError`).
  *
+ * Its texts and its causes hold no secret: credentials in addresses are left out, and of a cause, which a driver of
+ * Redis or of a database made, the arguments of commands and whatever else hangs on it with a class of its own. A cause
+ * from which something was left out is a copy.
+ *
  * @example
  * ```ts
  * import { RealityError, RefusalError } from "@rootlodge/reality-server";
@@ -73,7 +78,10 @@ export class RealityError extends Error {
    * @param options `cause`: the error behind this one.
    */
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
+    super(
+      redactText(message),
+      options && "cause" in options ? { cause: redactError(options.cause) } : undefined,
+    );
     this.name = new.target.name;
     this.code = code;
   }
@@ -102,10 +110,9 @@ export class StorageError extends RealityError {
    * @param recovered Whether this is the report that the storage is well again. @default {false}
    */
   constructor(operation: string, cause: unknown, recovered: boolean = false) {
-    const found = cause instanceof Error ? cause.message : String(cause);
     const message = recovered
       ? `Storage is well again at ${operation}`
-      : `Storage failed at ${operation}: ${found}`;
+      : `Storage failed at ${operation}: ${describe(cause)}`;
     super("ERR_REALITY_STORAGE", message, { cause });
     this.operation = operation;
     this.recovered = recovered;
@@ -123,7 +130,7 @@ const PEER_CODES: Readonly<Record<PeerFault, ErrorCode>> = {
 
 /** An exchange with another server failed. Reported once when a peer goes bad and once when it is well again. */
 export class PeerError extends RealityError {
-  /** The peer's URL, as `meshPeers` has it. */
+  /** The peer's URL, as `meshPeers` has it, with `…` for a query. */
   readonly peer: string;
   /** Whether this is the report that the peer is well again. */
   readonly recovered: boolean;
@@ -137,10 +144,12 @@ export class PeerError extends RealityError {
    * @param recovered Whether this is the report that the peer is well again. @default {false}
    */
   constructor(peer: string, fault: PeerFault, cause: unknown, recovered: boolean = false) {
-    const found = cause instanceof Error ? cause.message : String(cause);
-    const message = recovered ? `Peer ${peer} is well again` : `Cannot exchange with peer ${peer}: ${found}`;
+    const url = redactURL(peer);
+    const message = recovered
+      ? `Peer ${url} is well again`
+      : `Cannot exchange with peer ${url}: ${describe(cause)}`;
     super(PEER_CODES[fault], message, { cause });
-    this.peer = peer;
+    this.peer = url;
     this.recovered = recovered;
   }
 }
@@ -157,8 +166,8 @@ export class RelayError extends RealityError {
    * @param recovered Whether this is the report that Redis is well again. @default {false}
    */
   constructor(cause: unknown, recovered: boolean = false) {
-    const found = cause instanceof Error ? cause.message : String(cause);
-    super("ERR_REALITY_RELAY", recovered ? "Redis is well again" : `Redis failed: ${found}`, { cause });
+    const message = recovered ? "Redis is well again" : `Redis failed: ${describe(cause)}`;
+    super("ERR_REALITY_RELAY", message, { cause });
     this.recovered = recovered;
   }
 }

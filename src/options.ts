@@ -8,6 +8,7 @@ import { type Clock, systemClock } from "./clock.ts";
 import type { RealityError } from "./errors.ts";
 import type { RealityEvent } from "./events.ts";
 import { kindOf, MAX_HASH_BYTES, MAX_KEY_BYTES } from "./node.ts";
+import { redactURL } from "./redact.ts";
 import type { RedisPublisher, RedisSubscriber } from "./redis/client.ts";
 import type { RealityStorage } from "./storage.ts";
 
@@ -602,7 +603,9 @@ function checkPeers(peers: unknown): readonly string[] {
     try {
       url = new URL(peer);
     } catch {
-      throw new TypeError(`Option "${name}" is wrong: expected a URL, got ${JSON.stringify(peer)}`);
+      throw new TypeError(
+        `Option "${name}" is wrong: expected a URL, got ${JSON.stringify(redactURL(peer))}`,
+      );
     }
     const isPlain = /^https?:$/.test(url.protocol) && url.username === "" && url.password === "";
     if (!isPlain) {
@@ -670,7 +673,7 @@ function checkTrustProxy(trustProxy: unknown): TrustedProxies {
     if (network !== null) return network;
     throw new TypeError(
       `Option "${name}" is wrong: expected an address or a network such as "10.0.0.0/8", got ${
-        JSON.stringify(text)
+        JSON.stringify(text.includes("@") ? redactURL(text) : text)
       }`,
     );
   }));

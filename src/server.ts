@@ -144,6 +144,8 @@ export class RealityServer {
     this.#relay = this.#createRelay(secret);
     this.#openSync = this.#createSyncRooms();
     this.#rooms = this.#createRooms();
+    // A Redis that is away from the start is told now, and not at the first request.
+    this.#relay?.start();
   }
 
   /** The server's name: the option, or the random one it was given. */
@@ -379,7 +381,6 @@ export class RealityServer {
     more: { readonly parking?: AdmissionRoom; readonly locate?: () => WaiterSource } = {},
   ): SyncResponse | Promise<SyncResponse> {
     this.#assertOpen();
-    this.#relay?.start();
     if (this.#mesh !== undefined && isExchange(body)) {
       visit.route = "exchange";
       return this.#exchange(this.#mesh, body.gossip);
@@ -493,7 +494,6 @@ export class RealityServer {
       onStart: () => {
         leave = scope.beginStream();
         end = this.#account.beginStream(keys);
-        this.#relay?.start();
         this.#mesh?.noteTraffic();
       },
       // A server whose clients all stream has no other occasion to ask peers that fell silent.
@@ -568,10 +568,7 @@ export class RealityServer {
       delete: (key) => this.deleteNode(key),
       epoch: async () => (await this.#scopes.open().reader.read([])).epoch,
       access: new WriteAccess(writeTokens, authorizeWrite, this.#hooks),
-      ready: () => {
-        this.#relay?.start();
-        return askReady();
-      },
+      ready: askReady,
       view: () => this.#view(),
       note: (visit, method, status) => this.#account.noteRequest(visit, method, status),
       elapsed: () => clock.elapsed(),

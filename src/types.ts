@@ -99,7 +99,7 @@ export interface SSEOptions {
 export interface MeshPeerStats {
   /** Its `serverId`; `null` before it has answered for the first time. */
   id: string | null;
-  /** Where it is asked. Never sent to a client. */
+  /** Where it is asked, with `…` for a query. Never sent to a client. */
   url: string;
   /** `alive`: it answers. `suspect`: it has begun to fail. `gone`: it has failed for a while. */
   state: PeerState | "unknown";

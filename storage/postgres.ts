@@ -6,6 +6,7 @@
 import postgres from "postgres";
 import { ClosedError, StorageError } from "../src/errors.ts";
 import { kindOf } from "../src/node.ts";
+import { describe, redactText } from "../src/redact.ts";
 import {
   type ChangeListener,
   type MeshStorage,
@@ -19,6 +20,7 @@ import {
   type StorageReading,
 } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
+import { type PostgresAddress, readAddress } from "./postgres_address.ts";
 import { readStorageOptions, type StorageOptions, wrongOption } from "./options.ts";
 import { type ClientEvents, inTime, monotonicClock, type OpenClient, PostgresPool } from "./postgres_pool.ts";
 import { Sockets, type SocketTarget } from "./postgres_sockets.ts";
@@ -79,7 +81,7 @@ export interface PostgresOptions extends StorageOptions {
    * How many connections there may be for statements; listening takes one more. A server has at most one write
    * and a few reads under way, so more than the default helps little. At least 1. Only for an address.
    *
-   * @default {4}
+   * @default 4, or what the address has as connection_limit
    */
   maxConnections?: number;
   /**
@@ -103,11 +105,19 @@ export interface PostgresOptions extends StorageOptions {
   /**
    * Whether changes are announced with NOTIFY and heard with LISTEN. Behind a pooler that lends connections
    * for one transaction (PgBouncer and the like) nothing can be heard: then `false`, and an address that ends
-   * in `?prepare=false`. Other processes then find changes by asking for them now and then.
+   * in `?prepare=false`; or one with `?pgbouncer=true`, which stands for both. Other processes then find changes by
+   * asking for them now and then.
    *
-   * @default {true}
+   * @default true, and false for an address with pgbouncer=true
    */
   listen?: boolean;
+  /**
+   * Hears, while the storage is opened, of a parameter in the address that cannot be followed and weakens security:
+   * `channel_binding=require` without `sslmode=verify-full`. Other such parameters are refused. Only for an address.
+   *
+   * @default console.warn
+   */
+  onWarning?: (message: string) => void;
 }
 
 /** A storage in PostgreSQL, from {@linkcode openPostgres}. */
@@ -129,7 +139,7 @@ export interface PostgresStorage extends MeshStorage {
 }
 
 /** Those that are only for connections that are opened here. */
-const OPEN_OPTIONS = ["statementTimeout", "maxLifetime", "maxConnections"] as const;
+const OPEN_OPTIONS = ["onWarning", "statementTimeout", "maxLifetime", "maxConnections"] as const;
 const OWN_OPTIONS = ["tableName", "createTables", ...OPEN_OPTIONS, "listen"];
 /** An announcement that names keys is no longer than this; PostgreSQL takes 8000 bytes. */
 const MAX_NAMES_LENGTH = 2000;
@@ -152,9 +162,11 @@ const END_TIMEOUT = 5;
  * new one. A client that is handed in keeps its own settings, also for that, and is not ended by `close`: npm:postgres
  * has no time limit for a statement, so that a connection whose bytes are lost stays in use until the system notices.
  *
+ * Addresses are taken as providers, libpq and Prisma write them; storage/README.md says what becomes of each parameter.
+ *
  * @param database An address, `postgres://user:password@host:5432/database`, or a client.
  * @param options How to reach, count and listen.
- * @throws {TypeError} When an option is unknown or wrong; names it.
+ * @throws {TypeError} When an option is unknown or wrong, or a parameter of the address cannot be followed; names it.
  *
  * @example
  * ```ts
@@ -173,8 +185,15 @@ export function openPostgres(
   options: PostgresOptions = {},
 ): PostgresStorage {
   readStorageOptions(options, "openPostgres", OWN_OPTIONS);
-  const { maxConnections = 4, statementTimeout = 4000, maxLifetime = 60_000, listen = true, ...rest } =
-    options;
+  const read = typeof database === "string" ? readAddress(database) : undefined;
+  const {
+    maxConnections = read?.maxConnections ?? 4,
+    statementTimeout = 4000,
+    maxLifetime = 60_000,
+    listen = read?.isPooler !== true,
+    onWarning = console.warn,
+    ...rest
+  } = options;
   if (!Number.isInteger(maxConnections) || maxConnections < 1) {
     throw wrongOption("maxConnections", "an integer, 1 or more", maxConnections);
   }
@@ -184,14 +203,16 @@ export function openPostgres(
     }
   }
   if (typeof listen !== "boolean") throw wrongOption("listen", "true or false", listen);
+  if (typeof onWarning !== "function") throw wrongOption("onWarning", "a function", onWarning);
   const Storage = listen ? ListeningStorage : PooledStorage;
   if (typeof database === "string") {
-    const pool = openPool(database, {
+    const pool = openPool(read!, {
       size: maxConnections,
       statementTimeout,
       maxLifetime,
       isPooler: !listen,
     });
+    for (const warning of read!.warnings) onWarning(`openPostgres: ${warning}`);
     return new Storage(pool, true, rest);
   }
   if (typeof database?.unsafe !== "function" || typeof database.listen !== "function") {
@@ -214,11 +235,15 @@ interface OpenPoolOptions {
   readonly isPooler: boolean;
 }
 
-function openPool(address: string, { isPooler, ...options }: OpenPoolOptions): PostgresPool {
+function openPool(
+  { address, settings: given }: PostgresAddress,
+  { isPooler, ...options }: OpenPoolOptions,
+): PostgresPool {
   const { statementTimeout } = options;
   const create = (events: ClientEvents, idleTimeout: number, more: object = {}) => {
     const sockets = new Sockets(statementTimeout);
     const settings = {
+      ...given,
       max: 1,
       max_lifetime: null,
       idle_timeout: idleTimeout,
@@ -234,7 +259,7 @@ function openPool(address: string, { isPooler, ...options }: OpenPoolOptions): P
       ...events,
       ...more,
     };
-    const client = postgres(address, settings);
+    const client = openClient(address, settings);
     return { client, sockets };
   };
   // An address that cannot be read is refused here; this connects to nothing.
@@ -258,6 +283,19 @@ function openPool(address: string, { isPooler, ...options }: OpenPoolOptions): P
     `THEN set_config('statement_timeout', '${Math.ceil(statementTimeout)}', false) END`;
   const greeting = `SELECT pg_is_in_recovery() AS is_standby${isPooler ? "" : `, ${limit}`}`;
   return new PostgresPool(open, { ...options, greeting, tellsReadOnly, clock: monotonicClock });
+}
+
+/** @throws {TypeError} When the address cannot be read, without saying it: it may hold a password. */
+function openClient(address: string, settings: object): postgres.Sql {
+  const expected = "expected an address such as postgres://user:password@host:5432/database";
+  if (!/^postgres(?:ql)?:\/\//.test(address)) throw new TypeError(`Cannot open Postgres: ${expected}`);
+  try {
+    return postgres(address, settings);
+  } catch (error) {
+    // A URL that cannot be parsed is repeated by some runtimes, in parts by others.
+    const isUnread = error instanceof TypeError || error instanceof URIError;
+    throw new TypeError(`Cannot open Postgres: ${isUnread ? expected : redactText(describe(error))}`);
+  }
 }
 
 class PooledStorage extends SQLStorage implements PostgresStorage {

@@ -13,6 +13,7 @@ import { test } from "./harness.ts";
 const places: Record<string, readonly string[]> = {
   leaf: [
     "types",
+    "redact",
     "errors",
     "clock",
     "node",
@@ -80,7 +81,14 @@ test("src keeps to src, and each of its files to its place", () => {
 });
 
 test("a storage knows the contract, its types and other storages, and nothing else", () => {
-  const known = ["src/storage.ts", "src/history.ts", "src/types.ts", "src/node.ts", "src/errors.ts"];
+  const known = [
+    "src/storage.ts",
+    "src/history.ts",
+    "src/types.ts",
+    "src/node.ts",
+    "src/errors.ts",
+    "src/redact.ts",
+  ];
   const wrong = edges("storage/", (_, target) => target.startsWith("storage/") || known.includes(target));
   assert.deepEqual(wrong, []);
 });
@@ -96,7 +104,9 @@ test("a door knows the server, the desk and other doors; a whole server knows st
     "adapters/",
     (file, target) =>
       /^(adapters\/|src\/http\/)/.test(target) ||
-      ["src/server.ts", "src/types.ts", "src/events.ts", "src/redis/client.ts"].includes(target) ||
+      ["src/server.ts", "src/types.ts", "src/events.ts", "src/redact.ts", "src/redis/client.ts"].includes(
+        target,
+      ) ||
       wholeServers.includes(file) && (target.startsWith("storage/") || target.startsWith("src/")),
   );
   assert.deepEqual(wrong, []);
@@ -106,6 +116,7 @@ test("node: modules are imported only where a runtime is the subject", () => {
   const allowed = ["node", "serve", "bin", "new_epoch", "signals"].map((name) => `adapters/${name}.ts`)
     .concat(
       "storage/sqlite.ts",
+      "storage/postgres_address.ts",
       "storage/postgres_sockets.ts",
     );
   const users = published.filter((file) => foreign(file).some((name) => name.startsWith("node:")));

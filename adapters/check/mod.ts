@@ -20,6 +20,7 @@
 import { checkRule, type RuleResult } from "./rule.ts";
 import { RULES } from "./rules.ts";
 import { CheckedServer, describe } from "./server.ts";
+import { redactURL } from "../../src/redact.ts";
 import { show } from "./verdict.ts";
 
 export type { RuleResult };
@@ -130,7 +131,9 @@ async function reach(server: CheckedServer, writeToken: string | undefined): Pro
 
 function baseOf(url: string): string {
   if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
-    throw new TypeError(`Cannot check ${show(url)}: expected a URL such as http://localhost:8000/reality`);
+    throw new TypeError(
+      `Cannot check ${show(redactURL(url))}: expected a URL such as http://localhost:8000/reality`,
+    );
   }
   const { origin, pathname } = new URL(url);
   const path = pathname.replace(/\/(?:sync)?$/, "");

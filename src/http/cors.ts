@@ -5,6 +5,7 @@
  */
 import { checkInteger, checkNames } from "../options.ts";
 import { kindOf } from "../node.ts";
+import { redactURL } from "../redact.ts";
 import type { IncomingRequest, Reply } from "./exchange.ts";
 
 /** Which pages of other origins may read the answers. */
@@ -155,7 +156,7 @@ function toPredicate(origins: unknown, report: (error: unknown) => void): (origi
     if (typeof origin !== "string" || !URL.canParse(origin) || new URL(origin).origin !== origin) {
       throw new TypeError(
         `Option "origins" is wrong: expected origins such as "https://app.example", got ${
-          JSON.stringify(origin)
+          typeof origin === "string" ? JSON.stringify(redactURL(origin)) : kindOf(origin)
         }`,
       );
     }

@@ -15,6 +15,7 @@ import {
   type Seen,
   type StorageIdentity,
 } from "../storage.ts";
+import { redactURL } from "../redact.ts";
 import type { MeshPeerStats, MeshStats, PeerState } from "../types.ts";
 import { Copies } from "./copies.ts";
 import { type Look, MAX_PAGE_NODES, type Message, readMessage, writeMessage } from "./message.ts";
@@ -202,7 +203,7 @@ export class Mesh {
     const now = this.#rooms.clock.elapsed();
     const peers = this.#peers.others.map((peer): MeshPeerStats => ({
       id: peer.id ?? null,
-      url: peer.url,
+      url: redactURL(peer.url),
       state: peer.state ?? "unknown",
       lag: peer.owed.since === undefined ? 0 : now - peer.owed.since,
       lastExchange: peer.lastExchange === undefined

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 import { type Recipe, run } from "./server.ts";
@@ -44,6 +44,9 @@ export function backupRecipe(running: string, options: DatabaseOptions = {}): Re
   return postgresOn("ready to accept connections", copy, options);
 }
 
+/** Everybody is let in without a password, but one who has none: a test has that one refused. */
+const WITH_PASSWORD = "host all reality_password all scram-sha-256\n";
+
 /** PostgreSQL on a folder that the given program fills. */
 function postgresOn(
   ready: string,
@@ -62,6 +65,8 @@ function postgresOn(
       mkdirSync(data, { mode: 0o700 });
       if (isRoot()) run(["chown", "postgres:postgres", data]);
       run([...asUser, join(programs, program), ...args, "-D", data]);
+      const rules = join(data, "pg_hba.conf");
+      writeFileSync(rules, WITH_PASSWORD + readFileSync(rules, "utf8"));
     },
     command: (folder, port) => {
       const settings = {

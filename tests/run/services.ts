@@ -27,7 +27,7 @@ const list: readonly Service[] = [
   {
     variable: "REALITY_TEST_POSTGRES",
     users: [
-      ...["tests/storage/postgres/", "tests/races/postgres/"],
+      ...["tests/leaks_", "tests/storage/postgres/", "tests/races/postgres/"],
       ...["tests/cluster/postgres_", "tests/cluster/mixed_"],
       ...["tests/storage/drizzle/drizzle_postgres_", "tests/storage/prisma/prisma_postgres_"],
     ],
@@ -36,7 +36,7 @@ const list: readonly Service[] = [
   {
     variable: "REALITY_TEST_MYSQL",
     users: [
-      ...["tests/storage/mysql/", "tests/races/mysql/"],
+      ...["tests/leaks_", "tests/storage/mysql/", "tests/races/mysql/"],
       ...["tests/storage/drizzle/drizzle_mysql_", "tests/storage/prisma/prisma_mysql_"],
     ],
     recipe: () => mariadbRecipe(),
@@ -48,7 +48,7 @@ const list: readonly Service[] = [
   },
   {
     variable: "REALITY_TEST_REDIS",
-    users: ["tests/redis/", "tests/adapters/ioredis_", "tests/cluster/redis_"],
+    users: ["tests/leaks_", "tests/redis/", "tests/adapters/ioredis_", "tests/cluster/redis_"],
     recipe: () => redisRecipe(),
   },
 ];

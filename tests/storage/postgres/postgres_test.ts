@@ -268,3 +268,36 @@ test("openPostgres refuses options it does not know, or of the wrong kind, by na
 function tableOf(storage: PostgresStorage): string {
   return /"(test_\w+)"/.exec(storage.schema)?.[1] ?? "";
 }
+
+test("openPostgres() connects with the parameters of other clients, and keeps nodes in the schema that one names", async () => {
+  const schema = newTableName();
+  const admin = postgres(POSTGRES_URL, { max: 1, max_lifetime: null, onnotice: () => {} });
+  const others = "sslmode=prefer&connection_limit=2&pool_timeout=5&connect_timeout=10&keepalives_idle=30" +
+    "&channel_binding=prefer&application_name=reality&options=-c%20work_mem%3D8MB&target_session_attrs=any";
+  try {
+    await admin.unsafe(`CREATE SCHEMA "${schema}"`);
+    const { host, username, pathname } = new URL(POSTGRES_URL);
+    const [hostname, port] = host.split(":");
+    const addresses = [
+      `${POSTGRES_URL}?schema=${schema}&${others}`,
+      `postgres://none:0@0.0.0.0:1/none?schema=${schema}&host=${hostname}&port=${port}&user=${username}` +
+      `&dbname=${pathname.slice(1)}&pgbouncer=true`,
+    ];
+    for (const [i, address] of addresses.entries()) {
+      const storage = openPostgres(address);
+      try {
+        await storage.applyChanges([{ key: "a", hash: `${i}`, updatedAt: 0 }]);
+      } finally {
+        await storage.close();
+      }
+    }
+    const rows = await admin.unsafe(`SELECT hash FROM "${schema}".reality_nodes WHERE node_key = 'a'`);
+    assert.equal(rows[0]?.hash, "1");
+    const unknown = openPostgres(`${POSTGRES_URL}?speed=high`);
+    await assert.rejects(unknown.getMaxVersion(), /unrecognized configuration parameter "speed"/);
+    await unknown.close();
+  } finally {
+    await admin.unsafe(`DROP SCHEMA IF EXISTS "${schema}" CASCADE`);
+    await admin.end();
+  }
+});

@@ -1,0 +1,220 @@
+/**
+ * Nothing that is told holds a secret: there is one in every place that takes one, against a Redis and databases that
+ * refuse it, and all that comes out is searched.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { tmpdir } from "node:os";
+import process from "node:process";
+import { inspect } from "node:util";
+import { createPool } from "mysql2/promise";
+import { readEnvironment } from "../adapters/environment.ts";
+import { connectRedis } from "../adapters/ioredis.ts";
+import { checkServer } from "../adapters/check/mod.ts";
+import {
+  MemoryStorage,
+  PeerError,
+  RealityServer,
+  type RealityServerOptions,
+  RelayError,
+  StorageError,
+} from "../mod.ts";
+import { openPostgres } from "../storage/postgres.ts";
+import { SQLStorage } from "../storage/sql.ts";
+import { test } from "./harness.ts";
+import { soon } from "./http_client.ts";
+import { sharedRedis } from "./redis/kit.ts";
+import { libraries } from "./redis/libraries.ts";
+import { Child } from "./runtimes/child.ts";
+import { testOnEngine } from "./storage/engines.ts";
+
+/** Each secret has this in it. */
+const MARK = "s3cr3t";
+const secret = (name: string) => `${MARK}-of-the-${name}`;
+
+/** The address of a server of this run, with a name and a password that it refuses. */
+function withPassword(address: string | undefined, user: string): string {
+  const url = new URL(address ?? assert.fail("Cannot test leaks: an address is not set"));
+  [url.username, url.password] = [user, secret(url.protocol)];
+  return url.href;
+}
+
+const REDIS = withPassword(sharedRedis(), "reality_password");
+// The private server demands a password of this one: tests/run/databases.ts.
+const POSTGRES = withPassword(process.env.REALITY_TEST_POSTGRES, "reality_password");
+const MYSQL = withPassword(process.env.REALITY_TEST_MYSQL, "reality_password");
+const PEER = `http://127.0.0.1:1/reality/sync?code=${secret("peer")}`;
+
+/** All that can be seen of a value, in whatever way it is printed. */
+function look(value: unknown): string {
+  const parts = [inspect(value, { depth: Infinity, showHidden: true, maxStringLength: null }), String(value)];
+  for (let error = value; error instanceof Error; error = error.cause) {
+    parts.push(error.message, error.stack ?? "", JSON.stringify(error), JSON.stringify({ ...error }));
+  }
+  parts.push(JSON.stringify(value) ?? "");
+  return parts.join("\n");
+}
+
+function assertHoldsNone(value: unknown, what: string): void {
+  const seen = look(value);
+  const at = seen.indexOf(MARK);
+  assert.equal(at, -1, `${what}: ${seen.slice(Math.max(0, at - 500), at + 200)}`);
+}
+
+/** Asks a server all that can be asked while nothing of it works, and gives whatever came out. */
+async function trouble(
+  options: Partial<RealityServerOptions>,
+  kinds: readonly { readonly name: string }[],
+): Promise<unknown[]> {
+  const told: unknown[] = [];
+  let heardAll = () => {};
+  const heard = new Promise<void>((resolve) => heardAll = resolve);
+  const missing = new Set(kinds);
+  const server = new RealityServer({
+    storage: new MemoryStorage(),
+    meshSecret: [secret("mesh-new"), secret("mesh-old")],
+    meshPeers: [PEER],
+    writeTokens: [secret("token")],
+    eventKeys: true,
+    closeTimeout: 0,
+    onEvent: (event) => told.push(event),
+    onError: (error) => {
+      told.push(error);
+      missing.delete(error.constructor);
+      if (missing.size === 0) heardAll();
+    },
+    ...options,
+  });
+  const fetch = server.getFetchHandler();
+  const ask = async (path: string, init?: RequestInit) => {
+    const response = await fetch(new Request(`http://localhost/reality${path}`, init));
+    told.push([...response.headers], await response.text());
+  };
+  const post = (body: unknown, token: string) => ({
+    method: "POST",
+    headers: {
+      "content-type": "application/json",
+      authorization: `Bearer ${token}`,
+      cookie: secret("cookie"),
+    },
+    body: JSON.stringify(body),
+  });
+  try {
+    await ask("/sync", post({ known: { a: 2 ** 50 } }, secret("reader")));
+    await ask("/update", post({ key: "a", hash: "1" }, secret("token")));
+    await ask("/update", post({ key: "a", hash: "1" }, secret("wrong-token")));
+    for (const path of ["/health", "/ready", "/metrics", "/openapi.json"]) await ask(path);
+    for (const call of [() => server.updateNode("a", "1"), () => server.getNode("a")]) {
+      await call().catch((error: unknown) => told.push(error));
+    }
+    told.push(await server.getStats());
+    await soon(heard, `errors of ${[...missing].map(({ name }) => name)}`);
+    told.push(await server.getStats());
+  } finally {
+    await server.close();
+  }
+  return told;
+}
+
+test("an address that is wrong is named without its password, wherever it is given", async () => {
+  const password = secret("address");
+  const addresses = [
+    `http://me:${password}@[host`,
+    `http://me:${password}@host`,
+    `redis://me:${password}@[host`,
+    `postgres://me:${password}/x@host/app`,
+    `me:${password}@host:port`,
+    `${password}@host:80:80`,
+    `//me:${password}@host`,
+    `http//:me:${password}@host`,
+  ];
+  const storage = new MemoryStorage();
+  const variables = [
+    "REALITY_STORAGE",
+    "REDIS_URL",
+    "REALITY_PEERS",
+    "REALITY_CORS",
+    "PORT",
+    "REALITY_BASE_PATH",
+  ];
+  for (const address of addresses) {
+    const places: (() => unknown)[] = [
+      () => new RealityServer({ storage, meshPeers: [address] }).close(),
+      () => new RealityServer({ storage }).getFetchHandler({ cors: { origins: [address] } }),
+      () => new RealityServer({ storage, trustProxy: [address] }),
+      () => openPostgres(`${address}?sslmode=${password}`),
+      () => connectRedis(address.replace(/^redis:/, "rediss-")),
+      () => checkServer(address.replace(/^http:/, "")),
+      ...variables.map((name) => () => readEnvironment({ [name]: address })),
+    ];
+    for (const place of places) {
+      await (async () => await place())().then(
+        () => {},
+        (error: unknown) => assertHoldsNone(error, `${place} of ${address}`),
+      );
+    }
+  }
+});
+
+test("the command tells no secret, with a Redis, peers and a database that refuse it", async () => {
+  const env = {
+    PORT: "0",
+    HOST: "127.0.0.1",
+    REDIS_URL: REDIS,
+    REALITY_PEERS: PEER,
+    REALITY_MESH_SECRET: `${secret("mesh-new")},${secret("mesh-old")}`,
+    REALITY_WRITE_TOKEN: secret("token"),
+  };
+  const served = Child.run("adapters/bin.ts", { ...env, REALITY_STORAGE: "memory:" }, tmpdir());
+  const ended = Child.run("adapters/bin.ts", { ...env, REALITY_STORAGE: POSTGRES }, tmpdir());
+  try {
+    // Nobody has asked anything yet.
+    await served.printed(/Redis failed: .*WRONGPASS/);
+    const [, url = ""] = await served.printed(/ is at (http:\S+)\n/);
+    const headers = { "content-type": "application/json" };
+    await fetch(`${url}/sync`, { method: "POST", headers, body: '{"known":{"a":9}}' })
+      .then((response) => response.body?.cancel());
+    await served.printed(/Cannot exchange with peer http:\/\/127\.0\.0\.1:1/);
+    assert.equal(await ended.ended(), 1);
+    assert.match(ended.output, /^Cannot use REALITY_STORAGE, postgres:…: .*password authentication failed/);
+    served.signal("SIGTERM");
+    assert.equal(await served.ended(), 0);
+    assert.doesNotMatch(served.output + ended.output, new RegExp(MARK));
+  } finally {
+    await Promise.all([served.kill(), ended.kill()]);
+  }
+});
+
+testOnEngine("a server tells no secret when Redis refuses its clients, whichever they are", async () => {
+  await Promise.all(libraries.map(async ({ name, open }) => {
+    const { publisher, subscriber, connect, end } = await open(REDIS);
+    const refused = connect().catch((error: unknown) => error);
+    try {
+      const told = await trouble({ redis: { publisher, subscriber } }, [RelayError, PeerError]);
+      assertHoldsNone(told, name);
+      const relay = told.find((item) => item instanceof RelayError);
+      assert.match(String(relay), /WRONGPASS|invalid username-password/);
+    } finally {
+      await end();
+      await refused;
+    }
+  }));
+});
+
+testOnEngine("a server tells no secret when its database refuses it, by openPostgres or mysql2", async () => {
+  const pool = createPool(MYSQL);
+  const query = async (sql: string, params: readonly unknown[]) => {
+    const [rows] = await pool.query({ sql, values: [...params] });
+    return rows as object[];
+  };
+  const storages = [openPostgres(POSTGRES), new SQLStorage({ dialect: "mysql", query })];
+  await Promise.all(storages.map(async (storage) => {
+    const told = await trouble({ storage }, [StorageError]);
+    assertHoldsNone(told, "what was told");
+    const failure = told.find((item) => item instanceof StorageError);
+    assert.match(String(failure), /password authentication failed|Access denied for user/);
+    await storage.close();
+  }));
+  await pool.end();
+});
