@@ -27,9 +27,17 @@ export interface SyncMesh {
   noteTraffic(): void;
   /** Settles once this server may answer. */
   open(): Promise<void>;
+  /** Which versions that clients claim to hold the peers are asked about. */
+  readonly claims: {
+    areWorthAsking(claims: readonly Claim[]): boolean;
+    noteFruitless(claims: readonly Claim[]): void;
+  };
   /** Asks the peers for what they have; settles by a deadline and never rejects. */
   catchUp(): Promise<void>;
 }
+
+/** A version that a client holds, and this server does not know. */
+type Claim = Pick<RealityNodeMeta, "key" | "version">;
 
 /** The rooms that a sync request passes through. */
 export interface SyncRooms {
@@ -177,10 +185,14 @@ async function readWithPeers(
   const read = async () => mask(await reader.read(keys), rights, clock.now());
   const reading = await read();
   if (mesh === undefined || epoch !== undefined && epoch !== reading.epoch) return reading;
-  const isBehind = keys.some((key, i) => versions[i]! > versionOf(reading.nodes, key));
-  if (!isBehind) return reading;
+  const findClaims = ({ nodes }: StorageReading): Claim[] =>
+    keys.flatMap((key, i) => versions[i]! > versionOf(nodes, key) ? { key, version: versions[i]! } : []);
+  const claims = findClaims(reading);
+  if (claims.length === 0 || !mesh.claims.areWorthAsking(claims)) return reading;
   await mesh.catchUp();
-  return await read();
+  const caughtUp = await read();
+  if (caughtUp.epoch === reading.epoch) mesh.claims.noteFruitless(findClaims(caughtUp));
+  return caughtUp;
 }
 
 function compareReading(request: ParsedSync, reading: StorageReading): string[] | null {

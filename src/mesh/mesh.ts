@@ -17,6 +17,7 @@ import {
 } from "../storage.ts";
 import { redactURL } from "../redact.ts";
 import type { MeshPeerStats, MeshStats, PeerState } from "../types.ts";
+import { Claims } from "./claims.ts";
 import { Copies } from "./copies.ts";
 import { type Look, MAX_PAGE_NODES, type Message, readMessage, writeMessage } from "./message.ts";
 import { News } from "./news.ts";
@@ -89,6 +90,8 @@ export class Mesh {
   readonly #config: MeshConfig;
   readonly #rooms: MeshRooms;
   readonly #peers: Peers;
+  /** Which versions that clients claim to hold the peers are asked about. */
+  readonly claims: Claims;
   readonly #pages: Pages | undefined;
   /** What goes by way of Redis, and to the peers after it. */
   readonly news: News;
@@ -122,6 +125,7 @@ export class Mesh {
     this.#rooms = rooms;
     this.#peers = new Peers(config.peers);
     this.#copies = new Copies(rooms.clock);
+    this.claims = new Claims(rooms.clock);
     const { storage } = rooms;
     if (isMeshStorage(storage)) {
       storage.countByClock();

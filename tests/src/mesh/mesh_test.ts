@@ -707,3 +707,36 @@ test("a storage set back, with a new epoch, gets from its peers what it lost, an
     }
   });
 });
+
+test("an impossible claim costs one round of exchanges, and claims without end a bounded number of them", async () => {
+  const clock = new FakeClock();
+  const servers = new Servers(["a", "b", "c"], { meshSecret: SECRET, clock });
+  await withServers(servers, async () => {
+    await servers.meet();
+    await clock.advance(60_000);
+    await servers.rest();
+    const countCalls = async (known: (i: number) => Record<string, number>, times: number) => {
+      const before = servers.calls.length;
+      for (let i = 0; i < times; i++) {
+        const { changed } = await servers.get("a").handleSync({ known: known(i) });
+        equal(changed[Object.keys(known(i))[0]!]?.deleted, true, "the client is told what there is");
+        await servers.rest();
+      }
+      return servers.calls.length - before;
+    };
+    const first = await countCalls(() => ({ k: Number.MAX_SAFE_INTEGER }), 1);
+    ok(first > 0);
+    equal(await countCalls(() => ({ k: Number.MAX_SAFE_INTEGER }), 20), 0);
+    // Another claim is looked into.
+    ok(await countCalls(() => ({ k: 7 }), 1) > 0);
+    ok(await countCalls((i) => ({ [`other:${i}`]: 1 }), 100) <= 20 * first);
+    await clock.advance(10_000);
+    ok(await countCalls(() => ({ k: Number.MAX_SAFE_INTEGER }), 1) > 0, "asked again after a while");
+    // A claim that the peers can meet is no loss, however many came to nothing.
+    await clock.advance(1_000);
+    servers.cut = (from) => from === "b";
+    await servers.get("b").updateNode("k", "h1");
+    const { version } = (await servers.get("b").getNode("k"))!;
+    deepEqual({ ...(await servers.get("a").handleSync({ known: { k: version } })).changed }, {});
+  });
+});

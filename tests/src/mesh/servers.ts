@@ -82,8 +82,8 @@ export class Servers {
     for (const server of this.all.values()) await server.handleSync({ known: {} });
     const others = this.all.size - 1;
     for (const server of this.all.values()) {
-      while ((await server.getMeshPeers()).length < others) {
-        await server.handleSync({ known: { unknown: 1 } });
+      for (let i = 0; (await server.getMeshPeers()).length < others; i++) {
+        await server.handleSync({ known: { [`unknown:${i}`]: 1 } });
         await settle();
       }
     }

@@ -307,8 +307,10 @@ test("Transport lets who waited for a hello that came to nothing say it itself, 
 
 test("Transport takes a URL that cannot be called for a peer that cannot be reached", async () => {
   const { a } = setUp();
-  for (const url of ["no URL", "http://user:password@b/reality/sync", ""]) {
-    await rejects(a.transport.send(url, "one"), (error) => error instanceof PeerError && error.peer === url);
+  // What names the peer has no password.
+  const urls = { "no URL": "no URL", "http://user:password@b/reality/sync": "http://b/reality/sync", "": "" };
+  for (const [url, peer] of Object.entries(urls)) {
+    await rejects(a.transport.send(url, "one"), (error) => error instanceof PeerError && error.peer === peer);
   }
 });
 
