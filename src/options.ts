@@ -77,7 +77,8 @@ export interface RealityServerOptions {
   writeTokens?: readonly string[] | undefined;
   /**
    * Says which of these keys a request may read. Asked at each sync and when an event stream begins, and again
-   * before a waiting one is told something. A key that may not be read looks like one that is not there.
+   * before a waiting one is told something. A key that may not be read looks like one that is not there. A `RefusalError`
+   * that it throws, such as `UNAUTHORIZED` for a token that is not valid, is the answer to the request.
    *
    * @default everybody may read every key whose name they know
    */
@@ -187,7 +188,8 @@ export interface MeshOptions {
 }
 
 /**
- * Says which keys a request may read. The request's body has been read. What it throws is a 500 and is reported.
+ * Says which keys a request may read. The request's body has been read. A `RefusalError` that it throws is answered with its
+ * status, and ends a stream; anything else is a 500 and is reported.
  */
 export type Authorize = (
   request: Request,

@@ -3,12 +3,12 @@
  *
  * @module
  */
-import { type AskRights, askRights, WriteAccess } from "./access.ts";
+import { type AskRights, askRights, type Rights, WriteAccess } from "./access.ts";
 import { Account } from "./account.ts";
 import { type AdmissionRoom, Bodies, ClientLimit, clientOf, type Locatable } from "./admission.ts";
 import { type BatchOptions, guarded } from "./batch.ts";
 import type { DeadlineList } from "./deadlines.ts";
-import { ClosedError, PeerError, RealityError } from "./errors.ts";
+import { ClosedError, PeerError, RealityError, RefusalError } from "./errors.ts";
 import type { HangUp } from "./hang_up.ts";
 import { Hooks } from "./hooks.ts";
 import type { Desk } from "./http/exchange.ts";
@@ -312,7 +312,7 @@ export class RealityServer {
       locate: request instanceof Request ? undefined : () => this.#locate(viewOf(request)),
       onHangUp: (listener) => onHangUp(request, listener),
     });
-    return await Promise.resolve(toResponse(eventsReply(stream)));
+    return toResponse(eventsReply(await stream));
   }
 
   /**
@@ -447,7 +447,11 @@ export class RealityServer {
     });
   }
 
-  /** Opens a stream, also when closed: `EventSource` never comes back from a 503, but does from a stream's end. */
+  /**
+   * Opens a stream, also when closed: `EventSource` never comes back from a 503, but does from a stream's end.
+   *
+   * @throws {RefusalError} What `authorize` refuses the request with, before there is a stream; rejects with it.
+   */
   #events(
     options: SSEOptions,
     lastEventId: string | null,
@@ -456,7 +460,7 @@ export class RealityServer {
       readonly locate: (() => WaiterSource) | undefined;
       readonly onHangUp: (listener: () => void) => () => void;
     },
-  ): ReadableStream<Uint8Array> {
+  ): ReadableStream<Uint8Array> | Promise<ReadableStream<Uint8Array>> {
     const { clock, limits, storage } = this.#config;
     const given = checkNames("handleSSECompat", options, ["keys", "heartbeatInterval", "lifetime"]);
     if (!Array.isArray(given.keys)) throw new TypeError('Option "keys" is wrong: expected an array of keys');
@@ -466,44 +470,57 @@ export class RealityServer {
     const scope = this.#scopes.open();
     let end: ReturnType<Account["beginStream"]> | undefined;
     let leave = () => {};
-    return createStream({
-      keys,
-      lastEventId,
-      heartbeatInterval: checkInteger("heartbeatInterval", heartbeatInterval, [10, 3_600_000]),
-      lifetime: checkInteger("lifetime", lifetime, [10, 86_400_000]),
-    }, {
-      reader: scope.reader,
-      waiters: { add: (keys) => scope.waiters.add(keys, locate?.()) },
-      watch: scope.watch,
-      clock,
-      askRights: ask && (() =>
-        ask().catch((cause) => {
-          // Nobody else hears of it: the stream just ends.
-          this.#account.report(
-            new RealityError("ERR_REALITY_INTERNAL", "The hook authorize failed", { cause }),
-          );
-          throw cause;
-        })),
-      // Streams that come back to a server with peers begin anew: mesh/README.md says why.
-      ordered: storage.features?.ordered === true && storage.readNodes !== undefined &&
-        this.#mesh === undefined,
-      readStamped: isMeshStorage(storage) ? (keys) => scope.writer.readStamped(keys) : undefined,
-      stalls: this.#stalls,
-      // It counts itself: of more than there may be, each newer one has to go.
-      hasPlace: () => this.#scopes.streams <= limits.maxStreams,
-      onStart: () => {
-        leave = scope.beginStream();
-        end = this.#account.beginStream(keys);
-        this.#mesh?.noteTraffic();
-      },
-      // A server whose clients all stream has no other occasion to ask peers that fell silent.
-      onHeartbeat: () => this.#mesh?.noteTraffic(),
-      onEnd: (reason) => {
-        leave();
-        const isClosing = this.#closing !== undefined;
-        end?.(isClosing && (reason === "full" || reason === "stalled") ? "closed" : reason);
-      },
-    }, onHangUp);
+    let first: Promise<Rights> | undefined;
+    const open = () =>
+      createStream({
+        keys,
+        lastEventId,
+        heartbeatInterval: checkInteger("heartbeatInterval", heartbeatInterval, [10, 3_600_000]),
+        lifetime: checkInteger("lifetime", lifetime, [10, 86_400_000]),
+      }, {
+        reader: scope.reader,
+        waiters: { add: (keys) => scope.waiters.add(keys, locate?.()) },
+        watch: scope.watch,
+        clock,
+        askRights: ask && (() => {
+          const rights = first ?? ask();
+          first = undefined;
+          return rights.catch((cause) => {
+            // Nobody else hears of it: the stream just ends.
+            if (!(cause instanceof RefusalError)) {
+              this.#account.report(
+                new RealityError("ERR_REALITY_INTERNAL", "The hook authorize failed", { cause }),
+              );
+            }
+            throw cause;
+          });
+        }),
+        // Streams that come back to a server with peers begin anew: mesh/README.md says why.
+        ordered: storage.features?.ordered === true && storage.readNodes !== undefined &&
+          this.#mesh === undefined,
+        readStamped: isMeshStorage(storage) ? (keys) => scope.writer.readStamped(keys) : undefined,
+        stalls: this.#stalls,
+        // It counts itself: of more than there may be, each newer one has to go.
+        hasPlace: () => this.#scopes.streams <= limits.maxStreams,
+        onStart: () => {
+          leave = scope.beginStream();
+          end = this.#account.beginStream(keys);
+          this.#mesh?.noteTraffic();
+        },
+        // A server whose clients all stream has no other occasion to ask peers that fell silent.
+        onHeartbeat: () => this.#mesh?.noteTraffic(),
+        onEnd: (reason) => {
+          leave();
+          const isClosing = this.#closing !== undefined;
+          end?.(isClosing && (reason === "full" || reason === "stalled") ? "closed" : reason);
+        },
+      }, onHangUp);
+    if (ask === undefined) return open();
+    const rights = first = ask();
+    return rights.then(open, (error) => {
+      if (error instanceof RefusalError) throw error;
+      return open();
+    });
   }
 
   /** Says how to ask whether the server is ready: where requests may share that, all that ask at once ask together. */

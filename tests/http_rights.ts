@@ -161,6 +161,22 @@ function testWhatIsAsked(onDoor: OnDoor): void {
 }
 
 function testWhatIsSeen(onDoor: OnDoor): void {
+  onDoor("authorize may refuse a request, before there is a stream as well", "readers", async (client) => {
+    const stranger = { ...JSON_TYPE, "x-user": "stranger" };
+    const responses = [
+      await client.post("/sync", { known: { "ana:1": 0 } }, stranger),
+      await client.post("/sync", { known: { "ana:1": 0 }, wait: 20_000 }, stranger),
+      await client.get("/events?keys=ana%3A1", { "x-user": "stranger" }),
+    ];
+    for (const response of responses) {
+      assert.equal(response.status, 401);
+      assert.equal(response.headers.get("www-authenticate"), "Bearer");
+      const message = "Cannot read: nobody knows you";
+      assert.deepEqual(await response.json(), { error: { code: "ERR_REALITY_UNAUTHORIZED", message } });
+    }
+    assert.deepEqual(await client.reports(), []);
+  });
+
   onDoor("a key that may not be read has the bytes of one that is not there", "readers", async (client) => {
     await client.operate({ do: "update", key: "ana:1", hash: "1" });
     await client.operate({ do: "update", key: FORBIDDEN, hash: "secret" });

@@ -11,6 +11,7 @@ import {
   MemoryStorage,
   RealityServer,
   type RealityServerOptions,
+  RefusalError,
   type ServerStats,
 } from "../mod.ts";
 
@@ -215,6 +216,10 @@ function createReaders(): Readers {
     revoked,
     authorize(request, keys) {
       const { method, url, headers } = request;
+      if (headers.get("x-user") === "stranger") {
+        throw new RefusalError("ERR_REALITY_UNAUTHORIZED", "Cannot read: nobody knows you");
+      }
+      if (headers.get("x-user") === "banned") throw new RefusalError("ERR_REALITY_FORBIDDEN", "Cannot read");
       asked.push({ method, url, headers: Object.fromEntries(headers), keys });
       const user = headers.get("x-user");
       if (user === null) return false;

@@ -59,7 +59,7 @@ export interface DeskRooms {
     lastEventId: string | null,
     client: RequestingClient,
     visit: Visit,
-  ): ReadableStream<Uint8Array>;
+  ): ReadableStream<Uint8Array> | Promise<ReadableStream<Uint8Array>>;
   update(updates: readonly NodeUpdate[]): Promise<RealityNodeMeta[]>;
   invalidate(keys: readonly string[]): Promise<RealityNodeMeta[]>;
   delete(key: string): Promise<void>;
@@ -258,7 +258,8 @@ function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
         visit.keys = keys;
         // Clients that cannot send the header, such as event-source-polyfill, put it into the query.
         const lastEventId = request.header("last-event-id") ?? query.get("lastEventId");
-        return eventsReply(rooms.events({ keys }, lastEventId, request, visit));
+        const stream = rooms.events({ keys }, lastEventId, request, visit);
+        return stream instanceof Promise ? stream.then(eventsReply) : eventsReply(stream);
       },
     }],
     [`${basePath}/update`, {

@@ -177,7 +177,8 @@ const refusals: Readonly<Record<number, RefusalPart>> = {
     },
   },
   401: {
-    description: "A write without a right bearer token, or a `gossip` that does not prove who sent it.",
+    description:
+      "A write without a right bearer token, a reading by nobody known, or a `gossip` that does not prove who sent it.",
     messages: { ERR_REALITY_UNAUTHORIZED: "Cannot write: no bearer token" },
     headers: ["WWW-Authenticate"],
   },
@@ -431,7 +432,7 @@ const events: Part = {
         },
       },
     },
-    ...refuse(400, 413),
+    ...refuse(400, 401, 403, 413),
   },
 };
 

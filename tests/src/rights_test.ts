@@ -1,6 +1,12 @@
 import { deepEqual, equal, match, throws } from "node:assert/strict";
 import { createNodeHandler } from "../../adapters/node.ts";
-import { type Authorize, MemoryStorage, RealityServer, type RealityServerOptions } from "../../mod.ts";
+import {
+  type Authorize,
+  MemoryStorage,
+  RealityServer,
+  type RealityServerOptions,
+  RefusalError,
+} from "../../mod.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
 import { listenNode } from "../runtimes/node.ts";
@@ -209,5 +215,27 @@ test("handleSync() trusts its caller, unless it hands over the request", async (
     () => new RealityServer({ storage: new MemoryStorage(), authorize: true as never }),
     /Option "authorize" is wrong: expected a function/,
   );
+  await server.close();
+});
+
+test("a refusal by authorize is the answer to who waited, and ends a stream without a report", async () => {
+  const reports: unknown[] = [];
+  let isKnown = true;
+  const { server, sync } = await setUp(() => {
+    if (isKnown) return true;
+    throw new RefusalError("ERR_REALITY_FORBIDDEN", "Cannot read: no more");
+  }, { onError: (error) => reports.push(error) });
+  const waiting = sync({ known: { nothing: 0 }, wait: 20_000 });
+  const request = new Request("http://localhost/events");
+  const reader = (await server.handleSSECompat(request, { keys: ["nothing"] })).body!.getReader();
+  await reader.read();
+  const end = reader.read();
+  await settle();
+  isKnown = false;
+  await server.updateNode("nothing", "1");
+  equal((await waiting).status, 403);
+  match(new TextDecoder().decode((await end).value), /^retry: \d+\n\n$/);
+  equal((await reader.read()).done, true);
+  deepEqual(reports, []);
   await server.close();
 });

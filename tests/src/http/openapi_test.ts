@@ -78,6 +78,9 @@ const exchanges: readonly Exchange[] = [
   ].map((exchange) => ({ operation: "POST /sync", ...exchange }) as Exchange),
   { scene: "plain", operation: "GET /events", url: "/events?keys=a", status: 200 },
   { scene: "plain", operation: "GET /events", url: "/events", status: 400 },
+  ...([["stranger", 401], ["banned", 403]] as const).map(([user, status]): Exchange => (
+    { scene: "readers", operation: "GET /events", url: "/events?keys=a", headers: { "x-user": user }, status }
+  )),
   { scene: "small", operation: "GET /events", url: "/events?keys=a&keys=b&keys=c&keys=d", status: 413 },
   ...([["update", { key: "a", hash: "1" }], ["invalidate", { keys: ["POST:a"] }]] as const).flatMap((
     [route, body],
