@@ -8,6 +8,9 @@
  * A → B  message    { form, token, message }              → { form, message }
  * ```
  *
+ * Of hellos that are too many, B asks about several at once: its call-back has more of them in `nonces`, and the answer
+ * says in `nonce` which one it is.
+ *
  * B calls only its own configured URLs. So the token reaches only a server that sits at one of them, and only the
  * one that sent the nonce keeps it. It is good until B restarts or gives A another, and stands for that one URL.
  *
@@ -18,6 +21,7 @@
  * @module
  */
 import { PeerError } from "../errors.ts";
+import { CallbackRounds, type Found, MAX_NONCES } from "./callback_rounds.ts";
 import {
   createNonce,
   type Envelope,
@@ -41,6 +45,9 @@ import { sendEnvelope, type WireOptions, within } from "./wire.ts";
 const MAX_CALLS = 10;
 /** … and so often a second in the long run. */
 const CALLS_PER_SECOND = 2;
+
+/** The part of `timeout` that one step of answering a hello may take. */
+const PATIENCE = 0.45;
 
 /** How a proof by call-back is made. */
 export interface CallbackProofOptions extends WireOptions {
@@ -75,12 +82,19 @@ export class CallbackProof implements Proof {
   readonly #grants = new Map<string, Grant>();
   /** Digest → URL, for each grant. */
   readonly #urls = new Map<string, string>();
+  readonly #rounds: CallbackRounds;
   #key: Promise<CryptoKey> | undefined;
   /** How many calls strangers can cause now, and when that was so. */
   #budget: { calls: number; at: number } | undefined;
 
   constructor(options: CallbackProofOptions) {
     this.#options = options;
+    this.#rounds = new CallbackRounds({
+      clock: options.clock,
+      timeout: options.timeout * PATIENCE,
+      pause: () => this.#pauseFor(options.peers().length),
+      ask: (nonces, onFound, signal) => this.#askAll(nonces, onFound, signal),
+    });
   }
 
   async open(gossip: unknown, signal?: AbortSignal): Promise<Opened> {
@@ -120,21 +134,24 @@ export class CallbackProof implements Proof {
       own.isOwn = true;
       throw unproven();
     }
-    const likely = peers.filter((url) => this.#grants.get(url)?.id === id);
-    const found = await this.#callFirst(nonce, likely, signal) ??
-      await this.#callFirst(nonce, peers.filter((url) => !likely.includes(url)), signal);
+    const found = await this.#find(nonce, { id, peers, signal });
     if (found === null) throw unproven();
     this.#grant(found.url, { digest: await this.#digest(found.token), id });
     return { kind: "reply", gossip: { form: FORM, accepted: true } };
   }
 
   async #acceptToken(callback: Envelope): Promise<Opened> {
-    const [nonce, token] = [callback("nonce"), callback("token")];
-    if (!isNonce(nonce) || !isNonce(token)) throw unproven();
-    const greeting = this.#greetings.get(await this.#digest(nonce));
-    if (greeting === undefined || greeting.token !== undefined) throw unproven();
-    greeting.token = token;
-    return { kind: "reply", gossip: { form: FORM, accepted: true } };
+    const [nonce, more, token] = [callback("nonce"), callback("nonces"), callback("token")];
+    const nonces = Array.isArray(more) && more.length < MAX_NONCES ? [nonce, ...more] : [nonce];
+    if (!nonces.every(isNonce) || !isNonce(token)) throw unproven();
+    for (const nonce of nonces) {
+      const greeting = this.#greetings.get(await this.#digest(nonce));
+      if (greeting === undefined || greeting.token !== undefined) continue;
+      greeting.token = token;
+      const which = nonces.length > 1 ? { nonce } : {};
+      return { kind: "reply", gossip: { form: FORM, accepted: true, ...which } };
+    }
+    throw unproven();
   }
 
   async #openMessage(envelope: Envelope, peers: readonly string[]): Promise<Opened> {
@@ -150,25 +167,77 @@ export class CallbackProof implements Proof {
     };
   }
 
+  /** Finds the URL at which a hello was said: first where a server of that id was, then at all others. */
+  async #find(
+    nonce: string,
+    { id, peers, signal }: { id: string; peers: readonly string[]; signal: AbortSignal | undefined },
+  ): Promise<Found | null> {
+    const likely = peers.filter((url) => this.#grants.get(url)?.id === id);
+    for (const urls of [likely, peers.filter((url) => !likely.includes(url))]) {
+      if (urls.length === 0) continue;
+      if (this.#rounds.isWaitedFor || !this.#spend(urls.length)) {
+        return await this.#rounds.find(nonce, signal);
+      }
+      const found = await this.#callFirst(nonce, urls, signal);
+      if (found !== null) return found;
+    }
+    return null;
+  }
+
   /** Calls back at all of the URLs at once, each with a token of its own: the first that knows the nonce has it. */
   async #callFirst(
     nonce: string,
     urls: readonly string[],
     signal: AbortSignal | undefined,
-  ): Promise<{ url: string; token: string } | null> {
-    if (urls.length === 0 || !this.#spend(urls.length)) return null;
-    // Sooner than who says hello gives up, so that he hears of it: at most half his time in either round.
-    const limits = { clock: this.#options.clock, timeout: this.#options.timeout * 0.45 };
-    return await within(limits, signal, (signal) => {
-      const calls = urls.map(async (url) => {
-        const token = createNonce();
-        const gossip = { form: FORM, callback: { nonce, token } };
-        const envelope = readAnswer(url, await sendEnvelope(this.#options, url, { gossip, signal }));
-        if (envelope("accepted") !== true) throw falseAnswer(url, "It does not know our token");
-        return { url, token };
-      });
+  ): Promise<Found | null> {
+    return await within(this.#patience, signal, (signal) => {
+      const calls = urls.map(async (url) => (await this.#callBack(url, [nonce], signal)).found);
       return Promise.any(calls).catch(() => null);
     });
+  }
+
+  /** One round: asks each URL which of these hellos was said there. */
+  async #askAll(
+    nonces: readonly string[],
+    onFound: (nonce: string, found: Found) => void,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const peers = this.#options.peers();
+    this.#spend(peers.length);
+    await within(this.#patience, signal, async (signal) => {
+      await Promise.all(peers.map(async (url) => {
+        try {
+          const { nonce, found } = await this.#callBack(url, nonces, signal);
+          onFound(nonce, found);
+        } catch {
+          // Nobody is there, or nobody who has said one of these.
+        }
+      }));
+    });
+  }
+
+  /** Asks at a URL which of these hellos was said there. */
+  async #callBack(
+    url: string,
+    nonces: readonly string[],
+    signal: AbortSignal,
+  ): Promise<{ nonce: string; found: Found }> {
+    const token = createNonce();
+    const [first, ...rest] = nonces as [string, ...string[]];
+    const callback = { nonce: first, ...(rest.length > 0 ? { nonces: rest } : {}), token };
+    const answer = await sendEnvelope(this.#options, url, { gossip: { form: FORM, callback }, signal });
+    const envelope = readAnswer(url, answer);
+    // A server of an earlier version knows of the first alone, and names none.
+    const nonce = envelope("nonce") ?? first;
+    if (envelope("accepted") !== true || typeof nonce !== "string" || !nonces.includes(nonce)) {
+      throw falseAnswer(url, "It does not know our token");
+    }
+    return { nonce, found: { url, token } };
+  }
+
+  /** Sooner than who says hello gives up, so that he hears of it: at most half his time in either step. */
+  get #patience(): Pick<WireOptions, "clock" | "timeout"> {
+    return { clock: this.#options.clock, timeout: this.#options.timeout * PATIENCE };
   }
 
   /** Takes the place of what the URL had before, and of all that is no longer configured. */
@@ -185,14 +254,26 @@ export class CallbackProof implements Proof {
 
   /** Takes that many calls from what strangers can cause, if so many are left. */
   #spend(calls: number): boolean {
+    const budget = this.#count();
+    if (budget.calls < calls) return false;
+    budget.calls -= calls;
+    return true;
+  }
+
+  /** After how many milliseconds so many calls are left. */
+  #pauseFor(calls: number): number {
+    const lacking = calls - this.#count().calls;
+    return Math.max(0, Math.ceil(lacking / (CALLS_PER_SECOND * this.#options.peers().length) * 1_000));
+  }
+
+  #count(): { calls: number; at: number } {
     const now = this.#options.clock.elapsed();
     const peers = this.#options.peers().length;
-    const { calls: left, at } = this.#budget ?? { calls: MAX_CALLS * peers, at: now };
-    const earned = (now - at) / 1000 * CALLS_PER_SECOND * peers;
-    const budget = Math.min(MAX_CALLS * peers, left + earned);
-    const enough = budget >= calls;
-    this.#budget = { calls: enough ? budget - calls : budget, at: now };
-    return enough;
+    const budget = this.#budget ??= { calls: MAX_CALLS * peers, at: now };
+    const earned = (now - budget.at) / 1000 * CALLS_PER_SECOND * peers;
+    budget.calls = Math.min(MAX_CALLS * peers, budget.calls + earned);
+    budget.at = now;
+    return budget;
   }
 
   /**

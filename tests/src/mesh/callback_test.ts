@@ -164,23 +164,100 @@ test("CallbackProof makes few calls for a flood of hellos, and those who have to
   line.start("b", { peers: ["a", "c"] });
   await say(a, "b", "before");
   line.heard.length = 0;
-  const flood = async () => {
-    for (let i = 0; i < 200; i++) {
-      const nonce = String(i).padStart(26, "0");
-      equal(await refusalOf(line, { form: 1, hello: { nonce, id: i % 2 ? "a" : `a${i}` } }), unproven);
+  let flooded = 0;
+  const flood = () =>
+    Array.from({ length: 200 }, async () => {
+      const [nonce, id] = [String(flooded++).padStart(26, "0"), flooded % 2 ? "a" : `a${flooded}`];
+      equal(await refusalOf(line, { form: 1, hello: { nonce, id } }), unproven);
+    });
+  const callsOf = async (ms: number) => {
+    const before = line.count("callback");
+    const refused = flood();
+    for (let at = 0; at < ms; at += 50) {
+      await line.clock.advance(50);
+      await line.settled();
+    }
+    // Whoever says hello hears of it before it gives up.
+    await line.clock.advance(2_000);
+    await Promise.all(refused);
+    return line.count("callback") - before;
+  };
+  const first = await callsOf(0);
+  ok(first > 10 && first <= 20 + 2 * 2 * 2, `${first} calls: ten at once for each URL, and two a second`);
+  equal(await say(a, "b", "after"), "b: after");
+  const later = await callsOf(3_000);
+  ok(later > 4 && later <= 2 * 2 * 5 + 2, `${later} calls in 5 s: two a second for each URL`);
+  await line.clock.advance(3_600_000);
+  equal(line.clock.timers, 0);
+  line.heard.length = 0;
+});
+
+test("CallbackProof lets a peer in while a stranger says hello without end, and no more is called for it", async () => {
+  const line = new Line();
+  line.start("b", { peers: ["a", "c", "d"] });
+  let nonce = 0;
+  const flood = (count: number) => {
+    for (let i = 0; i < count; i++) {
+      const hello = { nonce: String(nonce++).padStart(26, "0"), id: "stranger" };
+      void refusalOf(line, { form: 1, hello });
     }
   };
-  await flood();
-  ok(line.heard.length <= 20, `${line.heard.length} calls`);
-  equal(await say(a, "b", "after"), "b: after");
-  line.heard.length = 0;
-  await line.clock.advance(3000);
-  await flood();
-  equal(line.heard.length, 12, "two a second for each URL");
-  await line.clock.advance(3_600_000);
-  line.heard.length = 0;
-  await flood();
-  equal(line.heard.length, 20, "ten at once for each URL");
+  for (const perTick of [1, 100]) {
+    // 20 hellos a second, and 2,000.
+    for (let at = 0; at < 10_000; at += 50) {
+      flood(perTick);
+      await line.clock.advance(50);
+      await line.settled();
+    }
+    const before = line.count("callback");
+    const starting = line.start("a", { peers: ["b"] });
+    let answer: string | undefined;
+    let tries = 0;
+    let at = 0;
+    let nextTry = 0;
+    const ask = async () => {
+      tries++;
+      nextTry = Infinity;
+      answer = await say(starting, "b", "hello").catch(() => undefined);
+      // As the mesh does: the pause grows with each failure.
+      nextTry = at + 500 * 2 ** tries;
+    };
+    for (; answer === undefined && at < 20_000; at += 50) {
+      if (at >= nextTry) void ask();
+      flood(perTick);
+      await line.clock.advance(50);
+      await line.settled();
+    }
+    equal(answer, "b: hello");
+    ok(at <= (perTick === 1 ? 1_000 : 8_000), `${at} ms, ${tries} tries`);
+    ok(line.count("callback") - before <= 2 * 3 * (at / 1_000 + 2));
+  }
+  await line.clock.advance(10_000);
+  equal(line.clock.timers, 0);
+});
+
+test("CallbackProof asks a server of an earlier version, which looks at one nonce alone, at each round about another", async () => {
+  const line = new Line();
+  line.start("b", { peers: ["a"] });
+  const starting = line.start("a", { peers: ["b"] });
+  line.before = ({ url, gossip }) => {
+    // A server of an earlier version does not look at it.
+    if (url === urlOf("a") && "callback" in gossip) delete (gossip.callback as Fields).nonces;
+    return undefined;
+  };
+  for (let i = 0; i < 30; i++) {
+    void refusalOf(line, { form: 1, hello: { nonce: String(i).padStart(26, "0"), id: "stranger" } });
+  }
+  await line.settled();
+  let answer: string | undefined;
+  const ask = (): Promise<void> => say(starting, "b", "hello").then((text) => void (answer = text), ask);
+  void ask();
+  for (let i = 0; answer === undefined && i < 1_000; i++) {
+    line.clock.chance = i % 10 / 10;
+    await line.clock.advance(50);
+    await line.settled();
+  }
+  equal(answer, "b: hello");
 });
 
 test("CallbackProof does not wait for dead peers when the one who asks is there", async () => {

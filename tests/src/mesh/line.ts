@@ -106,6 +106,15 @@ export class Line {
     }
   }
 
+  /** Waits until nothing is sent any more without time passing. */
+  async settled(): Promise<void> {
+    for (let quiet = 0, before = -1; quiet < 5; quiet++) {
+      if (this.heard.length !== before) quiet = 0;
+      before = this.heard.length;
+      await settle();
+    }
+  }
+
   /** The last request that carried a message. */
   get lastMessage(): Heard {
     return this.heard.findLast(({ gossip }) => "message" in gossip)!;
