@@ -78,7 +78,12 @@ export function follow(options) {
   // Versions mean nothing without the epoch they came from, so the two change together, here and below.
   let held = { epoch: "", versions: /** @type {Map<string, number>} */ (new Map()) };
 
-  /** One question, and the fetch that its answer asks for. @param {number} patience */
+  /**
+   * One question, and the fetch that its answer asks for.
+   *
+   * @param {number} patience
+   * @returns {Promise<number | undefined>} How long to stay away, where there was no place to wait.
+   */
   async function round(patience) {
     const signal = line.begin();
     line.limit(patience);
@@ -95,7 +100,7 @@ export function follow(options) {
       signal,
     });
     if (!response.ok) throw new Error(`Cannot sync: status ${response.status}`);
-    const { changed, epoch } = await response.json();
+    const { changed, epoch, pause } = await response.json();
 
     const again = [...new Set([...fresh, ...Object.keys(changed)])];
     const stamp = again.length > 0 ? await refetch(again, { changed, signal }) : undefined;
@@ -105,7 +110,7 @@ export function follow(options) {
     const versions = new Map(asked.map((key) => [key, before.get(key) ?? 0]));
     for (const meta of Object.values(changed)) versions.set(meta.key, meta.version);
     held = { epoch, versions };
-    if (!stamp) return;
+    if (!stamp) return pause;
     // The application knows better than the telling what its data stands for.
     if (stamp.epoch !== epoch) held = { epoch: stamp.epoch, versions: new Map() };
     for (const [key, version] of Object.entries(stamp.versions)) held.versions.set(key, version);
@@ -122,10 +127,12 @@ export function follow(options) {
         continue;
       }
       try {
-        await round(patience);
+        const pause = await round(patience);
         line.succeeded();
         onState({ state: "live" });
         patience = wait;
+        // Asked again at once, the server would answer at once, without end.
+        if (pause !== undefined) await line.pause(pause);
       } catch (error) {
         // The next question does not wait, so that its answer shows at once that the server is back.
         patience = 0;

@@ -42,6 +42,21 @@ test("follow() holds a version only after the fetch that it asked for", async ()
   await follower.stop();
 });
 
+test("follow() stays away for as long as a server without a place to wait says, unless it is nudged", async () => {
+  await using server = new RealityServer({ storage: new MemoryStorage(), limits: { maxWaiters: 0 } });
+  const fetches = new Fetches();
+  const door = through(server);
+  const follower = follow({ ...quick, ...door, keys: () => ["a"], refetch: fetches.take });
+  (await fetches.next()).done();
+  await door.asked(2);
+  // The least pause is 500 ms.
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  assert.deepEqual(door.questions.map(({ wait }) => wait), [0, 25_000]);
+  follower.nudge();
+  await door.asked(3);
+  await follower.stop();
+});
+
 test("follow() fetches again what changed while a fetch ran", async () => {
   await using server = new RealityServer({ storage: new MemoryStorage({ counter: "sequential" }) });
   await server.updateNode("a", "1");
