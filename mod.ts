@@ -56,7 +56,7 @@ export type { HangUp } from "./src/hang_up.ts";
 export { createHash } from "./src/hash.ts";
 export type { CorsOptions } from "./src/http/cors.ts";
 export type { Desk, IncomingRequest, Reply } from "./src/http/exchange.ts";
-export type { FetchHandler, RequestContext } from "./src/http/fetch.ts";
+export type { FetchContext, FetchHandler, RequestContext } from "./src/http/fetch.ts";
 export type { HandlerOptions } from "./src/http/handler.ts";
 export type {
   AllowedKeys,
@@ -79,7 +79,8 @@ export type {
   RedisSubscriber,
 } from "./src/redis/client.ts";
 export { RealityServer } from "./src/server.ts";
-export type { EventSourceRequest, NodeRequest } from "./src/sse/request.ts";
+export type { NodeRequest } from "./src/request_shape.ts";
+export type { EventSourceRequest } from "./src/sse/request.ts";
 export type {
   ChangeListener,
   CounterKind,

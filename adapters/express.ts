@@ -40,7 +40,7 @@ export interface FastifyReply {
   hijack(): unknown;
 }
 
-/** Answers a request of Express or of Fastify; never throws. */
+/** Answers a request of Express or of Fastify; throws only a `TypeError` for what is no request, and names it. */
 export type ExpressHandler = (
   request: ExpressRequest | FastifyRequest,
   response: NodeOutgoing | FastifyReply,
@@ -78,7 +78,7 @@ export type ExpressHandler = (
 export function createExpressAdapter(server: RealityServer, options?: HandlerOptions): ExpressHandler {
   const desk = server.getDesk(options);
   return (request, response, next) => {
-    if ("raw" in request) {
+    if (isFastify(request)) {
       const reply = response as FastifyReply;
       const view = new NodeRequestView(request.raw, reply.raw, request);
       void desk(view).then((answer) => sendFastify(request, reply, answer));
@@ -91,6 +91,10 @@ export function createExpressAdapter(server: RealityServer, options?: HandlerOpt
       return send(request, outgoing, answer);
     });
   };
+}
+
+function isFastify(request: ExpressRequest | FastifyRequest): request is FastifyRequest {
+  return typeof request === "object" && request !== null && "raw" in request;
 }
 
 /** Answers through Fastify, so that its hooks see the answer; a stream goes out past it. */

@@ -9,7 +9,7 @@ import { type NodeIncoming, type NodeOutgoing, NodeRequestView, send } from "./n
 
 export type { HandlerOptions, NodeIncoming, NodeOutgoing };
 
-/** Answers a request of `node:http`; never throws. */
+/** Answers a request of `node:http`; throws only a `TypeError` for what is no request, and names it. */
 export type NodeHandler = (request: NodeIncoming, response: NodeOutgoing) => void;
 
 /** How long a listener waits for what, as `http.createServer` takes it. */

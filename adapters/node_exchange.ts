@@ -15,6 +15,7 @@ import {
 } from "../src/http/body.ts";
 import type { BodyReading, BodyRoom, HangUp, IncomingRequest, Reply } from "../src/http/exchange.ts";
 import { createRequest } from "../src/http/target.ts";
+import { nameShape } from "../src/request_shape.ts";
 
 /** The request of `node:http` or `node:http2`, or of a framework on top of them, as far as it is looked at. */
 export interface NodeIncoming {
@@ -117,12 +118,16 @@ export class NodeRequestView implements IncomingRequest {
    * @param request What came in.
    * @param response Where the answer goes: it tells when the client is gone.
    * @param framework Where a framework has put the body, if it has read it.
+   * @throws {TypeError} For what is no request of `node:http`; names what it is.
    */
   constructor(
     request: NodeIncoming,
     response: NodeOutgoing,
     framework: { readonly body?: unknown } = request,
   ) {
+    if (typeof request?.on !== "function") {
+      throw new TypeError(`Cannot answer: expected a request of node:http, got ${nameShape(request)}`);
+    }
     this.method = request.method ?? "GET";
     this.url = request.originalUrl ?? request.url ?? "/";
     this.#request = request;
@@ -159,6 +164,10 @@ export class NodeRequestView implements IncomingRequest {
 
   getSignal(): HangUp {
     return this.#hangUp ??= new ResponseHangUp(this.#response);
+  }
+
+  getContext(): unknown {
+    return this.#framework;
   }
 
   toRequest(): Request {

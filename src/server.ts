@@ -26,7 +26,8 @@ import {
 import { checkKeys, parseSync } from "./parse.ts";
 import { Readiness, type ReadyState } from "./ready.ts";
 import { createRequest } from "./http/target.ts";
-import { type EventSourceRequest, getLastEventId, onAbort, onHangUp, viewOf } from "./sse/request.ts";
+import { isWebRequest } from "./request_shape.ts";
+import { type EventSourceRequest, onAbort, viewEventSource } from "./sse/request.ts";
 import { createStream, farewell } from "./sse/stream.ts";
 import { CallbackProof } from "./mesh/callback.ts";
 import { Mesh } from "./mesh/mesh.ts";
@@ -299,18 +300,20 @@ export class RealityServer {
    * Opens a stream of server-sent events for clients that still use `EventSource`: an `update` event with a
    * node's meta for each key that is there, then one for each change.
    *
-   * @param request A `Request`, or the request object of Express or `node:http`; its `Last-Event-ID` resumes.
+   * @param request A `Request`, or the request of Express, Fastify or `node:http`, or Hono's context; its
+   *   `Last-Event-ID` resumes.
    * @param options The keys to follow, and how often a silent stream is kept awake.
    * @returns A response whose body streams until either side ends it.
-   * @throws {TypeError} For an option that is unknown or wrong.
+   * @throws {TypeError} For an option that is unknown or wrong, and for what is no request; names it.
    * @throws {RangeError} For a number out of range.
    * @throws {RefusalError} For a key that is none, or too many.
    */
   async handleSSECompat(request: EventSourceRequest, options: SSEOptions): Promise<Response> {
-    const stream = this.#events(options, getLastEventId(request), {
-      toRequest: () => request instanceof Request ? request : createRequest(request),
-      locate: request instanceof Request ? undefined : () => this.#locate(viewOf(request)),
-      onHangUp: (listener) => onHangUp(request, listener),
+    const view = viewEventSource(request);
+    const stream = this.#events(options, view.lastEventId, {
+      toRequest: () => isWebRequest(view.request) ? view.request : createRequest(view.request),
+      locate: view.origin && (() => this.#locate(view.origin!)),
+      onHangUp: (listener) => view.onHangUp(listener),
     });
     return toResponse(eventsReply(await stream));
   }

@@ -33,6 +33,8 @@ export interface IncomingRequest {
   getSignal(): HangUp;
   /** The request in the Web's own shape, for the application's hooks. */
   toRequest(): Request;
+  /** What the host knows beside it, for the application's hooks. */
+  getContext(): unknown;
 }
 
 /** What the desk answers. */

@@ -12,7 +12,9 @@ import {
   readBytes,
   tooLarge,
 } from "./body.ts";
-import type { BodyRoom, Desk, IncomingRequest, Reply } from "./exchange.ts";
+import { isWebRequest, nameShape, signalOf } from "../request_shape.ts";
+import type { BodyRoom, Desk, HangUp, IncomingRequest, Reply } from "./exchange.ts";
+import { bridgedSocket, findAddress, findBunServer } from "./host.ts";
 import { createRequest } from "./target.ts";
 
 /** A context that holds the request, as Hono hands it to its handlers. */
@@ -21,25 +23,36 @@ export interface RequestContext {
   readonly req: {
     /** The request itself. */
     readonly raw: Request;
+    /** Gives the body, also when it was read before. */
+    arrayBuffer?(): Promise<ArrayBuffer>;
   };
   /** What the runtime handed to the framework beside the request. */
   readonly env?: unknown;
+}
+
+/** What hooks get as `context` from a fetch handler that was given a `Request`. */
+export interface FetchContext<Env = unknown, Execution = unknown> {
+  /** The handler's second argument: the bindings of a Worker, the info of `Deno.serve`, Bun's server. */
+  readonly env: Env;
+  /** The handler's third argument: the execution context of a Worker. */
+  readonly ctx: Execution;
 }
 
 /**
  * Answers a request; never rejects.
  *
  * @param request The request, or Hono's context around it.
- * @param host What the runtime hands over beside it: the second argument of `Deno.serve`'s handler, or Bun's server.
- *   It tells the address that connected, for `rateLimit`; and Bun's server is told not to close the connection of a
- *   client that waits. Anything else is ignored.
+ * @param env What the runtime hands over beside it: the second argument of `Deno.serve`'s handler, Bun's server, or the
+ *   bindings of a Worker. It tells the address that connected, for `rateLimit`; and Bun's server is told not to close
+ *   the connection of a client that waits. Hooks get it as `context.env`. Hono keeps it in its context.
+ * @param ctx The third argument of a Worker's handler. Hooks get it as `context.ctx`.
+ * @throws {TypeError} For a value that is no request, at once; names what it is.
  */
-export type FetchHandler = (request: Request | RequestContext, host?: unknown) => Promise<Response>;
-
-/** Bun's server: it closes what was silent for 10 s, unless told otherwise for a request. */
-interface PatientHost {
-  timeout(request: Request, seconds: number): void;
-}
+export type FetchHandler = (
+  request: Request | RequestContext,
+  env?: unknown,
+  ctx?: unknown,
+) => Promise<Response>;
 
 /** What a connection may be silent for, in seconds: Bun's own default, without end, and past any heartbeat. */
 const USUAL_SILENCE = 10;
@@ -48,11 +61,11 @@ const STREAM_SILENCE = 120;
 
 /** A handler that passes requests to a desk. */
 export function toFetchHandler(desk: Desk): FetchHandler {
-  return (given, host) => {
-    const request = "req" in given ? given.req.raw : given;
-    const connection = "req" in given ? given.env : host;
-    const view = new RequestView(request, connection);
-    if (!isPatient(host)) return desk(view).then(toResponse);
+  return (given, env, ctx) => {
+    const view = createView(given, env, ctx);
+    const { request } = view;
+    const host = findBunServer(view.env);
+    if (host === null) return desk(view).then(toResponse);
     view.onWait = () => host.timeout(request, ENDLESS_SILENCE);
     return desk(view).then((reply) => {
       if (view.waits) host.timeout(request, USUAL_SILENCE);
@@ -62,62 +75,74 @@ export function toFetchHandler(desk: Desk): FetchHandler {
   };
 }
 
-function isPatient(host: unknown): host is PatientHost {
-  return typeof host === "object" && host !== null && "timeout" in host && typeof host.timeout === "function";
+function createView(given: Request | RequestContext, env: unknown, ctx: unknown): RequestView {
+  if (isWebRequest(given)) return new RequestView(given, { env, ctx });
+  const raw: unknown = (given as Partial<RequestContext> | null | undefined)?.req?.raw;
+  if (isWebRequest(raw)) return new RequestView(raw, given);
+  throw new TypeError(`Cannot answer: expected a Request or Hono's context, got ${nameShape(given)}`);
 }
 
 /** A request as the desk sees it. */
 class RequestView implements IncomingRequest {
   readonly method: string;
   readonly url: string;
+  readonly request: Request;
   /** Called when it is to wait. */
   onWait: (() => void) | undefined = undefined;
   /** Whether it was to wait. */
   waits = false;
-  readonly #request: Request;
-  readonly #connection: unknown;
+  readonly #context: RequestContext | FetchContext;
 
   /**
    * @param request The request.
-   * @param connection What may know who connected.
+   * @param context What it came with.
    */
-  constructor(request: Request, connection: unknown) {
+  constructor(request: Request, context: RequestContext | FetchContext) {
     this.method = request.method;
     this.url = request.url;
-    this.#request = request;
-    this.#connection = connection;
+    this.request = request;
+    this.#context = context;
+  }
+
+  /** What the runtime handed over beside it. */
+  get env(): unknown {
+    return this.#context.env;
   }
 
   header(name: string): string | null {
-    return this.#request.headers.get(name);
+    return this.request.headers.get(name);
   }
 
   readJSON(maxBytes: number, bodies: BodyRoom): Promise<unknown> {
-    const request = this.#request;
-    if (request.bodyUsed) throw new Error("The body was read before it came here");
+    const { request } = this;
     const declared = declaredLength(this.header("content-length"), maxBytes);
     checkEncoding(this.header("content-encoding"));
+    if (request.bodyUsed) return readKept(this.#context, maxBytes);
     return readBody(request, { maxBytes, declared, bodies });
   }
 
   remoteAddress(): string | null {
-    return findAddress(this.#request, this.#connection);
+    return findAddress(this.request, this.env);
   }
 
   connection(): object | undefined {
-    return bridgedSocket(this.#connection);
+    return bridgedSocket(this.env);
   }
 
-  getSignal(): AbortSignal {
+  getSignal(): HangUp {
     this.waits = true;
     this.onWait?.();
-    return this.#request.signal;
+    return signalOf(this.request);
+  }
+
+  getContext(): unknown {
+    return this.#context;
   }
 
   toRequest(): Request {
     // A hook that reads the body gets an error from it: the desk has read it.
     // Deno and Bun hand out a URL as the client wrote it, which may be none.
-    return URL.canParse(this.url) ? this.#request : createRequest(this.#request);
+    return URL.canParse(this.url) ? this.request : createRequest(this.request);
   }
 }
 
@@ -126,36 +151,21 @@ export function toResponse({ status, headers, body }: Reply): Response {
   return new Response(body, { status, headers });
 }
 
-/**
- * The socket in the request of `node:http` that a bridge for Node keeps. Other hosts bound by themselves how many
- * requests a connection brings at once.
- */
-function bridgedSocket(connection: unknown): { readonly remoteAddress?: unknown } | undefined {
-  if (typeof connection !== "object" || connection === null) return undefined;
-  const { incoming } = connection as { incoming?: { socket?: object | null } | null };
-  return incoming?.socket ?? undefined;
-}
-
-/**
- * The address that connected: in what `Deno.serve` hands over, by Bun's server, or in the request of `node:http` that
- * a bridge for Node keeps. Whatever else is there, such as the bindings of a Worker, tells none.
- */
-function findAddress(request: Request, connection: unknown): string | null {
-  if (typeof connection !== "object" || connection === null) return null;
-  const { remoteAddr, requestIP, incoming } = connection as {
-    remoteAddr?: { hostname?: unknown } | null;
-    requestIP?: unknown;
-    incoming?: { socket?: { remoteAddress?: unknown } | null } | null;
-  };
+/** A body that was read before it came here, as far as the framework that read it has kept it. */
+async function readKept(context: RequestContext | FetchContext, maxBytes: number): Promise<unknown> {
+  let bytes: ArrayBuffer | undefined;
   try {
-    const address = typeof requestIP === "function"
-      ? requestIP.call(connection, request)?.address
-      : remoteAddr?.hostname ?? incoming?.socket?.remoteAddress;
-    return typeof address === "string" ? address : null;
+    if ("req" in context) bytes = await context.req.arrayBuffer?.();
   } catch {
-    // Something else of that name.
-    return null;
+    // It was read past the framework.
   }
+  if (bytes === undefined) {
+    throw new Error(
+      "The body was read before it came here, and nobody has kept it: hand over a clone of the request, or Hono's context",
+    );
+  }
+  if (bytes.byteLength > maxBytes) throw tooLarge(maxBytes);
+  return parseJSON(bytes);
 }
 
 /** Reads the body: in one piece, which is quicker, where it is small and the server that took it in keeps it to that. */
@@ -163,8 +173,10 @@ function readBody(request: Request, options: BodyOptions): Promise<unknown> {
   const { maxBytes, declared, bodies } = options;
   // HTTP holds a body to the length that it declares.
   const isSmall = declared > 0 && declared <= Math.min(maxBytes, bodies.share);
-  if (isSmall) return readAtOnce(request, options);
-  const bytes = request.body === null ? Promise.resolve(new Uint8Array()) : readBytes(request.body, options);
+  const { body } = request;
+  // A `Request` of a library of its own may have a stream of its own, too.
+  if (isSmall || body && typeof body.getReader !== "function") return readAtOnce(request, options);
+  const bytes = body ? readBytes(body, options) : Promise.resolve(new Uint8Array());
   return bytes.then(parseJSON);
 }
 

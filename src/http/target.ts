@@ -5,6 +5,8 @@
  * @module
  */
 
+import { isHeaders } from "../request_shape.ts";
+
 /** As much of a request as its URL and headers take. */
 export interface RequestHead {
   /** The method; GET when it is left out. */
@@ -37,7 +39,7 @@ export function queryOf(target: string): URLSearchParams {
  */
 export function createRequest({ method = "GET", url = "/", headers, signal }: RequestHead): Request {
   const copy = toHeaders(headers);
-  const host = copy.get("host") ?? (headers instanceof Headers ? null : first(headers[":authority"]));
+  const host = copy.get("host") ?? (isHeaders(headers) ? null : first(headers[":authority"]));
   const init: RequestInit = { method, headers: copy };
   return new Request(wholeURL(url, host), signal ? { ...init, signal } : init);
 }
@@ -67,7 +69,7 @@ function parseHTTP(text: string): URL | undefined {
 }
 
 function toHeaders(headers: RequestHead["headers"]): Headers {
-  if (headers instanceof Headers) return headers;
+  if (isHeaders(headers)) return headers;
   const copy = new Headers();
   for (const [name, value] of Object.entries(headers)) {
     // HTTP/2 lists method and path among the headers, too.

@@ -6,58 +6,73 @@
 
 import type { Locatable } from "../admission.ts";
 import type { HangUp } from "../hang_up.ts";
+import { isNodeRequest, isWebRequest, nameShape, type NodeRequest, signalOf } from "../request_shape.ts";
 
-/** The request object of `node:http`, Express and their like, as far as it is looked at. */
-export interface NodeRequest {
-  /** The headers, with lower-case names. */
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-  /** Path and query. */
-  readonly url?: string | undefined;
-  /** The connection; its end is the client's. */
-  readonly socket: {
-    readonly remoteAddress?: string | undefined;
-    once(event: "close", listener: () => void): unknown;
-    off(event: "close", listener: () => void): unknown;
-  };
-}
+/**
+ * A request that an event stream can answer: a `Request`, that of `node:http` or Express, or what Fastify and Hono have
+ * made of either.
+ */
+export type EventSourceRequest =
+  | Request
+  | NodeRequest
+  | { readonly raw: NodeRequest }
+  | { readonly req: { readonly raw: Request } };
 
-/** A request that an event stream can answer. */
-export type EventSourceRequest = Request | NodeRequest;
-
-/** The cursor that the client came back with, in its header or in the query; `null` for a new one. */
-export function getLastEventId(request: EventSourceRequest): string | null {
-  const header = request.headers instanceof Headers
-    ? request.headers.get("last-event-id")
-    : (request as NodeRequest).headers["last-event-id"];
-  if (typeof header === "string") return header;
-  const [, query] = /\?([^#]*)/.exec(request.url ?? "") ?? [];
-  return new URLSearchParams(query).get("lastEventId");
-}
-
-/** As much of a request of `node:http` as is looked at to tell where it comes from. */
-export function viewOf({ headers, socket }: NodeRequest): Locatable {
-  return {
-    header(name) {
-      const value = headers[name];
-      return Array.isArray(value) ? value.join(", ") : value ?? null;
-    },
-    remoteAddress: () => socket.remoteAddress ?? null,
-    connection: () => socket,
-  };
+/** What a stream needs of the request that it answers. */
+export interface EventSourceView {
+  /** The cursor that the client came back with, in its header or in the query; `null` for a new one. */
+  readonly lastEventId: string | null;
+  /** The request itself, of one of two shapes. */
+  readonly request: Request | NodeRequest;
+  /** Where it comes from, where that can be told. */
+  readonly origin?: Locatable;
+  /**
+   * Calls back when the client goes away.
+   *
+   * @returns A function that stops listening.
+   */
+  onHangUp(listener: () => void): () => void;
 }
 
 /**
- * Calls back when the client goes away.
+ * Looks at a request of whatever host.
  *
- * @returns A function that stops listening.
+ * @throws {TypeError} For what is no request; names what it is.
  */
-export function onHangUp(request: EventSourceRequest, listener: () => void): () => void {
-  if (request.headers instanceof Headers) {
-    return onAbort((request as Request).signal, listener);
+export function viewEventSource(given: EventSourceRequest): EventSourceView {
+  const { raw, req } = (given ?? {}) as { raw?: unknown; req?: { raw?: unknown } };
+  for (const request of [given, raw, req?.raw]) {
+    if (isWebRequest(request)) {
+      return {
+        lastEventId: request.headers.get("last-event-id") ?? idInQuery(request.url),
+        request,
+        onHangUp: (listener) => onAbort(signalOf(request), listener),
+      };
+    }
+    if (isNodeRequest(request)) {
+      const { headers, url, socket } = request;
+      const header = (name: string) => headers[name] === undefined ? null : String(headers[name]);
+      return {
+        lastEventId: header("last-event-id") ?? idInQuery(url),
+        request,
+        origin: { header, remoteAddress: () => socket.remoteAddress ?? null, connection: () => socket },
+        onHangUp(listener) {
+          socket.once("close", listener);
+          return () => socket.off("close", listener);
+        },
+      };
+    }
   }
-  const { socket } = request as NodeRequest;
-  socket.once("close", listener);
-  return () => socket.off("close", listener);
+  throw new TypeError(
+    `Cannot open a stream: expected a Request, or that of node:http, Express, Fastify or Hono, got ${
+      nameShape(given)
+    }`,
+  );
+}
+
+function idInQuery(url = ""): string | null {
+  const [, query] = /\?([^#]*)/.exec(url) ?? [];
+  return new URLSearchParams(query).get("lastEventId");
 }
 
 /**

@@ -4,13 +4,15 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { Hono } from "hono";
+import { Context, Hono, type MiddlewareHandler } from "hono";
+import { validator } from "hono/validator";
 import { createFetchHandler } from "../../adapters/fetch.ts";
 import { MemoryStorage, RealityServer } from "../../mod.ts";
 import { test } from "../harness.ts";
 import { openDoor } from "../http_door.ts";
+import { until } from "../http_client.ts";
 import { testDoor } from "../http_kit.ts";
-import { listenFetch, serverName } from "../runtimes/fetch.ts";
+import { listenBun, listenFetch, serverName } from "../runtimes/fetch.ts";
 
 testDoor(test, {
   name: `createFetchHandler() in Hono before ${serverName}`,
@@ -39,6 +41,39 @@ test("createFetchHandler() is a handler of Hono as it stands", async () => {
   await server.close();
 });
 
+const reads: readonly (readonly [string, MiddlewareHandler])[] = [
+  ["json", async (c, next) => void await Promise.allSettled([c.req.json()]).then(next)],
+  ["text", async (c, next) => void await c.req.text().then(next)],
+  ["arrayBuffer", async (c, next) => void await c.req.arrayBuffer().then(next)],
+  ["blob", async (c, next) => void await c.req.blob().then(next)],
+  ["parseBody", async (c, next) => void await c.req.parseBody().then(next)],
+  ["text that nobody waits for", async (c, next) => (void c.req.text(), await next())],
+  ["a validator", validator("json", (value) => value)],
+];
+
+for (const [title, middleware] of reads) {
+  test(`createFetchHandler() takes a body that was read before, within its limit, in Hono: ${title}`, async () => {
+    const server = new RealityServer({ storage: new MemoryStorage(), limits: { maxBodyBytes: 1_000 } });
+    await server.updateNode("a", "1");
+    const app = new Hono();
+    app.use(middleware);
+    app.post("/reality/sync", createFetchHandler(server));
+    const post = (body: string, headers = {}) =>
+      app.request("/reality/sync", {
+        method: "POST",
+        headers: { "content-type": "application/json", ...headers },
+        body,
+      });
+    const response = await post('{"known":{"a":0}}');
+    assert.equal((await response.json()).changed.a.hash, "1");
+    assert.equal((await post("{")).status, 400);
+    assert.equal((await post(`{"known":{},"x":"${"x".repeat(1_000)}"}`)).status, 413);
+    // Hono unpacks nothing.
+    assert.equal((await post('{"known":{}}', { "content-encoding": "gzip" })).status, 415);
+    await server.close();
+  });
+}
+
 test("createFetchHandler() says so when a body was read before", async () => {
   const reports: Error[] = [];
   const server = new RealityServer({ storage: new MemoryStorage(), onError: (error) => reports.push(error) });
@@ -48,7 +83,75 @@ test("createFetchHandler() says so when a body was read before", async () => {
     body: '{"known":{}}',
   });
   await request.text();
-  assert.equal((await createFetchHandler(server)(request)).status, 500);
-  assert.match(String(reports[0]?.cause), /read before/);
+  const handler = createFetchHandler(server);
+  assert.equal((await handler(request)).status, 500);
+  // Hono has not kept what was read past it.
+  assert.equal((await handler(new Context(request))).status, 500);
+  for (const report of reports) assert.match(String(report.cause), /read before.*Hono's context/);
+  assert.equal(reports.length, 2);
+  await server.close();
+});
+
+if (serverName === "Bun.serve") {
+  test("createFetchHandler() lets clients wait for longer than Bun's idle timeout, in Hono as Bun starts it", async () => {
+    const server = new RealityServer({ storage: new MemoryStorage() });
+    const app = new Hono();
+    app.get("/silent", () => new Promise<Response>(() => {}));
+    app.all("/reality/*", createFetchHandler(server));
+    const starts = [
+      (request: Request, bun: unknown) => app.fetch(request, bun as object),
+      (request: Request, bun: unknown) => app.fetch(request, { server: bun }),
+    ];
+    const listening = starts.map((fetch) => listenBun(fetch));
+    const waiting = listening.flatMap(({ origin }) => [
+      fetch(`${origin}/reality/sync`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: '{"known":{"a":0},"wait":20000}',
+      }),
+      fetch(`${origin}/reality/events?keys=a`),
+    ]);
+    await until(async () => (await server.getStats()).waiters === 4, "all wait");
+    // Bun looks every few seconds. Who is silent without its being told is cut by then.
+    await Promise.all(listening.map(({ origin }) => assert.rejects(fetch(`${origin}/silent`))));
+    await server.updateNode("a", "1");
+    for (const response of await Promise.all(waiting)) {
+      const reader = response.body!.getReader();
+      let text = "";
+      while (!text.includes('"hash":"1"')) text += new TextDecoder().decode((await reader.read()).value);
+      await reader.cancel();
+    }
+    await server.close();
+    for (const { close } of listening) await close();
+  });
+}
+
+test("createFetchHandler() finds Bun's server in Hono's environment, and nothing else there", async () => {
+  const server = new RealityServer({
+    storage: new MemoryStorage(),
+    rateLimit: { limit: 1, window: 60_000 },
+  });
+  const app = new Hono();
+  app.all("/reality/*", createFetchHandler(server));
+  const asked: unknown[] = [];
+  const sync = async (env: object) => {
+    const headers = { "content-type": "application/json" };
+    const init = { method: "POST", headers, body: '{"known":{"a":0},"wait":1}' };
+    return (await app.request("/reality/sync", init, env)).status;
+  };
+  const createBun = (address: string) => ({
+    pendingRequests: 1,
+    timeout: (_request: Request, seconds: number) => void asked.push(seconds),
+    requestIP: () => ({ address }),
+  });
+  for (const env of [createBun("192.0.2.1"), { server: createBun("192.0.2.2") }]) {
+    assert.equal(await sync(env), 200);
+    assert.deepEqual(asked.splice(0), [0, 10]);
+    assert.equal(await sync(env), 429);
+  }
+  // A service binding of a Worker answers to every name.
+  const binding = new Proxy({}, { get: (_target, name) => (...args: unknown[]) => asked.push([name, args]) });
+  assert.equal(await sync({ server: binding }), 200);
+  assert.deepEqual(asked, []);
   await server.close();
 });

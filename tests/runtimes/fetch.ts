@@ -18,6 +18,7 @@ interface Runtimes {
       options: {
         port: number;
         hostname: string;
+        idleTimeout?: number;
         fetch: (request: Request, server: unknown) => Promise<Response>;
       },
     ): { port: number; stop(closeActiveConnections: boolean): Promise<void> };
@@ -46,4 +47,15 @@ export async function listenFetch(
     return { origin: `http://127.0.0.1:${server.addr.port}`, close: () => server.shutdown() };
   }
   return await listenFetchOnNode(handler);
+}
+
+/** Listens with `Bun.serve`, which closes what was silent for a second, or a few, since it looks rarely. */
+export function listenBun(
+  handler: (request: Request, server: unknown) => Response | Promise<Response>,
+): Listening {
+  const { Bun } = globalThis as Runtimes;
+  if (Bun === undefined) throw new Error("This is not Bun");
+  const fetch = async (request: Request, server: unknown) => await handler(request, server);
+  const server = Bun.serve({ port: 0, hostname: "127.0.0.1", idleTimeout: 1, fetch });
+  return { origin: `http://127.0.0.1:${server.port}`, close: () => server.stop(true) };
 }

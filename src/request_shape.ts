@@ -1,0 +1,69 @@
+/**
+ * Pure: what kind of request a host has handed over, told by its shape. A host may have a `Request` of its own: of
+ * another copy of undici, of a polyfill, or a subclass of a framework's.
+ *
+ * @module
+ */
+import type { HangUp } from "./hang_up.ts";
+import { kindOf } from "./node.ts";
+
+/** The request object of `node:http`, Express and their like, as far as it is looked at. */
+export interface NodeRequest {
+  /** The headers, with lower-case names. */
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  /** Path and query. */
+  readonly url?: string | undefined;
+  /** The connection; its end is the client's. */
+  readonly socket: {
+    readonly remoteAddress?: string | undefined;
+    once(event: "close", listener: () => void): unknown;
+    off(event: "close", listener: () => void): unknown;
+  };
+}
+
+/** What never tells that the client is gone. */
+const UNTOLD: HangUp = Object.freeze({
+  aborted: false,
+  throwIfAborted() {},
+  addEventListener() {},
+  removeEventListener() {},
+});
+
+/** Whether a value has the shape of a `Request`, whichever library made it. */
+export function isWebRequest(value: unknown): value is Request {
+  if (typeof value !== "object" || value === null) return false;
+  const { url, method, headers } = value as Partial<Request>;
+  return typeof url === "string" && typeof method === "string" && isHeaders(headers);
+}
+
+/** Whether a value has the shape of `Headers`, whichever library made it. */
+export function isHeaders(value: unknown): value is Headers {
+  return typeof value === "object" && value !== null && typeof (value as Headers).get === "function";
+}
+
+/** Whether a value has the shape of a request of `node:http` or `node:http2`. */
+export function isNodeRequest(value: unknown): value is NodeRequest {
+  if (typeof value !== "object" || value === null) return false;
+  const { headers, socket } = value as { headers?: unknown; socket?: { once?: unknown } | null };
+  return typeof headers === "object" && headers !== null && !isHeaders(headers) &&
+    typeof socket?.once === "function";
+}
+
+/** Tells when the client of a request goes; of one without a signal, as some libraries make them, never. */
+export function signalOf(request: Request): HangUp {
+  return (request.signal as AbortSignal | null | undefined) ?? UNTOLD;
+}
+
+/** Names what was handed over in place of a request, with a hint where its shape gives one. */
+export function nameShape(value: unknown): string {
+  if (typeof value !== "object" || value === null) return kindOf(value);
+  if (isWebRequest(value)) return "a Request";
+  if (isNodeRequest(value)) return "a request of node:http";
+  for (const name of ["request", "req", "raw"]) {
+    const inner = (value as Record<string, unknown>)[name];
+    if (isWebRequest(inner) || isNodeRequest(inner)) {
+      return `an object around one; hand over its property "${name}"`;
+    }
+  }
+  return "an object that is none";
+}
