@@ -35,6 +35,8 @@ export interface NodeIncoming {
   readonly complete?: boolean;
   /** Whether somebody has read the body to its end. */
   readonly readableEnded: boolean;
+  /** What was set with `setEncoding`; the body then comes as text. */
+  readonly readableEncoding?: string | null;
   /** Whether the client is gone. */
   readonly destroyed: boolean;
   /** The connection. */
@@ -42,7 +44,7 @@ export interface NodeIncoming {
   /** The stream of HTTP/2. */
   readonly stream?: { readonly session?: object | undefined };
   /** Listens to the body. */
-  on(event: "data", listener: (chunk: Uint8Array) => void): unknown;
+  on(event: "data", listener: (chunk: Uint8Array | string) => void): unknown;
   /** Listens to failures. */
   on(event: "error", listener: (error: Error) => void): unknown;
   /** Listens to the body's end, or the client's. */
@@ -281,11 +283,13 @@ class BodyReader {
     request.on("error", ignore);
   }
 
-  #take(chunk: Uint8Array): void {
+  #take(data: Uint8Array | string): void {
     if (this.#taker === undefined) return;
-    this.#length += chunk.byteLength;
-    if (this.#length > this.#maxBytes) return this.#stop(tooLarge(this.#maxBytes));
+    let chunk: Uint8Array;
     try {
+      chunk = toBytes(data, this.#request.readableEncoding);
+      this.#length += chunk.byteLength;
+      if (this.#length > this.#maxBytes) throw tooLarge(this.#maxBytes);
       this.#reading?.take(chunk.byteLength);
     } catch (refusal) {
       return this.#stop(refusal);
@@ -310,6 +314,15 @@ class BodyReader {
     this.#chunks = [];
     return taker;
   }
+}
+
+/** A part of a body in bytes, also where somebody has set an encoding. */
+function toBytes(data: Uint8Array | string, encoding: string | null | undefined): Uint8Array {
+  if (typeof data !== "string") return data;
+  if (encoding === "utf8" || encoding === "utf-8") return new TextEncoder().encode(data);
+  throw new Error(
+    `Cannot read the body: setEncoding("${encoding}") was called before; expected none, or "utf8"`,
+  );
 }
 
 /** Hears that the connection is closed. For the clients that wait an `AbortSignal` is too large. */
@@ -412,7 +425,7 @@ function sendAndLinger(request: NodeIncoming, response: NodeOutgoing, body: stri
     request.on("end", finish);
     request.on("close", finish);
     request.on("data", (chunk) => {
-      left -= chunk.byteLength;
+      left -= chunk.length;
       if (left < 0) finish();
     });
     request.resume();

@@ -64,12 +64,12 @@ export function toFetchHandler(desk: Desk): FetchHandler {
   return (given, env, ctx) => {
     const view = createView(given, env, ctx);
     const { request } = view;
-    const host = findBunServer(view.env);
-    if (host === null) return desk(view).then(toResponse);
-    view.onWait = () => host.timeout(request, ENDLESS_SILENCE);
+    const bun = findBunServer(view.env);
+    if (bun === null) return desk(view).then(toResponse);
+    view.onWait = () => bun.timeout(request, ENDLESS_SILENCE);
     return desk(view).then((reply) => {
-      if (view.waits) host.timeout(request, USUAL_SILENCE);
-      if (typeof reply.body === "object" && reply.body !== null) host.timeout(request, STREAM_SILENCE);
+      if (view.waits) bun.timeout(request, USUAL_SILENCE);
+      if (typeof reply.body === "object" && reply.body !== null) bun.timeout(request, STREAM_SILENCE);
       return toResponse(reply);
     });
   };

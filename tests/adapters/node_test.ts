@@ -348,6 +348,41 @@ function fakeRequest(method: string, url: string, headers: Record<string, string
   });
 }
 
+test("createNodeHandler() reads a body whose encoding was set before, and counts its bytes", async () => {
+  const reports: Error[] = [];
+  const server = new RealityServer({
+    storage: new MemoryStorage(),
+    limits: { maxBodyBytes: 100_000 },
+    onError: (error) => reports.push(error),
+  });
+  await server.updateNode("é🙂", "1");
+  const handler = createNodeHandler(server);
+  const { origin, close } = await listenNode((request, response) => {
+    request.setEncoding(request.headers["x-encoding"] as BufferEncoding);
+    handler(request, response);
+  });
+  const post = (encoding: string, length: number) =>
+    fetch(`${origin}/reality/sync`, {
+      method: "POST",
+      headers: { "content-type": "application/json", "x-encoding": encoding },
+      // Without a declared length, and parted within a character.
+      body: new Blob([JSON.stringify({ known: { "é🙂": 0 }, x: "🙂".repeat(length / 4) })]).stream(),
+      duplex: "half",
+    } as RequestInit);
+  for (const encoding of ["utf8", "utf-8"]) {
+    assert.equal((await (await post(encoding, 90_000)).json()).changed["é🙂"].hash, "1");
+    const refused = await post(encoding, 120_000);
+    assert.equal(refused.status, 413);
+    await refused.body?.cancel();
+  }
+  const unknown = await post("latin1", 4);
+  assert.equal(unknown.status, 500);
+  await unknown.body?.cancel();
+  assert.match(String(reports[0]?.cause), /setEncoding\("(latin1|binary)"\)/);
+  await server.close();
+  await close();
+});
+
 async function withNode(
   options: Partial<RealityServerOptions>,
   run: (url: string) => Promise<void>,
