@@ -57,11 +57,12 @@ export { createHash } from "./src/hash.ts";
 export type { CorsOptions } from "./src/http/cors.ts";
 export type { Desk, IncomingRequest, Reply } from "./src/http/exchange.ts";
 export type { FetchContext, FetchHandler, RequestContext } from "./src/http/fetch.ts";
-export type { HandlerOptions } from "./src/http/handler.ts";
+export type { HandlerOptions, MetricsHook } from "./src/http/handler.ts";
 export type {
   AllowedKeys,
   Authorize,
   AuthorizeWrite,
+  HookInfo,
   Limits,
   MeshOptions,
   RateLimitKey,

@@ -55,6 +55,9 @@ export type ExpressHandler = (
  * `express.json()` or Fastify has parsed already is taken as it is; their own limits hold beside those of the
  * server.
  *
+ * Hooks such as `authorize` get the framework's request as `context`, with all that middlewares have put there:
+ * `authorize: (request, keys, { context }: HookInfo<express.Request>) => context.user ? … : false`.
+ *
  * With `cors`, mount it so that `OPTIONS` reaches it as well: `app.use(…)`, or `fastify.all("/reality/*", …)`.
  * Fastify refuses the key `__proto__` by itself, unless told `onProtoPoisoning: "ignore"`.
  *

@@ -16,6 +16,9 @@ export type { FetchContext, FetchHandler, HandlerOptions, RequestContext };
  * Hono's `app.post("/reality/sync", handler)` works as it is, also behind a middleware or validator that has read the
  * body; elsewhere hand over the `Request`. One of another library will do, with its body unread.
  *
+ * Hooks such as `authorize` get Hono's context as `context`; elsewhere `{ env, ctx }`, the handler's second and third
+ * arguments: {@linkcode FetchContext}.
+ *
  * Bun closes a connection that was silent for 10 s. `Bun.serve({ fetch: handler })` takes care of clients that
  * wait or stream, and so does Hono, where `env` is Bun's server or has it as `env.server`; a `fetch` of your own calls
  * `handler(request, server)`, or sets `idleTimeout` to 60.

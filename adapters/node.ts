@@ -53,7 +53,8 @@ export const listenerLimits: ListenerLimits = Object.freeze({
  * Makes a listener that answers all routes of a server.
  *
  * Give it every request of a server of its own, or those under its base path; what is not under it is a 404.
- * A client that hangs up gives its place back at once. Works for `node:http2` as well.
+ * A client that hangs up gives its place back at once. Works for `node:http2` as well, and in Koa with
+ * `ctx.respond = false` and `handler(ctx.req, ctx.res)`. Hooks such as `authorize` get the request as `context`.
  *
  * Node lets clients take 60 s for the head of a request and 300 s for all of it, and looks every 30 s; waiting for the
  * answer does not count. {@linkcode listenerLimits} are shorter. Deno and Bun do not look at these limits.

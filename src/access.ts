@@ -7,7 +7,7 @@ import { RefusalError } from "./errors.ts";
 import type { HangUp } from "./hang_up.ts";
 import type { Hooks } from "./hooks.ts";
 import { isVersion, kindOf } from "./node.ts";
-import type { Authorize, AuthorizeWrite } from "./options.ts";
+import type { AuthorizeWrite, ReadingRights } from "./options.ts";
 import type { StorageReading } from "./storage.ts";
 
 /** What one client may read at this moment. */
@@ -26,12 +26,8 @@ export type AskRights = () => Promise<Rights>;
  *
  * @throws {TypeError} When it answers something that says neither yes nor no nor which keys.
  */
-export async function askRights(
-  authorize: Authorize,
-  request: Request,
-  keys: readonly string[],
-): Promise<Rights> {
-  const answer: unknown = await authorize(request, keys);
+export async function askRights(ask: () => ReadingRights | Promise<ReadingRights>): Promise<Rights> {
+  const answer: unknown = await ask();
   const isList = Array.isArray(answer) || answer instanceof Set;
   const isDetailed = typeof answer === "object" && answer !== null && !isList && "keys" in answer;
   if (!isDetailed) return { keys: readKeys(answer), expiresAt: Infinity };
@@ -72,6 +68,8 @@ export interface WriteRequest {
   header(name: string): string | null;
   /** The request as the application's own hook sees it. */
   toRequest(): Request;
+  /** What the host knows beside it. */
+  getContext(): unknown;
   /** Tells when the client goes. */
   getSignal(): HangUp;
 }
@@ -130,7 +128,7 @@ export class WriteAccess {
   async ask(request: WriteRequest, keys: readonly string[]): Promise<void> {
     const authorize = this.#authorize;
     if (authorize !== undefined) {
-      const call = () => authorize(request.toRequest(), keys);
+      const call = () => authorize(request.toRequest(), keys, { context: request.getContext() });
       if (await this.#hooks.call("authorizeWrite", call, () => request.getSignal()) === true) return;
     }
     throw new RefusalError("ERR_REALITY_FORBIDDEN", "Cannot write: authorizeWrite did not allow it");

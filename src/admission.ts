@@ -216,6 +216,8 @@ export class UnreadRefusal extends RefusalError {}
 export interface LimitedRequest extends Locatable {
   /** The request as the application's own hook sees it. */
   toRequest(): Request;
+  /** What the host knows beside it. */
+  getContext(): unknown;
   /** Tells when the client goes. */
   getSignal(): HangUp;
 }
@@ -295,7 +297,7 @@ export class ClientLimit {
   async #identify(request: LimitedRequest, address: string | null): Promise<string | null> {
     const key = this.#key;
     if (key !== undefined) {
-      const call = () => key(request.toRequest(), { address });
+      const call = () => key(request.toRequest(), { address, context: request.getContext() });
       const client: unknown = await this.#hooks.call("rateLimit.key", call, () => request.getSignal());
       if (client === null) return null;
       // What is kept of a client must be small, whatever it has sent.

@@ -78,7 +78,8 @@ export interface RealityServerOptions {
   /**
    * Says which of these keys a request may read. Asked at each sync and when an event stream begins, and again
    * before a waiting one is told something. A key that may not be read looks like one that is not there. A `RefusalError`
-   * that it throws, such as `UNAUTHORIZED` for a token that is not valid, is the answer to the request.
+   * that it throws, such as `UNAUTHORIZED` for a token that is not valid, is the answer to the request. What the host
+   * knows of the client comes with the request: {@linkcode HookInfo}.
    *
    * @default everybody may read every key whose name they know
    */
@@ -188,13 +189,54 @@ export interface MeshOptions {
 }
 
 /**
+ * What a hook gets beside the request.
+ *
+ * @example
+ * ```ts
+ * import { type HookInfo, MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+ *
+ * // What a middleware of yours has put there. With the types of Express: HookInfo<express.Request>.
+ * interface SignedIn {
+ *   readonly user?: { readonly id: string };
+ * }
+ *
+ * const server = new RealityServer({
+ *   storage: new MemoryStorage(),
+ *   authorize(_request, keys, { context }: HookInfo<SignedIn>) {
+ *     return keys.filter((key) => key.startsWith(`user:${context.user?.id}:`));
+ *   },
+ * });
+ * const request = new Request("http://localhost/");
+ * const known = { "user:7:mail": 1, "user:8:mail": 0 };
+ * const { changed } = await server.handleSync({ known }, { request, context: { user: { id: "7" } } });
+ * console.assert(changed["user:7:mail"]?.deleted === true);
+ * await server.close();
+ * ```
+ */
+export interface HookInfo<Context = unknown> {
+  /**
+   * What the host knows: Express' or Fastify's request, Hono's context, the request of `node:http`, or `{ env, ctx }`
+   * with what else a fetch handler was given ({@linkcode FetchContext}). From `handleSync` and `handleSSECompat` it is
+   * their option `context`. Which of these it is, nobody checks: name the type of the host in front.
+   */
+  readonly context: Context;
+}
+
+/**
  * Says which keys a request may read. The request's body has been read. A `RefusalError` that it throws is answered with its
  * status, and ends a stream; anything else is a 500 and is reported.
+ *
+ * It is asked at each sync, when a stream begins, and before who waits or streams is told of a change. A right that is
+ * granted or taken away meanwhile is therefore noticed at the next change of one of the keys, at the next sync, or when
+ * `recheck` is called.
  */
-export type Authorize = (
-  request: Request,
-  keys: readonly string[],
-) => ReadingRights | Promise<ReadingRights>;
+export type Authorize<Context = unknown> = {
+  authorize(
+    request: Request,
+    keys: readonly string[],
+    info: HookInfo<Context>,
+  ): ReadingRights | Promise<ReadingRights>;
+}["authorize"];
 
 /**
  * All of the keys or none, or those that are allowed; and, if need be, the moment when this identity ends, in
@@ -206,7 +248,13 @@ export type ReadingRights = AllowedKeys | { readonly keys: AllowedKeys; readonly
 export type AllowedKeys = boolean | readonly string[] | ReadonlySet<string>;
 
 /** Says whether a request may change these keys. */
-export type AuthorizeWrite = (request: Request, keys: readonly string[]) => boolean | Promise<boolean>;
+export type AuthorizeWrite<Context = unknown> = {
+  authorizeWrite(
+    request: Request,
+    keys: readonly string[],
+    info: HookInfo<Context>,
+  ): boolean | Promise<boolean>;
+}["authorizeWrite"];
 
 /**
  * Redis clients of the application's: of ioredis 5 and later, or of node-redis 4 and later. Ones that are not
@@ -249,10 +297,12 @@ export interface RateLimitOptions {
  *
  * `address` is the client's, with `trustProxy` taken into account; `null` where the runtime does not tell.
  */
-export type RateLimitKey = (
-  request: Request,
-  client: { readonly address: string | null },
-) => string | null | Promise<string | null>;
+export type RateLimitKey<Context = unknown> = {
+  key(
+    request: Request,
+    client: HookInfo<Context> & { readonly address: string | null },
+  ): string | null | Promise<string | null>;
+}["key"];
 
 /** What one request and one server may take at most. */
 export interface Limits {

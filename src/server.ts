@@ -16,7 +16,6 @@ import { type FetchHandler, toFetchHandler, toResponse } from "./http/fetch.ts";
 import { createDesk, type DeskRooms, eventsReply, type HandlerOptions } from "./http/handler.ts";
 import type { MetricsView } from "./http/metrics.ts";
 import {
-  type Authorize,
   checkInteger,
   checkNames,
   checkOptions,
@@ -64,6 +63,8 @@ interface SyncSource {
   getSignal(): HangUp | undefined;
   /** The request that hooks are asked about; left out for a caller that is trusted. */
   toRequest?: (() => Request) | undefined;
+  /** What the host knows beside it, for hooks. */
+  getContext?: (() => unknown) | undefined;
 }
 
 /**
@@ -213,6 +214,37 @@ export class RealityServer {
   }
 
   /**
+   * Has `authorize` asked again for every client that waits for or streams one of these keys, and tells it at once what
+   * it may now read, or no longer read. Call it after a right was granted or taken away; without it that is noticed at
+   * the next change of such a key. It reaches the clients of this process only: where there are several, call it in
+   * each, or `invalidateMany`, which reaches all but tells every client that the keys have changed.
+   *
+   * @param keys The keys whose readers have changed.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const members = new Set<string>();
+   * const server = new RealityServer({
+   *   storage: new MemoryStorage(),
+   *   authorize: (request) => members.has(request.headers.get("x-user") ?? ""),
+   * });
+   * await server.updateNode("club:news", "1");
+   *
+   * const request = new Request("http://localhost/", { headers: { "x-user": "ana" } });
+   * const waiting = server.handleSync({ known: { "club:news": 0 }, wait: 20_000 }, { request });
+   * members.add("ana");
+   * server.recheck(["club:news"]);
+   * console.assert((await waiting).changed["club:news"]?.hash === "1");
+   * await server.close();
+   * ```
+   */
+  recheck(keys: readonly string[]): void {
+    this.#waiters.wake(keys);
+  }
+
+  /**
    * The node's current meta; `null` when there is none.
    *
    * @throws {TypeError} When the key is no string.
@@ -234,21 +266,23 @@ export class RealityServer {
    * @param request What the client holds. Checked here, so a parsed body can be handed in as it is.
    * @param options `signal`: aborts when the client goes away; then the wait ends and this rejects with its reason.
    *   `request`: the request that `authorize` is asked about; without it the caller is trusted with every key.
+   *   `context`: what `authorize` gets as `context`.
    * @throws {RefusalError} When the request is not a good one; names the field or the limit.
    * @throws {StorageError} When the storage fails or takes too long.
    * @throws {ClosedError} After `close()`.
    */
   handleSync(
     request: SyncRequest,
-    options: { signal?: AbortSignal; request?: Request } = {},
+    options: { signal?: AbortSignal; request?: Request; context?: unknown } = {},
   ): Promise<SyncResponse> {
     // Not an async function: each one that waits is a frame more in memory, for every client that waits.
     try {
-      const { signal, request: original } = options;
+      const { signal, request: original, context } = options;
       const visit = this.#account.createVisit();
       return Promise.resolve(this.#sync(request, visit, {
         getSignal: () => signal,
         toRequest: original && (() => original),
+        getContext: () => context,
       }));
     } catch (error) {
       return Promise.reject(error);
@@ -313,6 +347,7 @@ export class RealityServer {
     const stream = this.#events(options, view.lastEventId, {
       toRequest: () => isWebRequest(view.request) ? view.request : createRequest(view.request),
       locate: view.origin && (() => this.#locate(view.origin!)),
+      getContext: () => options.context ?? (isWebRequest(request) ? undefined : request),
       onHangUp: (listener) => view.onHangUp(listener),
     });
     return toResponse(eventsReply(await stream));
@@ -458,17 +493,23 @@ export class RealityServer {
   #events(
     options: SSEOptions,
     lastEventId: string | null,
-    { toRequest, locate, onHangUp }: {
+    { locate, onHangUp, ...source }: {
       readonly toRequest: () => Request;
+      readonly getContext: () => unknown;
       readonly locate: (() => WaiterSource) | undefined;
       readonly onHangUp: (listener: () => void) => () => void;
     },
   ): ReadableStream<Uint8Array> | Promise<ReadableStream<Uint8Array>> {
     const { clock, limits, storage } = this.#config;
-    const given = checkNames("handleSSECompat", options, ["keys", "heartbeatInterval", "lifetime"]);
+    const given = checkNames("handleSSECompat", options, [
+      "keys",
+      "heartbeatInterval",
+      "lifetime",
+      "context",
+    ]);
     if (!Array.isArray(given.keys)) throw new TypeError('Option "keys" is wrong: expected an array of keys');
     const keys = [...new Set(checkKeys(given.keys, limits))];
-    const ask = this.#askRights(keys, { toRequest });
+    const ask = this.#askRights(keys, source);
     const { heartbeatInterval = DEFAULT_HEARTBEAT_INTERVAL, lifetime = DEFAULT_LIFETIME } = given;
     const scope = this.#scopes.open();
     let end: ReturnType<Account["beginStream"]> | undefined;
@@ -581,6 +622,7 @@ export class RealityServer {
         this.#events(options, lastEventId, {
           toRequest: () => client.toRequest(),
           locate: () => this.#locate(client, visit),
+          getContext: () => client.getContext(),
           onHangUp: (listener) => onAbort(client.getSignal(), listener),
         }),
       update: (updates) => this.updateMany(updates),
@@ -626,13 +668,12 @@ export class RealityServer {
   /** How to ask what a client may read of these keys; undefined when it may read them all. */
   #askRights(
     keys: readonly string[],
-    source: Pick<SyncSource, "toRequest"> & Partial<SyncSource>,
+    source: Partial<SyncSource>,
   ): AskRights | undefined {
     const { authorize } = this.#config;
     if (authorize === undefined || source.toRequest === undefined) return undefined;
-    const hooked: Authorize = (request) =>
-      this.#hooks.call("authorize", () => authorize(request, keys), () => source.getSignal?.());
-    return () => askRights(hooked, source.toRequest!(), keys);
+    const call = () => authorize(source.toRequest!(), keys, { context: source.getContext?.() });
+    return () => askRights(() => this.#hooks.call("authorize", call, () => source.getSignal?.()));
   }
 
   #change(

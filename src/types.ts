@@ -93,6 +93,12 @@ export interface SSEOptions {
    * @default {600000}
    */
   lifetime?: number;
+  /**
+   * What the hook `authorize` gets as `context`.
+   *
+   * @default what was handed over as the request, unless it is a `Request`
+   */
+  context?: unknown;
 }
 
 /** How one peer is, as this server sees it. */

@@ -30,6 +30,8 @@ export interface Door {
   readonly ownConnections?: boolean;
   /** The runtime finds out that a client is gone only when it next sends something to it. */
   readonly noticesLate?: boolean;
+  /** What hooks get from it, as the scene `readers` names it; a user is the one whom a middleware in front has found. */
+  readonly host: string;
   /** The runtime does not tell the address that connected. */
   readonly tellsNoAddress?: boolean;
   /** Requests that follow one on its connection before it is answered are lost, and the answer with them. */
@@ -586,7 +588,7 @@ export function testDoor(test: Test, door: Door): void {
   testWaiting(onDoor);
   if (!door.noticesLate) testHangingUp(onDoor);
   testStreams(onDoor);
-  testReadingRights(onDoor);
+  testReadingRights(onDoor, door);
   testWritingRights(onDoor);
   testAdmission(onDoor, door);
   testCors(onDoor);

@@ -6,7 +6,7 @@
  */
 import assert from "node:assert/strict";
 import { EventReader, RawClient, soon } from "./http_client.ts";
-import type { Client, OnDoor } from "./http_kit.ts";
+import type { Client, Door, OnDoor } from "./http_kit.ts";
 import { type Asked, TOKENS } from "./http_scenes.ts";
 
 const JSON_TYPE = { "content-type": "application/json" };
@@ -25,9 +25,11 @@ const WRITES: readonly (readonly [string, string, unknown])[] = [
 ];
 
 /** Registers what the scene `readers` is for. */
-export function testReadingRights(onDoor: OnDoor): void {
+export function testReadingRights(onDoor: OnDoor, door: Door): void {
   testWhatIsAsked(onDoor);
+  testWhatTheHostKnows(onDoor, door);
   testWhatIsSeen(onDoor);
+  testWhatIsGranted(onDoor);
   testWhatEnds(onDoor);
 }
 
@@ -160,6 +162,25 @@ function testWhatIsAsked(onDoor: OnDoor): void {
   });
 }
 
+function testWhatTheHostKnows(onDoor: OnDoor, { host }: Door): void {
+  onDoor(
+    "authorize gets what the host knows, at a sync, a stream and each wake",
+    "readers",
+    async (client) => {
+      const waiting = client.post("/sync", { known: { "ana:1": 0 }, wait: 20_000 }, ANA);
+      const events = new EventReader(await client.get("/events?keys=ana%3A1", { "x-user": "ana" }));
+      await client.hasWaiters(2);
+      await client.operate({ do: "update", key: "ana:1", hash: "1" });
+      await (await soon(waiting, "the answer")).body?.cancel();
+      await events.nextEvent("update");
+      await events.cancel();
+      await client.isLeft("ana:1");
+      const asked = await client.operate({ do: "asked" }) as Asked[];
+      assert.deepEqual(asked.map((one) => one.host).slice(0, 4), Array(4).fill(host));
+    },
+  );
+}
+
 function testWhatIsSeen(onDoor: OnDoor): void {
   onDoor("authorize may refuse a request, before there is a stream as well", "readers", async (client) => {
     const stranger = { ...JSON_TYPE, "x-user": "stranger" };
@@ -254,6 +275,26 @@ function testWhatIsSeen(onDoor: OnDoor): void {
     await events.cancel();
     await client.isLeft("ana:2");
   });
+}
+
+function testWhatIsGranted(onDoor: OnDoor): void {
+  onDoor(
+    "a right that is granted is told at once to who waits, once the server is told",
+    "readers",
+    async (client) => {
+      await client.operate({ do: "update", key: "ana:1", hash: "1" });
+      await client.operate({ do: "revoke", key: "ana:1" });
+      const waiting = client.post("/sync", { known: { "ana:1": 0 }, wait: 20_000 }, ANA);
+      const events = new EventReader(await client.get("/events?keys=ana:1", ANA));
+      await client.hasWaiters(2);
+      await client.operate({ do: "grant", key: "ana:1" });
+      const { changed } = await (await soon(waiting, "the answer")).json();
+      assert.equal(changed["ana:1"].hash, "1");
+      assert.equal(JSON.parse((await events.nextEvent("update")).data ?? "").hash, "1");
+      await events.cancel();
+      await client.isLeft("ana:1");
+    },
+  );
 }
 
 function testWhatEnds(onDoor: OnDoor): void {

@@ -88,13 +88,17 @@ const scenes: Record<SceneName, SceneOptions> = {
   hook: {
     server: {
       writeTokens: TOKENS,
-      authorizeWrite: (request, keys) => {
+      authorizeWrite: (request, keys, { context }) => {
+        if (nameHost(context) === "none") return false;
         if (request.headers.get("x-user") === "broken") throw new Error("password=secret");
         return request.headers.get("x-user") === "writer" && new URL(request.url).pathname !== "/" &&
           keys.every((key) => key.startsWith(`${request.method}:`));
       },
     },
-    handler: { metrics: (request) => request.headers.get("x-user") === "scraper" },
+    handler: {
+      metrics: (request, { context }) =>
+        request.headers.get("x-user") === "scraper" && nameHost(context) !== "none",
+    },
   },
   /** The application decides who reads what: see {@linkcode createReaders}. */
   readers: { server: { writeTokens: TOKENS } },
@@ -157,6 +161,8 @@ export interface Asked {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly keys: readonly string[];
+  /** What the host handed over: its name, and the user that it knows of, if any. */
+  readonly host: string;
 }
 
 /** What decides about reading, and remembers what it was asked. */
@@ -176,6 +182,7 @@ export type Operation =
   | { do: "reports" }
   | { do: "asked" }
   | { do: "revoke"; key: string }
+  | { do: "grant"; key: string }
   | { do: "close" };
 
 /**
@@ -214,13 +221,13 @@ function createReaders(): Readers {
   return {
     asked,
     revoked,
-    authorize(request, keys) {
+    authorize(request, keys, { context }) {
       const { method, url, headers } = request;
       if (headers.get("x-user") === "stranger") {
         throw new RefusalError("ERR_REALITY_UNAUTHORIZED", "Cannot read: nobody knows you");
       }
       if (headers.get("x-user") === "banned") throw new RefusalError("ERR_REALITY_FORBIDDEN", "Cannot read");
-      asked.push({ method, url, headers: Object.fromEntries(headers), keys });
+      asked.push({ method, url, headers: Object.fromEntries(headers), keys, host: nameHost(context) });
       const user = headers.get("x-user");
       if (user === null) return false;
       if (user === "broken") throw new Error("password=secret");
@@ -229,6 +236,18 @@ function createReaders(): Readers {
       return expiresAt === null ? allowed : { keys: allowed, expiresAt: Number(expiresAt) };
     },
   };
+}
+
+/** Names the host that a hook's context is of, and the user that a middleware in front has found. */
+function nameHost(context: unknown): string {
+  if (typeof context !== "object" || context === null) return "none";
+  const host = context as Record<string, unknown> & { readonly user?: unknown };
+  if ("ctx" in host) return host.env === undefined ? "none" : "fetch";
+  const get = host.get as ((name: string) => unknown) | undefined;
+  if ("req" in host && "env" in host) return `Hono, ${get?.call(host, "user")}`;
+  if ("raw" in host && "routeOptions" in host) return `Fastify, ${host.user}`;
+  if ("originalUrl" in host && get !== undefined) return `Express, ${host.user}`;
+  return "httpVersion" in host ? "node:http" : "none";
 }
 
 /** Does something to the server of a scene. */
@@ -259,6 +278,10 @@ export async function operate(
       return readers.asked;
     case "revoke":
       readers.revoked.add(operation.key);
+      return null;
+    case "grant":
+      readers.revoked.delete(operation.key);
+      scene.server.recheck([operation.key]);
       return null;
     case "close":
       await server.close();

@@ -10,7 +10,7 @@ import type { Hooks } from "../hooks.ts";
 import type { RouteName } from "../metrics.ts";
 import { kindOf } from "../node.ts";
 import type { Quota } from "../rate_limit.ts";
-import { checkNames, type Limits } from "../options.ts";
+import { checkNames, type HookInfo, type Limits } from "../options.ts";
 import { checkKeys, parseKeys, parseUpdates } from "../parse.ts";
 import type { ReadyState } from "../ready.ts";
 import type { NodeUpdate, RealityNodeMeta, SSEOptions, SyncResponse } from "../types.ts";
@@ -40,11 +40,18 @@ export interface HandlerOptions {
    *
    * @default {true}
    */
-  metrics?: boolean | ((request: Request) => boolean | Promise<boolean>) | undefined;
+  metrics?: boolean | MetricsHook | undefined;
 }
 
+/** Says whether a request may see the server's numbers. */
+export type MetricsHook<Context = unknown> = {
+  metrics(request: Request, info: HookInfo<Context>): boolean | Promise<boolean>;
+}["metrics"];
+
 /** Who asks: as much of the request as the rooms behind the desk need. */
-export type RequestingClient = Pick<IncomingRequest, "getSignal" | "toRequest"> & Locatable;
+export type RequestingClient =
+  & Pick<IncomingRequest, "getSignal" | "toRequest" | "getContext">
+  & Locatable;
 
 /** What the desk asks of the server. */
 export interface DeskRooms {
@@ -345,7 +352,7 @@ function createMetricsRoute(rooms: DeskRooms, option: unknown): Route | null {
     always: true,
     async answer(request) {
       if (typeof option === "function") {
-        const call = (): unknown => option(request.toRequest());
+        const call = (): unknown => option(request.toRequest(), { context: request.getContext() });
         if (await rooms.hooks.call("metrics", call, () => request.getSignal()) !== true) {
           throw new RefusalError("ERR_REALITY_FORBIDDEN", "The option metrics turns this request down");
         }

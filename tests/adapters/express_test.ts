@@ -21,10 +21,12 @@ import { type Listening, listenNode } from "../runtimes/node.ts";
 for (const [name, framework] of [["Express 5", express], ["Express 4", requireExpress4()]] as const) {
   testDoor(test, {
     name: `createExpressAdapter() in ${name}`,
+    host: "Express, ana",
     ownNotFound: true,
     open: (scene) =>
       openDoor(scene, ({ server, handler }) => {
         const app = framework();
+        app.use(signIn);
         app.use(createExpressAdapter(server, handler));
         return listenNode(app);
       }),
@@ -32,13 +34,14 @@ for (const [name, framework] of [["Express 5", express], ["Express 4", requireEx
 
   testDoor(test, {
     name: `createExpressAdapter() in ${name} behind express.json()`,
+    host: "Express, ana",
     parsesBodies: true,
     ownNotFound: true,
     open: (scene) =>
       openDoor(scene, ({ server, handler }) => {
         const app = framework();
         app.set("env", "test");
-        app.use(framework.json({ limit: limitOf(scene) }));
+        app.use(framework.json({ limit: limitOf(scene) }), signIn);
         app.use(createExpressAdapter(server, handler));
         return listenNode(app);
       }),
@@ -180,6 +183,7 @@ for (const [name, framework] of [["Express 5", express], ["Express 4", requireEx
 
 testDoor(test, {
   name: "createExpressAdapter() in Fastify",
+  host: "Fastify, ana",
   parsesBodies: true,
   ownNotFound: true,
   onlyPlainJSON: true,
@@ -246,6 +250,12 @@ function requireExpress4(): typeof express {
   return createRequire(import.meta.url)(`../../${packages}/${folder}/node_modules/express`);
 }
 
+/** Finds the user, as the middleware of an application would. */
+const signIn: express.RequestHandler = (request, _response, next) => {
+  Object.assign(request, { user: request.headers["x-user"] });
+  next();
+};
+
 /** The limit for who reads the bodies in front: it is theirs that holds for a body that does not say its length. */
 function limitOf(scene: SceneName): number {
   return scene === "small" ? SMALL.maxBodyBytes : 1_048_576;
@@ -257,6 +267,10 @@ async function listenFastify({ server, handler }: Scene, bodyLimit: number): Pro
     onProtoPoisoning: "ignore",
     onConstructorPoisoning: "ignore",
     forceCloseConnections: true,
+  });
+  app.addHook("onRequest", (request, _reply, done) => {
+    Object.assign(request, { user: request.headers["x-user"] });
+    done();
   });
   app.all(`${handler.basePath ?? "/reality"}/*`, createExpressAdapter(server, handler));
   await app.listen({ port: 0, host: "127.0.0.1" });

@@ -13,6 +13,7 @@ import { listenFetch, serverName } from "../runtimes/fetch.ts";
 
 const door: Door = {
   name: `createFetchHandler() before ${serverName}`,
+  host: "fetch",
   keepsConnection: serverName === "Deno.serve",
   losesPipelined: serverName === "Bun.serve",
   open: (name) => openDoor(name, ({ server, handler }) => listenFetch(createFetchHandler(server, handler))),

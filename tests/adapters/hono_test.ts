@@ -17,10 +17,12 @@ import { listenBun, listenFetch, serverName } from "../runtimes/fetch.ts";
 testDoor(test, {
   name: `createFetchHandler() in Hono before ${serverName}`,
   ownNotFound: true,
+  host: "Hono, ana",
   keepsConnection: serverName === "Deno.serve",
   open: (name) =>
     openDoor(name, ({ server, handler }) => {
-      const app = new Hono();
+      const app = new Hono<{ Variables: { user: string | undefined } }>();
+      app.use((c, next) => (c.set("user", c.req.header("x-user")), next()));
       app.all(`${handler.basePath ?? "/reality"}/*`, createFetchHandler(server, handler));
       return listenFetch(async (request, host) => await app.fetch(request, host as object));
     }),

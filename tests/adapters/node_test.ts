@@ -5,8 +5,9 @@
  */
 import assert from "node:assert/strict";
 import { EventEmitter } from "node:events";
-import type { RequestHandler } from "express";
-import type { RouteHandlerMethod } from "fastify";
+import type { Request as ExpressRequest, RequestHandler } from "express";
+import type { FastifyRequest, RouteHandlerMethod } from "fastify";
+import type { Context } from "hono";
 import { createServer as createHttpServer, type RequestListener } from "node:http";
 import { connect, createServer, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
 import type { AddressInfo } from "node:net";
@@ -17,7 +18,16 @@ import {
   type NodeIncoming,
   type NodeOutgoing,
 } from "../../adapters/node.ts";
-import { MemoryStorage, RealityServer, type RealityServerOptions, type SyncResponse } from "../../mod.ts";
+import {
+  type AuthorizeWrite,
+  type FetchContext,
+  type HandlerOptions,
+  type HookInfo,
+  MemoryStorage,
+  RealityServer,
+  type RealityServerOptions,
+  type SyncResponse,
+} from "../../mod.ts";
 import { test } from "../harness.ts";
 import { RawClient, soon, until } from "../http_client.ts";
 import { openDoor } from "../http_door.ts";
@@ -26,11 +36,34 @@ import { listenNode } from "../runtimes/node.ts";
 
 const door: Door = {
   name: "createNodeHandler()",
+  host: "node:http",
   open: (name) => openDoor(name, ({ server, handler }) => listenNode(createNodeHandler(server, handler))),
 };
 
 testDoor(test, door);
 testSlowReader(test, door);
+
+test("hooks may name the type of the host that they are for", async () => {
+  const authorizeWrite: AuthorizeWrite<ExpressRequest> = (_request, _keys, { context }) => context.secure;
+  const options: RealityServerOptions = {
+    storage: new MemoryStorage(),
+    authorize: (_request, keys, { context }: HookInfo<FetchContext<{ readonly user: string }>>) =>
+      keys.filter((key) => key.startsWith(`${context.env.user}:`)),
+    authorizeWrite,
+    rateLimit: {
+      limit: 1,
+      window: 1_000,
+      key: (_request, { address, context }: HookInfo<FastifyRequest> & { address: string | null }) =>
+        address ?? context.id,
+    },
+  };
+  const handler: HandlerOptions = {
+    metrics: (_request, { context }: HookInfo<Context>) => context.finalized,
+  };
+  const server = new RealityServer(options);
+  assert.equal(typeof createNodeHandler(server, handler), "function");
+  await server.close();
+});
 
 test("createNodeHandler() and createExpressAdapter() fit the types that they are for", async () => {
   const server = new RealityServer({ storage: new MemoryStorage() });

@@ -4,7 +4,13 @@
  *
  * @module
  */
-import { createFetchHandler, MemoryStorage, RealityServer, type RealityServerOptions } from "../../mod.ts";
+import {
+  createFetchHandler,
+  type FetchHandler,
+  MemoryStorage,
+  RealityServer,
+  type RealityServerOptions,
+} from "../../mod.ts";
 import { type SQLQuery, SQLStorage } from "../../storage/sql.ts";
 import { createScene, operate, type Operation, type Scene, type SceneName } from "../http_scenes.ts";
 
@@ -39,18 +45,18 @@ const early = createFetchHandler(new RealityServer({ storage: new MemoryStorage(
 
 /** The servers of a worker, or of a Durable Object. */
 class Servers {
-  readonly #scenes = new Map<string, { scene: Scene; handler: (request: Request) => Promise<Response> }>();
+  readonly #scenes = new Map<string, { scene: Scene; handler: FetchHandler }>();
   readonly #createQuery: (database: WorkerDatabase) => SQLQuery;
 
   constructor(createQuery: (database: WorkerDatabase) => SQLQuery) {
     this.#createQuery = createQuery;
   }
 
-  async fetch(request: Request): Promise<Response> {
+  async fetch(request: Request, bindings: unknown = {}, ctx?: unknown): Promise<Response> {
     const { pathname } = new URL(request.url);
     if (pathname.endsWith("/order")) return Response.json(await this.#obey(await request.json()) ?? null);
     const found = [...this.#scenes].find(([basePath]) => pathname.startsWith(`${basePath}/`));
-    return await (found?.[1].handler ?? early)(request);
+    return await (found?.[1].handler ?? early)(request, bindings, ctx);
   }
 
   async #obey(order: WorkerOrder): Promise<unknown> {
@@ -91,8 +97,9 @@ export class ServerObject {
 
 let servers: Servers | undefined;
 
-const worker: { fetch(request: Request, bindings: Bindings): Promise<Response> } = {
-  async fetch(request, { D1, OBJECT, HTTP_DATABASE }) {
+const worker: { fetch(request: Request, bindings: Bindings, ctx: unknown): Promise<Response> } = {
+  async fetch(request, bindings, ctx) {
+    const { D1, OBJECT, HTTP_DATABASE } = bindings;
     const { pathname } = new URL(request.url);
     if (pathname.startsWith("/object")) {
       return await OBJECT.get(OBJECT.idFromName("servers")).fetch(request);
@@ -112,7 +119,7 @@ const worker: { fetch(request: Request, bindings: Bindings): Promise<Response> }
           return await response.json();
         }
     );
-    return await servers.fetch(request);
+    return await servers.fetch(request, bindings, ctx);
   },
 };
 

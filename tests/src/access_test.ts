@@ -12,6 +12,7 @@ function request(authorization?: string) {
   return {
     header: (name: string) => original.headers.get(name),
     toRequest: () => original,
+    getContext: () => undefined,
     getSignal: () => original.signal,
   };
 }

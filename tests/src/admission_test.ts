@@ -121,7 +121,8 @@ test("what a client says of itself counts for nothing, what a trusted proxy says
 test("the application may tell clients apart, and let some ask as often as they like", async () => {
   const seen: (string | null)[] = [];
   const { ask, reports } = setUpLimit({
-    key(request, { address }) {
+    key(request, { address, context }) {
+      equal(context, "the context");
       seen.push(address);
       return Promise.resolve(request.headers.get("x-user"));
     },
@@ -172,6 +173,7 @@ function setUpLimit(options: Partial<RateLimitConfig>, trusted: TrustedProxies =
       header: (name) => headers[name] ?? null,
       remoteAddress: () => address,
       toRequest: () => new Request("http://localhost/", { headers }),
+      getContext: () => "the context",
       getSignal: () => new AbortController().signal,
     };
     return limit.take(request, new Visit(0));

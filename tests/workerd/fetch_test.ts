@@ -17,6 +17,7 @@ const register: Test = (name, fn) => void test(name, async () => await fn());
 for (const [name, database] of [["memory", "memory"], ["D1", "d1"]] as const) {
   const door: Door = {
     name: `createFetchHandler() in workerd, on ${name}`,
+    host: "fetch",
     noticesLate: true,
     ownConnections: true,
     tellsNoAddress: true,
