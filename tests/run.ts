@@ -39,16 +39,7 @@ const services = await startServices(legs.flatMap((leg) => leg.jobs.map(({ file 
 Object.assign(environment, services.environment);
 console.log(`ready after ${secondsSince(beginning)}`);
 
-const lines: string[] = [];
-const counts: Count[] = [];
-for (const leg of legs) {
-  const start = performance.now();
-  console.log(`\n${leg.name}`);
-  const count = await runLeg(leg);
-  counts.push(count);
-  lines.push(`${leg.name.padEnd(8)} ${inWords(count)}, ${secondsSince(start)}`);
-}
-
+const { lines, counts } = await runAll(legs);
 await services.stop();
 
 const total = add(counts);
@@ -60,22 +51,40 @@ console.log(`\n${inWords(total)}`);
 const strict = Deno.env.get("CI") === "true";
 Deno.exit(total.failed > 0 || total.passed === 0 || (strict && total.skipped > 0) ? 1 : 0);
 
-async function runLeg(leg: Leg): Promise<Count> {
-  if (leg.missing !== undefined) {
-    for (const { file } of leg.jobs) skips.push(`${leg.name} ${file}: ${leg.missing}`);
-    return { passed: 0, failed: 0, skipped: leg.jobs.length };
-  }
-  if (leg.jobs.length === 0) {
-    failures.push(`${leg.name}: there is no test file`);
-    return { passed: 0, failed: 1, skipped: 0 };
-  }
-  const counts: Count[] = [];
-  const waiting = [...leg.jobs];
+/**
+ * Runs the jobs of all legs, as many at once as there are cores, one leg after the other: while the last job of one runs,
+ * the next one begins. So no core is idle, and a file never runs on two runtimes at once, which would share a database.
+ */
+async function runAll(legs: readonly Leg[]): Promise<{ lines: string[]; counts: Count[] }> {
+  const counts = new Map(legs.map((leg) => [leg, [] as Count[]]));
+  const times = new Map<Leg, { start: number; end: number }>();
+  const waiting = legs.flatMap((leg) => {
+    if (leg.missing !== undefined) {
+      for (const { file } of leg.jobs) skips.push(`${leg.name} ${file}: ${leg.missing}`);
+      counts.get(leg)!.push({ passed: 0, failed: 0, skipped: leg.jobs.length });
+      return [];
+    }
+    if (leg.jobs.length === 0) {
+      failures.push(`${leg.name}: there is no test file`);
+      counts.get(leg)!.push({ passed: 0, failed: 1, skipped: 0 });
+    }
+    return leg.jobs.map((job) => ({ leg, job }));
+  });
   const work = async () => {
-    for (let job = waiting.shift(); job; job = waiting.shift()) counts.push(await runJob(leg.name, job));
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      const { leg, job } = next;
+      const time = times.get(leg) ?? { start: performance.now(), end: 0 };
+      times.set(leg, time);
+      counts.get(leg)!.push(await runJob(leg.name, job));
+      time.end = performance.now();
+    }
   };
   await Promise.all(Array.from({ length: navigator.hardwareConcurrency }, work));
-  return add(counts);
+  const lines = legs.map((leg) => {
+    const { start, end } = times.get(leg) ?? { start: 0, end: 0 };
+    return `${leg.name.padEnd(8)} ${inWords(add(counts.get(leg)!))}, ${((end - start) / 1_000).toFixed(1)} s`;
+  });
+  return { lines, counts: legs.map((leg) => add(counts.get(leg)!)) };
 }
 
 async function runJob(leg: string, { file, command, report }: Job): Promise<Count> {
@@ -111,7 +120,8 @@ async function runJob(leg: string, { file, command, report }: Job): Promise<Coun
 
   const result = readReport(await Deno.readTextFile(report).catch(() => undefined), code, file);
   const faults = late ? [...result.faults, `it was killed after ${jobTimeout / 1000} s`] : result.faults;
-  console.log(`  ${result.failed > 0 ? "FAILED" : "ok"} ${file}: ${inWords(result)}, ${secondsSince(start)}`);
+  const outcome = result.failed > 0 ? "FAILED" : "ok";
+  console.log(`${outcome} ${leg} ${file}: ${inWords(result)}, ${secondsSince(start)}`);
   if (result.skipped > 0) skips.push(`${leg} ${file}: ${result.skippedNames.join(", ")}`);
   if (result.failed > 0) {
     const decoder = new TextDecoder();
