@@ -238,6 +238,11 @@ export function clientOf(request: Locatable, trusted: TrustedProxies): string | 
   return address === null ? null : clientNetwork(address);
 }
 
+/** Whether a trusted proxy brought a request: one connection of it carries the requests of many clients. */
+export function isProxied(request: Locatable, trusted: TrustedProxies): boolean {
+  return addressOf(request, trusted) !== addressOf(request, 0);
+}
+
 function addressOf(request: Locatable, trusted: TrustedProxies): string | null {
   return clientAddress(request.remoteAddress(), {
     xForwardedFor: request.header("x-forwarded-for"),

@@ -5,7 +5,7 @@
  */
 import { type AskRights, askRights, type Rights, WriteAccess } from "./access.ts";
 import { Account } from "./account.ts";
-import { type AdmissionRoom, Bodies, ClientLimit, clientOf, type Locatable } from "./admission.ts";
+import { type AdmissionRoom, Bodies, ClientLimit, clientOf, isProxied, type Locatable } from "./admission.ts";
 import { type BatchOptions, guarded } from "./batch.ts";
 import type { DeadlineList } from "./deadlines.ts";
 import { ClosedError, PeerError, RealityError, RefusalError } from "./errors.ts";
@@ -646,10 +646,12 @@ export class RealityServer {
 
   /** Says where a request comes from that is to wait. */
   #locate(request: Locatable, visit?: Visit): WaiterSource {
+    const { trustProxy } = this.#config;
     const client = visit?.client;
+    const connection = request.connection?.();
     return {
-      client: client === undefined ? clientOf(request, this.#config.trustProxy) : client,
-      connection: request.connection?.(),
+      client: client === undefined ? clientOf(request, trustProxy) : client,
+      connection: connection === undefined || isProxied(request, trustProxy) ? undefined : connection,
     };
   }
 

@@ -205,24 +205,32 @@ test("createNodeHandler() cuts the connection when the response will not take th
 
 test("a session of HTTP/2 has no more places to wait than one connection", async () => {
   const limits = { maxWaitersPerConnection: 2 };
-  const server = new RealityServer({ storage: new MemoryStorage(), limits });
+  const server = new RealityServer({
+    storage: new MemoryStorage(),
+    limits,
+    trustProxy: ["127.0.0.0/8", "::1"],
+  });
   const listener = createServer(createNodeHandler(server));
   await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
   const session = connect(`http://127.0.0.1:${(listener.address() as AddressInfo).port}`);
-  const wait = async (): Promise<SyncResponse> => {
+  const wait = async (more: Record<string, string> = {}): Promise<SyncResponse> => {
     const head = { ":method": "POST", ":path": "/reality/sync", "content-type": "application/json" };
-    const stream = session.request(head);
+    const stream = session.request({ ...head, ...more });
     stream.end('{"known":{"a":0},"wait":20000}');
     let text = "";
     for await (const chunk of stream.setEncoding("utf8")) text += chunk;
     return JSON.parse(text);
   };
-  const waiting = Array.from({ length: 5 }, wait);
+  const waiting = Array.from({ length: 5 }, () => wait());
   let paused = 0;
   const all = waiting.map((answer) => answer.then(({ pause }) => paused += pause === undefined ? 0 : 1));
   await until(() => Promise.resolve(paused === 3), "three are sent away");
   assert.equal((await server.getStats()).waiters, 2);
+  // A proxy brings many clients by one connection.
+  const others = Array.from({ length: 3 }, (_, i) => wait({ "x-forwarded-for": `203.0.113.${i}` }));
+  await until(async () => (await server.getStats()).waiters === 5, "three more wait");
   await server.updateNode("a", "1");
+  for (const other of others) assert.equal((await other).pause, undefined);
   await Promise.all(all);
   assert.equal(paused, 3);
   session.close();
