@@ -80,7 +80,7 @@ export type {
   RedisSubscriber,
 } from "./src/redis/client.ts";
 export { RealityServer } from "./src/server.ts";
-export type { NodeRequest } from "./src/request_shape.ts";
+export type { ConnectedSocket, NodeRequest } from "./src/request_shape.ts";
 export type { EventSourceRequest } from "./src/sse/request.ts";
 export type {
   ChangeListener,

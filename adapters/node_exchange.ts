@@ -15,7 +15,7 @@ import {
 } from "../src/http/body.ts";
 import type { BodyReading, BodyRoom, HangUp, IncomingRequest, Reply } from "../src/http/exchange.ts";
 import { createRequest } from "../src/http/target.ts";
-import { nameShape } from "../src/request_shape.ts";
+import { type ConnectedSocket, nameShape, socketAddress } from "../src/request_shape.ts";
 
 /** The request of `node:http` or `node:http2`, or of a framework on top of them, as far as it is looked at. */
 export interface NodeIncoming {
@@ -40,7 +40,7 @@ export interface NodeIncoming {
   /** Whether the client is gone. */
   readonly destroyed: boolean;
   /** The connection. */
-  readonly socket?: { readonly remoteAddress?: string | undefined };
+  readonly socket?: ConnectedSocket;
   /** The stream of HTTP/2. */
   readonly stream?: { readonly session?: object | undefined };
   /** Listens to the body. */
@@ -156,7 +156,7 @@ export class NodeRequestView implements IncomingRequest {
   }
 
   remoteAddress(): string | null {
-    return this.#request.socket?.remoteAddress ?? null;
+    return socketAddress(this.#request.socket);
   }
 
   connection(): object | undefined {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { clientAddress, clientNetwork, type TrustedProxies } from "./client_address.ts";
+import { clientAddress, clientNetwork, type TrustedProxies, UNIX_SOCKET } from "./client_address.ts";
 import type { Clock } from "./clock.ts";
 import { type DeadlineList, Deadlines, type Due } from "./deadlines.ts";
 import { ClosedError, RealityError, RefusalError } from "./errors.ts";
@@ -226,7 +226,7 @@ export interface LimitedRequest extends Locatable {
 export interface Locatable {
   /** A header's value by its lower-case name. */
   header(name: string): string | null;
-  /** The address that connected; `null` for unknown. */
+  /** The address that connected; `unix` for a Unix socket, `null` for unknown. */
   remoteAddress(): string | null;
   /** What stands for the connection, where it can bring several requests at once. */
   connection?(): object | undefined;
@@ -317,8 +317,11 @@ export class ClientLimit {
       this.#report(
         new RealityError(
           "ERR_REALITY_INTERNAL",
-          "Cannot limit clients: their address is not known here; hand the runtime's second argument on to the " +
-            'handler, or give "rateLimit.key"',
+          request.remoteAddress() === UNIX_SOCKET
+            ? 'Cannot limit clients: they come through a Unix socket, which has no address; put "unix" into ' +
+              'trustProxy and let the proxy say X-Forwarded-For, or give "rateLimit.key"'
+            : "Cannot limit clients: their address is not known here; hand the runtime's second argument on to the " +
+              'handler, or give "rateLimit.key"',
         ),
       );
     }

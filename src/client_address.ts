@@ -4,8 +4,11 @@
  * @module
  */
 
-/** An address as numbers: 4 bytes of IPv4, or 8 groups of IPv6. */
+/** An address as numbers: 4 bytes of IPv4, or 8 groups of IPv6; none for a Unix socket. */
 type Address = readonly number[];
+
+/** What stands for the address of who connected through a Unix socket, and for all of these among trusted proxies. */
+export const UNIX_SOCKET = "unix";
 
 /** Addresses that begin with the same bits. */
 export interface Network {
@@ -30,7 +33,7 @@ const CLIENT_BITS = 64;
  * Says where a request came from: the first address, from the server's side on, that no trusted proxy has. What
  * stands further left in a field was written by that client itself, and counts for nothing.
  *
- * @param remote The address that connected, as the door knows it; `null` for unknown.
+ * @param remote The address that connected, as the door knows it; `unix` for a Unix socket, `null` for unknown.
  * @param fields What the proxies say. Where both fields were sent and differ, neither is believed: a proxy that sets
  *   one of them may pass on the other as its client wrote it.
  * @param trusted Which proxies are believed.
@@ -41,7 +44,7 @@ export function clientAddress(
   { xForwardedFor, forwarded }: ForwardedFields,
   trusted: TrustedProxies,
 ): string | null {
-  const connected = remote === null ? null : parseAddress(remote);
+  const connected = remote === null ? null : remote === UNIX_SOCKET ? [] : parseAddress(remote);
   if (typeof trusted === "object" && !isTrusted(connected, trusted) || trusted === 0) {
     return format(connected);
   }
@@ -62,11 +65,12 @@ export function clientNetwork(address: string): string {
 }
 
 /**
- * Reads an address, or a network such as `10.0.0.0/8`.
+ * Reads an address, a network such as `10.0.0.0/8`, or `unix` for Unix sockets.
  *
- * @returns `null` when the text is neither.
+ * @returns `null` when the text is none of them.
  */
 export function parseNetwork(text: string): Network | null {
+  if (text === UNIX_SOCKET) return { address: [], bits: 0 };
   const [, name = "", suffix] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
   const groups = name.includes(":") ? parseIPv6(name) : parseIPv4(name);
   if (groups === null) return null;
@@ -217,7 +221,7 @@ function unmap(groups: Address): Address {
 
 /** As RFC 5952 writes it: lower case, the longest run of zeros left out. */
 function format(address: Address | null): string | null {
-  if (address === null) return null;
+  if (address === null || address.length === 0) return null;
   if (address.length === 4) return address.join(".");
   const text = address.map((group) => group.toString(16)).join(":");
   const [longest] = [...text.matchAll(/(?:^|:)0(?::0)+(?=:|$)/g)].sort((a, b) => b[0].length - a[0].length);

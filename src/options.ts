@@ -101,7 +101,8 @@ export interface RealityServerOptions {
   rateLimit?: RateLimitOptions | undefined;
   /**
    * Which proxies are believed when they say, by `X-Forwarded-For` or `Forwarded`, whom they ask for: how many of them
-   * stand in a row before this server, or their addresses and networks, such as `["10.0.0.0/8", "::1"]`. Prefer
+   * stand in a row before this server, or their addresses and networks, such as `["10.0.0.0/8", "::1"]`, with
+   * `"unix"` for those that connect through a Unix socket, which has no address. Prefer
    * addresses: with a number, whoever reaches the server past the proxies can say what it likes. A proxy should set
    * or remove both fields; where both come and differ, neither counts.
    *
@@ -716,17 +717,21 @@ function checkTrustProxy(trustProxy: unknown): TrustedProxies {
   if (trustProxy === undefined) return 0;
   if (typeof trustProxy === "number") return checkInteger("trustProxy", trustProxy, [0, 100]);
   if (!Array.isArray(trustProxy)) {
-    throw wrong("trustProxy", "a number of proxies, or an array of addresses and networks", trustProxy);
+    throw wrong(
+      "trustProxy",
+      'a number of proxies, or an array of addresses, networks and "unix"',
+      trustProxy,
+    );
   }
   return Object.freeze(trustProxy.map((text, i) => {
     const name = `trustProxy[${i}]`;
     if (typeof text !== "string") throw wrong(name, "an address or a network", text);
     const network = parseNetwork(text);
     if (network !== null) return network;
+    const got = JSON.stringify(text.includes("@") ? redactURL(text) : text);
     throw new TypeError(
-      `Option "${name}" is wrong: expected an address or a network such as "10.0.0.0/8", got ${
-        JSON.stringify(text.includes("@") ? redactURL(text) : text)
-      }`,
+      `Option "${name}" is wrong: expected an address or a network such as "10.0.0.0/8", got ${got}; ` +
+        'names are not looked up, and "unix" stands for Unix sockets',
     );
   }));
 }

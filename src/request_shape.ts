@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { UNIX_SOCKET } from "./client_address.ts";
 import type { HangUp } from "./hang_up.ts";
 import { kindOf } from "./node.ts";
 
@@ -14,11 +15,30 @@ export interface NodeRequest {
   /** Path and query. */
   readonly url?: string | undefined;
   /** The connection; its end is the client's. */
-  readonly socket: {
-    readonly remoteAddress?: string | undefined;
+  readonly socket: ConnectedSocket & {
     once(event: "close", listener: () => void): unknown;
     off(event: "close", listener: () => void): unknown;
   };
+}
+
+/** As much of a socket as is looked at to tell who connected. */
+export interface ConnectedSocket {
+  /** The address at the other end. */
+  readonly remoteAddress?: string | undefined;
+  /** The address at this end. */
+  readonly localAddress?: string | undefined;
+  /** Whether it is closed. */
+  readonly destroyed?: boolean | undefined;
+}
+
+/**
+ * The address at the other end of a socket of Node's; `unix` for a Unix socket, which has none at either end. A
+ * connection that its client has reset has lost the other one only, and may not pass for a Unix socket.
+ */
+export function socketAddress(socket: ConnectedSocket | null | undefined): string | null {
+  const { remoteAddress, localAddress, destroyed } = socket ?? {};
+  if (typeof remoteAddress === "string") return remoteAddress;
+  return destroyed === false && localAddress === undefined ? UNIX_SOCKET : null;
 }
 
 /** What never tells that the client is gone. */

@@ -25,7 +25,7 @@ export interface IncomingRequest {
    *   `MEDIA_TYPE` when it is compressed; `TIMEOUT` and `OVERLOADED` as `bodies` says.
    */
   readJSON(maxBytes: number, bodies: BodyRoom): Promise<unknown>;
-  /** The address that connected, as the runtime tells it: a proxy's, if there is one; `null` for unknown. */
+  /** The address that connected, as the runtime tells it: a proxy's, if there is one; `unix` for a Unix socket, `null` for unknown. */
   remoteAddress(): string | null;
   /** What stands for the connection, where it can bring several requests at once. */
   connection?(): object | undefined;

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { UNIX_SOCKET } from "../client_address.ts";
+import { type ConnectedSocket, socketAddress } from "../request_shape.ts";
 
 /** As much of Bun's server as is called. */
 export interface BunServer {
@@ -28,20 +30,27 @@ function isBunServer(value: unknown): value is BunServer {
 /**
  * The address that connected: in what `Deno.serve` hands over, by Bun's server, or in the request of `node:http` that
  * a bridge for Node keeps. Whatever else is there, such as the bindings of a Worker, tells none.
+ *
+ * @returns `unix` for a Unix socket; `null` for unknown.
  */
 export function findAddress(request: Request, connection: unknown): string | null {
   if (typeof connection !== "object" || connection === null) return null;
   const host = "server" in connection && isBunServer(connection.server) ? connection.server : connection;
-  const { remoteAddr, requestIP, incoming } = host as {
-    remoteAddr?: { hostname?: unknown } | null;
+  const { remoteAddr, requestIP, address, incoming } = host as {
+    remoteAddr?: { hostname?: unknown; transport?: unknown } | null;
     requestIP?: unknown;
-    incoming?: { socket?: { remoteAddress?: unknown } | null } | null;
+    address?: unknown;
+    incoming?: { socket?: ConnectedSocket | null } | null;
   };
   try {
-    const address = typeof requestIP === "function"
-      ? requestIP.call(host, request)?.address
-      : remoteAddr?.hostname ?? incoming?.socket?.remoteAddress;
-    return typeof address === "string" ? address : null;
+    if (typeof requestIP === "function") {
+      const found: unknown = requestIP.call(host, request)?.address;
+      if (typeof found === "string") return found;
+      // Bun's server has the path of its Unix socket in place of an address.
+      return typeof address === "string" ? UNIX_SOCKET : null;
+    }
+    if (remoteAddr?.transport === "unix") return UNIX_SOCKET;
+    return typeof remoteAddr?.hostname === "string" ? remoteAddr.hostname : socketAddress(incoming?.socket);
   } catch {
     // Something else of that name.
     return null;

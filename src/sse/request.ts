@@ -6,7 +6,14 @@
 
 import type { Locatable } from "../admission.ts";
 import type { HangUp } from "../hang_up.ts";
-import { isNodeRequest, isWebRequest, nameShape, type NodeRequest, signalOf } from "../request_shape.ts";
+import {
+  isNodeRequest,
+  isWebRequest,
+  nameShape,
+  type NodeRequest,
+  signalOf,
+  socketAddress,
+} from "../request_shape.ts";
 
 /**
  * A request that an event stream can answer: a `Request`, that of `node:http` or Express, or what Fastify and Hono have
@@ -55,7 +62,7 @@ export function viewEventSource(given: EventSourceRequest): EventSourceView {
       return {
         lastEventId: header("last-event-id") ?? idInQuery(url),
         request,
-        origin: { header, remoteAddress: () => socket.remoteAddress ?? null, connection: () => socket },
+        origin: { header, remoteAddress: () => socketAddress(socket), connection: () => socket },
         onHangUp(listener) {
           socket.once("close", listener);
           return () => socket.off("close", listener);
