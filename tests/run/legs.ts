@@ -23,7 +23,7 @@ export interface Leg {
   missing?: string;
 }
 
-/** These folders are legs of their own, on Deno. All other tests run on Deno, on Node and on Bun. */
+/** These folders are legs of their own, on Deno. All other tests but `hosts` run on Deno, on Node and on Bun. */
 const ownLegs = ["races", "cluster", "mesh", "proxies", "examples", "workerd", "npm"];
 
 const reports = ".cache/reports";
@@ -56,7 +56,9 @@ export async function chooseLegs(machine: Machine, words: readonly string[]): Pr
   // Those need packages from JSR, which not every machine reaches: `deno task test:jsr`.
   const files = (await findTests("tests")).filter((file) => !file.startsWith("tests/jsr/"));
   const own = (name: string) => files.filter((file) => file.startsWith(`tests/${name}/`));
-  const shared = files.filter((file) => !ownLegs.some((name) => file.startsWith(`tests/${name}/`)));
+  const shared = files.filter((file) =>
+    ![...ownLegs, "hosts"].some((name) => file.startsWith(`tests/${name}/`))
+  );
   const leg = (name: string, command: typeof onDeno, from: readonly string[]) => ({
     name,
     jobs: from.map((file) => {
@@ -67,6 +69,7 @@ export async function chooseLegs(machine: Machine, words: readonly string[]): Pr
   // Those with few and long files come first, so that no core is left with one of them at the end.
   const all: Leg[] = [
     ...ownLegs.map((name) => leg(name, onDeno, own(name))),
+    leg("hosts", onNode, own("hosts")),
     leg("docs", onDoc, ["README.md and doc comments"]),
     leg("deno", onDeno, shared),
     leg("node", onNode, shared),
