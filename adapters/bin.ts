@@ -7,9 +7,11 @@
  */
 import { createServer, type Server } from "node:http";
 import process from "node:process";
-import { readEnvironment, type Settings, type StorageSetting, USAGE } from "./environment.ts";
+import { VERSION } from "../src/version.ts";
+import { describeSettings, readEnvironment, type Settings, USAGE } from "./environment.ts";
+import { Log } from "./log.ts";
 import { createNodeHandler, listenerLimits } from "./node.ts";
-import { stopAtSignals } from "./signals.ts";
+import { stopWhenAsked } from "./signals.ts";
 import { openStandalone, type Standalone } from "./standalone.ts";
 
 /** How long the last answers may take to leave, in milliseconds; then connections are cut. */
@@ -19,7 +21,8 @@ const [command, ...args] = process.argv.slice(2);
 if (command === undefined) {
   try {
     const settings = readEnvironment(process.env);
-    start(settings, await openStandalone(settings));
+    const log = new Log(settings.log);
+    start(settings, await openStandalone(settings, log), log);
   } catch (error) {
     fail(error instanceof Error ? error.message : String(error));
   }
@@ -29,16 +32,20 @@ if (command === undefined) {
 } else if (command === "new-epoch") {
   const { runNewEpoch } = await import("./new_epoch.ts");
   process.exitCode = await runNewEpoch(args, process.env, console);
+} else if (command === "--version" || command === "-v") {
+  console.log(VERSION);
 } else {
   const asked = command === "--help" || command === "-h";
   if (!asked) {
-    console.error(`Cannot read the argument "${command}": there are none but check, new-epoch and --help\n`);
+    console.error(
+      `Cannot read the argument "${command}": there are none but check, new-epoch, --help and --version\n`,
+    );
   }
   console.log(USAGE);
   process.exit(asked ? 0 : 1);
 }
 
-function start(settings: Settings, standalone: Standalone): void {
+function start(settings: Settings, standalone: Standalone, log: Log): void {
   const { port, host, handler } = settings;
   const listener = createServer(listenerLimits, createNodeHandler(standalone.server, handler));
   listener.on("error", (error: NodeJS.ErrnoException) => {
@@ -51,20 +58,13 @@ function start(settings: Settings, standalone: Standalone): void {
   listener.listen(port, host, () => {
     const address = listener.address();
     const found = typeof address === "object" && address !== null ? address.port : port;
-    const lines = [
-      `Reality server ${standalone.server.serverId} is at ${urlOf(host, found)}${handler.basePath}`,
-      `Nodes are kept in ${placeOf(settings.storage)}`,
-    ];
-    if (settings.redis !== undefined) {
-      lines.push(`News goes through Redis at ${new URL(settings.redis).host}`);
-    }
-    if (settings.writeTokens.length === 0) {
-      lines.push("The write routes are closed: REALITY_WRITE_TOKEN opens them");
-    }
-    console.log(lines.join("\n"));
+    const { serverId } = standalone.server;
+    for (const line of describeSettings(settings)) log.write("info", line);
+    // Last, so that whoever waits for it has read the rest.
+    log.write("info", `Reality server ${serverId} is at ${urlOf(host, found)}${handler.basePath}`);
   });
-  stopAtSignals(async (signal) => {
-    console.log(`Stopping at ${signal}: whoever waits is answered; another ${signal} stops at once`);
+  stopWhenAsked(async (reason) => {
+    log.write("info", `Stopping ${reason}: whoever waits is answered; another signal stops at once`);
     await stop(listener, standalone);
   });
 }
@@ -90,12 +90,4 @@ function urlOf(host: string | undefined, port: number): string {
 function fail(message: string): never {
   console.error(message);
   process.exit(1);
-}
-
-/** Where nodes are kept, without what only the database should know. */
-function placeOf(storage: StorageSetting): string {
-  if (storage.kind === "sqlite") return storage.path;
-  return storage.kind === "memory"
-    ? "memory: they are gone at the end"
-    : `PostgreSQL at ${new URL(storage.url).host}`;
 }

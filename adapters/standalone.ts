@@ -3,12 +3,15 @@
  *
  * @module
  */
+import { RealityError, RefusalError } from "../src/errors.ts";
+import type { Authorize } from "../src/options.ts";
 import { describe, redactText } from "../src/redact.ts";
 import { RealityServer } from "../src/server.ts";
 import type { RealityStorage } from "../src/storage.ts";
 import { MemoryStorage } from "../storage/memory.ts";
-import type { Settings, StorageSetting } from "./environment.ts";
+import type { ReaderSetting, Settings, StorageSetting } from "./environment.ts";
 import type { RedisConnection } from "./ioredis.ts";
+import type { Log } from "./log.ts";
 
 /** A server that owns its storage and its connections to Redis. */
 export interface Standalone {
@@ -22,12 +25,15 @@ export interface Standalone {
  * Opens the storage, connects to Redis if there is one, and makes the server.
  *
  * @param settings What the environment says.
+ * @param log Where failures are told.
  * @returns All of it, once the storage has answered. A Redis that is away is not waited for.
- * @throws {Error} When the storage cannot be opened, or the package for Redis is missing; names the variable.
+ * @throws {Error} When the storage cannot be opened, or a package is missing; names the variable, and the command that
+ *   brings the package.
  */
-export async function openStandalone(settings: Settings): Promise<Standalone> {
-  const { serverId, meshPeers, meshSecrets, writeTokens } = settings;
-  const storage = await openStorage(settings.storage);
+export async function openStandalone(settings: Settings, log: Log): Promise<Standalone> {
+  const { serverId, meshPeers, meshSecrets, writeTokens, limits, rateLimit, trustProxy } = settings;
+  const authorize = await openReaders(settings.readers);
+  const storage = await openStorage(settings.storage, log);
   const redis = await openRedis(settings.redis).catch(async (error) => {
     await storage.close?.();
     throw error;
@@ -38,8 +44,13 @@ export async function openStandalone(settings: Settings): Promise<Standalone> {
     meshPeers,
     meshSecret: meshSecrets.length > 0 ? meshSecrets : undefined,
     writeTokens,
+    authorize: authorize && watched(authorize, log),
+    limits,
+    rateLimit,
+    trustProxy,
     redis,
-    onError: (error) => console.error(error),
+    onError: log.onError,
+    onEvent: log.onEvent,
   });
   return {
     server,
@@ -52,12 +63,14 @@ export async function openStandalone(settings: Settings): Promise<Standalone> {
 }
 
 /** Loads a storage only when it is asked for: Node 20 has no SQLite, and PostgreSQL needs a package. */
-async function openStorage(setting: StorageSetting): Promise<RealityStorage> {
+async function openStorage(setting: StorageSetting, log: Log): Promise<RealityStorage> {
   if (setting.kind === "memory") return new MemoryStorage();
   try {
     const storage = setting.kind === "sqlite"
       ? (await import("../storage/sqlite.ts")).openSQLite(setting.path)
-      : (await import("../storage/postgres.ts")).openPostgres(setting.url);
+      : (await load("postgres", () => import("../storage/postgres.ts"))).openPostgres(setting.url, {
+        onWarning: (message) => log.write("warn", message),
+      });
     await storage.getMaxVersion();
     return storage;
   } catch (cause) {
@@ -67,12 +80,62 @@ async function openStorage(setting: StorageSetting): Promise<RealityStorage> {
   }
 }
 
-/** Loads the package only when it is asked for. */
 async function openRedis(url: string | undefined): Promise<RedisConnection | undefined> {
   if (url === undefined) return undefined;
   try {
-    return await (await import("./ioredis.ts")).connectRedis(url);
+    return await (await load("ioredis", () => import("./ioredis.ts"))).connectRedis(url);
   } catch (cause) {
     throw new Error(`Cannot use REDIS_URL, redis:…: ${redactText(describe(cause))}`);
   }
+}
+
+async function openReaders(setting: ReaderSetting): Promise<Authorize | undefined> {
+  if (setting.kind === "everybody") return undefined;
+  if (setting.kind === "url") return (await import("./authorize_url.ts")).authorizeByURL(setting);
+  const { secrets, jwksURL, issuer, audience, cookie } = setting;
+  const key = jwksURL === undefined ? { secret: secrets } : { jwksURL };
+  try {
+    return (await load("jose", () => import("./jwt.ts"))).jwtAuthorize({ ...key, issuer, audience, cookie });
+  } catch (cause) {
+    const name = jwksURL === undefined ? "REALITY_JWT_SECRET" : "REALITY_JWKS_URL";
+    throw new Error(`Cannot use ${name}: ${redactText(describe(cause))}`);
+  }
+}
+
+/** Loads what needs a package, only when it is asked for. */
+async function load<T>(name: string, module: () => Promise<T>): Promise<T> {
+  try {
+    return await module();
+  } catch (cause) {
+    const words = describe(cause);
+    const isMissing = words.includes(name) &&
+      /not find|cannot find|not a dependency|not resolve|not found/i.test(words);
+    if (!isMissing) throw cause;
+    throw new Error(
+      `the package ${name} is missing: npm install ${name}, ` +
+        `or npx --package=@rootlodge/reality-server --package=${name} reality-server`,
+    );
+  }
+}
+
+/** Tells once when nobody can say who may read, and once when it is well again. */
+function watched(authorize: Authorize, log: Log): Authorize {
+  let isDown = false;
+  const note = (error: unknown): void => {
+    const isFault = error !== undefined && !(error instanceof RefusalError);
+    if (isFault === isDown) return;
+    isDown = isFault;
+    if (!isFault) log.write("info", "It can be told again who may read");
+    else if (error instanceof RealityError) log.onError(error);
+  };
+  return async (...asked) => {
+    try {
+      const rights = await authorize(...asked);
+      note(undefined);
+      return rights;
+    } catch (error) {
+      note(error);
+      throw error;
+    }
+  };
 }

@@ -690,7 +690,8 @@ function checkSecrets(secret: unknown): readonly string[] {
   return Object.freeze([...secrets] as string[]);
 }
 
-function checkLimits(limits: unknown): Limits {
+/** Checks the option `limits` and fills in the defaults. */
+export function checkLimits(limits: unknown): Limits {
   if (limits === undefined) return DEFAULT_LIMITS;
   const given = checkNames("limits", limits, Object.keys(LIMIT_RANGES));
   const checked: Record<string, number> = { ...DEFAULT_LIMITS };
@@ -703,7 +704,8 @@ function checkLimits(limits: unknown): Limits {
   return Object.freeze(checked) as unknown as Limits;
 }
 
-function checkRateLimit(rateLimit: unknown): RateLimitConfig | undefined {
+/** Checks the option `rateLimit`. */
+export function checkRateLimit(rateLimit: unknown): RateLimitConfig | undefined {
   if (rateLimit === undefined) return undefined;
   const { limit, window, key } = checkNames("rateLimit", rateLimit, ["limit", "window", "key"]);
   return Object.freeze({
@@ -713,7 +715,8 @@ function checkRateLimit(rateLimit: unknown): RateLimitConfig | undefined {
   });
 }
 
-function checkTrustProxy(trustProxy: unknown): TrustedProxies {
+/** Checks the option `trustProxy`. */
+export function checkTrustProxy(trustProxy: unknown): TrustedProxies {
   if (trustProxy === undefined) return 0;
   if (typeof trustProxy === "number") return checkInteger("trustProxy", trustProxy, [0, 100]);
   if (!Array.isArray(trustProxy)) {

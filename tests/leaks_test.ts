@@ -8,6 +8,7 @@ import assert from "node:assert/strict";
 import { tmpdir } from "node:os";
 import process from "node:process";
 import { inspect } from "node:util";
+import { SignJWT } from "jose";
 import { createPool } from "mysql2/promise";
 import { readEnvironment } from "../adapters/environment.ts";
 import { connectRedis } from "../adapters/ioredis.ts";
@@ -137,6 +138,10 @@ test("an address that is wrong is named without its password, wherever it is giv
     "REALITY_CORS",
     "PORT",
     "REALITY_BASE_PATH",
+    "REALITY_JWKS_URL",
+    "REALITY_AUTHORIZE_URL",
+    "REALITY_TRUST_PROXY",
+    "REALITY_RATE_LIMIT",
   ];
   for (const address of addresses) {
     const places: (() => unknown)[] = [
@@ -165,14 +170,18 @@ test("the command tells no secret, with a Redis, peers and a database that refus
     REALITY_PEERS: PEER,
     REALITY_MESH_SECRET: `${secret("mesh-new")},${secret("mesh-old")}`,
     REALITY_WRITE_TOKEN: secret("token"),
+    REALITY_JWT_SECRET: secret("signature-of-many-letters"),
+    REALITY_LOG_LEVEL: "debug",
   };
+  const token = await new SignJWT({ reality: { prefixes: [""] }, sub: secret("claim") })
+    .setProtectedHeader({ alg: "HS256" }).sign(new TextEncoder().encode(env.REALITY_JWT_SECRET));
   const served = Child.run("adapters/bin.ts", { ...env, REALITY_STORAGE: "memory:" }, tmpdir());
   const ended = Child.run("adapters/bin.ts", { ...env, REALITY_STORAGE: POSTGRES }, tmpdir());
   try {
     // Nobody has asked anything yet.
     await served.printed(/Redis failed: .*WRONGPASS/);
     const [, url = ""] = await served.printed(/ is at (http:\S+)\n/);
-    const headers = { "content-type": "application/json" };
+    const headers = { "content-type": "application/json", authorization: `Bearer ${token}` };
     await fetch(`${url}/sync`, { method: "POST", headers, body: '{"known":{"a":9}}' })
       .then((response) => response.body?.cancel());
     await served.printed(/Cannot exchange with peer http:\/\/127\.0\.0\.1:1/);
@@ -180,7 +189,7 @@ test("the command tells no secret, with a Redis, peers and a database that refus
     assert.match(ended.output, /^Cannot use REALITY_STORAGE, postgres:…: .*password authentication failed/);
     served.signal("SIGTERM");
     assert.equal(await served.ended(), 0);
-    assert.doesNotMatch(served.output + ended.output, new RegExp(MARK));
+    assert.doesNotMatch(served.output + ended.output, new RegExp(`${MARK}|${token}`));
   } finally {
     await Promise.all([served.kill(), ended.kill()]);
   }

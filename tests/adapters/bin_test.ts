@@ -8,6 +8,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { SignJWT } from "jose";
 import { test } from "../harness.ts";
 import { RawClient, soon } from "../http_client.ts";
 import { Child, runtime } from "../runtimes/child.ts";
@@ -23,6 +24,7 @@ test("the command serves, and says where and how", async () => {
       assert.match(child.output, /server the-one is at http:\/\/127\.0\.0\.1:\d+\/live\n/);
       assert.match(child.output, /kept in memory/);
       assert.match(child.output, /write routes are closed: REALITY_WRITE_TOKEN/);
+      assert.match(child.output, /Reads are open to everybody: REALITY_JWT_SECRET/);
       const response = await fetch(`${url}/health`, { headers: { origin: "https://a.example" } });
       assert.equal(response.headers.get("access-control-allow-origin"), "*");
       assert.deepEqual(await response.json(), { status: "ok" });
@@ -48,6 +50,87 @@ test("the command keeps nodes in a file, and takes writes by token", async () =>
       assert.equal(changed.a.version, written);
     });
   });
+});
+
+test("the command reads rights from tokens, limits clients, and prints JSON", async () => {
+  const secret = "the secret of the command, 32 or more".replace(",", "");
+  const env = {
+    ...MEMORY,
+    REALITY_JWT_SECRET: secret,
+    REALITY_WRITE_TOKEN: TOKEN,
+    REALITY_RATE_LIMIT: "4/3600",
+    REALITY_MAX_KEYS: "2",
+    REALITY_LOG_FORMAT: "json",
+    REALITY_LOG_LEVEL: "debug",
+  };
+  await withFolder(async (folder) => {
+    const child = Child.run("adapters/bin.ts", env, folder);
+    try {
+      const [, url = ""] = await child.printed(/ is at (http:[^"]+)"/);
+      await (await write(url, "mine")).body?.cancel();
+      const token = await new SignJWT({ reality: { keys: ["mine"] } }).setProtectedHeader({ alg: "HS256" })
+        .sign(new TextEncoder().encode(secret));
+      const ask = (known: unknown, headers: Record<string, string>) =>
+        fetch(`${url}/sync`, {
+          method: "POST",
+          headers: { "content-type": "application/json", ...headers },
+          body: JSON.stringify({ known }),
+        });
+      const known = { mine: 0, theirs: 0 };
+      const allowed = await (await ask(known, { authorization: `Bearer ${token}` })).json();
+      assert.deepEqual(Object.keys(allowed.changed), ["mine"]);
+      assert.equal(await statusOf(ask(known, {})), 401);
+      assert.equal(await statusOf(ask({ a: 0, b: 0, c: 0 }, {})), 413);
+      assert.equal(await statusOf(ask(known, {})), 429);
+      child.signal("SIGTERM");
+      assert.equal(await child.ended(), 0);
+      const lines = child.output.trim().split("\n").map((line) => JSON.parse(line));
+      assert.ok(lines.some(({ level, message }) => level === "info" && /^Reads need a token/.test(message)));
+      assert.ok(
+        lines.some(({ level, message, status }) =>
+          level === "debug" && message === "request" && status === 401
+        ),
+      );
+      assert.ok(
+        !child.output.includes(token) && !child.output.includes(secret) && !child.output.includes(TOKEN),
+      );
+    } finally {
+      await child.kill();
+    }
+  });
+});
+
+test("the command asks the application who may read, and tells once that it cannot", async () => {
+  let keys: unknown = ["mine"];
+  const { origin, close } = await listenNode((request, response) => {
+    const isKnown = request.headers.authorization === "Basic ana";
+    response.writeHead(keys === null ? 500 : isKnown ? 200 : 401).end(JSON.stringify({ keys }));
+  });
+  await withFolder(async (folder) => {
+    const env = { ...MEMORY, REALITY_AUTHORIZE_URL: `${origin}/rights`, REALITY_WRITE_TOKEN: TOKEN };
+    await withCommand(env, folder, async (child, url) => {
+      assert.match(child.output, /Reads are allowed by http:\/\/127\.0\.0\.1:\d+\/rights\n/);
+      await (await write(url, "mine")).body?.cancel();
+      await (await write(url, "theirs")).body?.cancel();
+      const ask = (authorization: string) =>
+        fetch(`${url}/sync`, {
+          method: "POST",
+          headers: { "content-type": "application/json", authorization },
+          body: JSON.stringify({ known: { mine: 0, theirs: 0 } }),
+        });
+      const { changed } = await (await ask("Basic ana")).json();
+      assert.deepEqual(Object.keys(changed), ["mine"]);
+      assert.equal(await statusOf(ask("Basic eve")), 401);
+      assert.equal(await statusOf(fetch(`${url}/events?keys=mine`)), 401);
+      keys = null;
+      for (let i = 0; i < 2; i++) assert.equal(await statusOf(ask("Basic ana")), 503);
+      assert.equal(child.output.match(/who may read: it answered 500/g)?.length, 1);
+      keys = true;
+      assert.equal(await statusOf(ask("Basic ana")), 200);
+      await child.printed(/It can be told again who may read/);
+    });
+  });
+  await close();
 });
 
 test("the command answers who waits when it is asked to stop", async () => {
@@ -127,6 +210,13 @@ test("the command refuses wrong variables and arguments by name", async () => {
         /Cannot use REALITY_STORAGE, sqlite:\.\/none\/nodes\.db: /,
       ],
       [{}, ["--port"], 1, /^Cannot read the argument "--port"[\s\S]*REALITY_STORAGE/],
+      [
+        { REALITY_STORAG: "memory:" },
+        [],
+        1,
+        /^Cannot use REALITY_STORAG: there is no such variable: is it REALITY_STORAGE\?\n$/,
+      ],
+      [{}, ["--version"], 0, /^\d+\.\d+\.\d+\n$/],
       [{}, ["--help"], 0, /^Settings come from environment variables:\n[\s\S]*REALITY_WRITE_TOKEN/],
     ];
     for (const [env, args, code, output] of cases) {
@@ -277,6 +367,12 @@ function sync(url: string, body: unknown): Promise<Response> {
     headers: { "content-type": "application/json" },
     body: JSON.stringify(body),
   });
+}
+
+async function statusOf(response: Promise<Response>): Promise<number> {
+  const { status, body } = await response;
+  await body?.cancel();
+  return status;
 }
 
 async function write(url: string, key: string): Promise<Response> {

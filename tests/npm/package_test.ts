@@ -28,6 +28,17 @@ const config: { exports: Record<string, string> } = JSON.parse(await Deno.readTe
 delete config.exports["./bin"];
 const name = "@rootlodge/reality-server";
 
+/** What a program needs to find things: of the variables of the tests themselves it gets none. */
+const PLACES: Record<string, string> = {
+  PATH: `${dirname(runtimes["Node 20"])}:${Deno.env.get("PATH")}`,
+  ...Object.fromEntries(
+    ["HOME", "TMPDIR", "DENO_DIR", "XDG_CACHE_HOME", "npm_config_cache"].flatMap((name) => {
+      const value = Deno.env.get(name);
+      return value === undefined ? [] : [[name, value]];
+    }),
+  ),
+};
+
 // Outside of the project, so that nothing is found in its node_modules.
 const folder = await Deno.makeTempDir({ prefix: "reality-npm-" });
 globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
@@ -124,7 +135,8 @@ for (const [runtime, program] of Object.entries(runtimes)) {
     const child = new Deno.Command(program, {
       args: [command],
       cwd: app,
-      env: { PORT: "0", HOST: "127.0.0.1", REALITY_STORAGE: storage, REALITY_WRITE_TOKEN: token },
+      env: { ...PLACES, PORT: "0", HOST: "127.0.0.1", REALITY_STORAGE: storage, REALITY_WRITE_TOKEN: token },
+      clearEnv: true,
       stdout: "piped",
       stderr: "inherit",
     }).spawn();
@@ -152,10 +164,43 @@ for (const [runtime, program] of Object.entries(runtimes)) {
 }
 
 test("the command says on Node 20 that SQLite is not there", async () => {
-  const serve = new Deno.Command(runtimes["Node 20"], { args: [command], cwd: app, env: { PORT: "0" } });
-  const { code, stderr } = await serve.output();
+  const { code, stderr } = await serve("Node 20", {});
   assert.equal(code, 1);
   assert.match(new TextDecoder().decode(stderr), /node:sqlite is not there: use Node 22 or newer/);
+});
+
+test("the command says how to get a package that is missing", async () => {
+  const cases: [keyof typeof runtimes, string, Record<string, string>][] = [
+    ["Node 24", "postgres", { REALITY_STORAGE: "postgres://app:secret@127.0.0.1:1/app" }],
+    ["Bun", "ioredis", { REALITY_STORAGE: "memory:", REDIS_URL: "redis://127.0.0.1:1" }],
+    ["Node 20", "jose", {
+      REALITY_STORAGE: "memory:",
+      REALITY_JWT_SECRET: "a secret of 32 characters or more",
+    }],
+  ];
+  for (const [runtime, missing, env] of cases) {
+    const { code, stderr } = await serve(runtime, env);
+    assert.equal(code, 1, runtime);
+    const expected = `^Cannot use \\w+.*: the package ${missing} is missing: npm install ${missing}, or npx `;
+    assert.match(new TextDecoder().decode(stderr), new RegExp(expected), runtime);
+  }
+});
+
+test("the command ends when npx does, which does not pass on the signal", async () => {
+  const npx = new Deno.Command("npx", {
+    args: ["--no-install", "reality-server"],
+    cwd: app,
+    env: { ...PLACES, PORT: "0", HOST: "127.0.0.1", REALITY_STORAGE: "memory:" },
+    clearEnv: true,
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  const { address, rest } = await firstAddress(npx.stdout);
+  npx.kill("SIGTERM");
+  await npx.status;
+  // The pipe ends with the last one who holds it: the server itself.
+  await rest;
+  await assert.rejects(fetch(`${address}/reality/health`));
 });
 
 test("the command says on every runtime what it cannot check", async () => {
@@ -246,10 +291,18 @@ function packagesOf(path: string, seen: Set<string> = new Set()): string[] {
   });
 }
 
+/** Runs the command until it ends by itself. */
+async function serve(
+  runtime: keyof typeof runtimes,
+  env: Record<string, string>,
+): Promise<Deno.CommandOutput> {
+  const options = { args: [command], cwd: app, env: { ...PLACES, PORT: "0", ...env }, clearEnv: true };
+  return await new Deno.Command(runtimes[runtime], options).output();
+}
+
 /** Runs a program to its end and gives what it printed; what it printed is the error if it fails. */
 async function run(cwd: string, program: string, ...args: string[]): Promise<string> {
-  const PATH = `${dirname(runtimes["Node 20"])}:${Deno.env.get("PATH")}`;
-  const command = new Deno.Command(program, { args, cwd, env: { PATH, NO_COLOR: "1" } });
+  const command = new Deno.Command(program, { args, cwd, env: { ...PLACES, NO_COLOR: "1" }, clearEnv: true });
   const { code, stdout, stderr } = await command.output();
   const text = new TextDecoder().decode(stdout);
   if (code !== 0) {
