@@ -89,11 +89,14 @@ export class Acks {
    * When the first change was acknowledged that makes news for who holds a version, up to what it is told.
    *
    * @param told The version that it is told; 0 for a deletion.
-   * @returns undefined where none of them was acknowledged.
+   * @returns undefined where none of them was acknowledged, or where it is not known since when the client holds its
+   *   version, since that was never acknowledged.
    */
   firstNews(key: string, held: number, told: number): number | undefined {
     const { updates, deletions } = this.#pasts.get(key) ?? { updates: [], deletions: [] };
-    const since = updates.find(({ version }) => version === held)?.at ?? -Infinity;
+    const own = updates.find(({ version }) => version === held);
+    if (held > 0 && own === undefined) return undefined;
+    const since = own?.at ?? -Infinity;
     if (told === 0) return least(deletions.filter(({ asked, at }) => asked > since && at < Infinity));
     const until = updates.find(({ version }) => version === told)?.at ?? Infinity;
     // Who holds nothing was told of the last deletion before.
