@@ -120,7 +120,7 @@ Who may write and read:
 
 Clients and limits:
 
-  REALITY_TRUST_PROXY  how many proxies stand before it, or their addresses and networks   none
+  REALITY_TRUST_PROXY  how many proxies stand before it, or their addresses and networks, or unix   none
   REALITY_RATE_LIMIT   requests of one client in seconds, such as 600/60   none
 ${LIMIT_LINES.join("\n")}
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { RealityError } from "../src/errors.ts";
+import type { RealityError } from "../src/errors.ts";
 import type { RealityEvent } from "../src/events.ts";
 
 /** How much is printed: each level includes those before it. */

@@ -166,7 +166,7 @@ test("readEnvironment() names the variable that is wrong, and shows its value un
       /REALITY_RATE_LIMIT: expected requests and seconds, such as 600\/60, got "600"$/,
     ],
     [{ REALITY_RATE_LIMIT: "0/60" }, /^Cannot use REALITY_RATE_LIMIT: /],
-    [{ REALITY_TRUST_PROXY: "proxy" }, /^Cannot use REALITY_TRUST_PROXY: .*"proxy"$/],
+    [{ REALITY_TRUST_PROXY: "proxy" }, /^Cannot use REALITY_TRUST_PROXY: .*"proxy"/],
     [
       { REALITY_LOG_LEVEL: "loud" },
       /REALITY_LOG_LEVEL: expected error or warn or info or debug, got "loud"$/,
