@@ -79,6 +79,7 @@ export type {
   RedisPublisher,
   RedisSubscriber,
 } from "./src/redis/client.ts";
+export type { PendingResponse, ResponseRoom } from "./src/responses.ts";
 export { RealityServer } from "./src/server.ts";
 export type { ConnectedSocket, NodeRequest } from "./src/request_shape.ts";
 export type { EventSourceRequest } from "./src/sse/request.ts";

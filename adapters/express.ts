@@ -3,10 +3,18 @@
  *
  * @module
  */
-import type { Reply } from "../src/http/exchange.ts";
+import type { Reply, ResponseRoom } from "../src/http/exchange.ts";
 import type { HandlerOptions } from "../src/http/handler.ts";
 import type { RealityServer } from "../src/server.ts";
-import { type NodeIncoming, type NodeOutgoing, NodeRequestView, send, vary } from "./node_exchange.ts";
+import {
+  awaitClient,
+  type NodeIncoming,
+  type NodeOutgoing,
+  NodeRequestView,
+  send,
+  vary,
+} from "./node_exchange.ts";
+import { isOver } from "./node_hang_up.ts";
 
 export type { HandlerOptions, NodeIncoming, NodeOutgoing };
 
@@ -84,14 +92,15 @@ export function createExpressAdapter(server: RealityServer, options?: HandlerOpt
     if (isFastify(request)) {
       const reply = response as FastifyReply;
       const view = new NodeRequestView(request.raw, reply.raw, request);
-      void desk(view).then((answer) => sendFastify(request, reply, answer));
+      void desk(view).then((answer) => sendFastify(view, reply, answer, desk.responses));
       return;
     }
     const outgoing = response as NodeOutgoing;
-    void desk(new NodeRequestView(request, outgoing)).then((answer) => {
+    const view = new NodeRequestView(request, outgoing);
+    void desk(view).then((answer) => {
       // Mounted with app.use, it is one of many; mounted on a path, it is the one that was meant.
       if (answer.status === 404 && next !== undefined && request.route === undefined) return next();
-      return send(request, outgoing, answer);
+      return send(view, answer, desk.responses);
     });
   };
 }
@@ -101,7 +110,12 @@ function isFastify(request: ExpressRequest | FastifyRequest): request is Fastify
 }
 
 /** Answers through Fastify, so that its hooks see the answer; a stream goes out past it. */
-async function sendFastify(request: FastifyRequest, reply: FastifyReply, answer: Reply): Promise<void> {
+async function sendFastify(
+  view: NodeRequestView,
+  reply: FastifyReply,
+  answer: Reply,
+  responses: ResponseRoom,
+): Promise<void> {
   const { status, headers, body } = answer;
   if (typeof body === "object" && body !== null) {
     const inherited = Object.entries(reply.getHeaders());
@@ -112,11 +126,12 @@ async function sendFastify(request: FastifyRequest, reply: FastifyReply, answer:
         reply.raw.setHeader(name, Array.isArray(value) ? value : String(value));
       }
     }
-    return await send(request.raw, reply.raw, answer);
+    return await send(view, answer, responses);
   }
-  if (reply.raw.headersSent || reply.raw.destroyed) return;
+  if (reply.raw.headersSent || isOver(view.request, reply.raw)) return;
   reply.code(status);
   const { vary: ours } = headers;
   reply.headers(ours === undefined ? headers : { ...headers, vary: vary(reply.getHeaders().vary, ours) });
   reply.send(body ?? undefined);
+  if (body !== null) awaitClient(view, body, responses);
 }

@@ -85,6 +85,7 @@ export const listenerLimits: ListenerLimits = Object.freeze({
 export function createNodeHandler(server: RealityServer, options?: HandlerOptions): NodeHandler {
   const desk = server.getDesk(options);
   return (request, response) => {
-    void desk(new NodeRequestView(request, response)).then((reply) => send(request, response, reply));
+    const view = new NodeRequestView(request, response);
+    void desk(view).then((reply) => send(view, reply, desk.responses));
   };
 }

@@ -13,9 +13,18 @@ import {
   parseJSON,
   tooLarge,
 } from "../src/http/body.ts";
-import type { BodyReading, BodyRoom, HangUp, IncomingRequest, Reply } from "../src/http/exchange.ts";
+import {
+  type BodyReading,
+  type BodyRoom,
+  type HangUp,
+  type IncomingRequest,
+  onHangUp,
+  type Reply,
+  type ResponseRoom,
+} from "../src/http/exchange.ts";
 import { createRequest } from "../src/http/target.ts";
 import { type ConnectedSocket, nameShape, socketAddress } from "../src/request_shape.ts";
+import { cutOff, isOver, NodeHangUp } from "./node_hang_up.ts";
 
 /** The request of `node:http` or `node:http2`, or of a framework on top of them, as far as it is looked at. */
 export interface NodeIncoming {
@@ -40,9 +49,21 @@ export interface NodeIncoming {
   /** Whether the client is gone. */
   readonly destroyed: boolean;
   /** The connection. */
-  readonly socket?: ConnectedSocket;
+  readonly socket?: ConnectedSocket & {
+    /** Listens to its end. */
+    once?(event: "close", listener: () => void): unknown;
+    /** Stops listening. */
+    off?(event: "close", listener: () => void): unknown;
+    /** Closes it. */
+    destroy?(): unknown;
+  };
   /** The stream of HTTP/2. */
-  readonly stream?: { readonly session?: object | undefined };
+  readonly stream?: {
+    /** Whether it is closed. */
+    readonly destroyed?: boolean | undefined;
+    /** The connection. */
+    readonly session?: object | undefined;
+  };
   /** Listens to the body. */
   on(event: "data", listener: (chunk: Uint8Array | string) => void): unknown;
   /** Listens to failures. */
@@ -63,8 +84,12 @@ export interface NodeOutgoing {
   readonly headersSent: boolean;
   /** Whether `end` was called. */
   readonly writableEnded: boolean;
-  /** Whether the connection is gone. */
+  /** Whether the connection is gone. HTTP/2 does not say. */
   readonly destroyed: boolean;
+  /** Whether all of it has left the process, as far as the runtime tells. */
+  readonly writableFinished?: boolean;
+  /** The connection; `null` before and after its turn on it. */
+  readonly socket?: unknown;
   /** Sets a header. */
   setHeader(name: string, value: string | string[]): unknown;
   /** A header as it is set. */
@@ -79,16 +104,14 @@ export interface NodeOutgoing {
   destroy(): unknown;
   /** The stream of HTTP/2. */
   readonly stream?: { close?(): unknown };
-  /** Calls back when nothing moves on the connection for that many milliseconds. */
-  setTimeout?(ms: number, callback: () => void): unknown;
   /** Listens to failures. */
   on(event: "error", listener: (error: Error) => void): unknown;
-  /** Listens to the connection's end. */
-  on(event: "close", listener: () => void): unknown;
-  /** Listens to the connection. */
-  once(event: "close" | "drain", listener: () => void): unknown;
+  /** Listens to its end, or the connection's. */
+  on(event: "close" | "finish", listener: () => void): unknown;
+  /** Listens to the connection, which takes more. */
+  once(event: "drain", listener: () => void): unknown;
   /** Stops listening. */
-  off(event: "close" | "drain", listener: () => void): unknown;
+  off(event: "drain", listener: () => void): unknown;
 }
 
 /** How long a client that still sends may take to see that it was refused, in milliseconds. */
@@ -100,18 +123,17 @@ const KEEP_BYTES = 64 * 1024;
 /** How much of what it sends meanwhile is thrown away before the connection is cut, in bytes. */
 const LINGER_BYTES = 16 * 1024 * 1024;
 
-/** An answer may lie in memory, unread, for this long without a byte of it being taken, in milliseconds. */
-const UNREAD_TIME = 60_000;
-
-/** Answers that are smaller than this lie with the system, in characters. */
-const UNREAD_LENGTH = 64 * 1024;
+/** A response up to this size is taken by the system at once, unless the runtime says otherwise; in characters. */
+const SMALL_LENGTH = 16 * 1024;
 
 /** A request as the desk sees it. */
 export class NodeRequestView implements IncomingRequest {
   readonly method: string;
   readonly url: string;
-  readonly #request: NodeIncoming;
-  readonly #response: NodeOutgoing;
+  /** What came in. */
+  readonly request: NodeIncoming;
+  /** Where the answer goes. */
+  readonly response: NodeOutgoing;
   readonly #framework: { readonly body?: unknown };
   #hangUp: HangUp | undefined;
   #signal: AbortSignal | undefined;
@@ -132,21 +154,21 @@ export class NodeRequestView implements IncomingRequest {
     }
     this.method = request.method ?? "GET";
     this.url = request.originalUrl ?? request.url ?? "/";
-    this.#request = request;
-    this.#response = response;
+    this.request = request;
+    this.response = response;
     this.#framework = framework;
   }
 
   header(name: string): string | null {
     // Bridges of other hosts hand over numbers, too.
-    const value: unknown = this.#request.headers[name];
+    const value: unknown = this.request.headers[name];
     if (typeof value === "string") return value;
     if (value === undefined || value === null) return null;
     return Array.isArray(value) ? value.join(", ") : String(value);
   }
 
   async readJSON(maxBytes: number, bodies: BodyRoom): Promise<unknown> {
-    const request = this.#request;
+    const { request } = this;
     const declared = declaredLength(this.header("content-length"), maxBytes);
     // A framework in front may leave an empty object where it did not read: only a body at its end was read.
     if (request.readableEnded) return fromParsed(this.#framework.body, maxBytes);
@@ -156,16 +178,16 @@ export class NodeRequestView implements IncomingRequest {
   }
 
   remoteAddress(): string | null {
-    return socketAddress(this.#request.socket);
+    return socketAddress(this.request.socket);
   }
 
   connection(): object | undefined {
     // The socket of HTTP/2 is a stand-in of each stream's own.
-    return this.#request.stream?.session ?? this.#request.socket;
+    return this.request.stream?.session ?? this.request.socket;
   }
 
   getSignal(): HangUp {
-    return this.#hangUp ??= new ResponseHangUp(this.#response);
+    return this.#hangUp ??= new NodeHangUp(this.request, this.response);
   }
 
   getContext(): unknown {
@@ -175,22 +197,24 @@ export class NodeRequestView implements IncomingRequest {
   toRequest(): Request {
     const { method, url } = this;
     // Hooks are asked again at every wake: one listener serves all of these requests.
-    const signal = this.#signal ??= abortOnClose(this.#response);
-    return createRequest({ method, url, headers: this.#request.headers, signal });
+    const signal = this.#signal ??= toAbortSignal(this.getSignal());
+    return createRequest({ method, url, headers: this.request.headers, signal });
   }
 }
 
 /**
  * Sends a reply and settles when it is sent, or when nobody is there to take it. A failure ends the
  * connection, and never more than that.
+ *
+ * @param view The request.
+ * @param reply Its reply.
+ * @param responses Bounds how long the client may take.
  */
-export async function send(
-  request: NodeIncoming,
-  response: NodeOutgoing,
-  { status, headers, body }: Reply,
-): Promise<void> {
+export async function send(view: NodeRequestView, reply: Reply, responses: ResponseRoom): Promise<void> {
+  const { request, response } = view;
+  const { status, headers, body } = reply;
   // A request is closed as well once it was read to its end.
-  const isGone = response.destroyed || request.destroyed && request.complete === false;
+  const isGone = isOver(request, response) || request.destroyed && request.complete === false;
   const isAnswered = response.headersSent || response.writableEnded;
   if (isGone || isAnswered) return await discard(body);
   try {
@@ -202,17 +226,31 @@ export async function send(
     }
     if (typeof body !== "string") {
       if (body === null) response.end();
-      else await pump(body, response);
+      else await pump(body, view);
     } else if (request.complete === false && (headers.connection === "close" || sendsMuch(request))) {
       await sendAndLinger(request, response, body);
     } else {
-      if (body.length > UNREAD_LENGTH) response.setTimeout?.(UNREAD_TIME, () => response.destroy());
       response.end(body);
     }
+    if (typeof body === "string") awaitClient(view, body, responses);
   } catch {
-    response.destroy();
+    cutOff(request, response);
     await discard(body);
   }
+}
+
+/** Counts a response that was written as pending, unless it has left this process already. */
+export function awaitClient(view: NodeRequestView, body: string, responses: ResponseRoom): void {
+  const { request, response } = view;
+  // Deno says of each response that it has left.
+  if (body.length <= SMALL_LENGTH && response.writableFinished !== false) return;
+  const hangUp = view.getSignal();
+  if (hangUp.aborted) return;
+  const size = new TextEncoder().encode(body).byteLength;
+  const pending = responses.begin(size, () => cutOff(request, response));
+  const end = () => pending.end();
+  response.on("finish", end);
+  onHangUp(hangUp, end);
 }
 
 /** What the application in front has said that its answers depend on stays so. */
@@ -325,38 +363,9 @@ function toBytes(data: Uint8Array | string, encoding: string | null | undefined)
   );
 }
 
-/** Hears that the connection is closed. For the clients that wait an `AbortSignal` is too large. */
-class ResponseHangUp implements HangUp {
-  aborted: boolean;
-  #listener: (() => void) | undefined;
-
-  constructor(response: NodeOutgoing) {
-    this.aborted = response.destroyed;
-    if (this.aborted) return;
-    // Closed once, so that taking the listener off is worth less than what "once" keeps for it.
-    response.on("close", () => {
-      this.aborted = true;
-      this.#listener?.();
-    });
-  }
-
-  throwIfAborted(): void {
-    if (this.aborted) throw new DOMException("The client is gone", "AbortError");
-  }
-
-  addEventListener(_type: "abort", listener: () => void): void {
-    this.#listener = listener;
-  }
-
-  removeEventListener(_type: "abort", listener: () => void): void {
-    if (this.#listener === listener) this.#listener = undefined;
-  }
-}
-
-function abortOnClose(response: NodeOutgoing): AbortSignal {
+function toAbortSignal(hangUp: HangUp): AbortSignal {
   const controller = new AbortController();
-  if (response.destroyed) controller.abort();
-  else response.once("close", () => controller.abort());
+  onHangUp(hangUp, () => controller.abort());
   return controller.signal;
 }
 
@@ -364,41 +373,42 @@ function abortOnClose(response: NodeOutgoing): AbortSignal {
  * Writes a stream as fast as the client takes it, and no faster. One that ends while the client takes nothing was
  * given up: then the connection is cut, since nothing that is sent on it arrives.
  */
-async function pump(body: ReadableStream<Uint8Array>, response: NodeOutgoing): Promise<void> {
+async function pump(body: ReadableStream<Uint8Array>, view: NodeRequestView): Promise<void> {
+  const { request, response } = view;
+  const hangUp = view.getSignal();
   const reader = body.getReader();
   let isStuck = false;
   const cut = () => {
-    if (isStuck) response.destroy();
+    if (isStuck) cutOff(request, response);
   };
   reader.closed.then(cut, cut);
-  const stop = () => void reader.cancel().catch(ignore);
-  response.once("close", stop);
+  const stopListening = onHangUp(hangUp, () => void reader.cancel().catch(ignore));
   response.on("error", ignore);
   try {
     while (true) {
       const { done, value } = await reader.read();
-      if (done || response.destroyed) break;
+      if (done || hangUp.aborted) break;
       if (response.write(value)) continue;
       isStuck = true;
-      await drained(response);
+      await drained(response, hangUp);
       isStuck = false;
     }
   } finally {
-    response.off("close", stop);
+    stopListening();
     reader.releaseLock();
   }
   response.end();
 }
 
-function drained(response: NodeOutgoing): Promise<void> {
+function drained(response: NodeOutgoing, hangUp: HangUp): Promise<void> {
   return new Promise((resolve) => {
     const settle = () => {
       response.off("drain", settle);
-      response.off("close", settle);
+      hangUp.removeEventListener("abort", settle);
       resolve();
     };
     response.once("drain", settle);
-    response.once("close", settle);
+    onHangUp(hangUp, settle);
   });
 }
 

@@ -15,3 +15,73 @@ export interface HangUp {
   /** Stops listening. */
   removeEventListener(type: "abort", listener: () => void): void;
 }
+
+/** What a request came in on: a socket, or a stream of HTTP/2. */
+export interface Closable {
+  /** Whether it is closed. */
+  readonly destroyed?: boolean | undefined;
+  /** Listens to its end. */
+  once(event: "close", listener: () => void): unknown;
+  /** Stops listening. */
+  off(event: "close", listener: () => void): unknown;
+}
+
+/** Those who wait for a connection's end: many requests may be under way on one. */
+class Watch {
+  static readonly #all = new WeakMap<Closable, Watch>();
+  readonly #connection: Closable;
+  readonly #listeners = new Set<() => void>();
+
+  private constructor(connection: Closable) {
+    this.#connection = connection;
+  }
+
+  static of(connection: Closable): Watch {
+    let watch = Watch.#all.get(connection);
+    if (watch === undefined) Watch.#all.set(connection, watch = new Watch(connection));
+    return watch;
+  }
+
+  add(listener: () => void): void {
+    if (this.#listeners.size === 0) this.#connection.once("close", this.#end);
+    this.#listeners.add(listener);
+  }
+
+  remove(listener: () => void): void {
+    const isLast = this.#listeners.delete(listener) && this.#listeners.size === 0;
+    if (isLast) this.#connection.off("close", this.#end);
+  }
+
+  readonly #end = (): void => {
+    const listeners = [...this.#listeners];
+    this.#listeners.clear();
+    for (const listener of listeners) listener();
+  };
+}
+
+/**
+ * Calls back when a connection closes; at once, if it is closed already. However many requests are under way on a
+ * connection, it has one listener for all of them.
+ *
+ * @returns A function that stops listening.
+ */
+export function onClose(connection: Closable, listener: () => void): () => void {
+  if (connection.destroyed) {
+    listener();
+    return () => {};
+  }
+  const watch = Watch.of(connection);
+  watch.add(listener);
+  return () => watch.remove(listener);
+}
+
+/**
+ * Calls back when a client goes away; at once, if it is gone already.
+ *
+ * @returns A function that stops listening.
+ */
+export function onHangUp(signal: HangUp, listener: () => void): () => void {
+  if (signal.aborted) listener();
+  else signal.addEventListener("abort", listener);
+  return () => signal.removeEventListener("abort", listener);
+}

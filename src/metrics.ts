@@ -188,6 +188,9 @@ export class Metrics {
   /** Those that are over, by {@linkcode StreamReason}. */
   readonly streamsEnded: CounterFamily = new CounterFamily();
 
+  /** Responses cut off that clients did not take. */
+  readonly responsesCut: Counter = new Counter();
+
   /** Nodes changed through this server. */
   readonly changes: Counter = new Counter();
 

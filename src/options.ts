@@ -344,6 +344,21 @@ export interface Limits {
   readonly maxReadingBytes: number;
   /** Milliseconds that a request's body may take to arrive. @default {10000} */
   readonly bodyTimeout: number;
+  /**
+   * Bytes of responses that clients have not taken yet, all together; of more, those that have been pending for longest
+   * are cut off, connection and all. Event streams are none of them. Counted where the server is behind `node:http`,
+   * `node:http2`, Express or Fastify.
+   *
+   * @default {67108864}
+   */
+  readonly maxSendingBytes: number;
+  /**
+   * Milliseconds after which a response is cut off that its client has not taken. Lower frees memory and connections
+   * sooner; higher bears slower lines. Event streams have `stallTimeout` instead. Holds where `maxSendingBytes` does.
+   *
+   * @default {60000}
+   */
+  readonly responseTimeout: number;
   /** Milliseconds after which a stream is ended whose reader takes nothing of it. @default {60000} */
   readonly stallTimeout: number;
 }
@@ -414,6 +429,8 @@ export const DEFAULT_LIMITS: Limits = Object.freeze({
   maxRequests: 10_000,
   maxReadingBytes: 67_108_864,
   bodyTimeout: 10_000,
+  maxSendingBytes: 67_108_864,
+  responseTimeout: 60_000,
   stallTimeout: 60_000,
 });
 
@@ -432,6 +449,8 @@ const LIMIT_RANGES: Readonly<Record<keyof Limits, readonly [number, number]>> = 
   maxRequests: [1, 10_000_000],
   maxReadingBytes: [1, 2 ** 40],
   bodyTimeout: [10, 3_600_000],
+  maxSendingBytes: [1, 2 ** 40],
+  responseTimeout: [10, 3_600_000],
   stallTimeout: [10, 86_400_000],
 };
 

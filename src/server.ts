@@ -9,7 +9,7 @@ import { type AdmissionRoom, Bodies, ClientLimit, clientOf, isProxied, type Loca
 import { type BatchOptions, guarded } from "./batch.ts";
 import type { DeadlineList } from "./deadlines.ts";
 import { ClosedError, PeerError, RealityError, RefusalError } from "./errors.ts";
-import type { HangUp } from "./hang_up.ts";
+import { type HangUp, onHangUp } from "./hang_up.ts";
 import { Hooks } from "./hooks.ts";
 import type { Desk } from "./http/exchange.ts";
 import { type FetchHandler, toFetchHandler, toResponse } from "./http/fetch.ts";
@@ -26,7 +26,7 @@ import { checkKeys, parseSync } from "./parse.ts";
 import { Readiness, type ReadyState } from "./ready.ts";
 import { createRequest } from "./http/target.ts";
 import { isWebRequest } from "./request_shape.ts";
-import { type EventSourceRequest, onAbort, viewEventSource } from "./sse/request.ts";
+import { type EventSourceRequest, viewEventSource } from "./sse/request.ts";
 import { createStream, farewell } from "./sse/stream.ts";
 import { CallbackProof } from "./mesh/callback.ts";
 import { Mesh } from "./mesh/mesh.ts";
@@ -35,6 +35,7 @@ import { SecretProof } from "./mesh/secret.ts";
 import { Transport } from "./mesh/transport.ts";
 import { Relay } from "./redis/relay.ts";
 import { RequestScopes } from "./request_scope.ts";
+import { Responses } from "./responses.ts";
 import { type Scope, type ScopeSource, SharedScope } from "./scope.ts";
 import { isMeshStorage, randomName } from "./storage.ts";
 import { answerSync, peerIds, type SyncRooms } from "./sync.ts";
@@ -91,6 +92,7 @@ export class RealityServer {
   readonly #scopes: ScopeSource;
   readonly #bodies: Bodies;
   readonly #hooks: Hooks;
+  readonly #responses: Responses;
   readonly #stalls: DeadlineList;
   readonly #waiters: Waiters;
   readonly #batch: BatchOptions;
@@ -138,6 +140,8 @@ export class RealityServer {
       ? new RequestScopes(scopeOptions)
       : new SharedScope(scopeOptions, (keys, version) => this.#mesh?.note(keys, version));
     this.#bodies = new Bodies(limits, clock, this.#scopes.createDeadlines(limits.bodyTimeout));
+    const slow = this.#scopes.createDeadlines(limits.responseTimeout);
+    this.#responses = new Responses(limits, slow, account.metrics);
     this.#stalls = this.#scopes.createDeadlines(limits.stallTimeout);
     const secret = config.mesh.secrets.length > 0
       ? new SecretProof({ secrets: config.mesh.secrets, clock })
@@ -320,6 +324,7 @@ export class RealityServer {
       waiters: this.#waiters.size,
       streams: this.#scopes.streams,
       streamsBegun: metrics.streamsBegun.value,
+      pendingResponses: this.#responses.size,
       storageReads: this.#scopes.reads,
       storageWrites: this.#scopes.writes,
       storageFailures: metrics.storageFailures.total,
@@ -606,6 +611,7 @@ export class RealityServer {
       },
       admission: this.#scopes.admission,
       bodies: this.#bodies,
+      responses: this.#responses,
       clientLimit: rateLimit && new ClientLimit(rateLimit, trustProxy, {
         clock,
         hooks: this.#hooks,
@@ -623,7 +629,7 @@ export class RealityServer {
           toRequest: () => client.toRequest(),
           locate: () => this.#locate(client, visit),
           getContext: () => client.getContext(),
-          onHangUp: (listener) => onAbort(client.getSignal(), listener),
+          onHangUp: (listener) => onHangUp(client.getSignal(), listener),
         }),
       update: (updates) => this.updateMany(updates),
       invalidate: (keys) => this.invalidateMany(keys),
@@ -697,6 +703,7 @@ export class RealityServer {
       busy: this.#scopes.admission.busy,
       readingBytes: this.#bodies.held,
       waitingBytes: this.#waiters.bytes,
+      responses: this.#responses,
       waiters: this.#waiters.size,
       wakes: this.#waiters.wakes,
       streams: this.#scopes.streams,

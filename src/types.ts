@@ -180,6 +180,8 @@ export interface ServerStats {
   streams: number;
   /** Event streams that were begun. */
   streamsBegun: number;
+  /** Responses that clients have not taken yet, as far as the runtime tells; streams are none of them. */
+  pendingResponses: number;
   /** Reads sent to the storage; one may serve many requests. */
   storageReads: number;
   /** Writes sent to the storage; one may hold many changes. */

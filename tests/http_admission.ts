@@ -134,9 +134,11 @@ function testShares(onDoor: OnDoor, door: Door): void {
     const body = '{"known":{"quiet":0},"wait":20000}';
     const one = headOf(client, `Content-Length: ${body.length}`) + body;
     raw.send(one + one + one);
-    await client.hasWaiters(1);
-    if (!door.losesPipelined) await client.operate({ do: "update", key: "quiet", hash: "1" });
-    for (let i = 0; i < 3 && !door.losesPipelined; i++) assert.equal((await raw.receiveAnswer()).status, 200);
+    if (!door.losesPipelined) {
+      await client.hasWaiters(1);
+      await client.operate({ do: "update", key: "quiet", hash: "1" });
+      for (let i = 0; i < 3; i++) assert.equal((await raw.receiveAnswer()).status, 200);
+    }
     await raw.close();
     await client.hasWaiters(0);
   });

@@ -6,6 +6,7 @@
  */
 import assert from "node:assert/strict";
 import type { ServerStats, SyncResponse } from "../mod.ts";
+import { DEFAULT_LIMITS } from "../src/options.ts";
 import type { Test } from "./harness.ts";
 import { EventReader, RawClient, soon, until } from "./http_client.ts";
 import { corsExchanges, testCors } from "./http_cors.ts";
@@ -32,6 +33,10 @@ export interface Door {
   readonly noticesLate?: boolean;
   /** What hooks get from it, as the scene `readers` names it; a user is the one whom a middleware in front has found. */
   readonly host: string;
+  /** The runtime takes up the next request of a connection only when the one before is answered. */
+  readonly answersInTurn?: boolean;
+  /** The runtime does not tell that a stream of HTTP/2 was reset together with its head. */
+  readonly missesEarlyResets?: boolean;
   /** The runtime does not tell the address that connected. */
   readonly tellsNoAddress?: boolean;
   /** Requests that follow one on its connection before it is answered are lost, and the answer with them. */
@@ -586,7 +591,7 @@ export function testDoor(test: Test, door: Door): void {
   // Who reads bodies in front may read them to their end first.
   if (!door.parsesBodies) testLargeBodies(onDoor);
   testWaiting(onDoor);
-  if (!door.noticesLate) testHangingUp(onDoor);
+  if (!door.noticesLate) testHangingUp(onDoor, door);
   testStreams(onDoor);
   testReadingRights(onDoor, door);
   testWritingRights(onDoor);
@@ -924,7 +929,7 @@ function testWaiting(onDoor: OnDoor): void {
 }
 
 /** Who goes away while the server has nothing to send. */
-function testHangingUp(onDoor: OnDoor): void {
+function testHangingUp(onDoor: OnDoor, door: Door): void {
   onDoor("a client that hangs up while it waits gives its place back", "plain", async (client) => {
     const controller = new AbortController();
     const waiting = client.sync({ known: { a: 0 }, wait: 20_000 }, controller.signal).catch(() => "hung up");
@@ -939,6 +944,25 @@ function testHangingUp(onDoor: OnDoor): void {
     await client.hasWaiters(0);
     assert.deepEqual(await client.reports(), []);
   });
+
+  for (const kind of ["sync", "stream"] as const) {
+    const title = `a connection that closes gives back the places of all its pipelined requests: ${kind}`;
+    onDoor(title, "plain", async (client) => {
+      const body = '{"known":{"a":0},"wait":20000}';
+      const request = kind === "sync"
+        ? syncHead(client, `Content-Length: ${body.length}`) + body
+        : `GET ${new URL(client.url("/events")).pathname}?keys=a HTTP/1.1\r\nHost: a\r\n\r\n`;
+      const raw = await RawClient.connect(client.url(""));
+      raw.send(request.repeat(400));
+      if (!door.losesPipelined) {
+        await client.hasWaiters(door.answersInTurn ? 1 : DEFAULT_LIMITS.maxWaitersPerConnection);
+      }
+      await raw.close();
+      await client.hasWaiters(0);
+      await client.hasStreams(0);
+      assert.deepEqual(await client.reports(), []);
+    });
+  }
 }
 
 /** Event streams, from opening to end. */
@@ -1122,9 +1146,14 @@ export class Client {
     await response.body?.cancel();
   }
 
-  async stats(): Promise<ServerStats> {
-    return await this.operate({ do: "stats" }) as ServerStats;
+  stats(): Promise<ServerStats> {
+    return statsOf(this.#door);
   }
+}
+
+/** The numbers of the server behind a door. */
+export async function statsOf(door: OpenDoor): Promise<ServerStats> {
+  return await door.operate({ do: "stats" }) as ServerStats;
 }
 
 async function check(door: Door, client: Client, exchange: Exchange): Promise<void> {

@@ -28,6 +28,7 @@ const places: Record<string, readonly string[]> = {
     "rate_limit",
     "hang_up",
     "request_shape",
+    "responses",
     "hash",
     "storage",
     "history",

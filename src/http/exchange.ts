@@ -4,9 +4,11 @@
  * @module
  */
 import type { BodyReading, BodyRoom } from "../admission.ts";
-import type { HangUp } from "../hang_up.ts";
+import { type Closable, type HangUp, onClose, onHangUp } from "../hang_up.ts";
+import type { ResponseRoom } from "../responses.ts";
 
-export type { BodyReading, BodyRoom, HangUp };
+export { onClose, onHangUp };
+export type { BodyReading, BodyRoom, Closable, HangUp, ResponseRoom };
 
 /** What the desk asks of a request, through whichever door it came. */
 export interface IncomingRequest {
@@ -47,5 +49,10 @@ export interface Reply {
   readonly body: string | ReadableStream<Uint8Array> | null;
 }
 
-/** Answers requests. Never rejects: a failure is a reply, too. */
-export type Desk = (request: IncomingRequest) => Promise<Reply>;
+/** Answers requests. */
+export interface Desk {
+  /** Answers one. Never rejects: a failure is a reply, too. */
+  (request: IncomingRequest): Promise<Reply>;
+  /** Bounds the replies that clients are slow to take. */
+  readonly responses: ResponseRoom;
+}

@@ -16,7 +16,7 @@ import type { ReadyState } from "../ready.ts";
 import type { NodeUpdate, RealityNodeMeta, SSEOptions, SyncResponse } from "../types.ts";
 import { Visit } from "../visit.ts";
 import { Cors, type CorsOptions } from "./cors.ts";
-import type { Desk, IncomingRequest, Reply } from "./exchange.ts";
+import type { Desk, IncomingRequest, Reply, ResponseRoom } from "./exchange.ts";
 import { metricsReply, type MetricsView } from "./metrics.ts";
 import { emptyReply, errorReply, jsonReply, MethodRefusal, RateRefusal } from "./reply.ts";
 import { pathOf, queryOf } from "./target.ts";
@@ -80,6 +80,7 @@ export interface DeskRooms {
   /** How often each client may ask; undefined for as often as it likes. */
   readonly clientLimit: Pick<ClientLimit, "take" | "fields"> | undefined;
   readonly bodies: BodyRoom;
+  readonly responses: ResponseRoom;
   /** A whole event stream that only says when to come back: after so many milliseconds at least, by chance. */
   farewell(pause: number): string;
   /** Whether this server should be sent requests. */
@@ -136,13 +137,15 @@ export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk
       `Nothing is at this path: expected one under basePath "${basePath}", such as ${basePath}/sync`,
     );
   };
+  const { responses } = rooms;
   const answer = (request: IncomingRequest) => new Passage(rooms, request).answer(prefix, findRoute);
-  if (cors === null) return answer;
-  return async (request) => {
+  if (cors === null) return Object.assign(answer, { responses });
+  const answerWithCors = async (request: IncomingRequest): Promise<Reply> => {
     // Preflights of other paths are the application's own to answer.
     const isOurs = pathOf(request.url).startsWith(prefix);
     return (isOurs ? cors.preflight(request) : null) ?? cors.extend(request, await answer(request));
   };
+  return Object.assign(answerWithCors, { responses });
 }
 
 /**

@@ -19,6 +19,8 @@ export interface MetricsView {
   readonly readingBytes: number;
   /** Bytes of memory that waiting syncs and open streams hold, by estimate. */
   readonly waitingBytes: number;
+  /** Responses that clients have not taken yet. */
+  readonly responses: { readonly size: number; readonly bytes: number };
   readonly waiters: number;
   readonly wakes: number;
   readonly streams: number;
@@ -66,12 +68,23 @@ export function renderMetrics(view: MetricsView): string {
     "Bytes of memory that waiting syncs and open streams hold now, by estimate.",
     one(view.waitingBytes),
   );
+  writeResponses(page, view);
   writeRequests(page, metrics);
   writeSyncs(page, view);
   writeStorage(page, view);
   if (view.mesh !== null) writeMesh(page, view.mesh);
   if (view.redis !== null) writeRedis(page, view.redis);
   return page.text;
+}
+
+function writeResponses(page: Page, { metrics, responses }: MetricsView): void {
+  page.gauge("reality_pending_responses", "Responses that clients have not taken yet.", one(responses.size));
+  page.gauge("reality_pending_response_bytes", "Bytes of these responses.", one(responses.bytes));
+  page.counter(
+    "reality_responses_cut_total",
+    "Responses cut off that clients did not take.",
+    one(metrics.responsesCut.value),
+  );
 }
 
 function writeRequests(page: Page, { requests, requestDurations, refusals }: Metrics): void {

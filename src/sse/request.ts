@@ -5,7 +5,7 @@
  */
 
 import type { Locatable } from "../admission.ts";
-import type { HangUp } from "../hang_up.ts";
+import { onClose, onHangUp } from "../hang_up.ts";
 import {
   isNodeRequest,
   isWebRequest,
@@ -53,7 +53,7 @@ export function viewEventSource(given: EventSourceRequest): EventSourceView {
       return {
         lastEventId: request.headers.get("last-event-id") ?? idInQuery(request.url),
         request,
-        onHangUp: (listener) => onAbort(signalOf(request), listener),
+        onHangUp: (listener) => onHangUp(signalOf(request), listener),
       };
     }
     if (isNodeRequest(request)) {
@@ -63,10 +63,7 @@ export function viewEventSource(given: EventSourceRequest): EventSourceView {
         lastEventId: header("last-event-id") ?? idInQuery(url),
         request,
         origin: { header, remoteAddress: () => socketAddress(socket), connection: () => socket },
-        onHangUp(listener) {
-          socket.once("close", listener);
-          return () => socket.off("close", listener);
-        },
+        onHangUp: (listener) => onClose(socket, listener),
       };
     }
   }
@@ -80,14 +77,4 @@ export function viewEventSource(given: EventSourceRequest): EventSourceView {
 function idInQuery(url = ""): string | null {
   const [, query] = /\?([^#]*)/.exec(url) ?? [];
   return new URLSearchParams(query).get("lastEventId");
-}
-
-/**
- * Calls back when a signal aborts.
- *
- * @returns A function that stops listening.
- */
-export function onAbort(signal: HangUp, listener: () => void): () => void {
-  signal.addEventListener("abort", listener);
-  return () => signal.removeEventListener("abort", listener);
 }

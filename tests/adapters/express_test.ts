@@ -15,7 +15,9 @@ import { MemoryStorage, RealityServer } from "../../mod.ts";
 import { test } from "../harness.ts";
 import { openDoor } from "../http_door.ts";
 import { testDoor } from "../http_kit.ts";
+import { testMultiplexed } from "../http_multiplexed.ts";
 import { type Scene, type SceneName, SMALL } from "../http_scenes.ts";
+import { runtime } from "../runtimes/child.ts";
 import { type Listening, listenNode } from "../runtimes/node.ts";
 
 for (const [name, framework] of [["Express 5", express], ["Express 4", requireExpress4()]] as const) {
@@ -188,6 +190,21 @@ testDoor(test, {
   ownNotFound: true,
   onlyPlainJSON: true,
   open: (name) => openDoor(name, (scene) => listenFastify(scene, limitOf(name))),
+});
+
+testMultiplexed(test, {
+  name: "createExpressAdapter() in Fastify before node:http2",
+  missesEarlyResets: runtime === "deno",
+  open: (name) =>
+    openDoor(name, async ({ server, handler }) => {
+      const app = fastify({ http2: true });
+      app.all("/reality/*", createExpressAdapter(server, handler));
+      await app.listen({ port: 0, host: "127.0.0.1" });
+      return {
+        origin: `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`,
+        close: () => app.close(),
+      };
+    }),
 });
 
 test("createExpressAdapter() in Fastify keeps several cookies apart, and what answers vary by together", async () => {

@@ -9,6 +9,7 @@ import { MemoryStorage, RealityServer } from "../../mod.ts";
 import { test } from "../harness.ts";
 import { openDoor } from "../http_door.ts";
 import { type Door, testDoor, testSlowReader } from "../http_kit.ts";
+import { testMultiplexed } from "../http_multiplexed.ts";
 import { listenFetch, serverName } from "../runtimes/fetch.ts";
 
 const door: Door = {
@@ -16,11 +17,14 @@ const door: Door = {
   host: "fetch",
   keepsConnection: serverName === "Deno.serve",
   losesPipelined: serverName === "Bun.serve",
+  answersInTurn: serverName === "Deno.serve",
   open: (name) => openDoor(name, ({ server, handler }) => listenFetch(createFetchHandler(server, handler))),
 };
 
 testDoor(test, door);
 testSlowReader(test, door);
+// Of the runtimes' own servers, Deno's speaks HTTP/2 without TLS.
+if (serverName === "Deno.serve") testMultiplexed(test, { ...door, missesEarlyResets: true });
 
 test("createFetchHandler() asks Bun's server for patience, as long as a client waits", async () => {
   const server = new RealityServer({ storage: new MemoryStorage() });

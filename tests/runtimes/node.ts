@@ -10,6 +10,12 @@ import {
   type ServerOptions,
   type ServerResponse,
 } from "node:http";
+import {
+  createServer as createHttp2Server,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+  type Http2Session,
+} from "node:http2";
 import type { AddressInfo } from "node:net";
 import { Readable } from "node:stream";
 import type { ReadableStream as NodeReadableStream } from "node:stream/web";
@@ -31,6 +37,27 @@ export async function listenNode(listener: RequestListener, limits: ServerOption
     async close() {
       const closed = new Promise((resolve) => server.close(resolve));
       server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+/** Listens with `node:http2`, without TLS. */
+export async function listenHttp2(
+  listener: (request: Http2ServerRequest, response: Http2ServerResponse) => void,
+): Promise<Listening> {
+  const server = createHttp2Server(listener);
+  const sessions = new Set<Http2Session>();
+  server.on("session", (session) => {
+    sessions.add(session);
+    session.once("close", () => sessions.delete(session));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    async close() {
+      const closed = new Promise((resolve) => server.close(resolve));
+      for (const session of sessions) session.destroy();
       await closed;
     },
   };

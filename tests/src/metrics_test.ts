@@ -122,6 +122,7 @@ test("labels and helps are escaped", () => {
     busy: 0,
     readingBytes: 0,
     waitingBytes: 0,
+    responses: { size: 0, bytes: 0 },
     waiters: 0,
     wakes: 0,
     streams: 0,

@@ -156,6 +156,7 @@ test("RealityServer says what is wrong with rateLimit, trustProxy and the limits
     [{ limits: { maxReadingBytes: "64M" } }, "TypeError", /"maxReadingBytes" is wrong: expected an integer/],
     [{ limits: { bodyTimeout: 9 } }, "RangeError", /"bodyTimeout" is out of range: expected 10 to/],
     [{ limits: { maxStreams: -1 } }, "RangeError", /"maxStreams" is out of range: expected 0 to/],
+    [{ limits: { responseTimeout: 9 } }, "RangeError", /"responseTimeout" is out of range: expected 10 to/],
     [{ limits: { stallTimeout: 9 } }, "RangeError", /"stallTimeout" is out of range: expected 10 to/],
   ];
   for (const [options, name, message] of cases) refused({ storage, ...options }, name, message);
@@ -194,6 +195,8 @@ test("checkOptions() fills in every default of the documentation", () => {
       maxRequests: 10_000,
       maxReadingBytes: 67_108_864,
       bodyTimeout: 10_000,
+      maxSendingBytes: 67_108_864,
+      responseTimeout: 60_000,
       stallTimeout: 60_000,
     }),
   );

@@ -109,6 +109,7 @@ test("getStats() counts what happened and what is under way", async () => {
     waiters: 1,
     streams: 0,
     streamsBegun: 0,
+    pendingResponses: 0,
     storageWrites: 1,
     storageFailures: 0,
     mesh: null,
