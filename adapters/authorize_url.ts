@@ -4,7 +4,7 @@
  * @module
  */
 import { RealityError, RefusalError } from "../src/errors.ts";
-import type { AllowedKeys, Authorize } from "../src/options.ts";
+import type { AllowedKeys } from "../src/options.ts";
 import { describe, redactURL } from "../src/redact.ts";
 
 /** How the application is asked. */
@@ -20,6 +20,9 @@ export interface AuthorizeURLOptions {
   /** How many bytes of answers may be kept. @default {16777216} */
   readonly maxCacheBytes?: number;
 }
+
+/** What a server takes as `authorize`, for requests that come by any door. */
+export type AuthorizeRequest = (request: Request, keys: readonly string[]) => Promise<AllowedKeys>;
 
 /** The headers of a request that say who asks. Nothing else of it is passed on. */
 export const SENT_HEADERS: readonly string[] = ["authorization", "cookie", "origin", "x-api-key"];
@@ -43,7 +46,7 @@ interface Answer {
  * `{ "keys": true | false | […], "expiresIn": seconds }`. An answer is used again until then, for the same headers and
  * keys; without `expiresIn` each question is asked. 401 and 403 go to the client; whatever else is no answer: 503.
  */
-export function authorizeByURL(options: AuthorizeURLOptions): Authorize {
+export function authorizeByURL(options: AuthorizeURLOptions): AuthorizeRequest {
   return new Application(options).authorize;
 }
 
@@ -62,7 +65,7 @@ class Application {
     this.#now = options.now ?? (() => performance.now());
   }
 
-  readonly authorize: Authorize = async ({ headers }, keys) => {
+  readonly authorize: AuthorizeRequest = async ({ headers }, keys) => {
     const sent = this.#names.flatMap((name) => {
       const value = headers.get(name);
       return value === null ? [] : [[name, value] as const];

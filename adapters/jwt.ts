@@ -5,9 +5,9 @@
  */
 import { createRemoteJWKSet, errors, type JWTPayload, jwtVerify, type JWTVerifyGetKey } from "jose";
 import { RealityError, RefusalError } from "../src/errors.ts";
-import type { Authorize, ReadingRights } from "../src/options.ts";
+import type { ReadingRights } from "../src/options.ts";
 
-export type { AllowedKeys, Authorize, ReadingRights } from "../src/options.ts";
+export type { AllowedKeys, ReadingRights } from "../src/options.ts";
 
 /** How tokens are verified. One of `secret` and `jwksURL` is needed. */
 export interface JWTOptions {
@@ -96,7 +96,9 @@ const OPTIONS: readonly string[] = ["secret", "jwksURL", "issuer", "audience", "
  * await server.close();
  * ```
  */
-export function jwtAuthorize(options: JWTOptions): Authorize {
+export function jwtAuthorize(
+  options: JWTOptions,
+): (request: Request, keys: readonly string[]) => Promise<ReadingRights> {
   const { secrets, jwksURL, issuer, audience, cookie } = checkOptions(options);
   const claims = {
     clockTolerance: CLOCK_TOLERANCE,

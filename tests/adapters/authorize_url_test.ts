@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
 import type { IncomingHttpHeaders } from "node:http";
-import { authorizeByURL, type AuthorizeURLOptions } from "../../adapters/authorize_url.ts";
-import type { Authorize, RealityError } from "../../mod.ts";
+import {
+  authorizeByURL,
+  type AuthorizeRequest,
+  type AuthorizeURLOptions,
+} from "../../adapters/authorize_url.ts";
+import type { RealityError } from "../../mod.ts";
 import { test } from "../harness.ts";
 import { listenNode } from "../runtimes/node.ts";
 
@@ -16,7 +20,10 @@ interface Application {
 }
 
 async function withApplication(
-  run: (app: Application, create: (options?: Partial<AuthorizeURLOptions>) => Authorize) => Promise<void>,
+  run: (
+    app: Application,
+    create: (options?: Partial<AuthorizeURLOptions>) => AuthorizeRequest,
+  ) => Promise<void>,
 ): Promise<void> {
   let app: Application | undefined;
   const { origin, close } = await listenNode((request, response) => {
