@@ -1,6 +1,6 @@
 /**
  * This version beside an earlier one, in one process and by turns: `deno task bench:against COMMIT`, on the runtime that
- * runs it. The earlier one is taken from git into `.cache/against/`. Where `REALITY_TEST_POSTGRES` names a server, its pool
+ * runs it. The earlier one is taken from git into `.cache/against/`. Where `REALITY_BENCH_POSTGRES` names a server, its pool
  * is measured as well: `deno run -A tests/run/with_databases.ts deno run -A bench/against.ts COMMIT`.
  *
  * @module
@@ -36,7 +36,7 @@ interface Version {
 
 const NODES = 10_000;
 const EFFORT: Effort = { rounds: 15, roundMs: 150 };
-const POSTGRES = process.env.REALITY_TEST_POSTGRES;
+const POSTGRES = process.env.REALITY_BENCH_POSTGRES;
 const KNOWN = Object.fromEntries(
   Array.from({ length: 10 }, (_, i) => [keyOf(i * 977), Number.MAX_SAFE_INTEGER]),
 );
