@@ -61,6 +61,7 @@ interface Program extends Need {
 const programs: readonly Program[] = [
   { name: "nginx", variable: "REALITY_NGINX", users: ["tests/proxies/nginx_"] },
   { name: "caddy", variable: "REALITY_CADDY", users: ["tests/proxies/caddy_"] },
+  { name: "haproxy", variable: "REALITY_HAPROXY", users: ["tests/proxies/haproxy_"] },
 ];
 
 /** The services of one run. */
