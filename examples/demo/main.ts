@@ -9,7 +9,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import process from "node:process";
 import { createNodeHandler } from "../../adapters/node.ts";
-import { stopAtSignals } from "../../adapters/signals.ts";
+import { stopWhenAsked } from "../../adapters/signals.ts";
 import { MemoryStorage, RealityServer, type RealityStorage } from "../../mod.ts";
 import { openSQLite } from "../../storage/sqlite.ts";
 import { Board, LIST_KEY } from "./board.ts";
@@ -59,7 +59,7 @@ async function stop(): Promise<void> {
   listener.closeAllConnections();
   board.close();
 }
-stopAtSignals(stop);
+stopWhenAsked(stop);
 
 /** The board over HTTP, and the page's files. */
 async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
