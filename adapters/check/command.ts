@@ -92,7 +92,9 @@ function readArguments(args: readonly string[]): Arguments {
     else if (arg === "--timeout") options.timeout = readTimeout(valueOf(arg));
     else if (arg === "--header") Object.assign(headers, readHeader(valueOf(arg)));
     else if (arg.startsWith("-")) {
-      throw new UsageError(`Cannot read the argument ${JSON.stringify(arg)}: no such option`);
+      throw new UsageError(
+        `Cannot read the argument ${JSON.stringify(arg.replace(/=.*/s, "=…"))}: no such option`,
+      );
     } else urls.push(arg);
   }
   const [url] = urls;

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Rule } from "./rule.ts";
-import { type Answer, type CheckedServer, describe, refusalOf } from "./server.ts";
+import { type Answer, type CheckedServer, describe, leaveIfProxied, refusalOf } from "./server.ts";
 import { leave, must } from "./verdict.ts";
 
 const SECRET = "takes the servers' secret";
@@ -35,6 +35,7 @@ export const exchange: readonly Rule[] = [
       const first = await send(server, { form: 1, message: "{}", nonce, to: "nobody", proofs: ["x"] });
       const second = await send(server, { form: 1, message: "{}", token: "x" });
       for (const answer of [first, second]) {
+        leaveIfProxied(answer);
         must([401, 403].includes(answer.status), () => `${describe(answer)}, expected 401 or 403`);
       }
       must(first.text === second.text, () => `${describe(first)}, and ${describe(second)}`);

@@ -5,6 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { connect as connectHttp2 } from "node:http2";
+import { checkServer } from "../../adapters/check/mod.ts";
 import { MemoryStorage } from "../../mod.ts";
 import { test } from "../harness.ts";
 import { EventReader, RawClient, soon, until } from "../http_client.ts";
@@ -30,6 +31,13 @@ test("nginx: syncs, writes and health pass through, and metrics do not", async (
     for (const [path, status] of [["health", 200], ["ready", 200], ["metrics", 404]] as const) {
       assert.equal(await statusOf(fetch(`${origin}/reality/${path}`)), status, path);
     }
+  });
+});
+
+test("nginx: a server passes the check", async () => {
+  await withNginx({}, async ({ origin }) => {
+    const { results } = await checkServer(`${origin}/reality`, { writeToken: TOKEN });
+    assert.deepEqual(results.filter(({ outcome }) => outcome === "failed"), []);
   });
 });
 

@@ -49,6 +49,30 @@ test(`checkServer() finds nothing at ${serverName}, behind another base path and
   });
 });
 
+test("checkServer() leaves a rule unchecked whose request is refused by what stands in front", async () => {
+  const page = (status: number) =>
+    new Response("<html>Not here</html>", { status, headers: { "content-type": "text/html" } });
+  const listen = (server: RealityServer) => {
+    const handler = createFetchHandler(server);
+    return listenFetch(async (request: Request) => {
+      const { pathname } = new URL(request.url);
+      if (pathname.startsWith("/reality/nodes/")) return page(400);
+      return pathname.endsWith("/nope") ? page(403) : await handler(request);
+    });
+  };
+  await withServer({}, listen, async (origin) => {
+    const { results } = await checkServer(origin);
+    assert.deepEqual(results.filter(({ outcome }) => outcome === "failed"), []);
+    for (const [rule, request] of [["2.6", "POST /nope"], ["7.1", "DELETE /nodes/"]] as const) {
+      const found = results.filter((result) => result.rule === rule).map(({ found = "" }) => found);
+      assert.ok(
+        found.some((text) => text.startsWith(`what stands in front refuses by itself: ${request}`)),
+        `${rule}: ${found}`,
+      );
+    }
+  });
+});
+
 test("checkServer() finds nothing at Express that reads bodies itself", async () => {
   await withServer({}, (server) => {
     const app = express();
