@@ -15,6 +15,9 @@ import type { Limits, RateLimitConfig } from "./options.ts";
 import type { Visit } from "./visit.ts";
 import { formatPolicy, formatQuota, type Quota, RateLimiter } from "./rate_limit.ts";
 
+/** What stands for all clients together whose address is lost. */
+const LOST_ADDRESS = "lost";
+
 /** The longest text that stands for a client as it is, in characters. */
 const MAX_CLIENT_LENGTH = 128;
 
@@ -268,6 +271,8 @@ export class ClientLimit {
   readonly #hooks: Pick<Hooks, "call">;
   readonly #report: (error: RealityError) => void;
   #isReported = false;
+  /** Whether any client's address was known: then one without has lost it. */
+  #knowsAddresses = false;
 
   /**
    * @param config The limit, and what tells clients apart.
@@ -311,7 +316,12 @@ export class ClientLimit {
       }
       throw new TypeError('Cannot read the answer of "rateLimit.key": expected a string or null');
     }
-    if (address !== null) return clientNetwork(address);
+    if (address !== null) {
+      this.#knowsAddresses = true;
+      return clientNetwork(address);
+    }
+    // A connection that its client has reset tells no address any more, though what came before is still answered.
+    if (this.#knowsAddresses && request.remoteAddress() === null) return LOST_ADDRESS;
     if (!this.#isReported) {
       this.#isReported = true;
       this.#report(

@@ -148,6 +148,23 @@ test("an answer of the hook that is none is a mistake, and names the option", as
   await rejects(ask({ address: "192.0.2.1" }), { name: "TypeError", message: /"rateLimit.key"/ });
 });
 
+test("clients that have reset their connections, and have no address any more, are limited as one", async () => {
+  const { ask, reports } = setUpLimit({});
+  equal((await ask({ address: "192.0.2.1" }))?.isAllowed, true);
+  equal((await ask({ address: null }))?.isAllowed, true);
+  equal((await ask({ address: null }))?.isAllowed, false);
+  equal((await ask({ address: "192.0.2.2" }))?.isAllowed, true);
+  deepEqual(reports, []);
+});
+
+test("a Unix socket that is not trusted is not limited, and the report says what to do", async () => {
+  const { ask, reports } = setUpLimit({});
+  equal((await ask({ address: "192.0.2.1" }))?.isAllowed, true);
+  for (let i = 0; i < 3; i++) equal(await ask({ address: "unix" }), null);
+  equal(reports.length, 1);
+  match(reports[0]?.message ?? "", /Unix socket.*trustProxy/);
+});
+
 test("clients whose address is not known are not limited, which is reported once", async () => {
   const { ask, reports } = setUpLimit({});
   for (let i = 0; i < 3; i++) equal(await ask({ address: null }), null);
