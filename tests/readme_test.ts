@@ -105,7 +105,16 @@ test("docs/proxies.md names limits that there are, with their defaults", async (
 });
 
 test("what the pages link to is there", () => {
-  for (const page of ["README.md", "SECURITY.md", "CONTRIBUTING.md", "docs/proxies.md", "src/README.md"]) {
+  for (
+    const page of [
+      "README.md",
+      "SECURITY.md",
+      "CONTRIBUTING.md",
+      "docs/proxies.md",
+      "docs/standalone.md",
+      "src/README.md",
+    ]
+  ) {
     const links = [...readFileSync(page, "utf8").matchAll(/\]\((?!https?:|#)([^)#]+)[^)]*\)/g)];
     for (const [, path = ""] of links) {
       assert.ok(existsSync(join(dirname(page), path)), `${page} links to ${path}`);

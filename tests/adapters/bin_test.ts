@@ -4,17 +4,20 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { SignJWT } from "jose";
-import { test } from "../harness.ts";
+import { skip, test } from "../harness.ts";
 import { RawClient, soon } from "../http_client.ts";
-import { Child, runtime } from "../runtimes/child.ts";
+import { Child, RUN, runtime } from "../runtimes/child.ts";
 import { listenNode } from "../runtimes/node.ts";
 
 const TOKEN = "token-of-the-command";
+/** Only root may make a namespace. */
+const testInNamespace = process.platform === "linux" && process.getuid?.() === 0 ? test : skip;
+
 const MEMORY = { PORT: "0", HOST: "127.0.0.1", REALITY_STORAGE: "memory:" };
 
 test("the command serves, and says where and how", async () => {
@@ -153,6 +156,26 @@ test("the command answers who waits when it is asked to stop", async () => {
       } finally {
         await child.kill();
       }
+    }
+  });
+});
+
+testInNamespace("the command stops in order as process 1 of a PID namespace", async () => {
+  const flags = ["--pid", "--fork", "--mount-proc", "--kill-child", process.execPath];
+  const args = [...flags, ...RUN[runtime]!, `${process.cwd()}/adapters/bin.ts`];
+  await withFolder(async (folder) => {
+    const child = new Child(args, MEMORY, folder, "unshare");
+    try {
+      const url = await urlOf(child);
+      const waiting = sync(url, { known: { a: 0 }, wait: 20_000 });
+      await (await fetch(`${url}/health`)).body?.cancel();
+      const [first = ""] = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8").split(" ");
+      process.kill(Number(first), "SIGTERM");
+      await (await soon(waiting, "the answer to who waits")).body?.cancel();
+      assert.equal(await child.ended(), 0);
+      assert.match(child.output, /Stopping at SIGTERM/);
+    } finally {
+      await child.kill();
     }
   });
 });

@@ -8,7 +8,7 @@ import process from "node:process";
 import { soon } from "../http_client.ts";
 
 /** The arguments by which each runtime runs a module. */
-const RUN: Readonly<Record<string, readonly string[]>> = {
+export const RUN: Readonly<Record<string, readonly string[]>> = {
   deno: ["run", "--allow-all", "--no-lock"],
   bun: ["run", "--no-install"],
   node: ["--disable-warning=ExperimentalWarning"],
@@ -39,10 +39,16 @@ export class Child {
    * @param args What the runtime is given.
    * @param env Its variables; of this process's own it gets none but those that name places.
    * @param cwd Its folder.
+   * @param program What is run in the place of this runtime.
    */
-  constructor(args: readonly string[], env: Record<string, string>, cwd: string) {
+  constructor(
+    args: readonly string[],
+    env: Record<string, string>,
+    cwd: string,
+    program: string = process.execPath,
+  ) {
     const { PATH = "", HOME = "", TMPDIR = "", DENO_DIR } = process.env;
-    this.#process = spawn(process.execPath, args, {
+    this.#process = spawn(program, args, {
       cwd,
       env: { PATH, HOME, TMPDIR, NO_COLOR: "1", ...(DENO_DIR === undefined ? {} : { DENO_DIR }), ...env },
       stdio: ["ignore", "pipe", "pipe"],
@@ -65,6 +71,11 @@ export class Child {
   /** Runs a module of the project. */
   static run(module: string, env: Record<string, string>, cwd: string, args: readonly string[] = []): Child {
     return new Child([...RUN[runtime] ?? [], `${process.cwd()}/${module}`, ...args], env, cwd);
+  }
+
+  /** Its number. */
+  get pid(): number | undefined {
+    return this.#process.pid;
   }
 
   /** All that it has printed. */
