@@ -106,7 +106,8 @@ export function createExpressAdapter(server: RealityServer, options?: HandlerOpt
 }
 
 function isFastify(request: ExpressRequest | FastifyRequest): request is FastifyRequest {
-  return typeof request === "object" && request !== null && "raw" in request;
+  // What Express hands over is Node's request itself, whatever a middleware has put there.
+  return typeof request === "object" && request !== null && "raw" in request && !("on" in request);
 }
 
 /** Answers through Fastify, so that its hooks see the answer; a stream goes out past it. */

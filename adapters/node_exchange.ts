@@ -275,8 +275,9 @@ function fromParsed(body: unknown, maxBytes: number): unknown {
   if (body === undefined) {
     throw new Error("The body was read before it came here, and left nothing in request.body");
   }
-  const bytes = typeof body === "string" ? new TextEncoder().encode(body) : body;
-  if (!(bytes instanceof Uint8Array)) return body;
+  const view = typeof body === "string" ? new TextEncoder().encode(body) : body;
+  if (!ArrayBuffer.isView(view)) return body;
+  const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
   if (bytes.byteLength > maxBytes) throw tooLarge(maxBytes);
   return parseJSON(bytes);
 }

@@ -94,6 +94,10 @@ const scenes: Record<SceneName, SceneOptions> = {
         return request.headers.get("x-user") === "writer" && new URL(request.url).pathname !== "/" &&
           keys.every((key) => key.startsWith(`${request.method}:`));
       },
+      rateLimit: {
+        ...RATE,
+        key: (_request, { context }) => nameHost(context) === "none" ? "nobody" : null,
+      },
     },
     handler: {
       metrics: (request, { context }) =>
