@@ -69,17 +69,21 @@ for (const [title, middleware] of reads) {
     app.use(middleware);
     app.post("/reality/sync", createFetchHandler(server));
     const { origin, close } = await listenHono((request, env) => app.fetch(request, env));
-    const post = (body: string, headers = {}) =>
+    const post = (body: string | ReadableStream, headers = {}) =>
       fetch(`${origin}/reality/sync`, {
         method: "POST",
         headers: { "content-type": "application/json", ...headers },
         body,
-      });
+        duplex: "half",
+      } as RequestInit);
     const response = await post('{"known":{"a":0}}');
     assert.equal((await response.json()).changed.a.hash, "1");
+    const large = `{"known":{},"x":"${"x".repeat(1_000)}"}`;
     const refused = [
       [400, post("{")],
-      [413, post(`{"known":{},"x":"${"x".repeat(1_000)}"}`)],
+      [413, post(large)],
+      // Without a declared length.
+      [413, post(new Blob([large]).stream())],
       // Hono unpacks nothing.
       [415, post('{"known":{}}', { "content-encoding": "gzip" })],
     ] as const;
