@@ -66,7 +66,7 @@ function start(settings: Settings, standalone: Standalone, log: Log): void {
   stopWhenAsked(async (reason) => {
     log.write("info", `Stopping ${reason}: whoever waits is answered; another signal stops at once`);
     await stop(listener, standalone);
-  });
+  }, process.env.npm_command !== undefined);
 }
 
 /** Takes no new connection, answers everybody, and lets the answers out. */

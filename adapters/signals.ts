@@ -17,12 +17,11 @@ const PARENT_INTERVAL = 500;
 /**
  * Stops at the first SIGINT or SIGTERM and then ends the process with 0; a later one ends it at once, with 1.
  *
- * It also stops when it was started by npm, as by `npx`, and npm is gone: npm hands a SIGTERM to a shell in between, which
- * ends without passing it on, so that the port would stay taken.
- *
  * @param stop Settles when all is brought to its end. It is told why: `at SIGTERM`.
+ * @param isOfNpm Whether npm has started the process, as `npx` does: then it also stops when npm is gone. npm hands a
+ *   SIGTERM to a shell in between, which ends without passing it on, so that the port would stay taken.
  */
-export function stopWhenAsked(stop: (reason: string) => Promise<void>): void {
+export function stopWhenAsked(stop: (reason: string) => Promise<void>, isOfNpm: boolean = false): void {
   let stoppedAt: number | undefined;
   const begin = (reason: string) => {
     stoppedAt = performance.now();
@@ -34,7 +33,7 @@ export function stopWhenAsked(stop: (reason: string) => Promise<void>): void {
       else if (performance.now() - stoppedAt > ECHO_TIME) process.exit(1);
     });
   }
-  if (process.env.npm_command === undefined) return;
+  if (!isOfNpm) return;
   const parent = process.ppid;
   const timer = setInterval(() => {
     if (process.ppid === parent) return;
