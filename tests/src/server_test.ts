@@ -7,6 +7,7 @@ import { MemoryStorage } from "../../storage/memory.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
 import { HeldStorage } from "../storages.ts";
+import { FakeIORedis, FakeRedis } from "./redis/fake_redis.ts";
 
 function setUp() {
   const clock = new FakeClock();
@@ -209,4 +210,32 @@ test("a change through one server wakes a client that waits at another one on th
   await settle();
   equal(answer?.changed.k?.deleted, true);
   await Promise.all([a.close(), b.close()]);
+});
+
+test("a Redis that is down from the start is told before anything is asked of the server", async () => {
+  const clock = new FakeClock();
+  const redis = new FakeRedis();
+  const [publisher, subscriber] = [new FakeIORedis(redis, false), new FakeIORedis(redis, false)];
+  const reports: RealityError[] = [];
+  const server = new RealityServer({
+    storage: new MemoryStorage(),
+    clock,
+    redis: { publisher, subscriber },
+    onError: (error) => reports.push(error),
+  });
+  publisher.lose(new Error("connect ECONNREFUSED"));
+  deepEqual(reports.map(({ message }) => message), ["Redis failed: connect ECONNREFUSED"]);
+  // One that is silent is told of, too.
+  const silent: RealityError[] = [];
+  const other = new RealityServer({
+    storage: new MemoryStorage(),
+    clock,
+    redis: { publisher: new FakeIORedis(redis, false), subscriber: new FakeIORedis(redis, false) },
+    onError: (error) => silent.push(error),
+  });
+  await clock.advance(5_000);
+  deepEqual(silent.map(({ message }) => message), [
+    "Redis failed: the subscriber has not connected in 5000 ms",
+  ]);
+  await Promise.all([server.close(), other.close()]);
 });
