@@ -20,7 +20,7 @@ import {
   type StorageReading,
 } from "../src/storage.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
-import { type PostgresAddress, readAddress } from "./postgres_address.ts";
+import { isVerified, type PostgresAddress, readAddress } from "./postgres_address.ts";
 import { readStorageOptions, type StorageOptions, wrongOption } from "./options.ts";
 import { type ClientEvents, inTime, monotonicClock, type OpenClient, PostgresPool } from "./postgres_pool.ts";
 import { Sockets, type SocketTarget } from "./postgres_sockets.ts";
@@ -244,6 +244,7 @@ function openPool(
     const sockets = new Sockets(statementTimeout);
     const settings = {
       ...given,
+      ...withHost(given.ssl, () => sockets.host),
       max: 1,
       max_lifetime: null,
       idle_timeout: idleTimeout,
@@ -283,6 +284,13 @@ function openPool(
     `THEN set_config('statement_timeout', '${Math.ceil(statementTimeout)}', false) END`;
   const greeting = `SELECT pg_is_in_recovery() AS is_standby${isPooler ? "" : `, ${limit}`}`;
   return new PostgresPool(open, { ...options, greeting, tellsReadOnly, clock: monotonicClock });
+}
+
+/** The client has a certificate checked against "localhost" where the host is an IP address, unless it is told the host. */
+function withHost(ssl: unknown, getHost: () => string | undefined): { readonly ssl?: object } {
+  if (!isVerified(ssl)) return {};
+  const options = typeof ssl === "object" ? { ...ssl } : { rejectUnauthorized: true };
+  return { ssl: Object.defineProperty(options, "host", { enumerable: true, get: getHost }) };
 }
 
 /** @throws {TypeError} When the address cannot be read, without saying it: it may hold a password. */

@@ -174,8 +174,11 @@ function readSwitch(ssl: string | undefined): string | undefined {
   return ssl === "false" || ssl === "0" ? "disable" : ssl;
 }
 
-function isVerified(ssl: unknown): boolean {
-  if (typeof ssl === "object") return (ssl as { rejectUnauthorized?: boolean }).rejectUnauthorized === true;
+/** Whether `ssl`, as {@linkcode readAddress} gives it, has the server's certificate checked. */
+export function isVerified(ssl: unknown): boolean {
+  if (typeof ssl === "object" && ssl !== null) {
+    return (ssl as { rejectUnauthorized?: boolean }).rejectUnauthorized === true;
+  }
   return typeof ssl === "string" && ssl.startsWith("verify-");
 }
 

@@ -25,10 +25,16 @@ export class Sockets {
   #isDestroyed = false;
   /** The host that is tried next. */
   #next = 0;
+  #host: string | undefined;
 
   /** @param timeout How long a connection may take to be made, in milliseconds, over all hosts. */
   constructor(timeout: number) {
     this.#timeout = timeout;
+  }
+
+  /** The host of the connection that was made last: whose name or address its certificate must have. */
+  get host(): string | undefined {
+    return this.#host;
   }
 
   /**
@@ -45,7 +51,9 @@ export class Sockets {
       const [host, port] = [hosts[place] ?? "localhost", ports[place] ?? 5432];
       try {
         // The client looks at these for the name in the server's certificate.
-        return Object.assign(await this.#open(connect(port, host), this.#timeout / count), { host, port });
+        const socket = await this.#open(connect(port, host), this.#timeout / count);
+        this.#host = host;
+        return Object.assign(socket, { host, port });
       } catch (error) {
         if (failures === count) throw error;
       }
