@@ -3,7 +3,14 @@
  *
  * @module
  */
-import { createRemoteJWKSet, errors, type JWTPayload, jwtVerify, type JWTVerifyGetKey } from "jose";
+import {
+  createRemoteJWKSet,
+  customFetch,
+  errors,
+  type JWTPayload,
+  jwtVerify,
+  type JWTVerifyGetKey,
+} from "jose";
 import { RealityError, RefusalError } from "../src/errors.ts";
 import type { ReadingRights } from "../src/options.ts";
 
@@ -107,7 +114,10 @@ export function jwtAuthorize(
   };
   const verify = jwksURL === undefined
     ? bySecrets(secrets, { ...claims, algorithms: SHARED_ALGORITHMS })
-    : byKeys(createRemoteJWKSet(jwksURL), { ...claims, algorithms: PUBLIC_ALGORITHMS });
+    : byKeys(createRemoteJWKSet(jwksURL, { [customFetch]: fetchKeys }), {
+      ...claims,
+      algorithms: PUBLIC_ALGORITHMS,
+    });
   return async (request, keys) => {
     const token = tokenOf(request.headers, cookie);
     if (token === undefined) throw unauthorized("expected Authorization: Bearer and a token");
@@ -143,6 +153,13 @@ function byKeys(keys: JWTVerifyGetKey, options: VerifyOptions): Verify {
       throw refusalOf(error);
     }
   };
+}
+
+/** The runtime's own, which lets go of an answer that is not read. */
+async function fetchKeys(...request: Parameters<typeof fetch>): Promise<Response> {
+  const response = await fetch(...request);
+  if (response.status !== 200) await response.body?.cancel();
+  return response;
 }
 
 /** What is wrong with a token is the client's matter; that keys cannot be had is the server's. */

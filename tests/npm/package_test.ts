@@ -108,10 +108,10 @@ test("the package holds no sources, maps or locks, and is smaller than 1 MB", ()
   assert.ok(packed.size < 1_000_000, `it has ${packed.size} bytes`);
 });
 
-test("what is installed is one package, smaller than 1.1 MB", async () => {
+test("what is installed is one package, smaller than 1.2 MB", async () => {
   const lock = JSON.parse(await Deno.readTextFile(`${app}/node_modules/.package-lock.json`));
   assert.deepEqual(Object.keys(lock.packages), [`node_modules/${name}`]);
-  assert.ok(packed.unpackedSize < 1_100_000, `it has ${packed.unpackedSize} bytes`);
+  assert.ok(packed.unpackedSize < 1_200_000, `it has ${packed.unpackedSize} bytes`);
 });
 
 for (const [runtime, program] of Object.entries(runtimes)) {

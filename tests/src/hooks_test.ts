@@ -167,7 +167,10 @@ test("a stream ends when authorize does not answer, at its beginning and after a
     })();
     return texts;
   };
-  const lost = await open();
+  // The hook is asked before there is a stream, so that it may refuse the request.
+  const opening = open();
+  await clock.advance(1_000);
+  const lost = await opening;
   await clock.advance(1_000);
   deepEqual([lost.length, lost.at(-1)], [2, "end"]);
   hook.isLost = false;
