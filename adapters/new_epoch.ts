@@ -7,6 +7,7 @@ import { existsSync } from "node:fs";
 import { describe, redactText } from "../src/redact.ts";
 import type { RealityStorage } from "../src/storage.ts";
 import { type Environment, readStorage, type StorageSetting } from "./environment.ts";
+import { loadWith } from "./packages.ts";
 
 /** Where the command writes lines. */
 export interface NewEpochOutput {
@@ -103,7 +104,8 @@ async function open(setting: StorageSetting, tableName: string | undefined): Pro
   const options = { createTables: false, ...(tableName === undefined ? {} : { tableName }) };
   if (setting.kind === "memory") throw new Error("memory has a new epoch at each start");
   if (setting.kind === "postgres") {
-    return (await import("../storage/postgres.ts")).openPostgres(setting.url, options);
+    const { openPostgres } = await loadWith("postgres", () => import("../storage/postgres.ts"));
+    return openPostgres(setting.url, options);
   }
   // Opening it would make the file.
   if (!existsSync(setting.path)) throw new Error("the file is not there");

@@ -12,6 +12,7 @@ import { MemoryStorage } from "../storage/memory.ts";
 import type { ReaderSetting, Settings, StorageSetting } from "./environment.ts";
 import type { RedisConnection } from "./ioredis.ts";
 import type { Log } from "./log.ts";
+import { loadWith } from "./packages.ts";
 
 /** A server that owns its storage and its connections to Redis. */
 export interface Standalone {
@@ -68,7 +69,7 @@ async function openStorage(setting: StorageSetting, log: Log): Promise<RealitySt
   try {
     const storage = setting.kind === "sqlite"
       ? (await import("../storage/sqlite.ts")).openSQLite(setting.path)
-      : (await load("postgres", () => import("../storage/postgres.ts"))).openPostgres(setting.url, {
+      : (await loadWith("postgres", () => import("../storage/postgres.ts"))).openPostgres(setting.url, {
         onWarning: (message) => log.write("warn", message),
       });
     await storage.getMaxVersion();
@@ -83,7 +84,7 @@ async function openStorage(setting: StorageSetting, log: Log): Promise<RealitySt
 async function openRedis(url: string | undefined): Promise<RedisConnection | undefined> {
   if (url === undefined) return undefined;
   try {
-    return await (await load("ioredis", () => import("./ioredis.ts"))).connectRedis(url);
+    return await (await loadWith("ioredis", () => import("./ioredis.ts"))).connectRedis(url);
   } catch (cause) {
     throw new Error(`Cannot use REDIS_URL, redis:…: ${redactText(describe(cause))}`);
   }
@@ -95,26 +96,15 @@ async function openReaders(setting: ReaderSetting): Promise<Authorize | undefine
   const { secrets, jwksURL, issuer, audience, cookie } = setting;
   const key = jwksURL === undefined ? { secret: secrets } : { jwksURL };
   try {
-    return (await load("jose", () => import("./jwt.ts"))).jwtAuthorize({ ...key, issuer, audience, cookie });
+    return (await loadWith("jose", () => import("./jwt.ts"))).jwtAuthorize({
+      ...key,
+      issuer,
+      audience,
+      cookie,
+    });
   } catch (cause) {
     const name = jwksURL === undefined ? "REALITY_JWT_SECRET" : "REALITY_JWKS_URL";
     throw new Error(`Cannot use ${name}: ${redactText(describe(cause))}`);
-  }
-}
-
-/** Loads what needs a package, only when it is asked for. */
-async function load<T>(name: string, module: () => Promise<T>): Promise<T> {
-  try {
-    return await module();
-  } catch (cause) {
-    const words = describe(cause);
-    const isMissing = words.includes(name) &&
-      /not find|cannot find|not a dependency|not resolve|not found/i.test(words);
-    if (!isMissing) throw cause;
-    throw new Error(
-      `the package ${name} is missing: npm install ${name}, ` +
-        `or npx --package=@rootlodge/reality-server --package=${name} reality-server`,
-    );
   }
 }
 

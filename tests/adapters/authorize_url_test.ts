@@ -31,6 +31,7 @@ async function withApplication(
     request.on("data", (chunk) => body += chunk).on("end", () => {
       app?.asked.push({ method: request.method ?? "", headers: request.headers, body });
       if (app?.status === 0) return;
+      if (request.url === "/elsewhere") return void response.end('{"keys":true}');
       response.writeHead(app?.status ?? 500, { location: "/elsewhere" });
       response.end(typeof app?.answer === "string" ? app.answer : JSON.stringify(app?.answer));
     });
