@@ -120,7 +120,7 @@ const LINGER_TIME = 1_000;
 /** A body that nobody wants is read to its end to keep the connection, unless it is larger than this, in bytes. */
 const KEEP_BYTES = 64 * 1024;
 
-/** How much of what it sends meanwhile is thrown away before the connection is cut, in bytes. */
+/** How much is thrown away of a body that nobody wants before the connection is cut, in bytes. */
 const LINGER_BYTES = 16 * 1024 * 1024;
 
 /** A response up to this size is taken by the system at once, unless the runtime says otherwise; in characters. */
@@ -376,6 +376,8 @@ function toAbortSignal(hangUp: HangUp): AbortSignal {
  */
 async function pump(body: ReadableStream<Uint8Array>, view: NodeRequestView): Promise<void> {
   const { request, response } = view;
+  // What nobody reads stops the connection from being read, and so from telling its end.
+  if (request.complete === false) discardBody(request, () => cutOff(request, response));
   const hangUp = view.getSignal();
   const reader = body.getReader();
   let isStuck = false;
@@ -419,7 +421,6 @@ function drained(response: NodeOutgoing, hangUp: HangUp): Promise<void> {
  */
 function sendAndLinger(request: NodeIncoming, response: NodeOutgoing, body: string): Promise<void> {
   return new Promise((resolve) => {
-    let left = LINGER_BYTES;
     const finish = () => {
       clearTimeout(timer);
       if (!response.writableEnded) response.end();
@@ -432,15 +433,21 @@ function sendAndLinger(request: NodeIncoming, response: NodeOutgoing, body: stri
     response.setHeader("content-length", String(new TextEncoder().encode(body).byteLength));
     response.on("error", ignore);
     response.write(body);
-    request.on("error", ignore);
     request.on("end", finish);
     request.on("close", finish);
-    request.on("data", (chunk) => {
-      left -= chunk.length;
-      if (left < 0) finish();
-    });
-    request.resume();
+    discardBody(request, finish);
   });
+}
+
+/** Throws away what still comes of a body that nobody wants, and calls back where that is too much. */
+function discardBody(request: NodeIncoming, onTooMuch: () => void): void {
+  let left = LINGER_BYTES;
+  request.on("error", ignore);
+  request.on("data", (chunk) => {
+    left -= chunk.length;
+    if (left < 0) onTooMuch();
+  });
+  request.resume();
 }
 
 async function discard(body: Reply["body"]): Promise<void> {

@@ -35,6 +35,8 @@ export interface Door {
   readonly host: string;
   /** The runtime takes up the next request of a connection only when the one before is answered. */
   readonly answersInTurn?: boolean;
+  /** The host does not read the body of a GET, and then does not hear that its connection closes. */
+  readonly leavesBodies?: boolean;
   /** The runtime does not tell that a stream of HTTP/2 was reset together with its head. */
   readonly missesEarlyResets?: boolean;
   /** The runtime does not tell the address that connected. */
@@ -944,6 +946,18 @@ function testHangingUp(onDoor: OnDoor, door: Door): void {
     await client.hasWaiters(0);
     assert.deepEqual(await client.reports(), []);
   });
+
+  if (!door.leavesBodies) {
+    onDoor("a client that hangs up within a body that its stream has no use for", "plain", async (client) => {
+      const raw = await RawClient.connect(client.url(""));
+      const { pathname } = new URL(client.url("/events"));
+      raw.send(`GET ${pathname}?keys=a HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n`);
+      raw.send("x".repeat(300_000));
+      await client.hasStreams(1);
+      await raw.close();
+      await client.isLeft("a");
+    });
+  }
 
   for (const kind of ["sync", "stream"] as const) {
     const title = `a connection that closes gives back the places of all its pipelined requests: ${kind}`;

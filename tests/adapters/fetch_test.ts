@@ -18,6 +18,7 @@ const door: Door = {
   keepsConnection: serverName === "Deno.serve",
   losesPipelined: serverName === "Bun.serve",
   answersInTurn: serverName === "Deno.serve",
+  leavesBodies: serverName === "a bridge on Node",
   open: (name) => openDoor(name, ({ server, handler }) => listenFetch(createFetchHandler(server, handler))),
 };
 

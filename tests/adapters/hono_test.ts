@@ -27,6 +27,7 @@ testDoor(test, {
   keepsConnection: serverName === "Deno.serve",
   losesPipelined: serverName === "Bun.serve",
   answersInTurn: serverName === "Deno.serve",
+  leavesBodies: isNode,
   open: (name) =>
     openDoor(name, ({ server, handler }) => {
       const app = new Hono<{ Variables: { user: string | undefined } }>();
