@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 import { dirname, join } from "node:path/posix";
 import { test } from "../harness.ts";
+import { RawClient, until } from "../http_client.ts";
 
 interface Packed {
   filename: string;
@@ -153,6 +154,8 @@ for (const [runtime, program] of Object.entries(runtimes)) {
       assert.deepEqual(document, JSON.parse(await Deno.readTextFile(`${installed}/src/openapi.json`)));
       const report = await run(app, program, command, "check", address, "--write-token", token);
       assert.match(report, /: \d+ ok, 0 failed, \d+ not checked\n$/);
+      // On Node 20 and 22 only the first of pipelined responses is told of its connection's end. Bun answers one at a time.
+      await givesPlacesBack(address, runtime === "Bun" ? 1 : 40);
       child.kill("SIGTERM");
       await rest;
       assert.equal((await child.status).code, 0);
@@ -161,6 +164,24 @@ for (const [runtime, program] of Object.entries(runtimes)) {
       throw error;
     }
   });
+}
+
+/** Finds out that a lost connection gives back the places of all its pipelined requests. */
+async function givesPlacesBack(address: string, count: number): Promise<void> {
+  const has = (waiters: number) =>
+    until(async () => {
+      const metrics = await (await fetch(`${address}/reality/metrics`)).text();
+      return metrics.includes(`\nreality_waiters ${waiters}\n`);
+    }, `${waiters} wait`);
+  const body = '{"known":{"a":0},"wait":20000}';
+  const raw = await RawClient.connect(address);
+  raw.send(
+    ("POST /reality/sync HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n" +
+      `Content-Length: ${body.length}\r\n\r\n${body}`).repeat(count),
+  );
+  await has(count);
+  await raw.close();
+  await has(0);
 }
 
 test("the command says on Node 20 that SQLite is not there", async () => {
