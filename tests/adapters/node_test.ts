@@ -324,7 +324,7 @@ test("createNodeHandler() cuts the connection of a large answer that nobody take
   const server = new RealityServer({ storage: new MemoryStorage(), clock });
   const keys = Array.from({ length: 600 }, (_, i) => `${i}`.padEnd(100, "k"));
   await server.updateMany(keys.map((key) => ({ key, hash: "h" })));
-  for (const [count, pending] of [[600, 1], [1, 0]] as const) {
+  for (const [count, pending, leaves] of [[600, 1, false], [1, 0, false], [600, 1, true]] as const) {
     const response = new FakeResponse();
     const request = fakeRequest("POST", "/reality/sync", { "content-type": "application/json" });
     Object.assign(request, {
@@ -333,6 +333,11 @@ test("createNodeHandler() cuts the connection of a large answer that nobody take
     createNodeHandler(server)(request, response);
     await response.wrote(1);
     assert.equal((await server.getStats()).pendingResponses, pending);
+    if (leaves) {
+      response.break();
+      assert.equal((await server.getStats()).pendingResponses, 0);
+      continue;
+    }
     await clock.advance(59_999);
     assert.equal(response.destroyed, false);
     await clock.advance(1);
