@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { RealityError, RefusalError } from "../src/errors.ts";
 import type { Authorize } from "../src/options.ts";
 import { describe, redactText } from "../src/redact.ts";
 import { RealityServer } from "../src/server.ts";
@@ -45,7 +44,7 @@ export async function openStandalone(settings: Settings, log: Log): Promise<Stan
     meshPeers,
     meshSecret: meshSecrets.length > 0 ? meshSecrets : undefined,
     writeTokens,
-    authorize: authorize && watched(authorize, log),
+    authorize,
     limits,
     rateLimit,
     trustProxy,
@@ -106,26 +105,4 @@ async function openReaders(setting: ReaderSetting): Promise<Authorize | undefine
     const name = jwksURL === undefined ? "REALITY_JWT_SECRET" : "REALITY_JWKS_URL";
     throw new Error(`Cannot use ${name}: ${redactText(describe(cause))}`);
   }
-}
-
-/** Tells once when nobody can say who may read, and once when it is well again. */
-function watched(authorize: Authorize, log: Log): Authorize {
-  let isDown = false;
-  const note = (error: unknown): void => {
-    const isFault = error !== undefined && !(error instanceof RefusalError);
-    if (isFault === isDown) return;
-    isDown = isFault;
-    if (!isFault) log.write("info", "It can be told again who may read");
-    else if (error instanceof RealityError) log.onError(error);
-  };
-  return async (...asked) => {
-    try {
-      const rights = await authorize(...asked);
-      note(undefined);
-      return rights;
-    } catch (error) {
-      note(error);
-      throw error;
-    }
-  };
 }

@@ -13,7 +13,7 @@ export interface HookOptions {
   readonly clock: Clock;
   /** How long one call may take, in milliseconds. */
   readonly timeout: number;
-  /** Hears once when a hook takes too long, and again only after one has answered in time. */
+  /** Hears once when a hook takes too long, or rejects with `HOOK`, and again only after one has answered in time. */
   readonly report: (error: RealityError) => void;
   /** Whether each call is ended by the timer of its own request only, and not by `close()`. */
   readonly isOfOneRequest?: boolean;
@@ -25,9 +25,9 @@ export class Hooks {
   /** Ends each call that is under way. */
   readonly #running = new Set<(error: unknown) => void>();
   #isClosed = false;
-  #isLate = false;
+  #isFailing = false;
 
-  /** @param options Clock, time limit, and who hears of a hook that takes too long. */
+  /** @param options Clock, time limit, and who hears of a hook that takes too long or cannot answer. */
   constructor(options: HookOptions) {
     this.#options = options;
   }
@@ -82,9 +82,15 @@ export class Hooks {
       answer.then((value) => {
         if (isOver) return;
         leave();
-        this.#isLate = false;
+        this.#isFailing = false;
         resolve(value);
-      }, fail);
+      }, (error) => {
+        // One that cannot answer now, as where it asks another service, says so itself.
+        if (!isOver && error instanceof RealityError && error.code === "ERR_REALITY_HOOK") {
+          this.#report(error);
+        }
+        fail(error);
+      });
       // One that has its answer already has settled by then.
       queueMicrotask(() => {
         if (isOver) return;
@@ -98,13 +104,16 @@ export class Hooks {
   }
 
   #lateness(name: string): RealityError {
-    const { timeout, report } = this.#options;
     const error = new RealityError(
       "ERR_REALITY_HOOK",
-      `The hook "${name}" did not answer within hookTimeout (${timeout} ms)`,
+      `The hook "${name}" did not answer within hookTimeout (${this.#options.timeout} ms)`,
     );
-    if (!this.#isLate) report(error);
-    this.#isLate = true;
+    this.#report(error);
     return error;
+  }
+
+  #report(error: RealityError): void {
+    if (!this.#isFailing) this.#options.report(error);
+    this.#isFailing = true;
   }
 }

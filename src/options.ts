@@ -225,7 +225,8 @@ export interface HookInfo<Context = unknown> {
 
 /**
  * Says which keys a request may read. The request's body has been read. A `RefusalError` that it throws is answered with its
- * status, and ends a stream; anything else is a 500 and is reported.
+ * status, and ends a stream. A `RealityError` with `ERR_REALITY_HOOK`, as where another service does not answer, is a 503 and
+ * is reported once until the hook answers again. Anything else is a 500 and is reported.
  *
  * It is asked at each sync, when a stream begins, and before who waits or streams is told of a change. A right that is
  * granted or taken away meanwhile is therefore noticed at the next change of one of the keys, at the next sync, or when

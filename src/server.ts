@@ -535,8 +535,8 @@ export class RealityServer {
           const rights = first ?? ask();
           first = undefined;
           return rights.catch((cause) => {
-            // Nobody else hears of it: the stream just ends.
-            if (!(cause instanceof RefusalError)) {
+            // Of what a hook throws nobody else hears: the stream just ends.
+            if (!(cause instanceof RealityError)) {
               this.#account.report(
                 new RealityError("ERR_REALITY_INTERNAL", "The hook authorize failed", { cause }),
               );

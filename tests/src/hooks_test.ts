@@ -3,6 +3,7 @@
  * client stays, and hold up nobody else.
  */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
+import { RealityError } from "../../src/errors.ts";
 import { Hooks } from "../../src/hooks.ts";
 import { RealityServer } from "../../src/server.ts";
 import type { RealityServerOptions } from "../../src/options.ts";
@@ -208,4 +209,33 @@ test("Hooks.call() passes on what a hook gives or throws, and sets no timer for 
   equal(clock.timers, 0);
   hooks.close();
   await rejects(async () => await hooks.call("a", () => 7), { code: "ERR_REALITY_CLOSED" });
+});
+
+test("a hook that says itself that it cannot answer is told once, by syncs and streams, until it answers", async () => {
+  let isDown = true;
+  const { ask, errors, server } = setUp({
+    authorize: async () => {
+      await null;
+      if (isDown) throw new RealityError("ERR_REALITY_HOOK", "Cannot ask who may read");
+      return true;
+    },
+  });
+  for (const [path, body] of [["/sync", { known: { a: 0 } }], ["/events?keys=a"]] as const) {
+    for (let i = 0; i < 2; i++) {
+      const asked = ask(path, body);
+      await settle();
+      equal(asked.code, path === "/sync" ? "ERR_REALITY_HOOK" : "");
+    }
+  }
+  deepEqual(errors, ["Cannot ask who may read"]);
+  isDown = false;
+  equal(
+    (await server.handleSync({ known: { a: 0 } }, { request: new Request("http://localhost") })).epoch !== "",
+    true,
+  );
+  isDown = true;
+  ask("/sync", { known: { a: 0 } });
+  await settle();
+  deepEqual(errors, ["Cannot ask who may read", "Cannot ask who may read"]);
+  await server.close();
 });
