@@ -32,11 +32,13 @@ export function cutOff(request: Incoming, response: Outgoing): void {
   if (response.socket === null && request.stream === undefined) request.socket?.destroy?.();
 }
 
+const NO_LISTENERS: readonly (() => void)[] = Object.freeze([]);
+
 /** Hears that an exchange is over. For the clients that wait an `AbortSignal` is too large. */
 export class NodeHangUp implements HangUp {
   readonly #request: Incoming;
   readonly #response: Outgoing;
-  #listeners: readonly (() => void)[] = [];
+  #listeners = NO_LISTENERS;
   #stopListening: (() => void) | undefined;
 
   /**
@@ -64,7 +66,8 @@ export class NodeHangUp implements HangUp {
   }
 
   addEventListener(_type: "abort", listener: () => void): void {
-    this.#listeners = [...this.#listeners, listener];
+    // Most have one, and an array written out has no room to spare: it is kept for every client that waits.
+    this.#listeners = this.#listeners.length === 0 ? [listener] : [...this.#listeners, listener];
   }
 
   removeEventListener(_type: "abort", listener: () => void): void {
@@ -74,7 +77,7 @@ export class NodeHangUp implements HangUp {
   readonly #end = (): void => {
     this.#stopListening?.();
     const listeners = this.#listeners;
-    this.#listeners = [];
+    this.#listeners = NO_LISTENERS;
     for (const listener of listeners) listener();
   };
 }
