@@ -10,13 +10,13 @@ import process from "node:process";
 import { createNodeHandler } from "../../adapters/node.ts";
 import type { RealityServerOptions } from "../../mod.ts";
 import { Chance } from "../chance.ts";
-import { settle } from "../clock.ts";
 import { RawClient, until } from "../http_client.ts";
 import { runtime } from "../runtimes/child.ts";
 import { listenHttp2, listenNode } from "../runtimes/node.ts";
 import { REQUESTS, TOKEN } from "./corpus.ts";
 import { sync, writeRequest } from "./doors.ts";
 import { HostileScene } from "./scene.ts";
+import { measureMemory } from "./memory.ts";
 
 /** How many clients there are at once. */
 const CROWD = 16;
@@ -26,9 +26,6 @@ const PARTS = 4;
 
 /** Keys of responses that are larger than what a connection holds by itself. */
 const LARGE = Array.from({ length: 600 }, (_, i) => `large:${i}`.padEnd(512, "k"));
-
-/** What the runtimes call to free what nobody holds. */
-const { gc, Bun } = globalThis as { gc?: () => void; Bun?: { gc(sync: boolean): void } };
 
 const [seed = 0, total = 0] = process.argv.slice(2).map(Number);
 const chance = new Chance(seed);
@@ -69,7 +66,7 @@ for (let part = 1; part <= PARTS; part++) {
     const { waiters, streams, pendingResponses } = await scene.server.getStats();
     return waiters + streams + pendingResponses === 0 && countHandles() <= idle;
   }, "nobody waits, nothing is pending, and no handle is left");
-  console.log(`after ${sent}: ${await measure()} bytes`);
+  console.log(`after ${sent}: ${await measureMemory()} bytes`);
 }
 await scene.assertUnharmed((body) => sync(http1.origin, body));
 await scene.close();
@@ -193,15 +190,4 @@ function stallingHooks(): Partial<RealityServerOptions> {
 
 function shortLimits(): RealityServerOptions["limits"] {
   return { maxWait: 60_000, bodyTimeout: 300, responseTimeout: 300, stallTimeout: 300 };
-}
-
-/** Bytes that stay in use. */
-async function measure(): Promise<number> {
-  for (let i = 0; i < 5; i++) {
-    await settle();
-    if (Bun) Bun.gc(true);
-    else gc?.();
-  }
-  const { heapUsed, external } = process.memoryUsage();
-  return heapUsed + external;
 }

@@ -4,9 +4,8 @@
  *
  * @module
  */
-import process from "node:process";
 import { MemoryStorage, RealityServer } from "../../mod.ts";
-import { settle } from "../clock.ts";
+import { measureMemory } from "./memory.ts";
 
 /** So many syncs of 10,000 keys each: three times as many as one client may have. */
 const REQUESTS = 150;
@@ -14,14 +13,11 @@ const KEYS = 10_000;
 /** Longer than all of this takes, in milliseconds. */
 const WAIT = 600_000;
 
-/** What the runtimes call to free what nobody holds. */
-const { gc, Bun } = globalThis as { gc?: () => void; Bun?: { gc(sync: boolean): void } };
-
 const server = new RealityServer({ storage: new MemoryStorage(), limits: { maxWait: WAIT } });
 const handler = server.getFetchHandler();
 const host = { remoteAddr: { hostname: "203.0.113.7" } };
 let paused = 0;
-const before = await measure();
+const before = await measureMemory();
 for (let i = 0; i < REQUESTS; i++) {
   void ask(i).then(({ pause }) => {
     if (pause !== undefined) paused++;
@@ -32,7 +28,7 @@ while (paused + (await server.getStats()).waiters < REQUESTS) {
   await new Promise((resolve) => setTimeout(resolve, 10));
 }
 console.log(
-  `waiters: ${(await server.getStats()).waiters}, paused: ${paused}, held: ${await measure() - before}`,
+  `waiters: ${(await server.getStats()).waiters}, paused: ${paused}, held: ${await measureMemory() - before}`,
 );
 await server.close();
 console.log("end");
@@ -46,15 +42,4 @@ async function ask(i: number): Promise<{ pause?: number }> {
     host,
   );
   return await response.json();
-}
-
-/** Bytes that stay in use. */
-async function measure(): Promise<number> {
-  for (let i = 0; i < 3; i++) {
-    await settle();
-    if (Bun) Bun.gc(true);
-    else gc?.();
-  }
-  const { heapUsed, external } = process.memoryUsage();
-  return heapUsed + external;
 }

@@ -7,11 +7,11 @@
 import fc from "fast-check";
 import process from "node:process";
 import { Chance } from "../chance.ts";
-import { settle } from "../clock.ts";
 import type { HostileRequest } from "./corpus.ts";
 import { REQUESTS, TOKEN } from "./corpus.ts";
 import { requests } from "./inputs.ts";
 import { HostileScene } from "./scene.ts";
+import { measureMemory } from "./memory.ts";
 
 /** How many requests there are in all, between two lines that tell of it, and at once. */
 const TOTAL = 100_000;
@@ -24,9 +24,6 @@ const LOOKS: readonly number[] = [15_000, 20_000, 90_000, 95_000, 100_000];
 /** Bodies above this many bytes come once in so many requests: they say no more each time, and take long. */
 const LARGE = 5_000;
 const SELDOM = 1_000;
-
-/** What the runtimes call to free what nobody holds. */
-const { gc, Bun } = globalThis as { gc?: () => void; Bun?: { gc(sync: boolean): void } };
 
 const seed = Number(process.argv[2]);
 const chance = new Chance(seed);
@@ -46,7 +43,7 @@ let failures = 0;
 for (let count = 0; count < TOTAL;) {
   await Promise.all(Array.from({ length: AT_ONCE }, () => ask(next())));
   count += AT_ONCE;
-  if (LOOKS.includes(count)) console.log(`in use after ${count}: ${await measure()}`);
+  if (LOOKS.includes(count)) console.log(`in use after ${count}: ${await measureMemory()}`);
   if (count % STRIDE === 0) console.log(`after ${count}`);
 }
 
@@ -96,16 +93,4 @@ async function ask({ method, target, headers, body }: HostileRequest): Promise<v
   const reader = response.body?.getReader();
   await reader?.read();
   await reader?.cancel();
-}
-
-/** Bytes that stay in use. */
-async function measure(): Promise<number> {
-  // What was let go of in one turn may hold on to other things until the next.
-  for (let i = 0; i < 3; i++) {
-    await settle();
-    if (Bun) Bun.gc(true);
-    else gc?.();
-  }
-  const { heapUsed, external } = process.memoryUsage();
-  return heapUsed + external;
 }

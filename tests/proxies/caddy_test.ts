@@ -8,7 +8,17 @@ import { test } from "../harness.ts";
 import { EventReader, RawClient, soon, until } from "../http_client.ts";
 import { TOKEN } from "./backends.ts";
 import { isOld, withCaddy } from "./caddy.ts";
-import { ask, askFrom, findWaiting, hashOf, JSON_TYPE, listenOnce, statusOf, sync } from "./client.ts";
+import {
+  ask,
+  askFrom,
+  findWaiting,
+  hashOf,
+  JSON_TYPE,
+  listenOnce,
+  statusOf,
+  sync,
+  watchful,
+} from "./client.ts";
 
 test("Caddy: syncs, writes and health pass through, and metrics do not", async () => {
   await withCaddy({}, async (origin) => {
@@ -150,18 +160,7 @@ test("Caddy: a connection that the server closes meanwhile is a 502, so Caddy ha
 
 test("Caddy: the server knows the client's address and what it asked, whatever it says of itself", async () => {
   const found: (string | null)[] = [];
-  const server = {
-    trustProxy: ["127.0.0.1"],
-    authorize: (request: Request) => found.push(new URL(request.url).host) > 0,
-    rateLimit: {
-      limit: 1_000,
-      window: 60_000,
-      key: (_request: Request, { address }: { address: string | null }) => {
-        found.push(address);
-        return null;
-      },
-    },
-  };
+  const server = watchful(found);
   await withCaddy({ server }, async (origin) => {
     const lies = [{}, { "x-forwarded-for": "9.9.9.9" }, { forwarded: "for=9.9.9.9" }];
     for (const lie of lies) {

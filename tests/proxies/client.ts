@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { request as httpRequest } from "node:http";
 import { type AddressInfo, createServer, type Socket } from "node:net";
-import type { SyncResponse } from "../../mod.ts";
+import type { RealityServerOptions, SyncResponse } from "../../mod.ts";
 import { until } from "../http_client.ts";
 import type { Backend } from "./backends.ts";
 
@@ -99,6 +99,26 @@ export async function listenOnce(): Promise<BrokenServer> {
     async close() {
       for (const socket of sockets) socket.destroy();
       await new Promise((resolve) => listener.close(resolve));
+    },
+  };
+}
+
+/**
+ * A server that notes whom it takes each client for, and which host the client asked.
+ *
+ * @param found Where it notes them: the address that `rateLimit.key` is told, then the host that `authorize` is shown.
+ */
+export function watchful(found: (string | null)[]): Partial<RealityServerOptions> {
+  return {
+    trustProxy: ["127.0.0.1"],
+    authorize: (request) => found.push(new URL(request.url).host) > 0,
+    rateLimit: {
+      limit: 1_000,
+      window: 60_000,
+      key: (_request, { address }) => {
+        found.push(address);
+        return null;
+      },
     },
   };
 }

@@ -7,7 +7,17 @@ import assert from "node:assert/strict";
 import { test } from "../harness.ts";
 import { EventReader, RawClient, soon, until } from "../http_client.ts";
 import { TOKEN } from "./backends.ts";
-import { ask, askFrom, findWaiting, hashOf, JSON_TYPE, listenOnce, statusOf, sync } from "./client.ts";
+import {
+  ask,
+  askFrom,
+  findWaiting,
+  hashOf,
+  JSON_TYPE,
+  listenOnce,
+  statusOf,
+  sync,
+  watchful,
+} from "./client.ts";
 import { withHAProxy } from "./haproxy.ts";
 
 const HANG_UPS = [
@@ -143,18 +153,7 @@ test("HAProxy: a connection that the server closes meanwhile is asked again", as
 
 test("HAProxy: the server knows the client's address and what it asked, whatever it says of itself", async () => {
   const found: (string | null)[] = [];
-  const server = {
-    trustProxy: ["127.0.0.1"],
-    authorize: (request: Request) => found.push(new URL(request.url).host) > 0,
-    rateLimit: {
-      limit: 1_000,
-      window: 60_000,
-      key: (_request: Request, { address }: { address: string | null }) => {
-        found.push(address);
-        return null;
-      },
-    },
-  };
+  const server = watchful(found);
   await withHAProxy({ server }, async (origin) => {
     for (const lie of [{}, { "x-forwarded-for": "9.9.9.9" }, { forwarded: "for=9.9.9.9" }]) {
       await askFrom("127.0.0.2", origin, lie);
