@@ -224,6 +224,7 @@ export class RealityServer {
    * each, or `invalidateMany`, which reaches all but tells every client that the keys have changed.
    *
    * @param keys The keys whose readers have changed.
+   * @throws {TypeError} When that is no array of strings.
    *
    * @example
    * ```ts
@@ -245,6 +246,9 @@ export class RealityServer {
    * ```
    */
   recheck(keys: readonly string[]): void {
+    if (!Array.isArray(keys) || !keys.every((key) => typeof key === "string")) {
+      throw new TypeError("Cannot recheck: expected an array of keys");
+    }
     this.#waiters.wake(keys);
   }
 

@@ -239,3 +239,12 @@ test("a refusal by authorize is the answer to who waited, and ends a stream with
   deepEqual(reports, []);
   await server.close();
 });
+
+test("recheck() takes an array of keys and nothing else", async () => {
+  const { server } = await setUp(() => true);
+  for (const keys of ["nothing", null, undefined, [7], new Set(["nothing"])]) {
+    throws(() => server.recheck(keys as never), { name: "TypeError", message: /expected an array of keys/ });
+  }
+  server.recheck([]);
+  await server.close();
+});
