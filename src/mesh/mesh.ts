@@ -260,7 +260,7 @@ export class Mesh {
       identify: () => this.#identify(),
       give: (theirs) => this.#give(undefined, undefined, theirs),
       compose: (given, rest) => this.#compose(given, rest),
-      take: (message) => this.#take(undefined, message),
+      take: (message) => this.#take(undefined, message, true),
       hearLook: (message, look) => this.#hearLook(message, look),
       tell: (look) => this.#tell(this.#peers.others, look),
       try: (peer) => this.#try(peer),
@@ -551,8 +551,12 @@ export class Mesh {
     this.#forward(message, isNews, look);
   }
 
-  /** Takes in what a message brings. */
-  async #take(incoming: Incoming | undefined, message: Message): Promise<Taken> {
+  /**
+   * Takes in what a message brings.
+   *
+   * @param isForAll Whether all servers hear this message, as by Redis.
+   */
+  async #take(incoming: Incoming | undefined, message: Message, isForAll: boolean = false): Promise<Taken> {
     if (this.#pages === undefined || message.seen === undefined) {
       this.#forward(message, false);
       return UNTAKEN;
@@ -565,7 +569,14 @@ export class Mesh {
     this.#nodesTaken += keys.length;
     // Who is on Redis has published it there.
     if (keys.length > 0 && !this.news.hasHeard(message.id)) this.news.announce({ keys, version: 0 });
-    this.#forward(message, keys.length > 0);
+    // Who shares our storage is told as well: the sender may have learnt of it only after it had talked to them, and
+    // then has nothing to give them any more.
+    this.#forward(
+      message,
+      keys.length > 0,
+      undefined,
+      ({ id, origin }) => message.peers.get(id!) === "alive" && (isForAll || !this.#isShared(origin)),
+    );
     if (made.length > 0) {
       const highest = made.reduce((version, meta) => Math.max(version, meta.version), 0);
       this.note(made.map(({ key }) => key), highest);
@@ -603,14 +614,23 @@ export class Mesh {
   /**
    * Owes what a message brought to those who will not hear of it from its sender: whom it asks us to tell, and, of
    * what was news here, our peers that the sender does not reach.
+   *
+   * @param message What the sender said.
+   * @param isNews Whether it brought something new.
+   * @param look What those on our storage should look at; left out for what the message brought.
+   * @param isReached Whether the sender tells a peer of this itself.
    */
-  #forward(message: Message, isNews: boolean, look?: Look): void {
+  #forward(
+    message: Message,
+    isNews: boolean,
+    look?: Look,
+    isReached: (peer: Peer) => boolean = ({ id }) => message.peers.get(id!) === "alive",
+  ): void {
     const asked = new Set(message.pass);
-    const targets = this.#peers.others.filter(({ id }) =>
-      id === undefined
-        ? isNews
-        : asked.has(id) || isNews && id !== message.id && message.peers.get(id) !== "alive"
-    );
+    const targets = this.#peers.others.filter((peer) => {
+      const { id } = peer;
+      return id === undefined ? isNews : asked.has(id) || isNews && id !== message.id && !isReached(peer);
+    });
     if (targets.length === 0) return;
     const { delta } = message;
     const keys = delta?.next === null ? delta.nodes.map(({ key }) => key) : null;

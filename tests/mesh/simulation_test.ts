@@ -32,6 +32,7 @@ const FAILED_ONCE = [
   1228335701,
   1300000331,
   1400001322,
+  3022786,
 ];
 
 test("histories that have failed once keep the promise", async () => {

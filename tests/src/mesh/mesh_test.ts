@@ -740,3 +740,24 @@ test("an impossible claim costs one round of exchanges, and claims without end a
     deepEqual({ ...(await servers.get("a").handleSync({ known: { k: version } })).changed }, {});
   });
 });
+
+test("who takes in what another storage gives it tells those that share its own to look", async () => {
+  const clock = new FakeClock();
+  const servers = new Servers(["a", "b", "c"], { meshSecret: SECRET, clock });
+  const [shared, other] = [new MemoryStorage(), new MemoryStorage()];
+  for (const id of ["a", "b"]) servers.start(id, { storage: shared });
+  servers.start("c", { storage: other });
+  await withServers(servers, async () => {
+    await servers.meet();
+    const before = servers.calls.length;
+    // Nobody at c hears of it, so c tells nobody, though it reaches both.
+    await other.applyChanges([{ key: "k", hash: "h", updatedAt: 1 }]);
+    const { version } = (await other.getNode("k"))!;
+    await servers.get("b").handleSync({ known: { k: version } });
+    await servers.rest();
+    equal((await shared.getNode("k"))?.version, version);
+    const looks = servers.calls.slice(before).filter(({ from, to }) => from === "b" && to === "a")
+      .map(({ body }) => JSON.parse(String(body.gossip.message ?? "{}")).look?.keys);
+    deepEqual(looks, [["k"]]);
+  });
+});
