@@ -105,6 +105,8 @@ export class RealityServer {
   #serverId: string | undefined;
   #closing: Promise<void> | undefined;
   #isClientFullReported = false;
+  /** How often {@linkcode RealityServer.recheck} was called. */
+  #rechecks = 0;
 
   /**
    * Makes a server; nothing is asked of the storage before the first request or change.
@@ -249,6 +251,7 @@ export class RealityServer {
     if (!Array.isArray(keys) || !keys.every((key) => typeof key === "string")) {
       throw new TypeError("Cannot recheck: expected an array of keys");
     }
+    this.#rechecks++;
     this.#waiters.wake(keys);
   }
 
@@ -524,6 +527,7 @@ export class RealityServer {
     let end: ReturnType<Account["beginStream"]> | undefined;
     let leave = () => {};
     let first: Promise<Rights> | undefined;
+    const rechecks = this.#rechecks;
     const open = () =>
       createStream({
         keys,
@@ -536,7 +540,8 @@ export class RealityServer {
         watch: scope.watch,
         clock,
         askRights: ask && (() => {
-          const rights = first ?? ask();
+          // A recheck that came before the stream had a place has woken nobody.
+          const rights = first !== undefined && rechecks === this.#rechecks ? first : ask();
           first = undefined;
           return rights.catch((cause) => {
             // Of what a hook throws nobody else hears: the stream just ends.
@@ -569,8 +574,8 @@ export class RealityServer {
         },
       }, onHangUp);
     if (ask === undefined) return open();
-    const rights = first = ask();
-    return rights.then(open, (error) => {
+    first = ask();
+    return first.then(open, (error) => {
       if (error instanceof RefusalError) throw error;
       return open();
     });

@@ -248,3 +248,17 @@ test("recheck() takes an array of keys and nothing else", async () => {
   server.recheck([]);
   await server.close();
 });
+
+test("a stream is not told what was withdrawn between its opening and its first reading", async () => {
+  let isAllowed = true;
+  const { server } = await setUp(() => isAllowed);
+  await server.updateNode("secret", "1");
+  const { body } = await server.handleSSECompat(new Request("http://localhost/"), { keys: ["secret"] });
+  isAllowed = false;
+  server.recheck(["secret"]);
+  const reader = body!.getReader();
+  const text = new TextDecoder().decode((await reader.read()).value);
+  equal(text.includes("event: update"), false);
+  await reader.cancel();
+  await server.close();
+});
