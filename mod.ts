@@ -24,7 +24,7 @@ export {
   type NodeOutgoing,
 } from "./adapters/express.ts";
 export { createFetchHandler } from "./adapters/fetch.ts";
-export type { BodyReading, BodyRoom } from "./src/admission.ts";
+export type { BodyReading, BodyRoom } from "./src/limits/admission.ts";
 export type { Clock } from "./src/clock.ts";
 export {
   ClosedError,
@@ -51,8 +51,8 @@ export type {
   StreamReason,
   SyncEvent,
   WaitOutcome,
-} from "./src/events.ts";
-export type { HangUp } from "./src/hang_up.ts";
+} from "./src/telemetry/events.ts";
+export type { HangUp } from "./src/abort_signal.ts";
 export { createHash } from "./src/hash.ts";
 export type { CorsOptions } from "./src/http/cors.ts";
 export type { Desk, IncomingRequest, Reply } from "./src/http/exchange.ts";
@@ -79,9 +79,9 @@ export type {
   RedisPublisher,
   RedisSubscriber,
 } from "./src/redis/client.ts";
-export type { PendingResponse, ResponseRoom } from "./src/responses.ts";
+export type { PendingResponse, ResponseRoom } from "./src/limits/pending_responses.ts";
 export { RealityServer } from "./src/server.ts";
-export type { ConnectedSocket, NodeRequest } from "./src/request_shape.ts";
+export type { ConnectedSocket, NodeRequest } from "./src/http/request_shape.ts";
 export type { EventSourceRequest } from "./src/sse/request.ts";
 export type {
   ChangeListener,
@@ -101,7 +101,7 @@ export type {
   StorageMoment,
   StorageReading,
   StorageSeen,
-} from "./src/storage.ts";
+} from "./src/store/contract.ts";
 export type {
   MeshInfo,
   MeshPeerStats,
@@ -122,8 +122,8 @@ export {
   type DynamoDBSender,
   DynamoDBStorage,
   type DynamoDBStorageOptions,
-} from "./storage/dynamodb.ts";
-export { MemoryStorage, type MemoryStorageOptions } from "./storage/memory.ts";
+} from "./storage/dynamodb/dynamodb_storage.ts";
+export { MemoryStorage, type MemoryStorageOptions } from "./storage/memory/memory_storage.ts";
 export { createPrismaAdapter, type PrismaAdapterOptions, type PrismaDatabase } from "./storage/prisma.ts";
 export {
   type SQLDialectName,
@@ -132,5 +132,5 @@ export {
   type SQLStorageOptions,
   type SQLValue,
   type SQLWritten,
-} from "./storage/sql.ts";
+} from "./storage/sql/sql_storage.ts";
 export type { StorageOptions } from "./storage/options.ts";

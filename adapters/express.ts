@@ -13,8 +13,8 @@ import {
   NodeRequestView,
   send,
   vary,
-} from "./node_exchange.ts";
-import { isOver } from "./node_hang_up.ts";
+} from "./node/exchange.ts";
+import { isOver } from "./node/disconnect.ts";
 
 export type { HandlerOptions, NodeIncoming, NodeOutgoing };
 

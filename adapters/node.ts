@@ -5,7 +5,7 @@
  */
 import type { HandlerOptions } from "../src/http/handler.ts";
 import type { RealityServer } from "../src/server.ts";
-import { type NodeIncoming, type NodeOutgoing, NodeRequestView, send } from "./node_exchange.ts";
+import { type NodeIncoming, type NodeOutgoing, NodeRequestView, send } from "./node/exchange.ts";
 
 export type { HandlerOptions, NodeIncoming, NodeOutgoing };
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { type MeterProvider, metrics, SpanStatusCode, trace } from "@opentelemetry/api";
-import type { RealityEvent } from "../src/events.ts";
+import type { RealityEvent } from "../src/telemetry/events.ts";
 
 export type { RealityEvent };
 

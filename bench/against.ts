@@ -15,8 +15,8 @@ import { type Effort, measure, ratio, summarize } from "./measure.ts";
 import { HASH, keyOf } from "./workload.ts";
 
 type Package = typeof import("../mod.ts");
-type SQLite = typeof import("../storage/sqlite.ts");
-type Postgres = typeof import("../storage/postgres.ts");
+type SQLite = typeof import("../storage/sql/sqlite/sqlite_storage.ts");
+type Postgres = typeof import("../storage/sql/postgres/postgres_storage.ts");
 type Server = InstanceType<Package["RealityServer"]>;
 
 /** One kind of work: prepares it with a version of the package, and gives what does one unit of it. */
@@ -161,8 +161,8 @@ async function load(root: string, name: string): Promise<Version> {
   const from = (path: string) => import(pathToFileURL(join(root, path)).href);
   const [reality, sqlite, postgres] = await Promise.all([
     from("mod.ts") as Promise<Package>,
-    from("storage/sqlite.ts") as Promise<SQLite>,
-    from("storage/postgres.ts") as Promise<Postgres>,
+    from("storage/sql/sqlite/sqlite_storage.ts") as Promise<SQLite>,
+    from("storage/sql/postgres/postgres_storage.ts") as Promise<Postgres>,
   ]);
   return { reality, sqlite, postgres, file: join(folder, name) };
 }

@@ -4,11 +4,11 @@
  * @module
  */
 import { RefusalError } from "./errors.ts";
-import type { HangUp } from "./hang_up.ts";
+import type { HangUp } from "./abort_signal.ts";
 import type { Hooks } from "./hooks.ts";
-import { isVersion, kindOf } from "./node.ts";
+import { isVersion, kindOf } from "./store/node.ts";
 import type { AuthorizeWrite, ReadingRights } from "./options.ts";
-import type { StorageReading } from "./storage.ts";
+import type { StorageReading } from "./store/contract.ts";
 
 /** What one client may read at this moment. */
 export interface Rights {

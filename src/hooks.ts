@@ -5,7 +5,7 @@
  */
 import { type Clock, isThenable } from "./clock.ts";
 import { ClosedError, RealityError } from "./errors.ts";
-import type { HangUp } from "./hang_up.ts";
+import type { HangUp } from "./abort_signal.ts";
 
 /** What hooks are called with. */
 export interface HookOptions {

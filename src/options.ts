@@ -3,14 +3,14 @@
  *
  * @module
  */
-import { parseNetwork, type TrustedProxies } from "./client_address.ts";
+import { parseNetwork, type TrustedProxies } from "./limits/client_address.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import type { RealityError } from "./errors.ts";
-import type { RealityEvent } from "./events.ts";
-import { kindOf, MAX_HASH_BYTES, MAX_KEY_BYTES } from "./node.ts";
+import type { RealityEvent } from "./telemetry/events.ts";
+import { kindOf, MAX_HASH_BYTES, MAX_KEY_BYTES } from "./store/node.ts";
 import { redactURL } from "./redact.ts";
 import type { RedisPublisher, RedisSubscriber } from "./redis/client.ts";
-import type { RealityStorage } from "./storage.ts";
+import type { RealityStorage } from "./store/contract.ts";
 
 /** How a server is made. Only `storage` is needed. */
 export interface RealityServerOptions {

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { Known } from "./compare.ts";
+import type { Known } from "./sync/compare.ts";
 import { RefusalError } from "./errors.ts";
-import { hashFault, isVersion, keyFault, kindOf } from "./node.ts";
+import { hashFault, isVersion, keyFault, kindOf } from "./store/node.ts";
 import type { Limits } from "./options.ts";
 import type { NodeUpdate, SyncRequest } from "./types.ts";
 

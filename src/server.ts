@@ -4,17 +4,24 @@
  * @module
  */
 import { type AskRights, askRights, type Rights, WriteAccess } from "./access.ts";
-import { Account } from "./account.ts";
-import { type AdmissionRoom, Bodies, ClientLimit, clientOf, isProxied, type Locatable } from "./admission.ts";
-import { type BatchOptions, guarded } from "./batch.ts";
-import type { DeadlineList } from "./deadlines.ts";
+import { Account } from "./telemetry/observer.ts";
+import {
+  type AdmissionRoom,
+  Bodies,
+  ClientLimit,
+  clientOf,
+  isProxied,
+  type Locatable,
+} from "./limits/admission.ts";
+import { type BatchOptions, guarded } from "./store/batch.ts";
+import type { DeadlineList } from "./limits/deadlines.ts";
 import { ClosedError, PeerError, RealityError, RefusalError } from "./errors.ts";
-import { type HangUp, onHangUp } from "./hang_up.ts";
+import { type HangUp, onHangUp } from "./abort_signal.ts";
 import { Hooks } from "./hooks.ts";
 import type { Desk } from "./http/exchange.ts";
 import { type FetchHandler, toFetchHandler, toResponse } from "./http/fetch.ts";
 import { createDesk, type DeskRooms, eventsReply, type HandlerOptions } from "./http/handler.ts";
-import type { MetricsView } from "./http/metrics.ts";
+import type { MetricsView } from "./telemetry/prometheus.ts";
 import {
   checkInteger,
   checkNames,
@@ -23,22 +30,22 @@ import {
   type ServerConfig,
 } from "./options.ts";
 import { checkKeys, parseSync } from "./parse.ts";
-import { Readiness, type ReadyState } from "./ready.ts";
+import { Readiness, type ReadyState } from "./readiness.ts";
 import { createRequest } from "./http/target.ts";
-import { isWebRequest } from "./request_shape.ts";
+import { isWebRequest } from "./http/request_shape.ts";
 import { type EventSourceRequest, viewEventSource } from "./sse/request.ts";
 import { createStream, farewell } from "./sse/stream.ts";
-import { CallbackProof } from "./mesh/callback.ts";
+import { CallbackProof } from "./mesh/callback_proof.ts";
 import { Mesh } from "./mesh/mesh.ts";
 import type { Proof } from "./mesh/proof.ts";
-import { SecretProof } from "./mesh/secret.ts";
+import { SecretProof } from "./mesh/secret_proof.ts";
 import { Transport } from "./mesh/transport.ts";
 import { Relay } from "./redis/relay.ts";
-import { RequestScopes } from "./request_scope.ts";
-import { Responses } from "./responses.ts";
-import { type Scope, type ScopeSource, SharedScope } from "./scope.ts";
-import { isMeshStorage, randomName } from "./storage.ts";
-import { answerSync, peerIds, type SyncRooms } from "./sync.ts";
+import { RequestScopes } from "./scope/request_scope.ts";
+import { Responses } from "./limits/pending_responses.ts";
+import { type Scope, type ScopeSource, SharedScope } from "./scope/scope.ts";
+import { isMeshStorage, randomName } from "./store/contract.ts";
+import { answerSync, peerIds, type SyncRooms } from "./sync/sync.ts";
 import type {
   NodeUpdate,
   RealityNodeMeta,
@@ -48,8 +55,8 @@ import type {
   SyncResponse,
 } from "./types.ts";
 import { VERSION } from "./version.ts";
-import type { Visit } from "./visit.ts";
-import { Waiters, type WaiterSource } from "./waiters.ts";
+import type { Visit } from "./telemetry/request_record.ts";
+import { Waiters, type WaiterSource } from "./sync/waiters.ts";
 
 /** The largest answer of a peer that is read, in bytes: several times what a peer sends at once. */
 const MAX_ANSWER_BYTES = 4_194_304;

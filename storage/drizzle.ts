@@ -3,12 +3,12 @@
  *
  * @module
  */
-import { kindOf } from "../src/node.ts";
+import { kindOf } from "../src/store/node.ts";
 import { readStorageOptions, type StorageOptions, wrongOption } from "./options.ts";
-import { type SQLDialectName, SQLStorage, type SQLValue, type SQLWritten } from "./sql.ts";
+import { type SQLDialectName, SQLStorage, type SQLValue, type SQLWritten } from "./sql/sql_storage.ts";
 
 export type { CounterKind, StorageOptions } from "./options.ts";
-export type { SQLDialectName, SQLStorage } from "./sql.ts";
+export type { SQLDialectName, SQLStorage } from "./sql/sql_storage.ts";
 
 /**
  * What is called of a Drizzle db. What `drizzle(client)` gives fits, for PostgreSQL and MySQL (`execute`) and for

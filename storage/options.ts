@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { kindOf } from "../src/node.ts";
-import type { CounterKind } from "../src/storage.ts";
+import { kindOf } from "../src/store/node.ts";
+import type { CounterKind } from "../src/store/contract.ts";
 
-export type { CounterKind } from "../src/storage.ts";
+export type { CounterKind } from "../src/store/contract.ts";
 
 /** How a storage of this package counts and forgets. */
 export interface StorageOptions {

@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { kindOf } from "../src/node.ts";
+import { kindOf } from "../src/store/node.ts";
 import { readStorageOptions, type StorageOptions, wrongOption } from "./options.ts";
-import { findFault, printModel, type RuntimeModel } from "./prisma_model.ts";
-import { type SQLDialectName, SQLStorage, type SQLValue, type SQLWritten } from "./sql.ts";
+import { findFault, printModel, type RuntimeModel } from "./sql/prisma_model.ts";
+import { type SQLDialectName, SQLStorage, type SQLValue, type SQLWritten } from "./sql/sql_storage.ts";
 
 export type { CounterKind, StorageOptions } from "./options.ts";
-export type { SQLStorage, SQLValue } from "./sql.ts";
+export type { SQLStorage, SQLValue } from "./sql/sql_storage.ts";
 
 /** What is called of a Prisma client. A `PrismaClient`, an extended one and the `tx` of a transaction fit. */
 export interface PrismaDatabase {

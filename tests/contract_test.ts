@@ -26,7 +26,7 @@ import {
   type SyncResponse,
 } from "../mod.ts";
 import { test } from "./harness.ts";
-import { EventReader, RawClient, until } from "./http_client.ts";
+import { EventReader, RawClient, until } from "./http/client.ts";
 import { listenFetch } from "./runtimes/fetch.ts";
 import { type Listening, listenNode } from "./runtimes/node.ts";
 

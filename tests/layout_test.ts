@@ -9,63 +9,28 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path/posix";
 import { test } from "./harness.ts";
 
-/** Every file of `src` that lies in no folder has its place here; one in a folder is else a room's. */
-const places: Record<string, readonly string[]> = {
-  leaf: [
-    "types",
-    "redact",
-    "errors",
-    "clock",
-    "node",
-    "stamp",
-    "compare",
-    "parse",
-    "pause",
-    "access",
-    "admission",
-    "client_address",
-    "deadlines",
-    "rate_limit",
-    "hang_up",
-    "request_shape",
-    "responses",
-    "hash",
-    "storage",
-    "history",
-    "options",
-    "redis/client",
-    "metrics",
-    "events",
-    "visit",
-    "version",
-    "hooks",
-  ],
-  middle: [
-    "batch",
-    "fence",
-    "intake",
-    "waiters",
-    "watch",
-    "subscription",
-    "ready",
-    "account",
-    "scope",
-    "request_scope",
-  ],
-  room: ["sync"],
-  corridor: ["server"],
+/**
+ * What files of each folder of `src` may import besides their own folder. "." stands for the files directly in `src`,
+ * except those that build the server.
+ */
+const mayImport: Record<string, readonly string[]> = {
+  ".": [".", "store", "limits", "telemetry", "redis", "sync"],
+  telemetry: ["."],
+  limits: [".", "telemetry"],
+  store: [".", "limits", "telemetry"],
+  sync: [".", "limits", "telemetry", "store"],
+  http: [".", "limits", "telemetry", "store"],
+  sse: [".", "limits", "telemetry", "store", "sync", "http"],
+  mesh: [".", "store"],
+  redis: ["."],
+  scope: [".", "limits", "store", "sync"],
 };
 
-/** What may be imported besides files of the same folder, by the place of the one who imports. */
-const mayImport: Record<string, readonly string[]> = {
-  leaf: ["leaf"],
-  middle: ["leaf", "middle"],
-  room: ["leaf", "middle"],
-  corridor: ["leaf", "middle", "room"],
-};
+/** They join all parts and may import every file of `src`. */
+const builders = ["src/server.ts"];
 
 const manifest: { exports: Record<string, string> } = JSON.parse(readFileSync("deno.json", "utf8"));
-const published = ["mod.ts", ...["src", "storage", "adapters"].flatMap(listFiles)];
+const published = ["mod.ts", ...["src", "storage", "adapters", "cli"].flatMap(listFiles)];
 const everything = [...published, ...["bench", "examples", "tests", "tools"].flatMap(listFiles)];
 const texts = new Map(everything.map((file) => [file, readFileSync(file, "utf8")]));
 
@@ -73,63 +38,68 @@ test("mod.ts reaches no package and no node: module", () => {
   assert.deepEqual(reach("mod.ts").flatMap((file) => foreign(file).map((name) => `${file} → ${name}`)), []);
 });
 
-test("src keeps to src, and each of its files to its place", () => {
+test("src imports src alone, and each folder only those below it", () => {
   const wrong = edges("src/", (file, target) => {
     if (!target.startsWith("src/")) return false;
-    const sameRoom = dirname(file) === dirname(target) && dirname(file) !== "src";
-    return sameRoom || mayImport[place(file)]!.includes(place(target));
+    if (builders.includes(file)) return true;
+    const [from, to] = [folderOf(file), folderOf(target)];
+    return from === to || !builders.includes(target) && mayImport[from]!.includes(to);
   });
   assert.deepEqual(wrong, []);
 });
 
-test("a storage knows the contract, its types and other storages, and nothing else", () => {
-  const known = [
-    "src/storage.ts",
-    "src/history.ts",
+test("every folder of src has its rule of import", () => {
+  const folders = new Set(published.filter((file) => file.startsWith("src/")).map(folderOf));
+  assert.deepEqual([...folders].sort(), Object.keys(mayImport).sort());
+});
+
+test("storages import the storage contract, its types and other storages", () => {
+  const allowed = [
+    "src/store/contract.ts",
+    "src/store/history.ts",
+    "src/store/node.ts",
     "src/types.ts",
-    "src/node.ts",
     "src/errors.ts",
     "src/redact.ts",
   ];
-  const wrong = edges("storage/", (_, target) => target.startsWith("storage/") || known.includes(target));
+  const wrong = edges("storage/", (_, target) => target.startsWith("storage/") || allowed.includes(target));
   assert.deepEqual(wrong, []);
 });
 
-test("a door knows the server, the desk and other doors; a whole server knows storages too", () => {
-  const wholeServers = [
-    "adapters/serve.ts",
-    "adapters/bin.ts",
-    "adapters/standalone.ts",
-    "adapters/new_epoch.ts",
-    "adapters/environment.ts",
-    "adapters/log.ts",
-    "adapters/jwt.ts",
-    "adapters/authorize_url.ts",
+test("adapters import the server, src/http and other adapters", () => {
+  const allowed = [
+    "src/server.ts",
+    "src/types.ts",
+    "src/errors.ts",
+    "src/options.ts",
+    "src/telemetry/events.ts",
+    "src/redact.ts",
+    "src/redis/client.ts",
   ];
   const wrong = edges(
     "adapters/",
-    (file, target) =>
-      /^(adapters\/|src\/http\/)/.test(target) ||
-      [
-        "src/server.ts",
-        "src/types.ts",
-        "src/events.ts",
-        "src/redact.ts",
-        "src/redis/client.ts",
-        "src/request_shape.ts",
-      ].includes(target) ||
-      wholeServers.includes(file) && (target.startsWith("storage/") || target.startsWith("src/")),
+    (_, target) => /^(adapters\/|src\/http\/)/.test(target) || allowed.includes(target),
   );
   assert.deepEqual(wrong, []);
 });
 
+test("the command line imports src, storages and adapters; nothing imports it", () => {
+  assert.deepEqual(edges("cli/", (_, target) => /^(cli|src|storage|adapters)\//.test(target)), []);
+  const others = published.filter((file) => !file.startsWith("cli/"));
+  assert.deepEqual(others.flatMap((file) => edges(file, (_, target) => !target.startsWith("cli/"))), []);
+});
+
 test("node: modules are imported only where a runtime is the subject", () => {
-  const allowed = ["node", "serve", "bin", "new_epoch", "signals"].map((name) => `adapters/${name}.ts`)
-    .concat(
-      "storage/sqlite.ts",
-      "storage/postgres_address.ts",
-      "storage/postgres_sockets.ts",
-    );
+  const allowed = [
+    "adapters/node.ts",
+    "cli/bin.ts",
+    "cli/new_epoch.ts",
+    "cli/serve.ts",
+    "cli/signals.ts",
+    "storage/sql/postgres/address.ts",
+    "storage/sql/postgres/sockets.ts",
+    "storage/sql/sqlite/sqlite_storage.ts",
+  ];
   const users = published.filter((file) => foreign(file).some((name) => name.startsWith("node:")));
   assert.deepEqual(users.filter((file) => !allowed.includes(file)), []);
 });
@@ -215,9 +185,6 @@ function edges(folder: string, allowed: (file: string, target: string) => boolea
   );
 }
 
-function place(file: string): string {
-  const name = file.replace(/^src\/|\.ts$/g, "");
-  const found = Object.keys(places).find((place) => places[place]!.includes(name));
-  if (found === undefined && name.includes("/")) return "room";
-  return found ?? assert.fail(`Cannot place "${file}": name it in tests/layout_test.ts`);
+function folderOf(file: string): string {
+  return file.split("/").length > 2 ? file.split("/")[1]! : ".";
 }

@@ -10,9 +10,9 @@ import process from "node:process";
 import { inspect } from "node:util";
 import { SignJWT } from "jose";
 import { createPool } from "mysql2/promise";
-import { readEnvironment } from "../adapters/environment.ts";
+import { readEnvironment } from "../cli/environment.ts";
 import { connectRedis } from "../adapters/ioredis.ts";
-import { checkServer } from "../adapters/check/mod.ts";
+import { checkServer } from "../cli/check/mod.ts";
 import {
   MemoryStorage,
   PeerError,
@@ -22,10 +22,10 @@ import {
   StorageError,
 } from "../mod.ts";
 import { systemClock } from "../src/clock.ts";
-import { openPostgres } from "../storage/postgres.ts";
-import { SQLStorage } from "../storage/sql.ts";
+import { openPostgres } from "../storage/sql/postgres/postgres_storage.ts";
+import { SQLStorage } from "../storage/sql/sql_storage.ts";
 import { test } from "./harness.ts";
-import { soon } from "./http_client.ts";
+import { soon } from "./http/client.ts";
 import { sharedRedis } from "./redis/kit.ts";
 import { libraries } from "./redis/libraries.ts";
 import { Child } from "./runtimes/child.ts";
@@ -179,8 +179,8 @@ test("the command tells no secret, with a Redis, peers and a database that refus
   };
   const token = await new SignJWT({ reality: { prefixes: [""] }, sub: secret("claim") })
     .setProtectedHeader({ alg: "HS256" }).sign(new TextEncoder().encode(env.REALITY_JWT_SECRET));
-  const served = Child.run("adapters/bin.ts", { ...env, REALITY_STORAGE: "memory:" }, tmpdir());
-  const ended = Child.run("adapters/bin.ts", { ...env, REALITY_STORAGE: POSTGRES }, tmpdir());
+  const served = Child.run("cli/bin.ts", { ...env, REALITY_STORAGE: "memory:" }, tmpdir());
+  const ended = Child.run("cli/bin.ts", { ...env, REALITY_STORAGE: POSTGRES }, tmpdir());
   try {
     // Nobody has asked anything yet.
     await served.printed(/Redis failed: .*WRONGPASS/);

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { NodeChange, StorageChanges, StorageFeatures, StorageReading } from "../src/storage.ts";
+import type { NodeChange, StorageChanges, StorageFeatures, StorageReading } from "../src/store/contract.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
-import { MemoryStorage } from "../storage/memory.ts";
+import { MemoryStorage } from "../storage/memory/memory_storage.ts";
 
 /** A memory storage whose reads and commits a test can count, hold back and fail. */
 export class HeldStorage extends MemoryStorage {

@@ -14,7 +14,7 @@ const config = JSON.parse(await Deno.readTextFile("deno.json"));
 
 await Deno.remove(staging, { recursive: true }).catch(() => {});
 await Deno.mkdir(staging, { recursive: true });
-for (const path of ["mod.ts", "src", "storage", "adapters", "README.md", "LICENSE"]) await copy(path);
+for (const path of ["mod.ts", "src", "storage", "adapters", "cli", "README.md", "LICENSE"]) await copy(path);
 const { name, version, license, exports, imports, compilerOptions } = config;
 const packConfig = {
   name,
@@ -51,14 +51,14 @@ const manifest = {
   keywords: ["realtime", "live", "sync", "invalidation", "long-polling", "server-sent-events", "mesh"],
   repository: { type: "git", url: "git+https://github.com/rootlodge/reality.git" },
   engines: { node: ">=20" },
-  bin: { "reality-server": "adapters/bin.js" },
+  bin: { "reality-server": "cli/bin.js" },
   peerDependencies: dependencies,
   peerDependenciesMeta: Object.fromEntries(
     Object.keys(dependencies).map((name) => [name, { optional: true }]),
   ),
 };
 await Deno.writeTextFile(`${target}/package.json`, JSON.stringify(manifest, null, 2) + "\n");
-await Deno.chmod(`${target}/adapters/bin.js`, 0o755);
+await Deno.chmod(`${target}/cli/bin.js`, 0o755);
 console.log(`Built ${name} ${version} in ${target}/`);
 
 async function copy(path: string): Promise<void> {

@@ -13,7 +13,7 @@ const tests = [...Deno.readDirSync("tests")].map(({ name }) => `tests/${name}`)
 const checks = [
   ["fmt", "--check"],
   ["lint"],
-  ["check", "mod.ts", "adapters", "bench", "examples", "src", "storage", "tools", ...tests],
+  ["check", "mod.ts", "adapters", "bench", "cli", "examples", "src", "storage", "tools", ...tests],
   ["doc", "--lint", ...Object.values(config.exports)],
   ["publish", "--dry-run", ...dirty],
 ];

@@ -5,7 +5,7 @@
  */
 import { MemoryStorage, RealityServer } from "../../mod.ts";
 import { Peers } from "../../src/mesh/peers.ts";
-import { joinSeen, type Seen, type StampedNode } from "../../src/storage.ts";
+import { joinSeen, type Seen, type StampedNode } from "../../src/store/contract.ts";
 import { HASH } from "../workload.ts";
 import { Lines, RoundClock, type Traffic } from "./rounds.ts";
 

@@ -11,7 +11,7 @@ import { createInterface } from "node:readline";
 import { connectRedis } from "../../adapters/ioredis.ts";
 import { createNodeHandler, type NodeHandler } from "../../adapters/node.ts";
 import { type FetchHandler, MemoryStorage, RealityServer, type RealityServerOptions } from "../../mod.ts";
-import { openPostgres } from "../../storage/postgres.ts";
+import { openPostgres } from "../../storage/sql/postgres/postgres_storage.ts";
 import { runtime } from "../report.ts";
 import { HASH } from "../workload.ts";
 import { BARE, KEY, MESHES, type MeshName } from "./contenders.ts";

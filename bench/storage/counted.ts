@@ -5,9 +5,9 @@
  */
 import process from "node:process";
 import type { Sql } from "postgres";
-import type { RealityStorage } from "../../src/storage.ts";
-import type { PostgresClient } from "../../storage/postgres.ts";
-import { openSQLite, type SQLiteDatabase } from "../../storage/sqlite.ts";
+import type { RealityStorage } from "../../src/store/contract.ts";
+import type { PostgresClient } from "../../storage/sql/postgres/postgres_storage.ts";
+import { openSQLite, type SQLiteDatabase } from "../../storage/sql/sqlite/sqlite_storage.ts";
 
 /** Hears of every statement before it is sent. */
 export type OnAsk = () => void;

@@ -5,7 +5,7 @@
  * @module
  */
 import { RealityServer } from "../../mod.ts";
-import type { RealityStorage } from "../../src/storage.ts";
+import type { RealityStorage } from "../../src/store/contract.ts";
 import { inTurn } from "../measure.ts";
 import { finish, isQuick, progress, type Row } from "../report.ts";
 import { HASH, keyOf } from "../workload.ts";

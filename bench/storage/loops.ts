@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { SQLDialect } from "../../storage/sql_dialect.ts";
+import type { SQLDialect } from "../../storage/sql/dialect.ts";
 import type { Run } from "./engines.ts";
 
 /** Makes changes, and reads ten nodes at a time. */

@@ -9,9 +9,9 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import process from "node:process";
 import { createNodeHandler } from "../../adapters/node.ts";
-import { stopWhenAsked } from "../../adapters/signals.ts";
+import { stopWhenAsked } from "../../cli/signals.ts";
 import { MemoryStorage, RealityServer, type RealityStorage } from "../../mod.ts";
-import { openSQLite } from "../../storage/sqlite.ts";
+import { openSQLite } from "../../storage/sql/sqlite/sqlite_storage.ts";
 import { Board, LIST_KEY } from "./board.ts";
 
 const settings = readSettings();

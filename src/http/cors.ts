@@ -4,7 +4,7 @@
  * @module
  */
 import { checkInteger, checkNames } from "../options.ts";
-import { kindOf } from "../node.ts";
+import { kindOf } from "../store/node.ts";
 import { redactURL } from "../redact.ts";
 import type { IncomingRequest, Reply } from "./exchange.ts";
 

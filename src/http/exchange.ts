@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { BodyReading, BodyRoom } from "../admission.ts";
-import { type Closable, type HangUp, onClose, onHangUp } from "../hang_up.ts";
-import type { ResponseRoom } from "../responses.ts";
+import type { BodyReading, BodyRoom } from "../limits/admission.ts";
+import { type Closable, type HangUp, onClose, onHangUp } from "../abort_signal.ts";
+import type { ResponseRoom } from "../limits/pending_responses.ts";
 
 export { onClose, onHangUp };
 export type { BodyReading, BodyRoom, Closable, HangUp, ResponseRoom };

@@ -11,10 +11,10 @@ import {
   parseJSON,
   readBytes,
   tooLarge,
-} from "./body.ts";
-import { isWebRequest, nameShape, signalOf } from "../request_shape.ts";
+} from "./read_body.ts";
+import { isWebRequest, nameShape, signalOf } from "./request_shape.ts";
 import type { BodyRoom, Desk, HangUp, IncomingRequest, Reply } from "./exchange.ts";
-import { bridgedSocket, findAddress, findBunServer } from "./host.ts";
+import { bridgedSocket, findAddress, findBunServer } from "./connection.ts";
 import { createRequest } from "./target.ts";
 
 /** A context that holds the request, as Hono hands it to its handlers. */

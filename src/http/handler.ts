@@ -4,20 +4,20 @@
  * @module
  */
 import type { WriteRequest } from "../access.ts";
-import type { Admission, BodyRoom, ClientLimit, Locatable } from "../admission.ts";
+import type { Admission, BodyRoom, ClientLimit, Locatable } from "../limits/admission.ts";
 import { ClosedError, RealityError, RefusalError } from "../errors.ts";
 import type { Hooks } from "../hooks.ts";
-import type { RouteName } from "../metrics.ts";
-import { kindOf } from "../node.ts";
-import type { Quota } from "../rate_limit.ts";
+import type { RouteName } from "../telemetry/metrics.ts";
+import { kindOf } from "../store/node.ts";
+import type { Quota } from "../limits/rate_limit.ts";
 import { checkNames, type HookInfo, type Limits } from "../options.ts";
 import { checkKeys, parseKeys, parseUpdates } from "../parse.ts";
-import type { ReadyState } from "../ready.ts";
+import type { ReadyState } from "../readiness.ts";
 import type { NodeUpdate, RealityNodeMeta, SSEOptions, SyncResponse } from "../types.ts";
-import { Visit } from "../visit.ts";
+import { Visit } from "../telemetry/request_record.ts";
 import { Cors, type CorsOptions } from "./cors.ts";
 import type { Desk, IncomingRequest, Reply, ResponseRoom } from "./exchange.ts";
-import { metricsReply, type MetricsView } from "./metrics.ts";
+import { METRICS_HEADERS, type MetricsView, renderMetrics } from "../telemetry/prometheus.ts";
 import { emptyReply, errorReply, jsonReply, MethodRefusal, RateRefusal } from "./reply.ts";
 import { pathOf, queryOf } from "./target.ts";
 
@@ -360,7 +360,11 @@ function createMetricsRoute(rooms: DeskRooms, option: unknown): Route | null {
           throw new RefusalError("ERR_REALITY_FORBIDDEN", "The option metrics turns this request down");
         }
       }
-      return withoutBody(request, metricsReply(rooms.view()));
+      return withoutBody(request, {
+        status: 200,
+        headers: METRICS_HEADERS,
+        body: renderMetrics(rooms.view()),
+      });
     },
   };
 }

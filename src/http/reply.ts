@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { UnreadRefusal } from "../admission.ts";
+import { UnreadRefusal } from "../limits/admission.ts";
 import { type ErrorCode, RealityError, RefusalError } from "../errors.ts";
-import { EncodingRefusal } from "./body.ts";
+import { EncodingRefusal } from "./read_body.ts";
 import type { Reply } from "./exchange.ts";
 
 const JSON_HEADERS: Readonly<Record<string, string>> = Object.freeze({

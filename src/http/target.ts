@@ -5,7 +5,7 @@
  * @module
  */
 
-import { isHeaders } from "../request_shape.ts";
+import { isHeaders } from "./request_shape.ts";
 
 /** As much of a request as its URL and headers take. */
 export interface RequestHead {

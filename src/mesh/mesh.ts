@@ -14,14 +14,14 @@ import {
   type RealityStorage,
   type Seen,
   type StorageIdentity,
-} from "../storage.ts";
+} from "../store/contract.ts";
 import { redactURL } from "../redact.ts";
 import type { MeshPeerStats, MeshStats, PeerState } from "../types.ts";
-import { Claims } from "./claims.ts";
-import { Copies } from "./copies.ts";
+import { Claims } from "./claimed_versions.ts";
+import { Copies } from "./full_copies.ts";
 import { type Look, MAX_PAGE_NODES, type Message, readMessage, writeMessage } from "./message.ts";
-import { News } from "./news.ts";
-import { type Given, type Incoming, type PageRooms, Pages, type Taken, UNTAKEN } from "./pages.ts";
+import { News } from "./redis_updates.ts";
+import { type Given, type Incoming, type PageRooms, Pages, type Taken, UNTAKEN } from "./anti_entropy.ts";
 import { Owed, type Peer, Peers, spread } from "./peers.ts";
 import { OwnAddressError, type Proof } from "./proof.ts";
 import type { Transport } from "./transport.ts";

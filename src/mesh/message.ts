@@ -4,10 +4,10 @@
  * @module
  */
 import { RefusalError } from "../errors.ts";
-import { hashFault, isVersion, keyFault, kindOf, MAX_HASH_BYTES, MAX_KEY_BYTES } from "../node.ts";
-import type { Seen, StampedNode } from "../storage.ts";
+import { hashFault, isVersion, keyFault, kindOf, MAX_HASH_BYTES, MAX_KEY_BYTES } from "../store/node.ts";
+import type { Seen, StampedNode } from "../store/contract.ts";
 import type { PeerState } from "../types.ts";
-import { JOIN_MARK } from "./delta.ts";
+import { JOIN_MARK } from "./merge.ts";
 
 /** One message of an exchange, be it asked or answered, or sent through Redis. */
 export interface Message {

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import type { Seen } from "../storage.ts";
+import type { Seen } from "../store/contract.ts";
 import type { PeerState } from "../types.ts";
 import { type Look, MAX_LOOK_KEYS, MAX_PAGE_NODES, type Message } from "./message.ts";
-import type { Incoming } from "./pages.ts";
+import type { Incoming } from "./anti_entropy.ts";
 
 /** A peer that failed so many times in a row is gone. */
 const GONE_AFTER = 4;

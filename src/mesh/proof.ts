@@ -10,8 +10,8 @@
  * @module
  */
 import { PeerError, RefusalError } from "../errors.ts";
-import { kindOf } from "../node.ts";
-import { randomName } from "../storage.ts";
+import { kindOf } from "../store/node.ts";
+import { randomName } from "../store/contract.ts";
 
 /** The form of every envelope that this version writes, and the only one it reads. */
 export const FORM = 1;

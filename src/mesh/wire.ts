@@ -5,7 +5,7 @@
  */
 import type { Clock } from "../clock.ts";
 import { PeerError } from "../errors.ts";
-import { kindOf } from "../node.ts";
+import { kindOf } from "../store/node.ts";
 
 /** What it takes to call another server. */
 export interface WireOptions {

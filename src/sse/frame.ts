@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { HistoryRun } from "../history.ts";
+import type { HistoryRun } from "../store/history.ts";
 
 /** The comment that keeps a silent stream open. It has no id: it must not become a place to resume from. */
 export const HEARTBEAT = ": heartbeat\n\n";

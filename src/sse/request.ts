@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { Locatable } from "../admission.ts";
-import { onClose, onHangUp } from "../hang_up.ts";
+import type { Locatable } from "../limits/admission.ts";
+import { onClose, onHangUp } from "../abort_signal.ts";
 import {
   isNodeRequest,
   isWebRequest,
@@ -13,7 +13,7 @@ import {
   type NodeRequest,
   signalOf,
   socketAddress,
-} from "../request_shape.ts";
+} from "../http/request_shape.ts";
 
 /**
  * A request that an event stream can answer: a `Request`, that of `node:http` or Express, or what Fastify and Hono have

@@ -6,16 +6,16 @@
 
 import { type AskRights, mask, seesAll } from "../access.ts";
 import type { Clock } from "../clock.ts";
-import { compare, metaOf } from "../compare.ts";
-import type { DeadlineList, Due } from "../deadlines.ts";
-import type { Reading } from "../fence.ts";
-import type { StreamReason } from "../metrics.ts";
-import { isConfirmed, isSameHistory } from "../history.ts";
-import { drawPause, PAUSE_FROM } from "../pause.ts";
-import type { StampedNode, StorageReading } from "../storage.ts";
+import { compare, metaOf } from "../sync/compare.ts";
+import type { DeadlineList, Due } from "../limits/deadlines.ts";
+import type { Reading } from "../store/cached_reader.ts";
+import type { StreamReason } from "../telemetry/metrics.ts";
+import { isConfirmed, isSameHistory } from "../store/history.ts";
+import { drawPause, PAUSE_FROM } from "../limits/retry_delay.ts";
+import type { StampedNode, StorageReading } from "../store/contract.ts";
 import type { RealityNodeMeta } from "../types.ts";
-import type { Waiter, Waiters } from "../waiters.ts";
-import type { Watch } from "../watch.ts";
+import type { Waiter, Waiters } from "../sync/waiters.ts";
+import type { Watch } from "../sync/change_poller.ts";
 import {
   type Cursor,
   cursorFrame,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { RealityStorage } from "../../src/storage.ts";
+import type { RealityStorage } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { assert, assertEquals, assertRejects } from "./assert.ts";
 import { assertHistory, changeOf, deletionOf, type Kit, metaOf, nodesOf, there, write } from "./kit.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isMeshStorage, type RealityStorage } from "../../src/storage.ts";
+import { isMeshStorage, type RealityStorage } from "../../src/store/contract.ts";
 import { assertEquals, assertRejects } from "./assert.ts";
 import { changeOf, type Kit, metaOf, write } from "./kit.ts";
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { NodeChange, RealityStorage, StorageReading } from "../../src/storage.ts";
+import type { NodeChange, RealityStorage, StorageReading } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { assert, assertEquals } from "./assert.ts";
 

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { isConfirmed, lateMarksSince, markOf } from "../../src/history.ts";
-import type { MeshStorage, RealityStorage, StorageMoment } from "../../src/storage.ts";
+import { isConfirmed, lateMarksSince, markOf } from "../../src/store/history.ts";
+import type { MeshStorage, RealityStorage, StorageMoment } from "../../src/store/contract.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { changeOf, deletionOf, type Kit, metaOf, nodesOf, there, write } from "./kit.ts";
 import { asMesh, foreign, fresh, highest, MANY, meshKit, stampedOfAll } from "./mesh_kit.ts";

@@ -12,7 +12,7 @@ import {
   type Seen,
   type StampedNode,
   stampOf,
-} from "../../src/storage.ts";
+} from "../../src/store/contract.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { apply } from "./batch.ts";
 import { changeOf, deletionOf, keysOf, type Kit, metaOf, there, write } from "./kit.ts";

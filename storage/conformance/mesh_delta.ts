@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { joinSeen, type MeshStorage, type Seen, type StampedNode } from "../../src/storage.ts";
+import { joinSeen, type MeshStorage, type Seen, type StampedNode } from "../../src/store/contract.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { apply } from "./batch.ts";
 import {

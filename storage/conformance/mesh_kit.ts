@@ -12,7 +12,7 @@ import {
   type Seen,
   type Stamp,
   type StampedNode,
-} from "../../src/storage.ts";
+} from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { assert } from "./assert.ts";
 import { keysOf, type Kit, there } from "./kit.ts";

@@ -14,7 +14,7 @@ import {
   type Seen,
   type StampedNode,
   stampOf,
-} from "../../src/storage.ts";
+} from "../../src/store/contract.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { changeOf, deletionOf, type Kit, metaOf, there } from "./kit.ts";
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type MeshStorage, RESIDUES, type Seen } from "../../src/storage.ts";
+import { type MeshStorage, RESIDUES, type Seen } from "../../src/store/contract.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { apply } from "./batch.ts";
 import { allSettle, changeOf, deletionOf, type Kit, metaOf, there, write } from "./kit.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type NodeTake, type Stamp, stampOf } from "../../src/storage.ts";
+import { type NodeTake, type Stamp, stampOf } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { assert, assertEquals, assertRejects } from "./assert.ts";
 import { apply } from "./batch.ts";

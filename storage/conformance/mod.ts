@@ -19,7 +19,7 @@ import { testRaces } from "./races.ts";
 import { testSubscribe } from "./subscribe.ts";
 import { testVersions } from "./versions.ts";
 
-export type { NodeChange } from "../../src/storage.ts";
+export type { NodeChange } from "../../src/store/contract.ts";
 export type {
   ChangeListener,
   MeshStorage,
@@ -36,7 +36,7 @@ export type {
   StorageMoment,
   StorageReading,
   StorageSeen,
-} from "../../src/storage.ts";
+} from "../../src/store/contract.ts";
 export type { RealityNodeMeta } from "../../src/types.ts";
 export type { StorageSupport, StorageTestOptions } from "./kit.ts";
 

@@ -5,8 +5,8 @@
  * @module
  */
 import fc from "fast-check";
-import { isNewer } from "../../src/node.ts";
-import type { NodeChange, RealityStorage } from "../../src/storage.ts";
+import { isNewer } from "../../src/store/node.ts";
+import type { NodeChange, RealityStorage } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { apply } from "./batch.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isMeshStorage, type RealityStorage } from "../../src/storage.ts";
+import { isMeshStorage, type RealityStorage } from "../../src/store/contract.ts";
 import { assert, assertSettles } from "./assert.ts";
 import { changeOf, type Kit, metaOf, there, write } from "./kit.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { tmpdir } from "node:os";
-import { RawClient, soon, until } from "../http_client.ts";
+import { RawClient, soon, until } from "../http/client.ts";
 import { test } from "../harness.ts";
 import { Child } from "../runtimes/child.ts";
 

@@ -14,10 +14,10 @@ import fastify from "fastify";
 import { createExpressAdapter } from "../../adapters/express.ts";
 import { MemoryStorage, RealityServer } from "../../mod.ts";
 import { test } from "../harness.ts";
-import { openDoor } from "../http_door.ts";
-import { testDoor } from "../http_kit.ts";
-import { testMultiplexed } from "../http_multiplexed.ts";
-import { type Scene, type SceneName, SMALL } from "../http_scenes.ts";
+import { openDoor } from "../http/adapter.ts";
+import { testDoor } from "../http/kit.ts";
+import { testMultiplexed } from "../http/multiplexed.ts";
+import { type Scene, type SceneName, SMALL } from "../http/scenes.ts";
 import { runtime } from "../runtimes/child.ts";
 import { type Listening, listenNode } from "../runtimes/node.ts";
 

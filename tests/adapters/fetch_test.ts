@@ -7,9 +7,9 @@ import assert from "node:assert/strict";
 import { createFetchHandler } from "../../adapters/fetch.ts";
 import { MemoryStorage, RealityServer } from "../../mod.ts";
 import { test } from "../harness.ts";
-import { openDoor } from "../http_door.ts";
-import { type Door, testDoor, testSlowReader } from "../http_kit.ts";
-import { testMultiplexed } from "../http_multiplexed.ts";
+import { openDoor } from "../http/adapter.ts";
+import { type Door, testDoor, testSlowReader } from "../http/kit.ts";
+import { testMultiplexed } from "../http/multiplexed.ts";
 import { listenFetch, serverName } from "../runtimes/fetch.ts";
 
 const door: Door = {

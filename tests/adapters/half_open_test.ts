@@ -11,7 +11,7 @@ import { createFetchHandler } from "../../adapters/fetch.ts";
 import { createNodeHandler } from "../../adapters/node.ts";
 import { MemoryStorage, RealityServer } from "../../mod.ts";
 import { test } from "../harness.ts";
-import { RawClient } from "../http_client.ts";
+import { RawClient } from "../http/client.ts";
 import { runtime } from "../runtimes/child.ts";
 import { listenFetch, serverName } from "../runtimes/fetch.ts";
 import { type Listening, listenNode } from "../runtimes/node.ts";

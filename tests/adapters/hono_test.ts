@@ -11,9 +11,9 @@ import { validator } from "hono/validator";
 import { createFetchHandler } from "../../adapters/fetch.ts";
 import { MemoryStorage, RealityServer } from "../../mod.ts";
 import { test } from "../harness.ts";
-import { openDoor } from "../http_door.ts";
-import { until } from "../http_client.ts";
-import { testDoor } from "../http_kit.ts";
+import { openDoor } from "../http/adapter.ts";
+import { until } from "../http/client.ts";
+import { testDoor } from "../http/kit.ts";
 import { listenBun, listenFetch, serverName } from "../runtimes/fetch.ts";
 import { type Listening, listenNode } from "../runtimes/node.ts";
 

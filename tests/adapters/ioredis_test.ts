@@ -3,7 +3,7 @@ import { connectRedis, type ConnectRedisOptions } from "../../adapters/ioredis.t
 import { MemoryStorage, RealityServer } from "../../mod.ts";
 import { checkOptions } from "../../src/options.ts";
 import { test } from "../harness.ts";
-import { soon } from "../http_client.ts";
+import { soon } from "../http/client.ts";
 import { newChannel, sharedRedis } from "../redis/kit.ts";
 import { redisRecipe } from "../run/redis.ts";
 import { PrivateServer } from "../run/server.ts";

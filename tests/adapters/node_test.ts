@@ -30,10 +30,10 @@ import {
 } from "../../mod.ts";
 import { FakeClock } from "../clock.ts";
 import { test } from "../harness.ts";
-import { RawClient, soon, until } from "../http_client.ts";
-import { openDoor } from "../http_door.ts";
-import { type Door, testDoor, testSlowReader } from "../http_kit.ts";
-import { testMultiplexed } from "../http_multiplexed.ts";
+import { RawClient, soon, until } from "../http/client.ts";
+import { openDoor } from "../http/adapter.ts";
+import { type Door, testDoor, testSlowReader } from "../http/kit.ts";
+import { testMultiplexed } from "../http/multiplexed.ts";
 import { runtime } from "../runtimes/child.ts";
 import { listenHttp2, listenNode } from "../runtimes/node.ts";
 

@@ -9,7 +9,7 @@ import { createFetchHandler } from "../../adapters/fetch.ts";
 import { createNodeHandler } from "../../adapters/node.ts";
 import { MemoryStorage, RealityServer, type RealityServerOptions } from "../../mod.ts";
 import { test } from "../harness.ts";
-import { EventReader, soon, until } from "../http_client.ts";
+import { EventReader, soon, until } from "../http/client.ts";
 
 /** A `Request` as another library has it: nothing of it is an instance of what the runtime has. */
 class ForeignRequest {

@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { createFetchHandler } from "../../adapters/fetch.ts";
 import { createNodeHandler } from "../../adapters/node.ts";
 import { MemoryStorage, RealityServer, type RealityServerOptions } from "../../mod.ts";
-import { socketAddress } from "../../src/request_shape.ts";
+import { socketAddress } from "../../src/http/request_shape.ts";
 import { test } from "../harness.ts";
 import { serverName } from "../runtimes/fetch.ts";
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { JOIN_MARK } from "../../src/mesh/delta.ts";
+import { JOIN_MARK } from "../../src/mesh/merge.ts";
 import type { Change, Final, Journal } from "./journal.ts";
 
 /** So many faults are enough to understand what is wrong. */

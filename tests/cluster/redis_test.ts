@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { inFolder } from "../storage/sqlite_kit.ts";
+import { inFolder } from "../storage/sql/sqlite/sqlite_kit.ts";
 import { apart } from "./places.ts";
 import { testCluster } from "./trial.ts";
 

@@ -6,7 +6,7 @@
  */
 import assert from "node:assert/strict";
 import process from "node:process";
-import { JOIN_MARK } from "../../src/mesh/delta.ts";
+import { JOIN_MARK } from "../../src/mesh/merge.ts";
 import { Chance } from "../chance.ts";
 import { RUNTIMES, testOn } from "../storage/runtimes.ts";
 import { type Answer, change, Hopper, Refused, sightsOf, sync, update } from "./clients.ts";

@@ -10,11 +10,11 @@ import process from "node:process";
 import { createNodeHandler } from "../../adapters/node.ts";
 import type { RealityServerOptions } from "../../mod.ts";
 import { Chance } from "../chance.ts";
-import { RawClient, until } from "../http_client.ts";
+import { RawClient, until } from "../http/client.ts";
 import { runtime } from "../runtimes/child.ts";
 import { listenHttp2, listenNode } from "../runtimes/node.ts";
 import { REQUESTS, TOKEN } from "./corpus.ts";
-import { sync, writeRequest } from "./doors.ts";
+import { sync, writeRequest } from "./adapters.ts";
 import { HostileScene } from "./scene.ts";
 import { measureMemory } from "./memory.ts";
 

@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { RealityServerOptions } from "../../mod.ts";
 import { test } from "../harness.ts";
-import { soon } from "../http_client.ts";
+import { soon } from "../http/client.ts";
 import { type Field, type HostileRequest, REQUESTS } from "./corpus.ts";
 import { requests } from "./inputs.ts";
 import { HostileScene } from "./scene.ts";

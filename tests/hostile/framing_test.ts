@@ -7,10 +7,10 @@
 import assert from "node:assert/strict";
 import { createNodeHandler } from "../../adapters/node.ts";
 import { test } from "../harness.ts";
-import { RawClient } from "../http_client.ts";
+import { RawClient } from "../http/client.ts";
 import { listenNode } from "../runtimes/node.ts";
 import { TOKEN } from "./corpus.ts";
-import { DOORS, NODE_DOOR, sendBytes, sync } from "./doors.ts";
+import { DOORS, NODE_DOOR, sendBytes, sync } from "./adapters.ts";
 import { HostileScene } from "./scene.ts";
 
 /** The request that someone hides behind another: it would change a node that nobody may change. */

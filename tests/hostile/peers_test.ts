@@ -8,11 +8,11 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { RealityServerOptions } from "../../mod.ts";
 import type { Post } from "../../src/mesh/proof.ts";
-import { SecretProof } from "../../src/mesh/secret.ts";
+import { SecretProof } from "../../src/mesh/secret_proof.ts";
 import { systemClock } from "../../src/clock.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
-import { soon } from "../http_client.ts";
+import { soon } from "../http/client.ts";
 import { messages, values } from "./inputs.ts";
 import { HostileScene } from "./scene.ts";
 

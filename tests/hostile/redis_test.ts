@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { SecretProof } from "../../src/mesh/secret.ts";
+import { SecretProof } from "../../src/mesh/secret_proof.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";

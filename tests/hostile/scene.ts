@@ -12,7 +12,7 @@ import {
   RealityServer,
   type RealityServerOptions,
 } from "../../mod.ts";
-import { until } from "../http_client.ts";
+import { until } from "../http/client.ts";
 import { TOKEN } from "./corpus.ts";
 
 /** Nodes that nobody writes to: no input names them by chance. */

@@ -5,12 +5,12 @@
  */
 import assert from "node:assert/strict";
 import { PeerError, RefusalError } from "../../src/errors.ts";
-import { Bodies } from "../../src/admission.ts";
-import { clientAddress, parseNetwork } from "../../src/client_address.ts";
-import { declaredLength, parseJSON, readBytes } from "../../src/http/body.ts";
+import { Bodies } from "../../src/limits/admission.ts";
+import { clientAddress, parseNetwork } from "../../src/limits/client_address.ts";
+import { declaredLength, parseJSON, readBytes } from "../../src/http/read_body.ts";
 import { readMessage, writeMessage } from "../../src/mesh/message.ts";
 import { sendEnvelope } from "../../src/mesh/wire.ts";
-import { hashFault, isVersion, keyFault } from "../../src/node.ts";
+import { hashFault, isVersion, keyFault } from "../../src/store/node.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../src/options.ts";
 import { parseKeys, parseSync, parseUpdates } from "../../src/parse.ts";
 import { cursorFrame, eventFrame, formatCursor, parseCursor } from "../../src/sse/frame.ts";
@@ -22,9 +22,9 @@ type Bytes = Uint8Array<ArrayBuffer>;
 /** The files whose blocks are to be reached, by how their paths end. */
 export const FILES: readonly string[] = [
   "/src/parse.ts",
-  "/src/client_address.ts",
-  "/src/node.ts",
-  "/src/http/body.ts",
+  "/src/limits/client_address.ts",
+  "/src/store/node.ts",
+  "/src/http/read_body.ts",
   "/src/mesh/message.ts",
   "/src/mesh/wire.ts",
   "/src/sse/frame.ts",

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { type Authorize, MemoryStorage, RealityServer } from "../../mod.ts";
 import { test } from "../harness.ts";
-import { EventReader, RawClient, soon, until } from "../http_client.ts";
+import { EventReader, RawClient, soon, until } from "../http/client.ts";
 import type { Listening } from "../runtimes/node.ts";
 
 /** A host, and how it is put before a server. */

@@ -12,7 +12,7 @@ import { createExpressAdapter } from "../../adapters/express.ts";
 import { createNodeHandler } from "../../adapters/node.ts";
 import { type Authorize, MemoryStorage, RealityServer } from "../../mod.ts";
 import { test } from "../harness.ts";
-import { soon, until } from "../http_client.ts";
+import { soon, until } from "../http/client.ts";
 
 /** What a function of Lambda answers. */
 interface Answer {

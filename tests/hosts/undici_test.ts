@@ -8,7 +8,7 @@ import { Request as UndiciRequest } from "undici";
 import { createFetchHandler } from "../../adapters/fetch.ts";
 import { type Authorize, MemoryStorage, RealityServer } from "../../mod.ts";
 import { test } from "../harness.ts";
-import { EventReader, soon, until } from "../http_client.ts";
+import { EventReader, soon, until } from "../http/client.ts";
 
 const authorize: Authorize = (request) => request.headers.get("x-user") === "ana";
 

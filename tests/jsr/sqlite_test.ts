@@ -6,8 +6,8 @@
 import { Database } from "@db/sqlite";
 import { assertEquals } from "@std/assert";
 import { testStorage } from "../../storage/conformance/mod.ts";
-import { openSQLite } from "../../storage/sqlite.ts";
-import { Backings, SQL_SUPPORTS } from "../storage/sqlite_kit.ts";
+import { openSQLite } from "../../storage/sql/sqlite/sqlite_storage.ts";
+import { Backings, SQL_SUPPORTS } from "../storage/sql/sqlite/sqlite_kit.ts";
 
 const backings = new Backings();
 const make = (

@@ -6,7 +6,7 @@ import { createNodeHandler } from "../../adapters/node.ts";
 import type { Clock } from "../../src/clock.ts";
 import { RealityServer } from "../../src/server.ts";
 import type { SyncResponse } from "../../src/types.ts";
-import { MemoryStorage } from "../../storage/memory.ts";
+import { MemoryStorage } from "../../storage/memory/memory_storage.ts";
 import { test } from "../harness.ts";
 import { Child, runtime } from "../runtimes/child.ts";
 import { listenFetch } from "../runtimes/fetch.ts";

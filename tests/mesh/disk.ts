@@ -15,9 +15,9 @@ import type {
   StorageIdentity,
   StorageReading,
   StorageSeen,
-} from "../../src/storage.ts";
+} from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
-import { MemoryStorage } from "../../storage/memory.ts";
+import { MemoryStorage } from "../../storage/memory/memory_storage.ts";
 import type { Chance } from "../chance.ts";
 import type { MachineClock } from "../sim_clock.ts";
 import type { Life, Record } from "./record.ts";

@@ -24,11 +24,11 @@ export interface SourceFault {
   readonly histories: number;
 }
 
-const DELTA = "src/mesh/delta.ts";
-const PAGES = "src/mesh/pages.ts";
+const DELTA = "src/mesh/merge.ts";
+const PAGES = "src/mesh/anti_entropy.ts";
 const MESH = "src/mesh/mesh.ts";
-const MEMORY = "storage/memory.ts";
-const STORAGE = "src/storage.ts";
+const MEMORY = "storage/memory/memory_storage.ts";
+const STORAGE = "src/store/contract.ts";
 const KEEP_APART =
   '    if (sharesResidue(mine, known)) await ask("keepApart", () => storage.keepApart(known));\n';
 const CASE_4 = "  // 4. Neither knew of the other.";
@@ -109,7 +109,7 @@ export const FAULTS: readonly SourceFault[] = [
   {
     name: "a server keeps quiet when its version is lower than the client's",
     edits: [{
-      file: "src/compare.ts",
+      file: "src/sync/compare.ts",
       find: "if (stored === version && (sameEpoch",
       put: "if (stored <= version! && (sameEpoch",
     }],
@@ -132,13 +132,13 @@ export const FAULTS: readonly SourceFault[] = [
     name: "a sync reads before it registers its waiter",
     edits: [
       {
-        file: "src/sync.ts",
+        file: "src/sync/sync.ts",
         find: "  const waiter = wait > 0 &&",
         put:
           "  let early = wait > 0 ? await readCaughtUp(request, rooms, undefined) : undefined;\n  const waiter = wait > 0 &&",
       },
       {
-        file: "src/sync.ts",
+        file: "src/sync/sync.ts",
         find: "let reading: StorageReading | undefined = await readCaughtUp(request, rooms, rights);",
         put:
           "let reading: StorageReading | undefined = early ?? await readCaughtUp(request, rooms, rights);\n" +
@@ -169,7 +169,7 @@ export const FAULTS: readonly SourceFault[] = [
   {
     name: "a message is believed whoever sent it",
     edits: [{
-      file: "src/mesh/callback.ts",
+      file: "src/mesh/callback_proof.ts",
       find: "    if (url === undefined || !peers.includes(url)) throw unproven();\n",
       put: "",
     }],
@@ -178,7 +178,7 @@ export const FAULTS: readonly SourceFault[] = [
   {
     name: "a message on Redis is believed though nobody signed it",
     edits: [{
-      file: "src/mesh/news.ts",
+      file: "src/mesh/redis_updates.ts",
       find: "const { isTaken } = isSigned ? await take(message) : UNTAKEN;",
       put: "const { isTaken } = await take(message);",
     }],

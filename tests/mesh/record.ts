@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { hasSeen, type Seen, type StampedNode } from "../../src/storage.ts";
+import { hasSeen, type Seen, type StampedNode } from "../../src/store/contract.ts";
 
 /**
  * What can go wrong. `promise`: a client is not told. `unity`, `epoch`: servers do not become one. `traffic`: they

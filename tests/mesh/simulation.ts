@@ -4,13 +4,13 @@
  * @module
  */
 import process from "node:process";
-import { coversSeen, hasSeen, type StampedNode, type StorageDelta } from "../../src/storage.ts";
+import { coversSeen, hasSeen, type StampedNode, type StorageDelta } from "../../src/store/contract.ts";
 import { Chance, holdCrypto } from "../chance.ts";
 import { CALM, type Delivery } from "../network.ts";
 import { settleAll } from "../sim_clock.ts";
 import type { History } from "./history.ts";
 import { type Changes, describeSeen, type Fault, type FaultKind } from "./record.ts";
-import { holdWeb } from "./web.ts";
+import { holdWeb } from "./network.ts";
 import { type Asking, mayGuestRead, World } from "./world.ts";
 
 /** So many rounds of traffic, once all is mended, within which all servers must be one. */

@@ -4,14 +4,14 @@
  * @module
  */
 import { RealityServer } from "../../src/server.ts";
-import type { StampedNode } from "../../src/storage.ts";
+import type { StampedNode } from "../../src/store/contract.ts";
 import type { SyncRequest, SyncResponse } from "../../src/types.ts";
 import { Chance } from "../chance.ts";
 import { CALM, type Delivery, FakeNetwork, type Station } from "../network.ts";
 import { MachineClock, SimClock } from "../sim_clock.ts";
 import { Disk, DiskPath, type StandListener } from "./disk.ts";
 import type { Deed, History } from "./history.ts";
-import { lie } from "./liar.ts";
+import { lie } from "./byzantine_peer.ts";
 import { Record } from "./record.ts";
 import { CHANNEL, type RedisPair, SimRedis } from "./redis.ts";
 

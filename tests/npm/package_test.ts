@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import { dirname, join } from "node:path/posix";
 import { test } from "../harness.ts";
-import { RawClient, until } from "../http_client.ts";
+import { RawClient, until } from "../http/client.ts";
 
 interface Packed {
   filename: string;

@@ -12,8 +12,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createNodeHandler } from "../../adapters/node.ts";
 import { RealityServer, type RealityServerOptions } from "../../mod.ts";
-import { openSQLite, type SQLiteStorage } from "../../storage/sqlite.ts";
-import { until } from "../http_client.ts";
+import { openSQLite, type SQLiteStorage } from "../../storage/sql/sqlite/sqlite_storage.ts";
+import { until } from "../http/client.ts";
 
 /** The token that opens the write routes. */
 export const TOKEN = "token-behind-the-proxy";

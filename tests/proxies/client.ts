@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { request as httpRequest } from "node:http";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import type { RealityServerOptions, SyncResponse } from "../../mod.ts";
-import { until } from "../http_client.ts";
+import { until } from "../http/client.ts";
 import type { Backend } from "./backends.ts";
 
 /** What a JSON body is sent with. */

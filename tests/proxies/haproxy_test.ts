@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "../harness.ts";
-import { EventReader, RawClient, soon, until } from "../http_client.ts";
+import { EventReader, RawClient, soon, until } from "../http/client.ts";
 import { TOKEN } from "./backends.ts";
 import {
   ask,

@@ -5,10 +5,10 @@
  */
 import assert from "node:assert/strict";
 import { connect as connectHttp2 } from "node:http2";
-import { checkServer } from "../../adapters/check/mod.ts";
+import { checkServer } from "../../cli/check/mod.ts";
 import { MemoryStorage } from "../../mod.ts";
 import { test } from "../harness.ts";
-import { EventReader, RawClient, soon, until } from "../http_client.ts";
+import { EventReader, RawClient, soon, until } from "../http/client.ts";
 import { TOKEN } from "./backends.ts";
 import { ask, askFrom, findWaiting, hashOf, JSON_TYPE, listenOnce, statusOf, sync } from "./client.ts";
 import { withNginx } from "./nginx.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { countQueries, type Opened, openFile } from "../../bench/storage/counted.ts";
-import type { SQLQuery } from "../../storage/sql.ts";
+import type { SQLQuery } from "../../storage/sql/sql_storage.ts";
 
 export type { Opened } from "../../bench/storage/counted.ts";
 
@@ -37,7 +37,7 @@ export async function open(place: Place, options: OpenOptions = {}): Promise<Ope
   if (engine === "dynamodb") return await openDynamoDB(place, options);
   const { onAsk = () => {}, connections = 4 } = options;
   const { query, end } = await (engine === "pg" ? openPg : openMySQL)(address, connections);
-  const { SQLStorage } = await import("../../storage/sql.ts");
+  const { SQLStorage } = await import("../../storage/sql/sql_storage.ts");
   const storage = new SQLStorage({
     query(sql, params) {
       onAsk();
@@ -53,7 +53,7 @@ async function openListening(place: Place, options: OpenOptions): Promise<Opened
   const { address, tableName, tombstoneTimeout } = place;
   const { onAsk, connections = 4 } = options;
   const kept = tombstoneTimeout === undefined ? {} : { tombstoneTimeout };
-  const { openPostgres } = await import("../../storage/postgres.ts");
+  const { openPostgres } = await import("../../storage/sql/postgres/postgres_storage.ts");
   if (!onAsk) {
     const storage = openPostgres(address, { tableName, maxConnections: connections, ...kept });
     return { storage, close: () => storage.close() };
@@ -72,7 +72,7 @@ async function openListening(place: Place, options: OpenOptions): Promise<Opened
 
 async function openDynamoDB({ address, tableName }: Place, { onAsk }: OpenOptions): Promise<Opened> {
   const { DynamoDB } = await import("@aws-sdk/client-dynamodb");
-  const { DynamoDBStorage } = await import("../../storage/dynamodb.ts");
+  const { DynamoDBStorage } = await import("../../storage/dynamodb/dynamodb_storage.ts");
   const client = new DynamoDB({
     endpoint: address,
     region: "us-east-1",

@@ -7,8 +7,8 @@
  */
 import process from "node:process";
 import { RealityServer } from "../../src/server.ts";
-import { openPostgres } from "../../storage/postgres.ts";
-import { openSQLite } from "../../storage/sqlite.ts";
+import { openPostgres } from "../../storage/sql/postgres/postgres_storage.ts";
+import { openSQLite } from "../../storage/sql/sqlite/sqlite_storage.ts";
 
 /** What the process is told, as JSON. */
 export interface FollowerOrder {

@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import process from "node:process";
-import type { RealityStorage } from "../../src/storage.ts";
+import type { RealityStorage } from "../../src/store/contract.ts";
 import { Chance } from "../chance.ts";
 import { type Running, RUNTIMES, start } from "../storage/runtimes.ts";
 import type { FollowerLine, FollowerOrder } from "./follower.ts";

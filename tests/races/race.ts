@@ -6,7 +6,7 @@
  */
 import assert from "node:assert/strict";
 import process from "node:process";
-import type { NodeChange, RealityStorage } from "../../src/storage.ts";
+import type { NodeChange, RealityStorage } from "../../src/store/contract.ts";
 import { type Running, type Runtime, start } from "../storage/runtimes.ts";
 import { open, type Place } from "./engines.ts";
 import type { Entry, Sight } from "./journal.ts";

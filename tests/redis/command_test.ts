@@ -45,7 +45,7 @@ test("the command serves while Redis is away, and stops", async () => {
 
 /** Runs the command, and ends it as a person would. */
 async function run(env: Record<string, string>, play: (child: Child) => Promise<void>): Promise<Child> {
-  const child = Child.run("adapters/bin.ts", { ...MEMORY, ...env }, tmpdir());
+  const child = Child.run("cli/bin.ts", { ...MEMORY, ...env }, tmpdir());
   try {
     await play(child);
     child.signal("SIGINT");

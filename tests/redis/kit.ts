@@ -8,7 +8,7 @@ import process from "node:process";
 import { type Clock, systemClock } from "../../src/clock.ts";
 import type { RelayError } from "../../src/errors.ts";
 import { Relay, type RelayRooms } from "../../src/redis/relay.ts";
-import { soon } from "../http_client.ts";
+import { soon } from "../http/client.ts";
 import type { Clients, Library } from "./libraries.ts";
 
 /** Real time, or time that goes faster, and how many of its timers are set. */

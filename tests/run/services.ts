@@ -27,17 +27,17 @@ const list: readonly Service[] = [
   {
     variable: "REALITY_TEST_POSTGRES",
     users: [
-      ...["tests/leaks_", "tests/storage/postgres/", "tests/races/postgres/"],
+      ...["tests/leaks_", "tests/storage/sql/postgres/", "tests/races/postgres/"],
       ...["tests/cluster/postgres_", "tests/cluster/mixed_"],
-      ...["tests/storage/drizzle/drizzle_postgres_", "tests/storage/prisma/prisma_postgres_"],
+      ...["tests/storage/sql/drizzle/drizzle_postgres_", "tests/storage/sql/prisma/prisma_postgres_"],
     ],
     recipe: () => postgresRecipe(),
   },
   {
     variable: "REALITY_TEST_MYSQL",
     users: [
-      ...["tests/leaks_", "tests/storage/mysql/", "tests/races/mysql/"],
-      ...["tests/storage/drizzle/drizzle_mysql_", "tests/storage/prisma/prisma_mysql_"],
+      ...["tests/leaks_", "tests/storage/sql/mysql/", "tests/races/mysql/"],
+      ...["tests/storage/sql/drizzle/drizzle_mysql_", "tests/storage/sql/prisma/prisma_mysql_"],
     ],
     recipe: () => mariadbRecipe(),
   },

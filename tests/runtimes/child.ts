@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import process from "node:process";
-import { soon } from "../http_client.ts";
+import { soon } from "../http/client.ts";
 
 /** The arguments by which each runtime runs a module. */
 export const RUN: Readonly<Record<string, readonly string[]>> = {

@@ -11,8 +11,8 @@ import {
   RealityServer,
   type RealityServerOptions,
 } from "../../mod.ts";
-import { type SQLQuery, SQLStorage } from "../../storage/sql.ts";
-import { createScene, operate, type Operation, type Scene, type SceneName } from "../http_scenes.ts";
+import { type SQLQuery, SQLStorage } from "../../storage/sql/sql_storage.ts";
+import { createScene, operate, type Operation, type Scene, type SceneName } from "../http/scenes.ts";
 
 /** What the nodes of a scene are kept in. */
 export type WorkerDatabase = "memory" | "d1" | "object" | "http";

@@ -9,8 +9,8 @@ import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { Miniflare } from "miniflare";
 import ts from "typescript";
-import type { OpenDoor } from "../http_kit.ts";
-import type { SceneName } from "../http_scenes.ts";
+import type { OpenDoor } from "../http/kit.ts";
+import type { SceneName } from "../http/scenes.ts";
 import type { WorkerDatabase, WorkerOrder } from "./worker.ts";
 
 /** workerd, with the worker in it. */

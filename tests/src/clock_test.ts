@@ -5,7 +5,7 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { systemClock } from "../../src/clock.ts";
 import { RealityServer } from "../../src/server.ts";
-import { MemoryStorage } from "../../storage/memory.ts";
+import { MemoryStorage } from "../../storage/memory/memory_storage.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
 import { HeldStorage, HistoryStorage } from "../storages.ts";

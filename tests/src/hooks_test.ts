@@ -7,7 +7,7 @@ import { RealityError } from "../../src/errors.ts";
 import { Hooks } from "../../src/hooks.ts";
 import { RealityServer } from "../../src/server.ts";
 import type { RealityServerOptions } from "../../src/options.ts";
-import { MemoryStorage } from "../../storage/memory.ts";
+import { MemoryStorage } from "../../storage/memory/memory_storage.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
 

@@ -3,7 +3,7 @@ import type { RealityError } from "../../src/errors.ts";
 import { RealityServer } from "../../src/server.ts";
 import type { SyncResponse } from "../../src/types.ts";
 import { VERSION } from "../../src/version.ts";
-import { MemoryStorage } from "../../storage/memory.ts";
+import { MemoryStorage } from "../../storage/memory/memory_storage.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
 import { HeldStorage } from "../storages.ts";

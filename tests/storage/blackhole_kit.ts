@@ -6,7 +6,7 @@
  */
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { RealityStorage } from "../../src/storage.ts";
+import type { RealityStorage } from "../../src/store/contract.ts";
 import { Link } from "../cluster/link.ts";
 import { test } from "../harness.ts";
 

@@ -11,11 +11,11 @@ import type {
   StorageDelta,
   StorageReading,
   StorageSeen,
-} from "../../src/storage.ts";
-import { stampOf } from "../../src/storage.ts";
+} from "../../src/store/contract.ts";
+import { stampOf } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { type StorageTestOptions, testStorage } from "../../storage/conformance/mod.ts";
-import { MemoryStorage } from "../../storage/memory.ts";
+import { MemoryStorage } from "../../storage/memory/memory_storage.ts";
 import { test } from "../harness.ts";
 import { NaiveStorage } from "./naive_storage.ts";
 

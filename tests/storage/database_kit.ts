@@ -5,8 +5,13 @@
  */
 import assert from "node:assert/strict";
 import { nodesOf } from "../../storage/conformance/kit.ts";
-import { type SQLDialectName, type SQLQuery, SQLStorage, type SQLStorageOptions } from "../../storage/sql.ts";
-import type { SQLDialect, Statement } from "../../storage/sql_dialect.ts";
+import {
+  type SQLDialectName,
+  type SQLQuery,
+  SQLStorage,
+  type SQLStorageOptions,
+} from "../../storage/sql/sql_storage.ts";
+import type { SQLDialect, Statement } from "../../storage/sql/dialect.ts";
 import { test } from "../harness.ts";
 import { type Connected, type Driver, newTableName, rowsOf } from "./table_kit.ts";
 

@@ -4,8 +4,8 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { isConfirmed } from "../../src/history.ts";
-import { type SQLDialectName, type SQLQuery, SQLStorage } from "../../storage/sql.ts";
+import { isConfirmed } from "../../src/store/history.ts";
+import { type SQLDialectName, type SQLQuery, SQLStorage } from "../../storage/sql/sql_storage.ts";
 import { newTableName } from "./table_kit.ts";
 
 /** The statements of `schema`, for a table named TABLE_NAME. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { RealityStorage } from "../../src/storage.ts";
+import type { RealityStorage } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 
 /** Keeps nodes in a map, in the plainest way that keeps the contract. */

@@ -4,9 +4,9 @@
  * @module
  */
 import process from "node:process";
-import { randomName, type RealityStorage } from "../../src/storage.ts";
+import { randomName, type RealityStorage } from "../../src/store/contract.ts";
 import { DEFAULT_TOMBSTONE_TIMEOUT } from "../../storage/options.ts";
-import type { SQLQuery, SQLRow } from "../../storage/sql.ts";
+import type { SQLQuery, SQLRow } from "../../storage/sql/sql_storage.ts";
 
 /** A pool of connections, made with some driver. */
 export interface Connected {

@@ -4,7 +4,7 @@
  * @module
  */
 import process from "node:process";
-import { MemoryStorage } from "../../storage/memory.ts";
+import { MemoryStorage } from "../../storage/memory/memory_storage.ts";
 
 const { gc, Bun } = globalThis as { gc?: () => void; Bun?: { gc(isSync: boolean): void } };
 const storage = new MemoryStorage();

@@ -7,9 +7,9 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import type { SyncResponse } from "../../mod.ts";
-import { EventReader } from "../http_client.ts";
-import type { OpenDoor } from "../http_kit.ts";
-import { TOKENS } from "../http_scenes.ts";
+import { EventReader } from "../http/client.ts";
+import type { OpenDoor } from "../http/kit.ts";
+import { TOKENS } from "../http/scenes.ts";
 import { startHTTPDatabase } from "../runtimes/http_database.ts";
 import { startWorkerd, type WorkerdScene } from "../runtimes/workerd.ts";
 

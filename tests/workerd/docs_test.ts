@@ -14,11 +14,11 @@ const TOKEN = "a-token-of-the-documentation";
 test("the worker in docs/workers.md syncs, updates and waits on D1", async () => {
   const [, source = ""] = /^```js\n([\s\S]*?)^```/m.exec(readFileSync("docs/workers.md", "utf8")) ?? [];
   const contents = source.replaceAll('"@rootlodge/reality-server"', '"./mod.ts"')
-    .replaceAll('"@rootlodge/reality-server/sql"', '"./storage/sql.ts"');
+    .replaceAll('"@rootlodge/reality-server/sql"', '"./storage/sql/sql_storage.ts"');
   const modules = new Map<string, WorkerModule>([
     ["worker.js", { type: "ESModule", path: "worker.js", contents }],
   ]);
-  for (const entry of ["mod.ts", "storage/sql.ts"]) {
+  for (const entry of ["mod.ts", "storage/sql/sql_storage.ts"]) {
     for (const module of readModules(entry)) modules.set(module.path, module);
   }
   const miniflare = new Miniflare({

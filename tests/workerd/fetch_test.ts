@@ -6,7 +6,7 @@
  */
 import { after, test } from "node:test";
 import type { Test } from "../harness.ts";
-import { type Door, testDoor, testSlowReader } from "../http_kit.ts";
+import { type Door, testDoor, testSlowReader } from "../http/kit.ts";
 import { startWorkerd } from "../runtimes/workerd.ts";
 
 const workerd = await startWorkerd();

@@ -6,7 +6,7 @@
  */
 import assert from "node:assert/strict";
 import postgres from "postgres";
-import { openPostgres } from "../../../storage/postgres.ts";
+import { openPostgres } from "../../../storage/sql/postgres/postgres_storage.ts";
 import { Link } from "../../cluster/link.ts";
 import { backupRecipe } from "../../run/databases.ts";
 import { setReadOnly, startReplicatedPair } from "../../run/replication.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { join } from "node:path";
-import { inFolder } from "../../storage/sqlite_kit.ts";
+import { inFolder } from "../../storage/sql/sqlite/sqlite_kit.ts";
 import { testRaces } from "../kit.ts";
 
 testRaces({

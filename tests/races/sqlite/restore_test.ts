@@ -6,9 +6,9 @@
 import { renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { openSQLite } from "../../../storage/sqlite.ts";
+import { openSQLite } from "../../../storage/sql/sqlite/sqlite_storage.ts";
 import { RUNTIMES, testOn } from "../../storage/runtimes.ts";
-import { inFolder } from "../../storage/sqlite_kit.ts";
+import { inFolder } from "../../storage/sql/sqlite/sqlite_kit.ts";
 import { drawChance, Followers } from "../followers.ts";
 
 const RESTORES = 4;

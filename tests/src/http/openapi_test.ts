@@ -5,7 +5,7 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import { createFetchHandler, type HandlerOptions, MemoryStorage, RealityServer } from "../../../mod.ts";
 import { createOpenAPI } from "../../../src/http/openapi.ts";
 import { test } from "../../harness.ts";
-import { createScene, type SceneName, SMALL, TOKENS } from "../../http_scenes.ts";
+import { createScene, type SceneName, SMALL, TOKENS } from "../../http/scenes.ts";
 import { listenFetch } from "../../runtimes/fetch.ts";
 
 /** As much of the document as the tests look at. */

@@ -4,9 +4,9 @@
  * @module
  */
 import { RefusalError } from "../../../src/errors.ts";
-import { CallbackProof } from "../../../src/mesh/callback.ts";
+import { CallbackProof } from "../../../src/mesh/callback_proof.ts";
 import type { Proof } from "../../../src/mesh/proof.ts";
-import { SecretProof } from "../../../src/mesh/secret.ts";
+import { SecretProof } from "../../../src/mesh/secret_proof.ts";
 import { Transport } from "../../../src/mesh/transport.ts";
 import { FakeClock, settle } from "../../clock.ts";
 

@@ -7,7 +7,7 @@ import type { RealityError } from "../../../src/errors.ts";
 import type { RealityServerOptions } from "../../../src/options.ts";
 import { RealityServer } from "../../../src/server.ts";
 import type { RealityNodeMeta } from "../../../src/types.ts";
-import { MemoryStorage } from "../../../storage/memory.ts";
+import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
 import { settle } from "../../clock.ts";
 
 /** How much of Web Crypto is under way: on a busy machine it takes longer than all that promises have to do. */

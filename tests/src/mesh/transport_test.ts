@@ -3,7 +3,7 @@ import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
 import { systemClock } from "../../../src/clock.ts";
 import { PeerError } from "../../../src/errors.ts";
-import { SecretProof } from "../../../src/mesh/secret.ts";
+import { SecretProof } from "../../../src/mesh/secret_proof.ts";
 import { Transport } from "../../../src/mesh/transport.ts";
 import { statusOf } from "../../../src/mesh/wire.ts";
 import { settle } from "../../clock.ts";

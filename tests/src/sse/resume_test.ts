@@ -7,11 +7,11 @@
 import { deepEqual, equal, notEqual } from "node:assert/strict";
 import { join } from "node:path";
 import { RealityServer } from "../../../src/server.ts";
-import type { MeshStorage } from "../../../src/storage.ts";
-import { MemoryStorage } from "../../../storage/memory.ts";
-import { openSQLite } from "../../../storage/sqlite.ts";
+import type { MeshStorage } from "../../../src/store/contract.ts";
+import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
+import { openSQLite } from "../../../storage/sql/sqlite/sqlite_storage.ts";
 import { test } from "../../harness.ts";
-import { inFolder } from "../../storage/sqlite_kit.ts";
+import { inFolder } from "../../storage/sql/sqlite/sqlite_kit.ts";
 import { HistoryStorage } from "../../storages.ts";
 import { Servers } from "../mesh/servers.ts";
 

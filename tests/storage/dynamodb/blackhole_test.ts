@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { DynamoDB } from "@aws-sdk/client-dynamodb";
-import { DynamoDBStorage } from "../../../storage/dynamodb.ts";
+import { DynamoDBStorage } from "../../../storage/dynamodb/dynamodb_storage.ts";
 import { test } from "../../harness.ts";
 import { testBlackhole } from "../blackhole_kit.ts";
 import { addressOfDynamoDB, configure, newTableName, withStorage } from "./kit.ts";

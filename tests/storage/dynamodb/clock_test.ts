@@ -5,8 +5,8 @@
  */
 import assert from "node:assert/strict";
 import { DynamoDB } from "@aws-sdk/client-dynamodb";
-import { DynamoDBStorage } from "../../../storage/dynamodb.ts";
-import { ServiceClock } from "../../../storage/dynamodb_clock.ts";
+import { DynamoDBStorage } from "../../../storage/dynamodb/dynamodb_storage.ts";
+import { ServiceClock } from "../../../storage/dynamodb/service_clock.ts";
 import { test } from "../../harness.ts";
 import { configure, newTableName } from "./kit.ts";
 

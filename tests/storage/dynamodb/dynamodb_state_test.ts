@@ -25,7 +25,7 @@ import {
   toTrace,
   trimCommits,
   untilWhen,
-} from "../../../storage/dynamodb_state.ts";
+} from "../../../storage/dynamodb/state.ts";
 import {
   bucketOf,
   comparePlaces,
@@ -34,7 +34,7 @@ import {
   keyOf,
   parseNode,
   parseState,
-} from "../../../storage/dynamodb_table.ts";
+} from "../../../storage/dynamodb/table.ts";
 import { test } from "../../harness.ts";
 
 const NOW = Date.UTC(2026, 0, 1);

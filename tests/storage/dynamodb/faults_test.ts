@@ -7,8 +7,8 @@ import assert from "node:assert/strict";
 import { createServer, type Server, type Socket } from "node:net";
 import { DynamoDB } from "@aws-sdk/client-dynamodb";
 import { StorageError } from "../../../src/errors.ts";
-import type { NodeChange } from "../../../src/storage.ts";
-import { DynamoDBStorage } from "../../../storage/dynamodb.ts";
+import type { NodeChange } from "../../../src/store/contract.ts";
+import { DynamoDBStorage } from "../../../storage/dynamodb/dynamodb_storage.ts";
 import { test } from "../../harness.ts";
 import { configure, errorOf, newTableName, withClient, withStorage } from "./kit.ts";
 

@@ -5,9 +5,9 @@
  */
 import process from "node:process";
 import { DynamoDB, DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import { randomName, type RealityStorage } from "../../../src/storage.ts";
-import { DynamoDBStorage, type DynamoDBStorageOptions } from "../../../storage/dynamodb.ts";
-import type { DynamoDBMethods, DynamoDBSender } from "../../../storage/dynamodb.ts";
+import { randomName, type RealityStorage } from "../../../src/store/contract.ts";
+import { DynamoDBStorage, type DynamoDBStorageOptions } from "../../../storage/dynamodb/dynamodb_storage.ts";
+import type { DynamoDBMethods, DynamoDBSender } from "../../../storage/dynamodb/dynamodb_storage.ts";
 import { DEFAULT_TOMBSTONE_TIMEOUT } from "../../../storage/options.ts";
 
 /** What every storage on DynamoDB has. */

@@ -5,7 +5,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { judge } from "../../../src/mesh/delta.ts";
+import { judge } from "../../../src/mesh/merge.ts";
 import {
   hasSeen,
   type MeshStorage,
@@ -15,14 +15,14 @@ import {
   type StampedNode,
   stampOf,
   type StorageSeen,
-} from "../../../src/storage.ts";
-import { DynamoDBStorage } from "../../../storage/dynamodb.ts";
-import { Call, connect } from "../../../storage/dynamodb_client.ts";
-import { readDelta } from "../../../storage/dynamodb_delta.ts";
-import { ServiceClock } from "../../../storage/dynamodb_clock.ts";
-import { Reader } from "../../../storage/dynamodb_reader.ts";
-import { bucketOf, comparePlaces } from "../../../storage/dynamodb_table.ts";
-import { MemoryStorage } from "../../../storage/memory.ts";
+} from "../../../src/store/contract.ts";
+import { DynamoDBStorage } from "../../../storage/dynamodb/dynamodb_storage.ts";
+import { Call, connect } from "../../../storage/dynamodb/client.ts";
+import { readDelta } from "../../../storage/dynamodb/delta.ts";
+import { ServiceClock } from "../../../storage/dynamodb/service_clock.ts";
+import { Reader } from "../../../storage/dynamodb/table_reader.ts";
+import { bucketOf, comparePlaces } from "../../../storage/dynamodb/table.ts";
+import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
 import { Chance } from "../../chance.ts";
 import { test } from "../../harness.ts";
 import { Intermediary, newTableName, withClient, withStorage } from "./kit.ts";

@@ -4,10 +4,10 @@
  * @module
  */
 import assert from "node:assert/strict";
-import type { NodeChange } from "../../../src/storage.ts";
-import type { DynamoDBStorage } from "../../../storage/dynamodb.ts";
-import { DynamoDBStorage as Storage } from "../../../storage/dynamodb.ts";
-import { MAX_ROUNDS } from "../../../storage/dynamodb_reader.ts";
+import type { NodeChange } from "../../../src/store/contract.ts";
+import type { DynamoDBStorage } from "../../../storage/dynamodb/dynamodb_storage.ts";
+import { DynamoDBStorage as Storage } from "../../../storage/dynamodb/dynamodb_storage.ts";
+import { MAX_ROUNDS } from "../../../storage/dynamodb/table_reader.ts";
 import { test } from "../../harness.ts";
 import { Intermediary, newTableName, withClient } from "./kit.ts";
 

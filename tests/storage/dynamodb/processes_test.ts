@@ -4,7 +4,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { DynamoDBStorage } from "../../../storage/dynamodb.ts";
+import { DynamoDBStorage } from "../../../storage/dynamodb/dynamodb_storage.ts";
 import { type Running, RUNTIMES, start, testOn } from "../runtimes.ts";
 import { newTableName, withClient } from "./kit.ts";
 

@@ -5,8 +5,8 @@
  */
 import assert from "node:assert/strict";
 import { DynamoDB, type WriteRequest } from "@aws-sdk/client-dynamodb";
-import type { MeshStorage, NodeChange } from "../../../src/storage.ts";
-import { DynamoDBStorage } from "../../../storage/dynamodb.ts";
+import type { MeshStorage, NodeChange } from "../../../src/store/contract.ts";
+import { DynamoDBStorage } from "../../../storage/dynamodb/dynamodb_storage.ts";
 import { testOnEngine } from "../engines.ts";
 import { configure, newTableName } from "./kit.ts";
 

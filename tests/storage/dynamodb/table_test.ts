@@ -6,9 +6,9 @@
 import assert from "node:assert/strict";
 import { DynamoDB, DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { DynamoDBDocument, DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
-import type { NodeChange } from "../../../src/storage.ts";
-import type { DynamoDBStorageOptions } from "../../../storage/dynamodb.ts";
-import { DynamoDBStorage } from "../../../storage/dynamodb.ts";
+import type { NodeChange } from "../../../src/store/contract.ts";
+import type { DynamoDBStorageOptions } from "../../../storage/dynamodb/dynamodb_storage.ts";
+import { DynamoDBStorage } from "../../../storage/dynamodb/dynamodb_storage.ts";
 import { test } from "../../harness.ts";
 import { configure, Intermediary, newTableName, withClient, withStorage } from "./kit.ts";
 

@@ -6,11 +6,11 @@
 import assert from "node:assert/strict";
 import { setTimeout as rest } from "node:timers/promises";
 import { DynamoDB } from "@aws-sdk/client-dynamodb";
-import type { NodeChange, RealityStorage } from "../../../src/storage.ts";
+import type { NodeChange, RealityStorage } from "../../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../../src/types.ts";
 import { nodesOf } from "../../../storage/conformance/kit.ts";
 import { testStorage } from "../../../storage/conformance/mod.ts";
-import { DynamoDBStorage } from "../../../storage/dynamodb.ts";
+import { DynamoDBStorage } from "../../../storage/dynamodb/dynamodb_storage.ts";
 import { test } from "../../harness.ts";
 import { configure, errorOf, Intermediary, newTableName, SUPPORTS, withClient, withStorage } from "./kit.ts";
 import { type Order, TornService } from "./torn.ts";

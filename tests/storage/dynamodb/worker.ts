@@ -7,7 +7,7 @@
  * @module
  */
 import process from "node:process";
-import { DynamoDBStorage } from "../../../storage/dynamodb.ts";
+import { DynamoDBStorage } from "../../../storage/dynamodb/dynamodb_storage.ts";
 import { connectMethods, connectSender } from "./kit.ts";
 
 const [tableName = "", name = "", count = "0", kind] = process.argv.slice(2);

@@ -1,0 +1,176 @@
+/**
+ * Taking in what another storage wrote: the four cases, and nodes that stand for several changes. Pure.
+ *
+ * @module
+ */
+import {
+  coversSeen,
+  hasSeen,
+  isSameStamp,
+  type NodeTake,
+  type Seen,
+  type Stamp,
+  type StampedNode,
+  stampOf,
+} from "../store/contract.ts";
+
+/** What the hash of a joined node begins with: a control character, which no hash of an application has. */
+export const JOIN_MARK = "\u0001";
+
+/** Characters in the print of one change: 48 bits of it. */
+const PRINT_LENGTH = 8;
+
+/** So many prints fit into the shortest hash that every storage takes, 256 bytes. */
+const MAX_PRINTS = 31;
+
+const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~";
+
+/** What is known of both sides when a node is judged. */
+export interface Knowledge {
+  /** What the storage here has taken in. */
+  readonly mine: Seen;
+  /** What the storage there had taken in when it gave its node, or before. */
+  readonly theirs: Seen;
+  /** The tombstones that were swept on the side that does not have the node. */
+  readonly swept: Seen;
+}
+
+/**
+ * Decides what becomes of a node that another storage has.
+ *
+ * @param theirs Their node or tombstone.
+ * @param mine The node or tombstone of the same key here, if there is one.
+ * @param knowledge What either side has seen.
+ * @returns What to write, or `null` to leave all as it is.
+ */
+export function judge(
+  theirs: StampedNode,
+  mine: StampedNode | undefined,
+  knowledge: Knowledge,
+): NodeTake | null {
+  // 1. Taken in before, it or what it was replaced with.
+  const stamp = stampOf(theirs);
+  if (hasSeen(knowledge.mine, stamp)) return null;
+  if (mine === undefined) {
+    // 2. Nothing is here; nor has anything been forgotten here that they never heard of.
+    if (coversSeen(knowledge.theirs, knowledge.swept)) return { node: theirs, replaces: null };
+    return join(theirs, theirs, unite(changesOf(theirs), unheard(knowledge.swept, knowledge.theirs)), null);
+  }
+  const own = stampOf(mine);
+  if (isSameStamp(own, stamp)) return null;
+  // Beside a tombstone, too, deletions may have been forgotten here that they never heard of.
+  const forgotten = mine.deleted && !theirs.deleted ? unheard(knowledge.swept, knowledge.theirs) : [];
+  // 3. They knew mine when they kept theirs.
+  if (hasSeen(knowledge.theirs, own)) {
+    if (forgotten.length === 0) return { node: theirs, replaces: own };
+    return join(theirs, theirs, unite(changesOf(theirs), forgotten), own);
+  }
+  // 4. Neither knew of the other. Whichever has the lower version may be held by a client that was never told
+  // of the other change, so the one that stays must stand for both, with a version above both.
+  const changes = unite(unite(changesOf(mine), changesOf(theirs)), forgotten);
+  const ahead = isAhead(mine, theirs) ? mine : theirs;
+  const behind = ahead === mine ? theirs : mine;
+  const standsForAll = (node: StampedNode) => changesOf(node).length === changes.length;
+  const isClear = ahead.version > behind.version || standsForAll(behind);
+  if (isClear && standsForAll(ahead)) return ahead === mine ? null : { node: theirs, replaces: own };
+  return join(mine, theirs, changes, own);
+}
+
+/**
+ * Decides what becomes of a node here that a full copy does not have.
+ *
+ * @param mine The node.
+ * @param knowledge What had been seen on either side before the copy, and the tombstones that were swept there.
+ * @returns What to write, or `null` to leave all as it is.
+ */
+export function judgeMissing(mine: StampedNode, { mine: seen, theirs, swept }: Knowledge): NodeTake | null {
+  if (mine.deleted) return null;
+  const { key, updatedAt } = mine;
+  const replaces = stampOf(mine);
+  const changes = unite(changesOf(mine), unheard(swept, seen));
+  const isNews = changes.length > changesOf(mine).length;
+  if (hasSeen(theirs, replaces)) {
+    // They knew it: it was deleted there, and forgotten. The tombstone stands for the same changes on every server
+    // that finds this out, so that these tombstones need not be joined with each other.
+    const hash = isNews ? joinedHash(changes) : "";
+    return { node: { key, hash, updatedAt, deleted: true }, above: mine.version, replaces };
+  }
+  // They did not know it, and may have deleted and forgotten the key as they had it: the counterpart of case 2.
+  return isNews ? join(mine, mine, changes, replaces) : null;
+}
+
+/**
+ * The changes that a node stands for, each by its print, in order: its own, or, for a joined node, those that its
+ * hash spells out.
+ */
+export function changesOf(node: StampedNode): readonly string[] {
+  if (!node.hash.startsWith(JOIN_MARK)) return [printOf(stampOf(node))];
+  const prints: string[] = [];
+  for (let i = JOIN_MARK.length; i < node.hash.length; i += PRINT_LENGTH) {
+    prints.push(node.hash.slice(i, i + PRINT_LENGTH));
+  }
+  return prints;
+}
+
+/** The hash of a node that stands for these changes. */
+export function joinedHash(changes: readonly string[]): string {
+  // Too many to spell out: one print of them all stands for them. Whoever has only some of them joins once more.
+  return JOIN_MARK + (changes.length > MAX_PRINTS ? digest(changes.join("")) : changes.join(""));
+}
+
+/** Both lists as one, in order, nothing twice. */
+export function unite(a: readonly string[], b: readonly string[]): readonly string[] {
+  return [...new Set([...a, ...b])].sort();
+}
+
+/** The short print of one change. */
+export function printOf({ version, origin }: Stamp): string {
+  return digest(`${version}@${origin}`);
+}
+
+/** A new change of this storage's own that stands for several. */
+function join(
+  mine: StampedNode,
+  theirs: StampedNode,
+  changes: readonly string[],
+  replaces: Stamp | null,
+): NodeTake {
+  const updatedAt = Math.max(mine.updatedAt, theirs.updatedAt);
+  const node = { key: theirs.key, hash: joinedHash(changes), updatedAt };
+  return {
+    node: mine.deleted && theirs.deleted ? { ...node, deleted: true } : node,
+    above: Math.max(mine.version, theirs.version),
+    replaces,
+  };
+}
+
+/** What one side has forgotten before the other heard of it: any of it may have been the deletion of one key. */
+function unheard(swept: Seen, seen: Seen): readonly string[] {
+  const forgotten = [...swept].map(([origin, version]) => ({ origin, version }));
+  return forgotten.filter((stamp) => !hasSeen(seen, stamp)).map(printOf);
+}
+
+/** Of two nodes of one key: the higher version, and of the same version the lesser origin. */
+function isAhead(a: StampedNode, b: StampedNode): boolean {
+  return a.version !== b.version ? a.version > b.version : a.origin < b.origin;
+}
+
+/** 48 bits of a text, in eight characters. Spreads well; keeps no secret. */
+function digest(text: string): string {
+  let [low, high] = [0x9e3779b9, 0x85ebca6b];
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    low = Math.imul(low ^ unit, 0x01000193);
+    high = Math.imul(high ^ unit, 0x5bd1e995);
+    low ^= high >>> 15;
+    high ^= low >>> 13;
+  }
+  low = Math.imul(low ^ (low >>> 16), 0x7feb352d);
+  high = Math.imul(high ^ (high >>> 15), 0x846ca68b) ^ (low >>> 14);
+  return spell(low ^ (high >>> 16)) + spell(high ^ (low >>> 11));
+}
+
+/** 24 bits as four characters. */
+function spell(bits: number): string {
+  return [18, 12, 6, 0].map((shift) => DIGITS[(bits >>> shift) & 63]).join("");
+}

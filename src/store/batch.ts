@@ -1,0 +1,559 @@
+/**
+ * Doing less: one shared read for the questions of a moment, one commit for the changes of a moment.
+ *
+ * @module
+ */
+import { type Clock, isThenable } from "../clock.ts";
+import { Deadlines, type Due } from "../limits/deadlines.ts";
+import { StorageError } from "../errors.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+import {
+  isMeshStorage,
+  type MeshStorage,
+  type NodeChange,
+  type NodeTake,
+  type RealityStorage,
+  type Seen,
+  type StampedNode,
+  type StorageReading,
+} from "./contract.ts";
+import type { RealityNodeMeta } from "../types.ts";
+
+/** What the storage desk needs beside the storage itself. */
+export interface BatchOptions {
+  /** Where timers come from. */
+  readonly clock: Clock;
+  /** How long one call of the storage may take, in milliseconds. */
+  readonly timeout: number;
+  /** Hears how each call went: the operation, the error if it failed, and how long it took in milliseconds. */
+  readonly onOutcome: (operation: string, error: StorageError | undefined, ms: number) => void;
+  /** Counts how large reads and commits are. */
+  readonly metrics?: Pick<Metrics, "readSizes" | "writeSizes"> | undefined;
+}
+
+/** So many reads may be under way at once: a second one lets a question pass by a slow answer. */
+const MAX_READS = 2;
+
+/**
+ * The share of `storageTimeout` after which a read without an answer no longer counts as under way, so that a lost
+ * one does not hold those that come after it. At most ten times as many reads are under way as there are places.
+ */
+const READ_PATIENCE = 1 / 10;
+
+/**
+ * The same for a commit. It is longer, so that a storage where commits queue for a lock is not sent many at once: at
+ * most two are under way.
+ */
+const COMMIT_PATIENCE = 1 / 2;
+
+/**
+ * How long a change that has to wait for its commit may take in all, as a multiple of `storageTimeout`: one of a key
+ * that an unanswered commit holds is sent after one `storageTimeout`, and needs some time for its own answer.
+ */
+const QUEUED_TIME = 1.25;
+
+/** A read that has collected so many keys takes no more questions. */
+const MAX_READ_KEYS = 20_000;
+
+/** So many changes go in together when the storage does not say how many it takes. */
+const MAX_CHANGES = 1000;
+
+/** So many changes at once go to a storage that takes them one by one. */
+const MAX_SINGLE_CHANGES = 16;
+
+interface Deferred<T> {
+  readonly promise: Promise<T>;
+  readonly resolve: (value: T) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface Read extends Deferred<StorageReading> {
+  /** The keys of the first who asked, as they were given; a set once somebody else joins. */
+  keys: readonly string[] | Set<string>;
+}
+
+/**
+ * Reads the storage for everybody who asks. Questions that wait at the same moment share one read, and a
+ * read serves only those who asked before it was sent: nobody gets an answer older than the question.
+ */
+export class Reader {
+  readonly #storage: RealityStorage;
+  readonly #options: BatchOptions;
+  readonly #queue: Read[] = [];
+  /** The reading of this moment, of a live storage. */
+  #current: StorageReading | Promise<StorageReading> | undefined;
+  #running = 0;
+  #scheduled = false;
+  #sent = 0;
+
+  /**
+   * @param storage Where the nodes are.
+   * @param options Clock, time limit, and who hears of failures.
+   */
+  constructor(storage: RealityStorage, options: BatchOptions) {
+    this.#storage = storage;
+    this.#options = options;
+  }
+
+  /** How many reads have been sent. */
+  get sent(): number {
+    return this.#sent;
+  }
+
+  /**
+   * Reads the current state of some keys.
+   *
+   * @param keys No key twice; the list must stay as it is until the answer.
+   * @returns A reading sent after this call; it may hold other keys as well. At once from a storage that gives it so.
+   * @throws {StorageError} When the storage fails or takes too long; rejects with it.
+   */
+  read(keys: readonly string[]): StorageReading | Promise<StorageReading> {
+    if (this.#storage.features?.live) return this.#current ??= this.#readLive(keys);
+    const last = this.#queue.at(-1);
+    if (last !== undefined && countOf(last.keys) + keys.length <= MAX_READ_KEYS) {
+      if (!(last.keys instanceof Set)) last.keys = new Set(last.keys);
+      for (const key of keys) last.keys.add(key);
+      return last.promise;
+    }
+    const read = { keys, ...deferred<StorageReading>() };
+    this.#queue.push(read);
+    this.#schedule();
+    return read.promise;
+  }
+
+  /** What was read before is shared no longer: the storage has changed, or the moment is over. */
+  readonly renew = (): void => {
+    this.#current = undefined;
+  };
+
+  /** Every node can be looked up in a reading, as it stands then: one serves all who ask in this moment. */
+  #readLive(keys: readonly string[]): StorageReading | Promise<StorageReading> {
+    queueMicrotask(this.renew);
+    this.#sent++;
+    this.#options.metrics?.readSizes.observe(keys.length);
+    const given = passOn(() => readStorage(this.#storage, keys));
+    if (given instanceof Promise) return guarded("getNodes", () => given, this.#options);
+    this.#options.onOutcome("getNodes", undefined, 0);
+    return given;
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#running >= MAX_READS) return;
+    this.#scheduled = true;
+    // The questions of this moment are all asked before a microtask queued now has its turn.
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      while (this.#running < MAX_READS && this.#queue.length > 0) this.#send(this.#queue.shift()!);
+    });
+  }
+
+  #send({ keys, resolve, reject }: Read): void {
+    this.#running++;
+    this.#sent++;
+    this.#options.metrics?.readSizes.observe(countOf(keys));
+    let isCounted = true;
+    const leave = () => {
+      if (!isCounted) return;
+      isCounted = false;
+      this.#running--;
+      if (this.#queue.length > 0) this.#schedule();
+    };
+    const list = keys instanceof Set ? [...keys] : keys;
+    guarded("getNodes", () => readStorage(this.#storage, list), this.#options, silence(leave))
+      .then((reading) => {
+        resolve(reading);
+        leave();
+      }, (error) => {
+        reject(error);
+        leave();
+      });
+  }
+}
+
+/** One change that somebody asked for. Its promise settles with its commit, or when its time is up. */
+class Write implements Due {
+  readonly change: NodeChange;
+  readonly promise: Promise<RealityNodeMeta>;
+  /** Settles the promise. */
+  resolve!: (meta: RealityNodeMeta) => void;
+  reject!: (error: unknown) => void;
+  /** The change of the same key that this one stands for as well. */
+  readonly older: Write | undefined;
+  readonly #onLate: (write: Write) => void;
+  dueAt = 0;
+  before: Due | undefined = undefined;
+  after: Due | undefined = undefined;
+
+  constructor(change: NodeChange, older: Write | undefined, onLate: (write: Write) => void) {
+    this.change = change;
+    this.older = older;
+    this.#onLate = onLate;
+    this.promise = new Promise((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
+  }
+
+  onLate(): void {
+    this.#onLate(this);
+  }
+}
+
+/** Changes that are on their way to the storage together. */
+interface Commit {
+  readonly writes: readonly Write[];
+  /** Settles when it has its answer, has failed, or no longer holds up those after it. Never rejects. */
+  readonly passable: Promise<void>;
+  /** Settles when it has its answer or has failed. Never rejects. */
+  readonly over: Promise<void>;
+}
+
+/**
+ * Group commit: changes that wait while another commit is under way go in together. Several changes of one
+ * key become one, the last; each caller's promise settles when the storage has it, or when its time is up.
+ *
+ * A commit that is not answered after half of `storageTimeout` lets the next one go, except for the keys that it
+ * names: these wait until it is answered or given up. One that was given up may still reach the storage, also after
+ * a later change of the same key: then the storage's order of versions decides which hash stays, and clients are told.
+ */
+export class Writer {
+  readonly #storage: RealityStorage;
+  readonly #options: BatchOptions;
+  readonly #onCommit: (keys: readonly string[], version: number) => void;
+  readonly #waiting = new Map<string, Write>();
+  /** When changes that had to wait are given up. */
+  readonly #deadlines: Deadlines;
+  /** Every commit that has no answer yet. */
+  readonly #commits = new Set<Commit>();
+  #running: Promise<void> | undefined;
+  #sent = 0;
+
+  /**
+   * @param storage Where the changes go.
+   * @param options Clock, time limit, and who hears of failures.
+   * @param onCommit Hears the keys of every commit, also of a failed one, since it may have reached the storage;
+   *   and the highest version in it, 0 for a failed one.
+   */
+  constructor(
+    storage: RealityStorage,
+    options: BatchOptions,
+    onCommit: (keys: readonly string[], version: number) => void,
+  ) {
+    this.#storage = storage;
+    this.#options = options;
+    this.#onCommit = onCommit;
+    this.#deadlines = new Deadlines(options.clock, options.timeout * QUEUED_TIME);
+  }
+
+  /** How many commits have been sent. */
+  get sent(): number {
+    return this.#sent;
+  }
+
+  /**
+   * Makes one change.
+   *
+   * @returns The meta as written, once the storage has it: at once from a live storage that gives it so.
+   * @throws {StorageError} When the storage fails or takes too long; rejects with it. The change may be there or not.
+   */
+  write(change: NodeChange): RealityNodeMeta | Promise<RealityNodeMeta> {
+    const { features, applyChanges } = this.#storage;
+    const isLive = features?.live && applyChanges !== undefined && !this.#isBusy;
+    return isLive ? this.#writeLive(change) : this.#queue(change);
+  }
+
+  /** Whether a change has to wait for others, or may have to. */
+  get #isBusy(): boolean {
+    return this.#running !== undefined || this.#commits.size > 0;
+  }
+
+  /** Makes many changes, together with those of this moment. */
+  writeMany(changes: readonly NodeChange[]): Promise<RealityNodeMeta>[] {
+    return changes.map((change) => this.#queue(change));
+  }
+
+  /** There is nothing to be won by waiting for others where a commit is over before it has begun. */
+  #writeLive(change: NodeChange): RealityNodeMeta | Promise<RealityNodeMeta> {
+    this.#noteSent(1);
+    const given = passOn(() => this.#storage.applyChanges!([change]));
+    if (given instanceof Promise) {
+      const write = this.#createWrite(change, undefined);
+      this.#running = this.#commitAll(this.#commit([write], () => given).passable);
+      return write.promise;
+    }
+    this.#options.onOutcome("applyChanges", undefined, 0);
+    const meta = given[0] as RealityNodeMeta;
+    this.#onCommit([change.key], meta.version);
+    return meta;
+  }
+
+  #queue(change: NodeChange): Promise<RealityNodeMeta> {
+    // The newest state stands for the older one; it takes the newest place in the order as well.
+    const older = this.#waiting.get(change.key);
+    if (older !== undefined) this.#waiting.delete(change.key);
+    const write = this.#createWrite(change, older);
+    this.#waiting.set(change.key, write);
+    // One that is sent at once has the time limit of its commit.
+    if (this.#commits.size > 0) this.#deadlines.add(write);
+    // The changes of this moment are all asked for before the first commit goes.
+    this.#running ??= this.#commitAll(Promise.resolve());
+    return write.promise;
+  }
+
+  #createWrite(change: NodeChange, older: Write | undefined): Write {
+    return new Write(change, older, this.#giveUp);
+  }
+
+  /** Refuses a change whose time is up; one that was not sent yet will not be. */
+  readonly #giveUp = (write: Write): void => {
+    const { key } = write.change;
+    if (this.#waiting.get(key) === write) this.#waiting.delete(key);
+    const error = new StorageError("applyChanges", lateness(this.#options));
+    for (let each: Write | undefined = write; each !== undefined; each = each.older) each.reject(error);
+  };
+
+  /** The nodes and tombstones of these keys, with their stamps. */
+  readStamped(keys: readonly string[]): Promise<Map<string, StampedNode>> {
+    return guarded("readStamped", () => this.#mesh().readStamped(keys), this.#options);
+  }
+
+  /**
+   * Writes nodes of other storages, as many at once as the storage takes.
+   *
+   * @param swept The swept tombstones that were known when the takes were judged.
+   * @returns For each the meta as written; `null` where another node was there than it was judged against.
+   */
+  async take(takes: readonly NodeTake[], swept?: Seen): Promise<(RealityNodeMeta | null)[]> {
+    const most = this.#storage.features?.maxChanges ?? MAX_CHANGES;
+    const metas: (RealityNodeMeta | null)[] = [];
+    for (let i = 0; i < takes.length; i += most) {
+      this.#sent++;
+      const some = takes.slice(i, i + most);
+      this.#options.metrics?.writeSizes.observe(some.length);
+      metas.push(...await guarded("takeNodes", () => this.#mesh().takeNodes(some, swept), this.#options));
+    }
+    return metas;
+  }
+
+  /** Settles once every change asked for so far has reached the storage or failed. */
+  async flush(): Promise<void> {
+    while (this.#isBusy) await Promise.all([this.#running, ...[...this.#commits].map(({ over }) => over)]);
+  }
+
+  #mesh(): MeshStorage {
+    if (isMeshStorage(this.#storage)) return this.#storage;
+    throw new TypeError("This storage keeps no stamps: it cannot take in what another one has");
+  }
+
+  async #commitAll(first: Promise<void>): Promise<void> {
+    await first;
+    for (let writes = this.#take(); writes.length > 0; writes = this.#take()) {
+      for (const write of this.#waiting.values()) if (write.after === undefined) this.#deadlines.add(write);
+      this.#noteSent(writes.length);
+      const changes = writes.map(({ change }) => change);
+      await this.#commit(writes, () => this.#storage.applyChanges!(changes)).passable;
+    }
+    this.#running = undefined;
+  }
+
+  /** Makes a commit, and tells everybody who asked for a part of it what came of that. */
+  #commit(
+    writes: readonly Write[],
+    commit: () => RealityNodeMeta[] | Promise<RealityNodeMeta[]>,
+  ): Commit {
+    let pass = () => {};
+    const passable = new Promise<void>((resolve) => pass = resolve);
+    const call = this.#storage.applyChanges
+      ? this.#settle(writes, guarded("applyChanges", commit, this.#options, this.#silence(writes, pass)))
+      : this.#commitSingly(writes, pass);
+    const over = call.then(() => {
+      this.#commits.delete(begun);
+      // What it held can go now.
+      if (this.#waiting.size > 0) this.#running ??= this.#commitAll(passable);
+      pass();
+    });
+    const begun = { writes, passable, over };
+    this.#commits.add(begun);
+    return begun;
+  }
+
+  #silence(writes: readonly Write[], onSilent: () => void): Silence {
+    // One that was given up reaches the storage only now: who waits has looked too early.
+    const onLate = () => this.#onCommit(writes.map(({ change }) => change.key), 0);
+    return { share: COMMIT_PATIENCE, onSilent, onLate };
+  }
+
+  async #settle(writes: readonly Write[], answer: Promise<RealityNodeMeta[]>): Promise<void> {
+    let version = 0;
+    try {
+      const metas = await answer;
+      writes.forEach((write, i) => {
+        const meta = metas[i]!;
+        version = Math.max(version, meta.version);
+        for (let each: Write | undefined = write; each !== undefined; each = each.older) {
+          this.#deadlines.remove(each);
+          each.resolve(meta);
+        }
+      });
+    } catch (error) {
+      for (const write of writes) {
+        for (let each: Write | undefined = write; each !== undefined; each = each.older) {
+          this.#deadlines.remove(each);
+          each.reject(error);
+        }
+      }
+    }
+    this.#onCommit(writes.map(({ change }) => change.key), version);
+  }
+
+  /** Makes changes of a storage that takes them one by one; each has its own time limit and outcome. */
+  async #commitSingly(writes: readonly Write[], onSilent: () => void): Promise<void> {
+    await Promise.all(writes.map((write) => {
+      const operation = write.change.deleted ? "deleteNode" : "setNode";
+      const call = async () => [await applyChange(this.#storage, write.change)];
+      return this.#settle(
+        [write],
+        guarded(operation, call, this.#options, this.#silence([write], onSilent)),
+      );
+    }));
+  }
+
+  #noteSent(changes: number): void {
+    this.#sent++;
+    this.#options.metrics?.writeSizes.observe(changes);
+  }
+
+  #take(): Write[] {
+    const most = this.#storage.applyChanges
+      ? this.#storage.features?.maxChanges ?? MAX_CHANGES
+      : MAX_SINGLE_CHANGES;
+    const held = new Set([...this.#commits].flatMap(({ writes }) => writes.map(({ change }) => change.key)));
+    const writes: Write[] = [];
+    for (const [key, write] of this.#waiting) {
+      if (writes.length >= most) break;
+      if (held.has(key)) continue;
+      this.#waiting.delete(key);
+      writes.push(write);
+    }
+    return writes;
+  }
+}
+
+function readStorage(
+  storage: RealityStorage,
+  keys: readonly string[],
+): StorageReading | Promise<StorageReading> {
+  return storage.readNodes ? storage.readNodes(keys) : readParts(storage, keys);
+}
+
+/** What the storage gives at once, or its own promise, seen to be settled where it is; what it throws rejects. */
+function passOn<T>(call: () => T | Promise<T>): T | Promise<T> {
+  try {
+    const given = call();
+    return isThenable(given) ? Promise.resolve(given) : given;
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+async function readParts(storage: RealityStorage, keys: readonly string[]): Promise<StorageReading> {
+  // The counter first: then the nodes are at least as new as it says, and a cursor made of it skips nothing.
+  const maxVersion = await storage.getMaxVersion();
+  const nodes = await storage.getNodes([...keys]);
+  const { epoch, origin } = await storage.getIdentity?.() ?? { epoch: "", origin: "" };
+  // Nobody says whether something came into the past: no stream resumes on this. Nor what was swept: it may be anything.
+  return { nodes, maxVersion, epoch, origin, sweptVersion: maxVersion, late: 0 };
+}
+
+async function applyChange(storage: RealityStorage, change: NodeChange): Promise<RealityNodeMeta> {
+  const { key, hash, updatedAt } = change;
+  if (change.deleted) {
+    await storage.deleteNode(key);
+    return { key, version: 0, hash: "", updatedAt, deleted: true };
+  }
+  const meta = { key, version: await storage.incrementVersion(key), hash, updatedAt };
+  await storage.setNode(key, meta);
+  return meta;
+}
+
+/** What is to happen when a call has no answer yet after a part of its time. */
+export interface Silence {
+  /** The part of the time limit: above 0, below 1. */
+  readonly share: number;
+  /** Called once: who held a place for the call gives it to the next one. */
+  readonly onSilent: () => void;
+  /** Called when the call settles after it was given up. */
+  readonly onLate?: () => void;
+}
+
+/** The silence of a read that holds a place. */
+export function silence(onSilent: () => void): Silence {
+  return { share: READ_PATIENCE, onSilent };
+}
+
+/**
+ * Calls the storage, and turns a failure, or an answer that takes too long, into a `StorageError` that names the
+ * operation. How long it took includes what the call itself did before it gave back a promise.
+ */
+export function guarded<T>(
+  operation: string,
+  call: () => T | Promise<T>,
+  options: BatchOptions,
+  silence?: Silence,
+): Promise<T> {
+  const { clock, onOutcome, timeout } = options;
+  const startedAt = clock.elapsed();
+  const answer = Promise.resolve(passOn(call));
+  return new Promise((resolve, reject) => {
+    let cancel: (() => void) | undefined;
+    let settled = false;
+    const fail = (cause: unknown) => {
+      if (settled) return silence?.onLate?.();
+      settled = true;
+      cancel?.();
+      const error = cause instanceof StorageError ? cause : new StorageError(operation, cause);
+      onOutcome(operation, error, clock.elapsed() - startedAt);
+      reject(error);
+    };
+    answer.then((value) => {
+      if (settled) return silence?.onLate?.();
+      settled = true;
+      cancel?.();
+      onOutcome(operation, undefined, clock.elapsed() - startedAt);
+      resolve(value);
+    }, fail);
+    const giveUp = () => fail(lateness(options));
+    // A call that has its answer already has settled by then: a timer would cost more than the answer did.
+    queueMicrotask(() => {
+      if (settled) return;
+      if (silence === undefined) {
+        cancel = clock.after(timeout, giveUp);
+        return;
+      }
+      const patience = timeout * silence.share;
+      cancel = clock.after(patience, () => {
+        cancel = clock.after(timeout - patience, giveUp);
+        silence.onSilent();
+      });
+    });
+  });
+}
+
+function lateness({ timeout }: BatchOptions): Error {
+  return new Error(`no answer within storageTimeout (${timeout} ms)`);
+}
+
+function countOf(keys: readonly string[] | Set<string>): number {
+  return keys instanceof Set ? keys.size : keys.length;
+}
+
+/** `Promise.withResolvers`, which Node 20 does not have. */
+function deferred<T>(): Deferred<T> {
+  let resolve!: (value: T) => void;
+  let reject!: (error: unknown) => void;
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  return { promise, resolve, reject };
+}

@@ -1,0 +1,130 @@
+/**
+ * The one way in for a change, whoever brings it.
+ *
+ * @module
+ */
+import type { Writer } from "./batch.ts";
+import type { Clock } from "../clock.ts";
+import { hashFault, keyFault } from "./node.ts";
+import type { Limits } from "../options.ts";
+import { type NodeTake, randomName, type Seen, type StampedNode } from "./contract.ts";
+import { StorageError } from "../errors.ts";
+import type { NodeUpdate, RealityNodeMeta } from "../types.ts";
+
+/** Says what becomes of a node that another storage has, given the one that is here. */
+export type Judge = (theirs: StampedNode, mine: StampedNode | undefined) => NodeTake | null;
+
+/** A judge, and what it knows of forgotten deletions. */
+export interface PreparedJudge {
+  readonly judge: Judge;
+  /** The swept tombstones that it takes into account where a node is missing here; left out where none matter. */
+  readonly swept?: Seen;
+}
+
+/**
+ * Makes a judge, after the nodes here were read: so it knows of all that had been forgotten by then.
+ *
+ * @param isMissing Whether some of the nodes to judge are not here.
+ */
+export type PrepareJudge = (isMissing: boolean) => PreparedJudge | Promise<PreparedJudge>;
+
+/** What came of nodes that another storage has. */
+export interface TakenNodes {
+  /** The keys of those that were written as they were there. */
+  readonly taken: readonly string[];
+  /** Changes that this storage made instead, which nobody else knows. */
+  readonly made: readonly RealityNodeMeta[];
+}
+
+/** So often a node is judged anew because another one came in its place meanwhile. */
+const MAX_JUDGEMENTS = 50;
+
+/** Checks changes and hands them to the storage. */
+export class Intake {
+  readonly #writer: Writer;
+  readonly #clock: Clock;
+  readonly #limits: Limits;
+
+  /**
+   * @param writer Commits changes, and wakes who waits for them.
+   * @param clock Dates them.
+   * @param limits What a key and a hash may be.
+   */
+  constructor(writer: Writer, clock: Clock, limits: Limits) {
+    this.#writer = writer;
+    this.#clock = clock;
+    this.#limits = limits;
+  }
+
+  /** Publishes nodes' new states. Nothing is written when one of them is wrong. */
+  update(updates: readonly NodeUpdate[]): RealityNodeMeta[] | Promise<RealityNodeMeta[]> {
+    for (const { key, hash } of updates) {
+      this.checkKey(key);
+      const fault = hashFault(hash, this.#limits.maxHashBytes);
+      if (fault !== undefined) throw mistake("hash", hash, fault);
+    }
+    const updatedAt = this.#clock.now();
+    const [first] = updates;
+    if (first !== undefined && updates.length === 1) {
+      const meta = this.#writer.write({ key: first.key, hash: first.hash, updatedAt });
+      return meta instanceof Promise ? meta.then((meta) => [meta]) : [meta];
+    }
+    return Promise.all(this.#writer.writeMany(updates.map(({ key, hash }) => ({ key, hash, updatedAt }))));
+  }
+
+  /** Says that nodes changed, with hashes never used before: who compares hashes must not sleep on. */
+  async invalidate(keys: readonly string[]): Promise<RealityNodeMeta[]> {
+    const longest = this.#limits.maxHashBytes;
+    return await this.update(
+      keys.map((key) => ({ key, hash: `invalidated-${randomName(16)}`.slice(-longest) })),
+    );
+  }
+
+  /** Takes a node away. */
+  async delete(key: string): Promise<RealityNodeMeta[]> {
+    this.checkKey(key);
+    return [await this.#writer.write({ key, hash: "", updatedAt: this.#clock.now(), deleted: true })];
+  }
+
+  /**
+   * Takes in nodes that another storage has. Who waits for any of them is to be woken afterwards, also when this
+   * fails: what is nothing new to this storage may be so to who waits here.
+   *
+   * @throws {StorageError} When the storage fails or takes too long; some of them may have been written.
+   */
+  async take(nodes: readonly StampedNode[], prepare: PrepareJudge): Promise<TakenNodes> {
+    const taken: string[] = [];
+    const made: RealityNodeMeta[] = [];
+    let left = nodes;
+    for (let i = 0; left.length > 0; i++) {
+      if (i === MAX_JUDGEMENTS) throw new StorageError("takeNodes", "these nodes change too often");
+      const mine = await this.#writer.readStamped(left.map(({ key }) => key));
+      const { judge, swept } = await prepare(mine.size < left.length);
+      const takes = left.flatMap((node) => judge(node, mine.get(node.key)) ?? []);
+      const metas = await this.#writer.take(takes, swept);
+      takes.forEach(({ node }, i) => {
+        const meta = metas[i];
+        if (meta) "origin" in node ? taken.push(meta.key) : made.push(meta);
+      });
+      const missed = new Set(takes.filter((_, i) => metas[i] === null).map(({ node }) => node.key));
+      left = left.filter(({ key }) => missed.has(key));
+    }
+    return { taken, made };
+  }
+
+  /**
+   * Checks a key that the application gave.
+   *
+   * @throws {TypeError} When it is no string.
+   * @throws {RangeError} When it is too long, empty, or has characters that are not allowed.
+   */
+  checkKey(key: unknown): void {
+    const fault = keyFault(key, this.#limits.maxKeyBytes);
+    if (fault !== undefined) throw mistake("key", key, fault);
+  }
+}
+
+function mistake(what: string, value: unknown, fault: string): Error {
+  const message = `Cannot take this ${what}: ${fault}`;
+  return typeof value === "string" ? new RangeError(message) : new TypeError(message);
+}

@@ -1,0 +1,208 @@
+/**
+ * Finds out what other processes changed in a shared storage, while somebody here waits for it.
+ *
+ * @module
+ */
+
+import { type BatchOptions, guarded, silence } from "../store/batch.ts";
+import type { Clock } from "../clock.ts";
+import type { Reading } from "../store/cached_reader.ts";
+import { type HistoryMoment, isConfirmed, isSameLife, lateMarksSince, laterOf } from "../store/history.ts";
+import type { RealityStorage, StorageChanges, StorageReading } from "../store/contract.ts";
+import { Subscription } from "./subscription.ts";
+import type { Waiters } from "./waiters.ts";
+
+/** The pause between two looks at the storage just after something changed, in milliseconds. */
+const SHORTEST_PAUSE = 50;
+
+/** The pause that a quiet storage's looks grow to, in milliseconds. */
+const LONGEST_PAUSE = 500;
+
+/** The same for a storage that announces changes by itself: these looks only back up the announcements. */
+const BACKUP_PAUSE = 5_000;
+
+/** The pause when each look makes every waiter read again: a storage without an ordered history. */
+const UNORDERED_PAUSE = 1_000;
+
+/** A look that finds so many changes wakes everybody instead of naming keys. */
+const MAX_LISTED = 1_000;
+
+/** The rooms that a watch works between. */
+export interface WatchRooms {
+  readonly storage: RealityStorage;
+  readonly reader: Reading;
+  readonly waiters: Pick<Waiters, "size" | "wake" | "wakeMarked">;
+  readonly clock: Clock;
+  readonly batch: BatchOptions;
+  /**
+   * Whether it watches for one request only. Then it takes no announcements, which come by connections that outlive a
+   * request, and news of other keys leave its pace as it is, since each request has a watch.
+   */
+  readonly isOfOneRequest?: boolean;
+}
+
+/**
+ * One small reader per process. It sleeps while nobody waits, and for good on a storage that no other process
+ * can change. It asks *what came after the version that our waiters have read?*, more seldom the longer nothing
+ * came; announcements of the storage make it look at once.
+ */
+export class Watch {
+  readonly #rooms: WatchRooms;
+  /** What all parked waiters have read at least; undefined until one has parked. */
+  #position: Position | undefined;
+  #pause = SHORTEST_PAUSE;
+  #cancel: (() => void) | undefined;
+  readonly #subscription: Subscription;
+  #looking: Promise<void> | undefined;
+  /** Whether another look is wanted right after the one under way. */
+  #isAsked = false;
+  #closed = false;
+
+  /** @param rooms The storage that is watched and the waiters that are woken. */
+  constructor(rooms: WatchRooms) {
+    this.#rooms = rooms;
+    this.#subscription = new Subscription({ ...rooms, onAny: () => this.lookNow() });
+  }
+
+  /** Says that a waiter now rests on this reading. */
+  park(reading: StorageReading): void {
+    if (this.#closed || this.#rooms.storage.features?.exclusive) return;
+    const at = this.#position;
+    const { epoch, origin, late, maxVersion, recent } = reading;
+    const newest = laterOf({ maxVersion, recent }, reading.newest);
+    if (at === undefined || this.#rooms.isOfOneRequest) {
+      this.#position = { epoch, origin, late, version: maxVersion, newest };
+    } else if (at.epoch !== epoch || at.origin !== origin) {
+      // Some rest on another life of the data than others: whoever is behind has to look again.
+      this.#position = { epoch, origin, late, version: 0, newest: null };
+    } else {
+      at.version = Math.min(at.version, maxVersion);
+      at.newest = laterOf(at.newest, newest);
+      at.late = Math.min(at.late, late);
+    }
+    if (this.#cancel === undefined && this.#looking === undefined) this.#begin();
+  }
+
+  /** Ends the watch and settles when nothing of it is under way. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#cancel?.();
+    this.#cancel = undefined;
+    await Promise.all([this.#looking, this.#subscription.end()]);
+  }
+
+  #begin(): void {
+    this.#pause = SHORTEST_PAUSE;
+    if (!this.#rooms.isOfOneRequest) this.#subscription.begin();
+    this.#rest();
+  }
+
+  #rest(): void {
+    this.#cancel = this.#rooms.clock.after(this.#pause, () => this.#startLook());
+  }
+
+  #startLook(): void {
+    this.#cancel = undefined;
+    this.#isAsked = false;
+    this.#looking = this.#look().finally(() => {
+      this.#looking = undefined;
+      this.#next();
+    });
+  }
+
+  /**
+   * Looks at once, or once more after the look that is under way: it may have come before what is announced. Does nothing
+   * while nobody waits.
+   */
+  lookNow(): void {
+    if (this.#looking !== undefined) this.#isAsked = true;
+    else if (this.#cancel !== undefined) {
+      this.#cancel();
+      this.#startLook();
+    }
+  }
+
+  #next(): void {
+    if (this.#closed) return;
+    if (this.#rooms.waiters.size > 0) return this.#isAsked ? this.#startLook() : this.#rest();
+    this.#position = undefined;
+    void this.#subscription.end();
+  }
+
+  async #look(): Promise<void> {
+    const { storage, waiters } = this.#rooms;
+    const at = this.#position;
+    if (waiters.size === 0 || at === undefined) return;
+    if (!storage.features?.ordered) {
+      this.#pause = UNORDERED_PAUSE;
+      waiters.wake(null);
+      return;
+    }
+    const from = { ...at };
+    await new Promise<void>((resolve) => {
+      this.#readChanges(from.version, resolve).then((changes) => {
+        this.#take(at, from, changes);
+        resolve();
+      }, () => {
+        // It has been reported; the next look tries again.
+        this.#pause = LONGEST_PAUSE;
+        resolve();
+      });
+    });
+  }
+
+  /** Wakes those whom changes concern that came after the version of `from`, which `at` was when they were asked for. */
+  #take(at: Position, from: Position, { nodes, ...moment }: Changes): void {
+    // The only one who waits has read anew meanwhile: what came after that is asked next.
+    if (this.#rooms.isOfOneRequest && this.#position !== at) return;
+    const { epoch, origin, maxVersion, late, sweptVersion } = moment;
+    // Whoever rests on a history that was lost may hold what is no more, whatever came since.
+    const ordered = isSameLife(moment, from) && from.newest !== null &&
+      isConfirmed(moment, from.newest.maxVersion);
+    const news = !ordered || maxVersion !== from.version || late !== from.late;
+    const longest = this.#subscription.isActive ? BACKUP_PAUSE : LONGEST_PAUSE;
+    this.#pause = news && !this.#rooms.isOfOneRequest ? SHORTEST_PAUSE : Math.min(this.#pause * 1.5, longest);
+    if (!news) return;
+    // Somebody may have parked on an older reading meanwhile; then the next look goes back as far.
+    if (this.#position === at && at.version === from.version && at.late === from.late) {
+      const newest = at.newest === from.newest ? moment : laterOf(at.newest, moment);
+      this.#position = { epoch, origin, late, version: maxVersion, newest };
+    }
+    const marks = lateMarksSince(moment, from.late);
+    // A tombstone above the version that was swept is not among the nodes.
+    const canName = ordered && marks !== null && maxVersion >= from.version && sweptVersion <= from.version &&
+      nodes !== null && nodes.length < MAX_LISTED;
+    if (!canName) return this.#rooms.waiters.wake(null);
+    this.#rooms.waiters.wake(nodes.map((meta) => meta.key));
+    if (marks.size > 0) this.#rooms.waiters.wakeMarked(marks);
+  }
+
+  /** What came after a version. */
+  async #readChanges(version: number, onSilent: () => void): Promise<Changes> {
+    const { storage, reader, batch } = this.#rooms;
+    const patience = silence(onSilent);
+    const { readChanges } = storage;
+    if (readChanges !== undefined) {
+      const call = () => readChanges.call(storage, version, MAX_LISTED);
+      const changes = await guarded("readChanges", call, batch, patience);
+      return storage.features?.tombstones ? changes : { ...changes, nodes: null };
+    }
+    const reading = await reader.read([]);
+    if (!storage.features?.tombstones || reading.maxVersion <= version) return { ...reading, nodes: null };
+    const call = () => storage.listChangedSince(version, MAX_LISTED);
+    return { ...reading, nodes: await guarded("listChangedSince", call, batch, patience) };
+  }
+}
+
+/** What all parked waiters have read at least. */
+interface Position {
+  epoch: string;
+  origin: string;
+  late: number;
+  version: number;
+  /** The newest moment that one of them has read; `null` where they may not all rest on its history. */
+  newest: HistoryMoment | null;
+}
+
+/** What came after a version; `nodes` is `null` where the storage cannot tell all of it. */
+type Changes = Omit<StorageChanges, "nodes"> & { nodes: StorageChanges["nodes"] | null };

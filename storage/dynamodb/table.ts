@@ -1,0 +1,255 @@
+/**
+ * The table that a DynamoDB storage uses: its shape, and how its items are read and written. Pure.
+ *
+ * @module
+ */
+import { utf8Length } from "../../src/store/node.ts";
+import type { Seen } from "../../src/store/contract.ts";
+import type { Fields } from "./client.ts";
+import {
+  formatCommits,
+  type Grave,
+  parseCommits,
+  placeOf,
+  type State,
+  type StoredNode,
+  toNode,
+  toTrace,
+  TTL_DELAY,
+} from "./state.ts";
+
+/** One value of an item, in the form of the API. */
+export interface Value {
+  readonly S?: string;
+  readonly N?: string;
+  readonly BOOL?: boolean;
+}
+
+/** An item, or the key of one. */
+export type Item = Readonly<Record<string, Value>>;
+
+/** The index that puts the nodes of a bucket in order: by their attribute "version", which is a node's place. */
+export const INDEX = "by_version";
+
+/** The attribute by which DynamoDB takes tombstones away. */
+export const TTL_ATTRIBUTE = "expires_at";
+
+/** The most bytes that a sort key takes. */
+export const MAX_KEY_BYTES = 1024;
+
+/**
+ * Nodes are spread over so many partition keys, each of which takes 10 GB, 1000 written and 3000 read units a
+ * second. Part of the table's shape: with another number nodes would not be found.
+ */
+const BUCKET_COUNT = 16;
+
+/** The buckets, by name. */
+export const BUCKETS: readonly string[] = Array.from(
+  { length: BUCKET_COUNT },
+  (_, i) => i.toString(16),
+);
+
+/** The counter's item: beside the nodes, in a bucket of its own. */
+export const STATE_KEY: Item = { bucket: { S: "state" }, node_key: { S: "state" } };
+
+/** What makes the table, without its name. */
+export const TABLE_SHAPE: Fields = {
+  AttributeDefinitions: [
+    { AttributeName: "bucket", AttributeType: "S" },
+    { AttributeName: "node_key", AttributeType: "S" },
+    { AttributeName: "version", AttributeType: "N" },
+  ],
+  KeySchema: [
+    { AttributeName: "bucket", KeyType: "HASH" },
+    { AttributeName: "node_key", KeyType: "RANGE" },
+  ],
+  LocalSecondaryIndexes: [{
+    IndexName: INDEX,
+    KeySchema: [
+      { AttributeName: "bucket", KeyType: "HASH" },
+      { AttributeName: "version", KeyType: "RANGE" },
+    ],
+    Projection: { ProjectionType: "ALL" },
+  }],
+  BillingMode: "PAY_PER_REQUEST",
+};
+
+/** Whether a key can be one of this table's, so that asking for it is no mistake. */
+export function fitsTable(key: string): boolean {
+  return key !== "" && (key.length * 3 <= MAX_KEY_BYTES || utf8Length(key) <= MAX_KEY_BYTES);
+}
+
+/** Where a node lies. */
+export function keyOf(key: string): Item {
+  // FNV-1a over UTF-16: short, and evenly spread over few buckets.
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
+  const bucket = BUCKETS[(hash ^ (hash >>> 16)) & (BUCKET_COUNT - 1)] ?? "";
+  return { bucket: { S: bucket }, node_key: { S: key } };
+}
+
+/** In which order keys are told in pages, which no change of a node moves: as they lie in the table. */
+export function comparePlaces(a: string, b: string): number {
+  const [one, other] = [a, b].map(bucketOf) as [number, number];
+  return one - other || compareBytes(a, b);
+}
+
+/** Which of the buckets a key is in. */
+export function bucketOf(key: string): number {
+  return BUCKETS.indexOf(keyOf(key).bucket?.S ?? "");
+}
+
+/** The order of sort keys, that of their UTF-8: other than of UTF-16 where surrogates are. */
+function compareBytes(a: string, b: string): number {
+  for (let i = 0; i < a.length && i < b.length; i++) {
+    const [one, other] = [a.charCodeAt(i), b.charCodeAt(i)];
+    if (one !== other) return lift(one) - lift(other);
+  }
+  return a.length - b.length;
+}
+
+/** Moves surrogates above all other units, as what they stand for is. */
+function lift(unit: number): number {
+  return unit >= 0xd800 && unit < 0xe000 ? unit + 0x10000 : unit;
+}
+
+/** Whether this is the counter's item. */
+export function isState(item: Item): boolean {
+  return item.bucket?.S === STATE_KEY.bucket?.S;
+}
+
+/** A node as an item. */
+export function formatNode(node: StoredNode): Item {
+  const { key, version, hash, updatedAt, revision, deleted, until, stamp, origin } = node;
+  const place = placeOf(node);
+  const item: Record<string, Value> = {
+    ...keyOf(key),
+    version: { N: String(place) },
+    hash: { S: hash },
+    updated_at: { N: String(updatedAt) },
+    revision: { N: String(revision) },
+  };
+  if (deleted) item.deleted = { BOOL: true };
+  if (place !== version) item.node_version = { N: String(version) };
+  if (stamp !== undefined) item.stamp = { N: String(stamp) };
+  if (origin !== undefined) item.origin = { S: origin };
+  if (until !== undefined) item[TTL_ATTRIBUTE] = { N: String(until + TTL_DELAY) };
+  return item;
+}
+
+/** A node from its item. */
+export function parseNode(item: Item): StoredNode {
+  const place = readInteger(item, "version");
+  const version = item.node_version === undefined ? place : readInteger(item, "node_version");
+  const stamp = item.stamp === undefined ? version : readInteger(item, "stamp");
+  const meta = {
+    key: readText(item, "node_key"),
+    version,
+    hash: readText(item, "hash"),
+    updatedAt: readInteger(item, "updated_at"),
+  };
+  let until: number | undefined;
+  if (item.deleted?.BOOL) {
+    until = item[TTL_ATTRIBUTE] === undefined ? 0 : readInteger(item, TTL_ATTRIBUTE) - TTL_DELAY;
+  }
+  return {
+    ...toNode(meta, until),
+    ...toTrace(version, { stamp, origin: item.origin?.S, place }),
+    revision: readInteger(item, "revision"),
+  };
+}
+
+/** The counter's item after a commit, with which a turn ends. */
+export function formatState(state: State): Item {
+  const item: Record<string, Value> = {
+    ...STATE_KEY,
+    epoch: { S: state.epoch },
+    origin: { S: state.origin },
+    revision: { N: String(state.revision) },
+    counter: { N: String(state.counter) },
+    max_version: { N: String(state.maxVersion) },
+    swept_version: { N: String(state.sweptVersion) },
+    late: { N: String(state.late) },
+    commits: { S: formatCommits(state.commits) },
+    graves: { S: JSON.stringify(state.graves.map((grave) => formatGrave(grave, state.origin))) },
+  };
+  if (state.drawn > 0) item.drawn = { N: String(state.drawn) };
+  // A storage that stands alone has none of these, and the item is the smaller for it.
+  if (state.maxStamp !== state.maxVersion) item.max_stamp = { N: String(state.maxStamp) };
+  if (state.seen.size > 0) item.seen = { S: JSON.stringify([...state.seen]) };
+  if (!isOwn(state.swept, state.origin, state.sweptVersion)) {
+    item.swept = { S: JSON.stringify([...state.swept]) };
+  }
+  if (state.strays.length > 0) {
+    item.strays = { S: JSON.stringify(state.strays.map(({ version, place }) => [version, place])) };
+  }
+  return item;
+}
+
+/** What the counter's item tells. */
+export function parseState(item: Item): State {
+  const maxVersion = readInteger(item, "max_version");
+  const sweptVersion = readInteger(item, "swept_version");
+  const origin = readText(item, "origin");
+  return {
+    epoch: readText(item, "epoch"),
+    origin,
+    revision: readInteger(item, "revision"),
+    counter: readInteger(item, "counter"),
+    drawn: item.drawn === undefined ? 0 : readInteger(item, "drawn"),
+    maxVersion,
+    maxStamp: item.max_stamp === undefined ? maxVersion : readInteger(item, "max_stamp"),
+    seen: readSeen(item, "seen"),
+    sweptVersion,
+    swept: item.swept === undefined ? ofOwn(origin, sweptVersion) : readSeen(item, "swept"),
+    strays: (JSON.parse(item.strays?.S ?? "[]") as [number, number][]).map(
+      ([version, place]) => ({ version, place }),
+    ),
+    late: readInteger(item, "late"),
+    commits: parseCommits(readText(item, "commits")),
+    graves: (JSON.parse(readText(item, "graves")) as GraveText[]).map((grave) => parseGrave(grave, origin)),
+    turn: item.turn?.S,
+  };
+}
+
+/** A moment, a version, and stamps where they are not that version by the own origin. */
+type GraveText = [number, number, (readonly [string, number])[]?];
+
+function formatGrave({ until, version, stamps }: Grave, own: string): GraveText {
+  return isOwn(stamps, own, version) ? [until, version] : [until, version, [...stamps]];
+}
+
+function parseGrave([until, version, stamps]: GraveText, own: string): Grave {
+  return { until, version, stamps: stamps ? new Map(stamps) : ofOwn(own, version) };
+}
+
+/** Whether stamps are those of a storage that stands alone: its own, and no other than the version. */
+function isOwn(stamps: Seen, own: string, version: number): boolean {
+  return version === 0 ? stamps.size === 0 : stamps.size === 1 && stamps.get(own) === version;
+}
+
+function ofOwn(own: string, version: number): Seen {
+  return new Map(version === 0 ? [] : [[own, version]]);
+}
+
+/** Pairs, since an object would not keep every name. */
+function readSeen(item: Item, name: string): Seen {
+  return new Map(JSON.parse(item[name]?.S ?? "[]") as [string, number][]);
+}
+
+function readText(item: Item, name: string): string {
+  const text = item[name]?.S;
+  if (typeof text !== "string") throw unreadable(item, name, "a text");
+  return text;
+}
+
+function readInteger(item: Item, name: string): number {
+  const number = Number(item[name]?.N);
+  if (!Number.isSafeInteger(number)) throw unreadable(item, name, "an integer below 2^53");
+  return number;
+}
+
+function unreadable(item: Item, name: string, expected: string): Error {
+  const where = JSON.stringify([item.bucket?.S, item.node_key?.S]);
+  return new Error(`item ${where}: expected ${expected} as "${name}", got ${JSON.stringify(item[name])}`);
+}

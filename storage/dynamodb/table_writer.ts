@@ -1,0 +1,303 @@
+/**
+ * Commits to a DynamoDB table: one after the other, each process in its turn.
+ *
+ * @module
+ */
+import { StorageError } from "../../src/errors.ts";
+import { createOrigin } from "../../src/store/contract.ts";
+import { checkCounter } from "../validate.ts";
+import type { ServiceClock } from "./service_clock.ts";
+import { type Call, type Fields, nameOf } from "./client.ts";
+import type { Reader } from "./table_reader.ts";
+import {
+  type Draft,
+  isSwept,
+  type NewNode,
+  nextState,
+  type State,
+  type StoredNode,
+  trimCommits,
+} from "./state.ts";
+import { formatNode, formatState, type Item, parseState, STATE_KEY } from "./table.ts";
+
+/** So long others wait for one whose turn it is, in milliseconds: it may have died. */
+const PATIENCE = 1000;
+/** So long after meeting others a process asks for its turn before it writes, in milliseconds. */
+const CONTENTION = 500;
+/** For these reasons a transaction may be cancelled and yet go through the next time. */
+const PASSING: ReadonlySet<string> = new Set([
+  "ConditionalCheckFailed",
+  "ProvisionedThroughputExceeded",
+  "ThrottlingError",
+  "TransactionConflict",
+]);
+
+/** Says from which state a commit starts, and what it changes, if anything. */
+export type Plan = () => Promise<readonly [State, Draft | undefined]>;
+
+/** Writes to a table. */
+export class Writer {
+  readonly #reader: Reader;
+  readonly #tableName: string;
+  readonly #clock: ServiceClock;
+  readonly #now: () => number;
+  /** Commits of one process wait for each other instead of turning each other down. */
+  #queue: Promise<unknown> = Promise.resolve();
+  /** Stands in the counter's item when it is this storage's turn to write. */
+  #ownName = "";
+  /** When a commit was last turned down because of others, by `performance.now()`. */
+  #metOthers = -Infinity;
+  /** Who is let pass, and since when, by `performance.now()`. */
+  #passing: { readonly turn: string; readonly revision: number; readonly since: number } | undefined;
+
+  /**
+   * @param reader Reads the same table, and remembers for this one as well.
+   * @param tableName The table's name, or its ARN.
+   * @param clocks `clock` tells which tombstones may be swept, and `now` what changes are numbered by.
+   */
+  constructor(
+    reader: Reader,
+    tableName: string,
+    { clock, now }: { readonly clock: ServiceClock; readonly now: () => number },
+  ) {
+    this.#reader = reader;
+    this.#tableName = tableName;
+    this.#clock = clock;
+    this.#now = now;
+  }
+
+  /**
+   * Writes what a plan says, together with the counter's item, unless that is no longer as the plan found it;
+   * then plans again.
+   *
+   * @param plan Gives the state that it starts from, and what is to be changed in it, if anything.
+   * @returns The nodes as written.
+   */
+  async commit(call: Call, plan: Plan): Promise<readonly NewNode[]> {
+    const commit = this.#queue.then(async () => {
+      try {
+        return await this.#tryCommit(call, plan);
+      } finally {
+        // Nothing was written after all: nobody needs to wait until it seems that this process has died.
+        if (this.#reader.last?.turn === this.#name) await this.#leaveTurn(call).catch(() => {});
+      }
+    });
+    this.#queue = commit.catch(() => {});
+    return await call.join(commit);
+  }
+
+  async #tryCommit(call: Call, plan: Plan): Promise<readonly NewNode[]> {
+    // Where others write, asking for the turn first costs less than a transaction that is turned down.
+    if (performance.now() - this.#metOthers < CONTENTION) await this.#takeTurn(call);
+    for (let attempt = 0;; attempt++) {
+      call.check();
+      const [state, draft] = await plan();
+      if (draft === undefined) return [];
+      const next = await this.#settle(call, nextState(state, draft, this.#clock.early));
+      const outcome = await this.#transact(call, state, next);
+      if (outcome === "done") return draft.nodes;
+      if (outcome === "busy") {
+        await call.pause(attempt);
+        continue;
+      }
+      this.#metOthers = performance.now();
+      // What this process remembered was old: the answer told what is new. Beyond that, others are writing.
+      if (outcome === "met" || attempt > 0) await this.#takeTurn(call);
+    }
+  }
+
+  /**
+   * Asks the others to let this process commit next. Who commits without a pause would win for ever against
+   * those who first have to learn how the counter's item stands; the name of the one who waits, put into it,
+   * turns down everybody else until that one has committed, or too much time has passed.
+   */
+  async #takeTurn(call: Call): Promise<void> {
+    while (true) {
+      const state = await this.#reader.readState(call);
+      if (state.turn === this.#name) return;
+      if (state.turn !== undefined) this.#metOthers = performance.now();
+      // Others' transactions leave but short moments in which the item can be written: no time to read it first.
+      while (this.#mayPass(state)) {
+        const outcome = await this.#update(call, "SET #turn = :name", "attribute_exists(#bucket)", {
+          names: ["bucket"],
+          values: { ":name": { S: this.#name } },
+          turn: state.turn,
+        });
+        if (outcome === "old") break;
+        if (outcome !== "met") return;
+        await call.pause(0);
+      }
+      await call.pause(0);
+    }
+  }
+
+  async #leaveTurn(call: Call): Promise<void> {
+    for (let attempt = 0; attempt < 5; attempt++) {
+      const turn = this.#name;
+      const more = { names: ["bucket"], values: {}, turn };
+      if (await this.#update(call, "REMOVE #turn", "attribute_exists(#bucket)", more) !== "met") return;
+      await call.pause(0);
+    }
+  }
+
+  /** Whether nobody else is to be let pass; who has been for long may have died. */
+  #mayPass({ turn, revision }: State): boolean {
+    if (turn === undefined || turn === this.#name) return true;
+    if (this.#passing?.turn !== turn || this.#passing.revision !== revision) {
+      this.#passing = { turn, revision, since: performance.now() };
+    }
+    return performance.now() - this.#passing.since >= PATIENCE;
+  }
+
+  /** The state to be written, without commits of which every reader can see all. */
+  async #settle(call: Call, state: State): Promise<State> {
+    const isSettled = (revision: number) => this.#reader.settled.has(revision);
+    const [trimmed, unsettled] = trimCommits(state, isSettled);
+    if (unsettled.length === 0) return trimmed;
+    // Written by other processes: only they know that their transactions are over. So the rows are looked at.
+    const written = unsettled.flatMap(({ nodes }) => nodes);
+    for (let attempt = 0;; attempt++) {
+      const rows = new Map(
+        (await this.#reader.readRows(call, written.map(({ key }) => key))).map((row) => [row.key, row]),
+      );
+      const now = this.#clock.early;
+      const isVisible = (node: StoredNode) =>
+        (rows.get(node.key)?.revision ?? 0) >= node.revision || isSwept(node, state, now);
+      if (written.every(isVisible)) break;
+      await call.pause(attempt);
+    }
+    for (const { revision } of unsettled) this.#reader.settled.add(revision);
+    return trimCommits(state, isSettled)[0];
+  }
+
+  /** Moves the table from one state to the next, in one transaction; says whether it did, or what hindered it. */
+  async #transact(call: Call, state: State, next: State): Promise<"done" | "old" | "met" | "busy"> {
+    const TableName = this.#tableName;
+    const nodes = next.commits.at(-1)?.nodes ?? [];
+    const counter: Fields = {
+      TableName,
+      Item: formatState(next),
+      ConditionExpression: "#epoch = :epoch AND #revision = :revision AND #counter = :counter " +
+        "AND (attribute_not_exists(#turn) OR #turn = :name)",
+      ExpressionAttributeNames: toNames(["epoch", "revision", "counter", "turn"]),
+      ExpressionAttributeValues: {
+        ":epoch": { S: state.epoch },
+        ":revision": { N: String(state.revision) },
+        ":counter": { N: String(state.counter) },
+        ":name": { S: this.#name },
+      },
+      ReturnValuesOnConditionCheckFailure: "ALL_OLD",
+    };
+    const input: Fields = {
+      // With it, asking again after an answer was lost does not write twice.
+      ClientRequestToken: crypto.randomUUID(),
+      TransactItems: [
+        { Put: counter },
+        ...nodes.map((node) => ({ Put: { TableName, Item: formatNode(node) } })),
+      ],
+    };
+    try {
+      await call.request("transactWriteItems", input, ["TransactionCanceledException"]);
+    } catch (error) {
+      if (nameOf(error) !== "TransactionCanceledException") throw error;
+      return this.#readCancellation(call, error as Error, state);
+    }
+    this.#reader.note(next);
+    this.#reader.settled.add(next.revision);
+    return "done";
+  }
+
+  /** Why a transaction was cancelled, and what that tells of the counter; throws where no other try would help. */
+  #readCancellation(
+    call: Call,
+    error: Error & { CancellationReasons?: unknown },
+    before: State,
+  ): "old" | "met" | "busy" {
+    const reasons = (error.CancellationReasons ?? []) as readonly { Code?: string; Item?: Item }[];
+    const codes = reasons.map(({ Code }) => Code ?? "None").filter((code) => code !== "None");
+    if (codes.length === 0 || codes.some((code) => !PASSING.has(code))) {
+      throw new StorageError(
+        call.operation,
+        new Error(`${error.message} ${[...new Set(codes)].join(", ")}`, { cause: error }),
+      );
+    }
+    if (codes.includes("ConditionalCheckFailed")) {
+      const item = reasons[0]?.Item;
+      if (item?.epoch) this.#reader.note(this.#reader.parse(call, () => parseState(item)), before);
+      else this.#reader.forget();
+      return "old";
+    }
+    return codes.includes("TransactionConflict") ? "met" : "busy";
+  }
+
+  /**
+   * Reserves the next version.
+   *
+   * @param next The number that follows on a state.
+   * @throws {RangeError} When the counter has come to its end.
+   */
+  async increment(call: Call, next: (state: State) => number): Promise<number> {
+    let state = this.#reader.last ?? await this.#reader.readState(call);
+    while (true) {
+      const outcome = this.#mayPass(state) ? await this.#tryIncrement(call, state, next(state)) : "met";
+      if (typeof outcome === "number") return outcome;
+      if (outcome === "met") await call.pause(0);
+      state = await this.#reader.readState(call);
+    }
+  }
+
+  /** Moves the counter to a version, if it is below and the residue is still the same; or says what hindered it. */
+  async #tryIncrement(
+    call: Call,
+    { drawn, turn }: State,
+    version: number,
+  ): Promise<number | "old" | "met"> {
+    checkCounter(version);
+    const outcome = await this.#update(
+      call,
+      "SET #counter = :version",
+      "#counter < :version AND " + (drawn === 0 ? "attribute_not_exists(#drawn)" : "#drawn = :drawn"),
+      {
+        names: ["counter", "drawn"],
+        values: { ":version": { N: `${version}` }, ...(drawn === 0 ? {} : { ":drawn": { N: `${drawn}` } }) },
+        turn,
+      },
+    );
+    return typeof outcome === "string" ? outcome : version;
+  }
+
+  /** Changes the counter's item by itself and gives it: unless it is not as it should be, or a transaction is on it. */
+  async #update(
+    call: Call,
+    change: string,
+    condition: string,
+    more: { readonly names: readonly string[]; readonly values: Item; readonly turn: string | undefined },
+  ): Promise<State | "old" | "met"> {
+    try {
+      const { Attributes } = await call.request("updateItem", {
+        TableName: this.#tableName,
+        Key: STATE_KEY,
+        UpdateExpression: change,
+        ConditionExpression: `${condition} AND (attribute_not_exists(#turn) OR #turn = :turn)`,
+        ExpressionAttributeNames: toNames([...more.names, "turn"]),
+        ExpressionAttributeValues: { ...more.values, ":turn": { S: more.turn ?? this.#name } },
+        ReturnValues: "ALL_NEW",
+      }, ["ConditionalCheckFailedException", "TransactionConflictException"]);
+      return this.#reader.note(this.#reader.parse(call, () => parseState(Attributes as Item)));
+    } catch (error) {
+      if (nameOf(error) === "ConditionalCheckFailedException") return "old";
+      if (nameOf(error) === "TransactionConflictException") return "met";
+      throw error;
+    }
+  }
+
+  /** Made when it is needed, since some runtimes give no chance while a module is loaded. */
+  get #name(): string {
+    return this.#ownName ||= createOrigin();
+  }
+}
+
+/** Names for an expression: many words mean something to DynamoDB. */
+function toNames(names: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(names.map((name) => [`#${name}`, name]));
+}

@@ -1,0 +1,95 @@
+/**
+ * What a storage of this package refuses to write, said before anything is written. Pure.
+ *
+ * @module
+ */
+import { isVersion, kindOf } from "../src/store/node.ts";
+import type { NodeChange, NodeTake } from "../src/store/contract.ts";
+import type { RealityNodeMeta } from "../src/types.ts";
+
+/**
+ * Sees to it that a meta can be published under a key.
+ *
+ * @throws {TypeError} When the meta names another key, or a field is of the wrong kind.
+ * @throws {RangeError} When its version is no integer from 1 to 2^53 − 1.
+ */
+export function checkMeta(key: string, meta: RealityNodeMeta): void {
+  if (meta.key !== key) {
+    throw new TypeError(`Cannot set node ${JSON.stringify(key)}: its meta names ${JSON.stringify(meta.key)}`);
+  }
+  if (!isVersion(meta.version) || meta.version === 0) {
+    const found = typeof meta.version === "number" ? String(meta.version) : kindOf(meta.version);
+    throw new RangeError(
+      `Cannot set node ${JSON.stringify(key)}: expected a version from 1 to 2^53 - 1, got ${found}`,
+    );
+  }
+  checkFields(meta);
+}
+
+/**
+ * Sees to it that changes can go in together.
+ *
+ * @throws {TypeError} When two of them name one key, or a field is of the wrong kind.
+ * @throws {RangeError} When there are more than `maxChanges`.
+ */
+export function checkChanges(changes: readonly NodeChange[], maxChanges: number): void {
+  if (changes.length > maxChanges) {
+    throw new RangeError(
+      `Cannot apply ${changes.length} changes at once: at most maxChanges (${maxChanges})`,
+    );
+  }
+  for (const change of changes) checkFields(change);
+  if (changes.length < 2) return;
+  const keys = new Set<string>();
+  for (const { key } of changes) {
+    if (keys.has(key)) throw new TypeError(`Cannot apply changes: ${JSON.stringify(key)} is named twice`);
+    keys.add(key);
+  }
+}
+
+/**
+ * Sees to it that nodes of other storages can go in together.
+ *
+ * @throws {TypeError} When two of them name one key, or a field is of the wrong kind.
+ * @throws {RangeError} When there are more than `maxChanges`, or a version or stamp is none.
+ */
+export function checkTakes(takes: readonly NodeTake[], maxChanges: number): void {
+  checkChanges(takes.map(({ node }) => node), maxChanges);
+  for (const { node } of takes) {
+    if (!("origin" in node)) continue;
+    checkMeta(node.key, node);
+    if (!isVersion(node.stamp) || node.stamp === 0 || typeof node.origin !== "string" || node.origin === "") {
+      throw new RangeError(`Cannot take node ${JSON.stringify(node.key)}: expected a stamp and its origin`);
+    }
+  }
+}
+
+/**
+ * Sees to it that a version can be given and told.
+ *
+ * @throws {RangeError} When the counter has come to its end, which only a version taken in from outside does.
+ */
+export function checkCounter(version: number): void {
+  if (version > Number.MAX_SAFE_INTEGER) {
+    throw new RangeError("Cannot give a version: the counter has come to 2^53 - 1");
+  }
+}
+
+/** A key the size of nothing would be taken for the storage's own, and other fields would not come back. */
+function checkFields({ key, hash, updatedAt }: NodeChange | RealityNodeMeta): void {
+  if (typeof key !== "string" || key === "") {
+    throw new TypeError(
+      `Cannot write a node: expected a key, got ${key === "" ? "an empty string" : kindOf(key)}`,
+    );
+  }
+  if (typeof hash !== "string") {
+    throw new TypeError(`Cannot write node ${JSON.stringify(key)}: expected a hash, got ${kindOf(hash)}`);
+  }
+  if (!Number.isSafeInteger(updatedAt)) {
+    throw new TypeError(
+      `Cannot write node ${JSON.stringify(key)}: expected whole milliseconds as updatedAt, got ${
+        kindOf(updatedAt)
+      }`,
+    );
+  }
+}

@@ -1,0 +1,407 @@
+/**
+ * The command, and the module for runtimes that serve it, as processes of their own.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { SignJWT } from "jose";
+import { skip, test } from "../harness.ts";
+import { RawClient, soon } from "../http/client.ts";
+import { Child, RUN, runtime } from "../runtimes/child.ts";
+import { listenNode } from "../runtimes/node.ts";
+
+const TOKEN = "token-of-the-command";
+/** Only root may make a namespace. */
+const testInNamespace = process.platform === "linux" && process.getuid?.() === 0 ? test : skip;
+
+const MEMORY = { PORT: "0", HOST: "127.0.0.1", REALITY_STORAGE: "memory:" };
+
+test("the command serves, and says where and how", async () => {
+  await withFolder(async (folder) => {
+    const env = { ...MEMORY, REALITY_SERVER_ID: "the-one", REALITY_BASE_PATH: "/live", REALITY_CORS: "*" };
+    await withCommand(env, folder, async (child, url) => {
+      assert.match(child.output, /server the-one is at http:\/\/127\.0\.0\.1:\d+\/live\n/);
+      assert.match(child.output, /kept in memory/);
+      assert.match(child.output, /write routes are closed: REALITY_WRITE_TOKEN/);
+      assert.match(child.output, /Reads are open to everybody: REALITY_JWT_SECRET/);
+      const response = await fetch(`${url}/health`, { headers: { origin: "https://a.example" } });
+      assert.equal(response.headers.get("access-control-allow-origin"), "*");
+      assert.deepEqual(await response.json(), { status: "ok" });
+      assert.equal((await write(url, "a")).status, 403);
+    });
+  });
+});
+
+test("the command keeps nodes in a file, and takes writes by token", async () => {
+  await withFolder(async (folder) => {
+    const env = {
+      PORT: "0",
+      HOST: "127.0.0.1",
+      REALITY_STORAGE: "sqlite:nodes.db",
+      REALITY_WRITE_TOKEN: `other-${TOKEN},${TOKEN}`,
+    };
+    const written = await withCommand(env, folder, async (_child, url) => {
+      const { versions } = await (await write(url, "a")).json();
+      return versions.a;
+    });
+    await withCommand(env, folder, async (_child, url) => {
+      const { changed } = await (await sync(url, { known: { a: 0 } })).json();
+      assert.equal(changed.a.version, written);
+    });
+  });
+});
+
+test("the command reads rights from tokens, limits clients, and prints JSON", async () => {
+  const secret = "the secret of the command, 32 or more".replace(",", "");
+  const env = {
+    ...MEMORY,
+    REALITY_JWT_SECRET: secret,
+    REALITY_WRITE_TOKEN: TOKEN,
+    REALITY_RATE_LIMIT: "4/3600",
+    REALITY_MAX_KEYS: "2",
+    REALITY_LOG_FORMAT: "json",
+    REALITY_LOG_LEVEL: "debug",
+  };
+  await withFolder(async (folder) => {
+    const child = Child.run("cli/bin.ts", env, folder);
+    try {
+      const [, url = ""] = await child.printed(/ is at (http:[^"]+)"/);
+      await (await write(url, "mine")).body?.cancel();
+      const token = await new SignJWT({ reality: { keys: ["mine"] } }).setProtectedHeader({ alg: "HS256" })
+        .sign(new TextEncoder().encode(secret));
+      const ask = (known: unknown, headers: Record<string, string>) =>
+        fetch(`${url}/sync`, {
+          method: "POST",
+          headers: { "content-type": "application/json", ...headers },
+          body: JSON.stringify({ known }),
+        });
+      const known = { mine: 0, theirs: 0 };
+      const allowed = await (await ask(known, { authorization: `Bearer ${token}` })).json();
+      assert.deepEqual(Object.keys(allowed.changed), ["mine"]);
+      assert.equal(await statusOf(ask(known, {})), 401);
+      assert.equal(await statusOf(ask({ a: 0, b: 0, c: 0 }, {})), 413);
+      assert.equal(await statusOf(ask(known, {})), 429);
+      child.signal("SIGTERM");
+      assert.equal(await child.ended(), 0);
+      const lines = child.output.trim().split("\n").map((line) => JSON.parse(line));
+      assert.ok(lines.some(({ level, message }) => level === "info" && /^Reads need a token/.test(message)));
+      assert.ok(
+        lines.some(({ level, message, status }) =>
+          level === "debug" && message === "request" && status === 401
+        ),
+      );
+      assert.ok(
+        !child.output.includes(token) && !child.output.includes(secret) && !child.output.includes(TOKEN),
+      );
+    } finally {
+      await child.kill();
+    }
+  });
+});
+
+test("the command asks the application who may read, and tells once that it cannot", async () => {
+  let keys: unknown = ["mine"];
+  const { origin, close } = await listenNode((request, response) => {
+    const isKnown = request.headers.authorization === "Basic ana";
+    response.writeHead(keys === null ? 500 : isKnown ? 200 : 401).end(JSON.stringify({ keys }));
+  });
+  await withFolder(async (folder) => {
+    const env = { ...MEMORY, REALITY_AUTHORIZE_URL: `${origin}/rights`, REALITY_WRITE_TOKEN: TOKEN };
+    await withCommand(env, folder, async (child, url) => {
+      assert.match(child.output, /Reads are allowed by http:\/\/127\.0\.0\.1:\d+\/rights\n/);
+      await (await write(url, "mine")).body?.cancel();
+      await (await write(url, "theirs")).body?.cancel();
+      const ask = (authorization: string) =>
+        fetch(`${url}/sync`, {
+          method: "POST",
+          headers: { "content-type": "application/json", authorization },
+          body: JSON.stringify({ known: { mine: 0, theirs: 0 } }),
+        });
+      const { changed } = await (await ask("Basic ana")).json();
+      assert.deepEqual(Object.keys(changed), ["mine"]);
+      assert.equal(await statusOf(ask("Basic eve")), 401);
+      assert.equal(await statusOf(fetch(`${url}/events?keys=mine`)), 401);
+      keys = null;
+      for (let i = 0; i < 2; i++) assert.equal(await statusOf(ask("Basic ana")), 503);
+      assert.equal(child.output.match(/who may read: it answered 500/g)?.length, 1);
+      keys = true;
+      assert.equal(await statusOf(ask("Basic ana")), 200);
+    });
+  });
+  await close();
+});
+
+test("the command answers who waits when it is asked to stop", async () => {
+  await withFolder(async (folder) => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) {
+      const child = Child.run("cli/bin.ts", MEMORY, folder);
+      try {
+        const url = await urlOf(child);
+        const stream = await fetch(`${url}/events?keys=a`);
+        const waiting = sync(url, { known: { a: 0 }, wait: 20_000 });
+        // Answered only once the wait has begun: both came over connections of their own, in this order.
+        await (await fetch(`${url}/health`)).body?.cancel();
+        child.signal(signal);
+        const response = await soon(waiting, "the answer to who waits");
+        assert.ok(response.status === 200 || response.status === 503);
+        await response.body?.cancel();
+        assert.match(await soon(stream.text(), "the stream's end"), /retry: \d+\n\n$/);
+        assert.equal(await child.ended(), 0);
+        assert.match(child.output, new RegExp(`Stopping at ${signal}`));
+      } finally {
+        await child.kill();
+      }
+    }
+  });
+});
+
+testInNamespace("the command stops in order as process 1 of a PID namespace", async () => {
+  const flags = ["--pid", "--fork", "--mount-proc", "--kill-child", process.execPath];
+  const args = [...flags, ...RUN[runtime]!, `${process.cwd()}/cli/bin.ts`];
+  await withFolder(async (folder) => {
+    const child = new Child(args, MEMORY, folder, "unshare");
+    try {
+      const url = await urlOf(child);
+      const waiting = sync(url, { known: { a: 0 }, wait: 20_000 });
+      await (await fetch(`${url}/health`)).body?.cancel();
+      const [first = ""] = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8").split(" ");
+      process.kill(Number(first), "SIGTERM");
+      await (await soon(waiting, "the answer to who waits")).body?.cancel();
+      assert.equal(await child.ended(), 0);
+      assert.match(child.output, /Stopping at SIGTERM/);
+    } finally {
+      await child.kill();
+    }
+  });
+});
+
+test("the command takes a signal that its runner passes on again for the same one", async () => {
+  await withFolder(async (folder) => {
+    const child = Child.run("cli/bin.ts", MEMORY, folder);
+    try {
+      const url = await urlOf(child);
+      const waiting = sync(url, { known: { a: 0 }, wait: 20_000 });
+      await (await fetch(`${url}/health`)).body?.cancel();
+      for (let i = 0; i < 3; i++) child.signal("SIGINT");
+      await (await soon(waiting, "the answer to who waits")).body?.cancel();
+      assert.equal(await child.ended(), 0);
+    } finally {
+      await child.kill();
+    }
+  });
+});
+
+test("the command stops at once at a later signal", async () => {
+  await withFolder(async (folder) => {
+    const child = Child.run("cli/bin.ts", MEMORY, folder);
+    const raw = await RawClient.connect(await urlOf(child));
+    try {
+      // A body that does not end keeps a connection busy.
+      raw.send("POST /reality/sync HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n");
+      raw.send("Expect: 100-continue\r\nContent-Length: 100\r\n\r\n");
+      await raw.receive((received) => received.includes("100 Continue"));
+      child.signal("SIGINT");
+      await child.printed(/Stopping at SIGINT/);
+      const again = setInterval(() => {
+        try {
+          child.signal("SIGINT");
+        } catch {
+          // It has just ended.
+        }
+      }, 100);
+      assert.equal(await child.ended().finally(() => clearInterval(again)), 1);
+    } finally {
+      await raw.close();
+      await child.kill();
+    }
+  });
+});
+
+test("the command refuses wrong variables and arguments by name", async () => {
+  await withFolder(async (folder) => {
+    const cases: [Record<string, string>, string[], number, RegExp][] = [
+      [{ PORT: "high" }, [], 1, /^Cannot use PORT: .*"high"\n$/],
+      [
+        { REALITY_STORAGE: "sqlite:./none/nodes.db" },
+        [],
+        1,
+        /Cannot use REALITY_STORAGE, sqlite:\.\/none\/nodes\.db: /,
+      ],
+      [{}, ["--port"], 1, /^Cannot read the argument "--port"[\s\S]*REALITY_STORAGE/],
+      [
+        { REALITY_STORAG: "memory:" },
+        [],
+        1,
+        /^Cannot use REALITY_STORAG: there is no such variable: is it REALITY_STORAGE\?\n$/,
+      ],
+      [{}, ["--version"], 0, /^\d+\.\d+\.\d+\n$/],
+      [{}, ["--help"], 0, /^Settings come from environment variables:\n[\s\S]*REALITY_WRITE_TOKEN/],
+    ];
+    for (const [env, args, code, output] of cases) {
+      const child = Child.run("cli/bin.ts", { ...MEMORY, ...env }, folder, args);
+      assert.equal(await child.ended(), code);
+      assert.match(child.output, output);
+      assert.doesNotMatch(child.output, /\bat .*\.ts/);
+    }
+  });
+});
+
+test("the command begins a new epoch in a file that a server has open, and tells both names", async () => {
+  await withFolder(async (folder) => {
+    const env = {
+      PORT: "0",
+      HOST: "127.0.0.1",
+      REALITY_STORAGE: "sqlite:nodes.db",
+      REALITY_WRITE_TOKEN: TOKEN,
+    };
+    await withCommand(env, folder, async (_child, url) => {
+      const { versions } = await (await write(url, "a")).json();
+      const known = { a: versions.a };
+      const { epoch } = await (await sync(url, { known })).json();
+      const waiting = sync(url, { known, epoch, wait: 20_000 });
+      await (await fetch(`${url}/health`)).body?.cancel();
+      const child = Child.run("cli/bin.ts", { REALITY_STORAGE: "" }, folder, [
+        "new-epoch",
+        "sqlite:nodes.db",
+      ]);
+      assert.equal(await child.ended(), 0);
+      const [, before, after] = /^Old epoch: (\S+)\nNew epoch: (\S+)\n$/.exec(child.output) ?? [];
+      assert.equal(before, epoch, child.output);
+      const answer = await (await soon(waiting, "the answer to who waits")).json();
+      assert.equal(answer.epoch, after);
+      assert.equal(answer.changed.a.version, versions.a);
+      const quiet = await (await sync(url, { known, epoch: after })).json();
+      assert.deepEqual(quiet.changed, {});
+    });
+  });
+});
+
+test("the command begins no new epoch where there is no storage, and says why", async () => {
+  await withFolder(async (folder) => {
+    const cases: [Record<string, string>, string[], number, RegExp][] = [
+      [{}, ["sqlite:none.db"], 1, /^Cannot begin a new epoch in sqlite:none\.db: the file is not there\n$/],
+      [{}, ["memory:"], 1, /^Cannot begin a new epoch in .*memory has a new epoch at each start\n$/],
+      [{}, ["mysql://app:secret@localhost/app"], 1, /^Cannot use the URL: .*"mysql:…"\n$/],
+      [{}, [], 1, /^Cannot begin a new epoch: expected a URL, or REALITY_STORAGE[\s\S]*--table/],
+      [{}, ["--loud"], 1, /^Cannot read the argument "--loud"/],
+      [{ REALITY_STORAGE: "sqlite:none.db" }, [], 1, /sqlite:none\.db: the file is not there\n$/],
+      [{}, ["postgres://app:secret@127.0.0.1:1/app"], 1, /^Cannot begin a new epoch in postgres:…: /],
+      [{}, ["--help"], 0, /^reality-server new-epoch URL begins a new epoch/],
+    ];
+    for (const [env, args, code, output] of cases) {
+      const child = Child.run("cli/bin.ts", { REALITY_STORAGE: "", ...env }, folder, [
+        "new-epoch",
+        ...args,
+      ]);
+      assert.equal(await child.ended(), code, child.output);
+      assert.match(child.output, output);
+      assert.doesNotMatch(child.output, /secret|\bat .*\.ts/);
+    }
+  });
+});
+
+test("the command says that a port is in use", async () => {
+  const { origin, close } = await listenNode((_request, response) => void response.end());
+  await withFolder(async (folder) => {
+    const { port } = new URL(origin);
+    const child = Child.run("cli/bin.ts", { ...MEMORY, PORT: port }, folder);
+    assert.equal(await child.ended(), 1);
+    assert.match(child.output, new RegExp(`Cannot use PORT: ${port} is in use.*PORT=${Number(port) + 1}`));
+  });
+  await close();
+});
+
+test("serve.ts is served by a runtime that takes a default export, and stops cleanly", async () => {
+  await withFolder(async (folder) => {
+    const module = `${process.cwd()}/cli/serve.ts`;
+    const env = { PORT: "0", REALITY_STORAGE: "memory:", REALITY_WRITE_TOKEN: TOKEN };
+    // Node serves no default export by itself; there it is asked without a socket.
+    const asked = `const { default: app } = await import(${JSON.stringify(module)});
+      console.log(await (await app.fetch(new Request("http://localhost/reality/health"))).text());
+      setInterval(() => {}, 1000);`;
+    const args = {
+      deno: ["serve", "--allow-all", "--no-lock", "--port", "0", "--host", "127.0.0.1", module],
+      bun: ["run", "--no-install", module],
+      node: ["--disable-warning=ExperimentalWarning", "--input-type=module", "--eval", asked],
+    };
+    const child = new Child(args[runtime], env, folder);
+    try {
+      if (runtime === "node") {
+        await child.printed(/"status":"ok"/);
+      } else {
+        const [, port] = await child.printed(/http:\/\/[\w.]+:(\d+)/);
+        const url = `http://127.0.0.1:${port}/reality`;
+        const waiting = sync(url, { known: { a: 0 }, wait: 20_000 });
+        const { versions } = await (await write(url, "a")).json();
+        const { changed } = await (await soon(waiting, "the answer to who waits")).json();
+        assert.equal(changed.a.version, versions.a);
+      }
+      child.signal("SIGTERM");
+      assert.equal(await child.ended(), 0);
+    } finally {
+      await child.kill();
+    }
+    const wrong = new Child(args[runtime], { ...env, REALITY_CORS: "everybody" }, folder);
+    assert.equal(await wrong.ended(), 1);
+    assert.match(wrong.output, /Cannot use REALITY_CORS: .*"everybody"/);
+  });
+});
+
+async function withFolder(run: (folder: string) => Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "reality-command-"));
+  try {
+    await run(folder);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Runs the command, and ends it as a person would. */
+async function withCommand<T>(
+  env: Record<string, string>,
+  folder: string,
+  run: (child: Child, url: string) => Promise<T>,
+): Promise<T> {
+  const child = Child.run("cli/bin.ts", env, folder);
+  try {
+    const result = await run(child, await urlOf(child));
+    child.signal("SIGINT");
+    assert.equal(await child.ended(), 0);
+    return result;
+  } finally {
+    await child.kill();
+  }
+}
+
+/** Where it says that it is. */
+async function urlOf(child: Child): Promise<string> {
+  const [, url = ""] = await child.printed(/ is at (http:\S+)\n/);
+  return url;
+}
+
+function sync(url: string, body: unknown): Promise<Response> {
+  return fetch(`${url}/sync`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+}
+
+async function statusOf(response: Promise<Response>): Promise<number> {
+  const { status, body } = await response;
+  await body?.cancel();
+  return status;
+}
+
+async function write(url: string, key: string): Promise<Response> {
+  const response = await fetch(`${url}/update`, {
+    method: "POST",
+    headers: { "content-type": "application/json", authorization: `Bearer ${TOKEN}` },
+    body: JSON.stringify({ key, hash: "1" }),
+  });
+  return new Response(await response.text(), response);
+}

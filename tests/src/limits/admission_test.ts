@@ -1,0 +1,199 @@
+import { Visit } from "../../../src/telemetry/request_record.ts";
+import { deepEqual, equal, match, rejects, throws } from "node:assert/strict";
+import { Admission, Bodies, ClientLimit, type LimitedRequest } from "../../../src/limits/admission.ts";
+import { parseNetwork, type TrustedProxies } from "../../../src/limits/client_address.ts";
+import type { RealityError } from "../../../src/errors.ts";
+import type { RateLimitConfig } from "../../../src/options.ts";
+import { FakeClock } from "../../clock.ts";
+import { Hooks } from "../../../src/hooks.ts";
+import { test } from "../../harness.ts";
+
+const LIMITS = { maxReadingBytes: 1_000, maxRequests: 10, bodyTimeout: 100 };
+
+test("so many requests are let in, and another one for each that leaves", () => {
+  const admission = new Admission(2);
+  admission.enter();
+  admission.enter();
+  throws(() => admission.enter(), {
+    code: "ERR_REALITY_OVERLOADED",
+    status: 503,
+    message: /maxRequests \(2\)/,
+  });
+  equal(admission.busy, 2);
+  admission.leave();
+  admission.enter();
+  equal(admission.busy, 2);
+});
+
+test("who waits is not counted, and is counted again only when it has left", () => {
+  const admission = new Admission(1);
+  for (let i = 0; i < 5; i++) {
+    admission.enter();
+    admission.park();
+  }
+  admission.enter();
+  throws(() => admission.enter(), { code: "ERR_REALITY_OVERLOADED" });
+  for (let i = 0; i < 5; i++) {
+    admission.unpark();
+    admission.leave();
+  }
+  equal(admission.busy, 1);
+});
+
+test("bodies hold no more than their room, all together", () => {
+  const bodies = new Bodies(LIMITS, new FakeClock());
+  const [a, b] = [bodies.begin(0, fail), bodies.begin(600, fail)];
+  a.take(600);
+  throws(() => b.take(401), { code: "ERR_REALITY_OVERLOADED", message: /maxReadingBytes \(1000\)/ });
+  b.take(400);
+  equal(bodies.held, 1_000);
+  throws(() => bodies.begin(0, fail), { code: "ERR_REALITY_OVERLOADED" });
+  a.end();
+  a.end();
+  equal(bodies.held, 400);
+  throws(() => bodies.begin(601, fail), { code: "ERR_REALITY_OVERLOADED" });
+  bodies.begin(600, fail).end();
+  b.end();
+  equal(bodies.held, 0);
+});
+
+test("as many bodies as there may be requests have room for a share each", () => {
+  const bodies = new Bodies(LIMITS, new FakeClock());
+  equal(bodies.share, 100);
+  const readings = Array.from({ length: 10 }, () => bodies.begin(bodies.share, fail));
+  for (const reading of readings) reading.take(bodies.share);
+  for (const reading of readings) reading.end();
+  equal(bodies.held, 0);
+});
+
+test("a body that takes too long is given up, and gives back what it held", async () => {
+  const clock = new FakeClock();
+  const bodies = new Bodies(LIMITS, clock);
+  const stopped: RealityError[] = [];
+  const slow = bodies.begin(0, (refusal) => stopped.push(refusal));
+  slow.take(500);
+  await clock.advance(50);
+  const quick = bodies.begin(0, fail);
+  await clock.advance(49);
+  quick.end();
+  equal(stopped.length, 0);
+  await clock.advance(1);
+  equal(stopped[0]?.code, "ERR_REALITY_TIMEOUT");
+  equal(stopped[0]?.status, 408);
+  match(stopped[0]?.message ?? "", /bodyTimeout \(100 ms\)/);
+  deepEqual([bodies.held, clock.timers], [0, 0]);
+  slow.end();
+  equal(bodies.held, 0);
+});
+
+test("a server that closes takes no body any more, and gives up those that are on their way", () => {
+  const clock = new FakeClock();
+  const bodies = new Bodies(LIMITS, clock);
+  const stopped: RealityError[] = [];
+  bodies.begin(0, (refusal) => stopped.push(refusal)).take(10);
+  bodies.close();
+  deepEqual(stopped.map(({ code }) => code), ["ERR_REALITY_CLOSED"]);
+  throws(() => bodies.begin(0, fail), { code: "ERR_REALITY_CLOSED" });
+  deepEqual([bodies.held, clock.timers], [0, 0]);
+});
+
+test("clients are told apart by their address, and those of IPv6 by their network", async () => {
+  const { ask } = setUpLimit({}, []);
+  equal((await ask({ address: "192.0.2.1" }))?.isAllowed, true);
+  equal((await ask({ address: "::ffff:192.0.2.1" }))?.isAllowed, false);
+  equal((await ask({ address: "192.0.2.2" }))?.isAllowed, true);
+  equal((await ask({ address: "2001:db8::1" }))?.isAllowed, true);
+  equal((await ask({ address: "2001:db8::2" }))?.isAllowed, false);
+  equal((await ask({ address: "2001:db8:0:1::1" }))?.isAllowed, true);
+});
+
+test("what a client says of itself counts for nothing, what a trusted proxy says does", async () => {
+  const { ask } = setUpLimit({}, [parseNetwork("10.0.0.0/8")!]);
+  equal((await ask({ address: "192.0.2.1" }))?.isAllowed, true);
+  for (const header of ["1.1.1.1", "2.2.2.2"]) {
+    equal((await ask({ address: "192.0.2.1", headers: { "x-forwarded-for": header } }))?.isAllowed, false);
+    const forged = { "x-forwarded-for": `${header}, 192.0.2.1` };
+    equal((await ask({ address: "10.0.0.1", headers: forged }))?.isAllowed, false);
+    equal((await ask({ address: "10.0.0.1", headers: { forwarded: `for=${header}` } }))?.isAllowed, true);
+  }
+});
+
+test("the application may tell clients apart, and let some ask as often as they like", async () => {
+  const seen: (string | null)[] = [];
+  const { ask, reports } = setUpLimit({
+    key(request, { address, context }) {
+      equal(context, "the context");
+      seen.push(address);
+      return Promise.resolve(request.headers.get("x-user"));
+    },
+  });
+  equal((await ask({ address: "192.0.2.1", headers: { "x-user": "a" } }))?.isAllowed, true);
+  equal((await ask({ address: null, headers: { "x-user": "a" } }))?.isAllowed, false);
+  equal(await ask({ address: "192.0.2.1" }), null);
+  equal(await ask({ address: null }), null);
+  deepEqual(seen, ["192.0.2.1", null, "192.0.2.1", null]);
+  deepEqual(reports, []);
+});
+
+test("a text that is long is told apart by all of it", async () => {
+  const { ask } = setUpLimit({ key: (request) => request.headers.get("x-user") });
+  const [one, other] = ["x".repeat(5_000), `${"x".repeat(4_999)}y`];
+  equal((await ask({ address: null, headers: { "x-user": one } }))?.isAllowed, true);
+  equal((await ask({ address: null, headers: { "x-user": other } }))?.isAllowed, true);
+  equal((await ask({ address: null, headers: { "x-user": one } }))?.isAllowed, false);
+});
+
+test("an answer of the hook that is none is a mistake, and names the option", async () => {
+  const { ask } = setUpLimit({ key: (() => undefined) as unknown as () => null });
+  await rejects(ask({ address: "192.0.2.1" }), { name: "TypeError", message: /"rateLimit.key"/ });
+});
+
+test("clients that have reset their connections, and have no address any more, are limited as one", async () => {
+  const { ask, reports } = setUpLimit({});
+  equal((await ask({ address: "192.0.2.1" }))?.isAllowed, true);
+  equal((await ask({ address: null }))?.isAllowed, true);
+  equal((await ask({ address: null }))?.isAllowed, false);
+  equal((await ask({ address: "192.0.2.2" }))?.isAllowed, true);
+  deepEqual(reports, []);
+});
+
+test("a Unix socket that is not trusted is not limited, and the report says what to do", async () => {
+  const { ask, reports } = setUpLimit({});
+  equal((await ask({ address: "192.0.2.1" }))?.isAllowed, true);
+  for (let i = 0; i < 3; i++) equal(await ask({ address: "unix" }), null);
+  equal(reports.length, 1);
+  match(reports[0]?.message ?? "", /Unix socket.*trustProxy/);
+});
+
+test("clients whose address is not known are not limited, which is reported once", async () => {
+  const { ask, reports } = setUpLimit({});
+  for (let i = 0; i < 3; i++) equal(await ask({ address: null }), null);
+  equal(reports.length, 1);
+  match(reports[0]?.message ?? "", /address is not known .*"rateLimit.key"/);
+});
+
+function fail(): void {
+  throw new Error("It was in time");
+}
+
+function setUpLimit(options: Partial<RateLimitConfig>, trusted: TrustedProxies = 0) {
+  const reports: RealityError[] = [];
+  const config = { limit: 1, window: 60_000, key: undefined, ...options };
+  const clock = new FakeClock();
+  const limit = new ClientLimit(config, trusted, {
+    clock,
+    hooks: new Hooks({ clock, timeout: 1_000, report() {} }),
+    report: (error) => reports.push(error),
+  });
+  const ask = ({ address, headers = {} }: { address: string | null; headers?: Record<string, string> }) => {
+    const request: LimitedRequest = {
+      header: (name) => headers[name] ?? null,
+      remoteAddress: () => address,
+      toRequest: () => new Request("http://localhost/", { headers }),
+      getContext: () => "the context",
+      getSignal: () => new AbortController().signal,
+    };
+    return limit.take(request, new Visit(0));
+  };
+  return { ask, reports };
+}

@@ -1,0 +1,113 @@
+import { deepEqual, equal } from "node:assert/strict";
+import { Deadlines, type Due } from "../../../src/limits/deadlines.ts";
+import { FakeClock, settle } from "../../clock.ts";
+import { test } from "../../harness.ts";
+
+function setUp() {
+  const clock = new FakeClock();
+  const deadlines = new Deadlines(clock, 100);
+  const late: string[] = [];
+  const begin = (name: string): Due => {
+    const due: Due = { dueAt: 0, before: undefined, after: undefined, onLate: () => void late.push(name) };
+    deadlines.add(due);
+    return due;
+  };
+  return { clock, deadlines, late, begin };
+}
+
+test("each is late after its own time, behind one timer for all", async () => {
+  const { clock, late, begin } = setUp();
+  begin("a");
+  await clock.advance(40);
+  begin("b");
+  begin("c");
+  equal(clock.timers, 1);
+  await clock.advance(60);
+  deepEqual(late, ["a"]);
+  await clock.advance(39);
+  deepEqual(late, ["a"]);
+  await clock.advance(1);
+  deepEqual(late, ["a", "b", "c"]);
+  equal(clock.timers, 0);
+});
+
+test("what is over in time is not late, and the last one takes the timer along", async () => {
+  const { clock, deadlines, late, begin } = setUp();
+  const [a, b] = [begin("a"), begin("b")];
+  await settle();
+  equal(deadlines.remove(a), true);
+  equal(deadlines.remove(a), false);
+  equal(clock.timers, 1);
+  deadlines.remove(b);
+  equal(clock.timers, 0);
+  begin("c");
+  await clock.advance(99);
+  begin("d");
+  await clock.advance(1);
+  deepEqual(late, ["c"]);
+  equal(deadlines.size, 1);
+});
+
+test("what is over after three microtasks sets no timer, and what takes longer is late in time", async () => {
+  const { clock, deadlines, late, begin } = setUp();
+  let timersSet = 0;
+  const { after } = clock;
+  clock.after = (...args) => {
+    timersSet++;
+    return after.apply(clock, args);
+  };
+  for (let i = 0; i < 10; i++) {
+    const soon = begin("soon");
+    for (let microtask = 0; microtask < 3; microtask++) await null;
+    deadlines.remove(soon);
+  }
+  await settle();
+  equal(timersSet, 0);
+  // Begun by the last microtask of one that is over, and looked after all the same.
+  const soon = begin("soon");
+  for (let microtask = 0; microtask < 4; microtask++) await null;
+  deadlines.remove(soon);
+  begin("long");
+  await settle();
+  equal(timersSet, 1);
+  await clock.advance(100);
+  deepEqual(late, ["long"]);
+});
+
+test("one that begins anew while another is told that it is late gets its whole time", async () => {
+  const { clock, deadlines, late } = setUp();
+  const again: Due = {
+    dueAt: 0,
+    before: undefined,
+    after: undefined,
+    onLate() {
+      late.push(`at ${this.dueAt - start}`);
+      if (late.length < 3) deadlines.add(again);
+    },
+  };
+  const start = clock.now();
+  deadlines.add(again);
+  await clock.advance(1_000);
+  deepEqual(late, ["at 100", "at 200", "at 300"]);
+  equal(clock.timers, 0);
+});
+
+test("a date that is set back makes nothing wait for longer than its time", async () => {
+  const { clock, late, begin } = setUp();
+  begin("a");
+  clock.jump(-3_600_000);
+  await clock.advance(100);
+  deepEqual(late, ["a"]);
+});
+
+test("close() ends everything, and looks after nothing any more", async () => {
+  const { clock, deadlines, late, begin } = setUp();
+  begin("a");
+  begin("b");
+  deadlines.close();
+  deepEqual(late, ["a", "b"]);
+  begin("c");
+  equal(clock.timers, 0);
+  await clock.advance(1_000);
+  deepEqual(late, ["a", "b"]);
+});

@@ -1,0 +1,101 @@
+import { deepEqual, equal } from "node:assert/strict";
+import { formatPolicy, formatQuota, RateLimiter } from "../../../src/limits/rate_limit.ts";
+import { FakeClock } from "../../clock.ts";
+import { test } from "../../harness.ts";
+
+const TEN = { limit: 10, window: 60_000 };
+
+test("a client that was quiet may send its whole limit at once, and no more", () => {
+  const limiter = new RateLimiter(TEN, new FakeClock());
+  const found = Array.from({ length: 12 }, () => limiter.take("a"));
+  deepEqual(found.map(({ isAllowed }) => isAllowed), [...new Array(10).fill(true), false, false]);
+  deepEqual(found.map(({ remaining }) => remaining), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0]);
+  deepEqual(limiter.take("a"), { isAllowed: false, remaining: 0, renewal: 6 });
+  equal(limiter.take("b").isAllowed, true);
+});
+
+test("a client goes on at an even pace, and finds no edge at which it may send twice as much", async () => {
+  const clock = new FakeClock();
+  const limiter = new RateLimiter(TEN, clock);
+  const allowed: number[] = [];
+  for (let second = 0; second < 600; second++) {
+    if (limiter.take("a").isAllowed) allowed.push(second);
+    await clock.advance(1_000);
+  }
+  // Ten at once, then one in six seconds.
+  equal(allowed.length, 109);
+  for (const from of allowed) {
+    equal(allowed.filter((second) => second >= from + 60 && second < from + 120).length <= 11, true);
+  }
+});
+
+test("what it says of renewal is when one more is allowed", async () => {
+  const clock = new FakeClock();
+  const limiter = new RateLimiter({ limit: 3, window: 7_000 }, clock);
+  for (let i = 0; i < 20; i++) {
+    const { isAllowed, renewal } = limiter.take("a");
+    if (isAllowed) continue;
+    await clock.advance((renewal - 1) * 1_000);
+    equal(limiter.take("a").isAllowed, false);
+    await clock.advance(1_000);
+    equal(limiter.take("a").isAllowed, true);
+  }
+});
+
+test("requests that are turned down cost nothing", async () => {
+  const clock = new FakeClock();
+  const limiter = new RateLimiter(TEN, clock);
+  for (let i = 0; i < 1_000; i++) limiter.take("a");
+  await clock.advance(60_000);
+  equal(limiter.take("a").remaining, 9);
+});
+
+test("limits of every size count right", async () => {
+  for (const [limit, window] of [[1, 1_000], [7, 1_000], [1_000, 3_333], [100_000, 1_000]] as const) {
+    const clock = new FakeClock();
+    const limiter = new RateLimiter({ limit, window }, clock);
+    for (let round = 0; round < 2; round++) {
+      let allowed = 0;
+      while (allowed <= limit && limiter.take("a").isAllowed) allowed++;
+      equal(allowed, limit);
+      await clock.advance(window);
+    }
+  }
+});
+
+test("a date that is set back locks nobody out for longer", async () => {
+  const clock = new FakeClock();
+  const limiter = new RateLimiter(TEN, clock);
+  for (let i = 0; i < 10; i++) limiter.take("a");
+  clock.jump(-3_600_000);
+  equal(limiter.take("a").isAllowed, false);
+  await clock.advance(6_000);
+  equal(limiter.take("a").isAllowed, true);
+});
+
+test("no more clients are remembered than are allowed, and who was silent for longest is forgotten", () => {
+  const limiter = new RateLimiter({ limit: 1, window: 60_000 }, new FakeClock(), 100);
+  for (let i = 0; i < 100; i++) limiter.take(`${i}`);
+  equal(limiter.take("0").isAllowed, false);
+  for (let i = 100; i < 150; i++) limiter.take(`${i}`);
+  equal(limiter.size, 100);
+  equal(limiter.take("0").isAllowed, false);
+  equal(limiter.take("60").isAllowed, false);
+  equal(limiter.take("1").isAllowed, true);
+});
+
+test("clients whose requests have all run out are forgotten without a timer", async () => {
+  const clock = new FakeClock();
+  const limiter = new RateLimiter(TEN, clock);
+  for (let i = 0; i < 1_000; i++) limiter.take(`${i}`);
+  equal(limiter.size, 1_000);
+  await clock.advance(60_000);
+  for (let i = 0; i < 1_000; i++) limiter.take("a");
+  equal(limiter.size, 1);
+  equal(clock.timers, 0);
+});
+
+test("the fields are what clients look for", () => {
+  equal(formatPolicy({ limit: 600, window: 60_500 }), '"default";q=600;w=61');
+  equal(formatQuota({ isAllowed: true, remaining: 599, renewal: 1 }), '"default";r=599;t=1');
+});

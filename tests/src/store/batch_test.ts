@@ -1,0 +1,478 @@
+import { deepEqual, equal, rejects } from "node:assert/strict";
+import { guarded, Reader, Writer } from "../../../src/store/batch.ts";
+import type { StorageError } from "../../../src/errors.ts";
+import type { NodeChange, StorageReading } from "../../../src/store/contract.ts";
+import type { RealityNodeMeta } from "../../../src/types.ts";
+import { FakeClock, settle } from "../../clock.ts";
+import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
+import { test } from "../../harness.ts";
+import { NaiveStorage } from "../../storage/naive_storage.ts";
+import { HeldStorage } from "../../storages.ts";
+
+function setUp(storage = new HeldStorage()) {
+  const clock = new FakeClock();
+  const outcomes: (string | undefined)[] = [];
+  const woken: string[][] = [];
+  const options = {
+    clock,
+    timeout: 1000,
+    onOutcome: (_: string, error?: StorageError) => void outcomes.push(error?.message),
+  };
+  const reader = new Reader(storage, options);
+  const writer = new Writer(storage, options, (keys) => woken.push([...keys]));
+  const update = async (key: string, hash: string) =>
+    await writer.write({ key, hash, updatedAt: clock.now() });
+  return { clock, storage, reader, writer, update, outcomes, woken };
+}
+
+test("read() sends the questions of one moment as one read without doubles", async () => {
+  const { storage, reader, update } = setUp();
+  await update("a", "1");
+  const readings = await Promise.all([reader.read(["a", "b"]), reader.read(["b", "c"]), reader.read([])]);
+  deepEqual(storage.reads, [["a", "b", "c"]]);
+  equal(readings[2]?.nodes.get("a")?.hash, "1");
+});
+
+test("read() of a live storage is shared by one moment, and never by the next", async () => {
+  const { reader, update } = setUp(new MemoryStorage({ counter: "sequential" }) as unknown as HeldStorage);
+  for (let version = 1; version < 5; version++) {
+    await update("a", `${version}`);
+    const readings = await Promise.all([reader.read(["a"]), reader.read(["b"])]);
+    deepEqual(readings.map(({ maxVersion }) => maxVersion), [version, version]);
+    equal(reader.sent, version);
+  }
+});
+
+test("read() never answers from a read that was sent before it was asked", async () => {
+  const { storage, reader, update } = setUp();
+  const release = storage.hold();
+  const before = reader.read(["a"]);
+  await settle();
+  const change = update("a", "new");
+  await settle();
+  const after = reader.read(["a"]);
+  release();
+  equal((await before).nodes.get("a"), undefined);
+  equal((await change).version, 1);
+  equal((await after).nodes.get("a")?.hash, "new");
+});
+
+test("read() merges what is asked while two reads are under way", async () => {
+  const { storage, reader } = setUp();
+  const release = storage.hold();
+  const reads: unknown[] = [];
+  for (const key of ["a", "b", "c", "d", "e"]) {
+    reads.push(reader.read([key]));
+    await settle();
+  }
+  deepEqual(storage.reads, [["a"], ["b"]]);
+  release();
+  await Promise.all(reads);
+  deepEqual(storage.reads, [["a"], ["b"], ["c", "d", "e"]]);
+});
+
+test("write() sends a lone change at once, and those that come meanwhile together", async () => {
+  const { storage, update } = setUp();
+  const release = storage.hold();
+  const changes = [update("a", "1")];
+  await settle();
+  equal(storage.commits.length, 1);
+  changes.push(update("b", "1"), update("c", "1"));
+  await settle();
+  changes.push(update("d", "1"));
+  release();
+  const metas = await Promise.all(changes);
+  deepEqual(storage.commits.map((commit) => commit.map((change) => change.key)), [["a"], ["b", "c", "d"]]);
+  deepEqual(metas.map((meta) => meta.version), [1, 2, 3, 4]);
+});
+
+test("write() folds changes of one key into the last, and settles all of them", async () => {
+  const { storage, update, writer } = setUp();
+  const metas = await Promise.all([
+    update("a", "1"),
+    update("b", "1"),
+    writer.write({ key: "a", hash: "", updatedAt: 1, deleted: true }),
+    update("a", "3"),
+  ]);
+  deepEqual(metas.map((meta) => [meta.key, meta.version, meta.hash]), [
+    ["a", 2, "3"],
+    ["b", 1, "1"],
+    ["a", 2, "3"],
+    ["a", 2, "3"],
+  ]);
+  equal((await storage.getNode("a"))?.hash, "3");
+});
+
+test("write() never sends more than the storage takes at once", async () => {
+  const { storage, update } = setUp();
+  const most = storage.features.maxChanges ?? 0;
+  const metas = await Promise.all(Array.from({ length: most + 5 }, (_, i) => update(`k${i}`, "1")));
+  deepEqual(storage.commits.map((commit) => commit.length), [most, 5]);
+  equal(metas.at(-1)?.version, most + 5);
+});
+
+test("write() rejects with a StorageError that keeps the cause, and wakes all the same", async () => {
+  const { storage, update, woken, outcomes } = setUp();
+  storage.failure = new Error("disk full");
+  await rejects(update("a", "1"), {
+    name: "StorageError",
+    code: "ERR_REALITY_STORAGE",
+    operation: "applyChanges",
+    cause: storage.failure,
+    message: "Storage failed at applyChanges: disk full",
+  });
+  deepEqual(woken, [["a"]]);
+  storage.failure = undefined;
+  equal((await update("a", "1")).version, 1);
+  deepEqual(outcomes, ["Storage failed at applyChanges: disk full", undefined]);
+});
+
+test("read() and write() reject when the storage takes longer than storageTimeout, then go on", async () => {
+  const { clock, storage, reader, update } = setUp();
+  const release = storage.hold();
+  const late = [
+    rejects(async () => await reader.read(["a"]), /within storageTimeout \(1000 ms\)/),
+    rejects(update("a", "1"), /1000 ms/),
+  ];
+  await clock.advance(1000);
+  await Promise.all(late);
+  release();
+  equal((await update("b", "1")).version, 2);
+  equal((await reader.read(["b"])).nodes.get("b")?.hash, "1");
+  equal(clock.timers, 0);
+});
+
+test("reads that are lost hold those that come after them for a tenth of storageTimeout", async () => {
+  const { clock, storage, reader, update } = setUp();
+  await update("c", "1");
+  storage.hold();
+  const lost: unknown[] = [];
+  for (const key of ["a", "b"]) {
+    lost.push(rejects(async () => await reader.read([key])));
+    await settle();
+  }
+  storage.pass();
+  const next = reader.read(["c"]);
+  await clock.advance(100);
+  equal((await next).nodes.get("c")?.hash, "1");
+  await clock.advance(1000);
+  await Promise.all(lost);
+  equal(clock.timers, 0);
+});
+
+test("each of 10,000 changes of a storage that hangs is refused in time, and the next one is made at once", async () => {
+  const { clock, storage, update } = setUp();
+  Object.assign(storage.features, { maxChanges: 1000 });
+  storage.hold();
+  let refused = 0;
+  const count = (error: StorageError) => {
+    equal(error.message, "Storage failed at applyChanges: no answer within storageTimeout (1000 ms)");
+    refused++;
+  };
+  const changes = Array.from({ length: 5_000 }, (_, i) => update(`k${i}`, "1").catch(count));
+  await clock.advance(500);
+  changes.push(...Array.from({ length: 5_000 }, (_, i) => update(`l${i}`, "1").catch(count)));
+  await clock.advance(750);
+  equal(refused, 5_000);
+  await clock.advance(500);
+  equal(refused, 10_000);
+  await Promise.all(changes);
+  storage.pass();
+  let isMade = false;
+  const next = update("next", "1").then(() => isMade = true);
+  await clock.advance(500);
+  equal(isMade, true);
+  await next;
+  await clock.advance(1000);
+  equal(clock.timers, 0);
+});
+
+test("a commit that is lost lets changes of other keys pass, and those of its own keys once it is given up", async () => {
+  const { clock, storage, writer, update } = setUp();
+  const release = storage.hold();
+  const outcomes: string[] = [];
+  const note = (name: string) => [() => outcomes.push(name), () => outcomes.push(`not ${name}`)] as const;
+  void update("a", "1").then(...note("a=1"));
+  await clock.advance(1);
+  void update("a", "2").then(...note("a=2"));
+  void update("b", "1").then(...note("b"));
+  storage.pass();
+  await clock.advance(499);
+  deepEqual(outcomes, ["b"]);
+  deepEqual(storage.commits.map((commit) => commit.map(({ key, hash }) => `${key}=${hash}`)), [["a=1"], [
+    "b=1",
+  ]]);
+  void update("c", "1").then(...note("c"));
+  await settle();
+  deepEqual(outcomes, ["b", "c"]);
+  await clock.advance(500);
+  deepEqual(outcomes, ["b", "c", "not a=1", "a=2"]);
+  release();
+  await writer.flush();
+  equal((await storage.getNode("a"))?.hash, "2");
+  equal(clock.timers, 0);
+});
+
+test("a commit that was given up wakes once more when it has reached the storage after all", async () => {
+  const { clock, storage, update, woken, outcomes } = setUp();
+  const release = storage.hold();
+  const late = rejects(update("a", "1"), /1000 ms/);
+  await clock.advance(1000);
+  await late;
+  deepEqual(woken, [["a"]]);
+  release();
+  await settle();
+  deepEqual(woken, [["a"], ["a"]]);
+  equal(outcomes.length, 1);
+});
+
+test("a change that is asked for again while the storage hangs is refused in its own time, not in that of the first", async () => {
+  const { clock, storage, update } = setUp();
+  storage.hold();
+  const outcomes: string[] = [];
+  const note = (name: string) => [() => outcomes.push(name), () => outcomes.push(`not ${name}`)] as const;
+  void update("x", "1").then(...note("x"));
+  await clock.advance(1);
+  void update("x", "2").then(...note("x=2"));
+  await clock.advance(900);
+  void update("x", "3").then(...note("x=3"));
+  await clock.advance(399);
+  deepEqual(outcomes, ["not x", "not x=2"]);
+  storage.pass();
+  await clock.advance(851);
+  deepEqual(outcomes, ["not x", "not x=2", "not x=3"]);
+  await clock.advance(1000);
+  void update("x", "4").then(...note("x=4"));
+  await settle();
+  deepEqual(outcomes.at(-1), "x=4");
+  equal(storage.commits.at(-1)?.[0]?.hash, "4");
+});
+
+test("a change of a storage that takes them one by one is not held by another one that is lost", async () => {
+  class Lossy extends NaiveStorage {
+    override setNode(key: string, meta: RealityNodeMeta): Promise<void> {
+      return key === "lost" ? new Promise(() => {}) : super.setNode(key, meta);
+    }
+  }
+  const clock = new FakeClock();
+  const writer = new Writer(new Lossy(), { clock, timeout: 1000, onOutcome: () => {} }, () => {});
+  const lost = rejects(async () => await writer.write({ key: "lost", hash: "1", updatedAt: 1 }), {
+    operation: "setNode",
+  });
+  const good = writer.write({ key: "good", hash: "1", updatedAt: 1 });
+  equal((await good).hash, "1");
+  const next = writer.write({ key: "next", hash: "1", updatedAt: 1 });
+  await clock.advance(500);
+  equal((await next).hash, "1");
+  await clock.advance(500);
+  await lost;
+});
+
+test("flush() waits for commits that others have passed", async () => {
+  const { clock, storage, update, writer } = setUp();
+  const release = storage.hold();
+  void update("a", "1");
+  await clock.advance(1);
+  void update("b", "1");
+  storage.pass();
+  await clock.advance(500);
+  let isFlushed = false;
+  const flush = writer.flush().then(() => isFlushed = true);
+  await settle();
+  equal(isFlushed, false);
+  release();
+  await flush;
+});
+
+test("read() and write() set a timer only for a storage that does not answer at once", async () => {
+  const { clock, reader, update, storage } = setUp();
+  const options = { clock, timeout: 1000, onOutcome: () => {} };
+  const memory = new MemoryStorage();
+  let timers = 0;
+  const after = clock.after.bind(clock);
+  clock.after = (ms, callback) => {
+    timers++;
+    return after(ms, callback);
+  };
+  await new Writer(memory, options, () => {}).write({ key: "a", hash: "1", updatedAt: 1 });
+  await new Reader(memory, options).read(["a"]);
+  equal(timers, 0);
+  const release = storage.hold();
+  const held = [reader.read(["a"]), update("a", "1")];
+  await settle();
+  equal(clock.timers, 2);
+  release();
+  await Promise.all(held);
+  equal(clock.timers, 0);
+});
+
+test("how long a call took includes what it did before it gave back a promise, and what it threw", async () => {
+  const clock = new FakeClock();
+  let ms = 0;
+  const elapsed = clock.elapsed.bind(clock);
+  clock.elapsed = () => elapsed() + ms;
+  const outcomes: [operation: string, isFailure: boolean, ms: number][] = [];
+  const options = {
+    clock,
+    timeout: 1000,
+    onOutcome: (operation: string, error: StorageError | undefined, ms: number) =>
+      void outcomes.push([operation, error !== undefined, ms]),
+  };
+  // As SQLite does: everything is done, or has failed, when the call returns.
+  const busy = (value: () => Promise<number>) => () => {
+    ms += 40;
+    return value();
+  };
+  equal(await guarded("good", busy(() => Promise.resolve(7)), options), 7);
+  await rejects(guarded("bad", busy(() => Promise.reject(new Error("no"))), options), { operation: "bad" });
+  const throwing = busy(() => {
+    throw new Error("no");
+  });
+  await rejects(guarded("worse", throwing, options), { operation: "worse" });
+  deepEqual(outcomes, [["good", false, 40], ["bad", true, 40], ["worse", true, 40]]);
+  equal(clock.timers, 0);
+});
+
+test("flush() settles when everything asked for is in the storage", async () => {
+  const { storage, writer, update } = setUp();
+  await writer.flush();
+  const release = storage.hold();
+  let flushed = false;
+  void update("a", "1");
+  await settle();
+  void update("b", "1");
+  const flush = writer.flush().then(() => flushed = true);
+  await settle();
+  equal(flushed, false);
+  release();
+  await flush;
+  equal((await storage.getNode("b"))?.version, 2);
+});
+
+test("Reader and Writer serve a storage with just the eight methods", async () => {
+  const clock = new FakeClock();
+  const options = { clock, timeout: 1000, onOutcome: () => {} };
+  const storage = new NaiveStorage();
+  const writer = new Writer(storage, options, () => {});
+  const reader = new Reader(storage, options);
+  const metas = await Promise.all(
+    Array.from({ length: 40 }, (_, i) => writer.write({ key: `k${i}`, hash: "1", updatedAt: 1 })),
+  );
+  equal(new Set(metas.map((meta) => meta.version)).size, 40);
+  const deleted = await writer.write({ key: "k0", hash: "", updatedAt: 2, deleted: true });
+  deepEqual(deleted, { key: "k0", version: 0, hash: "", updatedAt: 2, deleted: true });
+  const reading = await reader.read(["k0", "k1"]);
+  equal(reading.nodes.get("k0"), undefined);
+  equal(reading.nodes.get("k1")?.hash, "1");
+  deepEqual([reading.maxVersion, reading.epoch], [40, ""]);
+});
+
+test("Writer settles each change by itself where the storage takes them one by one", async () => {
+  class Picky extends NaiveStorage {
+    override incrementVersion(): Promise<number> {
+      return Promise.resolve(1);
+    }
+    override setNode(key: string): Promise<void> {
+      return key === "bad" ? Promise.reject(new Error("no")) : Promise.resolve();
+    }
+  }
+  const writer = new Writer(
+    new Picky(),
+    { clock: new FakeClock(), timeout: 1, onOutcome: () => {} },
+    () => {},
+  );
+  const good = writer.write({ key: "good", hash: "1", updatedAt: 1 });
+  await rejects(async () => await writer.write({ key: "bad", hash: "1", updatedAt: 1 }), {
+    operation: "setNode",
+  });
+  equal((await good).version, 1);
+});
+
+/** A memory storage whose commits take a while. */
+class SlowStorage extends MemoryStorage {
+  gate: Promise<void> = Promise.resolve();
+  commits: string[][] = [];
+
+  constructor() {
+    super({ counter: "sequential" });
+  }
+
+  override async applyChanges(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
+    this.commits.push(changes.map(({ key, hash }) => `${key}=${hash}`));
+    await this.gate;
+    return await super.applyChanges(changes);
+  }
+}
+
+function setUpLive(storage: MemoryStorage) {
+  const outcomes: unknown[] = [];
+  const woken: [readonly string[], number][] = [];
+  const writer = new Writer(
+    storage,
+    { clock: new FakeClock(), timeout: 1000, onOutcome: (_, error) => outcomes.push(error?.message) },
+    (keys, version) => woken.push([keys, version]),
+  );
+  return { writer, woken, outcomes };
+}
+
+test("write() to a live storage is there, and wakes, before it returns", async () => {
+  const storage = new MemoryStorage({ counter: "sequential" });
+  const { writer, woken, outcomes } = setUpLive(storage);
+  const meta = writer.write({ key: "a", hash: "1", updatedAt: 5 });
+  deepEqual(meta, { key: "a", version: 1, hash: "1", updatedAt: 5 });
+  deepEqual(woken, [[["a"], 1]]);
+  deepEqual(outcomes, [undefined]);
+  equal(writer.sent, 1);
+  await writer.flush();
+});
+
+test("read() after a change in the same moment is not shared with the one before", () => {
+  const storage = new MemoryStorage({ counter: "sequential" });
+  const options = { clock: new FakeClock(), timeout: 1000, onOutcome: () => {} };
+  const reader = new Reader(storage, options);
+  const writer = new Writer(storage, options, () => reader.renew());
+  const versions = [1, 2, 3].map((n) => {
+    void writer.write({ key: "a", hash: `${n}`, updatedAt: n });
+    return (reader.read(["a"]) as StorageReading).maxVersion;
+  });
+  deepEqual(versions, [1, 2, 3]);
+});
+
+test("write() to a live storage does not overtake what was asked for before", async () => {
+  const storage = new MemoryStorage();
+  const { writer, woken } = setUpLive(storage);
+  const many = Promise.all(writer.writeMany([{ key: "a", hash: "1", updatedAt: 1 }]));
+  const last = writer.write({ key: "a", hash: "2", updatedAt: 2 });
+  await Promise.all([many, last]);
+  equal((await storage.getNode("a"))?.hash, "2");
+  deepEqual(woken.flatMap(([keys]) => keys), ["a"]);
+});
+
+test("write() to a live storage that takes its time goes on in groups, in order, and flush() waits for it", async () => {
+  const storage = new SlowStorage();
+  let open = () => {};
+  storage.gate = new Promise((resolve) => open = resolve);
+  const { writer, woken } = setUpLive(storage);
+  const metas = ["1", "2", "3"].map((hash) => writer.write({ key: "a", hash, updatedAt: 1 }));
+  metas.push(writer.write({ key: "b", hash: "4", updatedAt: 1 }));
+  let flushed = false;
+  const flush = writer.flush().then(() => flushed = true);
+  await settle();
+  deepEqual(storage.commits, [["a=1"]]);
+  equal(flushed, false);
+  open();
+  await Promise.all(metas);
+  await flush;
+  deepEqual(storage.commits, [["a=1"], ["a=3", "b=4"]]);
+  deepEqual(woken, [[["a"], 1], [["a", "b"], 3]]);
+});
+
+test("write() to a live storage that fails rejects, reports, and wakes all the same", async () => {
+  const storage = new MemoryStorage({ counter: "sequential" });
+  const { writer, woken, outcomes } = setUpLive(storage);
+  const wrong = { key: "a", hash: 5 as unknown as string, updatedAt: 1 };
+  await rejects(async () => await writer.write(wrong), { name: "StorageError", operation: "applyChanges" });
+  deepEqual(woken, [[["a"], 0]]);
+  equal(outcomes.length, 1);
+  equal((await writer.write({ key: "a", hash: "1", updatedAt: 1 })).version, 1);
+});

@@ -1,0 +1,406 @@
+import { deepEqual, equal } from "node:assert/strict";
+import { Reader } from "../../../src/store/batch.ts";
+import { DEFAULT_LIMITS } from "../../../src/options.ts";
+import { RealityServer } from "../../../src/server.ts";
+import { Waiters } from "../../../src/sync/waiters.ts";
+import { Watch } from "../../../src/sync/change_poller.ts";
+import type { ChangeListener, RealityStorage, StorageFeatures } from "../../../src/store/contract.ts";
+import { FakeClock, settle } from "../../clock.ts";
+import { test } from "../../harness.ts";
+import { NaiveStorage } from "../../storage/naive_storage.ts";
+import { HeldStorage, HistoryStorage } from "../../storages.ts";
+import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
+
+/** A storage that another process can change, too. */
+class SharedStorage extends HeldStorage {
+  override readonly features: StorageFeatures = { ordered: true, tombstones: true };
+  lists: number[] = [];
+
+  override listChangedSince(version: number, limit?: number) {
+    this.lists.push(version);
+    return super.listChangedSince(version, limit);
+  }
+
+  /** What another process does: this server hears nothing of it. */
+  async changeElsewhere(...keys: string[]): Promise<void> {
+    const changes = keys.map((key) => ({ key, hash: "elsewhere", updatedAt: 1 }));
+    await MemoryStorage.prototype.applyChanges.call(this, changes);
+  }
+}
+
+/** The same with announcements. */
+class AnnouncingStorage extends SharedStorage {
+  listeners = new Set<ChangeListener>();
+
+  subscribe(listener: ChangeListener): Promise<() => Promise<void>> {
+    this.listeners.add(listener);
+    return Promise.resolve(() => {
+      this.listeners.delete(listener);
+      return Promise.resolve();
+    });
+  }
+}
+
+/** A storage of a user's own with a history, but without the optional ways to read it. */
+class ListingStorage extends SharedStorage {
+  override readNodes = undefined as never;
+
+  override getMaxVersion(): Promise<number> {
+    this.reads.push([]);
+    return super.getMaxVersion();
+  }
+}
+
+/** One whose subscriptions do what a test says. */
+class TroubledStorage extends SharedStorage {
+  attempts = 0;
+  ended = 0;
+  listener: ChangeListener | undefined;
+  onSubscribe: () => Promise<void> | void = () => {};
+  onUnsubscribe: () => Promise<void> | void = () => {};
+
+  subscribe(listener: ChangeListener): Promise<() => Promise<void>> {
+    this.attempts++;
+    const end = async () => {
+      this.ended++;
+      await this.onUnsubscribe();
+    };
+    // What is thrown here is thrown by the call itself.
+    const subscribed = this.onSubscribe();
+    return Promise.resolve(subscribed).then(() => {
+      this.listener = listener;
+      return end;
+    });
+  }
+}
+
+const never = () => new Promise<void>(() => {});
+
+function setUp<S extends RealityStorage>(storage: S) {
+  const clock = new FakeClock();
+  const errors: string[] = [];
+  const server = new RealityServer({ storage, clock, onError: (error) => errors.push(error.message) });
+  const wait = (known: Record<string, number>, signal?: AbortSignal) => {
+    const sync = { answer: undefined as Record<string, number> | undefined };
+    void server.handleSync({ known, wait: 25_000 }, signal ? { signal } : {}).then(({ changed }) => {
+      sync.answer = Object.fromEntries(Object.values(changed).map((meta) => [meta.key, meta.version]));
+    }, () => {});
+    return sync;
+  };
+  return { clock, server, storage, wait, errors };
+}
+
+test("Watch finds what another process changed, and wakes who waits for it", async () => {
+  const { clock, server, storage, wait } = setUp(new SharedStorage());
+  const [a, b] = [wait({ a: 0 }), wait({ b: 0 })];
+  await settle();
+  await storage.changeElsewhere("a");
+  await clock.advance(600);
+  deepEqual(a.answer, { a: 1 });
+  equal(b.answer, undefined);
+  await server.close();
+  equal(clock.timers, 0);
+});
+
+test("Watch asks nothing while nobody waits", async () => {
+  const { clock, server, storage, wait } = setUp(new SharedStorage());
+  await server.updateNode("a", "1");
+  await clock.advance(60_000);
+  equal(storage.reads.length, 0);
+  const client = new AbortController();
+  wait({ b: 0 }, client.signal);
+  await clock.advance(5_000);
+  equal(storage.reads.length > 5, true);
+  client.abort();
+  await clock.advance(1_000);
+  const before = storage.reads.length;
+  await clock.advance(60_000);
+  equal(storage.reads.length, before);
+  equal(clock.timers, 0);
+});
+
+test("Watch asks more seldom the longer nothing comes, at most twice a second in the long run", async () => {
+  const { clock, server, storage, wait } = setUp(new SharedStorage());
+  wait({ a: 0 });
+  await clock.advance(4_000);
+  const before = storage.reads.length;
+  await clock.advance(10_000);
+  equal(storage.reads.length - before, 20);
+  await server.close();
+});
+
+test("Watch wakes everybody when too much has changed to name it, and when the epoch is another", async () => {
+  const { clock, server, storage, wait } = setUp(new SharedStorage());
+  const sync = wait({ a: 0 });
+  await settle();
+  await storage.changeElsewhere(...Array.from({ length: 1_500 }, (_, i) => `k${i}`), "a");
+  await clock.advance(600);
+  deepEqual(sync.answer, { a: 1_501 });
+  await server.close();
+});
+
+test("Watch goes back as far as the oldest reading that anybody waits on", async () => {
+  const { clock, server, storage, wait } = setUp(new SharedStorage());
+  const release = storage.hold();
+  const slow = wait({ a: 0 });
+  await settle();
+  storage.pass();
+  // The slow one's read of version 0 is on its way; "a" changes elsewhere, and a quick one waits on version 1.
+  await storage.changeElsewhere("a");
+  const quick = wait({ b: 0 });
+  await settle();
+  release();
+  await clock.advance(600);
+  deepEqual(slow.answer, { a: 1 });
+  equal(quick.answer, undefined);
+  await server.close();
+});
+
+test("Watch lets an announcing storage wake at once, and then looks only every few seconds", async () => {
+  const { clock, server, storage, wait } = setUp(new AnnouncingStorage());
+  const sync = wait({ a: 0 });
+  await settle();
+  equal(storage.listeners.size, 1);
+  await storage.changeElsewhere("a");
+  for (const listener of storage.listeners) listener(["a"]);
+  await settle();
+  deepEqual(sync.answer, { a: 1 });
+
+  wait({ b: 0 });
+  await clock.advance(15_000);
+  const before = storage.reads.length;
+  await clock.advance(9_000);
+  // A storage that announces nothing is asked 18 times in as long.
+  equal(storage.reads.length - before <= 3, true);
+  await server.close();
+  equal(storage.listeners.size, 0);
+  equal(clock.timers, 0);
+});
+
+test("Watch outlives a storage that fails for a while", async () => {
+  const { clock, server, storage, wait } = setUp(new SharedStorage());
+  const sync = wait({ a: 0 });
+  await settle();
+  storage.failure = new Error("away");
+  await clock.advance(2_000);
+  equal(sync.answer, undefined);
+  storage.failure = undefined;
+  await storage.changeElsewhere("a");
+  await clock.advance(1_000);
+  deepEqual(sync.answer, { a: 1 });
+  await server.close();
+});
+
+test("Watch makes everybody look again on a storage without an ordered history", async () => {
+  const { clock, server, storage, wait } = setUp(new NaiveStorage());
+  const sync = wait({ a: 0 });
+  await settle();
+  await storage.setNode("a", {
+    key: "a",
+    version: await storage.incrementVersion("a"),
+    hash: "1",
+    updatedAt: 1,
+  });
+  await clock.advance(1_100);
+  deepEqual(sync.answer, { a: 1 });
+  await server.close();
+});
+
+test("Watch asks one question a look where the storage tells changes and counter together", async () => {
+  const { clock, server, storage, wait } = setUp(new HistoryStorage());
+  const sync = wait({ a: 0 });
+  await settle();
+  storage.questions = [];
+  await clock.advance(50);
+  equal(storage.questions.length, 1);
+  await storage.changeElsewhere({ key: "a" });
+  await clock.advance(600);
+  deepEqual(sync.answer, { a: 1 });
+  await server.close();
+});
+
+test("Watch finds a node that another process published below the counter", async () => {
+  const { clock, server, storage, wait } = setUp(new HistoryStorage());
+  await storage.changeElsewhere({ key: "x" }, { key: "y" });
+  const sync = wait({ a: 0 });
+  await settle();
+  await storage.publishLate("a", 1);
+  await clock.advance(600);
+  deepEqual(sync.answer, { a: 1 });
+  await server.close();
+});
+
+test("Watch goes on after a look whose answer is lost", async () => {
+  const storages = [new HistoryStorage(), new ListingStorage()];
+  for (const storage of storages) {
+    const { clock, server, wait } = setUp(storage as HistoryStorage & ListingStorage);
+    const sync = wait({ a: 0 });
+    await settle();
+    await MemoryStorage.prototype.applyChanges.call(storage, [{ key: "b", hash: "1", updatedAt: 1 }]);
+    const lost = "readChanges" in storage ? "readChanges" : "listChangedSince";
+    let isLost = false;
+    const call = storage[lost as "listChangedSince"];
+    storage[lost as "listChangedSince"] = () => {
+      storage[lost as "listChangedSince"] = call;
+      isLost = true;
+      return new Promise(() => {});
+    };
+    await clock.advance(600);
+    equal(isLost, true);
+    await MemoryStorage.prototype.applyChanges.call(storage, [{ key: "a", hash: "1", updatedAt: 1 }]);
+    // A tenth of storageTimeout, and a pause.
+    await clock.advance(1_000);
+    deepEqual(sync.answer, { a: 2 });
+    await server.close();
+    await clock.advance(10_000);
+    equal(clock.timers, 0);
+  }
+});
+
+test("Watch wakes everybody when a deletion was swept before it looked", async () => {
+  class Sweeping extends HistoryStorage {
+    override async readChanges(version: number, limit: number) {
+      const changes = await super.readChanges(version, limit);
+      return {
+        ...changes,
+        sweptVersion: changes.maxVersion > 2 ? 2 : 0,
+        nodes: changes.nodes.filter((node) => !node.deleted),
+      };
+    }
+  }
+  class SweepingList extends ListingStorage {
+    override async listChangedSince(version: number, limit?: number) {
+      return (await super.listChangedSince(version, limit)).filter((node) => !node.deleted);
+    }
+  }
+  for (const storage of [new Sweeping(), new SweepingList()]) {
+    await MemoryStorage.prototype.applyChanges.call(storage, [{ key: "a", hash: "1", updatedAt: 1 }]);
+    const { clock, server, wait } = setUp(storage as RealityStorage);
+    const sync = wait({ a: 1 });
+    await settle();
+    const deletion = { key: "a", hash: "", updatedAt: 1, deleted: true } as const;
+    await MemoryStorage.prototype.applyChanges.call(storage, [deletion]);
+    await MemoryStorage.prototype.applyChanges.call(storage, [{ key: "b", hash: "1", updatedAt: 1 }]);
+    await clock.advance(600);
+    deepEqual(sync.answer, { a: 0 });
+    await server.close();
+  }
+});
+
+test("Watch tries again a subscription that fails or throws, with growing pauses, while somebody waits", async () => {
+  const { clock, server, storage, wait, errors } = setUp(new TroubledStorage());
+  storage.onSubscribe = () => {
+    throw new Error("no LISTEN here");
+  };
+  const sync = wait({ a: 0 });
+  await settle();
+  equal(storage.attempts, 1);
+  await clock.advance(500);
+  equal(storage.attempts, 2);
+  storage.onSubscribe = () => Promise.reject(new Error("no LISTEN here"));
+  await clock.advance(1_000);
+  equal(storage.attempts, 3);
+  await clock.advance(2_000);
+  equal(storage.attempts, 4);
+  storage.onSubscribe = () => {};
+  await clock.advance(4_000);
+  equal(storage.attempts, 5);
+  equal(sync.answer, undefined);
+  equal(errors.filter((message) => /LISTEN/.test(message)).length, 1);
+  // From now on announcements wake, and looks are rare.
+  await clock.advance(10_000);
+  await storage.changeElsewhere("a");
+  storage.listener?.(["a"]);
+  await settle();
+  deepEqual(sync.answer, { a: 1 });
+  await server.close();
+  equal(storage.ended, 1);
+  equal(clock.timers, 0);
+});
+
+test("Watch does not try again to subscribe when nobody waits any more", async () => {
+  const { clock, server, storage, wait } = setUp(new TroubledStorage());
+  storage.onSubscribe = () => Promise.reject(new Error("no"));
+  const client = new AbortController();
+  wait({ a: 0 }, client.signal);
+  await clock.advance(1_000);
+  client.abort();
+  await clock.advance(1_000);
+  const { attempts } = storage;
+  await clock.advance(120_000);
+  equal(storage.attempts, attempts);
+  equal(clock.timers, 0);
+  await server.close();
+});
+
+test("Watch gives up a subscription that is not there in time, and ends it when it comes late", async () => {
+  const { clock, server, storage, wait } = setUp(new TroubledStorage());
+  let arrive = () => {};
+  storage.onSubscribe = () => new Promise((resolve) => arrive = resolve);
+  wait({ a: 0 });
+  await clock.advance(10_000);
+  equal(storage.attempts, 1);
+  storage.onSubscribe = () => {};
+  await clock.advance(500);
+  equal(storage.attempts, 2);
+  equal(storage.ended, 0);
+  arrive();
+  await settle();
+  equal(storage.ended, 1);
+  await server.close();
+  equal(storage.ended, 2);
+});
+
+test("Watch bears an unsubscribe that rejects, and close() does not wait for one that hangs for ever", async () => {
+  for (const onUnsubscribe of [() => Promise.reject(new Error("no")), never]) {
+    const { clock, server, storage, wait, errors } = setUp(new TroubledStorage());
+    storage.onUnsubscribe = onUnsubscribe;
+    const client = new AbortController();
+    wait({ a: 0 }, client.signal);
+    await settle();
+    client.abort();
+    await clock.advance(10_100);
+    equal(storage.ended, 1);
+    equal(errors.length, 1);
+    const sync = wait({ a: 0 });
+    await settle();
+    await storage.changeElsewhere("a");
+    await clock.advance(600);
+    deepEqual(sync.answer, { a: 1 });
+    let isClosed = false;
+    void server.close().then(() => isClosed = true);
+    await clock.advance(10_000);
+    equal(isClosed, true);
+    equal(clock.timers, 0);
+  }
+});
+
+test("who comes to rest on a history that was lost, after the watch has seen the new one, is woken", async () => {
+  const clock = new FakeClock();
+  const storage = new HistoryStorage();
+  const batch = { clock, timeout: 1000, onOutcome: () => {} };
+  const waiters = new Waiters(clock, { ...DEFAULT_LIMITS, maxWaiters: 10 });
+  const watch = new Watch(
+    {
+      storage,
+      reader: new Reader(storage, batch),
+      waiters,
+      clock,
+      batch,
+    } as unknown as ConstructorParameters<typeof Watch>[0],
+  );
+  const moment = { epoch: "e", origin: "o", late: 0, sweptVersion: 0 };
+  storage.readChanges = () =>
+    Promise.resolve({ ...moment, maxVersion: 150, recent: ",10,40,100", nodes: [] });
+  const parked = { ...moment, nodes: new Map() };
+  const [one, other] = [waiters.add(["a"])!, waiters.add(["b"])!];
+  watch.park({ ...parked, maxVersion: 150, recent: ",10,40,100" });
+  const woken = [one.next(10_000), other.next(10_000)];
+  // Neither 50 nor 10 was lost; 100 was.
+  watch.park({ ...parked, maxVersion: 50, recent: ",10,40" });
+  await clock.advance(500);
+  watch.park({ ...parked, maxVersion: 100, recent: ",10,40,50" });
+  await clock.advance(500);
+  deepEqual(await Promise.all(woken), ["wake", "wake"]);
+  await watch.close();
+});

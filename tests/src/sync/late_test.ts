@@ -1,0 +1,157 @@
+/**
+ * Nodes that are published below the counter, as those of another storage mostly are: they concern who knows or waits for
+ * them, and nobody else.
+ *
+ * @module
+ */
+import { deepEqual, equal, ok } from "node:assert/strict";
+import { DatabaseSync } from "node:sqlite";
+import { lateEntry, lateMarksSince, markOf, marksOf } from "../../../src/store/history.ts";
+import { RealityServer } from "../../../src/server.ts";
+import type { ChangeListener, RealityStorage, StorageMoment } from "../../../src/store/contract.ts";
+import { SQLStorage } from "../../../storage/sql/sql_storage.ts";
+import { FakeClock, settle } from "../../clock.ts";
+import { test } from "../../harness.ts";
+
+const KEYS = Array.from({ length: 20 }, (_, i) => `key:${i}`);
+const MOMENT: StorageMoment = { epoch: "e", origin: "o", maxVersion: 9, sweptVersion: 0, late: 0 };
+
+/** A database with a server that knows twenty keys, and another process that takes in nodes. */
+async function withServer(
+  run: (
+    scene: {
+      server: RealityServer;
+      clock: FakeClock;
+      statements: string[];
+      take: (...keys: string[]) => Promise<void>;
+    },
+  ) => Promise<void>,
+  extend: (storage: SQLStorage) => RealityStorage = (storage) => storage,
+): Promise<void> {
+  const database = new DatabaseSync(":memory:");
+  const clock = new FakeClock();
+  const statements: string[] = [];
+  const open = (asked: string[]) =>
+    new SQLStorage({
+      dialect: "sqlite",
+      query: (sql, params) => {
+        asked.push(sql);
+        return database.prepare(sql).all(...params);
+      },
+    });
+  const other = open([]);
+  let number = 0;
+  const take = async (...keys: string[]) => {
+    const nodes = keys.map((key) => {
+      const stamp = ++number;
+      return { key, version: stamp, hash: `taken:${stamp}`, updatedAt: 1, origin: "elsewhere", stamp };
+    });
+    await other.takeNodes(nodes.map((node) => ({ node, replaces: null })));
+  };
+  await other.applyChanges(KEYS.map((key) => ({ key, hash: "own", updatedAt: 1 })));
+  const server = new RealityServer({ storage: extend(open(statements)), clock });
+  try {
+    // The first reading begins a memory, and the second one fills it.
+    for (let i = 0; i < 2; i++) await knowAll(server);
+    statements.length = 0;
+    await run({ server, clock, statements, take });
+  } finally {
+    await server.close();
+    database.close();
+  }
+}
+
+async function knowAll(server: RealityServer, more: readonly string[] = []): Promise<Record<string, number>> {
+  const known = Object.fromEntries([...KEYS, ...more].map((key) => [key, 0]));
+  const { changed } = await server.handleSync({ known });
+  return Object.fromEntries([...KEYS, ...more].map((key) => [key, changed[key]?.version ?? 0]));
+}
+
+test("a server that knows some nodes asks one question after others were published below the counter", async () => {
+  await withServer(async ({ server, statements, take }) => {
+    await knowAll(server, ["foreign:1"]);
+    const before = await knowAll(server, ["foreign:1"]);
+    statements.length = 0;
+    await take("foreign:2");
+    deepEqual(await knowAll(server), Object.fromEntries(KEYS.map((key) => [key, before[key]])));
+    equal(statements.length, 1, "the question what came after");
+    // What it knew not to be there is read again.
+    await take("foreign:1");
+    equal((await knowAll(server, ["foreign:1"]))["foreign:1"], 2);
+    equal(statements.length, 3);
+  });
+});
+
+test("of all who wait those are woken who wait for what was published below the counter", async () => {
+  await withServer(async ({ server, clock, take }) => {
+    const known = await knowAll(server);
+    const { epoch } = await server.getStats();
+    const waits = KEYS.map((key) =>
+      server.handleSync({ known: { [key]: known[key]! }, epoch, wait: 25_000 })
+    );
+    const wait = server.handleSync({ known: { foreign: 0 }, epoch, wait: 25_000 });
+    await settle();
+    await take("foreign");
+    await clock.advance(100);
+    equal((await wait).changed.foreign?.hash, "taken:1");
+    // One key in 1,296 has the same mark.
+    const alike = KEYS.filter((key) => markOf(key) === markOf("foreign")).length;
+    equal((await server.getStats()).wakes, 1 + alike);
+    await clock.advance(25_000);
+    for (const { changed } of await Promise.all(waits)) deepEqual(Object.keys(changed), []);
+  });
+});
+
+test("an announcement of any key has the server look which ones, at once", async () => {
+  let announce: ChangeListener = () => {};
+  const extend = (storage: SQLStorage) =>
+    Object.assign(storage, {
+      subscribe: (listener: ChangeListener) => {
+        announce = listener;
+        return Promise.resolve(() => Promise.resolve());
+      },
+    });
+  await withServer(async ({ server, clock, statements, take }) => {
+    const known = await knowAll(server);
+    const { epoch } = await server.getStats();
+    const rest = server.handleSync({ known, epoch, wait: 25_000 });
+    const wait = server.handleSync({ known: { foreign: 0 }, epoch, wait: 25_000 });
+    // Then the watch looks every five seconds only.
+    await clock.advance(15_000);
+    const { wakes } = await server.getStats();
+    statements.length = 0;
+    await take("foreign");
+    announce(null);
+    announce(null);
+    await settle();
+    equal((await wait).changed.foreign?.hash, "taken:1");
+    equal((await server.getStats()).wakes - wakes, 1);
+    // Two looks, and what the answer and the statistics ask.
+    ok(statements.length <= 6, `${statements.length} statements`);
+    await clock.advance(25_000);
+    deepEqual(Object.keys((await rest).changed), []);
+  }, extend);
+});
+
+test("lateMarksSince() tells the marks of as many entries as were published, or nothing", () => {
+  const since = (recent: string | undefined, now: number, late: number) =>
+    lateMarksSince({ ...MOMENT, late: now, ...(recent === undefined ? {} : { recent }) }, late);
+  deepEqual(since(",5;6:a03f,120;7:bb", 7, 6), new Set(["bb"]));
+  deepEqual(since(",5;6:a03f,120;7:bb,9", 7, 5), new Set(["bb", "a0", "3f"]));
+  equal(since(",5;6:a03f,120;7:bb", 7, 4), null);
+  deepEqual(since(",5", 7, 7), new Set());
+  deepEqual(since(undefined, 7, 7), new Set());
+  equal(since(undefined, 8, 7), null);
+  equal(since(",5;6:bb", 6, 7), null, "what was counted is lost");
+  equal(since(",5;8:", 8, 7), null, "any key");
+  equal(since("8:a0;8:", 8, 7), null, "any key");
+  equal(since("8:3f,5", 8, 7), null, "cut off");
+  equal(since(",5;7:bb", 8, 7), null, "the last one has no mark");
+  equal(since(",5;7:bb;9:a0", 9, 7), null, "one between them has no mark");
+  deepEqual(since(";999:aa;0:bb", 3000, 2998), new Set(["aa", "bb"]));
+  equal(lateEntry(2017, marksOf(["a", "b"])), `;17:${markOf("a")}${markOf("b")}`);
+  equal(marksOf(Array.from({ length: 17 }, (_, i) => `${i}`)), "");
+  for (const key of ["", "a", "chat:general", "\u{1F600}", "x".repeat(512)]) {
+    ok(/^[0-9a-z]{2}$/.test(markOf(key)));
+  }
+});

@@ -1,0 +1,44 @@
+/**
+ * createDrizzleAdapter on SQLite files, through better-sqlite3 and libSQL.
+ *
+ * @module
+ */
+import { createClient } from "@libsql/client";
+import Database from "better-sqlite3";
+import { drizzle as drizzleBetterSQLite } from "drizzle-orm/better-sqlite3";
+import { drizzle as drizzleLibSQL } from "drizzle-orm/libsql";
+import { testStorage } from "../../../../storage/conformance/mod.ts";
+import { createDrizzleAdapter, type DrizzleDatabase } from "../../../../storage/drizzle.ts";
+import { test } from "../../../harness.ts";
+import { Backings, SQL_SUPPORTS } from "../sqlite/sqlite_kit.ts";
+
+const drivers: Record<string, (path: string) => [DrizzleDatabase, () => void]> = {
+  "better-sqlite3": (path) => {
+    const client = new Database(path);
+    client.pragma("journal_mode = WAL");
+    return [drizzleBetterSQLite(client), () => client.close()];
+  },
+  libSQL: (path) => {
+    const client = createClient({ url: `file:${path}` });
+    return [drizzleLibSQL(client), () => client.close()];
+  },
+};
+
+for (const [name, connect] of Object.entries(drivers)) {
+  const backings = new Backings();
+  const make = (path: string, now: () => number): ReturnType<Parameters<Backings["create"]>[0]> => {
+    const [db, release] = connect(path);
+    return [createDrizzleAdapter(db, { tableName: "nodes", now }), release];
+  };
+  testStorage({
+    name: `createDrizzleAdapter through ${name}`,
+    create: () => backings.create(make),
+    share: (storage) => backings.share(storage, make),
+    destroy: (storage) => backings.destroy(storage),
+    elapse: (storage) => backings.elapse(storage),
+    disconnect: (storage) => backings.of(storage).release(),
+    test,
+    supports: SQL_SUPPORTS,
+    runs: 10,
+  });
+}
