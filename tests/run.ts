@@ -1,13 +1,15 @@
 /**
- * Runs the tests on every runtime and ends with the true count: `deno task test`.
+ * Runs the tests on every runtime and ends with the true count: `deno task test`. With `--unit` it runs the unit tests
+ * on Deno alone: `deno task test:unit`.
  *
  * @module
  */
 
-import { chooseLegs, type Job, type Leg } from "./run/legs.ts";
-import { prepareMachine } from "./run/machine.ts";
+import { chooseLegs, findTestFiles, type Job, type Leg } from "./run/legs.ts";
+import { installPackages, prepareMachine } from "./run/machine.ts";
 import { add, type Count, readReport } from "./run/report.ts";
-import { startServices } from "./run/services.ts";
+import { needsService, startServices } from "./run/services.ts";
+import { chooseUnitTests } from "./run/unit.ts";
 
 /** How long one test file may take before its processes are killed, in milliseconds. */
 const jobTimeout = 600_000;
@@ -24,17 +26,9 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 }
 
 const beginning = performance.now();
-const machine = await prepareMachine();
-const environment: Record<string, string> = {
-  NO_COLOR: "1",
-  REALITY_DENO: machine.deno,
-  REALITY_NODE: machine.node24,
-  REALITY_NODE22: machine.node22,
-  REALITY_NODE20: machine.node20,
-  REALITY_BUN: machine.bun,
-};
-if (typeof machine.chromium === "string") environment.REALITY_CHROMIUM = machine.chromium;
-const legs = await chooseLegs(machine, Deno.args);
+const words = Deno.args.filter((word) => word !== "--unit");
+const prepare = words.length < Deno.args.length ? prepareUnitTests : prepareAll;
+const { legs, environment, leftOut } = await prepare(words);
 const services = await startServices(legs.flatMap((leg) => leg.jobs.map(({ file }) => file)));
 Object.assign(environment, services.environment);
 console.log(`ready after ${secondsSince(beginning)}`);
@@ -46,10 +40,41 @@ const total = add(counts);
 console.log(`\n${lines.join("\n")}\nall of it took ${secondsSince(beginning)}`);
 for (const skip of skips) console.log(`skipped: ${skip}`);
 for (const failure of failures) console.log(`failed: ${failure}`);
-if (legs.length === 0) console.log(`No leg is named and no test file contains ${Deno.args.join(", ")}`);
+if (legs.length === 0) console.log(`No leg is named and no test file contains ${words.join(", ")}`);
+if (leftOut !== undefined) console.log(`left out: ${leftOut}. All of them: deno task test`);
 console.log(`\n${inWords(total)}`);
 const strict = Deno.env.get("CI") === "true";
 Deno.exit(total.failed > 0 || total.passed === 0 || (strict && total.skipped > 0) ? 1 : 0);
+
+interface Prepared {
+  readonly legs: readonly Leg[];
+  /** Variables for the tests. */
+  readonly environment: Record<string, string>;
+  /** Which tests are not among those that can be chosen. */
+  readonly leftOut?: string;
+}
+
+async function prepareAll(words: readonly string[]): Promise<Prepared> {
+  const machine = await prepareMachine();
+  const environment: Record<string, string> = {
+    NO_COLOR: "1",
+    REALITY_DENO: machine.deno,
+    REALITY_NODE: machine.node24,
+    REALITY_NODE22: machine.node22,
+    REALITY_NODE20: machine.node20,
+    REALITY_BUN: machine.bun,
+  };
+  if (typeof machine.chromium === "string") environment.REALITY_CHROMIUM = machine.chromium;
+  return { legs: await chooseLegs(machine, words), environment };
+}
+
+async function prepareUnitTests(words: readonly string[]): Promise<Prepared> {
+  await installPackages();
+  const deno = Deno.execPath();
+  const { leg, leftOut } = await chooseUnitTests(deno, await findTestFiles(), words, needsService);
+  const legs = leg.jobs.length === 0 ? [] : [leg];
+  return { legs, environment: { NO_COLOR: "1", REALITY_DENO: deno }, leftOut };
+}
 
 /**
  * Runs the jobs of all legs, as many at once as there are cores, one leg after the other: while the last job of one runs,

@@ -53,8 +53,7 @@ export async function chooseLegs(machine: Machine, words: readonly string[]): Pr
     ...["README.md", "mod.ts", "src", "storage", "adapters", "cli"],
   ];
 
-  // Those need packages from JSR, which not every machine reaches: `deno task test:jsr`.
-  const files = (await findTests("tests")).filter((file) => !file.startsWith("tests/jsr/"));
+  const files = await findTestFiles();
   const own = (name: string) => files.filter((file) => file.startsWith(`tests/${name}/`));
   const shared = files.filter((file) =>
     ![...ownLegs, "hosts"].some((name) => file.startsWith(`tests/${name}/`))
@@ -85,6 +84,11 @@ export async function chooseLegs(machine: Machine, words: readonly string[]): Pr
   if (parts.length === 0) return chosen;
   const matching = (leg: Leg) => leg.jobs.filter((job) => parts.some((part) => job.file.includes(part)));
   return chosen.map((leg) => ({ ...leg, jobs: matching(leg) })).filter((leg) => leg.jobs.length > 0);
+}
+
+/** All test files, but those that need packages from JSR, which not every machine reaches: `deno task test:jsr`. */
+export async function findTestFiles(): Promise<string[]> {
+  return (await findTests("tests")).filter((file) => !file.startsWith("tests/jsr/"));
 }
 
 async function findTests(folder: string): Promise<string[]> {

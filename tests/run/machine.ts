@@ -33,9 +33,7 @@ export async function prepareMachine(): Promise<Machine> {
   const missing: string[] = [];
   for (const name of wanted) if (await installedVersion(name) !== versions[name]) missing.push(name);
   if (missing.length > 0) await fetchRuntimes(wanted);
-  // It also loads every export. When one is broken, the packages are there, and the tests say what is wrong.
-  await run([Deno.execPath(), "install", "--quiet"], "Cannot install the packages of deno.json")
-    .catch((error: Error) => console.log(error.message));
+  await installPackages();
   return {
     deno: Deno.execPath(),
     node24: await pathOf("node24"),
@@ -44,6 +42,15 @@ export async function prepareMachine(): Promise<Machine> {
     bun: await pathOf("bun"),
     chromium: await findChromium(),
   };
+}
+
+/**
+ * Installs the packages of `deno.json`. `deno install` also loads every export. When an export is broken, the
+ * packages are installed nevertheless, and the tests say what is wrong.
+ */
+export async function installPackages(): Promise<void> {
+  await run([Deno.execPath(), "install", "--quiet"], "Cannot install the packages of deno.json")
+    .catch((error: Error) => console.log(error.message));
 }
 
 async function fetchRuntimes(names: readonly string[]): Promise<void> {

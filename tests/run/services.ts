@@ -74,12 +74,20 @@ export interface Services {
   stop(): Promise<void>;
 }
 
+/** Whether a test file needs a server or a program that is not part of its runtime. */
+export function needsService(file: string): boolean {
+  return [...list, ...programs].some((need) => needs(need, file));
+}
+
+function needs({ users }: Need, file: string): boolean {
+  return users.some((path) => file.startsWith(path));
+}
+
 /** Starts what these test files need. */
 export async function startServices(files: readonly string[]): Promise<Services> {
   const environment: Record<string, string> = {};
   const missing: [Need, string][] = [];
   const servers: PrivateServer[] = [];
-  const needs = ({ users }: Need, file: string) => users.some((path) => file.startsWith(path));
   const provide = async <T extends Need>(need: T, get: (need: T) => string | Promise<string>) => {
     if (process.env[need.variable] || !files.some((file) => needs(need, file))) return;
     try {
