@@ -16,9 +16,9 @@ interface Group {
 const groups: readonly Group[] = [
   { name: "src, client", folders: [/^tests\/(src|client)\//] },
   {
-    name: "adapters, memory storage, conformance kit, contract, layout, tools",
+    name: "adapters, command line, memory storage, conformance kit, contract, layout, tools",
     folders: [
-      /^tests\/(adapters|tools|run)\//,
+      /^tests\/(adapters|cli|tools|run)\//,
       /^tests\/storage\/(memory|conformance)/,
       /^tests\/[^/]+$/,
     ],
@@ -54,7 +54,7 @@ export async function chooseUnitTests(
     const members: string[] = [];
     for (const file of files) {
       if (!folders.some((folder) => folder.test(file)) || needsService(file)) continue;
-      if (file.startsWith("tests/adapters/") && isSlow(file, await Deno.readTextFile(file))) continue;
+      if (/^tests\/(adapters|cli)\//.test(file) && isSlow(file, await Deno.readTextFile(file))) continue;
       chosen.add(file);
       if (words.length === 0 || words.some((word) => file.includes(word))) members.push(file);
     }
