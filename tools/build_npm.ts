@@ -70,7 +70,7 @@ async function copy(path: string): Promise<void> {
 /**
  * Joins the modules behind the entries into few files: what several entries share becomes a file of its own, so that a
  * class is the same wherever it is imported from. On Node, importing some twenty files takes half as long as importing each
- * module by itself. Comments go, which the types have too; names stay, for who reads a stack.
+ * module by itself. Comments go, which the types have too; names stay, so that stack traces can be read.
  */
 async function join(folder: string, entries: readonly string[]): Promise<void> {
   const { outputFiles } = buildSync({

@@ -1,13 +1,14 @@
 /**
- * Format, lint, types, docs and a trial of publishing: `deno task check`. All are done, whatever fails before.
+ * Format, lint, types, docs, prose and a trial of publishing: `deno task check`. A check that fails does not stop the
+ * others.
  *
  * @module
  */
 
 const config: { exports: Record<string, string> } = JSON.parse(await Deno.readTextFile("deno.json"));
-// What CI publishes is what is committed; at work, most of it is not.
+// CI publishes what is committed. While you work, changes may be uncommitted.
 const dirty = Deno.env.get("CI") === "true" ? [] : ["--allow-dirty"];
-// What is in tests/jsr needs packages from JSR, which not every machine reaches, and has settings of its own.
+// tests/jsr has its own settings and needs packages from JSR, which some machines cannot reach.
 const tests = [...Deno.readDirSync("tests")].map(({ name }) => `tests/${name}`)
   .filter((path) => path !== "tests/jsr" && !path.endsWith(".md"));
 const checks = [
@@ -15,6 +16,8 @@ const checks = [
   ["lint"],
   ["check", "mod.ts", "adapters", "bench", "cli", "examples", "src", "storage", "tools", ...tests],
   ["doc", "--lint", ...Object.values(config.exports)],
+  ["run", "--quiet", "--no-check", "--allow-read", "--allow-run", "tools/check_docs.ts"],
+  ["run", "--quiet", "--no-check", "--allow-read", "tools/check_prose.ts"],
   ["publish", "--dry-run", ...dirty],
 ];
 
@@ -23,7 +26,8 @@ for (const args of checks) {
   const start = performance.now();
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args }).output();
   const seconds = ((performance.now() - start) / 1000).toFixed(1);
-  console.log(`${success ? "ok" : "FAILED"} deno ${args.slice(0, 2).join(" ")}, ${seconds} s`);
+  const name = args[0] === "run" ? args.at(-1) : `deno ${args.slice(0, 2).join(" ")}`;
+  console.log(`${success ? "ok" : "FAILED"} ${name}, ${seconds} s`);
   if (success) continue;
   failed++;
   for (const output of [stdout, stderr]) console.log(new TextDecoder().decode(output).trim());
