@@ -31,7 +31,7 @@ export interface Generated {
 }
 
 const PROVIDERS = { sqlite: "sqlite", postgres: "postgresql", mysql: "mysql" } as const;
-const root = new URL("../../../", import.meta.url);
+const root = new URL("../../../../", import.meta.url);
 const flags = "Deno" in globalThis ? ["run", "--allow-all", "--quiet"] : [];
 const cache = new URL(".cache/prisma/", root);
 
