@@ -254,7 +254,7 @@ testOn(RUNTIMES, "Deno, Node and Bun on one file at once share no version and lo
     const count = 60;
     // The file is made by whoever comes first.
     const workers = RUNTIMES.map((runtime) =>
-      start(runtime, "sqlite_worker.ts", [path, runtime, `${count}`])
+      start(runtime, "sql/sqlite/sqlite_worker.ts", [path, runtime, `${count}`])
     );
     try {
       await Promise.all(workers.map((worker) => worker.ended));
@@ -285,7 +285,7 @@ for (const runtime of RUNTIMES) {
         const acknowledged: Acknowledged[] = [];
         // Killed twice, the second time on the file that the first left; others go on where it stopped.
         for (const life of ["first", "second"]) {
-          const worker = start(runtime, "sqlite_worker.ts", [path, life, "0"]);
+          const worker = start(runtime, "sql/sqlite/sqlite_worker.ts", [path, life, "0"]);
           try {
             await worker.hasPrinted(40);
           } finally {
@@ -313,7 +313,7 @@ testOn(["bun"], "openSQLite tells a change by a process of another runtime", asy
       keys?.forEach((key) => seen.add(key));
       if (keys === null || seen.has("worker:2:set")) settle();
     });
-    const worker = start("bun", "sqlite_worker.ts", [path, "worker", "3"]);
+    const worker = start("bun", "sql/sqlite/sqlite_worker.ts", [path, "worker", "3"]);
     await Promise.all([worker.ended, all]);
     assert.ok(seen.has("worker:0") && seen.has("shared"), [...seen].join(" "));
     await leave();
