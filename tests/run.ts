@@ -77,12 +77,14 @@ async function prepareUnitTests(words: readonly string[]): Promise<Prepared> {
 }
 
 /**
- * Runs the jobs of all legs, as many at once as there are cores, one leg after the other: while the last job of one runs,
- * the next one begins. So no core is idle, and a file never runs on two runtimes at once, which would share a database.
+ * Runs the jobs of all legs, as many at once as there are cores, and one more: that one only runs jobs that mostly wait,
+ * so the others have almost a core each. Legs run one after the other, and while the last job of one runs, the next one
+ * begins. A file never runs on two runtimes at once, which would share a database.
  */
 async function runAll(legs: readonly Leg[]): Promise<{ lines: string[]; counts: Count[] }> {
   const counts = new Map(legs.map((leg) => [leg, [] as Count[]]));
-  const times = new Map<Leg, { start: number; end: number }>();
+  /** The sum of the times that a leg's jobs took, in milliseconds. */
+  const times = new Map(legs.map((leg) => [leg, 0]));
   const waiting = legs.flatMap((leg) => {
     if (leg.missing !== undefined) {
       for (const { file } of leg.jobs) skips.push(`${leg.name} ${file}: ${leg.missing}`);
@@ -95,19 +97,27 @@ async function runAll(legs: readonly Leg[]): Promise<{ lines: string[]; counts: 
     }
     return leg.jobs.map((job) => ({ leg, job }));
   });
-  const work = async () => {
-    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+  const busy = new Set<string>();
+  const work = async (waits: boolean) => {
+    for (;;) {
+      const free = waiting.filter(({ job }) => !busy.has(job.file));
+      const next = free.find(({ job }) => (job.waits ?? false) === waits) ?? (waits ? undefined : free[0]);
+      if (next === undefined) break;
+      waiting.splice(waiting.indexOf(next), 1);
       const { leg, job } = next;
-      const time = times.get(leg) ?? { start: performance.now(), end: 0 };
-      times.set(leg, time);
+      const start = performance.now();
+      busy.add(job.file);
       counts.get(leg)!.push(await runJob(leg.name, job));
-      time.end = performance.now();
+      busy.delete(job.file);
+      times.set(leg, times.get(leg)! + performance.now() - start);
     }
   };
-  await Promise.all(Array.from({ length: navigator.hardwareConcurrency }, work));
+  await Promise.all(
+    [work(true), ...Array.from({ length: navigator.hardwareConcurrency }, () => work(false))],
+  );
   const lines = legs.map((leg) => {
-    const { start, end } = times.get(leg) ?? { start: 0, end: 0 };
-    return `${leg.name.padEnd(8)} ${inWords(add(counts.get(leg)!))}, ${((end - start) / 1_000).toFixed(1)} s`;
+    const seconds = (times.get(leg)! / 1_000).toFixed(1);
+    return `${leg.name.padEnd(8)} ${inWords(add(counts.get(leg)!))}, ${seconds} s in all its files`;
   });
   return { lines, counts: legs.map((leg) => add(counts.get(leg)!)) };
 }

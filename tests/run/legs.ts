@@ -13,6 +13,8 @@ export interface Job {
   command: readonly string[];
   /** Where the runner writes its JUnit report. */
   report: string;
+  /** Whether it mostly waits for time limits, and takes less than a quarter of a core. */
+  waits?: boolean;
 }
 
 /** Jobs that belong together and are counted together. */
@@ -25,6 +27,12 @@ export interface Leg {
 
 /** These folders are legs of their own, on Deno. All other tests but `hosts` run on Deno, on Node and on Bun. */
 const ownLegs = ["races", "cluster", "mesh", "proxies", "examples", "workerd", "npm"];
+
+/**
+ * Files that mostly wait: the protocol check, whose rules have time limits, connections that fall silent, and servers
+ * that restart. Most take 1 to 6 s of CPU in 4 to 20 s.
+ */
+const mostlyWait = /^tests\/(?:cli\/check|redis)\/|blackhole_test|failover_test|half_open_test/;
 
 const reports = ".cache/reports";
 const testTimeout = 60_000;
@@ -62,10 +70,10 @@ export async function chooseLegs(machine: Machine, words: readonly string[]): Pr
     name,
     jobs: from.map((file) => {
       const report = `${reports}/${name}/${file.replaceAll(/[^\w.]/g, "-")}.xml`;
-      return { file, report, command: command(file, report) };
+      return { file, report, command: command(file, report), waits: mostlyWait.test(file) };
     }),
   });
-  // Those with few and long files come first, so that no core is left with one of them at the end.
+  // Legs with few and long files come first: at the end, no core waits long for the other's last file.
   const all: Leg[] = [
     ...ownLegs.map((name) => leg(name, onDeno, own(name))),
     leg("hosts", onNode, own("hosts")),
