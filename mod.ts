@@ -24,7 +24,7 @@ export {
   type NodeOutgoing,
 } from "./adapters/express.ts";
 export { createFetchHandler } from "./adapters/fetch.ts";
-export type { BodyReading, BodyRoom } from "./src/limits/admission.ts";
+export type { BodyBudget, BodyReservation } from "./src/limits/admission.ts";
 export type { Clock } from "./src/clock.ts";
 export {
   ClosedError,
@@ -52,10 +52,10 @@ export type {
   SyncEvent,
   WaitOutcome,
 } from "./src/telemetry/events.ts";
-export type { HangUp } from "./src/abort_signal.ts";
+export type { AbortSignalLike } from "./src/abort_signal.ts";
 export { createHash } from "./src/hash.ts";
 export type { CorsOptions } from "./src/http/cors.ts";
-export type { Desk, IncomingRequest, Reply } from "./src/http/exchange.ts";
+export type { IncomingRequest, Reply, RequestHandler } from "./src/http/exchange.ts";
 export type { FetchContext, FetchHandler, RequestContext } from "./src/http/fetch.ts";
 export type { HandlerOptions, MetricsHook } from "./src/http/handler.ts";
 export type {
@@ -79,28 +79,28 @@ export type {
   RedisPublisher,
   RedisSubscriber,
 } from "./src/redis/client.ts";
-export type { PendingResponse, ResponseRoom } from "./src/limits/pending_responses.ts";
+export type { PendingResponse, ResponseBudget } from "./src/limits/pending_responses.ts";
 export { RealityServer } from "./src/server.ts";
 export type { ConnectedSocket, NodeRequest } from "./src/http/request_shape.ts";
 export type { EventSourceRequest } from "./src/sse/request.ts";
 export type {
   ChangeListener,
   CounterKind,
+  Dot,
   MeshStorage,
   NodeChange,
   NodeLookup,
-  NodeTake,
+  NodeMerge,
   RealityStorage,
-  Seen,
-  Stamp,
-  StampedNode,
+  ReplicaState,
+  ReplicatedNode,
   StorageChanges,
   StorageDelta,
   StorageFeatures,
   StorageIdentity,
   StorageMoment,
   StorageReading,
-  StorageSeen,
+  VersionVector,
 } from "./src/store/contract.ts";
 export type {
   MeshInfo,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Reply, ResponseRoom } from "../src/http/exchange.ts";
+import type { Reply, ResponseBudget } from "../src/http/exchange.ts";
 import type { HandlerOptions } from "../src/http/handler.ts";
 import type { RealityServer } from "../src/server.ts";
 import {
@@ -87,20 +87,20 @@ export type ExpressHandler = (
  * ```
  */
 export function createExpressAdapter(server: RealityServer, options?: HandlerOptions): ExpressHandler {
-  const desk = server.getDesk(options);
+  const handler = server.getRequestHandler(options);
   return (request, response, next) => {
     if (isFastify(request)) {
       const reply = response as FastifyReply;
       const view = new NodeRequestView(request.raw, reply.raw, request);
-      void desk(view).then((answer) => sendFastify(view, reply, answer, desk.responses));
+      void handler(view).then((answer) => sendFastify(view, reply, answer, handler.responses));
       return;
     }
     const outgoing = response as NodeOutgoing;
     const view = new NodeRequestView(request, outgoing);
-    void desk(view).then((answer) => {
+    void handler(view).then((answer) => {
       // Mounted with app.use, it is one of many; mounted on a path, it is the one that was meant.
       if (answer.status === 404 && next !== undefined && request.route === undefined) return next();
-      return send(view, answer, desk.responses);
+      return send(view, answer, handler.responses);
     });
   };
 }
@@ -115,7 +115,7 @@ async function sendFastify(
   view: NodeRequestView,
   reply: FastifyReply,
   answer: Reply,
-  responses: ResponseRoom,
+  responses: ResponseBudget,
 ): Promise<void> {
   const { status, headers, body } = answer;
   if (typeof body === "object" && body !== null) {

@@ -83,9 +83,9 @@ export const listenerLimits: ListenerLimits = Object.freeze({
  * ```
  */
 export function createNodeHandler(server: RealityServer, options?: HandlerOptions): NodeHandler {
-  const desk = server.getDesk(options);
+  const handler = server.getRequestHandler(options);
   return (request, response) => {
     const view = new NodeRequestView(request, response);
-    void desk(view).then((reply) => send(view, reply, desk.responses));
+    void handler(view).then((reply) => send(view, reply, handler.responses));
   };
 }

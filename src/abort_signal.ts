@@ -5,7 +5,7 @@
  */
 
 /** An `AbortSignal`, or what does as much of it and costs less, since every client that waits has one. */
-export interface HangUp {
+export interface AbortSignalLike {
   /** Whether the client is gone. */
   readonly aborted: boolean;
   /** Throws the reason, once the client is gone. */
@@ -37,9 +37,9 @@ class Watch {
   }
 
   static of(connection: Closable): Watch {
-    let watch = Watch.#all.get(connection);
-    if (watch === undefined) Watch.#all.set(connection, watch = new Watch(connection));
-    return watch;
+    let poller = Watch.#all.get(connection);
+    if (poller === undefined) Watch.#all.set(connection, poller = new Watch(connection));
+    return poller;
   }
 
   add(listener: () => void): void {
@@ -70,9 +70,9 @@ export function onClose(connection: Closable, listener: () => void): () => void 
     listener();
     return () => {};
   }
-  const watch = Watch.of(connection);
-  watch.add(listener);
-  return () => watch.remove(listener);
+  const poller = Watch.of(connection);
+  poller.add(listener);
+  return () => poller.remove(listener);
 }
 
 /**
@@ -80,7 +80,7 @@ export function onClose(connection: Closable, listener: () => void): () => void 
  *
  * @returns A function that stops listening.
  */
-export function onHangUp(signal: HangUp, listener: () => void): () => void {
+export function onAbort(signal: AbortSignalLike, listener: () => void): () => void {
   if (signal.aborted) listener();
   else signal.addEventListener("abort", listener);
   return () => signal.removeEventListener("abort", listener);

@@ -4,7 +4,7 @@
  * @module
  */
 import { RefusalError } from "./errors.ts";
-import type { HangUp } from "./abort_signal.ts";
+import type { AbortSignalLike } from "./abort_signal.ts";
 import type { Hooks } from "./hooks.ts";
 import { isVersion, kindOf } from "./store/node.ts";
 import type { AuthorizeWrite, ReadingRights } from "./options.ts";
@@ -71,7 +71,7 @@ export interface WriteRequest {
   /** What the host knows beside it. */
   getContext(): unknown;
   /** Tells when the client goes. */
-  getSignal(): HangUp;
+  getSignal(): AbortSignalLike;
 }
 
 /** The lock of the write routes: closed unless there are tokens or a hook. */

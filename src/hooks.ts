@@ -5,7 +5,7 @@
  */
 import { type Clock, isThenable } from "./clock.ts";
 import { ClosedError, RealityError } from "./errors.ts";
-import type { HangUp } from "./abort_signal.ts";
+import type { AbortSignalLike } from "./abort_signal.ts";
 
 /** What hooks are called with. */
 export interface HookOptions {
@@ -43,7 +43,11 @@ export class Hooks {
    * @throws {ClosedError} When the server is closed; rejects with it.
    * @throws What the hook throws.
    */
-  call<T>(name: string, hook: () => T | Promise<T>, getSignal?: () => HangUp | undefined): T | Promise<T> {
+  call<T>(
+    name: string,
+    hook: () => T | Promise<T>,
+    getSignal?: () => AbortSignalLike | undefined,
+  ): T | Promise<T> {
     if (this.#isClosed) return Promise.reject(new ClosedError());
     const given = hook();
     return isThenable(given) ? this.#wait(name, given, getSignal) : given;
@@ -55,16 +59,16 @@ export class Hooks {
     for (const end of this.#running) end(new ClosedError());
   }
 
-  #wait<T>(name: string, answer: PromiseLike<T>, getSignal?: () => HangUp | undefined): Promise<T> {
+  #wait<T>(name: string, answer: PromiseLike<T>, getSignal?: () => AbortSignalLike | undefined): Promise<T> {
     const { clock, timeout, isOfOneRequest } = this.#options;
     return new Promise((resolve, reject) => {
       let isOver = false;
-      let signal: HangUp | undefined;
+      let signal: AbortSignalLike | undefined;
       let stopTimer: (() => void) | undefined;
       const leave = () => {
         isOver = true;
         stopTimer?.();
-        signal?.removeEventListener("abort", hangUp);
+        signal?.removeEventListener("abort", checkSignal);
         this.#running.delete(fail);
       };
       const fail = (error: unknown) => {
@@ -72,7 +76,7 @@ export class Hooks {
         leave();
         reject(error);
       };
-      const hangUp = () => {
+      const checkSignal = () => {
         try {
           signal?.throwIfAborted();
         } catch (reason) {
@@ -97,8 +101,8 @@ export class Hooks {
         if (!isOfOneRequest) this.#running.add(fail);
         stopTimer = clock.after(timeout, () => fail(this.#lateness(name)));
         signal = getSignal?.();
-        signal?.addEventListener("abort", hangUp);
-        hangUp();
+        signal?.addEventListener("abort", checkSignal);
+        checkSignal();
       });
     });
   }

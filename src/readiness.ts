@@ -10,7 +10,7 @@ import type { RealityStorage } from "./store/contract.ts";
 export type ReadyState = "ready" | "starting" | "storage" | "closing";
 
 /** The rooms that a server's readiness hangs on. */
-export interface ReadinessRooms {
+export interface ReadinessDeps {
   readonly storage: RealityStorage;
   readonly batch: BatchOptions;
   /** Settles once the server may answer; never rejects. Left out where there are no peers to ask. */
@@ -20,32 +20,32 @@ export interface ReadinessRooms {
 
 /** Answers whether a server is ready. However many ask at once, the storage is asked once. */
 export class Readiness {
-  readonly #rooms: ReadinessRooms;
+  readonly #deps: ReadinessDeps;
   #asking: Promise<boolean> | undefined;
   #opening: Promise<void> | undefined;
   #isOpen: boolean;
 
-  /** @param rooms What it hangs on. */
-  constructor(rooms: ReadinessRooms) {
-    this.#rooms = rooms;
-    this.#isOpen = rooms.open === undefined;
+  /** @param deps What it hangs on. */
+  constructor(deps: ReadinessDeps) {
+    this.#deps = deps;
+    this.#isOpen = deps.open === undefined;
   }
 
   /** How the server is. The first question begins what it needs to become ready. */
   async ask(): Promise<ReadyState> {
-    if (this.#rooms.isClosing()) return "closing";
-    this.#opening ??= this.#rooms.open?.().then(() => {
+    if (this.#deps.isClosing()) return "closing";
+    this.#opening ??= this.#deps.open?.().then(() => {
       this.#isOpen = true;
     });
     this.#asking ??= this.#askStorage().finally(() => this.#asking = undefined);
     const isWell = await this.#asking;
-    if (this.#rooms.isClosing()) return "closing";
+    if (this.#deps.isClosing()) return "closing";
     if (!isWell) return "storage";
     return this.#isOpen ? "ready" : "starting";
   }
 
   async #askStorage(): Promise<boolean> {
-    const { storage, batch } = this.#rooms;
+    const { storage, batch } = this.#deps;
     try {
       return await guarded("isHealthy", () => storage.isHealthy(), batch) === true;
     } catch {

@@ -4,23 +4,23 @@
  * @module
  */
 import { type AskRights, askRights, type Rights, WriteAccess } from "./access.ts";
-import { Account } from "./telemetry/observer.ts";
+import { Observer } from "./telemetry/observer.ts";
 import {
-  type AdmissionRoom,
-  Bodies,
   ClientLimit,
   clientOf,
   isProxied,
   type Locatable,
+  type RequestLimit,
+  SharedBodyBudget,
 } from "./limits/admission.ts";
 import { type BatchOptions, guarded } from "./store/batch.ts";
 import type { DeadlineList } from "./limits/deadlines.ts";
 import { ClosedError, PeerError, RealityError, RefusalError } from "./errors.ts";
-import { type HangUp, onHangUp } from "./abort_signal.ts";
+import { type AbortSignalLike, onAbort } from "./abort_signal.ts";
 import { Hooks } from "./hooks.ts";
-import type { Desk } from "./http/exchange.ts";
+import type { RequestHandler } from "./http/exchange.ts";
 import { type FetchHandler, toFetchHandler, toResponse } from "./http/fetch.ts";
-import { createDesk, type DeskRooms, eventsReply, type HandlerOptions } from "./http/handler.ts";
+import { createRequestHandler, eventsReply, type HandlerDeps, type HandlerOptions } from "./http/handler.ts";
 import type { MetricsView } from "./telemetry/prometheus.ts";
 import {
   checkInteger,
@@ -34,7 +34,7 @@ import { Readiness, type ReadyState } from "./readiness.ts";
 import { createRequest } from "./http/target.ts";
 import { isWebRequest } from "./http/request_shape.ts";
 import { type EventSourceRequest, viewEventSource } from "./sse/request.ts";
-import { createStream, farewell } from "./sse/stream.ts";
+import { closingStream, createStream } from "./sse/stream.ts";
 import { CallbackProof } from "./mesh/callback_proof.ts";
 import { Mesh } from "./mesh/mesh.ts";
 import type { Proof } from "./mesh/proof.ts";
@@ -42,10 +42,10 @@ import { SecretProof } from "./mesh/secret_proof.ts";
 import { Transport } from "./mesh/transport.ts";
 import { Relay } from "./redis/relay.ts";
 import { RequestScopes } from "./scope/request_scope.ts";
-import { Responses } from "./limits/pending_responses.ts";
+import { PendingResponses } from "./limits/pending_responses.ts";
 import { type Scope, type ScopeSource, SharedScope } from "./scope/scope.ts";
 import { isMeshStorage, randomName } from "./store/contract.ts";
-import { answerSync, peerIds, type SyncRooms } from "./sync/sync.ts";
+import { answerSync, peerIds, type SyncDeps } from "./sync/sync.ts";
 import type {
   NodeUpdate,
   RealityNodeMeta,
@@ -55,7 +55,7 @@ import type {
   SyncResponse,
 } from "./types.ts";
 import { VERSION } from "./version.ts";
-import type { Visit } from "./telemetry/request_record.ts";
+import type { RequestRecord } from "./telemetry/request_record.ts";
 import { Waiters, type WaiterSource } from "./sync/waiters.ts";
 
 /** The largest answer of a peer that is read, in bytes: several times what a peer sends at once. */
@@ -68,7 +68,7 @@ const DEFAULT_LIFETIME = 600_000;
 /** Where a sync comes from. */
 interface SyncSource {
   /** Tells when the client goes away, where that can be told. */
-  getSignal(): HangUp | undefined;
+  getSignal(): AbortSignalLike | undefined;
   /** The request that hooks are asked about; left out for a caller that is trusted. */
   toRequest?: (() => Request) | undefined;
   /** What the host knows beside it, for hooks. */
@@ -95,19 +95,19 @@ interface SyncSource {
  */
 export class RealityServer {
   readonly #config: ServerConfig;
-  readonly #account: Account;
+  readonly #observer: Observer;
   readonly #scopes: ScopeSource;
-  readonly #bodies: Bodies;
+  readonly #bodies: SharedBodyBudget;
   readonly #hooks: Hooks;
-  readonly #responses: Responses;
+  readonly #responses: PendingResponses;
   readonly #stalls: DeadlineList;
   readonly #waiters: Waiters;
   readonly #batch: BatchOptions;
   /** Gives the rooms that a sync passes through. */
-  readonly #openSync: () => SyncRooms;
+  readonly #openSync: () => SyncDeps;
   readonly #mesh: Mesh | undefined;
   readonly #relay: Relay | undefined;
-  readonly #rooms: DeskRooms;
+  readonly #deps: HandlerDeps;
   readonly #startedAt: number;
   #serverId: string | undefined;
   #closing: Promise<void> | undefined;
@@ -128,17 +128,17 @@ export class RealityServer {
     this.#config = config;
     this.#serverId = config.serverId;
     this.#startedAt = clock.elapsed();
-    const account = this.#account = new Account({ ...config, peers: config.mesh.peers });
+    const observer = this.#observer = new Observer({ ...config, peers: config.mesh.peers });
     this.#batch = {
       clock,
       timeout: config.storageTimeout,
-      onOutcome: (operation, error, ms) => account.noteStorage(operation, error, ms),
-      metrics: account.metrics,
+      onOutcome: (operation, error, ms) => observer.noteStorage(operation, error, ms),
+      metrics: observer.metrics,
     };
     this.#hooks = new Hooks({
       clock,
       timeout: config.hookTimeout,
-      report: (error) => account.report(error),
+      report: (error) => observer.report(error),
       isOfOneRequest: config.requestScopedIO,
     });
     this.#waiters = new Waiters(clock, limits, storage);
@@ -148,9 +148,9 @@ export class RealityServer {
     this.#scopes = config.requestScopedIO
       ? new RequestScopes(scopeOptions)
       : new SharedScope(scopeOptions, (keys, version) => this.#mesh?.note(keys, version));
-    this.#bodies = new Bodies(limits, clock, this.#scopes.createDeadlines(limits.bodyTimeout));
+    this.#bodies = new SharedBodyBudget(limits, clock, this.#scopes.createDeadlines(limits.bodyTimeout));
     const slow = this.#scopes.createDeadlines(limits.responseTimeout);
-    this.#responses = new Responses(limits, slow, account.metrics);
+    this.#responses = new PendingResponses(limits, slow, observer.metrics);
     this.#stalls = this.#scopes.createDeadlines(limits.stallTimeout);
     const secret = config.mesh.secrets.length > 0
       ? new SecretProof({ secrets: config.mesh.secrets, clock })
@@ -158,7 +158,7 @@ export class RealityServer {
     this.#mesh = this.#createMesh(secret);
     this.#relay = this.#createRelay(secret);
     this.#openSync = this.#createSyncRooms();
-    this.#rooms = this.#createRooms();
+    this.#deps = this.#createRooms();
     // A Redis that is away from the start is told now, and not at the first request.
     this.#relay?.start();
   }
@@ -183,7 +183,7 @@ export class RealityServer {
    */
   async updateNode(key: string, hash: string | Promise<string>): Promise<void> {
     const state = typeof hash === "string" ? hash : await hash;
-    const change = this.#change(() => [key], ({ intake }) => intake.update([{ key, hash: state }]));
+    const change = this.#change(() => [key], ({ changes }) => changes.update([{ key, hash: state }]));
     if (change instanceof Promise) await change;
   }
 
@@ -195,7 +195,7 @@ export class RealityServer {
    * @throws As `updateNode` does; a wrong key or hash keeps all of them out.
    */
   async updateMany(updates: readonly NodeUpdate[]): Promise<RealityNodeMeta[]> {
-    return await this.#change(() => updates.map(({ key }) => key), ({ intake }) => intake.update(updates));
+    return await this.#change(() => updates.map(({ key }) => key), ({ changes }) => changes.update(updates));
   }
 
   /**
@@ -204,7 +204,7 @@ export class RealityServer {
    * @throws As `updateNode` does.
    */
   async invalidate(key: string): Promise<void> {
-    await this.#change(() => [key], ({ intake }) => intake.invalidate([key]));
+    await this.#change(() => [key], ({ changes }) => changes.invalidate([key]));
   }
 
   /**
@@ -214,7 +214,7 @@ export class RealityServer {
    * @throws As `updateNode` does; a wrong key keeps all of them out.
    */
   async invalidateMany(keys: readonly string[]): Promise<RealityNodeMeta[]> {
-    return await this.#change(() => keys, ({ intake }) => intake.invalidate(keys));
+    return await this.#change(() => keys, ({ changes }) => changes.invalidate(keys));
   }
 
   /**
@@ -223,7 +223,7 @@ export class RealityServer {
    * @throws As `updateNode` does.
    */
   async deleteNode(key: string): Promise<void> {
-    await this.#change(() => [key], ({ intake }) => intake.delete(key));
+    await this.#change(() => [key], ({ changes }) => changes.delete(key));
   }
 
   /**
@@ -272,8 +272,8 @@ export class RealityServer {
    */
   async getNode(key: string): Promise<RealityNodeMeta | null> {
     this.#assertOpen();
-    const { intake, reader } = this.#scopes.open();
-    intake.checkKey(key);
+    const { changes, reader } = this.#scopes.open();
+    changes.checkKey(key);
     const { nodes } = await reader.read([key]);
     return nodes.get(key) ?? null;
   }
@@ -296,8 +296,8 @@ export class RealityServer {
     // Not an async function: each one that waits is a frame more in memory, for every client that waits.
     try {
       const { signal, request: original, context } = options;
-      const visit = this.#account.createVisit();
-      return Promise.resolve(this.#sync(request, visit, {
+      const record = this.#observer.createRecord();
+      return Promise.resolve(this.#sync(request, record, {
         getSignal: () => signal,
         toRequest: original && (() => original),
         getContext: () => context,
@@ -319,7 +319,7 @@ export class RealityServer {
       guarded("isHealthy", () => storage.isHealthy(), this.#batch).catch(() => false),
       Promise.resolve(this.#scopes.open().reader.read([])).catch(() => undefined),
     ]);
-    const { metrics } = this.#account;
+    const { metrics } = this.#observer;
     return {
       serverId: this.serverId,
       version: VERSION,
@@ -365,7 +365,7 @@ export class RealityServer {
     const view = viewEventSource(request);
     const stream = this.#events(options, view.lastEventId, {
       toRequest: () => isWebRequest(view.request) ? view.request : createRequest(view.request),
-      locate: view.origin && (() => this.#locate(view.origin!)),
+      locate: view.replicaId && (() => this.#locate(view.replicaId!)),
       getContext: () => options.context ?? (isWebRequest(request) ? undefined : request),
       onHangUp: (listener) => view.onHangUp(listener),
     });
@@ -379,7 +379,7 @@ export class RealityServer {
    * @throws {TypeError} For an option that is unknown or wrong; names it.
    */
   getFetchHandler(options?: HandlerOptions): FetchHandler {
-    return toFetchHandler(this.getDesk(options));
+    return toFetchHandler(this.getRequestHandler(options));
   }
 
   /**
@@ -388,8 +388,8 @@ export class RealityServer {
    * @param options Where it is mounted, and for which origins.
    * @throws {TypeError} For an option that is unknown or wrong; names it.
    */
-  getDesk(options?: HandlerOptions): Desk {
-    return createDesk(this.#rooms, options);
+  getRequestHandler(options?: HandlerOptions): RequestHandler {
+    return createRequestHandler(this.#deps, options);
   }
 
   /**
@@ -409,9 +409,9 @@ export class RealityServer {
   async #close(): Promise<void> {
     // What ends by it asks whether the server is closing: from here on, it is.
     await null;
-    this.#account.noteClosing("closing");
+    this.#observer.noteClosing("closing");
     await this.#stop();
-    this.#account.noteClosing("closed");
+    this.#observer.noteClosing("closed");
   }
 
   async #stop(): Promise<void> {
@@ -428,28 +428,28 @@ export class RealityServer {
     if (await drained) return;
     const message =
       `The server is closed while something is still under way after closeTimeout (${closeTimeout} ms)`;
-    this.#account.report(new RealityError("ERR_REALITY_CLOSED", message));
+    this.#observer.report(new RealityError("ERR_REALITY_CLOSED", message));
   }
 
   #sync(
     body: unknown,
-    visit: Visit,
+    record: RequestRecord,
     source: SyncSource,
-    more: { readonly parking?: AdmissionRoom; readonly locate?: () => WaiterSource } = {},
+    more: { readonly waitingSlot?: RequestLimit; readonly locate?: () => WaiterSource } = {},
   ): SyncResponse | Promise<SyncResponse> {
     this.#assertOpen();
     if (this.#mesh !== undefined && isExchange(body)) {
-      visit.route = "exchange";
+      record.route = "exchange";
       return this.#exchange(this.#mesh, body.gossip);
     }
     const request = parseSync(body, this.#config.limits);
     const { keys } = request.known;
-    visit.keys = keys;
-    this.#account.beginSync(visit);
+    record.keys = keys;
+    this.#observer.beginSync(record);
     const askRights = this.#askRights(keys, source);
-    return this.#account.watchSync(
-      visit,
-      () => answerSync(request, this.#openSync(), { source, askRights, visit, ...more }),
+    return this.#observer.watchSync(
+      record,
+      () => answerSync(request, this.#openSync(), { source, askRights, record, ...more }),
     );
   }
 
@@ -474,13 +474,13 @@ export class RealityServer {
       serverId: () => this.serverId,
       line: () => line ??= createLine(),
       ask: (operation, call) => guarded(operation, call, this.#batch),
-      take: (nodes, prepare) => this.#scopes.open().intake.take(nodes, prepare),
+      take: (nodes, prepare) => this.#scopes.open().changes.take(nodes, prepare),
       wake: (keys) => this.#waiters.wake(keys),
-      look: () => this.#scopes.open().watch.lookNow?.(),
+      pollNow: () => this.#scopes.open().poller.lookNow?.(),
       publish: redis && (() => this.#relay?.publish()),
       isRelayed: () => secret !== undefined && this.#relay?.healthy === true,
       report: (error) =>
-        error instanceof PeerError ? this.#account.reportPeer(error) : this.#account.report(error),
+        error instanceof PeerError ? this.#observer.reportPeer(error) : this.#observer.report(error),
     });
   }
 
@@ -499,8 +499,8 @@ export class RealityServer {
         return message !== null && await mesh.news.receive(message, secret !== undefined);
       },
       onConnected: () => mesh.news.noteMissed(),
-      onHealth: (isDown) => this.#account.noteRedis(isDown),
-      report: (error) => this.#account.report(error),
+      onHealth: (isDown) => this.#observer.noteRedis(isDown),
+      report: (error) => this.#observer.report(error),
     });
   }
 
@@ -531,7 +531,7 @@ export class RealityServer {
     const ask = this.#askRights(keys, source);
     const { heartbeatInterval = DEFAULT_HEARTBEAT_INTERVAL, lifetime = DEFAULT_LIFETIME } = given;
     const scope = this.#scopes.open();
-    let end: ReturnType<Account["beginStream"]> | undefined;
+    let end: ReturnType<Observer["beginStream"]> | undefined;
     let leave = () => {};
     let first: Promise<Rights> | undefined;
     const rechecks = this.#rechecks;
@@ -544,7 +544,7 @@ export class RealityServer {
       }, {
         reader: scope.reader,
         waiters: { add: (keys) => scope.waiters.add(keys, locate?.()) },
-        watch: scope.watch,
+        poller: scope.poller,
         clock,
         askRights: ask && (() => {
           // A recheck that came before the stream had a place has woken nobody.
@@ -553,7 +553,7 @@ export class RealityServer {
           return rights.catch((cause) => {
             // Of what a hook throws nobody else hears: the stream just ends.
             if (!(cause instanceof RealityError)) {
-              this.#account.report(
+              this.#observer.report(
                 new RealityError("ERR_REALITY_INTERNAL", "The hook authorize failed", { cause }),
               );
             }
@@ -563,13 +563,13 @@ export class RealityServer {
         // Streams that come back to a server with peers begin anew: mesh/README.md says why.
         ordered: storage.features?.ordered === true && storage.readNodes !== undefined &&
           this.#mesh === undefined,
-        readStamped: isMeshStorage(storage) ? (keys) => scope.writer.readStamped(keys) : undefined,
+        readReplicated: isMeshStorage(storage) ? (keys) => scope.writer.readReplicated(keys) : undefined,
         stalls: this.#stalls,
         // It counts itself: of more than there may be, each newer one has to go.
         hasPlace: () => this.#scopes.streams <= limits.maxStreams,
         onStart: () => {
           leave = scope.beginStream();
-          end = this.#account.beginStream(keys);
+          end = this.#observer.beginStream(keys);
           this.#mesh?.noteTraffic();
         },
         // A server whose clients all stream has no other occasion to ask peers that fell silent.
@@ -603,20 +603,20 @@ export class RealityServer {
     return () => readiness.ask();
   }
 
-  #createSyncRooms(): () => SyncRooms {
+  #createSyncRooms(): () => SyncDeps {
     const { clock, limits, requestScopedIO } = this.#config;
     const mesh = this.#mesh;
-    const { metrics } = this.#account;
+    const { metrics } = this.#observer;
     const create = () => {
-      const { reader, waiters, watch } = this.#scopes.open();
-      return { reader, waiters, watch, clock, maxWait: limits.maxWait, mesh, metrics };
+      const { reader, waiters, poller } = this.#scopes.open();
+      return { reader, waiters, poller, clock, maxWait: limits.maxWait, mesh, metrics };
     };
     if (requestScopedIO) return create;
-    const rooms = create();
-    return () => rooms;
+    const deps = create();
+    return () => deps;
   }
 
-  #createRooms(): DeskRooms {
+  #createRooms(): HandlerDeps {
     const { limits, clock, writeTokens, authorizeWrite, rateLimit, trustProxy } = this.#config;
     const isClosing = () => this.#closing !== undefined;
     const askReady = this.#createReadiness(isClosing);
@@ -625,27 +625,27 @@ export class RealityServer {
       get isClosing() {
         return isClosing();
       },
-      admission: this.#scopes.admission,
+      concurrency: this.#scopes.concurrency,
       bodies: this.#bodies,
       responses: this.#responses,
       clientLimit: rateLimit && new ClientLimit(rateLimit, trustProxy, {
         clock,
         hooks: this.#hooks,
-        report: (error) => this.#account.report(error),
+        report: (error) => this.#observer.report(error),
       }),
       hooks: this.#hooks,
-      farewell: (pause) => farewell(clock, pause),
-      sync: (body, client, visit) =>
-        this.#sync(body, visit, client, {
-          parking: this.#scopes.admission,
-          locate: () => this.#locate(client, visit),
+      closingStream: (pause) => closingStream(clock, pause),
+      sync: (body, client, record) =>
+        this.#sync(body, record, client, {
+          waitingSlot: this.#scopes.concurrency,
+          locate: () => this.#locate(client, record),
         }),
-      events: (options, lastEventId, client, visit) =>
+      events: (options, lastEventId, client, record) =>
         this.#events(options, lastEventId, {
           toRequest: () => client.toRequest(),
-          locate: () => this.#locate(client, visit),
+          locate: () => this.#locate(client, record),
           getContext: () => client.getContext(),
-          onHangUp: (listener) => onHangUp(client.getSignal(), listener),
+          onHangUp: (listener) => onAbort(client.getSignal(), listener),
         }),
       update: (updates) => this.updateMany(updates),
       invalidate: (keys) => this.invalidateMany(keys),
@@ -654,10 +654,10 @@ export class RealityServer {
       access: new WriteAccess(writeTokens, authorizeWrite, this.#hooks),
       ready: askReady,
       view: () => this.#view(),
-      note: (visit, method, status) => this.#account.noteRequest(visit, method, status),
+      note: (record, method, status) => this.#observer.noteRequest(record, method, status),
       elapsed: () => clock.elapsed(),
       report: (error) =>
-        this.#account.report(
+        this.#observer.report(
           error instanceof RealityError
             ? error
             : new RealityError("ERR_REALITY_INTERNAL", "A request failed unexpectedly", { cause: error }),
@@ -667,9 +667,9 @@ export class RealityServer {
   }
 
   /** Says where a request comes from that is to wait. */
-  #locate(request: Locatable, visit?: Visit): WaiterSource {
+  #locate(request: Locatable, record?: RequestRecord): WaiterSource {
     const { trustProxy } = this.#config;
-    const client = visit?.client;
+    const client = record?.client;
     const connection = request.connection?.();
     return {
       client: client === undefined ? clientOf(request, trustProxy) : client,
@@ -680,7 +680,7 @@ export class RealityServer {
   #reportClientFull(): void {
     if (this.#isClientFullReported) return;
     this.#isClientFullReported = true;
-    this.#account.report(
+    this.#observer.report(
       new RealityError(
         "ERR_REALITY_OVERLOADED",
         "A client has its share of the places to wait (maxWaitersPerClient, maxWaitingBytes); if it is a proxy that " +
@@ -706,17 +706,17 @@ export class RealityServer {
   ): RealityNodeMeta[] | Promise<RealityNodeMeta[]> {
     this.#assertOpen();
     const scopes = this.#scopes;
-    return this.#account.watchChange(getKeys, () => scopes.change(() => change(scopes.open())));
+    return this.#observer.watchChange(getKeys, () => scopes.change(() => change(scopes.open())));
   }
 
   /** What `/metrics` shows. */
   #view(): MetricsView {
-    const { isStorageDown, metrics } = this.#account;
+    const { isStorageDown, metrics } = this.#observer;
     return {
       version: VERSION,
       uptime: this.#config.clock.elapsed() - this.#startedAt,
       metrics,
-      busy: this.#scopes.admission.busy,
+      busy: this.#scopes.concurrency.busy,
       readingBytes: this.#bodies.held,
       waitingBytes: this.#waiters.bytes,
       responses: this.#responses,

@@ -4,7 +4,7 @@
  * @module
  */
 import { isVersion, kindOf } from "../src/store/node.ts";
-import type { NodeChange, NodeTake } from "../src/store/contract.ts";
+import type { NodeChange, NodeMerge } from "../src/store/contract.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 
 /**
@@ -53,12 +53,15 @@ export function checkChanges(changes: readonly NodeChange[], maxChanges: number)
  * @throws {TypeError} When two of them name one key, or a field is of the wrong kind.
  * @throws {RangeError} When there are more than `maxChanges`, or a version or stamp is none.
  */
-export function checkTakes(takes: readonly NodeTake[], maxChanges: number): void {
+export function checkMerges(takes: readonly NodeMerge[], maxChanges: number): void {
   checkChanges(takes.map(({ node }) => node), maxChanges);
   for (const { node } of takes) {
-    if (!("origin" in node)) continue;
+    if (!("replicaId" in node)) continue;
     checkMeta(node.key, node);
-    if (!isVersion(node.stamp) || node.stamp === 0 || typeof node.origin !== "string" || node.origin === "") {
+    if (
+      !isVersion(node.dotVersion) || node.dotVersion === 0 || typeof node.replicaId !== "string" ||
+      node.replicaId === ""
+    ) {
       throw new RangeError(`Cannot take node ${JSON.stringify(node.key)}: expected a stamp and its origin`);
     }
   }

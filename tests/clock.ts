@@ -12,7 +12,7 @@ export class FakeClock implements Clock {
   /** How far the date was set forward, or back. */
   #shift = 0;
   /** What `random()` answers. */
-  chance = 0;
+  randomValue = 0;
 
   constructor(now: number = Date.UTC(2026, 0, 1)) {
     this.#now = now;
@@ -37,7 +37,7 @@ export class FakeClock implements Clock {
   }
 
   random(): number {
-    return this.chance;
+    return this.randomValue;
   }
 
   after(ms: number, callback: () => void): () => void {

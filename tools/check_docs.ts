@@ -59,7 +59,7 @@ const KNOWN_FAULTS: readonly string[] = [
   "example RealityServer.getStats",
   "example RealityServer.handleSSECompat",
   "example RealityServer.getFetchHandler",
-  "example RealityServer.getDesk",
+  "example RealityServer.getRequestHandler",
   "example RealityServer.close",
   "example RealityServer.[Symbol.asyncDispose]",
   "example createPrismaAdapter",
@@ -67,7 +67,7 @@ const KNOWN_FAULTS: readonly string[] = [
   "throws RealityServer.invalidate",
   "throws RealityServer.invalidateMany",
   "throws RealityServer.deleteNode",
-  "throws MemoryStorage.takeNodes",
+  "throws MemoryStorage.mergeNodes",
 ];
 
 /** The output of `deno doc --json`, as far as it is read. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Closable, type HangUp, onClose } from "../../src/http/exchange.ts";
+import { type AbortSignalLike, type Closable, onClose } from "../../src/http/exchange.ts";
 
 /** What a request came in on. */
 interface Incoming {
@@ -35,7 +35,7 @@ export function cutOff(request: Incoming, response: Outgoing): void {
 const NO_LISTENERS: readonly (() => void)[] = Object.freeze([]);
 
 /** Hears that an exchange is over. For the clients that wait an `AbortSignal` is too large. */
-export class NodeHangUp implements HangUp {
+export class NodeAbortSignal implements AbortSignalLike {
   readonly #request: Incoming;
   readonly #response: Outgoing;
   #listeners = NO_LISTENERS;

@@ -14,17 +14,17 @@ import {
   tooLarge,
 } from "../../src/http/read_body.ts";
 import {
-  type BodyReading,
-  type BodyRoom,
-  type HangUp,
+  type AbortSignalLike,
+  type BodyBudget,
+  type BodyReservation,
   type IncomingRequest,
-  onHangUp,
+  onAbort,
   type Reply,
-  type ResponseRoom,
+  type ResponseBudget,
 } from "../../src/http/exchange.ts";
 import { createRequest } from "../../src/http/target.ts";
 import { type ConnectedSocket, nameShape, socketAddress } from "../../src/http/request_shape.ts";
-import { cutOff, isOver, NodeHangUp } from "./disconnect.ts";
+import { cutOff, isOver, NodeAbortSignal } from "./disconnect.ts";
 
 /** The request of `node:http` or `node:http2`, or of a framework on top of them, as far as it is looked at. */
 export interface NodeIncoming {
@@ -135,7 +135,7 @@ export class NodeRequestView implements IncomingRequest {
   /** Where the answer goes. */
   readonly response: NodeOutgoing;
   readonly #framework: { readonly body?: unknown };
-  #hangUp: HangUp | undefined;
+  #hangUp: AbortSignalLike | undefined;
   #signal: AbortSignal | undefined;
 
   /**
@@ -167,7 +167,7 @@ export class NodeRequestView implements IncomingRequest {
     return Array.isArray(value) ? value.join(", ") : String(value);
   }
 
-  async readJSON(maxBytes: number, bodies: BodyRoom): Promise<unknown> {
+  async readJSON(maxBytes: number, bodies: BodyBudget): Promise<unknown> {
     const { request } = this;
     const declared = declaredLength(this.header("content-length"), maxBytes);
     // A framework in front may leave an empty object where it did not read: only a body at its end was read.
@@ -186,8 +186,8 @@ export class NodeRequestView implements IncomingRequest {
     return this.request.stream?.session ?? this.request.socket;
   }
 
-  getSignal(): HangUp {
-    return this.#hangUp ??= new NodeHangUp(this.request, this.response);
+  getSignal(): AbortSignalLike {
+    return this.#hangUp ??= new NodeAbortSignal(this.request, this.response);
   }
 
   getContext(): unknown {
@@ -210,7 +210,7 @@ export class NodeRequestView implements IncomingRequest {
  * @param reply Its reply.
  * @param responses Bounds how long the client may take.
  */
-export async function send(view: NodeRequestView, reply: Reply, responses: ResponseRoom): Promise<void> {
+export async function send(view: NodeRequestView, reply: Reply, responses: ResponseBudget): Promise<void> {
   const { request, response } = view;
   const { status, headers, body } = reply;
   // A request is closed as well once it was read to its end.
@@ -240,17 +240,17 @@ export async function send(view: NodeRequestView, reply: Reply, responses: Respo
 }
 
 /** Counts a response that was written as pending, unless it has left this process already. */
-export function awaitClient(view: NodeRequestView, body: string, responses: ResponseRoom): void {
+export function awaitClient(view: NodeRequestView, body: string, responses: ResponseBudget): void {
   const { request, response } = view;
   // Deno says of each response that it has left.
   if (body.length <= SMALL_LENGTH && response.writableFinished !== false) return;
-  const hangUp = view.getSignal();
-  if (hangUp.aborted) return;
+  const signal = view.getSignal();
+  if (signal.aborted) return;
   const size = new TextEncoder().encode(body).byteLength;
   const pending = responses.begin(size, () => cutOff(request, response));
   const end = () => pending.end();
   response.on("finish", end);
-  onHangUp(hangUp, end);
+  onAbort(signal, end);
 }
 
 /** What the application in front has said that its answers depend on stays so. */
@@ -304,7 +304,7 @@ class BodyReader {
   readonly #request: NodeIncoming;
   readonly #maxBytes: number;
   #taker: BodyTaker | undefined;
-  #reading: BodyReading | undefined;
+  #reading: BodyReservation | undefined;
   #chunks: Uint8Array[] = [];
   #length = 0;
 
@@ -364,9 +364,9 @@ function toBytes(data: Uint8Array | string, encoding: string | null | undefined)
   );
 }
 
-function toAbortSignal(hangUp: HangUp): AbortSignal {
+function toAbortSignal(signal: AbortSignalLike): AbortSignal {
   const controller = new AbortController();
-  onHangUp(hangUp, () => controller.abort());
+  onAbort(signal, () => controller.abort());
   return controller.signal;
 }
 
@@ -378,22 +378,22 @@ async function pump(body: ReadableStream<Uint8Array>, view: NodeRequestView): Pr
   const { request, response } = view;
   // What nobody reads stops the connection from being read, and so from telling its end.
   if (request.complete === false) discardBody(request, () => cutOff(request, response));
-  const hangUp = view.getSignal();
+  const signal = view.getSignal();
   const reader = body.getReader();
   let isStuck = false;
   const cut = () => {
     if (isStuck) cutOff(request, response);
   };
   reader.closed.then(cut, cut);
-  const stopListening = onHangUp(hangUp, () => void reader.cancel().catch(ignore));
+  const stopListening = onAbort(signal, () => void reader.cancel().catch(ignore));
   response.on("error", ignore);
   try {
     while (true) {
       const { done, value } = await reader.read();
-      if (done || hangUp.aborted) break;
+      if (done || signal.aborted) break;
       if (response.write(value)) continue;
       isStuck = true;
-      await drained(response, hangUp);
+      await drained(response, signal);
       isStuck = false;
     }
   } finally {
@@ -403,15 +403,15 @@ async function pump(body: ReadableStream<Uint8Array>, view: NodeRequestView): Pr
   response.end();
 }
 
-function drained(response: NodeOutgoing, hangUp: HangUp): Promise<void> {
+function drained(response: NodeOutgoing, signal: AbortSignalLike): Promise<void> {
   return new Promise((resolve) => {
     const settle = () => {
       response.off("drain", settle);
-      hangUp.removeEventListener("abort", settle);
+      signal.removeEventListener("abort", settle);
       resolve();
     };
     response.once("drain", settle);
-    onHangUp(hangUp, settle);
+    onAbort(signal, settle);
   });
 }
 

@@ -48,13 +48,13 @@ export class Clients {
   readonly ownKeys: readonly string[];
   readonly sharedKeys: readonly string[];
 
-  constructor(count: number, rooms: ClientRooms) {
+  constructor(count: number, deps: ClientRooms) {
     const shared = Math.max(1, Math.round(count / CLIENTS_PER_SHARED_KEY));
     this.ownKeys = Array.from({ length: count }, (_, i) => `own:${i}`);
     this.sharedKeys = Array.from({ length: shared }, (_, i) => `shared:${i}`);
     this.#clients = this.ownKeys.map((own, i) => {
-      const picked = Array.from({ length: SHARED_KEYS_EACH }, () => rooms.chance.pick(this.sharedKeys));
-      return new Client(i, [...new Set([own, ...picked])], rooms);
+      const picked = Array.from({ length: SHARED_KEYS_EACH }, () => deps.chance.pick(this.sharedKeys));
+      return new Client(i, [...new Set([own, ...picked])], deps);
     });
     // One timer for all of them.
     this.#sweep = setInterval(() => {
@@ -109,12 +109,12 @@ class Client {
   #due = Infinity;
   isAsking = false;
 
-  constructor(number: number, keys: readonly string[], rooms: ClientRooms) {
+  constructor(number: number, keys: readonly string[], deps: ClientRooms) {
     this.#number = number;
     this.#keys = keys;
     this.#known = keys.map(() => 0);
-    this.#rooms = rooms;
-    this.#server = number % rooms.cluster.servers.length;
+    this.#rooms = deps;
+    this.#server = number % deps.cluster.servers.length;
   }
 
   /** What it holds. */

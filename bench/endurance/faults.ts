@@ -63,9 +63,9 @@ export class Faults {
   readonly #rooms: FaultRooms;
   #bag: Blow[] = [];
 
-  constructor(chance: Chance, rooms: FaultRooms) {
+  constructor(chance: Chance, deps: FaultRooms) {
     this.#chance = chance;
-    this.#rooms = rooms;
+    this.#rooms = deps;
   }
 
   /** What comes next. */
@@ -82,7 +82,7 @@ export class Faults {
   }
 }
 
-const STRIKES: Readonly<Record<Blow, (rooms: FaultRooms, chance: Chance, ms: number) => Promise<string>>> = {
+const STRIKES: Readonly<Record<Blow, (deps: FaultRooms, chance: Chance, ms: number) => Promise<string>>> = {
   async "kill"({ cluster, victim }, _chance, ms) {
     const server = victim();
     await cluster.kill(server);

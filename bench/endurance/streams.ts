@@ -32,10 +32,10 @@ export class Streams {
   readonly #streams: readonly Stream[];
   readonly #sweep: ReturnType<typeof setInterval>;
 
-  constructor(count: number, keys: readonly string[], rooms: StreamRooms) {
+  constructor(count: number, keys: readonly string[], deps: StreamRooms) {
     this.#streams = Array.from({ length: count }, (_, i) => {
-      const own = new Set(Array.from({ length: KEYS_EACH }, () => rooms.chance.pick(keys)));
-      return new Stream(i, [...own], rooms);
+      const own = new Set(Array.from({ length: KEYS_EACH }, () => deps.chance.pick(keys)));
+      return new Stream(i, [...own], deps);
     });
     this.#sweep = setInterval(() => {
       const now = performance.now();
@@ -71,11 +71,11 @@ class Stream {
   #heard = 0;
   #due = 0;
 
-  constructor(number: number, keys: readonly string[], rooms: StreamRooms) {
+  constructor(number: number, keys: readonly string[], deps: StreamRooms) {
     this.#number = number;
     this.#known = new Map(keys.map((key) => [key, 0]));
-    this.#rooms = rooms;
-    this.#server = number % rooms.cluster.servers.length;
+    this.#rooms = deps;
+    this.#server = number % deps.cluster.servers.length;
   }
 
   /** What it holds. */

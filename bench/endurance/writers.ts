@@ -42,10 +42,10 @@ export class Writers {
   /** Changes that were due while no writer was free: held back, and made later or never. */
   heldBack = 0;
 
-  constructor(rooms: WriterRooms) {
-    this.#rooms = rooms;
-    this.#writers = rooms.cluster.servers.flatMap((server) =>
-      Array.from({ length: EACH }, (_, i) => new Writer(server, i === 0, rooms))
+  constructor(deps: WriterRooms) {
+    this.#rooms = deps;
+    this.#writers = deps.cluster.servers.flatMap((server) =>
+      Array.from({ length: EACH }, (_, i) => new Writer(server, i === 0, deps))
     );
   }
 
@@ -114,10 +114,10 @@ class Writer {
   #asking: Asking | undefined;
   #restsUntil = 0;
 
-  constructor(server: number, isByDoor: boolean, rooms: WriterRooms) {
+  constructor(server: number, isByDoor: boolean, deps: WriterRooms) {
     this.#server = server;
     this.#isByDoor = isByDoor;
-    this.#rooms = rooms;
+    this.#rooms = deps;
   }
 
   get isAsking(): boolean {

@@ -5,7 +5,7 @@
  */
 import { MemoryStorage, RealityServer } from "../../mod.ts";
 import { Peers } from "../../src/mesh/peers.ts";
-import { joinSeen, type Seen, type StampedNode } from "../../src/store/contract.ts";
+import { joinVectors, type ReplicatedNode, type VersionVector } from "../../src/store/contract.ts";
 import { HASH } from "../workload.ts";
 import { Lines, RoundClock, type Traffic } from "./rounds.ts";
 
@@ -99,7 +99,7 @@ export class Fleet {
     const rounds = this.#clock.now() - start;
     await Promise.all(clients);
     const after = await this.#run(() => !goOn || !this.#lines.isBusy);
-    const [node] = [...(await this.#storages[at]!.readStamped([key])).values()];
+    const [node] = [...(await this.#storages[at]!.readReplicated([key])).values()];
     const leastBytes = (living.length - 1) * JSON.stringify({ ...node, stamp: undefined }).length;
     return { rounds, told: toldTraffic, after, leastBytes, sample: this.#lines.takeSample() };
   }
@@ -156,21 +156,21 @@ export class Fleet {
    * the same, and take an hour.
    */
   async #acquaint(): Promise<void> {
-    let seen: Seen = new Map();
-    const nodes: StampedNode[] = [];
-    const states = await Promise.all(this.#storages.map((storage) => storage.readSeen()));
+    let seen: VersionVector = new Map();
+    const nodes: ReplicatedNode[] = [];
+    const states = await Promise.all(this.#storages.map((storage) => storage.readReplicaState()));
     const epoch = states.map(({ epoch }) => epoch).sort()[0]!;
     if (this.#options.storage === "separate") {
       for (const [i, storage] of this.#storages.entries()) {
-        seen = joinSeen(seen, states[i]!.seen);
+        seen = joinVectors(seen, states[i]!.vector);
         nodes.push(...(await storage.readDelta(new Map(), 1)).nodes);
       }
       for (const [i, storage] of this.#storages.entries()) {
-        const { origin } = states[i]!;
-        await storage.takeNodes(
-          nodes.filter((node) => node.origin !== origin).map((node) => ({ node, replaces: null })),
+        const { replicaId } = states[i]!;
+        await storage.mergeNodes(
+          nodes.filter((node) => node.replicaId !== replicaId).map((node) => ({ node, replaces: null })),
         );
-        await storage.adoptSeen(seen, epoch);
+        await storage.adoptVector(seen, epoch);
       }
     }
     for (const [i, table] of this.#tables.entries()) {
@@ -178,8 +178,8 @@ export class Fleet {
         // A server stands in the list of all but its own.
         const j = place < i ? place : place + 1;
         peer.id = this.#servers[j]!.serverId;
-        peer.origin = states[j]!.origin;
-        if (this.#options.storage === "separate") peer.seen = seen;
+        peer.replicaId = states[j]!.replicaId;
+        if (this.#options.storage === "separate") peer.vector = seen;
         peer.noteAnswer(this.#clock.now());
       }
     }

@@ -3,12 +3,12 @@
  *
  * @module
  */
-import type { BodyReading, BodyRoom } from "../limits/admission.ts";
-import { type Closable, type HangUp, onClose, onHangUp } from "../abort_signal.ts";
-import type { ResponseRoom } from "../limits/pending_responses.ts";
+import type { BodyBudget, BodyReservation } from "../limits/admission.ts";
+import { type AbortSignalLike, type Closable, onAbort, onClose } from "../abort_signal.ts";
+import type { ResponseBudget } from "../limits/pending_responses.ts";
 
-export { onClose, onHangUp };
-export type { BodyReading, BodyRoom, Closable, HangUp, ResponseRoom };
+export { onAbort, onClose };
+export type { AbortSignalLike, BodyBudget, BodyReservation, Closable, ResponseBudget };
 
 /** What the desk asks of a request, through whichever door it came. */
 export interface IncomingRequest {
@@ -26,13 +26,13 @@ export interface IncomingRequest {
    * @throws {RefusalError} `BODY_TOO_LARGE` past that; `BAD_REQUEST` when it is not JSON in UTF-8 or breaks off;
    *   `MEDIA_TYPE` when it is compressed; `TIMEOUT` and `OVERLOADED` as `bodies` says.
    */
-  readJSON(maxBytes: number, bodies: BodyRoom): Promise<unknown>;
+  readJSON(maxBytes: number, bodies: BodyBudget): Promise<unknown>;
   /** The address that connected, as the runtime tells it: a proxy's, if there is one; `unix` for a Unix socket, `null` for unknown. */
   remoteAddress(): string | null;
   /** What stands for the connection, where it can bring several requests at once. */
   connection?(): object | undefined;
   /** Tells when the client goes away. Asked only for requests that wait, or have failed. */
-  getSignal(): HangUp;
+  getSignal(): AbortSignalLike;
   /** The request in the Web's own shape, for the application's hooks. */
   toRequest(): Request;
   /** What the host knows beside it, for the application's hooks. */
@@ -50,9 +50,9 @@ export interface Reply {
 }
 
 /** Answers requests. */
-export interface Desk {
+export interface RequestHandler {
   /** Answers one. Never rejects: a failure is a reply, too. */
   (request: IncomingRequest): Promise<Reply>;
   /** Bounds the replies that clients are slow to take. */
-  readonly responses: ResponseRoom;
+  readonly responses: ResponseBudget;
 }

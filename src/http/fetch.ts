@@ -13,7 +13,7 @@ import {
   tooLarge,
 } from "./read_body.ts";
 import { isWebRequest, nameShape, signalOf } from "./request_shape.ts";
-import type { BodyRoom, Desk, HangUp, IncomingRequest, Reply } from "./exchange.ts";
+import type { AbortSignalLike, BodyBudget, IncomingRequest, Reply, RequestHandler } from "./exchange.ts";
 import { bridgedSocket, findAddress, findBunServer } from "./connection.ts";
 import { createRequest } from "./target.ts";
 
@@ -60,14 +60,14 @@ const ENDLESS_SILENCE = 0;
 const STREAM_SILENCE = 120;
 
 /** A handler that passes requests to a desk. */
-export function toFetchHandler(desk: Desk): FetchHandler {
+export function toFetchHandler(handler: RequestHandler): FetchHandler {
   return (given, env, ctx) => {
     const view = createView(given, env, ctx);
     const { request } = view;
     const bun = findBunServer(view.env);
-    if (bun === null) return desk(view).then(toResponse);
+    if (bun === null) return handler(view).then(toResponse);
     view.onWait = () => bun.timeout(request, ENDLESS_SILENCE);
-    return desk(view).then((reply) => {
+    return handler(view).then((reply) => {
       if (view.waits) bun.timeout(request, USUAL_SILENCE);
       if (typeof reply.body === "object" && reply.body !== null) bun.timeout(request, STREAM_SILENCE);
       return toResponse(reply);
@@ -113,7 +113,7 @@ class RequestView implements IncomingRequest {
     return this.request.headers.get(name);
   }
 
-  readJSON(maxBytes: number, bodies: BodyRoom): Promise<unknown> {
+  readJSON(maxBytes: number, bodies: BodyBudget): Promise<unknown> {
     const { request } = this;
     const declared = declaredLength(this.header("content-length"), maxBytes);
     checkEncoding(this.header("content-encoding"));
@@ -129,7 +129,7 @@ class RequestView implements IncomingRequest {
     return bridgedSocket(this.env);
   }
 
-  getSignal(): HangUp {
+  getSignal(): AbortSignalLike {
     this.waits = true;
     this.onWait?.();
     return signalOf(this.request);

@@ -4,7 +4,7 @@
  * @module
  */
 import type { WriteRequest } from "../access.ts";
-import type { Admission, BodyRoom, ClientLimit, Locatable } from "../limits/admission.ts";
+import type { BodyBudget, ClientLimit, ConcurrencyLimit, Locatable } from "../limits/admission.ts";
 import { ClosedError, RealityError, RefusalError } from "../errors.ts";
 import type { Hooks } from "../hooks.ts";
 import type { RouteName } from "../telemetry/metrics.ts";
@@ -14,9 +14,9 @@ import { checkNames, type HookInfo, type Limits } from "../options.ts";
 import { checkKeys, parseKeys, parseUpdates } from "../parse.ts";
 import type { ReadyState } from "../readiness.ts";
 import type { NodeUpdate, RealityNodeMeta, SSEOptions, SyncResponse } from "../types.ts";
-import { Visit } from "../telemetry/request_record.ts";
+import { RequestRecord } from "../telemetry/request_record.ts";
 import { Cors, type CorsOptions } from "./cors.ts";
-import type { Desk, IncomingRequest, Reply, ResponseRoom } from "./exchange.ts";
+import type { IncomingRequest, Reply, RequestHandler, ResponseBudget } from "./exchange.ts";
 import { METRICS_HEADERS, type MetricsView, renderMetrics } from "../telemetry/prometheus.ts";
 import { emptyReply, errorReply, jsonReply, MethodRefusal, RateRefusal } from "./reply.ts";
 import { pathOf, queryOf } from "./target.ts";
@@ -49,23 +49,23 @@ export type MetricsHook<Context = unknown> = {
 }["metrics"];
 
 /** Who asks: as much of the request as the rooms behind the desk need. */
-export type RequestingClient =
+export type RequestSource =
   & Pick<IncomingRequest, "getSignal" | "toRequest" | "getContext">
   & Locatable;
 
 /** What the desk asks of the server. */
-export interface DeskRooms {
+export interface HandlerDeps {
   readonly limits: Limits;
   /** Whether `close()` was called: then nothing new is taken on. */
   readonly isClosing: boolean;
   /** Answers a sync request of whatever shape, or refuses it. */
-  sync(body: unknown, client: RequestingClient, visit: Visit): SyncResponse | Promise<SyncResponse>;
+  sync(body: unknown, client: RequestSource, record: RequestRecord): SyncResponse | Promise<SyncResponse>;
   /** Opens an event stream; the signal tells that the client is gone where a runtime does not cancel the stream. */
   events(
     options: SSEOptions,
     lastEventId: string | null,
-    client: RequestingClient,
-    visit: Visit,
+    client: RequestSource,
+    record: RequestRecord,
   ): ReadableStream<Uint8Array> | Promise<ReadableStream<Uint8Array>>;
   update(updates: readonly NodeUpdate[]): Promise<RealityNodeMeta[]>;
   invalidate(keys: readonly string[]): Promise<RealityNodeMeta[]>;
@@ -75,20 +75,20 @@ export interface DeskRooms {
     hasToken(request: WriteRequest): Promise<boolean>;
     ask(request: WriteRequest, keys: readonly string[]): Promise<void>;
   };
-  readonly admission: Pick<Admission, "enter" | "leave">;
+  readonly concurrency: Pick<ConcurrencyLimit, "enter" | "leave">;
   readonly hooks: Pick<Hooks, "call">;
   /** How often each client may ask; undefined for as often as it likes. */
   readonly clientLimit: Pick<ClientLimit, "take" | "fields"> | undefined;
-  readonly bodies: BodyRoom;
-  readonly responses: ResponseRoom;
+  readonly bodies: BodyBudget;
+  readonly responses: ResponseBudget;
   /** A whole event stream that only says when to come back: after so many milliseconds at least, by chance. */
-  farewell(pause: number): string;
+  closingStream(pause: number): string;
   /** Whether this server should be sent requests. */
   ready(): Promise<ReadyState>;
   /** The server's numbers. */
   view(): MetricsView;
   /** Hears of every request under the base path that has its answer. */
-  note(visit: Visit, method: string, status: number): void;
+  note(record: RequestRecord, method: string, status: number): void;
   /** Hears of what should not have happened. */
   report(error: unknown): void;
   /** Milliseconds since some moment. */
@@ -105,7 +105,7 @@ interface Route {
   readonly whileClosing?: true;
   /** Whether it is answered however much there is to do, and however often it is asked. */
   readonly always?: true;
-  answer(request: IncomingRequest, visit: Visit): Reply | Promise<Reply>;
+  answer(request: IncomingRequest, record: RequestRecord): Reply | Promise<Reply>;
 }
 
 /**
@@ -113,18 +113,18 @@ interface Route {
  *
  * @throws {TypeError} For an option that is unknown or wrong.
  */
-export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk {
+export function createRequestHandler(deps: HandlerDeps, options: HandlerOptions = {}): RequestHandler {
   const given = checkNames("the handler", options, ["basePath", "cors", "metrics"]);
   const basePath = checkBasePath(given.basePath);
   const cors = given.cors === undefined
     ? null
-    : new Cors(given.cors as CorsOptions, (error) => rooms.report(error));
-  const routes = createRoutes(rooms, basePath);
-  const metricsRoute = createMetricsRoute(rooms, given.metrics);
+    : new Cors(given.cors as CorsOptions, (error) => deps.report(error));
+  const routes = createRoutes(deps, basePath);
+  const metricsRoute = createMetricsRoute(deps, given.metrics);
   if (metricsRoute !== null) routes.set(`${basePath}/metrics`, metricsRoute);
   const prefix = `${basePath}/`;
   const nodePrefix = `${basePath}/nodes/`;
-  const deleteRoute = createDeleteRoute(rooms, nodePrefix);
+  const deleteRoute = createDeleteRoute(deps, nodePrefix);
 
   /** The route of a path; throws where there is none. */
   const findRoute = (path: string): Route => {
@@ -137,8 +137,8 @@ export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk
       `Nothing is at this path: expected one under basePath "${basePath}", such as ${basePath}/sync`,
     );
   };
-  const { responses } = rooms;
-  const answer = (request: IncomingRequest) => new Passage(rooms, request).answer(prefix, findRoute);
+  const { responses } = deps;
+  const answer = (request: IncomingRequest) => new RequestRun(deps, request).answer(prefix, findRoute);
   if (cors === null) return Object.assign(answer, { responses });
   const answerWithCors = async (request: IncomingRequest): Promise<Reply> => {
     // Preflights of other paths are the application's own to answer.
@@ -152,19 +152,19 @@ export function createDesk(rooms: DeskRooms, options: HandlerOptions = {}): Desk
  * One request on its way past the desk. An object and two callbacks, and not an async function, whose frame would be
  * several times as large for as long as a client waits.
  */
-class Passage {
-  readonly #rooms: DeskRooms;
+class RequestRun {
+  readonly #deps: HandlerDeps;
   readonly #request: IncomingRequest;
-  readonly #visit: Visit;
+  readonly #visit: RequestRecord;
   /** Whatever else an application is asked passes here as well where it is mounted on all paths. */
   #isOurs = true;
   #hasEntered = false;
   #quota: Quota | null = null;
 
-  constructor(rooms: DeskRooms, request: IncomingRequest) {
-    this.#rooms = rooms;
+  constructor(deps: HandlerDeps, request: IncomingRequest) {
+    this.#deps = deps;
     this.#request = request;
-    this.#visit = new Visit(rooms.elapsed());
+    this.#visit = new RequestRecord(deps.elapsed());
   }
 
   /** Answers it, or refuses it; never rejects. */
@@ -181,7 +181,7 @@ class Passage {
   }
 
   #enter(route: Route): Reply | Promise<Reply> {
-    const { clientLimit, isClosing, admission } = this.#rooms;
+    const { clientLimit, isClosing, concurrency } = this.#deps;
     const { method } = this.#request;
     this.#visit.route = route.name;
     if (route.methods !== method && !route.methods.split(", ").includes(method)) {
@@ -189,7 +189,7 @@ class Passage {
     }
     if (isClosing && !route.whileClosing) throw new ClosedError();
     if (route.always) return route.answer(this.#request, this.#visit);
-    admission.enter();
+    concurrency.enter();
     this.#hasEntered = true;
     if (clientLimit === undefined) return route.answer(this.#request, this.#visit);
     return clientLimit.take(this.#request, this.#visit).then((quota) => {
@@ -200,54 +200,54 @@ class Passage {
   }
 
   #refuse(error: unknown): Reply {
-    const rooms = this.#rooms;
-    const visit = this.#visit;
-    visit.code = error instanceof RealityError ? error.code : "ERR_REALITY_INTERNAL";
-    const reply = this.#withQuota(errorReply(error, rooms.random()));
+    const deps = this.#deps;
+    const record = this.#visit;
+    record.code = error instanceof RealityError ? error.code : "ERR_REALITY_INTERNAL";
+    const reply = this.#withQuota(errorReply(error, deps.random()));
     if (reply.status === 500) {
       // A client that went away is no failure, and nobody reads this reply.
-      if (this.#request.getSignal().aborted) visit.outcome = "gone";
-      else rooms.report(error);
+      if (this.#request.getSignal().aborted) record.outcome = "gone";
+      else deps.report(error);
     }
     const isPassing = reply.status === 429 || reply.status >= 500;
-    if (visit.route !== "events" || !isPassing) return this.#note(reply);
+    if (record.route !== "events" || !isPassing) return this.#note(reply);
     // An EventSource never comes back from a refusal, but does from a stream's end (PROTOCOL 6.6).
     const pause = error instanceof RateRefusal ? error.renewal * 1_000 : 0;
-    return this.#note(this.#withQuota(eventsReply(rooms.farewell(pause))));
+    return this.#note(this.#withQuota(eventsReply(deps.closingStream(pause))));
   }
 
   #leave(reply: Reply): Reply {
-    const { isClosing } = this.#rooms;
+    const { isClosing } = this.#deps;
     const whole = this.#withQuota(reply);
     return this.#note(isClosing ? toLast(whole) : whole);
   }
 
   #note(reply: Reply): Reply {
-    if (this.#hasEntered) this.#rooms.admission.leave();
-    if (this.#isOurs) this.#rooms.note(this.#visit, this.#request.method, reply.status);
+    if (this.#hasEntered) this.#deps.concurrency.leave();
+    if (this.#isOurs) this.#deps.note(this.#visit, this.#request.method, reply.status);
     return reply;
   }
 
   /** Allocates nothing where nobody is limited. */
   #withQuota(reply: Reply): Reply {
-    const { clientLimit } = this.#rooms;
+    const { clientLimit } = this.#deps;
     if (this.#quota === null || clientLimit === undefined) return reply;
     return { ...reply, headers: { ...reply.headers, ...clientLimit.fields(this.#quota) } };
   }
 }
 
-function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
-  const { limits } = rooms;
-  const readBody = (request: IncomingRequest) => readJSON(request, rooms);
+function createRoutes(deps: HandlerDeps, basePath: string): Map<string, Route> {
+  const { limits } = deps;
+  const readBody = (request: IncomingRequest) => readJSON(request, deps);
   let openAPI: Reply | undefined;
   return new Map<string, Route>([
     [`${basePath}/sync`, {
       name: "sync",
       methods: "POST",
       // Not an async function: for as long as a client waits, its frame would be kept in memory.
-      answer: (request, visit) =>
+      answer: (request, record) =>
         readBody(request).then((body) => {
-          const answer = rooms.sync(body, request, visit);
+          const answer = deps.sync(body, request, record);
           return answer instanceof Promise ? answer.then(syncReply) : syncReply(answer);
         }),
     }],
@@ -256,7 +256,7 @@ function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
       methods: "GET",
       // An EventSource never comes back from a refusal, but does from a stream's end.
       whileClosing: true,
-      answer(request, visit) {
+      answer(request, record) {
         const query = queryOf(request.url);
         const keys = checkKeys(query.getAll("keys"), limits);
         if (keys.length === 0) {
@@ -265,29 +265,29 @@ function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
             'Cannot read "keys": expected one or more in the query',
           );
         }
-        visit.keys = keys;
+        record.keys = keys;
         // Clients that cannot send the header, such as event-source-polyfill, put it into the query.
         const lastEventId = request.header("last-event-id") ?? query.get("lastEventId");
-        const stream = rooms.events({ keys }, lastEventId, request, visit);
+        const stream = deps.events({ keys }, lastEventId, request, record);
         return stream instanceof Promise ? stream.then(eventsReply) : eventsReply(stream);
       },
     }],
     [`${basePath}/update`, {
       name: "update",
       methods: "POST",
-      answer: (request, visit) =>
-        write(rooms, request, visit, async () => {
+      answer: (request, record) =>
+        write(deps, request, record, async () => {
           const updates = parseUpdates(await readBody(request), limits);
-          return { keys: updates.map((update) => update.key), run: () => rooms.update(updates) };
+          return { keys: updates.map((update) => update.key), run: () => deps.update(updates) };
         }),
     }],
     [`${basePath}/invalidate`, {
       name: "invalidate",
       methods: "POST",
-      answer: (request, visit) =>
-        write(rooms, request, visit, async () => {
+      answer: (request, record) =>
+        write(deps, request, record, async () => {
           const keys = parseKeys(await readBody(request), limits);
-          return { keys, run: () => rooms.invalidate(keys) };
+          return { keys, run: () => deps.invalidate(keys) };
         }),
     }],
     [`${basePath}/health`, {
@@ -303,7 +303,7 @@ function createRoutes(rooms: DeskRooms, basePath: string): Map<string, Route> {
       whileClosing: true,
       always: true,
       async answer(request) {
-        const status = await rooms.ready();
+        const status = await deps.ready();
         const reply = jsonReply({ status });
         return withoutBody(request, status === "ready" ? reply : { ...reply, status: 503 });
       },
@@ -341,7 +341,7 @@ function toLast(reply: Reply): Reply {
 }
 
 /** The route for who scrapes; `null` where there is none. */
-function createMetricsRoute(rooms: DeskRooms, option: unknown): Route | null {
+function createMetricsRoute(deps: HandlerDeps, option: unknown): Route | null {
   if (option !== undefined && typeof option !== "boolean" && typeof option !== "function") {
     throw new TypeError(
       `Option "metrics" is wrong: expected true, false or a function, got ${kindOf(option)}`,
@@ -356,29 +356,29 @@ function createMetricsRoute(rooms: DeskRooms, option: unknown): Route | null {
     async answer(request) {
       if (typeof option === "function") {
         const call = (): unknown => option(request.toRequest(), { context: request.getContext() });
-        if (await rooms.hooks.call("metrics", call, () => request.getSignal()) !== true) {
+        if (await deps.hooks.call("metrics", call, () => request.getSignal()) !== true) {
           throw new RefusalError("ERR_REALITY_FORBIDDEN", "The option metrics turns this request down");
         }
       }
       return withoutBody(request, {
         status: 200,
         headers: METRICS_HEADERS,
-        body: renderMetrics(rooms.view()),
+        body: renderMetrics(deps.view()),
       });
     },
   };
 }
 
-function createDeleteRoute(rooms: DeskRooms, prefix: string): Route {
+function createDeleteRoute(deps: HandlerDeps, prefix: string): Route {
   return {
     name: "nodes",
     methods: "DELETE",
-    async answer(request, visit) {
-      const allowed = await rooms.access.hasToken(request);
-      const [key = ""] = checkKeys([decodeKey(pathOf(request.url).slice(prefix.length))], rooms.limits);
-      visit.keys = [key];
-      if (!allowed) await rooms.access.ask(request, visit.keys);
-      await rooms.delete(key);
+    async answer(request, record) {
+      const allowed = await deps.access.hasToken(request);
+      const [key = ""] = checkKeys([decodeKey(pathOf(request.url).slice(prefix.length))], deps.limits);
+      record.keys = [key];
+      if (!allowed) await deps.access.ask(request, record.keys);
+      await deps.delete(key);
       return emptyReply();
     },
   };
@@ -399,21 +399,21 @@ export function eventsReply(body: ReadableStream<Uint8Array> | string): Reply {
 
 /** A write: first who asks, then what is asked, then whether that may be; only then it is done. */
 async function write(
-  rooms: DeskRooms,
+  deps: HandlerDeps,
   request: IncomingRequest,
-  visit: Visit,
+  record: RequestRecord,
   parse: () => Promise<{ keys: readonly string[]; run: () => Promise<RealityNodeMeta[]> }>,
 ): Promise<Reply> {
-  const allowed = await rooms.access.hasToken(request);
+  const allowed = await deps.access.hasToken(request);
   const { keys, run } = await parse();
-  visit.keys = keys;
-  if (!allowed) await rooms.access.ask(request, keys);
+  record.keys = keys;
+  if (!allowed) await deps.access.ask(request, keys);
   const versions: Record<string, number> = Object.create(null);
   for (const meta of await run()) versions[meta.key] = meta.version;
-  return jsonReply({ versions, epoch: await rooms.epoch() });
+  return jsonReply({ versions, epoch: await deps.epoch() });
 }
 
-function readJSON(request: IncomingRequest, { limits, bodies }: DeskRooms): Promise<unknown> {
+function readJSON(request: IncomingRequest, { limits, bodies }: HandlerDeps): Promise<unknown> {
   const type = request.header("content-type");
   if (type === null || !/^application\/(?:[\w.+-]+\+)?json *(?:;|$)/i.test(type)) {
     const found = type === null ? "none" : JSON.stringify(type.slice(0, 100));

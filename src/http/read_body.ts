@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type BodyReading, type BodyRoom, UnreadRefusal } from "../limits/admission.ts";
+import { type BodyBudget, type BodyReservation, UnreadRefusal } from "../limits/admission.ts";
 import { RealityError, RefusalError } from "../errors.ts";
 
 const UTF8 = new TextDecoder("utf-8", { fatal: true });
@@ -59,7 +59,7 @@ export interface BodyOptions {
   readonly maxBytes: number;
   /** The length that it declares; 0 for none. */
   readonly declared: number;
-  readonly bodies: BodyRoom;
+  readonly bodies: BodyBudget;
 }
 
 /**
@@ -76,7 +76,7 @@ export async function readBytes(body: ReadableStream<Uint8Array>, options: BodyO
   const reader = body.getReader();
   const chunks: Uint8Array[] = [];
   let length = 0;
-  let reading: BodyReading | undefined;
+  let reading: BodyReservation | undefined;
   try {
     let stop: (refusal: RealityError) => void = () => {};
     const stopped = new Promise<never>((_, reject) => stop = reject);

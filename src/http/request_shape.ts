@@ -5,7 +5,7 @@
  * @module
  */
 import { UNIX_SOCKET } from "../limits/client_address.ts";
-import type { HangUp } from "../abort_signal.ts";
+import type { AbortSignalLike } from "../abort_signal.ts";
 import { kindOf } from "../store/node.ts";
 
 /** The request object of `node:http`, Express and their like, as far as it is looked at. */
@@ -42,7 +42,7 @@ export function socketAddress(socket: ConnectedSocket | null | undefined): strin
 }
 
 /** What never tells that the client is gone. */
-const UNTOLD: HangUp = Object.freeze({
+const UNTOLD: AbortSignalLike = Object.freeze({
   aborted: false,
   throwIfAborted() {},
   addEventListener() {},
@@ -70,7 +70,7 @@ export function isNodeRequest(value: unknown): value is NodeRequest {
 }
 
 /** Tells when the client of a request goes; of one without a signal, as some libraries make them, never. */
-export function signalOf(request: Request): HangUp {
+export function signalOf(request: Request): AbortSignalLike {
   return (request.signal as AbortSignal | null | undefined) ?? UNTOLD;
 }
 

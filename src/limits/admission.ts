@@ -8,11 +8,11 @@ import { clientAddress, clientNetwork, type TrustedProxies, UNIX_SOCKET } from "
 import type { Clock } from "../clock.ts";
 import { type DeadlineList, Deadlines, type Due } from "./deadlines.ts";
 import { ClosedError, RealityError, RefusalError } from "../errors.ts";
-import type { HangUp } from "../abort_signal.ts";
+import type { AbortSignalLike } from "../abort_signal.ts";
 import { createHash } from "../hash.ts";
 import type { Hooks } from "../hooks.ts";
 import type { Limits, RateLimitConfig } from "../options.ts";
-import type { Visit } from "../telemetry/request_record.ts";
+import type { RequestRecord } from "../telemetry/request_record.ts";
 import { formatPolicy, formatQuota, type Quota, RateLimiter } from "./rate_limit.ts";
 
 /** What stands for all clients together whose address is lost. */
@@ -22,7 +22,7 @@ const LOST_ADDRESS = "lost";
 const MAX_CLIENT_LENGTH = 128;
 
 /** The requests that are being read or answered. Who waits is none of them. */
-export class Admission {
+export class ConcurrencyLimit {
   readonly #max: number;
   #entered = 0;
   #parked = 0;
@@ -57,27 +57,27 @@ export class Admission {
   }
 
   /** Settles when all that came in, those who wait included, have been answered. */
-  emptied(): Promise<void> {
+  drained(): Promise<void> {
     if (this.#entered === 0) return Promise.resolve();
     return new Promise((resolve) => this.#onEmptied = resolve);
   }
 
   /** Begins to wait. */
-  park(): void {
+  startWait(): void {
     this.#parked++;
   }
 
   /** Has waited. */
-  unpark(): void {
+  endWait(): void {
     this.#parked--;
   }
 }
 
 /** What counts the requests that are dealt with. */
-export type AdmissionRoom = Pick<Admission, "busy" | "enter" | "leave" | "park" | "unpark">;
+export type RequestLimit = Pick<ConcurrencyLimit, "busy" | "enter" | "leave" | "startWait" | "endWait">;
 
 /** The reading of one body. */
-export interface BodyReading {
+export interface BodyReservation {
   /**
    * Counts bytes that are held from now on.
    *
@@ -89,7 +89,7 @@ export interface BodyReading {
 }
 
 /** What all bodies share that are being read. */
-export interface BodyRoom {
+export interface BodyBudget {
   /** What every one of `maxRequests` bodies may hold, in bytes, and there is still enough for all. */
   readonly share: number;
   /**
@@ -100,11 +100,11 @@ export interface BodyRoom {
    * @throws {RefusalError} `OVERLOADED` when there is no room for it.
    * @throws {ClosedError} When the server is closed.
    */
-  begin(declared: number, onStop: (refusal: RealityError) => void): BodyReading;
+  begin(declared: number, onStop: (refusal: RealityError) => void): BodyReservation;
 }
 
 /** The bodies that are being read: how many bytes of them are held, and which have taken too long. */
-export class Bodies implements BodyRoom {
+export class SharedBodyBudget implements BodyBudget {
   readonly share: number;
   readonly #max: number;
   readonly #timeout: number;
@@ -136,10 +136,10 @@ export class Bodies implements BodyRoom {
     return this.#held;
   }
 
-  begin(declared: number, onStop: (refusal: RealityError) => void): BodyReading {
+  begin(declared: number, onStop: (refusal: RealityError) => void): BodyReservation {
     if (this.#isClosed) throw new ClosedError();
     if (this.#held >= this.#max || declared > this.#max - this.#held) throw this.#full();
-    const reading = new Reading(this, onStop);
+    const reading = new Reservation(this, onStop);
     this.#deadlines.add(reading);
     return reading;
   }
@@ -151,14 +151,14 @@ export class Bodies implements BodyRoom {
   }
 
   /** Counts bytes of one of them. */
-  take(reading: Reading, bytes: number): void {
+  take(reading: Reservation, bytes: number): void {
     if (bytes > this.#max - this.#held) throw this.#full();
     reading.held += bytes;
     this.#held += bytes;
   }
 
   /** Forgets one of them. */
-  end(reading: Reading): void {
+  end(reading: Reservation): void {
     this.#deadlines.remove(reading);
     this.#held -= reading.held;
     reading.held = 0;
@@ -181,15 +181,15 @@ export class Bodies implements BodyRoom {
   }
 }
 
-class Reading implements BodyReading, Due {
+class Reservation implements BodyReservation, Due {
   dueAt = 0;
   before: Due | undefined = undefined;
   after: Due | undefined = undefined;
   held = 0;
-  readonly #room: Bodies;
+  readonly #room: SharedBodyBudget;
   readonly #onStop: (refusal: RealityError) => void;
 
-  constructor(room: Bodies, onStop: (refusal: RealityError) => void) {
+  constructor(room: SharedBodyBudget, onStop: (refusal: RealityError) => void) {
     this.#room = room;
     this.#onStop = onStop;
   }
@@ -222,7 +222,7 @@ export interface LimitedRequest extends Locatable {
   /** What the host knows beside it. */
   getContext(): unknown;
   /** Tells when the client goes. */
-  getSignal(): HangUp;
+  getSignal(): AbortSignalLike;
 }
 
 /** What is looked at of a request to tell where it comes from. */
@@ -254,7 +254,7 @@ function addressOf(request: Locatable, trusted: TrustedProxies): string | null {
 }
 
 /** What a limit of clients works with. */
-export interface ClientLimitRooms {
+export interface ClientLimitDeps {
   readonly clock: Clock;
   /** Call the application's own key. */
   readonly hooks: Pick<Hooks, "call">;
@@ -279,7 +279,7 @@ export class ClientLimit {
    * @param trusted Which proxies are believed.
    * @param rooms What it works with.
    */
-  constructor(config: RateLimitConfig, trusted: TrustedProxies, { clock, hooks, report }: ClientLimitRooms) {
+  constructor(config: RateLimitConfig, trusted: TrustedProxies, { clock, hooks, report }: ClientLimitDeps) {
     this.#hooks = hooks;
     this.#limiter = new RateLimiter(config, clock);
     this.#policy = formatPolicy(config);
@@ -291,11 +291,11 @@ export class ClientLimit {
   /**
    * Counts a request.
    *
-   * @param visit Where it is noted whose it is.
+   * @param record Where it is noted whose it is.
    * @returns What it found; `null` for one that is not limited.
    */
-  async take(request: LimitedRequest, visit: Pick<Visit, "client">): Promise<Quota | null> {
-    const client = visit.client = await this.#identify(request, addressOf(request, this.#trusted));
+  async take(request: LimitedRequest, record: Pick<RequestRecord, "client">): Promise<Quota | null> {
+    const client = record.client = await this.#identify(request, addressOf(request, this.#trusted));
     return client === null ? null : this.#limiter.take(client);
   }
 

@@ -8,7 +8,7 @@ import type { Metrics } from "../telemetry/metrics.ts";
 import type { Limits } from "../options.ts";
 
 /** What all responses share that are pending: written, and not taken by their clients yet. */
-export interface ResponseRoom {
+export interface ResponseBudget {
   /**
    * Begins to count a response. A stream is none: it is written as it is read.
    *
@@ -28,7 +28,7 @@ export interface PendingResponse {
  * Cuts off each response that is pending for longer than `responseTimeout`; and where all of them hold more than
  * `maxSendingBytes`, those that have been pending for longest.
  */
-export class Responses implements ResponseRoom {
+export class PendingResponses implements ResponseBudget {
   readonly #max: number;
   readonly #deadlines: DeadlineList;
   readonly #metrics: Pick<Metrics, "responsesCut">;
@@ -96,10 +96,10 @@ class Pending implements PendingResponse, Due {
   before: Due | undefined = undefined;
   after: Due | undefined = undefined;
   readonly bytes: number;
-  readonly #room: Responses;
+  readonly #room: PendingResponses;
   readonly #onCut: () => void;
 
-  constructor(room: Responses, bytes: number, onCut: () => void) {
+  constructor(room: PendingResponses, bytes: number, onCut: () => void) {
     this.#room = room;
     this.bytes = bytes;
     this.#onCut = onCut;

@@ -4,29 +4,29 @@
  * @module
  */
 import {
-  coversSeen,
-  isSameStamp,
-  joinSeen,
+  coversVector,
+  dotOf,
+  isSameDot,
+  joinVectors,
   type MeshStorage,
-  type NodeTake,
+  type NodeMerge,
+  type ReplicaState,
+  type ReplicatedNode,
   RESIDUES,
-  type Seen,
-  type StampedNode,
-  stampOf,
-  type StorageSeen,
+  type VersionVector,
 } from "../store/contract.ts";
 import type { RealityNodeMeta } from "../types.ts";
-import { judge, judgeMissing, type Knowledge } from "./merge.ts";
+import { type Knowledge, mergeMissing, mergeNode } from "./merge.ts";
 import type { Delta, Message } from "./message.ts";
 
 /** Says what becomes of a node of another storage, given the one that is here; and which sweeps it knows of. */
-interface PreparedJudge {
-  readonly judge: (theirs: StampedNode, mine: StampedNode | undefined) => NodeTake | null;
-  readonly swept?: Seen;
+interface PreparedMerge {
+  readonly merge: (theirs: ReplicatedNode, mine: ReplicatedNode | undefined) => NodeMerge | null;
+  readonly collected?: VersionVector;
 }
 
 /** What the pages ask of the other rooms. */
-export interface PageRooms {
+export interface AntiEntropyDeps {
   readonly storage: MeshStorage;
   /** Asks something of the storage: with its time limit, and reported when it fails. */
   ask<T>(operation: string, call: () => Promise<T>): Promise<T>;
@@ -34,17 +34,17 @@ export interface PageRooms {
    * Takes in nodes by the one way in. Says which were written as they were there, and what was made instead.
    */
   take(
-    nodes: readonly StampedNode[],
-    prepare: (isMissing: boolean) => PreparedJudge | Promise<PreparedJudge>,
+    nodes: readonly ReplicatedNode[],
+    prepare: (isMissing: boolean) => PreparedMerge | Promise<PreparedMerge>,
   ): Promise<{ readonly taken: readonly string[]; readonly made: readonly RealityNodeMeta[] }>;
   /** Wakes who waits for these keys; `null` for all. */
   wake(keys: readonly string[] | null): void;
 }
 
 /** A delta that has come in part: what its next page continues. */
-export interface Incoming {
+export interface PartialDelta {
   /** What the sender had seen before its first page: adopted after the last, and not sooner. */
-  readonly adopt: Seen;
+  readonly adopt: VersionVector;
   readonly full: boolean;
   /** In a full copy: the keys of nodes, not of tombstones, that it has brought so far. */
   readonly keys: Set<string>;
@@ -53,9 +53,9 @@ export interface Incoming {
 }
 
 /** What became of a page. */
-export interface Taken {
+export interface MergedPage {
   /** Whether it followed on what is here, and was taken in. */
-  readonly isTaken: boolean;
+  readonly isMerged: boolean;
   /**
    * The keys of nodes that were written here as they were there, and of those that were deleted since a full copy lacks
    * them: whoever gets the same copy finds out the same.
@@ -64,31 +64,31 @@ export interface Taken {
   /** Changes of this storage's own that were made instead: news to everybody. */
   readonly made: readonly RealityNodeMeta[];
   /** What the next page continues; undefined when none is to come. */
-  readonly incoming: Incoming | undefined;
+  readonly incoming: PartialDelta | undefined;
 }
 
 /** What a peer is given: what this storage has seen, and a page of what the peer lacks. */
-export interface Given {
-  readonly state: StorageSeen;
+export interface ComposedPage {
+  readonly state: ReplicaState;
   readonly delta: Delta | undefined;
   /** With the first page of a full copy: what the peer lacks that only such a copy can tell it. */
   readonly reason?: string;
 }
 
 /** A page that was left aside. */
-export const UNTAKEN: Taken = { isTaken: false, written: [], made: [], incoming: undefined };
+export const UNMERGED: MergedPage = { isMerged: false, written: [], made: [], incoming: undefined };
 
-const EMPTY: Seen = new Map();
+const EMPTY: VersionVector = new Map();
 
 /** Gives and takes pages for one storage. It keeps nothing between them. */
-export class Pages {
-  readonly #rooms: PageRooms;
+export class AntiEntropy {
+  readonly #deps: AntiEntropyDeps;
   /** The delta that is taken in now, or was last. */
   #turn: Promise<unknown> = Promise.resolve();
 
-  /** @param rooms The storage, and the way in. */
-  constructor(rooms: PageRooms) {
-    this.#rooms = rooms;
+  /** @param deps The storage, and the way in. */
+  constructor(deps: AntiEntropyDeps) {
+    this.#deps = deps;
   }
 
   /**
@@ -100,16 +100,16 @@ export class Pages {
    * @param mayCopy Whether it may be given a full copy for this reason, where a delta loses nothing either.
    */
   async give(
-    theirs: Seen | undefined,
+    theirs: VersionVector | undefined,
     limit: number,
     more?: Message["more"],
     mayCopy: (reason: string) => boolean = () => true,
-  ): Promise<Given> {
-    const { storage, ask } = this.#rooms;
+  ): Promise<ComposedPage> {
+    const { storage, ask } = this.#deps;
     if (theirs === undefined) {
-      return { state: await ask("readSeen", () => storage.readSeen()), delta: undefined };
+      return { state: await ask("readReplicaState", () => storage.readReplicaState()), delta: undefined };
     }
-    const read = async (base: Seen): Promise<Given> => {
+    const read = async (base: VersionVector): Promise<ComposedPage> => {
       const { nodes, next, ...state } = await ask(
         "readDelta",
         () => storage.readDelta(base, limit, more?.after),
@@ -121,14 +121,16 @@ export class Pages {
     const given = await read(theirs);
     // Deletions that it never heard of are forgotten here: only a full copy can tell it what is gone. Where more was seen
     // here of where they were made, it has to come first. Where not, both wait for the rest of what was made there.
-    const { seen, swept } = given.state;
-    const lacking = [...swept].filter(([origin, stamp]) => stamp > (theirs.get(origin) ?? 0));
+    const { vector, collected } = given.state;
+    const lacking = [...collected].filter(([replicaId, dotVersion]) =>
+      dotVersion > (theirs.get(replicaId) ?? 0)
+    );
     if (lacking.length > 0) {
-      const reason = lacking.map(([origin, stamp]) => `${origin}:${stamp}`).sort().join();
-      const isDue = lacking.some(([origin]) => advances(seen, theirs, origin));
+      const reason = lacking.map(([replicaId, dotVersion]) => `${replicaId}:${dotVersion}`).sort().join();
+      const isDue = lacking.some(([replicaId]) => advances(vector, theirs, replicaId));
       if (isDue || mayCopy(reason)) return { ...await read(EMPTY), reason };
     }
-    return coversSeen(theirs, seen) && isEmpty(given.delta) ? { ...given, delta: undefined } : given;
+    return coversVector(theirs, vector) && isEmpty(given.delta) ? { ...given, delta: undefined } : given;
   }
 
   /**
@@ -138,34 +140,34 @@ export class Pages {
    * @param previous What the page before left; undefined when there was none.
    * @param message The message that the page came in.
    */
-  take(previous: Incoming | undefined, message: Message): Promise<Taken> {
+  take(previous: PartialDelta | undefined, message: Message): Promise<MergedPage> {
     const turn = this.#turn.then(() => this.#takeInTurn(previous, message));
     this.#turn = turn.catch(() => {});
     return turn;
   }
 
-  async #takeInTurn(previous: Incoming | undefined, message: Message): Promise<Taken> {
-    const { storage, ask, wake } = this.#rooms;
-    const { delta, seen: theirs, swept = EMPTY } = message;
-    if (theirs === undefined) return UNTAKEN;
-    if (delta !== undefined && delta.after !== null && delta.after !== previous?.next) return UNTAKEN;
-    const mine = await ask("readSeen", () => storage.readSeen());
+  async #takeInTurn(previous: PartialDelta | undefined, message: Message): Promise<MergedPage> {
+    const { storage, ask, wake } = this.#deps;
+    const { delta, vector: theirs, collected: collected = EMPTY } = message;
+    if (theirs === undefined) return UNMERGED;
+    if (delta !== undefined && delta.after !== null && delta.after !== previous?.next) return UNMERGED;
+    const mine = await ask("readReplicaState", () => storage.readReplicaState());
     // Before anything is numbered for the nodes it brings.
-    const known = joinSeen(theirs, highestStamps(delta?.nodes ?? []));
-    if (sharesResidue(mine, known)) await ask("keepApart", () => storage.keepApart(known));
+    const known = joinVectors(theirs, highestStamps(delta?.nodes ?? []));
+    if (sharesResidue(mine, known)) await ask("avoidResidues", () => storage.avoidResidues(known));
     if (delta === undefined) {
       // All that it has is here, but its epoch may be the older one all the same.
-      const isOlder = message.epoch < mine.epoch && coversSeen(mine.seen, theirs);
-      if (isOlder && await ask("adoptSeen", () => storage.adoptSeen(theirs, message.epoch))) wake(null);
-      return UNTAKEN;
+      const isOlder = message.epoch < mine.epoch && coversVector(mine.vector, theirs);
+      if (isOlder && await ask("adoptVector", () => storage.adoptVector(theirs, message.epoch))) wake(null);
+      return UNMERGED;
     }
     // A delta may lack deletions that were forgotten there. It loses none as long as nothing more counts as seen here of
     // where they were made.
     const adopt = delta.after === null ? theirs : previous?.adopt ?? theirs;
-    const losesNothing = [...swept].every(([origin, stamp]) =>
-      stamp <= (mine.seen.get(origin) ?? 0) || !advances(adopt, mine.seen, origin)
+    const losesNothing = [...collected].every(([replicaId, dotVersion]) =>
+      dotVersion <= (mine.vector.get(replicaId) ?? 0) || !advances(adopt, mine.vector, replicaId)
     );
-    if (!coversSeen(mine.seen, delta.base) || !delta.full && !losesNothing) return UNTAKEN;
+    if (!coversVector(mine.vector, delta.base) || !delta.full && !losesNothing) return UNMERGED;
     try {
       return await this.#takeDelta(delta, { message, mine, theirs, previous });
     } finally {
@@ -179,38 +181,41 @@ export class Pages {
     delta: Delta,
     { message, mine, theirs, previous }: {
       readonly message: Message;
-      readonly mine: StorageSeen;
-      readonly theirs: Seen;
-      readonly previous: Incoming | undefined;
+      readonly mine: ReplicaState;
+      readonly theirs: VersionVector;
+      readonly previous: PartialDelta | undefined;
     },
-  ): Promise<Taken> {
-    const { storage, ask, take, wake } = this.#rooms;
-    const { swept = EMPTY, epoch } = message;
+  ): Promise<MergedPage> {
+    const { storage, ask, take, wake } = this.#deps;
+    const { collected: collected = EMPTY, epoch } = message;
     const { taken: written, made } = await take(delta.nodes, async (isMissing) => {
       // What is not here may have been forgotten since we looked.
-      const { seen, swept } = isMissing ? await ask("readSeen", () => storage.readSeen()) : mine;
-      return { swept, judge: (node, own) => judge(node, own, { mine: seen, theirs, swept }) };
+      const { vector, collected } = isMissing
+        ? await ask("readReplicaState", () => storage.readReplicaState())
+        : mine;
+      return { collected, merge: (node, own) => mergeNode(node, own, { mine: vector, theirs, collected }) };
     });
     const before = delta.after === null ? undefined : previous;
     const { adopt = theirs, keys = new Set<string>() } = before ?? {};
     // A tombstone says no more than its own deletion, beside which another may have been forgotten.
     if (delta.full) { for (const { key, deleted } of delta.nodes) if (!deleted) keys.add(key); }
     if (delta.next !== null) {
-      return { isTaken: true, written, made, incoming: { adopt, keys, full: delta.full, next: delta.next } };
+      return { isMerged: true, written, made, incoming: { adopt, keys, full: delta.full, next: delta.next } };
     }
-    const judgeRest = () => this.#judgeMissing(keys, { mine: mine.seen, theirs: adopt, swept });
+    const judgeRest = () =>
+      this.#judgeMissing(keys, { mine: mine.vector, theirs: adopt, collected: collected });
     const dropped = delta.full ? await judgeRest() : [];
-    const isNews = delta.full || epoch < mine.epoch || !coversSeen(mine.seen, adopt);
+    const isNews = delta.full || epoch < mine.epoch || !coversVector(mine.vector, adopt);
     // Only now: until here, what was seen of the sender's is not all taken in.
     const isNewEpoch = isNews &&
-      await ask("adoptSeen", () => storage.adoptSeen(adopt, epoch, delta.full ? swept : undefined));
+      await ask("adoptVector", () => storage.adoptVector(adopt, epoch, delta.full ? collected : undefined));
     if (isNewEpoch) wake(null);
     // Once more, for what was changed here since: as long as it was not adopted, nobody knew what had been forgotten.
     if (delta.full) dropped.push(...await judgeRest());
     const deleted = dropped.flatMap(({ key, deleted }) => deleted ? key : []);
     const joined = dropped.filter(({ deleted }) => !deleted);
     return {
-      isTaken: true,
+      isMerged: true,
       written: [...written, ...deleted],
       made: [...made, ...joined],
       incoming: undefined,
@@ -219,18 +224,18 @@ export class Pages {
 
   /** Judges what is here and not in a full copy: what was forgotten there is either missing here or told anew. */
   async #judgeMissing(keys: ReadonlySet<string>, knowledge: Knowledge): Promise<RealityNodeMeta[]> {
-    const { storage, ask, take, wake } = this.#rooms;
+    const { storage, ask, take, wake } = this.#deps;
     const written: RealityNodeMeta[] = [];
     let after: string | undefined;
     do {
       const page = await ask("readDelta", () => storage.readDelta(EMPTY, 500, after));
       const missing = page.nodes.filter((node) =>
-        !keys.has(node.key) && judgeMissing(node, knowledge) !== null
+        !keys.has(node.key) && mergeMissing(node, knowledge) !== null
       );
       const { made } = await take(missing, () => ({
-        judge: (known, mine) => {
-          if (mine === undefined || !isSameStamp(stampOf(mine), stampOf(known))) return null;
-          return judgeMissing(mine, knowledge);
+        merge: (known, mine) => {
+          if (mine === undefined || !isSameDot(dotOf(mine), dotOf(known))) return null;
+          return mergeMissing(mine, knowledge);
         },
       }));
       wake(missing.map(({ key }) => key));
@@ -242,21 +247,25 @@ export class Pages {
 }
 
 /** Origin → the highest stamp among nodes. */
-function highestStamps(nodes: readonly StampedNode[]): Seen {
+function highestStamps(nodes: readonly ReplicatedNode[]): VersionVector {
   const stamps = new Map<string, number>();
-  for (const { origin, stamp } of nodes) stamps.set(origin, Math.max(stamp, stamps.get(origin) ?? 0));
+  for (const { replicaId, dotVersion } of nodes) {
+    stamps.set(replicaId, Math.max(dotVersion, stamps.get(replicaId) ?? 0));
+  }
   return stamps;
 }
 
 /** Whether some other storage numbers with the residue of this one. */
-function sharesResidue({ seen, origin }: StorageSeen, known: Seen): boolean {
-  const own = seen.get(origin) ?? 0;
-  return [...known].some(([other, stamp]) => other !== origin && stamp > 0 && (stamp - own) % RESIDUES === 0);
+function sharesResidue({ vector, replicaId }: ReplicaState, known: VersionVector): boolean {
+  const own = vector.get(replicaId) ?? 0;
+  return [...known].some(([other, dotVersion]) =>
+    other !== replicaId && dotVersion > 0 && (dotVersion - own) % RESIDUES === 0
+  );
 }
 
 /** Whether more of this origin was seen than by another one. */
-function advances(seen: Seen, other: Seen, origin: string): boolean {
-  return (seen.get(origin) ?? 0) > (other.get(origin) ?? 0);
+function advances(vector: VersionVector, other: VersionVector, replicaId: string): boolean {
+  return (vector.get(replicaId) ?? 0) > (other.get(replicaId) ?? 0);
 }
 
 function isEmpty(delta: Delta | undefined): boolean {

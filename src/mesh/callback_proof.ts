@@ -28,15 +28,15 @@ import {
   falseAnswer,
   FORM,
   isNonce,
-  type Opened,
   OwnAddressError,
-  type Pass,
+  type PeerSession,
   type Post,
   type Proof,
   readAnswer,
   readEnvelope,
   readFields,
   unproven,
+  type Verified,
   withoutPeers,
 } from "./proof.ts";
 import { sendEnvelope, type WireOptions, within } from "./wire.ts";
@@ -58,7 +58,7 @@ export interface CallbackProofOptions extends WireOptions {
 }
 
 /** A hello of ours that is under way. */
-interface Greeting {
+interface PendingHello {
   /** What the call-back has brought. */
   token?: string;
   /** Whether it has come to this very server. */
@@ -66,7 +66,7 @@ interface Greeting {
 }
 
 /** What the server at one URL may use to speak to us. */
-interface Grant {
+interface PeerToken {
   /** The token's digest. */
   readonly digest: string;
   /** What the server called itself. */
@@ -77,9 +77,9 @@ interface Grant {
 export class CallbackProof implements Proof {
   readonly #options: CallbackProofOptions;
   /** By the digest of the nonce. */
-  readonly #greetings = new Map<string, Greeting>();
+  readonly #greetings = new Map<string, PendingHello>();
   /** By URL: one each. */
-  readonly #grants = new Map<string, Grant>();
+  readonly #grants = new Map<string, PeerToken>();
   /** Digest → URL, for each grant. */
   readonly #urls = new Map<string, string>();
   readonly #rounds: CallbackRounds;
@@ -97,7 +97,7 @@ export class CallbackProof implements Proof {
     });
   }
 
-  async open(gossip: unknown, signal?: AbortSignal): Promise<Opened> {
+  async verify(gossip: unknown, signal?: AbortSignal): Promise<Verified> {
     const peers = this.#options.peers();
     if (peers.length === 0) throw withoutPeers();
     const envelope = readEnvelope(gossip);
@@ -108,17 +108,17 @@ export class CallbackProof implements Proof {
     return await this.#openMessage(envelope, peers);
   }
 
-  async greet(url: string, post: Post): Promise<Pass> {
+  async authenticate(url: string, post: Post): Promise<PeerSession> {
     const nonce = createNonce();
     const digest = await this.#digest(nonce);
-    const greeting: Greeting = {};
+    const greeting: PendingHello = {};
     this.#greetings.set(digest, greeting);
     try {
       const envelope = readAnswer(url, await post({ form: FORM, hello: { nonce, id: this.#options.id } }));
       if (envelope("accepted") !== true || greeting.token === undefined) {
         throw falseAnswer(url, "It answered our hello without calling us back");
       }
-      return createPass(url, greeting.token);
+      return createSession(url, greeting.token);
     } catch (error) {
       throw greeting.isOwn ? new PeerError(url, "refused", new OwnAddressError()) : error;
     } finally {
@@ -126,7 +126,7 @@ export class CallbackProof implements Proof {
     }
   }
 
-  async #answerHello(hello: Envelope, peers: readonly string[], signal?: AbortSignal): Promise<Opened> {
+  async #answerHello(hello: Envelope, peers: readonly string[], signal?: AbortSignal): Promise<Verified> {
     const [nonce, id] = [hello("nonce"), hello("id")];
     if (!isNonce(nonce) || typeof id !== "string" || id.length > 128) throw unproven();
     const own = this.#greetings.get(await this.#digest(nonce));
@@ -140,7 +140,7 @@ export class CallbackProof implements Proof {
     return { kind: "reply", gossip: { form: FORM, accepted: true } };
   }
 
-  async #acceptToken(callback: Envelope): Promise<Opened> {
+  async #acceptToken(callback: Envelope): Promise<Verified> {
     const [nonce, more, token] = [callback("nonce"), callback("nonces"), callback("token")];
     const nonces = Array.isArray(more) && more.length < MAX_NONCES ? [nonce, ...more] : [nonce];
     if (!nonces.every(isNonce) || !isNonce(token)) throw unproven();
@@ -154,7 +154,7 @@ export class CallbackProof implements Proof {
     throw unproven();
   }
 
-  async #openMessage(envelope: Envelope, peers: readonly string[]): Promise<Opened> {
+  async #openMessage(envelope: Envelope, peers: readonly string[]): Promise<Verified> {
     const [token, message] = [envelope("token"), envelope("message")];
     if (!isNonce(token) || typeof message !== "string") throw unproven();
     const url = this.#urls.get(await this.#digest(token));
@@ -241,7 +241,7 @@ export class CallbackProof implements Proof {
   }
 
   /** Takes the place of what the URL had before, and of all that is no longer configured. */
-  #grant(url: string, grant: Grant): void {
+  #grant(url: string, grant: PeerToken): void {
     const peers = this.#options.peers();
     for (const [other, { digest }] of this.#grants) {
       if (other !== url && peers.includes(other)) continue;
@@ -287,7 +287,7 @@ export class CallbackProof implements Proof {
   }
 }
 
-function createPass(url: string, token: string): Pass {
+function createSession(url: string, token: string): PeerSession {
   return {
     exchange: async (message, post) => {
       const answer = readAnswer(url, await post({ form: FORM, token, message }))("message");

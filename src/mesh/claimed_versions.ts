@@ -26,7 +26,7 @@ const BURST = 20;
 const PER_SECOND = 2;
 
 /** The claims that came to nothing. */
-export class Claims {
+export class ClaimedVersions {
   readonly #clock: Clock;
   /** Claim → until when it is not asked about, by `clock.elapsed()`. The oldest stands first. */
   readonly #fruitless = new Map<string, number>();

@@ -21,7 +21,7 @@ interface Copy {
 }
 
 /** Full copies by the origin of the storage that was given them. */
-export class Copies {
+export class FullCopies {
   readonly #clock: Clock;
   readonly #begun = new Map<string, string>();
   readonly #given = new Map<string, Copy>();
@@ -34,18 +34,18 @@ export class Copies {
   /**
    * Whether a storage may be given a full copy now.
    *
-   * @param origin The storage.
+   * @param replicaId The storage.
    * @param reason What it lacks that only a full copy can tell it.
    */
-  mayGive(origin: string, reason: string): boolean {
-    const last = this.#given.get(origin);
+  mayGive(replicaId: string, reason: string): boolean {
+    const last = this.#given.get(replicaId);
     return last?.reason !== reason || last.pauseEnd <= this.#clock.elapsed();
   }
 
   /** Notes that a storage is given the first page of a copy, for this reason. */
-  begin(origin: string, reason: string): void {
-    this.#begun.delete(origin);
-    this.#begun.set(origin, reason);
+  begin(replicaId: string, reason: string): void {
+    this.#begun.delete(replicaId);
+    this.#begun.set(replicaId, reason);
     for (const oldest of this.#begun.keys()) {
       if (this.#begun.size <= MAX_STORAGES) break;
       this.#begun.delete(oldest);
@@ -54,12 +54,12 @@ export class Copies {
   }
 
   /** Notes that it is given the last page. */
-  finish(origin: string): void {
-    const reason = this.#begun.get(origin);
+  finish(replicaId: string): void {
+    const reason = this.#begun.get(replicaId);
     if (reason === undefined) return;
-    const last = this.#given.get(origin);
+    const last = this.#given.get(replicaId);
     const times = last?.reason === reason ? last.times + 1 : 1;
     const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** Math.min(times - 1, 20));
-    this.#given.set(origin, { reason, times, pauseEnd: this.#clock.elapsed() + pause });
+    this.#given.set(replicaId, { reason, times, pauseEnd: this.#clock.elapsed() + pause });
   }
 }

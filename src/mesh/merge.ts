@@ -4,14 +4,14 @@
  * @module
  */
 import {
-  coversSeen,
-  hasSeen,
-  isSameStamp,
-  type NodeTake,
-  type Seen,
-  type Stamp,
-  type StampedNode,
-  stampOf,
+  coversVector,
+  type Dot,
+  dotOf,
+  includesDot,
+  isSameDot,
+  type NodeMerge,
+  type ReplicatedNode,
+  type VersionVector,
 } from "../store/contract.ts";
 
 /** What the hash of a joined node begins with: a control character, which no hash of an application has. */
@@ -28,11 +28,11 @@ const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~
 /** What is known of both sides when a node is judged. */
 export interface Knowledge {
   /** What the storage here has taken in. */
-  readonly mine: Seen;
+  readonly mine: VersionVector;
   /** What the storage there had taken in when it gave its node, or before. */
-  readonly theirs: Seen;
+  readonly theirs: VersionVector;
   /** The tombstones that were swept on the side that does not have the node. */
-  readonly swept: Seen;
+  readonly collected: VersionVector;
 }
 
 /**
@@ -43,25 +43,30 @@ export interface Knowledge {
  * @param knowledge What either side has seen.
  * @returns What to write, or `null` to leave all as it is.
  */
-export function judge(
-  theirs: StampedNode,
-  mine: StampedNode | undefined,
+export function mergeNode(
+  theirs: ReplicatedNode,
+  mine: ReplicatedNode | undefined,
   knowledge: Knowledge,
-): NodeTake | null {
+): NodeMerge | null {
   // 1. Taken in before, it or what it was replaced with.
-  const stamp = stampOf(theirs);
-  if (hasSeen(knowledge.mine, stamp)) return null;
+  const dotVersion = dotOf(theirs);
+  if (includesDot(knowledge.mine, dotVersion)) return null;
   if (mine === undefined) {
     // 2. Nothing is here; nor has anything been forgotten here that they never heard of.
-    if (coversSeen(knowledge.theirs, knowledge.swept)) return { node: theirs, replaces: null };
-    return join(theirs, theirs, unite(changesOf(theirs), unheard(knowledge.swept, knowledge.theirs)), null);
+    if (coversVector(knowledge.theirs, knowledge.collected)) return { node: theirs, replaces: null };
+    return join(
+      theirs,
+      theirs,
+      unite(changesOf(theirs), unheard(knowledge.collected, knowledge.theirs)),
+      null,
+    );
   }
-  const own = stampOf(mine);
-  if (isSameStamp(own, stamp)) return null;
+  const own = dotOf(mine);
+  if (isSameDot(own, dotVersion)) return null;
   // Beside a tombstone, too, deletions may have been forgotten here that they never heard of.
-  const forgotten = mine.deleted && !theirs.deleted ? unheard(knowledge.swept, knowledge.theirs) : [];
+  const forgotten = mine.deleted && !theirs.deleted ? unheard(knowledge.collected, knowledge.theirs) : [];
   // 3. They knew mine when they kept theirs.
-  if (hasSeen(knowledge.theirs, own)) {
+  if (includesDot(knowledge.theirs, own)) {
     if (forgotten.length === 0) return { node: theirs, replaces: own };
     return join(theirs, theirs, unite(changesOf(theirs), forgotten), own);
   }
@@ -70,7 +75,7 @@ export function judge(
   const changes = unite(unite(changesOf(mine), changesOf(theirs)), forgotten);
   const ahead = isAhead(mine, theirs) ? mine : theirs;
   const behind = ahead === mine ? theirs : mine;
-  const standsForAll = (node: StampedNode) => changesOf(node).length === changes.length;
+  const standsForAll = (node: ReplicatedNode) => changesOf(node).length === changes.length;
   const isClear = ahead.version > behind.version || standsForAll(behind);
   if (isClear && standsForAll(ahead)) return ahead === mine ? null : { node: theirs, replaces: own };
   return join(mine, theirs, changes, own);
@@ -83,13 +88,16 @@ export function judge(
  * @param knowledge What had been seen on either side before the copy, and the tombstones that were swept there.
  * @returns What to write, or `null` to leave all as it is.
  */
-export function judgeMissing(mine: StampedNode, { mine: seen, theirs, swept }: Knowledge): NodeTake | null {
+export function mergeMissing(
+  mine: ReplicatedNode,
+  { mine: vector, theirs, collected: collected }: Knowledge,
+): NodeMerge | null {
   if (mine.deleted) return null;
   const { key, updatedAt } = mine;
-  const replaces = stampOf(mine);
-  const changes = unite(changesOf(mine), unheard(swept, seen));
+  const replaces = dotOf(mine);
+  const changes = unite(changesOf(mine), unheard(collected, vector));
   const isNews = changes.length > changesOf(mine).length;
-  if (hasSeen(theirs, replaces)) {
+  if (includesDot(theirs, replaces)) {
     // They knew it: it was deleted there, and forgotten. The tombstone stands for the same changes on every server
     // that finds this out, so that these tombstones need not be joined with each other.
     const hash = isNews ? joinedHash(changes) : "";
@@ -103,8 +111,8 @@ export function judgeMissing(mine: StampedNode, { mine: seen, theirs, swept }: K
  * The changes that a node stands for, each by its print, in order: its own, or, for a joined node, those that its
  * hash spells out.
  */
-export function changesOf(node: StampedNode): readonly string[] {
-  if (!node.hash.startsWith(JOIN_MARK)) return [printOf(stampOf(node))];
+export function changesOf(node: ReplicatedNode): readonly string[] {
+  if (!node.hash.startsWith(JOIN_MARK)) return [printOf(dotOf(node))];
   const prints: string[] = [];
   for (let i = JOIN_MARK.length; i < node.hash.length; i += PRINT_LENGTH) {
     prints.push(node.hash.slice(i, i + PRINT_LENGTH));
@@ -124,17 +132,17 @@ export function unite(a: readonly string[], b: readonly string[]): readonly stri
 }
 
 /** The short print of one change. */
-export function printOf({ version, origin }: Stamp): string {
-  return digest(`${version}@${origin}`);
+export function printOf({ version, replicaId }: Dot): string {
+  return digest(`${version}@${replicaId}`);
 }
 
 /** A new change of this storage's own that stands for several. */
 function join(
-  mine: StampedNode,
-  theirs: StampedNode,
+  mine: ReplicatedNode,
+  theirs: ReplicatedNode,
   changes: readonly string[],
-  replaces: Stamp | null,
-): NodeTake {
+  replaces: Dot | null,
+): NodeMerge {
   const updatedAt = Math.max(mine.updatedAt, theirs.updatedAt);
   const node = { key: theirs.key, hash: joinedHash(changes), updatedAt };
   return {
@@ -145,14 +153,14 @@ function join(
 }
 
 /** What one side has forgotten before the other heard of it: any of it may have been the deletion of one key. */
-function unheard(swept: Seen, seen: Seen): readonly string[] {
-  const forgotten = [...swept].map(([origin, version]) => ({ origin, version }));
-  return forgotten.filter((stamp) => !hasSeen(seen, stamp)).map(printOf);
+function unheard(collected: VersionVector, vector: VersionVector): readonly string[] {
+  const forgotten = [...collected].map(([replicaId, version]) => ({ replicaId, version }));
+  return forgotten.filter((dotVersion) => !includesDot(vector, dotVersion)).map(printOf);
 }
 
 /** Of two nodes of one key: the higher version, and of the same version the lesser origin. */
-function isAhead(a: StampedNode, b: StampedNode): boolean {
-  return a.version !== b.version ? a.version > b.version : a.origin < b.origin;
+function isAhead(a: ReplicatedNode, b: ReplicatedNode): boolean {
+  return a.version !== b.version ? a.version > b.version : a.replicaId < b.replicaId;
 }
 
 /** 48 bits of a text, in eight characters. Spreads well; keeps no secret. */

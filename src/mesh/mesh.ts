@@ -6,23 +6,30 @@
 import { type Clock, settlesWithin } from "../clock.ts";
 import { PeerError, type RealityError } from "../errors.ts";
 import {
-  coversSeen,
+  coversVector,
   isMeshStorage,
-  joinSeen,
+  joinVectors,
   type MeshStorage,
   randomName,
   type RealityStorage,
-  type Seen,
   type StorageIdentity,
+  type VersionVector,
 } from "../store/contract.ts";
 import { redactURL } from "../redact.ts";
 import type { MeshPeerStats, MeshStats, PeerState } from "../types.ts";
-import { Claims } from "./claimed_versions.ts";
-import { Copies } from "./full_copies.ts";
-import { type Look, MAX_PAGE_NODES, type Message, readMessage, writeMessage } from "./message.ts";
-import { News } from "./redis_updates.ts";
-import { type Given, type Incoming, type PageRooms, Pages, type Taken, UNTAKEN } from "./anti_entropy.ts";
-import { Owed, type Peer, Peers, spread } from "./peers.ts";
+import { ClaimedVersions } from "./claimed_versions.ts";
+import { FullCopies } from "./full_copies.ts";
+import { type Invalidation, MAX_PAGE_NODES, type Message, readMessage, writeMessage } from "./message.ts";
+import { RedisUpdates } from "./redis_updates.ts";
+import {
+  AntiEntropy,
+  type AntiEntropyDeps,
+  type ComposedPage,
+  type MergedPage,
+  type PartialDelta,
+  UNMERGED,
+} from "./anti_entropy.ts";
+import { type Peer, Peers, PendingUpdates, spreadTargets } from "./peers.ts";
 import { OwnAddressError, type Proof } from "./proof.ts";
 import type { Transport } from "./transport.ts";
 import { statusOf } from "./wire.ts";
@@ -70,14 +77,14 @@ export interface MeshConfig {
 }
 
 /** What the mesh asks of the other rooms. */
-export interface MeshRooms extends Omit<PageRooms, "storage"> {
+export interface MeshDeps extends Omit<AntiEntropyDeps, "storage"> {
   readonly storage: RealityStorage;
   readonly clock: Clock;
   readonly serverId: () => string;
   /** Made when it is first needed: a Worker may not draw randomness while it starts. */
-  readonly line: () => { readonly proof: Pick<Proof, "open">; readonly transport: Pick<Transport, "send"> };
+  readonly line: () => { readonly proof: Pick<Proof, "verify">; readonly transport: Pick<Transport, "send"> };
   /** Has the storage asked what came, for those who wait, sooner than it would be. */
-  look(): void;
+  pollNow(): void;
   /** Says that there is something to publish through Redis; left out where there is none. */
   readonly publish?: (() => void) | undefined;
   /** Whether what is published arrives, as far as is known, and is believed. */
@@ -88,19 +95,19 @@ export interface MeshRooms extends Omit<PageRooms, "storage"> {
 /** One server's part in the mesh. Nothing in it is ever waited for by who changes a node. */
 export class Mesh {
   readonly #config: MeshConfig;
-  readonly #rooms: MeshRooms;
+  readonly #deps: MeshDeps;
   readonly #peers: Peers;
   /** Which versions that clients claim to hold the peers are asked about. */
-  readonly claims: Claims;
-  readonly #pages: Pages | undefined;
+  readonly claims: ClaimedVersions;
+  readonly #pages: AntiEntropy | undefined;
   /** What goes by way of Redis, and to the peers after it. */
-  readonly news: News;
+  readonly news: RedisUpdates;
   readonly #end = new AbortController();
   /** Deltas that come in by parts, by the run of their senders. */
-  readonly #incoming = new Map<string, Incoming>();
-  readonly #copies: Copies;
+  readonly #incoming = new Map<string, PartialDelta>();
+  readonly #copies: FullCopies;
   /** What peers have told of, as far as it was looked for here. */
-  #heard: Seen = new Map();
+  #heard: VersionVector = new Map();
   #run: string | undefined;
   #identity: StorageIdentity | undefined;
   #opening: Promise<void> | undefined;
@@ -118,18 +125,18 @@ export class Mesh {
 
   /**
    * @param config Who the peers are, and when to talk to them.
-   * @param rooms What it works with.
+   * @param deps What it works with.
    */
-  constructor(config: MeshConfig, rooms: MeshRooms) {
+  constructor(config: MeshConfig, deps: MeshDeps) {
     this.#config = config;
-    this.#rooms = rooms;
+    this.#deps = deps;
     this.#peers = new Peers(config.peers);
-    this.#copies = new Copies(rooms.clock);
-    this.claims = new Claims(rooms.clock);
-    const { storage } = rooms;
+    this.#copies = new FullCopies(deps.clock);
+    this.claims = new ClaimedVersions(deps.clock);
+    const { storage } = deps;
     if (isMeshStorage(storage)) {
       storage.countByClock();
-      this.#pages = new Pages({ ...rooms, storage });
+      this.#pages = new AntiEntropy({ ...deps, storage });
     }
     this.news = this.#createNews();
   }
@@ -148,17 +155,20 @@ export class Mesh {
 
   /** Says that a client asks. Talks to peers that were not heard for a while; returns at once. */
   noteTraffic(): void {
-    const now = this.#rooms.clock.elapsed();
+    const now = this.#deps.clock.elapsed();
     if (now < this.#nextCheck || this.#isClosing) return;
     this.#nextCheck = now + CHECK_PAUSE;
     this.#beat();
     this.#peers.reviseSelf(now);
     const stale = this.#peers.others.filter((peer) =>
       peer.busy === undefined && peer.nextTry <= now &&
-      (peer.owed.news || now - (peer.lastExchange ?? -Infinity) >= IDLE)
+      (peer.pending.news || now - (peer.lastExchange ?? -Infinity) >= IDLE)
     );
     for (
-      const { peer } of spread(stale, MAX_CHECKED, () => this.#rooms.clock.random()).slice(0, MAX_CHECKED)
+      const { peer } of spreadTargets(stale, MAX_CHECKED, () => this.#deps.clock.random()).slice(
+        0,
+        MAX_CHECKED,
+      )
     ) {
       this.#try(peer);
     }
@@ -189,7 +199,7 @@ export class Mesh {
    * @throws {StorageError} When the storage fails.
    */
   async answer(gossip: unknown): Promise<unknown> {
-    const opened = await this.#rooms.line().proof.open(gossip, this.#end.signal);
+    const opened = await this.#deps.line().proof.verify(gossip, this.#end.signal);
     if (opened.kind === "reply") return opened.gossip;
     const message = readMessage(opened.message);
     this.#answers++;
@@ -198,21 +208,21 @@ export class Mesh {
     const peer = opened.url === undefined ? this.#peers.find(message.id) : this.#peers.at(opened.url);
     const answer = await this.#respond(message, peer);
     // It is there: what could not be handed over before may get through now.
-    if (peer?.owed.news) this.#try(peer);
+    if (peer?.pending.news) this.#try(peer);
     return await opened.seal(writeMessage(answer));
   }
 
   /** What the peers are told and how they are. */
   getStats(): MeshStats {
-    const now = this.#rooms.clock.elapsed();
+    const now = this.#deps.clock.elapsed();
     const peers = this.#peers.others.map((peer): MeshPeerStats => ({
       id: peer.id ?? null,
       url: redactURL(peer.url),
       state: peer.state ?? "unknown",
-      lag: peer.owed.since === undefined ? 0 : now - peer.owed.since,
+      lag: peer.pending.since === undefined ? 0 : now - peer.pending.since,
       lastExchange: peer.lastExchange === undefined
         ? null
-        : Math.round(this.#rooms.clock.now() - (now - peer.lastExchange)),
+        : Math.round(this.#deps.clock.now() - (now - peer.lastExchange)),
     }));
     return {
       peers,
@@ -235,7 +245,7 @@ export class Mesh {
     this.#cancelBeat?.();
     this.#isClosing = true;
     this.news.flush();
-    await settlesWithin(this.#rooms.clock, ms, this.#handOver());
+    await settlesWithin(this.#deps.clock, ms, this.#handOver());
     this.#end.abort();
     for (const peer of this.#peers.others) {
       peer.cancelTry?.();
@@ -244,25 +254,25 @@ export class Mesh {
     await Promise.all([this.#opening, this.#catchingUp, ...this.#peers.others.map(({ busy }) => busy)]);
   }
 
-  #createNews(): News {
-    const { clock, publish, isRelayed } = this.#rooms;
-    return new News({
+  #createNews(): RedisUpdates {
+    const { clock, publish, isRelayed } = this.#deps;
+    return new RedisUpdates({
       clock,
       publish,
       isRelayed,
       peers: this.#peers,
       hasPeers: this.#config.peers.length > 0,
-      wake: (keys) => this.#rooms.wake(keys),
-      report: (error) => this.#rooms.report(error),
+      wake: (keys) => this.#deps.wake(keys),
+      report: (error) => this.#deps.report(error),
       isOwn: ({ run }) => run === this.#runName,
       lookVersion: () => this.#lookVersion,
-      isShared: (origin) => this.#isShared(origin),
+      isShared: (replicaId) => this.#isShared(replicaId),
       identify: () => this.#identify(),
       give: (theirs) => this.#give(undefined, undefined, theirs),
       compose: (given, rest) => this.#compose(given, rest),
       take: (message) => this.#take(undefined, message, true),
-      hearLook: (message, look) => this.#hearLook(message, look),
-      tell: (look) => this.#tell(this.#peers.others, look),
+      hearLook: (message, invalidation) => this.#hearLook(message, invalidation),
+      tell: (invalidation) => this.#tell(this.#peers.others, invalidation),
       try: (peer) => this.#try(peer),
     });
   }
@@ -288,11 +298,11 @@ export class Mesh {
   }
 
   async #askAll(): Promise<void> {
-    const { clock } = this.#rooms;
+    const { clock } = this.#deps;
     const now = clock.elapsed();
-    const able = this.#peers.others.filter((peer) => peer.nextTry <= now && !this.#isShared(peer.origin));
+    const able = this.#peers.others.filter((peer) => peer.nextTry <= now && !this.#isShared(peer.replicaId));
     if (able.length === 0 || this.#end.signal.aborted) return;
-    const asked = spread(able, this.#config.fanout, () => clock.random()).map(({ peer }) => peer);
+    const asked = spreadTargets(able, this.#config.fanout, () => clock.random()).map(({ peer }) => peer);
     for (const peer of asked) this.#try(peer);
     let cancel = () => {};
     const deadline = new Promise<void>((resolve) => cancel = clock.after(this.#config.timeout, resolve));
@@ -304,26 +314,26 @@ export class Mesh {
   #beat(): void {
     const { interval, fanout } = this.#config;
     if (interval === 0 || this.#cancelBeat !== undefined || this.#isClosing) return;
-    this.#cancelBeat = this.#rooms.clock.after(interval, () => {
+    this.#cancelBeat = this.#deps.clock.after(interval, () => {
       this.#cancelBeat = undefined;
-      const { clock } = this.#rooms;
-      for (const { peer } of spread(this.#peers.others, fanout, () => clock.random())) this.#try(peer);
+      const { clock } = this.#deps;
+      for (const { peer } of spreadTargets(this.#peers.others, fanout, () => clock.random())) this.#try(peer);
       this.#beat();
     });
   }
 
   /** Owes these peers news, some of them by way of others. */
-  #tell(peers: readonly Peer[], look?: Look): void {
-    const { clock } = this.#rooms;
-    for (const { peer, pass } of spread(peers, this.#config.fanout, () => clock.random())) {
-      peer.owed.add(clock.elapsed(), look, pass);
+  #tell(peers: readonly Peer[], invalidation?: Invalidation): void {
+    const { clock } = this.#deps;
+    for (const { peer, forwards } of spreadTargets(peers, this.#config.fanout, () => clock.random())) {
+      peer.pending.add(clock.elapsed(), invalidation, forwards);
       this.#try(peer);
     }
   }
 
   /** Talks to a peer now, or as soon as it may be tried; one exchange at a time. */
   #try(peer: Peer): void {
-    const { clock } = this.#rooms;
+    const { clock } = this.#deps;
     if (this.#end.signal.aborted || peer.busy !== undefined || peer.isSelf) return;
     const pause = peer.nextTry - clock.elapsed();
     if (pause > 0) {
@@ -338,118 +348,118 @@ export class Mesh {
     peer.cancelTry = undefined;
     peer.busy = this.#exchange(peer).finally(() => {
       peer.busy = undefined;
-      if (peer.owed.news) this.#try(peer);
+      if (peer.pending.news) this.#try(peer);
     });
   }
 
   async #exchange(peer: Peer): Promise<void> {
-    const { clock, report } = this.#rooms;
-    const owed = peer.owed;
-    peer.owed = new Owed();
+    const { clock, report } = this.#deps;
+    const pending = peer.pending;
+    peer.pending = new PendingUpdates();
     this.#exchanges++;
     try {
-      const isFinished = await this.#converse(peer, owed);
+      const isFinished = await this.#converse(peer, pending);
       if (peer.failures > 0) report(new PeerError(peer.url, "unreachable", "well again", true));
       if (isFinished) peer.noteAnswer(clock.elapsed());
       else {
-        peer.owed.add(owed.since ?? clock.elapsed());
+        peer.pending.add(pending.since ?? clock.elapsed());
         peer.noteUnfinished(clock.elapsed(), clock.random());
-        this.#tellRest(owed);
+        this.#tellRest(pending);
       }
     } catch (error) {
       if (this.#end.signal.aborted) return;
-      if (owed.news) peer.owed.add(owed.since ?? clock.elapsed(), owed.look);
+      if (pending.news) peer.pending.add(pending.since ?? clock.elapsed(), pending.invalidation);
       if (!(error instanceof PeerError)) {
         // Our own storage failed, which is no fault of the peer's.
-        for (const id of owed.pass) peer.owed.pass.add(id);
+        for (const id of pending.forwards) peer.pending.forwards.add(id);
         peer.rest(clock.elapsed() + STORAGE_PAUSE);
         return;
       }
       if (error.cause instanceof OwnAddressError) {
         peer.isSelf = true;
         peer.rest(clock.elapsed() + OWN_ADDRESS_PAUSE);
-        this.#tellAround(peer, owed);
+        this.#tellAround(peer, pending);
         return;
       }
       if (statusOf(error) === 413 && peer.pageNodes > 1) {
         // It takes less at once than we thought, and has not read whom it should tell.
         peer.pageNodes = Math.ceil(peer.pageNodes / 4);
-        for (const id of owed.pass) peer.owed.pass.add(id);
+        for (const id of pending.forwards) peer.pending.forwards.add(id);
         return;
       }
       this.#failures++;
       peer.noteFailure(clock.elapsed(), clock.random());
       if (peer.failures === 1) report(error);
-      this.#tellAround(peer, owed);
+      this.#tellAround(peer, pending);
     }
   }
 
   /** A peer does not hear us: whom it should have told is told otherwise, and somebody else may reach it. */
-  #tellAround(peer: Peer, owed: Owed): void {
-    if (!owed.news) return;
-    const { clock } = this.#rooms;
-    this.#tellRest(owed);
+  #tellAround(peer: Peer, pending: PendingUpdates): void {
+    if (!pending.news) return;
+    const { clock } = this.#deps;
+    this.#tellRest(pending);
     if (peer.failures > 1 || peer.id === undefined) return;
     const alive = this.#peers.others.filter((other) => other !== peer && other.state === "alive");
     const deputy = alive[Math.floor(clock.random() * alive.length)];
     if (deputy === undefined) return;
-    deputy.owed.add(clock.elapsed(), owed.look, [peer.id]);
+    deputy.pending.add(clock.elapsed(), pending.invalidation, [peer.id]);
     this.#try(deputy);
   }
 
   /** Tells, directly or by way of others, those whom a peer was not asked to tell in the end. */
-  #tellRest(owed: Owed): void {
-    const rest = [...owed.pass].flatMap((id) => this.#peers.find(id) ?? []);
-    if (rest.length > 0) this.#tell(rest, owed.look);
+  #tellRest(pending: PendingUpdates): void {
+    const rest = [...pending.forwards].flatMap((id) => this.#peers.find(id) ?? []);
+    if (rest.length > 0) this.#tell(rest, pending.invalidation);
   }
 
   /**
    * One exchange: as many requests as it takes until both have what the other had.
    *
-   * @param owed What the peer should hear. Whom it was asked to tell, and answered for, is taken out of it.
+   * @param pending What the peer should hear. Whom it was asked to tell, and answered for, is taken out of it.
    * @returns Whether it came to that. What the peer is pushed time and again without taking it waits.
    */
-  async #converse(peer: Peer, owed: Owed): Promise<boolean> {
+  async #converse(peer: Peer, pending: PendingUpdates): Promise<boolean> {
     await this.#identify();
     // What the exchange before was in the midst of when it failed.
     let { incoming, outgoing } = peer.interrupted ?? {};
     peer.interrupted = undefined;
-    let { look } = owed;
+    let { invalidation } = pending;
     for (let turn = 0, pushes = 0;; turn++) {
-      const isKnown = peer.origin !== undefined;
-      const shared = isKnown && this.#isShared(peer.origin);
-      let given = shared ? undefined : await this.#give(peer, peer.origin, peer.seen, outgoing);
+      const isKnown = peer.replicaId !== undefined;
+      const shared = isKnown && this.#isShared(peer.replicaId);
+      let given = shared ? undefined : await this.#give(peer, peer.replicaId, peer.vector, outgoing);
       // A full copy is large, and somebody else may have given the peer one since it was heard: it is asked first.
       const isHeldBack = turn === 0 && outgoing === undefined && given?.delta?.full === true;
       if (given && isHeldBack) given = { state: given.state, delta: undefined };
       const isLast = given === undefined ||
-        !isHeldBack && (peer.seen !== undefined || turn > 0) && (given.delta?.next ?? null) === null;
+        !isHeldBack && (peer.vector !== undefined || turn > 0) && (given.delta?.next ?? null) === null;
       const more = incoming && { after: incoming.next, full: incoming.full };
       const isPush = given?.delta !== undefined &&
         (given.delta.nodes.length > 0 || given.delta.next !== null);
-      const looked = shared || !isKnown ? look : undefined;
+      const looked = shared || !isKnown ? invalidation : undefined;
       if (turn > 0 && more === undefined && outgoing === undefined) {
-        if (!isPush && !looked && owed.pass.size === 0) return true;
+        if (!isPush && !looked && pending.forwards.size === 0) return true;
         if (isPush && ++pushes > MAX_PUSHES) return false;
       }
       // Whom the peer should tell goes with the last page, since it tells them at once of what it has.
-      const pass = isLast ? [...owed.pass] : [];
+      const forwards = isLast ? [...pending.forwards] : [];
       const rest = {
-        ...(looked ? { look: looked } : {}),
-        ...(pass.length > 0 ? { pass } : {}),
+        ...(looked ? { invalidation: looked } : {}),
+        ...(forwards.length > 0 ? { forwards: forwards } : {}),
         ...(more ? { more } : {}),
       };
-      this.#noteCopy(peer.origin, given);
+      this.#noteCopy(peer.replicaId, given);
       const message = await this.#compose(given, rest);
       peer.interrupted = { incoming, outgoing };
-      const { origin } = peer;
+      const { replicaId: origin } = peer;
       const answer = await this.#send(peer, message);
       peer.interrupted = undefined;
-      for (const id of pass) owed.pass.delete(id);
-      if (looked) look = undefined;
+      for (const id of forwards) pending.forwards.delete(id);
+      if (looked) invalidation = undefined;
       // It has another storage now: of what that has, the pages before were no part.
-      if (answer.origin !== origin) incoming = undefined;
-      if (this.#isShared(answer.origin)) {
+      if (answer.replicaId !== origin) incoming = undefined;
+      if (this.#isShared(answer.replicaId)) {
         // It needs no pages, but to look, and to tell others.
         incoming = outgoing = undefined;
         continue;
@@ -462,16 +472,19 @@ export class Mesh {
       incoming = taken.incoming;
       const { delta } = given;
       // Pages that were not taken, since their base was not covered, begin anew from what the peer says it has seen.
-      const isTaken = delta !== undefined && (delta.full || coversSeen(answer.seen ?? new Map(), delta.base));
+      const isTaken = delta !== undefined &&
+        (delta.full || coversVector(answer.vector ?? new Map(), delta.base));
       outgoing = isTaken && delta.next !== null ? { after: delta.next, full: delta.full } : undefined;
-      const isDone = coversSeen(answer.seen ?? new Map(), given.state.seen);
-      if (isDone && owed.pass.size === 0 && incoming === undefined && outgoing === undefined) return true;
+      const isDone = coversVector(answer.vector ?? new Map(), given.state.vector);
+      if (isDone && pending.forwards.size === 0 && incoming === undefined && outgoing === undefined) {
+        return true;
+      }
       if (incoming !== undefined || outgoing !== undefined) peer.noteProgress();
     }
   }
 
   async #send(peer: Peer, message: Message): Promise<Message> {
-    const { line, serverId } = this.#rooms;
+    const { line, serverId } = this.#deps;
     const reply = await line().transport.send(peer.url, writeMessage(message), this.#end.signal);
     this.#sentBytes += reply.sentBytes;
     this.#receivedBytes += reply.receivedBytes;
@@ -486,24 +499,24 @@ export class Mesh {
       throw new PeerError(peer.url, "reply", `it has this server's own serverId ("${answer.id}")`);
     }
     peer.id = answer.id;
-    peer.origin = answer.origin;
-    peer.seen = answer.seen;
+    peer.replicaId = answer.replicaId;
+    peer.vector = answer.vector;
     this.#learn(answer);
     return answer;
   }
 
   /** Says something with all that every message has. */
-  async #compose(given: Given | undefined, rest: Partial<Message>): Promise<Message> {
+  async #compose(given: ComposedPage | undefined, rest: Partial<Message>): Promise<Message> {
     const { discovery } = this.#config;
-    const { epoch, origin } = given?.state ?? await this.#identify();
+    const { epoch, replicaId } = given?.state ?? await this.#identify();
     return {
-      id: this.#rooms.serverId(),
+      id: this.#deps.serverId(),
       run: this.#runName,
-      origin,
+      replicaId,
       epoch,
       peers: this.#peers.states,
       ...(discovery ? { urls: this.#listURLs() } : {}),
-      ...(given ? { seen: given.state.seen, swept: given.state.swept } : {}),
+      ...(given ? { vector: given.state.vector, collected: given.state.collected } : {}),
       ...(given?.delta ? { delta: given.delta } : {}),
       ...rest,
     };
@@ -521,15 +534,15 @@ export class Mesh {
   async #respond(message: Message, peer: Peer | undefined): Promise<Message> {
     if (peer !== undefined) {
       peer.noteHeard();
-      peer.origin = message.origin;
-      peer.seen = message.seen ?? peer.seen;
+      peer.replicaId = message.replicaId;
+      peer.vector = message.vector ?? peer.vector;
     }
     this.#learn(message);
     await this.#identify();
-    const { look } = message;
-    if (this.#isShared(message.origin)) {
-      if (look !== undefined) this.#rooms.wake(look.keys);
-      this.#hearLook(message, look);
+    const { invalidation } = message;
+    if (this.#isShared(message.replicaId)) {
+      if (invalidation !== undefined) this.#deps.wake(invalidation.keys);
+      this.#hearLook(message, invalidation);
       return await this.#compose(undefined, {});
     }
     const { incoming } = await this.#take(this.#incoming.get(message.run), message);
@@ -539,16 +552,16 @@ export class Mesh {
       if (this.#incoming.size <= MAX_INCOMING) break;
       this.#incoming.delete(oldest);
     }
-    const given = await this.#give(peer, message.origin, message.seen, message.more);
-    this.#noteCopy(message.origin, given);
+    const given = await this.#give(peer, message.replicaId, message.vector, message.more);
+    this.#noteCopy(message.replicaId, given);
     return await this.#compose(given, {});
   }
 
   /** Passes "look again" on, if it is news: what was heard before stops here, whoever knows whom. */
-  #hearLook(message: Message, look: Look | undefined): void {
-    const isNews = look !== undefined && look.version > this.#lookVersion;
-    if (isNews) this.#lookVersion = look.version;
-    this.#forward(message, isNews, look);
+  #hearLook(message: Message, invalidation: Invalidation | undefined): void {
+    const isNews = invalidation !== undefined && invalidation.version > this.#lookVersion;
+    if (isNews) this.#lookVersion = invalidation.version;
+    this.#forward(message, isNews, invalidation);
   }
 
   /**
@@ -556,15 +569,19 @@ export class Mesh {
    *
    * @param isForAll Whether all servers hear this message, as by Redis.
    */
-  async #take(incoming: Incoming | undefined, message: Message, isForAll: boolean = false): Promise<Taken> {
-    if (this.#pages === undefined || message.seen === undefined) {
+  async #take(
+    incoming: PartialDelta | undefined,
+    message: Message,
+    isForAll: boolean = false,
+  ): Promise<MergedPage> {
+    if (this.#pages === undefined || message.vector === undefined) {
       this.#forward(message, false);
-      return UNTAKEN;
+      return UNMERGED;
     }
     const taken = await this.#pages.take(incoming, message);
     // Another server on this storage may have taken it in before, and does not tell us.
-    if (!taken.isTaken && !coversSeen(this.#heard, message.seen)) this.#rooms.look();
-    this.#heard = joinSeen(this.#heard, message.seen);
+    if (!taken.isMerged && !coversVector(this.#heard, message.vector)) this.#deps.pollNow();
+    this.#heard = joinVectors(this.#heard, message.vector);
     const { written: keys, made } = taken;
     this.#nodesTaken += keys.length;
     // Who is on Redis has published it there.
@@ -575,7 +592,8 @@ export class Mesh {
       message,
       keys.length > 0,
       undefined,
-      ({ id, origin }) => message.peers.get(id!) === "alive" && (isForAll || !this.#isShared(origin)),
+      ({ id, replicaId: origin }) =>
+        message.peers.get(id!) === "alive" && (isForAll || !this.#isShared(origin)),
     );
     if (made.length > 0) {
       const highest = made.reduce((version, meta) => Math.max(version, meta.version), 0);
@@ -588,16 +606,16 @@ export class Mesh {
   async #give(
     peer: Peer | undefined,
     to: string | undefined,
-    theirs: Seen | undefined,
+    theirs: VersionVector | undefined,
     more?: Message["more"],
-  ): Promise<Given | undefined> {
+  ): Promise<ComposedPage | undefined> {
     if (this.#pages === undefined) return undefined;
     const mayCopy = (reason: string) => to === undefined || this.#copies.mayGive(to, reason);
     for (let limit = peer?.pageNodes ?? MAX_PAGE_NODES;; limit = Math.ceil(limit / 4)) {
       const given = await this.#pages.give(theirs, limit, more, mayCopy);
       // Its names may be others now: an operator has begun a new epoch.
-      const { epoch, origin } = given.state;
-      this.#identity = { epoch, origin };
+      const { epoch, replicaId } = given.state;
+      this.#identity = { epoch, replicaId };
       const text = given.delta?.nodes.reduce((sum, node) =>
         sum + node.key.length + node.hash.length + 120, 0) ?? 0;
       if (text <= MAX_PAGE_TEXT || limit === 1) return given;
@@ -605,7 +623,7 @@ export class Mesh {
   }
 
   /** Remembers which full copy goes to a storage. */
-  #noteCopy(to: string | undefined, given: Given | undefined): void {
+  #noteCopy(to: string | undefined, given: ComposedPage | undefined): void {
     if (to === undefined || given?.delta?.full !== true) return;
     if (given.reason !== undefined) this.#copies.begin(to, given.reason);
     if (given.delta.next === null) this.#copies.finish(to);
@@ -617,16 +635,16 @@ export class Mesh {
    *
    * @param message What the sender said.
    * @param isNews Whether it brought something new.
-   * @param look What those on our storage should look at; left out for what the message brought.
+   * @param invalidation What those on our storage should look at; left out for what the message brought.
    * @param isReached Whether the sender tells a peer of this itself.
    */
   #forward(
     message: Message,
     isNews: boolean,
-    look?: Look,
+    invalidation?: Invalidation,
     isReached: (peer: Peer) => boolean = ({ id }) => message.peers.get(id!) === "alive",
   ): void {
-    const asked = new Set(message.pass);
+    const asked = new Set(message.forwards);
     const targets = this.#peers.others.filter((peer) => {
       const { id } = peer;
       return id === undefined ? isNews : asked.has(id) || isNews && id !== message.id && !isReached(peer);
@@ -634,30 +652,30 @@ export class Mesh {
     if (targets.length === 0) return;
     const { delta } = message;
     const keys = delta?.next === null ? delta.nodes.map(({ key }) => key) : null;
-    this.#tell(targets, look ?? { keys, version: 0 });
+    this.#tell(targets, invalidation ?? { keys, version: 0 });
   }
 
   /** With discovery: notes where a proven server reaches others. */
   #learn({ urls }: Message): void {
     if (!this.#config.discovery || urls === undefined) return;
     for (const [id, url] of urls) {
-      if (id === this.#rooms.serverId() || this.#peers.find(id) !== undefined) continue;
+      if (id === this.#deps.serverId() || this.#peers.find(id) !== undefined) continue;
       if (this.#peers.others.length < MAX_LEARNT && isPeerURL(url)) this.#peers.add(url);
     }
   }
 
   /** The storage's names; of one that has none, empty ones. */
   async #identify(): Promise<StorageIdentity> {
-    const { storage, ask } = this.#rooms;
-    if (this.#pages === undefined) return this.#identity = { epoch: "", origin: "" };
+    const { storage, ask } = this.#deps;
+    if (this.#pages === undefined) return this.#identity = { epoch: "", replicaId: "" };
     return this.#identity ??= await ask("getIdentity", () => (storage as MeshStorage).getIdentity());
   }
 
   /** Whether a server with that origin has our storage: then it needs no nodes, only to look again. */
-  #isShared(origin: string | undefined): boolean {
+  #isShared(replicaId: string | undefined): boolean {
     // Servers whose storage has no name can only be meant to share it.
-    if (origin === "" || this.#pages === undefined) return origin !== undefined;
-    return origin !== undefined && origin === this.#identity?.origin;
+    if (replicaId === "" || this.#pages === undefined) return replicaId !== undefined;
+    return replicaId !== undefined && replicaId === this.#identity?.replicaId;
   }
 }
 

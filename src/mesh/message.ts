@@ -5,7 +5,7 @@
  */
 import { RefusalError } from "../errors.ts";
 import { hashFault, isVersion, keyFault, kindOf, MAX_HASH_BYTES, MAX_KEY_BYTES } from "../store/node.ts";
-import type { Seen, StampedNode } from "../store/contract.ts";
+import type { ReplicatedNode, VersionVector } from "../store/contract.ts";
 import type { PeerState } from "../types.ts";
 import { JOIN_MARK } from "./merge.ts";
 
@@ -16,20 +16,20 @@ export interface Message {
   /** Names this run of the sender: so it knows its own messages. */
   readonly run: string;
   /** The names of the sender's storage; empty for one that has none. */
-  readonly origin: string;
+  readonly replicaId: string;
   readonly epoch: string;
   /** The servers that the sender knows, by id. */
   readonly peers: ReadonlyMap<string, PeerState>;
   /** With discovery: where the sender reaches those that answer it, by id. */
   readonly urls?: ReadonlyMap<string, string>;
   /** "Look again", to servers on the same storage. */
-  readonly look?: Look;
+  readonly invalidation?: Invalidation;
   /** Ids of servers that the receiver is asked to tell. */
-  readonly pass?: readonly string[];
+  readonly forwards?: readonly string[];
   /** What the sender's storage has taken in, read before the nodes of `delta`. */
-  readonly seen?: Seen;
+  readonly vector?: VersionVector;
   /** The tombstones that the sender's storage has swept. */
-  readonly swept?: Seen;
+  readonly collected?: VersionVector;
   /** Nodes that the receiver may lack. */
   readonly delta?: Delta;
   /** Asks for the next page of the receiver's delta. */
@@ -37,7 +37,7 @@ export interface Message {
 }
 
 /** What was changed in a storage that sender and receiver share. */
-export interface Look {
+export interface Invalidation {
   /** The keys; `null` for all. */
   readonly keys: readonly string[] | null;
   /** The highest version among the changes: news of a version is passed on once. */
@@ -47,14 +47,14 @@ export interface Look {
 /** One page of a delta. */
 export interface Delta {
   /** The nodes are those outside of it; the receiver must have seen all of it. */
-  readonly base: Seen;
+  readonly base: VersionVector;
   /** Whether this is everything that the sender has: a full copy, with an empty base. */
   readonly full: boolean;
   /** `next` of the page before; `null` on the first. */
   readonly after: string | null;
   /** What names the page after this; `null` on the last. */
   readonly next: string | null;
-  readonly nodes: readonly StampedNode[];
+  readonly nodes: readonly ReplicatedNode[];
 }
 
 /** The most nodes in one page. */
@@ -76,18 +76,28 @@ const STATES: readonly unknown[] = ["alive", "suspect", "gone"];
 
 /** Writes a message as JSON text. */
 export function writeMessage(message: Message): string {
-  const { delta } = message;
+  const { delta, vector, collected, urls } = message;
   return JSON.stringify({
-    ...message,
+    id: message.id,
+    run: message.run,
+    origin: message.replicaId,
+    epoch: message.epoch,
     peers: Object.fromEntries(message.peers),
-    urls: message.urls && Object.fromEntries(message.urls),
-    seen: message.seen && Object.fromEntries(message.seen),
-    swept: message.swept && Object.fromEntries(message.swept),
+    urls: urls && Object.fromEntries(urls),
+    look: message.invalidation,
+    pass: message.forwards,
+    seen: vector && Object.fromEntries(vector),
+    swept: collected && Object.fromEntries(collected),
     delta: delta && {
       ...delta,
       base: Object.fromEntries(delta.base),
-      nodes: delta.nodes.map(({ stamp, ...node }) => stamp === node.version ? node : { ...node, stamp }),
+      nodes: delta.nodes.map(({ replicaId, dotVersion, ...node }) => ({
+        ...node,
+        origin: replicaId,
+        stamp: dotVersion === node.version ? undefined : dotVersion,
+      })),
     },
+    more: message.more,
   });
 }
 
@@ -107,7 +117,7 @@ export function readMessage(text: string): Message {
   const message: { -readonly [Name in keyof Message]: Message[Name] } = {
     id: readName("id", fields.id),
     run: readName("run", fields.run),
-    origin: fields.origin === "" ? "" : readName("origin", fields.origin),
+    replicaId: fields.origin === "" ? "" : readName("origin", fields.origin),
     epoch: fields.epoch === "" ? "" : readName("epoch", fields.epoch),
     peers: readMap("peers", fields.peers, (state) => STATES.includes(state) ? state as PeerState : undefined),
   };
@@ -115,13 +125,13 @@ export function readMessage(text: string): Message {
     const isURL = (url: unknown) => typeof url === "string" && url.length <= 2048 ? url : undefined;
     message.urls = readMap("urls", fields.urls, isURL);
   }
-  if (fields.look !== undefined) message.look = readLook(fields.look);
-  if (fields.pass !== undefined) message.pass = readNames(fields.pass);
+  if (fields.look !== undefined) message.invalidation = readLook(fields.look);
+  if (fields.pass !== undefined) message.forwards = readNames(fields.pass);
   if (fields.seen !== undefined) {
     if (message.epoch === "") throw bad("epoch", 'expected one beside "seen"');
-    message.seen = readSeen("seen", fields.seen);
+    message.vector = readSeen("seen", fields.seen);
   }
-  if (fields.swept !== undefined) message.swept = readSeen("swept", fields.swept);
+  if (fields.swept !== undefined) message.collected = readSeen("swept", fields.swept);
   if (fields.delta !== undefined) message.delta = readDelta(fields.delta);
   if (fields.more !== undefined) {
     const { after, full } = readObject("more", fields.more);
@@ -149,9 +159,9 @@ function readDelta(value: unknown): Delta {
   };
 }
 
-function readNode(what: string, value: unknown): StampedNode {
+function readNode(what: string, value: unknown): ReplicatedNode {
   const fields = readObject(what, value);
-  const { key, version, hash, updatedAt, stamp = version } = fields;
+  const { key, version, hash, updatedAt, stamp: dotVersion = version } = fields;
   const keyWrong = keyFault(key, MAX_KEY_BYTES);
   if (keyWrong !== undefined) throw bad(`${what}.key`, keyWrong);
   // Joined nodes spell their changes behind a mark that no hash of an application has.
@@ -164,19 +174,23 @@ function readNode(what: string, value: unknown): StampedNode {
   if (!Number.isSafeInteger(updatedAt)) {
     throw bad(`${what}.updatedAt`, `expected whole milliseconds, got ${kindOf(updatedAt)}`);
   }
-  const node: StampedNode = {
+  const node: ReplicatedNode = {
     key: key as string,
     version: readStamp(`${what}.version`, version),
     hash: hash as string,
     updatedAt: updatedAt as number,
-    origin: readName(`${what}.origin`, fields.origin),
-    stamp: readStamp(`${what}.stamp`, stamp),
+    replicaId: readName(`${what}.origin`, fields.origin),
+    dotVersion: readStamp(`${what}.stamp`, dotVersion),
   };
   return fields.deleted === true ? { ...node, deleted: true } : node;
 }
 
-function readSeen(what: string, value: unknown): Seen {
-  return readMap(what, value, (stamp) => isVersion(stamp) && stamp <= MAX_STAMP ? stamp : undefined);
+function readSeen(what: string, value: unknown): VersionVector {
+  return readMap(
+    what,
+    value,
+    (dotVersion) => isVersion(dotVersion) && dotVersion <= MAX_STAMP ? dotVersion : undefined,
+  );
 }
 
 function readMap<T>(what: string, value: unknown, read: (value: unknown) => T | undefined): Map<string, T> {
@@ -189,7 +203,7 @@ function readMap<T>(what: string, value: unknown, read: (value: unknown) => T | 
   }));
 }
 
-function readLook(value: unknown): Look {
+function readLook(value: unknown): Invalidation {
   const { keys, version } = readObject("look", value);
   if (!isVersion(version)) throw bad("look.version", `expected a version, got ${kindOf(version)}`);
   if (keys === null) return { keys, version };

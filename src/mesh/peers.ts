@@ -3,10 +3,10 @@
  *
  * @module
  */
-import type { Seen } from "../store/contract.ts";
+import type { VersionVector } from "../store/contract.ts";
 import type { PeerState } from "../types.ts";
-import { type Look, MAX_LOOK_KEYS, MAX_PAGE_NODES, type Message } from "./message.ts";
-import type { Incoming } from "./anti_entropy.ts";
+import { type Invalidation, MAX_LOOK_KEYS, MAX_PAGE_NODES, type Message } from "./message.ts";
+import type { PartialDelta } from "./anti_entropy.ts";
 
 /** A peer that failed so many times in a row is gone. */
 const GONE_AFTER = 4;
@@ -16,11 +16,11 @@ const FIRST_PAUSE = 250;
 const LONGEST_PAUSE = 30_000;
 
 /** News that a peer was not told yet. A set of keys, never a queue: however long it is away, no more than this. */
-export class Owed {
+export class PendingUpdates {
   /** Whether there is anything that it should hear of. */
   news = false;
   /** Servers that it is asked to tell. */
-  pass: Set<string> = new Set();
+  forwards: Set<string> = new Set();
   /** Keys that changed, for a peer on the same storage; `null` when they are too many to name. */
   #keys: Set<string> | null = new Set();
   #version = 0;
@@ -28,18 +28,18 @@ export class Owed {
   since: number | undefined;
 
   /** Adds news. */
-  add(now: number, look?: Look, pass: readonly string[] = []): void {
+  add(now: number, invalidation?: Invalidation, forwards: readonly string[] = []): void {
     this.news = true;
     this.since ??= now;
-    for (const id of pass) this.pass.add(id);
-    if (look === undefined) return;
-    this.#version = Math.max(this.#version, look.version);
-    for (const key of look.keys ?? []) this.#keys?.add(key);
-    if (look.keys === null || (this.#keys?.size ?? 0) > MAX_LOOK_KEYS) this.#keys = null;
+    for (const id of forwards) this.forwards.add(id);
+    if (invalidation === undefined) return;
+    this.#version = Math.max(this.#version, invalidation.version);
+    for (const key of invalidation.keys ?? []) this.#keys?.add(key);
+    if (invalidation.keys === null || (this.#keys?.size ?? 0) > MAX_LOOK_KEYS) this.#keys = null;
   }
 
   /** What a server on the same storage should look at again; undefined for nothing. */
-  get look(): Look | undefined {
+  get invalidation(): Invalidation | undefined {
     if (this.#keys?.size === 0) return undefined;
     return { keys: this.#keys && [...this.#keys], version: this.#version };
   }
@@ -50,13 +50,15 @@ export class Peer {
   /** Where it is asked. */
   readonly url: string;
   /** Its storage's origin, once it has answered; empty for a storage that has none. */
-  origin: string | undefined;
+  replicaId: string | undefined;
   /** What its storage has taken in, as it said last. */
-  seen: Seen | undefined;
+  vector: VersionVector | undefined;
   /** What it should be told. */
-  owed: Owed = new Owed();
+  pending: PendingUpdates = new PendingUpdates();
   /** The pages that an exchange was in the midst of when the peer did not answer. */
-  interrupted: { readonly incoming: Incoming | undefined; readonly outgoing: Message["more"] } | undefined;
+  interrupted:
+    | { readonly incoming: PartialDelta | undefined; readonly outgoing: Message["more"] }
+    | undefined;
   /** The exchange that is under way. */
   busy: Promise<void> | undefined;
   /** Calls off the next try. */
@@ -241,7 +243,7 @@ export class Peers {
 /** Who is told directly, and which of the others each is asked to tell in turn. */
 export interface Telling {
   readonly peer: Peer;
-  readonly pass: readonly string[];
+  readonly forwards: readonly string[];
 }
 
 /**
@@ -252,8 +254,8 @@ export interface Telling {
  * @param fanout How many are told directly.
  * @param random Chance, from 0 up to 1.
  */
-export function spread(peers: readonly Peer[], fanout: number, random: () => number): Telling[] {
-  if (peers.length <= fanout) return peers.map((peer) => ({ peer, pass: [] }));
+export function spreadTargets(peers: readonly Peer[], fanout: number, random: () => number): Telling[] {
+  if (peers.length <= fanout) return peers.map((peer) => ({ peer, forwards: [] }));
   // Whoever has never answered has no name by which somebody else could be asked to tell it.
   const unnamed = peers.filter(({ id }) => id === undefined);
   const named = shuffle(peers.filter(({ id }) => id !== undefined), random);
@@ -263,9 +265,9 @@ export function spread(peers: readonly Peer[], fanout: number, random: () => num
   const rest = named.slice(fanout);
   const tellings = heads.map((peer, i) => ({
     peer,
-    pass: rest.filter((_, j) => j % heads.length === i).map(({ id }) => id!),
+    forwards: rest.filter((_, j) => j % heads.length === i).map(({ id }) => id!),
   }));
-  return [...tellings, ...unnamed.map((peer) => ({ peer, pass: [] }))];
+  return [...tellings, ...unnamed.map((peer) => ({ peer, forwards: [] }))];
 }
 
 function shuffle<T>(items: T[], random: () => number): T[] {

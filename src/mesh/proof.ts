@@ -17,7 +17,7 @@ import { randomName } from "../store/contract.ts";
 export const FORM = 1;
 
 /** An opened envelope: a proven message, or one that the proof has dealt with by itself. */
-export type Opened =
+export type Verified =
   | {
     readonly kind: "message";
     /** What a proven server said. */
@@ -37,7 +37,7 @@ export type Opened =
 export type Post = (gossip: unknown) => Promise<unknown>;
 
 /** What a hello brought: messages to that URL are believed there, and the answers can be believed here. */
-export interface Pass {
+export interface PeerSession {
   /**
    * Sends a message and gets the answer.
    *
@@ -56,7 +56,7 @@ export interface Proof {
    * @throws {RefusalError} `BAD_REQUEST` for an envelope of another form, `UNAUTHORIZED` for one that proves
    *   nothing, `FORBIDDEN` when this server has no peers to prove anything to.
    */
-  open(gossip: unknown, signal?: AbortSignal): Promise<Opened>;
+  verify(gossip: unknown, signal?: AbortSignal): Promise<Verified>;
 
   /**
    * Says hello.
@@ -64,7 +64,7 @@ export interface Proof {
    * @param url Where `post` sends to.
    * @throws {PeerError} When nobody at the URL gives a pass.
    */
-  greet(url: string, post: Post): Promise<Pass>;
+  authenticate(url: string, post: Post): Promise<PeerSession>;
 }
 
 /** The cause of a `PeerError` when a URL has led back to the server that called it. */

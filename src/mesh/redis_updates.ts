@@ -5,10 +5,10 @@
  */
 import type { Clock } from "../clock.ts";
 import { type RealityError, RelayError } from "../errors.ts";
-import type { Seen } from "../store/contract.ts";
-import { type Look, type Message, readMessage, writeMessage } from "./message.ts";
-import { type Given, type Taken, UNTAKEN } from "./anti_entropy.ts";
-import { Owed, type Peer, type Peers } from "./peers.ts";
+import type { VersionVector } from "../store/contract.ts";
+import { type Invalidation, type Message, readMessage, writeMessage } from "./message.ts";
+import { type ComposedPage, type MergedPage, UNMERGED } from "./anti_entropy.ts";
+import { type Peer, type Peers, PendingUpdates } from "./peers.ts";
 
 /** How far ahead Redis is of the peers, where it brings the nodes themselves, in milliseconds. */
 const LEAD = 3;
@@ -17,7 +17,7 @@ const LEAD = 3;
 const MAX_HEARD = 1_000;
 
 /** What news ask of the mesh that they are part of. */
-export interface NewsRooms {
+export interface RedisUpdatesDeps {
   readonly clock: Clock;
   readonly peers: Peers;
   /** Whether this server was given peers to ask. */
@@ -33,28 +33,28 @@ export interface NewsRooms {
   /** The highest version that was told or heard of. */
   lookVersion(): number;
   /** Whether a server with that origin has our storage. */
-  isShared(origin: string | undefined): boolean;
+  isShared(replicaId: string | undefined): boolean;
   /** Finds out the names of our storage, by which a message is told from ours, and written. */
   identify(): Promise<unknown>;
   /** What somebody lacks who has seen that much; undefined where nothing can be told. */
-  give(theirs: Seen | undefined): Promise<Given | undefined>;
-  compose(given: Given | undefined, rest: Partial<Message>): Promise<Message>;
-  take(message: Message): Promise<Taken>;
-  hearLook(message: Message, look: Look): void;
+  give(theirs: VersionVector | undefined): Promise<ComposedPage | undefined>;
+  compose(given: ComposedPage | undefined, rest: Partial<Message>): Promise<Message>;
+  take(message: Message): Promise<MergedPage>;
+  hearLook(message: Message, invalidation: Invalidation): void;
   /** Owes all peers news. */
-  tell(look: Look): void;
+  tell(invalidation: Invalidation): void;
   /** Talks to a peer as soon as it may be tried. */
   try(peer: Peer): void;
 }
 
 /** What one server says and hears on Redis. Without Redis it only tells the peers, at once. */
-export class News {
-  readonly #rooms: NewsRooms;
+export class RedisUpdates {
+  readonly #deps: RedisUpdatesDeps;
   /** What was not published yet, and what the one who heard all that was has seen. */
-  #unpublished = new Owed();
-  #published: Seen | undefined;
+  #unpublished = new PendingUpdates();
+  #published: VersionVector | undefined;
   /** What the peers are told as soon as Redis has had its moment. */
-  #untold = new Owed();
+  #untold = new PendingUpdates();
   #cancelTelling: (() => void) | undefined;
   /** Whether servers with another storage listen. */
   #hasForeigners = false;
@@ -63,36 +63,36 @@ export class News {
   /** The ids that were heard. */
   readonly #heard = new Set<string>();
 
-  /** @param rooms What it works with. */
-  constructor(rooms: NewsRooms) {
-    this.#rooms = rooms;
+  /** @param deps What it works with. */
+  constructor(deps: RedisUpdatesDeps) {
+    this.#deps = deps;
   }
 
   /** Says that this server changed these keys: it is published, and the peers are told. */
-  tell(look: Look): void {
-    this.announce(look);
-    const { clock, isRelayed, tell } = this.#rooms;
-    if (!isRelayed?.()) return tell(look);
+  tell(invalidation: Invalidation): void {
+    this.announce(invalidation);
+    const { clock, isRelayed, tell } = this.#deps;
+    if (!isRelayed?.()) return tell(invalidation);
     // Both ways at once would get in each other's way, and Redis is the shorter one. The peers are told all the same,
     // since a message through Redis may be lost.
-    this.#untold.add(clock.elapsed(), look);
+    this.#untold.add(clock.elapsed(), invalidation);
     this.#cancelTelling ??= clock.after(LEAD, () => this.flush());
   }
 
   /** Has something published. */
-  announce(look: Look): void {
-    if (this.#rooms.publish === undefined) return;
-    this.#unpublished.add(this.#rooms.clock.elapsed(), look);
-    this.#rooms.publish();
+  announce(invalidation: Invalidation): void {
+    if (this.#deps.publish === undefined) return;
+    this.#unpublished.add(this.#deps.clock.elapsed(), invalidation);
+    this.#deps.publish();
   }
 
   /** Tells the peers what they still wait for. */
   flush(): void {
     this.#cancelTelling?.();
     this.#cancelTelling = undefined;
-    const { look } = this.#untold;
-    this.#untold = new Owed();
-    if (look !== undefined) this.#rooms.tell(look);
+    const { invalidation } = this.#untold;
+    this.#untold = new PendingUpdates();
+    if (invalidation !== undefined) this.#deps.tell(invalidation);
   }
 
   /** Whether that server publishes what it has by itself. */
@@ -108,17 +108,17 @@ export class News {
    * @throws {StorageError} When the storage fails.
    */
   async compose(isSigned: boolean, isMissed: boolean): Promise<string> {
-    const { clock, identify, give, compose, lookVersion } = this.#rooms;
+    const { clock, identify, give, compose, lookVersion } = this.#deps;
     await identify();
     if (isMissed) {
       this.#unpublished.add(clock.elapsed(), { keys: null, version: lookVersion() });
       this.#published = undefined;
     }
     const given = isSigned && this.#hasForeigners ? await give(this.#published) : undefined;
-    if (given !== undefined) this.#published = given.state.seen;
-    const { look } = this.#unpublished;
-    this.#unpublished = new Owed();
-    const rest = look === undefined ? {} : { look };
+    if (given !== undefined) this.#published = given.state.vector;
+    const { invalidation } = this.#unpublished;
+    this.#unpublished = new PendingUpdates();
+    const rest = invalidation === undefined ? {} : { invalidation };
     // What fits into no single page is fetched by those who lack it.
     const isWhole = given?.delta?.next === null && !given.delta.full;
     const news = given && !isWhole ? { state: given.state, delta: undefined } : given;
@@ -139,16 +139,16 @@ export class News {
     } catch {
       return false;
     }
-    const { isOwn, isShared, identify, take, wake, hearLook, publish } = this.#rooms;
+    const { isOwn, isShared, identify, take, wake, hearLook, publish } = this.#deps;
     if (isOwn(message)) return true;
     if (this.#heard.size < MAX_HEARD) this.#heard.add(message.id);
     await identify();
-    const { look } = message;
-    if (isShared(message.origin)) {
-      if (look === undefined) return true;
-      wake(look.keys);
+    const { invalidation } = message;
+    if (isShared(message.replicaId)) {
+      if (invalidation === undefined) return true;
+      wake(invalidation.keys);
       // Whose word is not proven moves nothing else, and may not keep later news from being passed on.
-      if (isSigned) hearLook(message, look);
+      if (isSigned) hearLook(message, invalidation);
       return true;
     }
     if (!this.#hasForeigners) {
@@ -156,25 +156,25 @@ export class News {
       this.#hasForeigners = true;
       publish?.();
     }
-    const { isTaken } = isSigned ? await take(message) : UNTAKEN;
-    if (!isTaken) this.#ask(message);
+    const { isMerged } = isSigned ? await take(message) : UNMERGED;
+    if (!isMerged) this.#ask(message);
     return true;
   }
 
   /** Says that messages may have been missed: whoever waits looks again, and peers are asked. */
   noteMissed(): void {
-    const { wake, peers, isShared } = this.#rooms;
+    const { wake, peers, isShared } = this.#deps;
     wake(null);
-    for (const peer of peers.others) if (!isShared(peer.origin)) this.#rooms.try(peer);
+    for (const peer of peers.others) if (!isShared(peer.replicaId)) this.#deps.try(peer);
   }
 
   /** Asks the server that a message names for what it has. */
   #ask({ id }: Message): void {
-    const { clock, peers, hasPeers, report } = this.#rooms;
+    const { clock, peers, hasPeers, report } = this.#deps;
     const peer = peers.find(id);
     if (peer !== undefined) {
-      peer.owed.add(clock.elapsed());
-      this.#rooms.try(peer);
+      peer.pending.add(clock.elapsed());
+      this.#deps.try(peer);
     } else if (!hasPeers && !this.#hasWarned) {
       this.#hasWarned = true;
       report(

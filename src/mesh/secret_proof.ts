@@ -29,15 +29,15 @@ import {
   falseAnswer,
   FORM,
   isNonce,
-  type Opened,
   OwnAddressError,
-  type Pass,
+  type PeerSession,
   type Post,
   type Proof,
   readAnswer,
   readEnvelope,
   readFields,
   unproven,
+  type Verified,
 } from "./proof.ts";
 
 /** How many secrets are valid at once. */
@@ -81,7 +81,7 @@ export class SecretProof implements Proof {
     this.#maxNonces = maxNonces;
   }
 
-  async open(gossip: unknown): Promise<Opened> {
+  async verify(gossip: unknown): Promise<Verified> {
     const envelope = readEnvelope(gossip);
     const hello = readFields(envelope("hello"));
     if (hello !== null) {
@@ -108,7 +108,7 @@ export class SecretProof implements Proof {
     };
   }
 
-  async greet(url: string, post: Post): Promise<Pass> {
+  async authenticate(url: string, post: Post): Promise<PeerSession> {
     const nonce = createNonce();
     const envelope = readAnswer(url, await post({ form: FORM, hello: { nonce } }));
     const to = envelope("name");
@@ -148,7 +148,7 @@ export class SecretProof implements Proof {
     return await this.#verify(envelope, "news", channel, message) ? message : null;
   }
 
-  #createPass(url: string, name: string): Pass {
+  #createPass(url: string, name: string): PeerSession {
     let newest = name;
     return {
       exchange: async (message, post) => {

@@ -4,7 +4,7 @@
  * @module
  */
 import { PeerError } from "../errors.ts";
-import type { Pass, Post, Proof } from "./proof.ts";
+import type { PeerSession, Post, Proof } from "./proof.ts";
 import { orAbort, sendEnvelope, statusOf, type Tally, type WireOptions, within } from "./wire.ts";
 
 /** How a transport is made. */
@@ -22,7 +22,7 @@ export interface Exchanged extends Readonly<Tally> {
 export class Transport {
   readonly #options: TransportOptions;
   /** By URL. */
-  readonly #passes = new Map<string, Pass>();
+  readonly #passes = new Map<string, PeerSession>();
   /** By URL: a hello under way. It never rejects; that is for the one who said it. */
   readonly #greetings = new Map<string, Promise<void>>();
 
@@ -60,7 +60,7 @@ export class Transport {
 
   async #exchange(
     url: string,
-    pass: Pass,
+    pass: PeerSession,
     { message, send }: { message: string; send: Post },
   ): Promise<string> {
     try {
@@ -72,7 +72,7 @@ export class Transport {
   }
 
   /** Says hello. Those who want the same at once wait for the first, as a second hello may undo its pass. */
-  async #greet(url: string, send: Post, signal: AbortSignal): Promise<Pass> {
+  async #greet(url: string, send: Post, signal: AbortSignal): Promise<PeerSession> {
     for (let other = this.#greetings.get(url); other !== undefined; other = this.#greetings.get(url)) {
       await orAbort(other, signal).catch((cause) => {
         throw new PeerError(url, "unreachable", cause);
@@ -80,7 +80,7 @@ export class Transport {
     }
     const known = this.#passes.get(url);
     if (known !== undefined) return known;
-    const greeting = this.#options.proof.greet(url, send)
+    const greeting = this.#options.proof.authenticate(url, send)
       .then((pass) => {
         this.#passes.set(url, pass);
         return pass;

@@ -52,7 +52,7 @@ export interface RelayOptions {
 }
 
 /** What a relay asks of the other rooms. None of these may throw, except by a promise. */
-export interface RelayRooms {
+export interface RelayDeps {
   readonly clock: Clock;
   /**
    * What to publish now: the text of one message, or `null` when nothing is owed. Called once for all changes of
@@ -86,7 +86,7 @@ export class Relay {
   readonly #subscriber: RedisSubscriber;
   readonly #channel: string;
   readonly #maxLength: number;
-  readonly #rooms: RelayRooms;
+  readonly #deps: RelayDeps;
   readonly #listeners: [client: RedisClient, event: string, listener: (...args: unknown[]) => void][] = [];
   readonly #timers = new Set<() => void>();
   #started = false;
@@ -128,14 +128,14 @@ export class Relay {
 
   /**
    * @param options The two clients and the channel.
-   * @param rooms What is published, who takes in what comes, and who hears of failures.
+   * @param deps What is published, who takes in what comes, and who hears of failures.
    */
-  constructor(options: RelayOptions, rooms: RelayRooms) {
+  constructor(options: RelayOptions, deps: RelayDeps) {
     this.#publisher = options.publisher;
     this.#subscriber = options.subscriber;
     this.#channel = options.channel;
     this.#maxLength = options.maxLength ?? MAX_MESSAGE_LENGTH;
-    this.#rooms = rooms;
+    this.#deps = deps;
   }
 
   /** Whether messages go out and come in at this moment, as far as is known. */
@@ -198,7 +198,7 @@ export class Relay {
     for (const [client, event, listener] of this.#listeners) if (!isError(event)) client.off(event, listener);
     // News of this very moment still goes out, unless Redis is slow.
     const tasks = [this.#turn && this.#publishing, this.#unsubscribe()];
-    await settlesWithin(this.#rooms.clock, Math.min(ms, COMMAND_TIMEOUT), Promise.all(tasks));
+    await settlesWithin(this.#deps.clock, Math.min(ms, COMMAND_TIMEOUT), Promise.all(tasks));
     this.#turn = undefined;
     this.#cancelTimers();
     await this.#draining;
@@ -250,15 +250,15 @@ export class Relay {
     this.#down.add(side);
     if (this.#down.size > 1) return;
     this.#fault = cause;
-    this.#rooms.report(new RelayError(cause));
-    this.#rooms.onHealth?.(true);
+    this.#deps.report(new RelayError(cause));
+    this.#deps.onHealth?.(true);
   }
 
   #recover(side: Side): void {
     if (this.#closing || !this.#down.delete(side) || this.#down.size > 0) return;
     this.#retryPause = SHORTEST_RETRY;
-    this.#rooms.report(new RelayError(this.#fault, true));
-    this.#rooms.onHealth?.(false);
+    this.#deps.report(new RelayError(this.#fault, true));
+    this.#deps.onHealth?.(false);
   }
 
   /** Asks Redis for something; `false` when it says no, or when the answer has come to matter no more. */
@@ -288,7 +288,7 @@ export class Relay {
 
   #retryLater(): void {
     if (this.#retry || this.#closing) return;
-    const pause = this.#retryPause * (1 + this.#rooms.clock.random()) / 2;
+    const pause = this.#retryPause * (1 + this.#deps.clock.random()) / 2;
     this.#retryPause = Math.min(this.#retryPause * 2, LONGEST_RETRY);
     this.#retry = this.#after(pause, () => {
       this.#retry = undefined;
@@ -328,7 +328,7 @@ export class Relay {
   async #publishOnce(missed: boolean, isCurrent: () => boolean): Promise<boolean> {
     let text: string | null;
     try {
-      text = await this.#rooms.compose(missed);
+      text = await this.#deps.compose(missed);
     } catch {
       // Whoever failed has reported it.
       if (isCurrent()) this.#retryLater();
@@ -435,7 +435,7 @@ export class Relay {
     for (let text = this.#backlog.shift(); text !== undefined; text = this.#backlog.shift()) {
       this.#backlogLength -= text.length;
       try {
-        if (!await this.#rooms.receive(text)) this.#refuse("a message cannot be read, or is not proven");
+        if (!await this.#deps.receive(text)) this.#refuse("a message cannot be read, or is not proven");
       } catch {
         // It was right and could not be kept: whoever waits for it has to look by itself.
         this.#overflowed = true;
@@ -451,17 +451,17 @@ export class Relay {
     if (this.#closing) return;
     this.#refused++;
     const isFirst = this.#refusedAt === undefined;
-    this.#refusedAt = this.#rooms.clock.elapsed();
+    this.#refusedAt = this.#deps.clock.elapsed();
     if (!isFirst) return;
-    this.#rooms.report(new RelayError(why));
+    this.#deps.report(new RelayError(why));
     const end = (): void => {
-      const rest = (this.#refusedAt ?? 0) + EPISODE_PAUSE - this.#rooms.clock.elapsed();
+      const rest = (this.#refusedAt ?? 0) + EPISODE_PAUSE - this.#deps.clock.elapsed();
       if (rest > 0) {
         this.#after(rest, end);
         return;
       }
       this.#refusedAt = undefined;
-      this.#rooms.report(new RelayError(why, true));
+      this.#deps.report(new RelayError(why, true));
     };
     this.#after(EPISODE_PAUSE, end);
   }
@@ -478,12 +478,12 @@ export class Relay {
       this.#lookOwed = false;
       this.#lookAgain();
     });
-    this.#rooms.onConnected();
+    this.#deps.onConnected();
   }
 
   /** Sets a timer that ends with the relay. */
   #after(ms: number, callback: () => void): () => void {
-    const stop = this.#rooms.clock.after(ms, () => {
+    const stop = this.#deps.clock.after(ms, () => {
       this.#timers.delete(cancel);
       callback();
     });

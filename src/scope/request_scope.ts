@@ -9,15 +9,15 @@
  *
  * @module
  */
-import { type AdmissionRoom, overloaded } from "../limits/admission.ts";
-import { Reader, Writer } from "../store/batch.ts";
+import { overloaded, type RequestLimit } from "../limits/admission.ts";
+import { ReadBatcher, WriteBatcher } from "../store/batch.ts";
 import type { Clock } from "../clock.ts";
 import type { DeadlineList, Due } from "../limits/deadlines.ts";
 import { markOf } from "../store/history.ts";
-import { Intake } from "../store/changes.ts";
+import { Changes } from "../store/changes.ts";
 import type { Scope, ScopeOptions, ScopeSource } from "./scope.ts";
 import type { WaitEnd, Waiter, WaiterSource } from "../sync/waiters.ts";
-import { Watch } from "../sync/change_poller.ts";
+import { ChangePoller } from "../sync/change_poller.ts";
 
 /** How often who waits looks at its flags, in milliseconds. */
 const FLAG_INTERVAL = 50;
@@ -33,11 +33,11 @@ const CLOSING_INTERVAL = 50;
 
 /** Makes the parts of each request. */
 export class RequestScopes implements ScopeSource {
-  readonly admission: OwnAdmission;
+  readonly concurrency: LeasedRequestLimit;
   readonly #options: ScopeOptions;
-  readonly #waiting: Leases;
-  readonly #streams: Leases;
-  readonly #changes: Leases;
+  readonly #waiting: LeaseCounter;
+  readonly #streams: LeaseCounter;
+  readonly #changes: LeaseCounter;
 
   /** @param options What they are made with. */
   constructor(options: ScopeOptions) {
@@ -45,10 +45,10 @@ export class RequestScopes implements ScopeSource {
     // Longer than a request that goes on can be without a sign.
     const patience = limits.bodyTimeout + limits.stallTimeout + 4 * batch.timeout + hookTimeout;
     this.#options = options;
-    this.admission = new OwnAdmission(limits.maxRequests, clock, patience);
-    this.#waiting = new Leases(clock, patience);
-    this.#streams = new Leases(clock, patience);
-    this.#changes = new Leases(clock, patience);
+    this.concurrency = new LeasedRequestLimit(limits.maxRequests, clock, patience);
+    this.#waiting = new LeaseCounter(clock, patience);
+    this.#streams = new LeaseCounter(clock, patience);
+    this.#changes = new LeaseCounter(clock, patience);
   }
 
   get streams(): number {
@@ -65,15 +65,15 @@ export class RequestScopes implements ScopeSource {
 
   open(): Scope {
     const { storage, clock, batch, limits, waiters: flags } = this.#options;
-    const reader = new Reader(storage, batch);
-    const writer = new Writer(storage, batch, (keys) => {
+    const reader = new ReadBatcher(storage, batch);
+    const writer = new WriteBatcher(storage, batch, (keys) => {
       reader.renew();
       flags.wake(keys);
     });
     const held: Lease[] = [];
     const renew = () => held.forEach((lease) => lease.renew());
-    let waiter: OwnWaiter | undefined;
-    const watch = new Watch({
+    let waiter: PollingWaiter | undefined;
+    const poller = new ChangePoller({
       storage,
       reader,
       clock,
@@ -93,23 +93,23 @@ export class RequestScopes implements ScopeSource {
       if (flag === null) return null;
       const lease = this.#waiting.take(() => flag.release());
       held.push(lease);
-      return waiter = new OwnWaiter(keys, flag, clock, renew, () => {
+      return waiter = new PollingWaiter(keys, flag, clock, renew, () => {
         waiter = undefined;
         lease.end();
-        void watch.close();
+        void poller.close();
       });
     };
     return {
       reader,
       writer,
-      intake: new Intake(writer, clock, limits),
+      changes: new Changes(writer, clock, limits),
       waiters: { add },
-      watch: {
-        park(reading) {
+      poller: {
+        register(reading) {
           // What nobody waits for is not looked at.
           if (waiter === undefined) return;
           waiter.isWoken = false;
-          watch.park(reading);
+          poller.register(reading);
         },
       },
       beginStream: () => {
@@ -130,13 +130,13 @@ export class RequestScopes implements ScopeSource {
   }
 
   createDeadlines(timeout: number): DeadlineList {
-    return new OwnDeadlines(this.#options.clock, timeout);
+    return new RequestDeadlines(this.#options.clock, timeout);
   }
 
   async drain(left: () => number): Promise<boolean> {
     const { clock, waiters } = this.#options;
     void waiters.close();
-    const isIdle = () => waiters.size + this.admission.busy + this.#changes.size === 0;
+    const isIdle = () => waiters.size + this.concurrency.busy + this.#changes.size === 0;
     while (!isIdle()) {
       const time = Math.min(left(), CLOSING_INTERVAL);
       if (time <= 0) return false;
@@ -147,7 +147,7 @@ export class RequestScopes implements ScopeSource {
 }
 
 /** Waits by timers of its own request: it is woken by the request's own watch, and looks at a flag for all else. */
-class OwnWaiter implements Waiter {
+class PollingWaiter implements Waiter {
   readonly #keys: readonly string[];
   readonly #flag: Waiter;
   readonly #clock: Clock;
@@ -230,7 +230,7 @@ interface Lease {
 }
 
 /** Counts what requests hold. A place whose request was ended is found and given back by those who come later. */
-class Leases {
+class LeaseCounter {
   readonly #clock: Clock;
   readonly #patience: number;
   /** When each gave a sign, and what is to be done where none came for too long. Who was looked at last stands last. */
@@ -270,7 +270,7 @@ class Leases {
 }
 
 /** Deadlines of one length, each behind a timer of the request that it is for. */
-class OwnDeadlines implements DeadlineList {
+class RequestDeadlines implements DeadlineList {
   readonly #clock: Clock;
   readonly #timeout: number;
   /** What is under way and how its timer is stopped, in the order in which it is due. */
@@ -331,7 +331,7 @@ class OwnDeadlines implements DeadlineList {
  * Counts the requests that are dealt with. Requests are not told apart: one that leaves takes the youngest away, so
  * that those which were ended without leaving grow old, and count no longer after a time.
  */
-class OwnAdmission implements AdmissionRoom {
+class LeasedRequestLimit implements RequestLimit {
   readonly #max: number;
   readonly #clock: Clock;
   readonly #patience: number;
@@ -357,18 +357,18 @@ class OwnAdmission implements AdmissionRoom {
 
   enter(): void {
     if (this.busy >= this.#max) throw overloaded(`maxRequests (${this.#max}) are being answered`);
-    this.unpark();
+    this.endWait();
   }
 
   leave(): void {
     this.#enteredAt.pop();
   }
 
-  park(): void {
+  startWait(): void {
     this.#enteredAt.pop();
   }
 
-  unpark(): void {
+  endWait(): void {
     this.#enteredAt.push(this.#clock.elapsed());
   }
 }

@@ -3,31 +3,31 @@
  *
  * @module
  */
-import { Admission, type AdmissionRoom } from "../limits/admission.ts";
-import { type BatchOptions, Reader, Writer } from "../store/batch.ts";
+import { ConcurrencyLimit, type RequestLimit } from "../limits/admission.ts";
+import { type BatchOptions, ReadBatcher, WriteBatcher } from "../store/batch.ts";
 import { type Clock, settlesWithin } from "../clock.ts";
 import { type DeadlineList, Deadlines } from "../limits/deadlines.ts";
-import { canFence, Fence, type Reading } from "../store/cached_reader.ts";
-import { Intake } from "../store/changes.ts";
+import { CachedReader, canCache, type NodeReader } from "../store/cached_reader.ts";
+import { Changes } from "../store/changes.ts";
 import type { Limits } from "../options.ts";
 import type { RealityStorage } from "../store/contract.ts";
 import type { Waiters } from "../sync/waiters.ts";
-import { Watch } from "../sync/change_poller.ts";
+import { ChangePoller } from "../sync/change_poller.ts";
 
 /** What answers one request, or makes one change. */
 export interface Scope {
-  readonly reader: Reading;
-  readonly writer: Pick<Writer, "readStamped">;
-  readonly intake: Intake;
+  readonly reader: NodeReader;
+  readonly writer: Pick<WriteBatcher, "readReplicated">;
+  readonly changes: Changes;
   readonly waiters: Pick<Waiters, "add">;
-  readonly watch: Pick<Watch, "park"> & Partial<Pick<Watch, "lookNow">>;
+  readonly poller: Pick<ChangePoller, "register"> & Partial<Pick<ChangePoller, "lookNow">>;
   /** Counts a stream that begins; gives a function to call when it ends. */
   beginStream(): () => void;
 }
 
 /** What a server answers its requests with. */
 export interface ScopeSource {
-  readonly admission: AdmissionRoom;
+  readonly concurrency: RequestLimit;
   /** How many streams are open. */
   readonly streams: number;
   /** How many questions and reads the storage was sent. */
@@ -72,12 +72,12 @@ export interface ScopeOptions {
 
 /** One scope for all requests: what is asked and changed at the same moment goes to the storage together. */
 export class SharedScope implements Scope, ScopeSource {
-  readonly admission: Admission;
-  readonly reader: Reading;
-  readonly writer: Writer;
-  readonly intake: Intake;
+  readonly concurrency: ConcurrencyLimit;
+  readonly reader: NodeReader;
+  readonly writer: WriteBatcher;
+  readonly changes: Changes;
   readonly waiters: Waiters;
-  readonly watch: Watch;
+  readonly poller: ChangePoller;
   readonly #clock: Clock;
   #streams = 0;
 
@@ -89,18 +89,18 @@ export class SharedScope implements Scope, ScopeSource {
     { storage, clock, batch, limits, waiters }: ScopeOptions,
     onCommit: (keys: readonly string[], version: number) => void,
   ) {
-    const reader = new Reader(storage, batch);
+    const reader = new ReadBatcher(storage, batch);
     this.#clock = clock;
-    this.admission = new Admission(limits.maxRequests);
-    this.reader = canFence(storage) ? new Fence(storage, reader, batch) : reader;
-    this.writer = new Writer(storage, batch, (keys, version) => {
+    this.concurrency = new ConcurrencyLimit(limits.maxRequests);
+    this.reader = canCache(storage) ? new CachedReader(storage, reader, batch) : reader;
+    this.writer = new WriteBatcher(storage, batch, (keys, version) => {
       reader.renew();
       waiters.wake(keys);
       onCommit(keys, version);
     });
-    this.intake = new Intake(this.writer, clock, limits);
+    this.changes = new Changes(this.writer, clock, limits);
     this.waiters = waiters;
-    this.watch = new Watch({ storage, reader: this.reader, waiters, clock, batch });
+    this.poller = new ChangePoller({ storage, reader: this.reader, waiters, clock, batch });
   }
 
   get streams(): number {
@@ -133,11 +133,11 @@ export class SharedScope implements Scope, ScopeSource {
   }
 
   async drain(left: () => number, { hurry, tell }: DrainSteps): Promise<boolean> {
-    const answered = Promise.all([this.waiters.close(), this.admission.emptied()]);
+    const answered = Promise.all([this.waiters.close(), this.concurrency.drained()]);
     if (!await settlesWithin(this.#clock, left() / 2, answered)) hurry();
     // What is still to be committed is still told to the peers.
     await settlesWithin(this.#clock, left(), Promise.all([answered, this.writer.flush()]));
-    const all = [answered, this.writer.flush(), tell(), this.watch.close()];
+    const all = [answered, this.writer.flush(), tell(), this.poller.close()];
     return await settlesWithin(this.#clock, left(), Promise.all(all));
   }
 }

@@ -39,19 +39,19 @@ export interface Cursor extends HistoryRun {
 }
 
 /** Writes a cursor as an event id. */
-export function formatCursor({ epoch, origin, late, position }: Cursor): string {
-  return `${encodeURIComponent(epoch)}:${encodeURIComponent(origin)}:${late}:${position}`;
+export function formatCursor({ epoch, replicaId, late, position }: Cursor): string {
+  return `${encodeURIComponent(epoch)}:${encodeURIComponent(replicaId)}:${late}:${position}`;
 }
 
 /** Reads an event id; `null` for one that this server did not write. */
 export function parseCursor(id: string): Cursor | null {
-  const [, epoch, origin, ...digits] = CURSOR.exec(id) ?? [];
+  const [, epoch, replicaId, ...digits] = CURSOR.exec(id) ?? [];
   const [late, position] = digits.map(Number);
   if (!Number.isSafeInteger(late) || !Number.isSafeInteger(position)) return null;
   try {
     return {
       epoch: decodeURIComponent(epoch!),
-      origin: decodeURIComponent(origin!),
+      replicaId: decodeURIComponent(replicaId!),
       late: late!,
       position: position!,
     };

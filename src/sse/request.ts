@@ -5,7 +5,7 @@
  */
 
 import type { Locatable } from "../limits/admission.ts";
-import { onClose, onHangUp } from "../abort_signal.ts";
+import { onAbort, onClose } from "../abort_signal.ts";
 import {
   isNodeRequest,
   isWebRequest,
@@ -32,7 +32,7 @@ export interface EventSourceView {
   /** The request itself, of one of two shapes. */
   readonly request: Request | NodeRequest;
   /** Where it comes from, where that can be told. */
-  readonly origin?: Locatable;
+  readonly replicaId?: Locatable;
   /**
    * Calls back when the client goes away.
    *
@@ -53,7 +53,7 @@ export function viewEventSource(given: EventSourceRequest): EventSourceView {
       return {
         lastEventId: request.headers.get("last-event-id") ?? idInQuery(request.url),
         request,
-        onHangUp: (listener) => onHangUp(signalOf(request), listener),
+        onHangUp: (listener) => onAbort(signalOf(request), listener),
       };
     }
     if (isNodeRequest(request)) {
@@ -62,7 +62,7 @@ export function viewEventSource(given: EventSourceRequest): EventSourceView {
       return {
         lastEventId: header("last-event-id") ?? idInQuery(url),
         request,
-        origin: { header, remoteAddress: () => socketAddress(socket), connection: () => socket },
+        replicaId: { header, remoteAddress: () => socketAddress(socket), connection: () => socket },
         onHangUp: (listener) => onClose(socket, listener),
       };
     }

@@ -8,14 +8,14 @@ import { type AskRights, mask, seesAll } from "../access.ts";
 import type { Clock } from "../clock.ts";
 import { compare, metaOf } from "../sync/compare.ts";
 import type { DeadlineList, Due } from "../limits/deadlines.ts";
-import type { Reading } from "../store/cached_reader.ts";
+import type { NodeReader } from "../store/cached_reader.ts";
 import type { StreamReason } from "../telemetry/metrics.ts";
 import { isConfirmed, isSameHistory } from "../store/history.ts";
 import { drawPause, PAUSE_FROM } from "../limits/retry_delay.ts";
-import type { StampedNode, StorageReading } from "../store/contract.ts";
+import type { ReplicatedNode, StorageReading } from "../store/contract.ts";
 import type { RealityNodeMeta } from "../types.ts";
 import type { Waiter, Waiters } from "../sync/waiters.ts";
-import type { Watch } from "../sync/change_poller.ts";
+import type { ChangePoller } from "../sync/change_poller.ts";
 import {
   type Cursor,
   cursorFrame,
@@ -38,18 +38,18 @@ export interface StreamOptions {
 }
 
 /** The rooms that a stream lives in. */
-export interface StreamRooms {
-  readonly reader: Reading;
+export interface StreamDeps {
+  readonly reader: NodeReader;
   readonly waiters: Pick<Waiters, "add">;
-  readonly watch: Pick<Watch, "park">;
+  readonly poller: Pick<ChangePoller, "register">;
   readonly clock: Clock;
   /** Whether a version is a place in the storage's history: only then can a stream resume. */
   readonly ordered: boolean;
   /** Reads tombstones among nodes; left out where the storage cannot: then a stream that resumes hears old deletions again. */
-  readonly readStamped?: ((keys: readonly string[]) => Promise<Map<string, StampedNode>>) | undefined;
+  readonly readReplicated?: ((keys: readonly string[]) => Promise<Map<string, ReplicatedNode>>) | undefined;
   /** The streams that wait for their reader: it has to take something in time. */
   readonly stalls: DeadlineList;
-  /** Whether there is a place for one more stream, asked after {@linkcode StreamRooms.onStart}. */
+  /** Whether there is a place for one more stream, asked after {@linkcode StreamDeps.onStart}. */
   readonly hasPlace: () => boolean;
   /** What the client may read; left out: everything. */
   readonly askRights?: AskRights | undefined;
@@ -62,7 +62,7 @@ export interface StreamRooms {
 }
 
 /** What a stream says last: how long to stay away, so many milliseconds at least, by chance. */
-export function farewell(clock: Clock, least?: number): string {
+export function closingStream(clock: Clock, least?: number): string {
   return retryFrame(drawPause(clock, least));
 }
 
@@ -75,41 +75,41 @@ export function farewell(clock: Clock, least?: number): string {
  * fails it ends. Either way the client comes back after a pause and resumes.
  *
  * @param options What is followed.
- * @param rooms Where to read and where to wait.
+ * @param deps Where to read and where to wait.
  * @param onHangUp Registers a listener for the client's going away, where the stream's own cancel may not tell.
  */
 export function createStream(
   options: StreamOptions,
-  rooms: StreamRooms,
+  deps: StreamDeps,
   onHangUp?: (listener: () => void) => () => void,
 ): ReadableStream<Uint8Array> {
-  const stream = new EventStream(options, rooms);
+  const stream = new EventStream(options, deps);
   let stopListening: (() => void) | undefined;
   const stall: Due = { dueAt: 0, before: undefined, after: undefined, onLate() {} };
   return new ReadableStream<Uint8Array>({
     start(controller) {
       stopListening = onHangUp?.(() => {
-        rooms.stalls.remove(stall);
+        deps.stalls.remove(stall);
         if (stream.end("gone")) controller.close();
       });
       stall.onLate = () => {
         stopListening?.();
         if (!stream.end("stalled")) return;
         // A reader that may come yet is told when to come back; of one that has stalled, nothing more is waited for.
-        if (rooms.stalls.isClosed) controller.enqueue(stream.encode(farewell(rooms.clock)));
+        if (deps.stalls.isClosed) controller.enqueue(stream.encode(closingStream(deps.clock)));
         controller.close();
       };
     },
     async pull(controller) {
-      rooms.stalls.remove(stall);
+      deps.stalls.remove(stall);
       const frames = await stream.next();
       if (frames !== null) controller.enqueue(frames);
-      if (!stream.isOver) return rooms.stalls.add(stall);
+      if (!stream.isOver) return deps.stalls.add(stall);
       stopListening?.();
       if (frames !== null) controller.close();
     },
     cancel() {
-      rooms.stalls.remove(stall);
+      deps.stalls.remove(stall);
       stopListening?.();
       stream.end("gone");
     },
@@ -119,7 +119,7 @@ export function createStream(
 /** What is sent next on one stream, from its opening to its end. */
 class EventStream {
   readonly #options: StreamOptions;
-  readonly #rooms: StreamRooms;
+  readonly #deps: StreamDeps;
   readonly #told: Told;
   readonly #encoder = new TextEncoder();
   #state: "new" | "open" | "over" = "new";
@@ -131,9 +131,9 @@ class EventStream {
   /** When it has been silent for long enough, by `clock.elapsed()`. */
   #heartbeatAt = 0;
 
-  constructor(options: StreamOptions, rooms: StreamRooms) {
+  constructor(options: StreamOptions, deps: StreamDeps) {
     this.#options = options;
-    this.#rooms = rooms;
+    this.#deps = deps;
     this.#told = new Told(options.keys);
   }
 
@@ -146,7 +146,7 @@ class EventStream {
     const before = this.#state;
     this.#state = "over";
     this.#waiter?.release();
-    if (before === "open") this.#rooms.onEnd(reason);
+    if (before === "open") this.#deps.onEnd(reason);
     return before !== "over";
   }
 
@@ -161,10 +161,10 @@ class EventStream {
       hasFailed = true;
     }
     if (this.isOver) return null;
-    this.#heartbeatAt = this.#rooms.clock.elapsed() + this.#options.heartbeatInterval;
+    this.#heartbeatAt = this.#deps.clock.elapsed() + this.#options.heartbeatInterval;
     if (frames === null) {
       this.end(hasFailed ? "failed" : this.#reason);
-      frames = farewell(this.#rooms.clock);
+      frames = closingStream(this.#deps.clock);
     }
     return this.encode(frames);
   }
@@ -176,18 +176,18 @@ class EventStream {
   /** Why the server ends the stream now. */
   get #reason(): StreamReason {
     if (this.#waiter === null) return "full";
-    if (this.#rooms.clock.now() >= this.#expiresAt) return "rights";
+    if (this.#deps.clock.now() >= this.#expiresAt) return "rights";
     return this.#timeLeft <= 0 ? "lifetime" : "closed";
   }
 
   /** How long it may still live, in milliseconds. */
   get #timeLeft(): number {
-    const { clock } = this.#rooms;
+    const { clock } = this.#deps;
     return Math.min(this.#endsAt - clock.elapsed(), this.#expiresAt - clock.now());
   }
 
   async #open(): Promise<string> {
-    const { clock, waiters, onStart, hasPlace } = this.#rooms;
+    const { clock, waiters, onStart, hasPlace } = this.#deps;
     this.#state = "open";
     onStart();
     this.#endsAt = clock.elapsed() + this.#options.lifetime;
@@ -201,22 +201,22 @@ class EventStream {
   async #readStart(view: View): Promise<Start> {
     const { lastEventId } = this.#options;
     if (lastEventId === null || lastEventId === "") return "new";
-    const cursor = this.#rooms.ordered ? parseCursor(lastEventId) : null;
+    const cursor = this.#deps.ordered ? parseCursor(lastEventId) : null;
     if (!honours(cursor, view.reading)) return "resync";
     return { position: cursor.position, gone: await this.#findGone(cursor, view) };
   }
 
   /** The keys without a node of which the client knows that: they were deleted before its cursor, or never there. */
   async #findGone(cursor: Cursor, { reading, isWhole }: View): Promise<ReadonlySet<string>> {
-    const { reader, readStamped } = this.#rooms;
+    const { reader, readReplicated } = this.#deps;
     const missing = this.#options.keys.filter((key) => reading.nodes.get(key) === undefined);
     // A key that may not be read must look like one that has no node, so nothing is looked up for it. A client without a
     // position may have been told of nodes that came after it.
-    if (missing.length === 0 || readStamped === undefined || !isWhole || cursor.position === 0) {
+    if (missing.length === 0 || readReplicated === undefined || !isWhole || cursor.position === 0) {
       return new Set();
     }
     try {
-      const stamped = await readStamped(missing);
+      const stamped = await readReplicated(missing);
       const isOld = (key: string) => {
         const node = stamped.get(key);
         return node === undefined || node.deleted === true && node.version <= cursor.position;
@@ -225,7 +225,7 @@ class EventStream {
       if ([...gone].every((key) => stamped.has(key))) return gone;
       // Of some there is no tombstone: unless one was swept, there was none. Asked after they were looked for.
       const moment = await reader.read([]);
-      if (isSameHistory(cursor, moment) && moment.sweptVersion <= cursor.position) return gone;
+      if (isSameHistory(cursor, moment) && moment.collectedVersion <= cursor.position) return gone;
       return new Set([...gone].filter((key) => stamped.has(key)));
     } catch {
       // It has been reported. Telling a deletion once more does no harm.
@@ -235,12 +235,12 @@ class EventStream {
 
   /** Reads what the client may see, and ends with its rights. */
   async #read(): Promise<View> {
-    const { reader, clock, watch, askRights } = this.#rooms;
+    const { reader, clock, poller, askRights } = this.#deps;
     const { keys } = this.#options;
     const rights = await askRights?.();
     this.#expiresAt = Math.min(this.#expiresAt, rights?.expiresAt ?? Infinity);
     const reading = await reader.read(keys);
-    watch.park(reading);
+    poller.register(reading);
     const now = clock.now();
     const isWhole = seesAll(rights, keys, now);
     // Who may read more when it comes back has not been told of that yet, however old it is; and of rows that were read
@@ -254,7 +254,7 @@ class EventStream {
 
   /** Waits for frames or for the time of a heartbeat; `null` when the server wants to end the stream. */
   async #follow(): Promise<string | null> {
-    const { clock, onHeartbeat } = this.#rooms;
+    const { clock, onHeartbeat } = this.#deps;
     while (true) {
       const left = this.#timeLeft;
       if (this.#waiter === null || left <= 0) return null;

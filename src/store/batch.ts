@@ -11,11 +11,11 @@ import {
   isMeshStorage,
   type MeshStorage,
   type NodeChange,
-  type NodeTake,
+  type NodeMerge,
   type RealityStorage,
-  type Seen,
-  type StampedNode,
+  type ReplicatedNode,
   type StorageReading,
+  type VersionVector,
 } from "./contract.ts";
 import type { RealityNodeMeta } from "../types.ts";
 
@@ -76,7 +76,7 @@ interface Read extends Deferred<StorageReading> {
  * Reads the storage for everybody who asks. Questions that wait at the same moment share one read, and a
  * read serves only those who asked before it was sent: nobody gets an answer older than the question.
  */
-export class Reader {
+export class ReadBatcher {
   readonly #storage: RealityStorage;
   readonly #options: BatchOptions;
   readonly #queue: Read[] = [];
@@ -216,7 +216,7 @@ interface Commit {
  * names: these wait until it is answered or given up. One that was given up may still reach the storage, also after
  * a later change of the same key: then the storage's order of versions decides which hash stays, and clients are told.
  */
-export class Writer {
+export class WriteBatcher {
   readonly #storage: RealityStorage;
   readonly #options: BatchOptions;
   readonly #onCommit: (keys: readonly string[], version: number) => void;
@@ -313,24 +313,26 @@ export class Writer {
   };
 
   /** The nodes and tombstones of these keys, with their stamps. */
-  readStamped(keys: readonly string[]): Promise<Map<string, StampedNode>> {
-    return guarded("readStamped", () => this.#mesh().readStamped(keys), this.#options);
+  readReplicated(keys: readonly string[]): Promise<Map<string, ReplicatedNode>> {
+    return guarded("readReplicated", () => this.#mesh().readReplicated(keys), this.#options);
   }
 
   /**
    * Writes nodes of other storages, as many at once as the storage takes.
    *
-   * @param swept The swept tombstones that were known when the takes were judged.
+   * @param collected The swept tombstones that were known when the takes were judged.
    * @returns For each the meta as written; `null` where another node was there than it was judged against.
    */
-  async take(takes: readonly NodeTake[], swept?: Seen): Promise<(RealityNodeMeta | null)[]> {
+  async take(takes: readonly NodeMerge[], collected?: VersionVector): Promise<(RealityNodeMeta | null)[]> {
     const most = this.#storage.features?.maxChanges ?? MAX_CHANGES;
     const metas: (RealityNodeMeta | null)[] = [];
     for (let i = 0; i < takes.length; i += most) {
       this.#sent++;
       const some = takes.slice(i, i + most);
       this.#options.metrics?.writeSizes.observe(some.length);
-      metas.push(...await guarded("takeNodes", () => this.#mesh().takeNodes(some, swept), this.#options));
+      metas.push(
+        ...await guarded("mergeNodes", () => this.#mesh().mergeNodes(some, collected), this.#options),
+      );
     }
     return metas;
   }
@@ -460,9 +462,9 @@ async function readParts(storage: RealityStorage, keys: readonly string[]): Prom
   // The counter first: then the nodes are at least as new as it says, and a cursor made of it skips nothing.
   const maxVersion = await storage.getMaxVersion();
   const nodes = await storage.getNodes([...keys]);
-  const { epoch, origin } = await storage.getIdentity?.() ?? { epoch: "", origin: "" };
+  const { epoch, replicaId } = await storage.getIdentity?.() ?? { epoch: "", replicaId: "" };
   // Nobody says whether something came into the past: no stream resumes on this. Nor what was swept: it may be anything.
-  return { nodes, maxVersion, epoch, origin, sweptVersion: maxVersion, late: 0 };
+  return { nodes, maxVersion, epoch, replicaId, collectedVersion: maxVersion, late: 0 };
 }
 
 async function applyChange(storage: RealityStorage, change: NodeChange): Promise<RealityNodeMeta> {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { BatchOptions, Reader } from "./batch.ts";
+import type { BatchOptions, ReadBatcher } from "./batch.ts";
 import { guarded, silence } from "./batch.ts";
 import { type HistoryMoment, isConfirmed, isSameLife, lateMarksSince, laterOf, markOf } from "./history.ts";
 import type { RealityStorage, StorageChanges, StorageMoment, StorageReading } from "./contract.ts";
@@ -15,11 +15,11 @@ const MAX_KEYS = 100_000;
 /** A question that finds so many changes is a flood: everything is forgotten, and read again as it is asked for. */
 const MAX_CHANGES = 500;
 
-/** How a server asks for the state of keys: its {@linkcode Reader}, or a fence before it. */
-export type Reading = Pick<Reader, "read" | "sent">;
+/** How a server asks for the state of keys: its {@linkcode ReadBatcher}, or a fence before it. */
+export type NodeReader = Pick<ReadBatcher, "read" | "sent">;
 
 /** Whether a storage's history can serve as a fence: ordered, with deletions, and worth it. */
-export function canFence(storage: RealityStorage): boolean {
+export function canCache(storage: RealityStorage): boolean {
   const { ordered, tombstones, exclusive } = storage.features ?? {};
   // Nobody else can change an exclusive storage: it has its nodes in memory itself.
   return storage.readChanges !== undefined && ordered === true && tombstones === true && exclusive !== true;
@@ -30,9 +30,9 @@ export function canFence(storage: RealityStorage): boolean {
  * serves all who asked before it was sent, so no answer is older than its question. Keys not met before are
  * read through the reader.
  */
-export class Fence implements Reading {
+export class CachedReader implements NodeReader {
   readonly #storage: RealityStorage;
-  readonly #reader: Reader;
+  readonly #reader: ReadBatcher;
   readonly #options: BatchOptions;
   /** Key → its node, or `null` for one that is known not to be there. */
   readonly #memory = new Map<string, RealityNodeMeta | null>();
@@ -53,7 +53,7 @@ export class Fence implements Reading {
    * @param reader Reads what is not in memory.
    * @param options Clock, time limit, and who hears of failures.
    */
-  constructor(storage: RealityStorage, reader: Reader, options: BatchOptions) {
+  constructor(storage: RealityStorage, reader: ReadBatcher, options: BatchOptions) {
     this.#storage = storage;
     this.#reader = reader;
     this.#options = options;
@@ -166,7 +166,7 @@ export class Fence implements Reading {
     const late = position === undefined ? null : lateMarksSince(moment, position.late);
     const follows = position !== undefined && late !== null && isSameLife(position, moment) &&
       isConfirmed(moment, position.maxVersion) &&
-      moment.sweptVersion <= Math.max(position.maxVersion, position.sweptVersion) &&
+      moment.collectedVersion <= Math.max(position.maxVersion, position.collectedVersion) &&
       nodes.length < MAX_CHANGES;
     // A later question was answered first. This answer may be the older one: then it says nothing of the memory.
     if (asked !== position && !(follows && asked !== undefined && asked.maxVersion <= position.maxVersion)) {

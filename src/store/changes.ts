@@ -3,22 +3,22 @@
  *
  * @module
  */
-import type { Writer } from "./batch.ts";
+import type { WriteBatcher } from "./batch.ts";
 import type { Clock } from "../clock.ts";
 import { hashFault, keyFault } from "./node.ts";
 import type { Limits } from "../options.ts";
-import { type NodeTake, randomName, type Seen, type StampedNode } from "./contract.ts";
+import { type NodeMerge, randomName, type ReplicatedNode, type VersionVector } from "./contract.ts";
 import { StorageError } from "../errors.ts";
 import type { NodeUpdate, RealityNodeMeta } from "../types.ts";
 
 /** Says what becomes of a node that another storage has, given the one that is here. */
-export type Judge = (theirs: StampedNode, mine: StampedNode | undefined) => NodeTake | null;
+export type MergeFunction = (theirs: ReplicatedNode, mine: ReplicatedNode | undefined) => NodeMerge | null;
 
 /** A judge, and what it knows of forgotten deletions. */
-export interface PreparedJudge {
-  readonly judge: Judge;
+export interface PreparedMerge {
+  readonly merge: MergeFunction;
   /** The swept tombstones that it takes into account where a node is missing here; left out where none matter. */
-  readonly swept?: Seen;
+  readonly collected?: VersionVector;
 }
 
 /**
@@ -26,10 +26,10 @@ export interface PreparedJudge {
  *
  * @param isMissing Whether some of the nodes to judge are not here.
  */
-export type PrepareJudge = (isMissing: boolean) => PreparedJudge | Promise<PreparedJudge>;
+export type PrepareMerge = (isMissing: boolean) => PreparedMerge | Promise<PreparedMerge>;
 
 /** What came of nodes that another storage has. */
-export interface TakenNodes {
+export interface MergedNodes {
   /** The keys of those that were written as they were there. */
   readonly taken: readonly string[];
   /** Changes that this storage made instead, which nobody else knows. */
@@ -40,8 +40,8 @@ export interface TakenNodes {
 const MAX_JUDGEMENTS = 50;
 
 /** Checks changes and hands them to the storage. */
-export class Intake {
-  readonly #writer: Writer;
+export class Changes {
+  readonly #writer: WriteBatcher;
   readonly #clock: Clock;
   readonly #limits: Limits;
 
@@ -50,7 +50,7 @@ export class Intake {
    * @param clock Dates them.
    * @param limits What a key and a hash may be.
    */
-  constructor(writer: Writer, clock: Clock, limits: Limits) {
+  constructor(writer: WriteBatcher, clock: Clock, limits: Limits) {
     this.#writer = writer;
     this.#clock = clock;
     this.#limits = limits;
@@ -92,21 +92,21 @@ export class Intake {
    *
    * @throws {StorageError} When the storage fails or takes too long; some of them may have been written.
    */
-  async take(nodes: readonly StampedNode[], prepare: PrepareJudge): Promise<TakenNodes> {
+  async take(nodes: readonly ReplicatedNode[], prepare: PrepareMerge): Promise<MergedNodes> {
     const taken: string[] = [];
     const made: RealityNodeMeta[] = [];
     let left = nodes;
     for (let i = 0; left.length > 0; i++) {
-      if (i === MAX_JUDGEMENTS) throw new StorageError("takeNodes", "these nodes change too often");
-      const mine = await this.#writer.readStamped(left.map(({ key }) => key));
-      const { judge, swept } = await prepare(mine.size < left.length);
-      const takes = left.flatMap((node) => judge(node, mine.get(node.key)) ?? []);
-      const metas = await this.#writer.take(takes, swept);
-      takes.forEach(({ node }, i) => {
+      if (i === MAX_JUDGEMENTS) throw new StorageError("mergeNodes", "these nodes change too often");
+      const mine = await this.#writer.readReplicated(left.map(({ key }) => key));
+      const { merge, collected: collected } = await prepare(mine.size < left.length);
+      const merges = left.flatMap((node) => merge(node, mine.get(node.key)) ?? []);
+      const metas = await this.#writer.take(merges, collected);
+      merges.forEach(({ node }, i) => {
         const meta = metas[i];
-        if (meta) "origin" in node ? taken.push(meta.key) : made.push(meta);
+        if (meta) "replicaId" in node ? taken.push(meta.key) : made.push(meta);
       });
-      const missed = new Set(takes.filter((_, i) => metas[i] === null).map(({ node }) => node.key));
+      const missed = new Set(merges.filter((_, i) => metas[i] === null).map(({ node }) => node.key));
       left = left.filter(({ key }) => missed.has(key));
     }
     return { taken, made };

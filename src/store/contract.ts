@@ -4,19 +4,19 @@
  *
  * @module
  */
-import type { Seen, Stamp, StampedNode } from "./version_vector.ts";
+import type { Dot, ReplicatedNode, VersionVector } from "./version_vector.ts";
 import type { RealityNodeMeta } from "../types.ts";
 
 export {
-  coversSeen,
-  hasSeen,
-  isSameStamp,
-  joinSeen,
-  lowestUnseen,
-  type Seen,
-  type Stamp,
-  type StampedNode,
-  stampOf,
+  coversVector,
+  type Dot,
+  dotOf,
+  includesDot,
+  isSameDot,
+  joinVectors,
+  lowestMissing,
+  type ReplicatedNode,
+  type VersionVector,
 } from "./version_vector.ts";
 
 /**
@@ -123,7 +123,7 @@ export interface MeshStorage extends RealityStorage {
   getIdentity(): Promise<StorageIdentity>;
 
   /** What this storage has taken in, with its names: of one moment. */
-  readSeen(): Promise<StorageSeen>;
+  readReplicaState(): Promise<ReplicaState>;
 
   /**
    * Nodes and tombstones with a stamp outside of `base`. What is told as seen is no younger than the nodes: a
@@ -135,10 +135,10 @@ export interface MeshStorage extends RealityStorage {
    * @param after `next` of the page before. Pages go over the keys in an order that a key never changes, so
    *   that a node which changes while pages are read is on some page, older or newer, once at least.
    */
-  readDelta(base: Seen, limit: number, after?: string): Promise<StorageDelta>;
+  readDelta(base: VersionVector, limit: number, after?: string): Promise<StorageDelta>;
 
   /** The nodes and tombstones of these keys, with their stamps. */
-  readStamped(keys: readonly string[]): Promise<Map<string, StampedNode>>;
+  readReplicated(keys: readonly string[]): Promise<Map<string, ReplicatedNode>>;
 
   /**
    * Writes nodes that came from other storages, each only if the node that stands there is still the one it
@@ -147,23 +147,23 @@ export interface MeshStorage extends RealityStorage {
    * storage's residue as every number. All in one atomic step, up to `features.maxChanges` of them; for other
    * processes it is a change like any other.
    *
-   * @param swept What was known as swept when the takes were judged. If a tombstone was swept since that this does
+   * @param collected What was known as swept when the takes were judged. If a tombstone was swept since that this does
    *   not cover, nothing is written for a take that replaces nothing: between the judgement and the write the key may
    *   have been changed, deleted and forgotten, and then its absence no longer means what it meant. Left out: absence
    *   alone decides.
    * @returns For each the meta as written; `null` where another node was there, and nothing was written.
    */
-  takeNodes(takes: readonly NodeTake[], swept?: Seen): Promise<(RealityNodeMeta | null)[]>;
+  mergeNodes(merges: readonly NodeMerge[], collected?: VersionVector): Promise<(RealityNodeMeta | null)[]>;
 
   /**
    * Notes that everything up to `seen` was taken in: joins it to what was seen before, and lifts the counter to
    * the highest stamp in it. An epoch that sorts before the storage's own takes its place.
    *
-   * @param swept After a full copy: the tombstones that were swept where it came from, which are joined to
+   * @param collected After a full copy: the tombstones that were swept where it came from, which are joined to
    *   those swept here. They are missing here as well, and who asks for what came after them has to be told.
    * @returns Whether the epoch is another one now.
    */
-  adoptSeen(seen: Seen, epoch: string, swept?: Seen): Promise<boolean>;
+  adoptVector(vector: VersionVector, epoch: string, collected?: VersionVector): Promise<boolean>;
 
   /**
    * Sees to it that no number which this storage gives from now on has the residue of another storage: where one in
@@ -173,50 +173,57 @@ export interface MeshStorage extends RealityStorage {
    * Drawing a residue uses up one number: it counts as seen of this storage though no node ever has it. So `seen`
    * tells everybody the residue, by the own entry divided by `RESIDUES`, before any change does.
    *
-   * @param seen Origin → the highest stamp of that origin known to the other storage.
+   * @param vector Origin → the highest stamp of that origin known to the other storage.
    */
-  keepApart(seen: Seen): Promise<void>;
+  avoidResidues(vector: VersionVector): Promise<void>;
 
   /** From now on, in this process, changes are numbered by the clock, as storages beside each other must. */
   countByClock(): void;
 }
 
 /** What a storage has taken in. */
-export interface StorageSeen extends StorageIdentity {
+export interface ReplicaState extends StorageIdentity {
   /**
    * Origin → the highest stamp taken in, its own origin among them. A number that was reserved and is not
    * published does not count: a node published later than a higher one gets a stamp of its own, higher than all
    * that was told as seen before.
    */
-  readonly seen: Seen;
+  readonly vector: VersionVector;
   /** Origin → the highest stamp among its tombstones that were swept here. */
-  readonly swept: Seen;
+  readonly collected: VersionVector;
   /** The counter, as readers see it. */
   readonly maxVersion: number;
 }
 
 /** One page of what a storage has and another has not. */
-export interface StorageDelta extends StorageSeen {
+export interface StorageDelta extends ReplicaState {
   /** Nodes and tombstones with stamps outside of the base, no key twice. */
-  readonly nodes: readonly StampedNode[];
+  readonly nodes: readonly ReplicatedNode[];
   /** Gives the next page; `null` on the last one. */
   readonly next: string | null;
 }
 
 /** One node that a storage is asked to take in. */
-export interface NodeTake {
+export interface NodeMerge {
   /** A node as another storage wrote it, kept with its version and stamp; or a change of this storage's own. */
-  readonly node: StampedNode | NodeChange;
+  readonly node: ReplicatedNode | NodeChange;
   /** For a change of its own: its version will be above this one. @default {0} */
   readonly above?: number;
   /** The stamp of the node that it was judged against; `null` when there was none. */
-  readonly replaces: Stamp | null;
+  readonly replaces: Dot | null;
 }
 
 /** Whether a storage can stand beside others. */
 export function isMeshStorage(storage: RealityStorage): storage is MeshStorage {
-  const methods = ["getIdentity", "readSeen", "readDelta", "readStamped", "takeNodes", "adoptSeen"];
-  return [...methods, "keepApart", "countByClock"].every((name) =>
+  const methods = [
+    "getIdentity",
+    "readReplicaState",
+    "readDelta",
+    "readReplicated",
+    "mergeNodes",
+    "adoptVector",
+  ];
+  return [...methods, "avoidResidues", "countByClock"].every((name) =>
     typeof (storage as unknown as Record<string, unknown>)[name] === "function"
   );
 }
@@ -258,7 +265,7 @@ export interface StorageMoment extends StorageIdentity {
   /** The counter. */
   readonly maxVersion: number;
   /** The highest version among tombstones swept so far: history is complete after it. 0 for none. */
-  readonly sweptVersion: number;
+  readonly collectedVersion: number;
   /**
    * How many nodes were ever published below the counter. Never goes back. As long as it stands, whatever a
    * reader could not see before has a version above the counter that it saw.
@@ -306,7 +313,7 @@ export interface StorageIdentity {
   /** Names one life of the data set; of two, the one made earlier sorts first. */
   readonly epoch: string;
   /** A random name of this one storage; servers that share the storage share it. */
-  readonly origin: string;
+  readonly replicaId: string;
 }
 
 /** Hears which keys another process changed; `null` means any of them. */
@@ -322,7 +329,7 @@ export function createEpoch(now: number): string {
 }
 
 /** Makes the random name of one storage. */
-export function createOrigin(): string {
+export function createReplicaId(): string {
   return randomName(12);
 }
 
@@ -390,11 +397,11 @@ export function alignNumber(base: number, drawn: number, step: number): number {
  *
  * @param others What was seen of other storages: each one's highest stamp has its residue.
  */
-export function drawResidue(others: Seen): number {
+export function drawResidue(others: VersionVector): number {
   const taken = new Map<number, number>();
-  for (const stamp of others.values()) {
-    const residue = stamp % RESIDUES;
-    taken.set(residue, Math.max(stamp, taken.get(residue) ?? 0));
+  for (const dotVersion of others.values()) {
+    const residue = dotVersion % RESIDUES;
+    taken.set(residue, Math.max(dotVersion, taken.get(residue) ?? 0));
   }
   const free = [...Array(RESIDUES).keys()].filter((residue) => !taken.has(residue));
   if (free.length > 0) return free[drawBelow(free.length)] ?? 0;
@@ -409,12 +416,12 @@ export function drawResidue(others: Seen): number {
  * @param others What was seen of other storages.
  * @param drawn The number with which the storage drew its residue; 0 for none.
  */
-export function isResidueTaken(others: Seen, drawn: number): boolean {
-  const stamps = [...others.values()].filter((stamp) => stamp > 0);
-  const rivals = stamps.filter((stamp) => (stamp - drawn) % RESIDUES === 0);
+export function isResidueTaken(others: VersionVector, drawn: number): boolean {
+  const stamps = [...others.values()].filter((dotVersion) => dotVersion > 0);
+  const rivals = stamps.filter((dotVersion) => (dotVersion - drawn) % RESIDUES === 0);
   if (drawn === 0 || rivals.length === 0) return false;
-  const isFull = new Set(stamps.map((stamp) => stamp % RESIDUES)).size === RESIDUES;
-  return !isFull || rivals.some((stamp) => stamp >= drawn);
+  const isFull = new Set(stamps.map((dotVersion) => dotVersion % RESIDUES)).size === RESIDUES;
+  return !isFull || rivals.some((dotVersion) => dotVersion >= drawn);
 }
 
 /** A random integer from 0 up to, not including, `limit`, which is at most 2^32. */

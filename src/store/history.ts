@@ -26,16 +26,16 @@ export interface HistoryMoment {
 }
 
 /** What names a run of history. */
-export type HistoryRun = Pick<StorageMoment, "epoch" | "origin" | "late">;
+export type HistoryRun = Pick<StorageMoment, "epoch" | "replicaId" | "late">;
 
 /** Whether two moments lie in one run of one storage's history: what came between them is what came above. */
 export function isSameHistory(one: HistoryRun, other: HistoryRun): boolean {
-  return one.epoch === other.epoch && one.origin === other.origin && one.late === other.late;
+  return one.epoch === other.epoch && one.replicaId === other.replicaId && one.late === other.late;
 }
 
 /** Whether two moments are of one life of the data: the same epoch, and the same storage. */
 export function isSameLife(one: StorageIdentity, other: StorageIdentity): boolean {
-  return one.epoch === other.epoch && one.origin === other.origin;
+  return one.epoch === other.epoch && one.replicaId === other.replicaId;
 }
 
 /**

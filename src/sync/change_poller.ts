@@ -6,7 +6,7 @@
 
 import { type BatchOptions, guarded, silence } from "../store/batch.ts";
 import type { Clock } from "../clock.ts";
-import type { Reading } from "../store/cached_reader.ts";
+import type { NodeReader } from "../store/cached_reader.ts";
 import { type HistoryMoment, isConfirmed, isSameLife, lateMarksSince, laterOf } from "../store/history.ts";
 import type { RealityStorage, StorageChanges, StorageReading } from "../store/contract.ts";
 import { Subscription } from "./subscription.ts";
@@ -28,9 +28,9 @@ const UNORDERED_PAUSE = 1_000;
 const MAX_LISTED = 1_000;
 
 /** The rooms that a watch works between. */
-export interface WatchRooms {
+export interface ChangePollerDeps {
   readonly storage: RealityStorage;
-  readonly reader: Reading;
+  readonly reader: NodeReader;
   readonly waiters: Pick<Waiters, "size" | "wake" | "wakeMarked">;
   readonly clock: Clock;
   readonly batch: BatchOptions;
@@ -46,8 +46,8 @@ export interface WatchRooms {
  * can change. It asks *what came after the version that our waiters have read?*, more seldom the longer nothing
  * came; announcements of the storage make it look at once.
  */
-export class Watch {
-  readonly #rooms: WatchRooms;
+export class ChangePoller {
+  readonly #deps: ChangePollerDeps;
   /** What all parked waiters have read at least; undefined until one has parked. */
   #position: Position | undefined;
   #pause = SHORTEST_PAUSE;
@@ -58,23 +58,23 @@ export class Watch {
   #isAsked = false;
   #closed = false;
 
-  /** @param rooms The storage that is watched and the waiters that are woken. */
-  constructor(rooms: WatchRooms) {
-    this.#rooms = rooms;
-    this.#subscription = new Subscription({ ...rooms, onAny: () => this.lookNow() });
+  /** @param deps The storage that is watched and the waiters that are woken. */
+  constructor(deps: ChangePollerDeps) {
+    this.#deps = deps;
+    this.#subscription = new Subscription({ ...deps, onAny: () => this.lookNow() });
   }
 
   /** Says that a waiter now rests on this reading. */
-  park(reading: StorageReading): void {
-    if (this.#closed || this.#rooms.storage.features?.exclusive) return;
+  register(reading: StorageReading): void {
+    if (this.#closed || this.#deps.storage.features?.exclusive) return;
     const at = this.#position;
-    const { epoch, origin, late, maxVersion, recent } = reading;
+    const { epoch, replicaId, late, maxVersion, recent } = reading;
     const newest = laterOf({ maxVersion, recent }, reading.newest);
-    if (at === undefined || this.#rooms.isOfOneRequest) {
-      this.#position = { epoch, origin, late, version: maxVersion, newest };
-    } else if (at.epoch !== epoch || at.origin !== origin) {
+    if (at === undefined || this.#deps.isOfOneRequest) {
+      this.#position = { epoch, replicaId, late, version: maxVersion, newest };
+    } else if (at.epoch !== epoch || at.replicaId !== replicaId) {
       // Some rest on another life of the data than others: whoever is behind has to look again.
-      this.#position = { epoch, origin, late, version: 0, newest: null };
+      this.#position = { epoch, replicaId, late, version: 0, newest: null };
     } else {
       at.version = Math.min(at.version, maxVersion);
       at.newest = laterOf(at.newest, newest);
@@ -93,12 +93,12 @@ export class Watch {
 
   #begin(): void {
     this.#pause = SHORTEST_PAUSE;
-    if (!this.#rooms.isOfOneRequest) this.#subscription.begin();
+    if (!this.#deps.isOfOneRequest) this.#subscription.begin();
     this.#rest();
   }
 
   #rest(): void {
-    this.#cancel = this.#rooms.clock.after(this.#pause, () => this.#startLook());
+    this.#cancel = this.#deps.clock.after(this.#pause, () => this.#startLook());
   }
 
   #startLook(): void {
@@ -124,13 +124,13 @@ export class Watch {
 
   #next(): void {
     if (this.#closed) return;
-    if (this.#rooms.waiters.size > 0) return this.#isAsked ? this.#startLook() : this.#rest();
+    if (this.#deps.waiters.size > 0) return this.#isAsked ? this.#startLook() : this.#rest();
     this.#position = undefined;
     void this.#subscription.end();
   }
 
   async #look(): Promise<void> {
-    const { storage, waiters } = this.#rooms;
+    const { storage, waiters } = this.#deps;
     const at = this.#position;
     if (waiters.size === 0 || at === undefined) return;
     if (!storage.features?.ordered) {
@@ -154,32 +154,33 @@ export class Watch {
   /** Wakes those whom changes concern that came after the version of `from`, which `at` was when they were asked for. */
   #take(at: Position, from: Position, { nodes, ...moment }: Changes): void {
     // The only one who waits has read anew meanwhile: what came after that is asked next.
-    if (this.#rooms.isOfOneRequest && this.#position !== at) return;
-    const { epoch, origin, maxVersion, late, sweptVersion } = moment;
+    if (this.#deps.isOfOneRequest && this.#position !== at) return;
+    const { epoch, replicaId, maxVersion, late, collectedVersion } = moment;
     // Whoever rests on a history that was lost may hold what is no more, whatever came since.
     const ordered = isSameLife(moment, from) && from.newest !== null &&
       isConfirmed(moment, from.newest.maxVersion);
     const news = !ordered || maxVersion !== from.version || late !== from.late;
     const longest = this.#subscription.isActive ? BACKUP_PAUSE : LONGEST_PAUSE;
-    this.#pause = news && !this.#rooms.isOfOneRequest ? SHORTEST_PAUSE : Math.min(this.#pause * 1.5, longest);
+    this.#pause = news && !this.#deps.isOfOneRequest ? SHORTEST_PAUSE : Math.min(this.#pause * 1.5, longest);
     if (!news) return;
     // Somebody may have parked on an older reading meanwhile; then the next look goes back as far.
     if (this.#position === at && at.version === from.version && at.late === from.late) {
       const newest = at.newest === from.newest ? moment : laterOf(at.newest, moment);
-      this.#position = { epoch, origin, late, version: maxVersion, newest };
+      this.#position = { epoch, replicaId, late, version: maxVersion, newest };
     }
     const marks = lateMarksSince(moment, from.late);
     // A tombstone above the version that was swept is not among the nodes.
-    const canName = ordered && marks !== null && maxVersion >= from.version && sweptVersion <= from.version &&
+    const canName = ordered && marks !== null && maxVersion >= from.version &&
+      collectedVersion <= from.version &&
       nodes !== null && nodes.length < MAX_LISTED;
-    if (!canName) return this.#rooms.waiters.wake(null);
-    this.#rooms.waiters.wake(nodes.map((meta) => meta.key));
-    if (marks.size > 0) this.#rooms.waiters.wakeMarked(marks);
+    if (!canName) return this.#deps.waiters.wake(null);
+    this.#deps.waiters.wake(nodes.map((meta) => meta.key));
+    if (marks.size > 0) this.#deps.waiters.wakeMarked(marks);
   }
 
   /** What came after a version. */
   async #readChanges(version: number, onSilent: () => void): Promise<Changes> {
-    const { storage, reader, batch } = this.#rooms;
+    const { storage, reader, batch } = this.#deps;
     const patience = silence(onSilent);
     const { readChanges } = storage;
     if (readChanges !== undefined) {
@@ -197,7 +198,7 @@ export class Watch {
 /** What all parked waiters have read at least. */
 interface Position {
   epoch: string;
-  origin: string;
+  replicaId: string;
   late: number;
   version: number;
   /** The newest moment that one of them has read; `null` where they may not all rest on its history. */

@@ -13,7 +13,7 @@ const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 30_000;
 
 /** What a subscription works between. */
-export interface SubscriptionRooms {
+export interface SubscriptionDeps {
   readonly storage: RealityStorage;
   readonly waiters: Pick<Waiters, "wake">;
   /** Called when it is announced that any key may have changed. */
@@ -27,14 +27,14 @@ export interface SubscriptionRooms {
  * growing pauses for as long as it is wanted. The caller has another way to find changes meanwhile.
  */
 export class Subscription {
-  readonly #rooms: SubscriptionRooms;
+  readonly #deps: SubscriptionDeps;
   /** What is done about it now; undefined while it is not wanted. */
   #attempt: Attempt | undefined;
   #ending: Promise<void> = Promise.resolve();
 
-  /** @param rooms The storage that announces, and the waiters that are woken. */
-  constructor(rooms: SubscriptionRooms) {
-    this.#rooms = rooms;
+  /** @param deps The storage that announces, and the waiters that are woken. */
+  constructor(deps: SubscriptionDeps) {
+    this.#deps = deps;
   }
 
   /** Whether the storage announces changes now. */
@@ -44,7 +44,7 @@ export class Subscription {
 
   /** Wants announcements from now on, if the storage makes any. */
   begin(): void {
-    if (this.#rooms.storage.subscribe !== undefined) this.#attempt ??= new Attempt(this.#rooms);
+    if (this.#deps.storage.subscribe !== undefined) this.#attempt ??= new Attempt(this.#deps);
   }
 
   /** Wants none any more. Settles when the storage has ended all there was, or did not answer in time; never rejects. */
@@ -58,7 +58,7 @@ export class Subscription {
 
 /** One subscription from the moment when it is wanted to the moment when it is not. */
 class Attempt {
-  readonly #rooms: SubscriptionRooms;
+  readonly #deps: SubscriptionDeps;
   #isOver = false;
   #isReported = false;
   #pause = FIRST_PAUSE;
@@ -66,8 +66,8 @@ class Attempt {
   #unsubscribe: (() => unknown) | undefined;
   #trying: Promise<void>;
 
-  constructor(rooms: SubscriptionRooms) {
-    this.#rooms = rooms;
+  constructor(deps: SubscriptionDeps) {
+    this.#deps = deps;
     this.#trying = this.#try();
   }
 
@@ -85,7 +85,7 @@ class Attempt {
   }
 
   async #try(): Promise<void> {
-    const { storage, waiters, clock, onAny } = this.#rooms;
+    const { storage, waiters, clock, onAny } = this.#deps;
     let isInTime = true;
     const call = async () => {
       const unsubscribe = await storage.subscribe!((keys) => keys === null ? onAny() : waiters.wake(keys));
@@ -115,7 +115,7 @@ class Attempt {
 
   /** Failures that follow on each other are told once. */
   get #options(): BatchOptions {
-    const { batch } = this.#rooms;
+    const { batch } = this.#deps;
     const isReported = this.#isReported;
     return {
       ...batch,

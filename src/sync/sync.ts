@@ -5,19 +5,19 @@
  */
 
 import { type AskRights, mask, type Rights } from "../access.ts";
-import type { Admission } from "../limits/admission.ts";
+import type { ConcurrencyLimit } from "../limits/admission.ts";
 import type { Clock } from "../clock.ts";
 import { compare, metaOf, versionOf } from "./compare.ts";
-import type { Reading } from "../store/cached_reader.ts";
-import type { HangUp } from "../abort_signal.ts";
+import type { NodeReader } from "../store/cached_reader.ts";
+import type { AbortSignalLike } from "../abort_signal.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { ParsedSync } from "../parse.ts";
 import { drawPause } from "../limits/retry_delay.ts";
 import type { StorageReading } from "../store/contract.ts";
 import type { MeshInfo, PeerHealth, PeerState, RealityNodeMeta, SyncResponse } from "../types.ts";
-import { Visit } from "../telemetry/request_record.ts";
+import { RequestRecord } from "../telemetry/request_record.ts";
 import type { Waiters, WaiterSource } from "./waiters.ts";
-import type { Watch } from "./change_poller.ts";
+import type { ChangePoller } from "./change_poller.ts";
 
 /** What a sync request asks of the mesh. */
 export interface SyncMesh {
@@ -40,10 +40,10 @@ export interface SyncMesh {
 type Claim = Pick<RealityNodeMeta, "key" | "version">;
 
 /** The rooms that a sync request passes through. */
-export interface SyncRooms {
-  readonly reader: Reading;
+export interface SyncDeps {
+  readonly reader: NodeReader;
   readonly waiters: Pick<Waiters, "add">;
-  readonly watch: Pick<Watch, "park">;
+  readonly poller: Pick<ChangePoller, "register">;
   readonly clock: Clock;
   readonly maxWait: number;
   readonly mesh?: SyncMesh | undefined;
@@ -53,25 +53,25 @@ export interface SyncRooms {
 /** Who asks. */
 export interface SyncClient {
   /** Gives what tells when the client goes away; asked only by who waits. */
-  readonly source?: { getSignal(): HangUp | undefined };
+  readonly source?: { getSignal(): AbortSignalLike | undefined };
   /** Says where it comes from; asked only of who wants to wait. Left out for a caller that is trusted. */
   readonly locate?: (() => WaiterSource) | undefined;
   /** What the client may read; left out: everything. */
   readonly askRights?: AskRights | undefined;
   /** Where it is noted what becomes of the request. */
-  readonly visit?: Visit;
+  readonly record?: RequestRecord;
   /** Hears when the request begins to wait, and when it has waited; left out for one that was not let in. */
-  readonly parking?: Parking | undefined;
+  readonly waitingSlot?: WaitingSlot | undefined;
 }
 
 /** What counts the requests that are dealt with: who waits is none of them. */
-export type Parking = Pick<Admission, "park" | "unpark">;
+export type WaitingSlot = Pick<ConcurrencyLimit, "startWait" | "endWait">;
 
 /**
  * Answers a sync request (PROTOCOL 3 and 5).
  *
  * @param request A checked request.
- * @param rooms Where to read and where to wait.
+ * @param deps Where to read and where to wait.
  * @param client Who asks.
  * @returns The answer itself where nobody has to be asked or waited for: promises would cost more than all the rest.
  * @throws {StorageError} When the storage fails.
@@ -79,37 +79,37 @@ export type Parking = Pick<Admission, "park" | "unpark">;
  */
 export function answerSync(
   request: ParsedSync,
-  rooms: SyncRooms,
+  deps: SyncDeps,
   client: SyncClient = {},
 ): SyncResponse | Promise<SyncResponse> {
-  const visit = client.visit ?? new Visit(rooms.clock.elapsed());
-  const wait = Math.min(request.wait ?? 0, rooms.maxWait);
-  if (wait > 0 || rooms.mesh !== undefined || client.askRights !== undefined) {
-    return answerInTime(request, rooms, client, visit, wait);
+  const record = client.record ?? new RequestRecord(deps.clock.elapsed());
+  const wait = Math.min(request.wait ?? 0, deps.maxWait);
+  if (wait > 0 || deps.mesh !== undefined || client.askRights !== undefined) {
+    return answerInTime(request, deps, client, record, wait);
   }
   const answer = (reading: StorageReading) =>
-    respond(request, reading, compareReading(request, reading), rooms, visit);
-  const reading = rooms.reader.read(request.known.keys);
+    respond(request, reading, compareReading(request, reading), deps, record);
+  const reading = deps.reader.read(request.known.keys);
   return reading instanceof Promise ? reading.then(answer) : answer(reading);
 }
 
 async function answerInTime(
   request: ParsedSync,
-  rooms: SyncRooms,
-  { source, locate, askRights, parking }: SyncClient,
-  visit: Visit,
+  deps: SyncDeps,
+  { source, locate, askRights, waitingSlot }: SyncClient,
+  record: RequestRecord,
   wait: number,
 ): Promise<SyncResponse> {
   const { keys } = request.known;
-  if (rooms.mesh !== undefined) {
-    rooms.mesh.noteTraffic();
-    await rooms.mesh.open();
+  if (deps.mesh !== undefined) {
+    deps.mesh.noteTraffic();
+    await deps.mesh.open();
   }
   // Who waits for nothing in particular would only wait out its time.
-  const waiter = wait > 0 && keys.length > 0 ? rooms.waiters.add(keys, locate?.()) : null;
+  const waiter = wait > 0 && keys.length > 0 ? deps.waiters.add(keys, locate?.()) : null;
   if (waiter === null) {
-    const reading = await readCaughtUp(request, rooms, await askRights?.());
-    return respond(request, reading, compareReading(request, reading), rooms, visit);
+    const reading = await readCaughtUp(request, deps, await askRights?.());
+    return respond(request, reading, compareReading(request, reading), deps, record);
   }
   const signal = source?.getSignal();
   const leave = () => waiter.release();
@@ -117,69 +117,73 @@ async function answerInTime(
   try {
     signal?.throwIfAborted();
     // Waits that began together end apart, so that their clients do not come back together.
-    const deadline = rooms.clock.elapsed() + wait - Math.floor(wait / 16 * rooms.clock.random());
+    const deadline = deps.clock.elapsed() + wait - Math.floor(wait / 16 * deps.clock.random());
     // The waiter hears of changes from before this read on: what the read misses wakes it (PROTOCOL 5.1).
     for (let last = false;;) {
       // Asked anew each time: rights may have ended while this waited (PROTOCOL 5.7).
       const rights = await askRights?.();
-      let reading: StorageReading | undefined = await readCaughtUp(request, rooms, rights);
+      let reading: StorageReading | undefined = await readCaughtUp(request, deps, rights);
       signal?.throwIfAborted();
       const changed = compareReading(request, reading);
       const left = Math.min(
-        deadline - rooms.clock.elapsed(),
-        (rights?.expiresAt ?? Infinity) - rooms.clock.now(),
+        deadline - deps.clock.elapsed(),
+        (rights?.expiresAt ?? Infinity) - deps.clock.now(),
       );
       if (changed !== null || last || left <= 0) {
-        if (visit.outcome === "wake" && changed === null) visit.outcome = "timeout";
-        return respond(request, reading, changed, rooms, visit, deadline);
+        if (record.outcome === "wake" && changed === null) record.outcome = "timeout";
+        return respond(request, reading, changed, deps, record, deadline);
       }
-      rooms.watch.park(reading);
+      deps.poller.register(reading);
       // Not kept in memory for as long as this waits.
       reading = undefined;
-      if (visit.waitsSince === undefined) beginWait(visit, rooms, parking);
-      visit.outcome = await waiter.next(left);
-      last = visit.outcome !== "wake";
+      if (record.waitsSince === undefined) beginWait(record, deps, waitingSlot);
+      record.outcome = await waiter.next(left);
+      last = record.outcome !== "wake";
       signal?.throwIfAborted();
     }
   } catch (error) {
-    visit.outcome = signal?.aborted ? "gone" : "failed";
+    record.outcome = signal?.aborted ? "gone" : "failed";
     throw error;
   } finally {
     signal?.removeEventListener("abort", leave);
     waiter.release();
-    if (visit.waitsSince !== undefined) {
-      endWait(visit, visit.waitsSince, rooms);
-      parking?.unpark();
+    if (record.waitsSince !== undefined) {
+      endWait(record, record.waitsSince, deps);
+      waitingSlot?.endWait();
     }
   }
 }
 
-function beginWait(visit: Visit, { clock, metrics }: SyncRooms, parking: Parking | undefined): void {
-  parking?.park();
-  visit.waitsSince = clock.elapsed();
+function beginWait(
+  record: RequestRecord,
+  { clock, metrics }: SyncDeps,
+  waitingSlot: WaitingSlot | undefined,
+): void {
+  waitingSlot?.startWait();
+  record.waitsSince = clock.elapsed();
   metrics.waitsBegun.value++;
 }
 
-function endWait(visit: Visit, since: number, { clock, metrics }: SyncRooms): void {
-  visit.waited = clock.elapsed() - since;
-  metrics.waitsEnded.add(visit.outcome);
-  metrics.waitDurations.observe(visit.waited);
+function endWait(record: RequestRecord, since: number, { clock, metrics }: SyncDeps): void {
+  record.waited = clock.elapsed() - since;
+  metrics.waitsEnded.add(record.outcome);
+  metrics.waitDurations.observe(record.waited);
 }
 
 /** Reads what a client may see; and where it knows more than we do, asks the peers first and reads again. */
 function readCaughtUp(
   request: ParsedSync,
-  rooms: SyncRooms,
+  deps: SyncDeps,
   rights: Rights | undefined,
 ): StorageReading | Promise<StorageReading> {
   // Most servers have neither rights nor peers: their answer is the reader's own.
-  if (rooms.mesh === undefined && rights === undefined) return rooms.reader.read(request.known.keys);
-  return readWithPeers(request, rooms, rights);
+  if (deps.mesh === undefined && rights === undefined) return deps.reader.read(request.known.keys);
+  return readWithPeers(request, deps, rights);
 }
 
 async function readWithPeers(
   { known: { keys, versions }, epoch }: ParsedSync,
-  { reader, mesh, clock }: SyncRooms,
+  { reader, mesh, clock }: SyncDeps,
   rights: Rights | undefined,
 ): Promise<StorageReading> {
   const read = async () => mask(await reader.read(keys), rights, clock.now());
@@ -204,31 +208,31 @@ function respond(
   request: ParsedSync,
   reading: StorageReading,
   keys: readonly string[] | null,
-  rooms: SyncRooms,
-  visit: Visit,
+  deps: SyncDeps,
+  record: RequestRecord,
   deadline: number = Infinity,
 ): SyncResponse {
-  if (visit.waitsSince === undefined) visit.outcome = "answered";
+  if (record.waitsSince === undefined) record.outcome = "answered";
   const changed: Record<string, RealityNodeMeta> = Object.create(null);
   if (keys !== null) {
-    rooms.metrics.changedKeys.value += visit.changed = keys.length;
+    deps.metrics.changedKeys.value += record.changed = keys.length;
     for (const key of keys) changed[key] = metaOf(reading.nodes, key);
   }
   const legacy = request.clientId !== undefined && request.mode !== undefined && request.hint !== undefined;
-  const states = rooms.mesh?.states;
+  const states = deps.mesh?.states;
   const mesh: MeshInfo = {
     peers: legacy ? peerHealths(states) : peerIds(states),
     serverVersion: reading.maxVersion,
   };
-  const answer: SyncResponse = { changed, mesh, epoch: reading.epoch, serverTime: rooms.clock.now() };
-  if (keys === null && (request.wait ?? 0) > 0 && isEarly(visit, rooms.clock, deadline)) {
-    answer.pause = drawPause(rooms.clock);
+  const answer: SyncResponse = { changed, mesh, epoch: reading.epoch, serverTime: deps.clock.now() };
+  if (keys === null && (request.wait ?? 0) > 0 && isEarly(record, deps.clock, deadline)) {
+    answer.pause = drawPause(deps.clock);
   }
   return answer;
 }
 
 /** Whether a request that wanted to wait is answered sooner than that: there was no place, or the server stops. */
-function isEarly({ waitsSince, outcome }: Visit, clock: Clock, deadline: number): boolean {
+function isEarly({ waitsSince, outcome }: RequestRecord, clock: Clock, deadline: number): boolean {
   return outcome === "closed" || waitsSince === undefined && clock.elapsed() < deadline;
 }
 

@@ -79,10 +79,10 @@ const groups = new WeakMap<object, Set<Waiters>>();
 /** All the waiters of one server, found by key. */
 export class Waiters {
   /** Most keys have one waiter, which then stands here itself: a set would be the larger part of its memory. */
-  readonly #byKey = new Map<string, Parked | Set<Parked>>();
-  readonly #all = new Set<Parked>();
+  readonly #byKey = new Map<string, RegisteredWaiter | Set<RegisteredWaiter>>();
+  readonly #all = new Set<RegisteredWaiter>();
   /** One function for all of them, not one for each. */
-  readonly #remove = (waiter: Parked): void => {
+  readonly #remove = (waiter: RegisteredWaiter): void => {
     this.#all.delete(waiter);
     this.#give(waiter);
     if (this.#all.size === 0) {
@@ -163,7 +163,7 @@ export class Waiters {
     if (client !== null && !this.#take(client, bytes)) return null;
     if (connection !== undefined) connection[WAITERS] = (connection[WAITERS] ?? 0) + 1;
     this.#bytes += bytes;
-    const waiter = new Parked(keys, this.#clock, this.#remove, { bytes, client, connection });
+    const waiter = new RegisteredWaiter(keys, this.#clock, this.#remove, { bytes, client, connection });
     this.#all.add(waiter);
     for (const key of keys) {
       const there = this.#byKey.get(key);
@@ -196,7 +196,7 @@ export class Waiters {
   }
 
   /** Takes back what a waiter held. */
-  #give({ bytes, client, connection }: Parked): void {
+  #give({ bytes, client, connection }: RegisteredWaiter): void {
     this.#bytes -= bytes;
     if (connection !== undefined) connection[WAITERS]!--;
     const share = client === null ? undefined : this.#shares.get(client);
@@ -251,13 +251,13 @@ interface Holding extends WaiterSource {
   readonly bytes: number;
 }
 
-class Parked implements Waiter {
+class RegisteredWaiter implements Waiter {
   readonly keys: readonly string[];
   readonly bytes: number;
   readonly client: string | null;
   readonly connection: Connection | undefined;
   readonly #clock: Clock;
-  readonly #onRelease: (waiter: Parked) => void;
+  readonly #onRelease: (waiter: RegisteredWaiter) => void;
   #woken = false;
   #closed = false;
   #released = false;
@@ -267,7 +267,7 @@ class Parked implements Waiter {
   constructor(
     keys: readonly string[],
     clock: Clock,
-    onRelease: (waiter: Parked) => void,
+    onRelease: (waiter: RegisteredWaiter) => void,
     { bytes, client, connection }: Holding,
   ) {
     this.keys = keys;

@@ -8,10 +8,10 @@ import { type PeerError, RealityError, StorageError } from "../errors.ts";
 import type { RealityEvent, StreamReason } from "./events.ts";
 import { Metrics } from "./metrics.ts";
 import { redactURL } from "../redact.ts";
-import { Visit } from "./request_record.ts";
+import { RequestRecord } from "./request_record.ts";
 
 /** Whom an account tells. */
-export interface AccountOptions {
+export interface ObserverOptions {
   readonly clock: Clock;
   readonly onError: (error: RealityError) => void;
   /** Undefined: nobody is told, and no event is made. */
@@ -26,15 +26,15 @@ export interface AccountOptions {
 const GONE = 499;
 
 /** One server's account. Nothing in it fails: an observer's mistake must not become a request's. */
-export class Account {
+export class Observer {
   /** What was counted. */
   readonly metrics: Metrics = new Metrics();
-  readonly #options: AccountOptions;
+  readonly #options: ObserverOptions;
   readonly #peers: string[];
   #isStorageDown = false;
 
   /** @param options Whom it tells. */
-  constructor(options: AccountOptions) {
+  constructor(options: ObserverOptions) {
     this.#options = options;
     this.#peers = options.peers.map(redactURL);
   }
@@ -91,16 +91,16 @@ export class Account {
   }
 
   /** Notes a request that has its answer, or whose client went away before it. */
-  noteRequest(visit: Visit, method: string, answered: number): void {
+  noteRequest(record: RequestRecord, method: string, answered: number): void {
     const { metrics } = this;
     const { clock, onEvent } = this.#options;
-    const { route, code, keys, waited } = visit;
-    const isGone = visit.outcome === "gone";
+    const { route, code, keys, waited } = record;
+    const isGone = record.outcome === "gone";
     const status = isGone ? GONE : answered;
     const at = clock.now();
-    const ms = clock.elapsed() - visit.startedAt;
+    const ms = clock.elapsed() - record.startedAt;
     metrics.requests.add(route, status);
-    if (visit.waitsSince === undefined) metrics.requestDurations.observe(route, ms);
+    if (record.waitsSince === undefined) metrics.requestDurations.observe(route, ms);
     if (code !== undefined && !isGone) metrics.refusals.add(code);
     if (onEvent === undefined) return;
     if (code !== undefined && !isGone) this.#tell({ type: "refusal", at, route, code, status });
@@ -109,23 +109,23 @@ export class Account {
   }
 
   /** A visit of a sync that came through no desk: only who is told of it needs to know when it came. */
-  createVisit(): Visit {
-    return new Visit(this.#options.onEvent === undefined ? 0 : this.#options.clock.elapsed());
+  createRecord(): RequestRecord {
+    return new RequestRecord(this.#options.onEvent === undefined ? 0 : this.#options.clock.elapsed());
   }
 
   /** Notes a sync that passed the desk. */
-  beginSync(visit: Visit): void {
+  beginSync(record: RequestRecord): void {
     this.metrics.syncs.value++;
-    this.metrics.syncKeys.observe(visit.keys.length);
+    this.metrics.syncKeys.observe(record.keys.length);
   }
 
   /** Tells of a sync once it is over; gives back its answer. Costs nothing where nobody is told. */
-  watchSync<T>(visit: Visit, answer: () => T | Promise<T>): T | Promise<T> {
+  watchSync<T>(record: RequestRecord, answer: () => T | Promise<T>): T | Promise<T> {
     if (this.#options.onEvent === undefined) return answer();
     return (async () => await answer())().finally(() => {
       const { clock } = this.#options;
       const at = clock.now();
-      const { startedAt, keys, changed, waited, outcome } = visit;
+      const { startedAt, keys, changed, waited, outcome } = record;
       const ms = clock.elapsed() - startedAt;
       this.#tell({ type: "sync", at, ...this.#name(keys), changed, ms, waited, outcome });
     });

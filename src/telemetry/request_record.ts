@@ -9,7 +9,7 @@ import type { RouteName, WaitOutcome } from "./metrics.ts";
 const NO_KEYS: readonly string[] = Object.freeze([]);
 
 /** One request, or one call of `handleSync`, from its arrival to its answer. Kept for as long as it waits. */
-export class Visit {
+export class RequestRecord {
   /** When it came, by `clock.elapsed()`. */
   readonly startedAt: number;
   /** Where it went. */

@@ -100,7 +100,7 @@ function testChanges({ check, supports }: Kit): void {
 function testReading({ check }: Kit): void {
   check("readNodes() says what getNodes() and getMaxVersion() say", async (storage) => {
     const empty = there(await storage.readNodes?.([]));
-    assertEquals([empty.maxVersion, empty.sweptVersion], [0, 0], "a new storage");
+    assertEquals([empty.maxVersion, empty.collectedVersion], [0, 0], "a new storage");
     await write(storage, "a");
     await write(storage, "b");
     await storage.deleteNode("b");
@@ -110,7 +110,7 @@ function testReading({ check }: Kit): void {
     assertEquals(nodesOf(reading, keys), await storage.getNodes(keys), "nodes");
     assertEquals(reading.maxVersion, await storage.getMaxVersion(), "maxVersion");
     const identity = await storage.getIdentity?.();
-    if (identity) assertEquals({ epoch: reading.epoch, origin: reading.origin }, identity, "the names");
+    if (identity) assertEquals({ epoch: reading.epoch, replicaId: reading.replicaId }, identity, "the names");
   });
 
   check(
@@ -158,8 +158,8 @@ function testFollowing({ check, checkShared }: Kit): void {
         const expected = all.filter((meta) => meta.version >= version).slice(0, limit);
         assertEquals(changes.nodes, expected, `${limit} from version ${version} on`);
         assertEquals(changes.maxVersion, await storage.getMaxVersion(), "maxVersion");
-        const { epoch, origin, late } = changes;
-        assertEquals([epoch, origin, late], [empty.epoch, empty.origin, empty.late], "names and late");
+        const { epoch, replicaId, late } = changes;
+        assertEquals([epoch, replicaId, late], [empty.epoch, empty.replicaId, empty.late], "names and late");
       }
     }
     assertEquals((await storage.readChanges?.(Number.MAX_SAFE_INTEGER, 10))?.nodes, [], "after all versions");
@@ -182,14 +182,14 @@ function testIdentity({ check, checkShared, options: { create, destroy } }: Kit)
   check("getIdentity() names the storage, lastingly, and each storage otherwise", async (storage) => {
     const identity = there(await storage.getIdentity?.());
     assert(/^[0-9a-z]{9}-[0-9a-z]+$/.test(identity.epoch), `Expected an epoch, got ${identity.epoch}`);
-    assert(identity.origin.length >= 8, `Expected a random name, got ${identity.origin}`);
+    assert(identity.replicaId.length >= 8, `Expected a random name, got ${identity.replicaId}`);
     await write(storage, "a");
     assertEquals(await storage.getIdentity?.(), identity, "getIdentity() after a write");
     const second = await create();
     try {
       const other = there(await second.getIdentity?.());
       assert(other.epoch !== identity.epoch, "Two storages have the same epoch");
-      assert(other.origin !== identity.origin, "Two storages have the same origin");
+      assert(other.replicaId !== identity.replicaId, "Two storages have the same origin");
     } finally {
       await destroy?.(second);
     }

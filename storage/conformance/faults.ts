@@ -54,13 +54,13 @@ async function assertAllReject(storage: RealityStorage, code: string): Promise<v
   if (getIdentity) calls.push(["getIdentity", () => getIdentity.call(storage)]);
   if (subscribe) calls.push(["subscribe", () => subscribe.call(storage, () => {})]);
   if (isMeshStorage(storage)) {
-    const takes = [{ node: changeOf("a"), replaces: null }];
+    const merges = [{ node: changeOf("a"), replaces: null }];
     calls.push(
-      ["readSeen", () => storage.readSeen()],
+      ["readReplicaState", () => storage.readReplicaState()],
       ["readDelta", () => storage.readDelta(new Map(), 1)],
-      ["readStamped", () => storage.readStamped(["a"])],
-      ["takeNodes", () => storage.takeNodes(takes)],
-      ["adoptSeen", () => storage.adoptSeen(new Map([["other", 1]]), "000000000-first")],
+      ["readReplicated", () => storage.readReplicated(["a"])],
+      ["mergeNodes", () => storage.mergeNodes(merges)],
+      ["adoptVector", () => storage.adoptVector(new Map([["other", 1]]), "000000000-first")],
     );
   }
   for (const [name, call] of calls) {

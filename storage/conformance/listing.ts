@@ -29,17 +29,17 @@ export function testListing(kit: Kit): void {
     const metas = versions.map((version, i) => metaOf(alike[i]!, version));
     for (const meta of [...metas].reverse()) await storage.setNode(meta.key, meta);
     for (const limit of [1, 2, 3, 5, 100]) {
-      const seen: string[] = [];
+      const vector: string[] = [];
       let last = 0;
       for (let pages = 0; pages <= metas.length; pages++) {
         const page = await storage.listChangedSince(last, limit);
         assertHistory(page, `a page of ${limit}`);
         assert(page.every(({ version }) => version > last), `A page of ${limit} goes back`);
         if (page.length === 0) break;
-        seen.push(...keysOf(page));
+        vector.push(...keysOf(page));
         last = there(page.at(-1)).version;
       }
-      assertEquals(seen.sort(), keysOf(metas).sort(), `all pages of ${limit}`);
+      assertEquals(vector.sort(), keysOf(metas).sort(), `all pages of ${limit}`);
     }
   });
 
@@ -128,7 +128,7 @@ function testTombstones({ check, options: { elapse }, supports }: Kit): void {
     const before = await storage.getMaxVersion();
     await elapse(storage);
     if (supports.readNodes) {
-      assertEquals((await storage.readNodes?.([]))?.sweptVersion, 0, "sweptVersion before a write");
+      assertEquals((await storage.readNodes?.([]))?.collectedVersion, 0, "sweptVersion before a write");
     }
     await storage.setNode("late", metaOf("late", live.version));
     await awaitSweep(async () => (await storage.listChangedSince(0)).length === 3);
@@ -137,7 +137,7 @@ function testTombstones({ check, options: { elapse }, supports }: Kit): void {
     assertEquals(rest, [back], "the rest of the history");
     assertEquals(await storage.getMaxVersion(), before, "getMaxVersion()");
     if (supports.readNodes) {
-      assertEquals((await storage.readNodes?.([]))?.sweptVersion, before, "sweptVersion");
+      assertEquals((await storage.readNodes?.([]))?.collectedVersion, before, "sweptVersion");
     }
     assert(await storage.incrementVersion("newest") > before, `Expected a version above ${before}`);
     const again = await write(storage, "gone");

@@ -28,15 +28,15 @@ function testRecent(kit: Kit): void {
       await storage.setNode(`set:${i}`, metaOf(`set:${i}`, await storage.getMaxVersion() + 3)),
     async (storage, i) => {
       if (!supports.mesh) return;
-      await asMesh(storage).takeNodes([fresh(foreign(`taken:${i}`, await storage.getMaxVersion() + 7))]);
+      await asMesh(storage).mergeNodes([fresh(foreign(`taken:${i}`, await storage.getMaxVersion() + 7))]);
     },
     async (storage, i) => {
       if (!supports.mesh) return;
-      await asMesh(storage).takeNodes([{ node: changeOf(`own:${i}`), replaces: null }]);
+      await asMesh(storage).mergeNodes([{ node: changeOf(`own:${i}`), replaces: null }]);
     },
     async (storage, i) => {
       if (!supports.mesh) return;
-      await asMesh(storage).takeNodes([fresh(foreign(`late:${i}`, 1 + i))]);
+      await asMesh(storage).mergeNodes([fresh(foreign(`late:${i}`, 1 + i))]);
     },
   ];
 
@@ -97,16 +97,16 @@ function testRecent(kit: Kit): void {
     await publish(["reserved"], () => storage.setNode("reserved", metaOf("reserved", reserved)));
     if (!supports.mesh) return;
     const mesh = asMesh(storage);
-    await mesh.takeNodes([fresh(foreign("high", await storage.getMaxVersion() + 1_000))]);
-    await publish(["a"], () => mesh.takeNodes([fresh(foreign("a", 5))]));
+    await mesh.mergeNodes([fresh(foreign("high", await storage.getMaxVersion() + 1_000))]);
+    await publish(["a"], () => mesh.mergeNodes([fresh(foreign("a", 5))]));
     await publish(["b", "c"], async () => {
-      await mesh.takeNodes([fresh(foreign("b", 6)), { node: changeOf("own:2"), replaces: null }]);
+      await mesh.mergeNodes([fresh(foreign("b", 6)), { node: changeOf("own:2"), replaces: null }]);
       await write(storage, "own:3");
-      await mesh.takeNodes([fresh(foreign("c", 7))]);
+      await mesh.mergeNodes([fresh(foreign("c", 7))]);
     });
     const top = await storage.getMaxVersion();
     const above = async () =>
-      await mesh.takeNodes([fresh(foreign("d", 8)), fresh(foreign("e", top + 256_000))]);
+      await mesh.mergeNodes([fresh(foreign("d", 8)), fresh(foreign("e", top + 256_000))]);
     const [before] = await readMoments(storage);
     await above();
     const [moment] = await readMoments(storage);
@@ -118,7 +118,7 @@ function testRecent(kit: Kit): void {
     assert(isConfirmed(there(moment), top), `Expected ${top} to be confirmed by ${show(there(moment))}`);
     // Too many to be told each: then it may be any key.
     const keys = Array.from({ length: 40 }, (_, i) => `many:${i}`);
-    await mesh.takeNodes(keys.map((key, i) => fresh(foreign(key, 10 + i))));
+    await mesh.mergeNodes(keys.map((key, i) => fresh(foreign(key, 10 + i))));
     for (const moment of await readMoments(storage)) {
       const marks = lateMarksSince(moment, there(before).late);
       assert(marks === null || keys.every((key) => marks.has(markOf(key))), `Expected all marks, or null`);
@@ -149,12 +149,12 @@ function testNewEpoch(kit: Kit): void {
     const names = await there(storage.newEpoch?.());
     assertEquals(await storage.getIdentity?.(), names, "getIdentity()");
     assert(names.epoch !== before?.epoch, "Expected another epoch");
-    assert(names.origin !== before?.origin, "Expected another origin");
+    assert(names.replicaId !== before?.replicaId, "Expected another origin");
     assertEquals(await storage.getMaxVersion(), top, "getMaxVersion()");
     assertEquals(await storage.getNode("a"), kept, "getNode()");
     assertEquals(await storage.getNode("b"), null, "getNode() of what was deleted");
-    for (const { epoch, origin } of await readMoments(storage)) {
-      assertEquals({ epoch, origin }, names, "the names of a reading");
+    for (const { epoch, replicaId } of await readMoments(storage)) {
+      assertEquals({ epoch, replicaId }, names, "the names of a reading");
     }
     const next = await write(storage, "c");
     assert(next.version > top && top > gone.version, `Expected a version above ${top}, got ${next.version}`);
@@ -191,18 +191,22 @@ function testNewEpoch(kit: Kit): void {
     const { version } = await write(storage, "own");
     await write(storage, "gone");
     await storage.deleteNode("gone");
-    await storage.takeNodes([fresh(foreign("theirs", version + 50))]);
+    await storage.mergeNodes([fresh(foreign("theirs", version + 50))]);
     const { epoch } = await storage.getIdentity();
-    await storage.adoptSeen(new Map([["other", version + 50]]), epoch, new Map([["third", 7]]));
-    const before = await storage.readSeen();
-    const { origin } = await there((storage as MeshStorage).newEpoch?.());
-    const after = await storage.readSeen();
-    const own = there(before.seen.get(before.origin));
-    assertEquals(highest(after.seen), { [origin]: own }, "seen");
-    assertEquals(after.swept.get("third"), 7, "swept");
+    await storage.adoptVector(new Map([["other", version + 50]]), epoch, new Map([["third", 7]]));
+    const before = await storage.readReplicaState();
+    const { replicaId } = await there((storage as MeshStorage).newEpoch?.());
+    const after = await storage.readReplicaState();
+    const own = there(before.vector.get(before.replicaId));
+    assertEquals(highest(after.vector), { [replicaId]: own }, "seen");
+    assertEquals(after.collected.get("third"), 7, "swept");
     const [node, grave, theirs] = await stampedOfAll(storage, "own", "gone", "theirs");
-    assertEquals([node?.origin, grave?.origin, theirs?.origin], [origin, origin, "other"], "origins");
-    const { nodes } = await storage.readDelta(before.seen, MANY);
+    assertEquals(
+      [node?.replicaId, grave?.replicaId, theirs?.replicaId],
+      [replicaId, replicaId, "other"],
+      "origins",
+    );
+    const { nodes } = await storage.readDelta(before.vector, MANY);
     assertEquals(nodes.map(({ key }) => key).sort(), ["gone", "own"], "what another storage is told");
   });
 }

@@ -6,12 +6,12 @@
  * @module
  */
 import {
-  hasSeen,
+  dotOf,
+  includesDot,
   isMeshStorage,
   type MeshStorage,
-  type Seen,
-  type StampedNode,
-  stampOf,
+  type ReplicatedNode,
+  type VersionVector,
 } from "../../src/store/contract.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { apply } from "./batch.ts";
@@ -34,12 +34,12 @@ import { testResidues } from "./mesh_residues.ts";
 import { testTakes } from "./mesh_takes.ts";
 
 const METHODS = [
-  "readSeen",
+  "readReplicaState",
   "readDelta",
-  "readStamped",
-  "takeNodes",
-  "adoptSeen",
-  "keepApart",
+  "readReplicated",
+  "mergeNodes",
+  "adoptVector",
+  "avoidResidues",
   "countByClock",
 ] as const;
 /** Where the clock counter begins. */
@@ -69,10 +69,10 @@ function testSeen(kit: Kit): void {
   const { checkMesh } = meshKit(kit);
 
   checkMesh("readSeen() of a new storage tells its names, and that it has seen no other", async (storage) => {
-    const { seen, swept, maxVersion, ...identity } = await storage.readSeen();
+    const { vector, collected, maxVersion, ...identity } = await storage.readReplicaState();
     assertEquals(identity, await storage.getIdentity(), "its names");
-    assertEquals([...seen.keys()].filter((origin) => origin !== identity.origin), [], "seen");
-    assertEquals([...swept.values()].filter((stamp) => stamp !== 0), [], "swept");
+    assertEquals([...vector.keys()].filter((replicaId) => replicaId !== identity.replicaId), [], "seen");
+    assertEquals([...collected.values()].filter((stamp) => stamp !== 0), [], "swept");
     assertEquals(maxVersion, 0, "maxVersion");
   });
 
@@ -81,13 +81,13 @@ function testSeen(kit: Kit): void {
       ["applyChanges()", () => apply(storage, changeOf("a"), changeOf("b"), deletionOf("c"))],
       ["setNode()", () => write(storage, "a")],
       ["deleteNode()", () => storage.deleteNode("b")],
-      ["takeNodes()", () => storage.takeNodes([{ node: changeOf("d"), replaces: null }])],
+      ["takeNodes()", () => storage.mergeNodes([{ node: changeOf("d"), replaces: null }])],
     ];
     for (const [name, make] of makes) {
       await make();
       const newest = there((await storage.listChangedSince(0)).at(-1));
       assertEquals(await ownSeen(storage), newest.version, `the own entry in seen after ${name}`);
-      assertEquals((await storage.readSeen()).maxVersion, newest.version, `maxVersion after ${name}`);
+      assertEquals((await storage.readReplicaState()).maxVersion, newest.version, `maxVersion after ${name}`);
     }
   });
 
@@ -97,38 +97,44 @@ function testSeen(kit: Kit): void {
     assertEquals(await ownSeen(storage), version, "the own entry in seen");
     await storage.setNode("b", metaOf("b", reserved));
     assertEquals(await ownSeen(storage), reserved, "the own entry in seen after publishing");
-    assertEquals((await stampedOf(storage, "b")).stamp, reserved, "the stamp");
+    assertEquals((await stampedOf(storage, "b")).dotVersion, reserved, "the stamp");
   });
 
   checkMesh("a node published after a higher one is outside of what was told as seen", async (storage) => {
-    const { origin } = await storage.getIdentity();
+    const { replicaId } = await storage.getIdentity();
     const reserved = await storage.incrementVersion("late");
     const next = await write(storage, "next");
-    const { seen } = await storage.readSeen();
+    const { vector } = await storage.readReplicaState();
     await storage.setNode("late", metaOf("late", reserved));
     assertEquals(await storage.getNode("late"), metaOf("late", reserved), "getNode()");
     const node = await stampedOf(storage, "late");
-    assertEquals([node.version, node.origin], [reserved, origin], "its version and origin");
-    assert(!hasSeen(seen, stampOf(node)), `Stamp ${node.stamp} was told as seen before it was there`);
+    assertEquals([node.version, node.replicaId], [reserved, replicaId], "its version and origin");
+    assert(
+      !includesDot(vector, dotOf(node)),
+      `Stamp ${node.dotVersion} was told as seen before it was there`,
+    );
     assertEquals(await storage.getMaxVersion(), next.version, "getMaxVersion()");
-    assertEquals(await ownSeen(storage), node.stamp, "the own entry in seen");
-    assertEquals((await storage.readDelta(seen, MANY)).nodes, [node], "the next delta");
-    assert(await storage.incrementVersion("x") > node.stamp, "Expected the counter to be above the stamp");
+    assertEquals(await ownSeen(storage), node.dotVersion, "the own entry in seen");
+    assertEquals((await storage.readDelta(vector, MANY)).nodes, [node], "the next delta");
+    assert(
+      await storage.incrementVersion("x") > node.dotVersion,
+      "Expected the counter to be above the stamp",
+    );
     const again = await write(storage, "late");
-    assertEquals(await stampedOf(storage, "late"), ownNode(again, origin), "the node once written again");
+    assertEquals(await stampedOf(storage, "late"), ownNode(again, replicaId), "the node once written again");
   });
 
   checkMesh("setNode() that publishes nothing counts nothing as seen", async (storage) => {
     const older = await storage.incrementVersion("a");
     const between = await storage.incrementVersion("a");
     const { version } = await write(storage, "a");
-    const before = await storage.readSeen();
+    const before = await storage.readReplicaState();
     for (const meta of [metaOf("a", older), metaOf("a", between), metaOf("a", version)]) {
       await storage.setNode("a", meta);
     }
-    assertEquals(await storage.readSeen(), before, "readSeen()");
+    assertEquals(await storage.readReplicaState(), before, "readSeen()");
     const foreignTop = version + 1000;
-    await storage.takeNodes([fresh(foreign("b", foreignTop))]);
+    await storage.mergeNodes([fresh(foreign("b", foreignTop))]);
     await storage.setNode("b", metaOf("b", foreignTop - 1));
     assertEquals(
       await ownSeen(storage),
@@ -140,18 +146,18 @@ function testSeen(kit: Kit): void {
   checkMesh("numbers reserved before and published in any order are all told in the end", async (storage) => {
     const reserved: number[] = [];
     for (let i = 0; i < 6; i++) reserved.push(await storage.incrementVersion("x"));
-    let known: Seen = new Map();
-    const told = new Map<string, StampedNode>();
+    let known: VersionVector = new Map();
+    const told = new Map<string, ReplicatedNode>();
     for (const i of [3, 1, 5, 0, 4, 2]) {
       const key = `key:${i}`;
       await storage.setNode(key, metaOf(key, there(reserved[i])));
-      const { seen, nodes } = await storage.readDelta(known, MANY);
+      const { vector, nodes } = await storage.readDelta(known, MANY);
       assertEquals(keysOf(nodes), [key], "what came since the last delta");
       for (const node of nodes) told.set(node.key, node);
-      known = seen;
+      known = vector;
     }
-    assertEquals(new Set([...told.values()].map(({ stamp }) => stamp)).size, 6, "how many stamps");
-    assertEquals(told, await storage.readStamped([...told.keys()]), "what was told");
+    assertEquals(new Set([...told.values()].map(({ dotVersion }) => dotVersion)).size, 6, "how many stamps");
+    assertEquals(told, await storage.readReplicated([...told.keys()]), "what was told");
   });
 }
 
@@ -160,22 +166,22 @@ function testAdopting(kit: Kit): void {
   const { elapse } = kit.options;
 
   checkMesh("adoptSeen() joins what was seen, and lifts the counter", async (storage) => {
-    const { epoch, origin } = await storage.getIdentity();
+    const { epoch, replicaId } = await storage.getIdentity();
     const { version: top } = await write(storage, "a");
-    const adopt = async (seen: Record<string, number>) => {
-      assertEquals(await storage.adoptSeen(new Map(Object.entries(seen)), epoch), false, "adoptSeen()");
-      return highest((await storage.readSeen()).seen);
+    const adopt = async (vector: Record<string, number>) => {
+      assertEquals(await storage.adoptVector(new Map(Object.entries(vector)), epoch), false, "adoptSeen()");
+      return highest((await storage.readReplicaState()).vector);
     };
-    assertEquals(await adopt({ ox: top + 10, oy: 5 }), { [origin]: top, ox: top + 10, oy: 5 }, "seen");
+    assertEquals(await adopt({ ox: top + 10, oy: 5 }), { [replicaId]: top, ox: top + 10, oy: 5 }, "seen");
     assertEquals(
       await adopt({ ox: top + 4, oy: 7, oz: 1 }),
-      { [origin]: top, ox: top + 10, oy: 7, oz: 1 },
+      { [replicaId]: top, ox: top + 10, oy: 7, oz: 1 },
       "joined",
     );
-    assertEquals(await adopt({}), { [origin]: top, ox: top + 10, oy: 7, oz: 1 }, "joined with nothing");
+    assertEquals(await adopt({}), { [replicaId]: top, ox: top + 10, oy: 7, oz: 1 }, "joined with nothing");
     const next = await storage.incrementVersion("a");
     assert(next > top + 10, `Expected a version above ${top + 10}, got ${next}`);
-    assertEquals((await adopt({ [origin]: next + 1000 }))[origin], top, "the own entry in seen");
+    assertEquals((await adopt({ [replicaId]: next + 1000 }))[replicaId], top, "the own entry in seen");
     const later = await storage.incrementVersion("a");
     assert(later > next + 1000, `Expected a version above ${next + 1000}, got ${later}`);
     assertEquals(await storage.getNode("a"), metaOf("a", top), "the node");
@@ -183,24 +189,24 @@ function testAdopting(kit: Kit): void {
 
   checkMesh("adoptSeen() keeps names of origins that objects have", async (storage) => {
     const { epoch } = await storage.getIdentity();
-    const seen = new Map([["__proto__", 3], ["constructor", 4], ["toString", 5]]);
-    await storage.adoptSeen(seen, epoch);
-    const found = (await storage.readSeen()).seen;
-    for (const [origin, stamp] of seen) assertEquals(found.get(origin), stamp, origin);
+    const vector = new Map([["__proto__", 3], ["constructor", 4], ["toString", 5]]);
+    await storage.adoptVector(vector, epoch);
+    const found = (await storage.readReplicaState()).vector;
+    for (const [replicaId, stamp] of vector) assertEquals(found.get(replicaId), stamp, replicaId);
   });
 
   checkMesh("adoptSeen() takes an epoch that sorts before its own, and no other", async (storage) => {
-    const { epoch, origin } = await storage.getIdentity();
+    const { epoch, replicaId } = await storage.getIdentity();
     await write(storage, "a");
-    assertEquals(await storage.adoptSeen(new Map(), LAST_EPOCH), false, "a later epoch");
-    assertEquals(await storage.adoptSeen(new Map(), epoch), false, "its own epoch");
-    assertEquals(await storage.getIdentity(), { epoch, origin }, "getIdentity()");
-    assertEquals(await storage.adoptSeen(new Map([["ox", 3]]), FIRST_EPOCH), true, "an earlier epoch");
-    assertEquals(await storage.adoptSeen(new Map(), FIRST_EPOCH), false, "the same once more");
-    assertEquals(await storage.adoptSeen(new Map(), epoch), false, "the epoch it had");
-    assertEquals(await storage.getIdentity(), { epoch: FIRST_EPOCH, origin }, "getIdentity()");
-    const { seen, ...state } = await storage.readSeen();
-    assertEquals([state.epoch, state.origin, seen.get("ox")], [FIRST_EPOCH, origin, 3], "readSeen()");
+    assertEquals(await storage.adoptVector(new Map(), LAST_EPOCH), false, "a later epoch");
+    assertEquals(await storage.adoptVector(new Map(), epoch), false, "its own epoch");
+    assertEquals(await storage.getIdentity(), { epoch, replicaId }, "getIdentity()");
+    assertEquals(await storage.adoptVector(new Map([["ox", 3]]), FIRST_EPOCH), true, "an earlier epoch");
+    assertEquals(await storage.adoptVector(new Map(), FIRST_EPOCH), false, "the same once more");
+    assertEquals(await storage.adoptVector(new Map(), epoch), false, "the epoch it had");
+    assertEquals(await storage.getIdentity(), { epoch: FIRST_EPOCH, replicaId }, "getIdentity()");
+    const { vector, ...state } = await storage.readReplicaState();
+    assertEquals([state.epoch, state.replicaId, vector.get("ox")], [FIRST_EPOCH, replicaId, 3], "readSeen()");
     if (storage.readNodes) assertEquals((await storage.readNodes([])).epoch, FIRST_EPOCH, "readNodes()");
     if (storage.readChanges) {
       assertEquals((await storage.readChanges(0, 1)).epoch, FIRST_EPOCH, "readChanges()");
@@ -212,7 +218,7 @@ function testAdopting(kit: Kit): void {
     // The storage's clock may be the test's own: it is later than this anyway.
     const floor = (Date.UTC(2021, 0, 1) - CLOCK_START_MS) * 1000;
     const [meta] = await apply(storage, changeOf("a"));
-    const own = there((await storage.takeNodes([{ node: changeOf("b"), replaces: null }]))[0]);
+    const own = there((await storage.mergeNodes([{ node: changeOf("b"), replaces: null }]))[0]);
     const reserved = await storage.incrementVersion("c");
     assert(there(meta).version > floor, `Expected a version above ${floor}, got ${meta?.version}`);
     assert(

@@ -3,7 +3,12 @@
  *
  * @module
  */
-import { joinSeen, type MeshStorage, type Seen, type StampedNode } from "../../src/store/contract.ts";
+import {
+  joinVectors,
+  type MeshStorage,
+  type ReplicatedNode,
+  type VersionVector,
+} from "../../src/store/contract.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { apply } from "./batch.ts";
 import {
@@ -44,19 +49,19 @@ function testDelta(kit: Kit): void {
   const { elapse } = kit.options;
 
   checkMesh("readStamped() gives nodes and tombstones with their stamps, and no others", async (storage) => {
-    const { origin } = await storage.getIdentity();
+    const { replicaId } = await storage.getIdentity();
     const [a, b, c] = await apply(storage, changeOf("a"), changeOf("b"), deletionOf("c"));
-    const expected = new Map([a, b, c].map((meta) => [there(meta).key, ownNode(there(meta), origin)]));
-    assertEquals(await storage.readStamped(["a", "nobody", "b", "a", "c"]), expected, "readStamped()");
-    assertEquals(await storage.readStamped([]), new Map(), "readStamped() of nothing");
-    assertEquals(await storage.readStamped([""]), new Map(), "readStamped() of the empty key");
+    const expected = new Map([a, b, c].map((meta) => [there(meta).key, ownNode(there(meta), replicaId)]));
+    assertEquals(await storage.readReplicated(["a", "nobody", "b", "a", "c"]), expected, "readStamped()");
+    assertEquals(await storage.readReplicated([]), new Map(), "readStamped() of nothing");
+    assertEquals(await storage.readReplicated([""]), new Map(), "readStamped() of the empty key");
   });
 
   checkMesh(
     "readDelta() from nothing gives all nodes and tombstones, each with its stamp",
     async (storage) => {
       assertEquals((await storage.readDelta(new Map(), MANY)).nodes, [], "nodes of a new storage");
-      const { origin } = await storage.getIdentity();
+      const { replicaId } = await storage.getIdentity();
       const metas = await apply(
         storage,
         changeOf("a"),
@@ -66,40 +71,40 @@ function testDelta(kit: Kit): void {
       );
       metas.push(await write(storage, "d"));
       const { nodes, next, ...state } = await storage.readDelta(new Map(), MANY);
-      assertEquals(byKey(nodes), byKey(metas.map((meta) => ownNode(meta, origin))), "nodes");
+      assertEquals(byKey(nodes), byKey(metas.map((meta) => ownNode(meta, replicaId))), "nodes");
       assertEquals(next, null, "next");
-      assertEquals(state, await storage.readSeen(), "seen, names and counter");
+      assertEquals(state, await storage.readReplicaState(), "seen, names and counter");
     },
   );
 
   checkMesh("readDelta() from what was seen gives nothing, and later what came since", async (storage) => {
     await apply(storage, changeOf("a"), changeOf("b"), changeOf("c"));
-    const { seen } = await storage.readDelta(new Map(), MANY);
-    const still = await storage.readDelta(seen, MANY);
-    assertEquals([still.nodes, still.next, still.seen], [[], null, seen], "the delta when nothing came");
+    const { vector } = await storage.readDelta(new Map(), MANY);
+    const still = await storage.readDelta(vector, MANY);
+    assertEquals([still.nodes, still.next, still.vector], [[], null, vector], "the delta when nothing came");
     await apply(storage, changeOf("b", "2"), deletionOf("c"));
     await write(storage, "d");
-    const { nodes } = await storage.readDelta(seen, MANY);
+    const { nodes } = await storage.readDelta(vector, MANY);
     assertEquals(byKey(nodes), byKey(await stampedOfAll(storage, "b", "c", "d")), "what came since");
     await storage.incrementVersion("e");
-    assertEquals((await storage.readDelta(seen, MANY)).nodes.length, 3, "nodes after a reservation");
+    assertEquals((await storage.readDelta(vector, MANY)).nodes.length, 3, "nodes after a reservation");
   });
 
   checkMesh("readDelta() tells apart what was seen of each origin", async (storage) => {
-    const { origin } = await storage.getIdentity();
+    const { replicaId } = await storage.getIdentity();
     const own = await write(storage, "own");
     const [x, y] = [foreign("x", own.version + 7, "ox"), foreign("y", own.version + 3, "oy")];
-    await storage.takeNodes([fresh(x), fresh(y)]);
-    await storage.adoptSeen(new Map([["ox", x.stamp], ["oy", y.stamp]]), LAST_EPOCH);
-    const all = { own: ownNode(own, origin), x, y };
+    await storage.mergeNodes([fresh(x), fresh(y)]);
+    await storage.adoptVector(new Map([["ox", x.dotVersion], ["oy", y.dotVersion]]), LAST_EPOCH);
+    const all = { own: ownNode(own, replicaId), x, y };
     const bases: [Record<string, number>, (keyof typeof all)[]][] = [
       [{}, ["own", "x", "y"]],
-      [{ [origin]: own.version }, ["x", "y"]],
-      [{ ox: x.stamp }, ["own", "y"]],
-      [{ ox: x.stamp - 1 }, ["own", "x", "y"]],
-      [{ [origin]: own.version, oy: y.stamp }, ["x"]],
-      [{ [origin]: own.version + 100, ox: x.stamp, oy: y.stamp, other: 5 }, []],
-      [{ other: y.stamp + 100 }, ["own", "x", "y"]],
+      [{ [replicaId]: own.version }, ["x", "y"]],
+      [{ ox: x.dotVersion }, ["own", "y"]],
+      [{ ox: x.dotVersion - 1 }, ["own", "x", "y"]],
+      [{ [replicaId]: own.version, oy: y.dotVersion }, ["x"]],
+      [{ [replicaId]: own.version + 100, ox: x.dotVersion, oy: y.dotVersion, other: 5 }, []],
+      [{ other: y.dotVersion + 100 }, ["own", "x", "y"]],
     ];
     for (const [base, keys] of bases) {
       const { nodes } = await storage.readDelta(new Map(Object.entries(base)), MANY);
@@ -109,17 +114,17 @@ function testDelta(kit: Kit): void {
 
   checkMesh("adoptSeen() notes what was swept where a full copy came from", async (storage) => {
     const { epoch } = await storage.getIdentity();
-    await storage.adoptSeen(new Map([["ox", 900]]), epoch, new Map([["ox", 700], ["oy", 5]]));
-    await storage.adoptSeen(new Map([["ox", 950]]), epoch, new Map([["ox", 600], ["oy", 8]]));
-    await storage.adoptSeen(new Map([["ox", 990]]), epoch);
-    const { swept } = await storage.readSeen();
-    assertEquals([swept.get("ox"), swept.get("oy")], [700, 8], "swept");
+    await storage.adoptVector(new Map([["ox", 900]]), epoch, new Map([["ox", 700], ["oy", 5]]));
+    await storage.adoptVector(new Map([["ox", 950]]), epoch, new Map([["ox", 600], ["oy", 8]]));
+    await storage.adoptVector(new Map([["ox", 990]]), epoch);
+    const { collected } = await storage.readReplicaState();
+    assertEquals([collected.get("ox"), collected.get("oy")], [700, 8], "swept");
   });
 
   if (!elapse) return;
 
   checkMesh("readSeen() tells how far tombstones of each origin were swept", async (storage) => {
-    const { origin } = await storage.getIdentity();
+    const { replicaId } = await storage.getIdentity();
     const [, gone] = await apply(storage, changeOf("live"), deletionOf("gone"));
     const top = there(gone).version;
     const reserved = await storage.incrementVersion("late");
@@ -131,16 +136,20 @@ function testDelta(kit: Kit): void {
       { ...foreign("y", top + 9000, "ox"), deleted: true as const },
       foreign("kept", top + 9999, "oz"),
     ];
-    await storage.takeNodes([fresh(x), fresh(y), fresh(kept)]);
-    assertEquals(highest((await storage.readSeen()).swept), {}, "swept before");
+    await storage.mergeNodes([fresh(x), fresh(y), fresh(kept)]);
+    assertEquals(highest((await storage.readReplicaState()).collected), {}, "swept before");
     await elapse(storage);
     await write(storage, "live");
-    await awaitSweep(async () => (await storage.readStamped(["gone", "late", "x", "y"])).size === 0);
-    const { swept, seen } = await storage.readSeen();
-    assertEquals(highest(swept), { [origin]: late.stamp, ox: y.stamp }, "swept");
-    assertEquals(await storage.readStamped(["gone", "late", "x", "y"]), new Map(), "the tombstones");
-    assertEquals((await storage.readDelta(new Map(), MANY)).swept, swept, "swept in a delta");
-    assertEquals(seen.get(origin), (await stampedOf(storage, "live")).stamp, "the own entry in seen");
+    await awaitSweep(async () => (await storage.readReplicated(["gone", "late", "x", "y"])).size === 0);
+    const { collected, vector } = await storage.readReplicaState();
+    assertEquals(highest(collected), { [replicaId]: late.dotVersion, ox: y.dotVersion }, "swept");
+    assertEquals(await storage.readReplicated(["gone", "late", "x", "y"]), new Map(), "the tombstones");
+    assertEquals((await storage.readDelta(new Map(), MANY)).collected, collected, "swept in a delta");
+    assertEquals(
+      vector.get(replicaId),
+      (await stampedOf(storage, "live")).dotVersion,
+      "the own entry in seen",
+    );
   });
 }
 
@@ -156,7 +165,7 @@ function testPages(kit: Kit): void {
       );
       await apply(storage, deletionOf("key:3"), changeOf("key:9", "2"));
       const top = there(metas.at(-1)).version;
-      await storage.takeNodes([fresh(foreign("foreign", top + 500)), fresh(foreign("low", 3))]);
+      await storage.mergeNodes([fresh(foreign("foreign", top + 500)), fresh(foreign("low", 3))]);
       const expected = byKey(await stampedOfAll(storage, ...keysOf(metas), "foreign", "low"));
       for (const limit of [1, 2, 7, 24, 25, MANY]) {
         const pages = await readPages(storage, new Map(), limit);
@@ -177,11 +186,11 @@ function testPages(kit: Kit): void {
   checkMesh("the pages of readDelta() from a base hold what lies outside of it", async (storage) => {
     const keys = [...Array(12).keys()].map((i) => `key:${i}`);
     await apply(storage, ...keys.map((key) => changeOf(key)));
-    const { seen } = await storage.readSeen();
+    const { vector } = await storage.readReplicaState();
     const changed = keys.filter((_key, i) => i % 3 === 1);
     await apply(storage, ...changed.map((key) => changeOf(key, "2")));
     for (const limit of [1, 2, 3, 4]) {
-      const nodes = (await readPages(storage, seen, limit)).flatMap((page) => page.nodes);
+      const nodes = (await readPages(storage, vector, limit)).flatMap((page) => page.nodes);
       assertEquals(byKey(nodes), byKey(await stampedOfAll(storage, ...changed)), `all pages of ${limit}`);
     }
   });
@@ -190,13 +199,13 @@ function testPages(kit: Kit): void {
     checkMesh(`pages of ${limit} miss nothing that changes while they are read`, async (storage) => {
       const keys = [...Array(15).keys()].map((i) => `key:${i}`);
       await apply(storage, ...keys.map((key) => changeOf(key)));
-      const before = await storage.readStamped(keys);
-      const told = new Map<string, StampedNode>();
-      let known: Seen | undefined;
+      const before = await storage.readReplicated(keys);
+      const told = new Map<string, ReplicatedNode>();
+      let known: VersionVector | undefined;
       let after: string | undefined;
       for (let page = 0; page < 40; page++) {
-        const { nodes, seen, next } = await storage.readDelta(new Map(), limit, after);
-        known ??= seen;
+        const { nodes, vector, next } = await storage.readDelta(new Map(), limit, after);
+        known ??= vector;
         for (const node of nodes) told.set(node.key, node);
         if (next === null) break;
         after = next;
@@ -216,7 +225,7 @@ function testPages(kit: Kit): void {
       // What changed meanwhile lies outside of what the first page told as seen.
       for (const node of (await storage.readDelta(there(known), MANY)).nodes) told.set(node.key, node);
       const all = [...keys, ...[...Array(4).keys()].map((i) => `new:${i}`)];
-      assertEquals(told, await storage.readStamped(all), "the pages and the next delta together");
+      assertEquals(told, await storage.readReplicated(all), "the pages and the next delta together");
     });
   }
 
@@ -242,12 +251,12 @@ async function deltasWhileSweeping(
   pick: (i: number) => MeshStorage,
   elapse: NonNullable<Kit["options"]["elapse"]>,
 ): Promise<void> {
-  const { origin } = await pick(0).getIdentity();
+  const { replicaId } = await pick(0).getIdentity();
   for (let round = 0; round < 12; round++) {
     await write(pick(0), "other");
-    const { seen } = await pick(0).readSeen();
+    const { vector } = await pick(0).readReplicaState();
     await pick(0).deleteNode("gone");
-    const base = round % 2 ? seen : new Map<string, number>();
+    const base = round % 2 ? vector : new Map<string, number>();
     await elapse(pick(0));
     // More than one at once, as each may come before the sweep, after it or in between.
     const readLater = async (i: number) => {
@@ -258,11 +267,11 @@ async function deltasWhileSweeping(
       write(pick(1), "other"),
       ...[...Array(6).keys()].map(readLater),
     ]) as [unknown, ...Awaited<ReturnType<MeshStorage["readDelta"]>>[]];
-    for (const { nodes, swept } of deltas) {
+    for (const { nodes, collected } of deltas) {
       const isTold = nodes.some(({ key }) => key === "gone");
-      const isSwept = (swept.get(origin) ?? 0) > (seen.get(origin) ?? 0);
+      const isCollected = (collected.get(replicaId) ?? 0) > (vector.get(replicaId) ?? 0);
       assert(
-        isTold || isSwept,
+        isTold || isCollected,
         `A tombstone is neither among the nodes nor told as swept, in round ${round}`,
       );
     }
@@ -282,12 +291,12 @@ async function deltasWhileWriting(pick: (i: number) => MeshStorage): Promise<voi
       if (i % 3 === 2) await storage.deleteNode(`own:${writer}`);
     }
   });
-  const told = new Map<string, StampedNode>();
-  let known: Seen = new Map();
+  const told = new Map<string, ReplicatedNode>();
+  let known: VersionVector = new Map();
   const follow = async () => {
-    const { nodes, seen } = await pick(1).readDelta(known, MANY);
+    const { nodes, vector } = await pick(1).readDelta(known, MANY);
     for (const node of nodes) told.set(node.key, node);
-    known = joinSeen(known, seen);
+    known = joinVectors(known, vector);
   };
   const reader = (async () => {
     for (; writing; await new Promise((resolve) => setTimeout(resolve, 0))) await follow();
@@ -295,5 +304,5 @@ async function deltasWhileWriting(pick: (i: number) => MeshStorage): Promise<voi
   })();
   await allSettle<unknown>([allSettle(running).finally(() => writing = false), reader]);
   const history = keysOf(await pick(0).listChangedSince(0));
-  assertEquals(told, await pick(0).readStamped(history), "what the deltas told");
+  assertEquals(told, await pick(0).readReplicated(history), "what the deltas told");
 }

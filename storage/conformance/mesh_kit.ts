@@ -4,14 +4,14 @@
  * @module
  */
 import {
+  type Dot,
   isMeshStorage,
   type MeshStorage,
   type NodeChange,
-  type NodeTake,
+  type NodeMerge,
   type RealityStorage,
-  type Seen,
-  type Stamp,
-  type StampedNode,
+  type ReplicatedNode,
+  type VersionVector,
 } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { assert } from "./assert.ts";
@@ -42,55 +42,62 @@ export function asMesh(storage: RealityStorage): MeshStorage {
 }
 
 /** A node as another storage wrote it. */
-export function foreign(key: string, version: number, origin: string = "other"): StampedNode {
-  return { key, version, hash: `hash-${version}`, updatedAt: 1_700_000_000_000, origin, stamp: version };
+export function foreign(key: string, version: number, replicaId: string = "other"): ReplicatedNode {
+  return {
+    key,
+    version,
+    hash: `hash-${version}`,
+    updatedAt: 1_700_000_000_000,
+    replicaId: replicaId,
+    dotVersion: version,
+  };
 }
 
 /** A node as this storage wrote it. */
-export function ownNode(meta: RealityNodeMeta, origin: string): StampedNode {
-  return { ...meta, origin, stamp: meta.version };
+export function ownNode(meta: RealityNodeMeta, replicaId: string): ReplicatedNode {
+  return { ...meta, replicaId: replicaId, dotVersion: meta.version };
 }
 
 /** A node, or a change, that is to be written in the place of another. */
-export function take(node: StampedNode | NodeChange, replaces: Stamp | null): NodeTake {
+export function take(node: ReplicatedNode | NodeChange, replaces: Dot | null): NodeMerge {
   return { node, replaces };
 }
 
 /** A node that is to be taken where there is none. */
-export function fresh(node: StampedNode): NodeTake {
+export function fresh(node: ReplicatedNode): NodeMerge {
   return take(node, null);
 }
 
 /** The stamp that a version has which this storage gave. */
-export function stampOfMeta({ origin }: { readonly origin: string }, version: number): Stamp {
-  return { version, origin };
+export function dotOfMeta({ replicaId }: { readonly replicaId: string }, version: number): Dot {
+  return { version, replicaId };
 }
 
 /** A stamped node without its stamp. */
-export function metaIn({ origin: _origin, stamp: _stamp, ...meta }: StampedNode): RealityNodeMeta {
+export function metaIn({ replicaId: _origin, dotVersion: _stamp, ...meta }: ReplicatedNode): RealityNodeMeta {
   return meta;
 }
 
 /** The node or tombstone of a key, which must be there. */
-export async function stampedOf(storage: MeshStorage, key: string): Promise<StampedNode> {
-  return there((await storage.readStamped([key])).get(key));
+export async function stampedOf(storage: MeshStorage, key: string): Promise<ReplicatedNode> {
+  return there((await storage.readReplicated([key])).get(key));
 }
 
 /** The nodes or tombstones of keys, which must all be there. */
-export async function stampedOfAll(storage: MeshStorage, ...keys: string[]): Promise<StampedNode[]> {
-  const nodes = await storage.readStamped(keys);
+export async function stampedOfAll(storage: MeshStorage, ...keys: string[]): Promise<ReplicatedNode[]> {
+  const nodes = await storage.readReplicated(keys);
   return keys.map((key) => there(nodes.get(key)));
 }
 
 /** The highest stamp of its own that a storage tells as seen. */
 export async function ownSeen(storage: MeshStorage): Promise<number> {
-  const { seen, origin } = await storage.readSeen();
-  return seen.get(origin) ?? 0;
+  const { vector, replicaId } = await storage.readReplicaState();
+  return vector.get(replicaId) ?? 0;
 }
 
 /** The entries above 0: whether one of 0 is there says nothing. */
-export function highest(seen: Seen): Record<string, number> {
-  return Object.fromEntries([...seen].filter(([, stamp]) => stamp > 0));
+export function highest(vector: VersionVector): Record<string, number> {
+  return Object.fromEntries([...vector].filter(([, stamp]) => stamp > 0));
 }
 
 /** Nodes in the order of their keys. */
@@ -106,7 +113,7 @@ export function keysOfAll(metas: readonly (RealityNodeMeta | null)[]): string[] 
 /** All pages of a delta. */
 export async function readPages(
   storage: MeshStorage,
-  base: Seen,
+  base: VersionVector,
   limit: number,
 ): Promise<Awaited<ReturnType<MeshStorage["readDelta"]>>[]> {
   const pages = [await storage.readDelta(base, limit)];

@@ -5,15 +5,15 @@
  */
 import fc from "fast-check";
 import {
-  coversSeen,
-  hasSeen,
+  coversVector,
+  dotOf,
+  includesDot,
   isMeshStorage,
-  joinSeen,
+  joinVectors,
   type MeshStorage,
-  type NodeTake,
-  type Seen,
-  type StampedNode,
-  stampOf,
+  type NodeMerge,
+  type ReplicatedNode,
+  type VersionVector,
 } from "../../src/store/contract.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { changeOf, deletionOf, type Kit, metaOf, there } from "./kit.ts";
@@ -29,7 +29,7 @@ type Operation =
   | {
     readonly kind: "take";
     readonly key: string;
-    readonly origin: string;
+    readonly replicaId: string;
     readonly lift: number;
     readonly late: number;
     readonly deleted: boolean;
@@ -74,7 +74,7 @@ function drawRun(elapses: boolean): fc.Arbitrary<Step[]> {
     fc.record({
       kind: fc.constant("take"),
       key,
-      origin: fc.constantFrom(...ORIGINS),
+      replicaId: fc.constantFrom(...ORIGINS),
       lift,
       late: fc.nat(4),
       deleted,
@@ -88,9 +88,9 @@ function drawRun(elapses: boolean): fc.Arbitrary<Step[]> {
 class Follower {
   readonly #storage: MeshStorage;
   readonly #elapse: () => Promise<void>;
-  readonly #told = new Map<string, StampedNode>();
+  readonly #told = new Map<string, ReplicatedNode>();
   readonly #adopted = new Map<string, number>();
-  #known: Seen = new Map();
+  #known: VersionVector = new Map();
   /** The highest number that was given, published or taken. */
   #given = 0;
 
@@ -119,26 +119,29 @@ class Follower {
     }
     // Late stamps are given without being told.
     this.#give(
-      Math.max(...(await this.#storage.readSeen()).seen.values(), await this.#storage.getMaxVersion()),
+      Math.max(
+        ...(await this.#storage.readReplicaState()).vector.values(),
+        await this.#storage.getMaxVersion(),
+      ),
     );
   }
 
   /** Reads all pages, and then must know every node, save for what was swept. */
   async follow(limit: number): Promise<void> {
-    let seen = await this.#readPages(limit);
-    if (seen === undefined) {
+    let vector = await this.#readPages(limit);
+    if (vector === undefined) {
       // Tombstones that it was never told of are gone: only a full copy tells what is no longer there.
       this.#known = new Map();
       this.#told.clear();
-      seen = there(await this.#readPages(limit));
+      vector = there(await this.#readPages(limit));
     }
-    this.#known = joinSeen(this.#known, seen);
+    this.#known = joinVectors(this.#known, vector);
     // What is swept meanwhile is told as swept afterwards.
-    const nodes = await this.#storage.readStamped(KEYS);
-    const { swept } = await this.#storage.readSeen();
+    const nodes = await this.#storage.readReplicated(KEYS);
+    const { collected } = await this.#storage.readReplicaState();
     for (const key of KEYS) {
       const told = this.#told.get(key);
-      if (!nodes.has(key) && told?.deleted && hasSeen(swept, stampOf(told))) this.#told.delete(key);
+      if (!nodes.has(key) && told?.deleted && includesDot(collected, dotOf(told))) this.#told.delete(key);
     }
     assertEquals(this.#told, nodes, "what the deltas told");
     const live = [...nodes.values()].filter((node) => !node.deleted).map(({ key }) => key);
@@ -147,64 +150,64 @@ class Follower {
       live.sort(),
       "the keys that are there",
     );
-    const unseen = [...nodes.values()].filter((node) => !hasSeen(seen, stampOf(node)));
+    const unseen = [...nodes.values()].filter((node) => !includesDot(vector, dotOf(node)));
     assertEquals(unseen, [], "nodes at rest that are outside of what is told as seen");
   }
 
   /** What was told as seen with all pages; nothing where what it knows does not reach as far as was swept. */
-  async #readPages(limit: number): Promise<Seen | undefined> {
+  async #readPages(limit: number): Promise<VersionVector | undefined> {
     const base = this.#known;
-    let seen: Seen | undefined;
+    let vector: VersionVector | undefined;
     let after: string | null | undefined;
     do {
       const page = await this.#storage.readDelta(base, limit, after ?? undefined);
-      seen ??= page.seen;
-      if (base.size > 0 && !coversSeen(base, page.swept)) return undefined;
+      vector ??= page.vector;
+      if (base.size > 0 && !coversVector(base, page.collected)) return undefined;
       for (const node of page.nodes) {
-        assert(!hasSeen(base, stampOf(node)), `The node of ${node.key} lies inside of what was seen`);
+        assert(!includesDot(base, dotOf(node)), `The node of ${node.key} lies inside of what was seen`);
         this.#told.set(node.key, node);
       }
       after = page.next;
     } while (after !== null);
-    return seen;
+    return vector;
   }
 
-  async #take({ key, origin, lift, late, deleted }: Extract<Operation, { kind: "take" }>): Promise<void> {
-    const stamp = Math.max(this.#given + lift, this.#adopted.get(origin) ?? 0, 0) + 1;
+  async #take({ key, replicaId, lift, late, deleted }: Extract<Operation, { kind: "take" }>): Promise<void> {
+    const stamp = Math.max(this.#given + lift, this.#adopted.get(replicaId) ?? 0, 0) + 1;
     const version = Math.max(1, stamp - late);
-    const node: StampedNode = { ...metaOf(key, version), origin, stamp };
+    const node: ReplicatedNode = { ...metaOf(key, version), replicaId: replicaId, dotVersion: stamp };
     if (deleted) node.deleted = true;
     await this.#write({ node });
-    this.#adopted.set(origin, stamp);
+    this.#adopted.set(replicaId, stamp);
     const { epoch } = await this.#storage.getIdentity();
-    await this.#storage.adoptSeen(new Map([[origin, stamp]]), epoch);
+    await this.#storage.adoptVector(new Map([[replicaId, stamp]]), epoch);
   }
 
-  async #write({ node, above = 0 }: Omit<NodeTake, "replaces">): Promise<void> {
+  async #write({ node, above = 0 }: Omit<NodeMerge, "replaces">): Promise<void> {
     const { key } = node;
     const before = await this.#stampAt(key);
-    const wrong = { version: (before?.version ?? 0) + 1, origin: before?.origin ?? "ox" };
-    const missed = await this.#storage.takeNodes([{ node, above, replaces: wrong }]);
+    const wrong = { version: (before?.version ?? 0) + 1, replicaId: before?.replicaId ?? "ox" };
+    const missed = await this.#storage.mergeNodes([{ node, above, replaces: wrong }]);
     assertEquals(missed, [null], "in the place of another node");
-    const { maxVersion } = await this.#storage.readSeen();
-    let [written] = await this.#storage.takeNodes([{ node, above, replaces: await this.#stampAt(key) }]);
+    const { maxVersion } = await this.#storage.readReplicaState();
+    let [written] = await this.#storage.mergeNodes([{ node, above, replaces: await this.#stampAt(key) }]);
     // A tombstone whose time was over may have been swept at that very moment.
     if (written === null) {
-      [written] = await this.#storage.takeNodes([{ node, above, replaces: await this.#stampAt(key) }]);
+      [written] = await this.#storage.mergeNodes([{ node, above, replaces: await this.#stampAt(key) }]);
     }
     const { version } = there(written);
-    if ("origin" in node) assertEquals(version, node.version, "the version of a node that was taken");
+    if ("replicaId" in node) assertEquals(version, node.version, "the version of a node that was taken");
     else {assert(
         version > maxVersion && version > above,
         `Expected a version above ${maxVersion} and ${above}`,
       );}
-    const found = there((await this.#storage.readStamped([key])).get(key));
+    const found = there((await this.#storage.readReplicated([key])).get(key));
     assertEquals([found.version, found.hash], [version, node.hash], "what was written");
   }
 
-  async #stampAt(key: string): Promise<NodeTake["replaces"]> {
-    const node = (await this.#storage.readStamped([key])).get(key);
-    return node ? stampOf(node) : null;
+  async #stampAt(key: string): Promise<NodeMerge["replaces"]> {
+    const node = (await this.#storage.readReplicated([key])).get(key);
+    return node ? dotOf(node) : null;
   }
 
   #give(version: number): void {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { hasSeen, stampOf } from "../../src/store/contract.ts";
+import { dotOf, includesDot } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { apply } from "./batch.ts";
@@ -28,10 +28,10 @@ export function testMeshRaces(kit: Kit): void {
   checkBoth("what one process takes and adopts, the other one has", async (one, other) => {
     const { version: top } = await write(one, "a");
     const node = foreign("b", top + 1000);
-    await one.takeNodes([fresh(node)]);
-    await one.adoptSeen(new Map([["other", node.stamp]]), FIRST_EPOCH);
-    assertEquals(await other.readSeen(), await one.readSeen(), "readSeen() of the other");
-    assertEquals((await other.readSeen()).epoch, FIRST_EPOCH, "the epoch");
+    await one.mergeNodes([fresh(node)]);
+    await one.adoptVector(new Map([["other", node.dotVersion]]), FIRST_EPOCH);
+    assertEquals(await other.readReplicaState(), await one.readReplicaState(), "readSeen() of the other");
+    assertEquals((await other.readReplicaState()).epoch, FIRST_EPOCH, "the epoch");
     assertEquals((await other.getIdentity()).epoch, FIRST_EPOCH, "getIdentity()");
     assertEquals(await stampedOf(other, "b"), node, "readStamped() of the other");
     assertEquals(await other.readDelta(new Map(), MANY), await one.readDelta(new Map(), MANY), "readDelta()");
@@ -42,15 +42,15 @@ export function testMeshRaces(kit: Kit): void {
     for (let round = 0; round < 8; round++) {
       const key = `key:${round}`;
       const before = round % 2
-        ? stampOf(ownNode(await write(one, key), (await one.getIdentity()).origin))
+        ? dotOf(ownNode(await write(one, key), (await one.getIdentity()).replicaId))
         : null;
       const top = await one.getMaxVersion();
       const nodes = [foreign(key, top + 10, "ox"), foreign(key, top + 20, "oy")];
       const own = { node: changeOf(key, "own"), replaces: before };
       const [x, y, z] = await allSettle([
-        one.takeNodes([take(there(nodes[0]), before)]),
-        other.takeNodes([take(there(nodes[1]), before)]),
-        one.takeNodes([own]),
+        one.mergeNodes([take(there(nodes[0]), before)]),
+        other.mergeNodes([take(there(nodes[1]), before)]),
+        one.mergeNodes([own]),
       ]);
       const written = [x?.[0], y?.[0], z?.[0]].filter((meta) => meta !== null);
       assertEquals(written.length, 1, `how many were written in round ${round}`);
@@ -60,17 +60,17 @@ export function testMeshRaces(kit: Kit): void {
 
   checkBoth("two processes that adopt at once lose nothing of it", async (one, other) => {
     await write(one, "a");
-    const { origin } = await one.getIdentity();
+    const { replicaId } = await one.getIdentity();
     const adoptions = [...Array(24).keys()].map((i) =>
-      (i % 2 ? one : other).adoptSeen(
+      (i % 2 ? one : other).adoptVector(
         new Map([[`o${i % 8}`, i + 1], ["shared", i + 1]]),
         `00000000${9 - (i % 4)}-epoch`,
       )
     );
     const changed = await allSettle(adoptions);
     assert(changed.filter(Boolean).length >= 1, "Expected the epoch to have changed");
-    const { seen, epoch } = await one.readSeen();
-    const { [origin]: _own, ...others } = highest(seen);
+    const { vector, epoch } = await one.readReplicaState();
+    const { [replicaId]: _own, ...others } = highest(vector);
     const expected = Object.fromEntries([...Array(8).keys()].map((i) => [`o${i}`, i + 17]));
     assertEquals(others, { ...expected, shared: 24 }, "seen");
     assert(epoch <= "000000006-epoch", `Expected the least of the epochs, got ${epoch}`);
@@ -88,15 +88,18 @@ export function testMeshRaces(kit: Kit): void {
       const storage = writer % 2 ? one : other;
       for (let i = 0; i < 6; i++) {
         give(await apply(storage, changeOf(`w${writer}:${i}`)));
-        give(await storage.takeNodes([{ node: changeOf(`t${writer}:${i}`), replaces: null }]));
+        give(await storage.mergeNodes([{ node: changeOf(`t${writer}:${i}`), replaces: null }]));
         const key = `s${writer}:${i}`;
         give([await write(storage, key)]);
       }
     }));
     assertEquals(given.size, 72, "how many versions");
-    const { nodes, seen } = await one.readDelta(new Map(), MANY);
+    const { nodes, vector } = await one.readDelta(new Map(), MANY);
     assertEquals(nodes.length, 72, "how many nodes a delta has");
-    assertEquals(new Set(nodes.map(({ stamp }) => stamp)).size, 72, "how many stamps");
-    assert(nodes.every((node) => hasSeen(seen, stampOf(node))), "A node at rest is outside of what is seen");
+    assertEquals(new Set(nodes.map(({ dotVersion }) => dotVersion)).size, 72, "how many stamps");
+    assert(
+      nodes.every((node) => includesDot(vector, dotOf(node))),
+      "A node at rest is outside of what is seen",
+    );
   });
 }

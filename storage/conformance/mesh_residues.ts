@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type MeshStorage, RESIDUES, type Seen } from "../../src/store/contract.ts";
+import { type MeshStorage, RESIDUES, type VersionVector } from "../../src/store/contract.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { apply } from "./batch.ts";
 import { allSettle, changeOf, deletionOf, type Kit, metaOf, there, write } from "./kit.ts";
@@ -24,7 +24,7 @@ export function testResidues(kit: Kit): void {
       const metas = await apply(storage, changeOf("a"), deletionOf("b"), changeOf("c"));
       numbers.push(...metas.map(({ version }) => version), (await write(storage, "d")).version);
       const above = there(numbers.at(-1)) + 12_345;
-      const own = await storage.takeNodes([
+      const own = await storage.mergeNodes([
         { node: changeOf("e"), above, replaces: null },
         fresh(foreign("f", above + 1)),
         { node: deletionOf("g"), replaces: null },
@@ -36,7 +36,7 @@ export function testResidues(kit: Kit): void {
       for (const number of numbers) assertEquals(number % RESIDUES, residue, `the residue of ${number}`);
       assertEquals(new Set(numbers).size, numbers.length, "how many numbers");
       assertEquals(await residueOf(storage), residue, "the residue in seen");
-      assertEquals((await storage.readSeen()).maxVersion, there(numbers.at(-1)), "maxVersion");
+      assertEquals((await storage.readReplicaState()).maxVersion, there(numbers.at(-1)), "maxVersion");
     },
   );
 
@@ -51,12 +51,12 @@ export function testResidues(kit: Kit): void {
         await storage.setNode(key, metaOf(key, version));
         const node = await stampedOf(storage, key);
         assertEquals(node.version, version, "its version");
-        assertEquals(node.stamp % RESIDUES, residue, "the residue of its stamp");
-        assertEquals(await ownSeen(storage), node.stamp, "the own entry in seen");
+        assertEquals(node.dotVersion % RESIDUES, residue, "the residue of its stamp");
+        assertEquals(await ownSeen(storage), node.dotVersion, "the own entry in seen");
         const next = await storage.incrementVersion("x");
         assert(
-          next > Math.max(node.version, node.stamp),
-          `Expected ${next} above ${version} and ${node.stamp}`,
+          next > Math.max(node.version, node.dotVersion),
+          `Expected ${next} above ${version} and ${node.dotVersion}`,
         );
       }
       const history = await storage.listChangedSince(top);
@@ -68,38 +68,45 @@ export function testResidues(kit: Kit): void {
     storage.countByClock();
     const { version } = await write(storage, "a");
     const reserved = await storage.incrementVersion("late");
-    const { epoch, origin, maxVersion } = await storage.readSeen();
-    const others = new Map([[origin, reserved], ["far", reserved + 1], ["other", reserved + 7 * RESIDUES]]);
-    await storage.keepApart(others);
+    const { epoch, replicaId, maxVersion } = await storage.readReplicaState();
+    const others = new Map([[replicaId, reserved], ["far", reserved + 1], [
+      "other",
+      reserved + 7 * RESIDUES,
+    ]]);
+    await storage.avoidResidues(others);
     const residue = await residueOf(storage);
     assert(residue !== version % RESIDUES, `Expected another residue than ${residue}`);
     assert(residue !== (reserved + 1) % RESIDUES, `Expected another residue than that of "far"`);
     const drawn = await ownSeen(storage);
     assert(drawn > reserved, `Expected a number above ${reserved} in seen, got ${drawn}`);
-    const state = await storage.readSeen();
+    const state = await storage.readReplicaState();
     assertEquals([state.epoch, state.maxVersion], [epoch, maxVersion], "epoch and maxVersion");
-    assertEquals([...state.seen.keys()], [origin], "whose changes were taken in");
-    await storage.keepApart(others);
+    assertEquals([...state.vector.keys()], [replicaId], "whose changes were taken in");
+    await storage.avoidResidues(others);
     assertEquals(await ownSeen(storage), drawn, "the own entry in seen after the same once more");
     for (const meta of await apply(storage, changeOf("b"), changeOf("c"))) {
       assertEquals(meta.version % RESIDUES, residue, "the residue of a change");
     }
     await storage.setNode("late", metaOf("late", reserved));
     const late = await stampedOf(storage, "late");
-    assertEquals([late.version, late.stamp % RESIDUES], [reserved, residue], "what was reserved before");
-    assert(late.stamp > drawn, `Expected a stamp above ${drawn}, got ${late.stamp}`);
+    assertEquals([late.version, late.dotVersion % RESIDUES], [reserved, residue], "what was reserved before");
+    assert(late.dotVersion > drawn, `Expected a stamp above ${drawn}, got ${late.dotVersion}`);
   });
 
   checkMesh("keepApart() looks at storages that were taken in before as well", async (storage) => {
     storage.countByClock();
     const { version } = await write(storage, "a");
-    const { epoch, origin } = await storage.getIdentity();
+    const { epoch, replicaId } = await storage.getIdentity();
     const known = new Map<string, number>();
     for (let i = 1; i < RESIDUES - 1; i++) known.set(`o${i}`, version + i);
-    await storage.adoptSeen(known, epoch);
-    await storage.keepApart(new Map([["other", version + RESIDUES]]));
+    await storage.adoptVector(known, epoch);
+    await storage.avoidResidues(new Map([["other", version + RESIDUES]]));
     assertEquals(await residueOf(storage), (version + RESIDUES - 1) % RESIDUES, "the only one that is free");
-    assertEquals((await storage.readSeen()).seen.get(origin), await ownSeen(storage), "the own entry");
+    assertEquals(
+      (await storage.readReplicaState()).vector.get(replicaId),
+      await ownSeen(storage),
+      "the own entry",
+    );
   });
 
   checkMesh(
@@ -111,12 +118,14 @@ export function testResidues(kit: Kit): void {
       for (let i = 0; i < RESIDUES; i++) all.set(`o${i}`, version + RESIDUES + i);
       const oldest = version - 100 * RESIDUES + 9;
       all.set("o9", oldest);
-      await storage.keepApart(all);
+      await storage.avoidResidues(all);
       assertEquals(await residueOf(storage), oldest % RESIDUES, "its residue");
       const drawn = await ownSeen(storage);
-      await storage.keepApart(all);
+      await storage.avoidResidues(all);
       assertEquals(await ownSeen(storage), drawn, "the own entry in seen after the same once more");
-      await storage.keepApart(new Map(all).set("o9", oldest + 10_000 * RESIDUES + drawn - drawn % RESIDUES));
+      await storage.avoidResidues(
+        new Map(all).set("o9", oldest + 10_000 * RESIDUES + drawn - drawn % RESIDUES),
+      );
       assert(await ownSeen(storage) > drawn, "Expected another number once that storage is heard of again");
     },
   );
@@ -135,13 +144,13 @@ export function testResidues(kit: Kit): void {
         for (const one of all) {
           const crowd = new Map<string, number>();
           for (let i = 0; i < RESIDUES; i++) if (i !== 77) crowd.set(`crowd:${i}`, base + i);
-          await one.keepApart(crowd);
+          await one.avoidResidues(crowd);
         }
         for (let round = 0; round < 20; round++) {
-          const told = await Promise.all(all.map((one) => one.readSeen()));
+          const told = await Promise.all(all.map((one) => one.readReplicaState()));
           const residues = await Promise.all(all.map(residueOf));
           if (new Set(residues).size === all.length && round > 0) return;
-          for (const one of all) for (const { seen } of told) await one.keepApart(seen);
+          for (const one of all) for (const { vector } of told) await one.avoidResidues(vector);
         }
         throw new Error("Expected different residues after 20 rounds");
       } finally {
@@ -158,14 +167,14 @@ export function testResidues(kit: Kit): void {
       const residues = new Set<number>();
       const numbers: number[] = [];
       for (let round = 0; round < 4; round++) {
-        const clash: Seen = new Map([[`o${round}`, await ownSeen(one) + RESIDUES]]);
-        await allSettle<unknown>([one.keepApart(clash), other.keepApart(clash)]);
+        const clash: VersionVector = new Map([[`o${round}`, await ownSeen(one) + RESIDUES]]);
+        await allSettle<unknown>([one.avoidResidues(clash), other.avoidResidues(clash)]);
         const residue = await residueOf(one);
         assertEquals(await residueOf(other), residue, "the other's residue");
         assert(!residues.has(residue), `Residue ${residue} was drawn again`);
         residues.add(residue);
         const { epoch } = await one.getIdentity();
-        await (round % 2 ? one : other).adoptSeen(clash, epoch);
+        await (round % 2 ? one : other).adoptVector(clash, epoch);
         const given = await allSettle([0, 1, 2, 3].map(async (i) => {
           const storage = i % 2 ? one : other;
           const metas = await apply(storage, changeOf(`a${i}`), changeOf(`b${i}`));

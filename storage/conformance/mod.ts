@@ -22,20 +22,20 @@ import { testVersions } from "./versions.ts";
 export type { NodeChange } from "../../src/store/contract.ts";
 export type {
   ChangeListener,
+  Dot,
   MeshStorage,
   NodeLookup,
-  NodeTake,
+  NodeMerge,
   RealityStorage,
-  Seen,
-  Stamp,
-  StampedNode,
+  ReplicaState,
+  ReplicatedNode,
   StorageChanges,
   StorageDelta,
   StorageFeatures,
   StorageIdentity,
   StorageMoment,
   StorageReading,
-  StorageSeen,
+  VersionVector,
 } from "../../src/store/contract.ts";
 export type { RealityNodeMeta } from "../../src/types.ts";
 export type { StorageSupport, StorageTestOptions } from "./kit.ts";

@@ -126,12 +126,12 @@ export function testRaces({ check, checkShared, supports }: Kit): void {
         }
       }
     });
-    const seen = new Map<string, RealityNodeMeta>();
+    const vector = new Map<string, RealityNodeMeta>();
     let last = 0;
     const follow = async () => {
       const page = await pick(1).listChangedSince(last, 3);
       assertHistory(page, "a page");
-      for (const meta of page) seen.set(meta.key, meta);
+      for (const meta of page) vector.set(meta.key, meta);
       last = page.at(-1)?.version ?? last;
       return page.length;
     };
@@ -140,7 +140,7 @@ export function testRaces({ check, checkShared, supports }: Kit): void {
       while (await follow() > 0);
     })();
     await allSettle<unknown>([allSettle(writers).finally(() => writing = false), reader]);
-    assertEquals(seen, written, "what the follower saw");
+    assertEquals(vector, written, "what the follower saw");
   });
 
   if (!supports.readNodes) return;

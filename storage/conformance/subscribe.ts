@@ -71,12 +71,12 @@ function testMeshNews(checkShared: Kit["checkShared"]): void {
     // Below the counter, above it, and one of its own.
     for (const place of [1, version + 1000]) {
       const heard = ear.hears(`key:${place}`);
-      const node = { ...metaOf(`key:${place}`, place), origin: "other", stamp: place };
-      await other.takeNodes([{ node, replaces: null }]);
+      const node = { ...metaOf(`key:${place}`, place), replicaId: "other", dotVersion: place };
+      await other.mergeNodes([{ node, replaces: null }]);
       await assertSettles(heard, `a node taken at ${place}`);
     }
     const own = ear.hears("own");
-    await other.takeNodes([{ node: changeOf("own"), replaces: null }]);
+    await other.mergeNodes([{ node: changeOf("own"), replaces: null }]);
     await assertSettles(own, "a change made while taking");
     await leave();
   });
@@ -87,7 +87,7 @@ function testMeshNews(checkShared: Kit["checkShared"]): void {
     const ear = new Ear();
     const leave = await ear.listen(one);
     const heard = ear.hears("a");
-    await other.adoptSeen(new Map(), "000000000-first");
+    await other.adoptVector(new Map(), "000000000-first");
     await assertSettles(heard, "another epoch");
     await leave();
   });

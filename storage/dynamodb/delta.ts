@@ -8,9 +8,9 @@
  *
  * @module
  */
-import { hasSeen, lowestUnseen, type Seen } from "../../src/store/contract.ts";
+import { includesDot, lowestMissing, type VersionVector } from "../../src/store/contract.ts";
 import type { Call } from "./client.ts";
-import { inParallel, nodesOf, type Reader, type Shelf } from "./table_reader.ts";
+import { type BucketRange, inParallel, nodesOf, type TableReader } from "./table_reader.ts";
 import { seenOf, stampOf, type State, type StoredNode, tellsStampsAfter } from "./state.ts";
 import { bucketOf, BUCKETS, comparePlaces } from "./table.ts";
 
@@ -22,7 +22,7 @@ const MIN_ROWS = 100;
 /** What is asked for. */
 export interface DeltaQuestion {
   /** What the one who asks has seen. */
-  readonly base: Seen;
+  readonly base: VersionVector;
   /** How many nodes a page has at most. */
   readonly limit: number;
   /** The key after which the page begins. */
@@ -42,17 +42,21 @@ export interface DeltaPage {
 }
 
 /** Reads one page. */
-export async function readDelta(reader: Reader, call: Call, question: DeltaQuestion): Promise<DeltaPage> {
+export async function readDelta(
+  reader: TableReader,
+  call: Call,
+  question: DeltaQuestion,
+): Promise<DeltaPage> {
   const { base, limit, after, maxRows = MAX_ROWS } = question;
   const state = await reader.readState(call);
-  const lowest = lowestUnseen(base, seenOf(state));
+  const lowest = lowestMissing(base, seenOf(state));
   if (lowest === Infinity) return { state, nodes: [], next: null };
   const start = after === undefined ? 0 : bucketOf(after);
   const told = nodesOf(state);
   const isTold = tellsStampsAfter(state, lowest);
   const isOutside = (node: StoredNode) =>
-    !hasSeen(base, { version: stampOf(node), origin: node.origin ?? state.origin });
-  const readByKey = async (bucket: number): Promise<Shelf> => {
+    !includesDot(base, { version: stampOf(node), replicaId: node.replicaId ?? state.replicaId });
+  const readByKey = async (bucket: number): Promise<BucketRange> => {
     const nodes: StoredNode[] = [];
     let end = bucket === start ? after : undefined;
     let found = 0;
@@ -68,7 +72,7 @@ export async function readDelta(reader: Reader, call: Call, question: DeltaQuest
     return { nodes, end };
   };
   /** Nothing where the index has too many rows, of which those before the page would be read for every page. */
-  const readBucket = async (bucket: number): Promise<Shelf | undefined> => {
+  const readBucket = async (bucket: number): Promise<BucketRange | undefined> => {
     if (isTold) return { nodes: [], end: undefined };
     if (lowest === 0) return await readByKey(bucket);
     const range = { version: lowest, limit: maxRows };

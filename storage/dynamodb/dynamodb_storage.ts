@@ -19,31 +19,31 @@ import {
   counterFloor,
   type CounterKind,
   counterStep,
-  coversSeen,
+  coversVector,
   createEpoch,
-  createOrigin,
+  createReplicaId,
+  dotOf,
   drawResidue,
   isResidueTaken,
-  isSameStamp,
-  joinSeen,
+  isSameDot,
+  joinVectors,
   type MeshStorage,
   type NodeChange,
-  type NodeTake,
+  type NodeMerge,
+  type ReplicaState,
+  type ReplicatedNode,
   RESIDUES,
-  type Seen,
   spreadFloor,
-  type StampedNode,
-  stampOf,
   type StorageChanges,
   type StorageDelta,
   type StorageFeatures,
   type StorageIdentity,
   type StorageMoment,
   type StorageReading,
-  type StorageSeen,
+  type VersionVector,
 } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
-import { checkChanges, checkCounter, checkMeta, checkTakes } from "../validate.ts";
+import { checkChanges, checkCounter, checkMerges, checkMeta } from "../validate.ts";
 import { ServiceClock } from "./service_clock.ts";
 import {
   type Ask,
@@ -55,9 +55,11 @@ import {
   MissingTableError,
 } from "./client.ts";
 import { readDelta } from "./delta.ts";
-import { Reader, type View } from "./table_reader.ts";
+import { TableReader, type View } from "./table_reader.ts";
 import { createTable } from "./create_table.ts";
 import {
+  collectedAt,
+  collectedVersionAt,
   type Draft,
   inPlaceOf,
   MAX_ORIGINS,
@@ -65,8 +67,6 @@ import {
   recentAt,
   seenOf,
   type State,
-  sweptAt,
-  sweptVersionAt,
   toldStamp,
   toMeta,
   toStamped,
@@ -74,7 +74,7 @@ import {
   untilWhen,
 } from "./state.ts";
 import { fitsTable, MAX_KEY_BYTES } from "./table.ts";
-import { Writer } from "./table_writer.ts";
+import { TableWriter } from "./table_writer.ts";
 import { type ReadStorageOptions, readStorageOptions, type StorageOptions, wrongOption } from "../options.ts";
 
 export type { DynamoDBMethods, DynamoDBSender } from "./client.ts";
@@ -150,8 +150,8 @@ export class DynamoDBStorage implements MeshStorage {
   #counterKind: CounterKind;
   /** Whether it stands beside others. */
   #isBeside = false;
-  readonly #reader: Reader;
-  readonly #writer: Writer;
+  readonly #reader: TableReader;
+  readonly #writer: TableWriter;
   #creating: Promise<void> | undefined;
   readonly #running = new Set<Promise<unknown>>();
   #isClosed = false;
@@ -183,12 +183,12 @@ export class DynamoDBStorage implements MeshStorage {
     this.#tableName = checkTableName(tableName);
     this.#createTables = createTables;
     this.#operationTimeout = operationTimeout;
-    this.#reader = new Reader(
+    this.#reader = new TableReader(
       this.#tableName,
       clock,
       (counter) => this.#counterKind === "sequential" ? 0 : this.#drawAbove(counter, new Map()),
     );
-    this.#writer = new Writer(this.#reader, this.#tableName, { clock, now: this.#options.now });
+    this.#writer = new TableWriter(this.#reader, this.#tableName, { clock, now: this.#options.now });
   }
 
   /**
@@ -235,8 +235,8 @@ export class DynamoDBStorage implements MeshStorage {
   /** The names that the table was given when it was first used. */
   async getIdentity(): Promise<StorageIdentity> {
     return await this.#run("getIdentity", async (call) => {
-      const { epoch, origin } = await this.#reader.readState(call);
-      return { epoch, origin };
+      const { epoch, replicaId } = await this.#reader.readState(call);
+      return { epoch, replicaId };
     });
   }
 
@@ -248,7 +248,7 @@ export class DynamoDBStorage implements MeshStorage {
    */
   async newEpoch(): Promise<StorageIdentity> {
     return await this.#run("newEpoch", async (call) => {
-      const names = { epoch: createEpoch(this.#options.now()), origin: createOrigin() };
+      const names = { epoch: createEpoch(this.#options.now()), replicaId: createReplicaId() };
       await this.#writer.commit(call, async () => {
         const state = await this.#reader.readState(call);
         return [state, { nodes: [], counter: state.counter, ...names }];
@@ -305,11 +305,11 @@ export class DynamoDBStorage implements MeshStorage {
         const next = this.#next(state);
         // Its number may be counted as seen already, by storages that never saw this node.
         const isOwn = (next - meta.version) % counterStep(this.#counterKind) === 0;
-        const stamp = meta.version <= toldStamp(state) || !isOwn ? next : meta.version;
-        checkCounter(stamp);
-        const trace = toTrace(meta.version, { stamp, place: Math.max(stamp, meta.version) });
+        const dotVersion = meta.version <= toldStamp(state) || !isOwn ? next : meta.version;
+        checkCounter(dotVersion);
+        const trace = toTrace(meta.version, { dotVersion, place: Math.max(dotVersion, meta.version) });
         const node = { ...this.#stored(meta), ...trace };
-        const counter = Math.max(state.counter, meta.version, stamp);
+        const counter = Math.max(state.counter, meta.version, dotVersion);
         return [state, { nodes: [inPlaceOf(node, stored)], counter }];
       });
     });
@@ -334,8 +334,8 @@ export class DynamoDBStorage implements MeshStorage {
   }
 
   /** What this storage has taken in. Costs one read of the counter's item. */
-  async readSeen(): Promise<StorageSeen> {
-    return await this.#run("readSeen", async (call) => {
+  async readReplicaState(): Promise<ReplicaState> {
+    return await this.#run("readReplicaState", async (call) => {
       await this.#settleResidue(call);
       return this.#seenAt(await this.#reader.readState(call));
     });
@@ -351,7 +351,7 @@ export class DynamoDBStorage implements MeshStorage {
    * @param after `next` of the page before.
    * @throws {RangeError} When `after` cannot be the `next` of a page.
    */
-  async readDelta(base: Seen, limit: number, after?: string): Promise<StorageDelta> {
+  async readDelta(base: VersionVector, limit: number, after?: string): Promise<StorageDelta> {
     return await this.#run("readDelta", async (call) => {
       if (after !== undefined && !fitsTable(after)) {
         throw new RangeError(
@@ -360,16 +360,16 @@ export class DynamoDBStorage implements MeshStorage {
       }
       await this.#settleResidue(call);
       const { state, nodes, next } = await readDelta(this.#reader, call, { base, limit, after });
-      return { ...this.#seenAt(state), nodes: nodes.map((node) => toStamped(node, state.origin)), next };
+      return { ...this.#seenAt(state), nodes: nodes.map((node) => toStamped(node, state.replicaId)), next };
     });
   }
 
   /** The nodes and tombstones of these keys, with their stamps. */
-  async readStamped(keys: readonly string[]): Promise<Map<string, StampedNode>> {
+  async readReplicated(keys: readonly string[]): Promise<Map<string, ReplicatedNode>> {
     if (keys.length === 0) return new Map();
-    return await this.#run("readStamped", async (call) => {
+    return await this.#run("readReplicated", async (call) => {
       const { state, nodes } = await this.#reader.look(call, keys);
-      return new Map([...nodes].map(([key, node]) => [key, toStamped(node, state.origin)]));
+      return new Map([...nodes].map(([key, node]) => [key, toStamped(node, state.replicaId)]));
     });
   }
 
@@ -377,21 +377,24 @@ export class DynamoDBStorage implements MeshStorage {
    * Writes nodes that came from other storages, each only if the node here is still the one it was judged
    * against, in one transaction.
    *
-   * @param takes At most 99, no two of the same key.
+   * @param merges At most 99, no two of the same key.
    * @returns For each the meta as written; `null` where another node was there.
    * @throws {TypeError} As `applyChanges` does; then nothing is written.
    * @throws {RangeError} As `applyChanges` does, and when a version or a stamp is none.
    */
-  async takeNodes(takes: readonly NodeTake[], swept?: Seen): Promise<(RealityNodeMeta | null)[]> {
-    return await this.#run("takeNodes", async (call) => {
-      checkTakes(takes, MAX_CHANGES);
-      const keys = takes.map(({ node }) => node.key);
+  async mergeNodes(
+    merges: readonly NodeMerge[],
+    collected?: VersionVector,
+  ): Promise<(RealityNodeMeta | null)[]> {
+    return await this.#run("mergeNodes", async (call) => {
+      checkMerges(merges, MAX_CHANGES);
+      const keys = merges.map(({ node }) => node.key);
       keys.forEach(checkKey);
-      if (takes.length === 0) return [];
+      if (merges.length === 0) return [];
       await this.#settleResidue(call);
       const written = await this.#writer.commit(call, async () => {
         const view = await this.#reader.look(call, keys);
-        return [view.state, this.#draftTakes(takes, view, swept)];
+        return [view.state, this.#draftTakes(merges, view, collected)];
       });
       const nodes = new Map(written.map((node) => [node.key, node]));
       return keys.map((key) => {
@@ -404,17 +407,24 @@ export class DynamoDBStorage implements MeshStorage {
   /**
    * Notes that everything up to `seen` was taken in, and takes an older epoch for its own.
    *
-   * @param swept After a full copy: the tombstones that were swept where it came from.
+   * @param collected After a full copy: the tombstones that were swept where it came from.
    * @returns Whether the epoch is another one now.
    * @throws {RangeError} When there are more origins than the counter's item has room for, 2000.
    */
-  async adoptSeen(seen: Seen, epoch: string, swept: Seen = new Map()): Promise<boolean> {
-    return await this.#run("adoptSeen", async (call) => {
+  async adoptVector(
+    vector: VersionVector,
+    epoch: string,
+    collected: VersionVector = new Map(),
+  ): Promise<boolean> {
+    return await this.#run("adoptVector", async (call) => {
       let isOlder = false;
       await this.#writer.commit(call, async () => {
         const state = await this.#reader.readState(call);
         isOlder = epoch < state.epoch;
-        return [state, draftSeen(state, { seen, swept, ...(isOlder ? { epoch } : {}) })];
+        return [
+          state,
+          draftSeen(state, { vector: vector, collected: collected, ...(isOlder ? { epoch } : {}) }),
+        ];
       });
       return isOlder;
     });
@@ -424,13 +434,13 @@ export class DynamoDBStorage implements MeshStorage {
    * Draws another residue where a storage in `seen`, or one that was taken in before, has the same. Costs one read of
    * the counter's item, and a transaction where one is drawn.
    *
-   * @param seen Origin → the highest stamp of that origin known to the other storage.
+   * @param vector Origin → the highest stamp of that origin known to the other storage.
    */
-  async keepApart(seen: Seen): Promise<void> {
-    await this.#run("keepApart", async (call) => {
+  async avoidResidues(vector: VersionVector): Promise<void> {
+    await this.#run("avoidResidues", async (call) => {
       await this.#writer.commit(call, async () => {
         const state = await this.#reader.readState(call);
-        const others = othersOf(state, seen);
+        const others = othersOf(state, vector);
         return [state, isResidueTaken(others, state.drawn) ? this.#draftDraw(state, others) : undefined];
       });
     });
@@ -516,21 +526,25 @@ export class DynamoDBStorage implements MeshStorage {
   }
 
   /** What of the nodes to be taken is written, where the nodes that are there are these. */
-  #draftTakes(takes: readonly NodeTake[], { state, nodes: there }: View, swept?: Seen): Draft | undefined {
+  #draftTakes(
+    merges: readonly NodeMerge[],
+    { state, nodes: there }: View,
+    collected?: VersionVector,
+  ): Draft | undefined {
     // Nothing was swept that the judgement did not know of: the commit fails if that changes meanwhile.
-    const mayAdd = swept === undefined || coversSeen(swept, sweptAt(state, this.#clock.late));
+    const mayAdd = collected === undefined || coversVector(collected, collectedAt(state, this.#clock.late));
     let counter = state.counter;
-    for (const { node, above = 0 } of takes) {
-      counter = Math.max(counter, "origin" in node ? Math.max(node.version, node.stamp) : above);
+    for (const { node, above = 0 } of merges) {
+      counter = Math.max(counter, "replicaId" in node ? Math.max(node.version, node.dotVersion) : above);
     }
     const [step, nodes]: [number, NewNode[]] = [counterStep(this.#counterKind), []];
     let next = this.#next({ ...state, counter });
-    for (const { node, replaces } of takes) {
+    for (const { node, replaces } of merges) {
       const stored = there.get(node.key);
       if (stored === undefined && !mayAdd) continue;
-      if (!isSameStamp(stored ? stampOf(toStamped(stored, state.origin)) : null, replaces)) continue;
+      if (!isSameDot(stored ? dotOf(toStamped(stored, state.replicaId)) : null, replaces)) continue;
       let taken: NewNode;
-      if ("origin" in node) taken = { ...this.#stored(node), ...toTrace(node.version, node) };
+      if ("replicaId" in node) taken = { ...this.#stored(node), ...toTrace(node.version, node) };
       else {
         taken = this.#stored({ ...node, version: counter = next });
         next += step;
@@ -568,20 +582,26 @@ export class DynamoDBStorage implements MeshStorage {
   }
 
   /** A commit of no nodes, by which a residue is drawn that no other storage has. */
-  #draftDraw(state: State, others: Seen): Draft {
+  #draftDraw(state: State, others: VersionVector): Draft {
     const drawn = this.#drawAbove(state.counter, others, state);
     checkCounter(drawn);
     return { nodes: [], counter: drawn, drawn };
   }
 
-  #drawAbove(counter: number, others: Seen, state?: State): number {
+  #drawAbove(counter: number, others: VersionVector, state?: State): number {
     const base = Math.max(counter, this.#floor(state));
     return alignNumber(base, drawResidue(others), RESIDUES) + RESIDUES;
   }
 
-  #seenAt(state: State): StorageSeen {
-    const { epoch, origin, maxVersion } = state;
-    return { epoch, origin, seen: seenOf(state), swept: sweptAt(state, this.#clock.late), maxVersion };
+  #seenAt(state: State): ReplicaState {
+    const { epoch, replicaId, maxVersion } = state;
+    return {
+      epoch,
+      replicaId: replicaId,
+      vector: seenOf(state),
+      collected: collectedAt(state, this.#clock.late),
+      maxVersion,
+    };
   }
 
   /** A node as it is stored: a tombstone gets the moment after which it may be forgotten. */
@@ -604,32 +624,39 @@ export class DynamoDBStorage implements MeshStorage {
   }
 
   #momentOf(state: State): StorageMoment {
-    const { maxVersion, epoch, origin, late } = state;
-    const sweptVersion = sweptVersionAt(state, this.#clock.late);
-    return { maxVersion, epoch, origin, sweptVersion, late, recent: recentAt(state) };
+    const { maxVersion, epoch, replicaId, late } = state;
+    const collectedVersion = collectedVersionAt(state, this.#clock.late);
+    return {
+      maxVersion,
+      epoch,
+      replicaId: replicaId,
+      collectedVersion: collectedVersion,
+      late,
+      recent: recentAt(state),
+    };
   }
 }
 
 /** What was seen of other storages, here or by one that tells so. */
-function othersOf(state: State, seen: Seen): Map<string, number> {
-  const others = joinSeen(state.seen, seen);
-  others.delete(state.origin);
+function othersOf(state: State, vector: VersionVector): Map<string, number> {
+  const others = joinVectors(state.vector, vector);
+  others.delete(state.replicaId);
   return others;
 }
 
 /** What changes when that much was taken in; nothing if it was before. */
 function draftSeen(
   state: State,
-  told: { readonly seen: Seen; readonly swept: Seen; readonly epoch?: string },
+  told: { readonly vector: VersionVector; readonly collected: VersionVector; readonly epoch?: string },
 ): Draft | undefined {
-  const { seen, swept, epoch } = told;
+  const { vector: vector, collected: collected, epoch } = told;
   let { counter } = state;
-  for (const stamp of seen.values()) if (stamp > counter) counter = stamp;
+  for (const dotVersion of vector.values()) if (dotVersion > counter) counter = dotVersion;
   checkCounter(counter);
-  const known = new Map(state.seen).set(state.origin, toldStamp(state));
-  const isKnown = coversSeen(known, seen) && coversSeen(state.swept, swept);
+  const known = new Map(state.vector).set(state.replicaId, toldStamp(state));
+  const isKnown = coversVector(known, vector) && coversVector(state.collected, collected);
   if (isKnown && epoch === undefined && counter === state.counter) return undefined;
-  const origins = Math.max(joinSeen(known, seen).size, joinSeen(state.swept, swept).size);
+  const origins = Math.max(joinVectors(known, vector).size, joinVectors(state.collected, collected).size);
   if (origins > MAX_ORIGINS) {
     throw new RangeError(`Cannot note what was seen: at most ${MAX_ORIGINS} origins, got ${origins}`);
   }

@@ -5,7 +5,7 @@
  */
 import { lateEntry, markOf } from "../../src/store/history.ts";
 import { utf8Length } from "../../src/store/node.ts";
-import { joinSeen, type Seen, type StampedNode } from "../../src/store/contract.ts";
+import { joinVectors, type ReplicatedNode, type VersionVector } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 
 /**
@@ -14,9 +14,9 @@ import type { RealityNodeMeta } from "../../src/types.ts";
  */
 export interface NewNode extends RealityNodeMeta {
   /** The origin of its stamp, where it was taken from another storage. */
-  readonly origin?: string;
+  readonly replicaId?: string;
   /** The stamp's number, where it is not the version. */
-  readonly stamp?: number;
+  readonly dotVersion?: number;
   /** Its place in the index, where that is not the stamp's number. */
   readonly place?: number;
   /** For a tombstone that is not kept for ever: that moment, in seconds since 1970. */
@@ -40,17 +40,17 @@ export interface Commit {
 }
 
 /** Tombstones whose time is over at the same moment. */
-export interface Grave {
+export interface ExpiringTombstones {
   /** That moment, in seconds since 1970. */
   readonly until: number;
   /** The highest version among them. */
   readonly version: number;
   /** Origin → the highest stamp among them. */
-  readonly stamps: Seen;
+  readonly stamps: VersionVector;
 }
 
 /** Nodes that do not lie at their version in the index, but above it. */
-export interface Stray {
+export interface DisplacedNodes {
   /** The lowest version that one of them has. */
   readonly version: number;
   /** The highest place at which one of them lies. */
@@ -60,7 +60,7 @@ export interface Stray {
 /** What the counter's item tells. */
 export interface State {
   readonly epoch: string;
-  readonly origin: string;
+  readonly replicaId: string;
   /** How many commits there were. */
   readonly revision: number;
   /** The last version given. */
@@ -70,24 +70,24 @@ export interface State {
   /** The highest visible version. */
   readonly maxVersion: number;
   /** The highest version among tombstones swept so far. */
-  readonly sweptVersion: number;
+  readonly collectedVersion: number;
   /** Origin → the highest stamp among tombstones swept so far. */
-  readonly swept: Seen;
+  readonly collected: VersionVector;
   /** The highest visible stamp of this storage's own. */
   readonly maxStamp: number;
   /**
    * Origin → the highest stamp that was taken in. For the own origin: the highest of which others may have been
    * told, by this storage in a state that it was set back from.
    */
-  readonly seen: Seen;
+  readonly vector: VersionVector;
   /** The nodes that lie elsewhere than at their version, as few stretches, lowest places first. */
-  readonly strays: readonly Stray[];
+  readonly strays: readonly DisplacedNodes[];
   /** How many nodes came with a version already passed. */
   readonly late: number;
   /** The last commits without a gap, the newest last. */
   readonly commits: readonly Commit[];
   /** When which tombstones may be swept. */
-  readonly graves: readonly Grave[];
+  readonly graves: readonly ExpiringTombstones[];
   /** The process whose turn it is to commit, if one has asked for it. */
   readonly turn?: string | undefined;
 }
@@ -101,13 +101,13 @@ export interface Draft {
   /** The number with which another residue is drawn, if one is. No node has it. */
   readonly drawn?: number;
   /** What was taken in, if that is told. */
-  readonly seen?: Seen;
+  readonly vector?: VersionVector;
   /** What was swept elsewhere, if that is told. */
-  readonly swept?: Seen;
+  readonly collected?: VersionVector;
   /** The epoch, if it is another one. */
   readonly epoch?: string;
   /** The origin, if it is another one: then nothing counts as seen but what is here. */
-  readonly origin?: string;
+  readonly replicaId?: string;
 }
 
 /**
@@ -144,7 +144,7 @@ export const MAX_COMMITS_TEXT = 512;
  * @param drawn The number with which its residue is drawn, above that place; 0 for none.
  */
 export function createState(
-  names: { epoch: string; origin: string },
+  names: { epoch: string; replicaId: string },
   counter: number,
   drawn: number = 0,
 ): State {
@@ -154,10 +154,10 @@ export function createState(
     counter: Math.max(counter, drawn),
     drawn,
     maxVersion: counter,
-    sweptVersion: 0,
-    swept: new Map(),
+    collectedVersion: 0,
+    collected: new Map(),
     maxStamp: Math.max(counter, drawn),
-    seen: new Map(),
+    vector: new Map(),
     strays: counter === 0 ? [] : [{ version: 1, place: counter }],
     late: 0,
     commits: [],
@@ -166,8 +166,8 @@ export function createState(
 }
 
 /** The number of a node's stamp. */
-export function stampOf({ stamp, version }: NewNode): number {
-  return stamp ?? version;
+export function stampOf({ dotVersion, version }: NewNode): number {
+  return dotVersion ?? version;
 }
 
 /**
@@ -186,7 +186,7 @@ export function inPlaceOf(node: NewNode, other: NewNode | undefined): NewNode {
 
 /** Whether this state tells of every commit after that one. */
 export function tellsSince(state: State, earlier: State): boolean {
-  if (state.origin !== earlier.origin || state.revision < earlier.revision) return false;
+  if (state.replicaId !== earlier.replicaId || state.revision < earlier.revision) return false;
   if (state.revision === earlier.revision) return state.maxVersion === earlier.maxVersion;
   // In a table that was set back to an earlier state, another commit than the one that was read has its place.
   const next = state.commits.find(({ revision }) => revision === earlier.revision + 1);
@@ -209,13 +209,13 @@ export function recentAt({ commits, maxVersion, late }: State): string {
 }
 
 /** What was taken in as of a state, and can be told: of its own, all that is visible. */
-export function seenOf({ seen, origin, maxStamp }: State): Map<string, number> {
-  return new Map(seen).set(origin, maxStamp);
+export function seenOf({ vector, replicaId, maxStamp }: State): Map<string, number> {
+  return new Map(vector).set(replicaId, maxStamp);
 }
 
 /** The highest number of its own that others may have been told as seen: nothing may be published below it. */
-export function toldStamp({ seen, origin, maxStamp }: State): number {
-  return Math.max(maxStamp, seen.get(origin) ?? 0);
+export function toldStamp({ vector, replicaId, maxStamp }: State): number {
+  return Math.max(maxStamp, vector.get(replicaId) ?? 0);
 }
 
 /**
@@ -227,8 +227,8 @@ export function completeTo({ strays }: State, place: number): number {
 }
 
 /** Whether this state tells of every node with a stamp above this one. */
-export function tellsStampsAfter(state: State, stamp: number): boolean {
-  return tellsAfter(state, stamp) && state.strays.every(({ place }) => place <= stamp);
+export function tellsStampsAfter(state: State, dotVersion: number): boolean {
+  return tellsAfter(state, dotVersion) && state.strays.every(({ place }) => place <= dotVersion);
 }
 
 /** Whether this state tells of every node with a version above this one. */
@@ -252,27 +252,31 @@ export function untilWhen(now: number, timeout: number): number | undefined {
 }
 
 /** Whether this is a tombstone that counts as forgotten. */
-export function isSwept(node: NewNode, { sweptVersion, swept, origin }: State, now: number): boolean {
-  return node.deleted === true && node.until !== undefined && node.version <= sweptVersion &&
-    stampOf(node) <= (swept.get(node.origin ?? origin) ?? 0) && node.until * 1000 <= now;
+export function isCollected(
+  node: NewNode,
+  { collectedVersion, collected, replicaId }: State,
+  now: number,
+): boolean {
+  return node.deleted === true && node.until !== undefined && node.version <= collectedVersion &&
+    stampOf(node) <= (collected.get(node.replicaId ?? replicaId) ?? 0) && node.until * 1000 <= now;
 }
 
 /** The highest version among tombstones that are gone, or may be. */
-export function sweptVersionAt(state: State, now: number): number {
-  let swept = state.sweptVersion;
+export function collectedVersionAt(state: State, now: number): number {
+  let collected = state.collectedVersion;
   for (const { until, version } of state.graves) {
-    if ((until + TTL_GUARD) * 1000 <= now) swept = Math.max(swept, version);
+    if ((until + TTL_GUARD) * 1000 <= now) collected = Math.max(collected, version);
   }
-  return swept;
+  return collected;
 }
 
 /** For each origin the highest stamp among tombstones that are gone, or may be. */
-export function sweptAt(state: State, now: number): Map<string, number> {
-  let swept = new Map(state.swept);
+export function collectedAt(state: State, now: number): Map<string, number> {
+  let collected = new Map(state.collected);
   for (const { until, stamps } of state.graves) {
-    if ((until + TTL_GUARD) * 1000 <= now) swept = joinSeen(swept, stamps);
+    if ((until + TTL_GUARD) * 1000 <= now) collected = joinVectors(collected, stamps);
   }
-  return swept;
+  return collected;
 }
 
 /**
@@ -285,34 +289,36 @@ export function sweptAt(state: State, now: number): Map<string, number> {
 export function nextState(state: State, draft: Draft, now: number): State {
   const before = state.maxVersion;
   let [{ late, maxStamp, strays }, maxVersion] = [state, before];
-  const origin = draft.origin ?? state.origin;
-  let seen = draft.seen ? joinSeen(state.seen, draft.seen) : state.seen;
-  if (draft.origin !== undefined) seen = new Map();
+  const replicaId = draft.replicaId ?? state.replicaId;
+  let vector = draft.vector ? joinVectors(state.vector, draft.vector) : state.vector;
+  if (draft.replicaId !== undefined) vector = new Map();
   for (const node of draft.nodes) {
     if (node.version <= before) late++;
     maxVersion = Math.max(maxVersion, node.version);
     if (placeOf(node) !== node.version) {
       strays = addStray(strays, { version: node.version, place: placeOf(node) });
     }
-    if (node.origin === undefined) maxStamp = Math.max(maxStamp, stampOf(node));
+    if (node.replicaId === undefined) maxStamp = Math.max(maxStamp, stampOf(node));
     // One of its own comes back, so it was set back to an earlier state.
-    else if (node.origin === origin) seen = joinSeen(seen, new Map([[origin, stampOf(node)]]));
+    else if (node.replicaId === replicaId) {
+      vector = joinVectors(vector, new Map([[replicaId, stampOf(node)]]));
+    }
   }
   maxStamp = Math.max(maxStamp, draft.drawn ?? 0);
   // What it tells by itself need not be kept twice.
-  if ((seen.get(origin) ?? Infinity) <= maxStamp) {
-    seen = new Map([...seen].filter(([other]) => other !== origin));
+  if ((vector.get(replicaId) ?? Infinity) <= maxStamp) {
+    vector = new Map([...vector].filter(([other]) => other !== replicaId));
   }
   const revision = state.revision + 1;
   return {
     epoch: draft.epoch ?? state.epoch,
-    origin,
+    replicaId,
     revision,
     counter: draft.counter,
     drawn: draft.drawn ?? state.drawn,
     maxVersion,
     maxStamp,
-    seen,
+    vector,
     strays,
     late,
     commits: [...state.commits, {
@@ -320,48 +326,52 @@ export function nextState(state: State, draft: Draft, now: number): State {
       before,
       nodes: draft.nodes.map((node) => ({ ...node, revision })),
     }],
-    ...dig(rename(state, origin), draft, now),
+    ...dig(rename(state, replicaId), draft, now),
   };
 }
 
 /** The state with what is told of its own tombstones told of the same under another origin. */
-function rename(state: State, origin: string): State {
-  if (origin === state.origin) return state;
-  const copy = (stamps: Seen): Seen => {
-    const stamp = stamps.get(state.origin);
-    return stamp === undefined ? stamps : new Map(stamps).set(origin, stamp);
+function rename(state: State, replicaId: string): State {
+  if (replicaId === state.replicaId) return state;
+  const copy = (stamps: VersionVector): VersionVector => {
+    const dotVersion = stamps.get(state.replicaId);
+    return dotVersion === undefined ? stamps : new Map(stamps).set(replicaId, dotVersion);
   };
   const graves = state.graves.map((grave) => ({ ...grave, stamps: copy(grave.stamps) }));
-  return { ...state, origin, swept: copy(state.swept), graves };
+  return { ...state, replicaId, collected: copy(state.collected), graves };
 }
 
 /** What is swept, and which tombstones are to be. */
-function dig(state: State, draft: Draft, now: number): Pick<State, "sweptVersion" | "swept" | "graves"> {
+function dig(
+  state: State,
+  draft: Draft,
+  now: number,
+): Pick<State, "collectedVersion" | "collected" | "graves"> {
   const graves = new Map(state.graves.map((grave) => [grave.until, grave]));
   for (const node of draft.nodes) {
-    const { version, until, origin = state.origin } = node;
+    const { version, until, replicaId = state.replicaId } = node;
     if (until === undefined) continue;
     const grave = graves.get(until) ?? { until, version, stamps: new Map() };
     graves.set(until, {
       until,
       version: Math.max(grave.version, version),
-      stamps: joinSeen(grave.stamps, new Map([[origin, stampOf(node)]])),
+      stamps: joinVectors(grave.stamps, new Map([[replicaId, stampOf(node)]])),
     });
   }
-  let { sweptVersion } = state;
-  let swept = draft.swept ? joinSeen(state.swept, draft.swept) : state.swept;
+  let { collectedVersion } = state;
+  let collected = draft.collected ? joinVectors(state.collected, draft.collected) : state.collected;
   for (const grave of state.graves) {
     if (grave.until * 1000 > now) continue;
-    sweptVersion = Math.max(sweptVersion, grave.version);
-    swept = joinSeen(swept, grave.stamps);
+    collectedVersion = Math.max(collectedVersion, grave.version);
+    collected = joinVectors(collected, grave.stamps);
     // A tombstone of this commit with the same moment waits for the next one.
     if (graves.get(grave.until) === grave) graves.delete(grave.until);
   }
-  return { sweptVersion, swept, graves: [...graves.values()] };
+  return { collectedVersion, collected, graves: [...graves.values()] };
 }
 
 /** Few stretches that hold all strays: the lowest places, which are looked for least, are told apart least. */
-function addStray(strays: readonly Stray[], stray: Stray): readonly Stray[] {
+function addStray(strays: readonly DisplacedNodes[], stray: DisplacedNodes): readonly DisplacedNodes[] {
   if (strays.some(({ version, place }) => version <= stray.version && place >= stray.place)) return strays;
   const all = [...strays, stray].sort((a, b) => a.place - b.place);
   const [first, second, ...rest] = all;
@@ -395,8 +405,8 @@ export function formatCommits(commits: readonly Commit[]): string {
   return JSON.stringify(commits.map(({ revision, before, nodes }) => [
     revision,
     before,
-    nodes.map(({ key, version, hash, updatedAt, deleted, until, stamp, origin, place }) => {
-      const more = [deleted ? until ?? 0 : null, stamp ?? null, origin ?? null, place ?? null];
+    nodes.map(({ key, version, hash, updatedAt, deleted, until, dotVersion, replicaId, place }) => {
+      const more = [deleted ? until ?? 0 : null, dotVersion ?? null, replicaId ?? null, place ?? null];
       while (more.at(-1) === null) more.pop();
       return [key, version, hash, updatedAt, ...more];
     }),
@@ -421,9 +431,9 @@ export function parseCommits(text: string): Commit[] {
   return commits.map(([revision, before, nodes]) => ({
     revision,
     before,
-    nodes: nodes.map(([key, version, hash, updatedAt, until, stamp, origin, place]) => ({
+    nodes: nodes.map(([key, version, hash, updatedAt, until, dotVersion, replicaId, place]) => ({
       ...toNode({ key, version, hash, updatedAt }, until ?? undefined),
-      ...toTrace(version, { stamp, origin, place }),
+      ...toTrace(version, { dotVersion, replicaId, place }),
       revision,
     })),
   }));
@@ -433,17 +443,17 @@ export function parseCommits(text: string): Commit[] {
 export function toTrace(
   version: number,
   trace: {
-    readonly stamp?: number | null | undefined;
-    readonly origin?: string | null | undefined;
+    readonly dotVersion?: number | null | undefined;
+    readonly replicaId?: string | null | undefined;
     readonly place?: number | null | undefined;
   },
-): Pick<NewNode, "stamp" | "origin" | "place"> {
-  const stamp = trace.stamp ?? version;
-  const place = trace.place ?? stamp;
+): Pick<NewNode, "dotVersion" | "replicaId" | "place"> {
+  const dotVersion = trace.dotVersion ?? version;
+  const place = trace.place ?? dotVersion;
   return {
-    ...(stamp === version ? {} : { stamp }),
-    ...(trace.origin ? { origin: trace.origin } : {}),
-    ...(place === stamp ? {} : { place }),
+    ...(dotVersion === version ? {} : { dotVersion }),
+    ...(trace.replicaId ? { replicaId: trace.replicaId } : {}),
+    ...(place === dotVersion ? {} : { place }),
   };
 }
 
@@ -461,6 +471,6 @@ export function toMeta({ key, version, hash, updatedAt, deleted }: RealityNodeMe
 }
 
 /** A node as other storages get it. */
-export function toStamped(node: NewNode, own: string): StampedNode {
-  return { ...toMeta(node), origin: node.origin ?? own, stamp: stampOf(node) };
+export function toStamped(node: NewNode, own: string): ReplicatedNode {
+  return { ...toMeta(node), replicaId: node.replicaId ?? own, dotVersion: stampOf(node) };
 }

@@ -4,11 +4,11 @@
  * @module
  */
 import { utf8Length } from "../../src/store/node.ts";
-import type { Seen } from "../../src/store/contract.ts";
+import type { VersionVector } from "../../src/store/contract.ts";
 import type { Fields } from "./client.ts";
 import {
+  type ExpiringTombstones,
   formatCommits,
-  type Grave,
   parseCommits,
   placeOf,
   type State,
@@ -120,7 +120,7 @@ export function isState(item: Item): boolean {
 
 /** A node as an item. */
 export function formatNode(node: StoredNode): Item {
-  const { key, version, hash, updatedAt, revision, deleted, until, stamp, origin } = node;
+  const { key, version, hash, updatedAt, revision, deleted, until, dotVersion, replicaId } = node;
   const place = placeOf(node);
   const item: Record<string, Value> = {
     ...keyOf(key),
@@ -131,8 +131,8 @@ export function formatNode(node: StoredNode): Item {
   };
   if (deleted) item.deleted = { BOOL: true };
   if (place !== version) item.node_version = { N: String(version) };
-  if (stamp !== undefined) item.stamp = { N: String(stamp) };
-  if (origin !== undefined) item.origin = { S: origin };
+  if (dotVersion !== undefined) item.stamp = { N: String(dotVersion) };
+  if (replicaId !== undefined) item.origin = { S: replicaId };
   if (until !== undefined) item[TTL_ATTRIBUTE] = { N: String(until + TTL_DELAY) };
   return item;
 }
@@ -141,7 +141,7 @@ export function formatNode(node: StoredNode): Item {
 export function parseNode(item: Item): StoredNode {
   const place = readInteger(item, "version");
   const version = item.node_version === undefined ? place : readInteger(item, "node_version");
-  const stamp = item.stamp === undefined ? version : readInteger(item, "stamp");
+  const dotVersion = item.stamp === undefined ? version : readInteger(item, "stamp");
   const meta = {
     key: readText(item, "node_key"),
     version,
@@ -154,7 +154,7 @@ export function parseNode(item: Item): StoredNode {
   }
   return {
     ...toNode(meta, until),
-    ...toTrace(version, { stamp, origin: item.origin?.S, place }),
+    ...toTrace(version, { dotVersion, replicaId: item.origin?.S, place }),
     revision: readInteger(item, "revision"),
   };
 }
@@ -164,21 +164,21 @@ export function formatState(state: State): Item {
   const item: Record<string, Value> = {
     ...STATE_KEY,
     epoch: { S: state.epoch },
-    origin: { S: state.origin },
+    origin: { S: state.replicaId },
     revision: { N: String(state.revision) },
     counter: { N: String(state.counter) },
     max_version: { N: String(state.maxVersion) },
-    swept_version: { N: String(state.sweptVersion) },
+    swept_version: { N: String(state.collectedVersion) },
     late: { N: String(state.late) },
     commits: { S: formatCommits(state.commits) },
-    graves: { S: JSON.stringify(state.graves.map((grave) => formatGrave(grave, state.origin))) },
+    graves: { S: JSON.stringify(state.graves.map((grave) => formatGrave(grave, state.replicaId))) },
   };
   if (state.drawn > 0) item.drawn = { N: String(state.drawn) };
   // A storage that stands alone has none of these, and the item is the smaller for it.
   if (state.maxStamp !== state.maxVersion) item.max_stamp = { N: String(state.maxStamp) };
-  if (state.seen.size > 0) item.seen = { S: JSON.stringify([...state.seen]) };
-  if (!isOwn(state.swept, state.origin, state.sweptVersion)) {
-    item.swept = { S: JSON.stringify([...state.swept]) };
+  if (state.vector.size > 0) item.seen = { S: JSON.stringify([...state.vector]) };
+  if (!isOwn(state.collected, state.replicaId, state.collectedVersion)) {
+    item.swept = { S: JSON.stringify([...state.collected]) };
   }
   if (state.strays.length > 0) {
     item.strays = { S: JSON.stringify(state.strays.map(({ version, place }) => [version, place])) };
@@ -189,25 +189,27 @@ export function formatState(state: State): Item {
 /** What the counter's item tells. */
 export function parseState(item: Item): State {
   const maxVersion = readInteger(item, "max_version");
-  const sweptVersion = readInteger(item, "swept_version");
-  const origin = readText(item, "origin");
+  const collectedVersion = readInteger(item, "swept_version");
+  const replicaId = readText(item, "origin");
   return {
     epoch: readText(item, "epoch"),
-    origin,
+    replicaId,
     revision: readInteger(item, "revision"),
     counter: readInteger(item, "counter"),
     drawn: item.drawn === undefined ? 0 : readInteger(item, "drawn"),
     maxVersion,
     maxStamp: item.max_stamp === undefined ? maxVersion : readInteger(item, "max_stamp"),
-    seen: readSeen(item, "seen"),
-    sweptVersion,
-    swept: item.swept === undefined ? ofOwn(origin, sweptVersion) : readSeen(item, "swept"),
+    vector: readSeen(item, "seen"),
+    collectedVersion,
+    collected: item.swept === undefined ? ofOwn(replicaId, collectedVersion) : readSeen(item, "swept"),
     strays: (JSON.parse(item.strays?.S ?? "[]") as [number, number][]).map(
       ([version, place]) => ({ version, place }),
     ),
     late: readInteger(item, "late"),
     commits: parseCommits(readText(item, "commits")),
-    graves: (JSON.parse(readText(item, "graves")) as GraveText[]).map((grave) => parseGrave(grave, origin)),
+    graves: (JSON.parse(readText(item, "graves")) as GraveText[]).map((grave) =>
+      parseGrave(grave, replicaId)
+    ),
     turn: item.turn?.S,
   };
 }
@@ -215,25 +217,25 @@ export function parseState(item: Item): State {
 /** A moment, a version, and stamps where they are not that version by the own origin. */
 type GraveText = [number, number, (readonly [string, number])[]?];
 
-function formatGrave({ until, version, stamps }: Grave, own: string): GraveText {
+function formatGrave({ until, version, stamps }: ExpiringTombstones, own: string): GraveText {
   return isOwn(stamps, own, version) ? [until, version] : [until, version, [...stamps]];
 }
 
-function parseGrave([until, version, stamps]: GraveText, own: string): Grave {
+function parseGrave([until, version, stamps]: GraveText, own: string): ExpiringTombstones {
   return { until, version, stamps: stamps ? new Map(stamps) : ofOwn(own, version) };
 }
 
 /** Whether stamps are those of a storage that stands alone: its own, and no other than the version. */
-function isOwn(stamps: Seen, own: string, version: number): boolean {
+function isOwn(stamps: VersionVector, own: string, version: number): boolean {
   return version === 0 ? stamps.size === 0 : stamps.size === 1 && stamps.get(own) === version;
 }
 
-function ofOwn(own: string, version: number): Seen {
+function ofOwn(own: string, version: number): VersionVector {
   return new Map(version === 0 ? [] : [[own, version]]);
 }
 
 /** Pairs, since an object would not keep every name. */
-function readSeen(item: Item, name: string): Seen {
+function readSeen(item: Item, name: string): VersionVector {
   return new Map(JSON.parse(item[name]?.S ?? "[]") as [string, number][]);
 }
 

@@ -4,14 +4,14 @@
  * @module
  */
 import { StorageError } from "../../src/errors.ts";
-import { createEpoch, createOrigin } from "../../src/store/contract.ts";
+import { createEpoch, createReplicaId } from "../../src/store/contract.ts";
 import type { ServiceClock } from "./service_clock.ts";
 import { type Call, nameOf } from "./client.ts";
 import {
   completeTo,
   createState,
+  isCollected,
   isLater,
-  isSwept,
   placeOf,
   type State,
   type StoredNode,
@@ -52,21 +52,21 @@ export interface View {
 }
 
 /** A part of the history. */
-export interface Stretch {
+export interface IndexRange {
   readonly nodes: readonly StoredNode[];
   /** It is complete up to this version, or place in the index. */
   readonly end: number;
 }
 
 /** A part of a bucket. */
-export interface Shelf {
+export interface BucketRange {
   readonly nodes: readonly StoredNode[];
   /** It is complete up to this key; `undefined` for all that follows. */
   readonly end: string | undefined;
 }
 
 /** Reads a table, and remembers how its counter's item stood. */
-export class Reader {
+export class TableReader {
   /** Commits in `last` of which this process knows that all they wrote is visible. */
   readonly settled: Set<number> = new Set();
   readonly #tableName: string;
@@ -105,7 +105,7 @@ export class Reader {
     let [state, found] = await this.#readPages(call, asked, base);
     for (let round = 0; round < MAX_ROUNDS; round++) {
       if (!tellsSince(state, base)) {
-        const isFar = isOnePage || state.origin !== base.origin || state.late !== base.late;
+        const isFar = isOnePage || state.replicaId !== base.replicaId || state.late !== base.late;
         const next = state;
         if (isFar) [state, found] = await this.#readPages(call, asked, next);
         else {
@@ -153,7 +153,7 @@ export class Reader {
       const other = nodes.get(node.key);
       if (other === undefined || node.revision > other.revision) nodes.set(node.key, node);
     }
-    for (const node of nodes.values()) if (isSwept(node, state, now)) nodes.delete(node.key);
+    for (const node of nodes.values()) if (isCollected(node, state, now)) nodes.delete(node.key);
     return nodes;
   }
 
@@ -185,7 +185,7 @@ export class Reader {
       }
       // More was written than the counter's item tells. All that was found stays right where nothing is cut.
       const next = state;
-      const goesOn = limit === Infinity && next.origin === base.origin && next.late === base.late;
+      const goesOn = limit === Infinity && next.replicaId === base.replicaId && next.late === base.late;
       const more = await this.#queryHistory(call, next, goesOn ? base.maxVersion : version, limit);
       found = goesOn ? [...found, ...nodesOf(base), ...more.nodes] : more.nodes;
       end = more.end;
@@ -212,7 +212,12 @@ export class Reader {
   }
 
   /** Rows above a version, at least so many from the lowest version on, or all. */
-  async #queryHistory(call: Call, state: State, version: number, limit: number = Infinity): Promise<Stretch> {
+  async #queryHistory(
+    call: Call,
+    state: State,
+    version: number,
+    limit: number = Infinity,
+  ): Promise<IndexRange> {
     // Nodes are spread evenly, so each bucket has about its share; and some of them may have moved on.
     const wanted = limit + nodesOf(state).length;
     for (let share = Math.ceil(wanted / BUCKETS.length * 1.5) + 4;; share *= 4) {
@@ -232,7 +237,7 @@ export class Reader {
     call: Call,
     bucket: string,
     { version, limit }: { readonly version: number; readonly limit: number },
-  ): Promise<Stretch> {
+  ): Promise<IndexRange> {
     const nodes: StoredNode[] = [];
     let start: unknown;
     do {
@@ -259,7 +264,7 @@ export class Reader {
     call: Call,
     bucket: string,
     { after, limit }: { readonly after: string | undefined; readonly limit: number },
-  ): Promise<Shelf> {
+  ): Promise<BucketRange> {
     const nodes: StoredNode[] = [];
     let end = after;
     do {
@@ -317,7 +322,7 @@ export class Reader {
     // Never below what is there already, should somebody have taken away this one item.
     const tops = await inParallel(BUCKETS, (bucket) => this.#readTop(call, bucket));
     const counter = Math.max(0, ...tops);
-    const names = { epoch: createEpoch(this.#clock.early), origin: createOrigin() };
+    const names = { epoch: createEpoch(this.#clock.early), replicaId: createReplicaId() };
     try {
       await call.request("putItem", {
         TableName: this.#tableName,
@@ -365,7 +370,7 @@ export class Reader {
    */
   note(state: State, before?: State): State {
     const last = this.#last;
-    const isOther = last?.origin !== state.origin;
+    const isOther = last?.replicaId !== state.replicaId;
     const isSetBack = before !== undefined && !isLater(state, before);
     if (isOther || isSetBack || isLater(state, last)) {
       // Of commits that are not of this history nothing is known.

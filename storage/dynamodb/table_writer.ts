@@ -4,14 +4,14 @@
  * @module
  */
 import { StorageError } from "../../src/errors.ts";
-import { createOrigin } from "../../src/store/contract.ts";
+import { createReplicaId } from "../../src/store/contract.ts";
 import { checkCounter } from "../validate.ts";
 import type { ServiceClock } from "./service_clock.ts";
 import { type Call, type Fields, nameOf } from "./client.ts";
-import type { Reader } from "./table_reader.ts";
+import type { TableReader } from "./table_reader.ts";
 import {
   type Draft,
-  isSwept,
+  isCollected,
   type NewNode,
   nextState,
   type State,
@@ -36,8 +36,8 @@ const PASSING: ReadonlySet<string> = new Set([
 export type Plan = () => Promise<readonly [State, Draft | undefined]>;
 
 /** Writes to a table. */
-export class Writer {
-  readonly #reader: Reader;
+export class TableWriter {
+  readonly #reader: TableReader;
   readonly #tableName: string;
   readonly #clock: ServiceClock;
   readonly #now: () => number;
@@ -56,7 +56,7 @@ export class Writer {
    * @param clocks `clock` tells which tombstones may be swept, and `now` what changes are numbered by.
    */
   constructor(
-    reader: Reader,
+    reader: TableReader,
     tableName: string,
     { clock, now }: { readonly clock: ServiceClock; readonly now: () => number },
   ) {
@@ -162,7 +162,7 @@ export class Writer {
       );
       const now = this.#clock.early;
       const isVisible = (node: StoredNode) =>
-        (rows.get(node.key)?.revision ?? 0) >= node.revision || isSwept(node, state, now);
+        (rows.get(node.key)?.revision ?? 0) >= node.revision || isCollected(node, state, now);
       if (written.every(isVisible)) break;
       await call.pause(attempt);
     }
@@ -293,7 +293,7 @@ export class Writer {
 
   /** Made when it is needed, since some runtimes give no chance while a module is loaded. */
   get #name(): string {
-    return this.#ownName ||= createOrigin();
+    return this.#ownName ||= createReplicaId();
   }
 }
 

@@ -9,33 +9,33 @@ import {
   alignNumber,
   counterFloor,
   counterStep,
-  coversSeen,
+  coversVector,
   createEpoch,
-  createOrigin,
+  createReplicaId,
+  type Dot,
+  dotOf,
   drawResidue,
-  hasSeen,
+  includesDot,
   isResidueTaken,
-  isSameStamp,
-  joinSeen,
-  lowestUnseen,
+  isSameDot,
+  joinVectors,
+  lowestMissing,
   type MeshStorage,
   type NodeChange,
   type NodeLookup,
-  type NodeTake,
+  type NodeMerge,
+  type ReplicaState,
+  type ReplicatedNode,
   RESIDUES,
-  type Seen,
   spreadFloor,
-  type Stamp,
-  type StampedNode,
-  stampOf,
   type StorageDelta,
   type StorageFeatures,
   type StorageIdentity,
   type StorageReading,
-  type StorageSeen,
+  type VersionVector,
 } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
-import { checkChanges, checkCounter, checkMeta, checkTakes } from "../validate.ts";
+import { checkChanges, checkCounter, checkMerges, checkMeta } from "../validate.ts";
 import {
   type CounterKind,
   type ReadStorageOptions,
@@ -103,8 +103,8 @@ export class MemoryStorage implements MeshStorage {
   readonly #origins: string[] = [""];
   /** By place, where it is not the version: the stamp of a node that was published below the counter. */
   readonly #lateStamps = new Map<number, number>();
-  readonly #seen = new Map<string, number>();
-  readonly #swept = new Map<string, number>();
+  readonly #vector = new Map<string, number>();
+  readonly #collected = new Map<string, number>();
   readonly #freePlaces: number[] = [];
   readonly #lookup: NodeLookup = {
     get: (key) => this.#read(key),
@@ -123,7 +123,7 @@ export class MemoryStorage implements MeshStorage {
   #maxVersion = 0;
   /** What is told as seen of the own origin: nothing is ever published at or below it. */
   #maxStamp = 0;
-  #sweptVersion = 0;
+  #collectedVersion = 0;
   /** How many nodes came with a version already passed. */
   #late = 0;
 
@@ -154,13 +154,13 @@ export class MemoryStorage implements MeshStorage {
    * @param _keys Not used: nothing has to be fetched.
    */
   readNodes(_keys: readonly string[]): StorageReading | Promise<StorageReading> {
-    const { epoch, origin } = this.#identify();
+    const { epoch, replicaId } = this.#identify();
     return {
       nodes: this.#lookup,
       maxVersion: this.#maxVersion,
       epoch,
-      origin,
-      sweptVersion: this.#sweptVersion,
+      replicaId,
+      collectedVersion: this.#collectedVersion,
       late: this.#late,
     };
   }
@@ -177,8 +177,8 @@ export class MemoryStorage implements MeshStorage {
 
   /** Begins another life of the data: another epoch, another origin, nothing seen of other storages. */
   newEpoch(): Promise<StorageIdentity> {
-    this.#seen.clear();
-    this.#identity = Object.freeze({ epoch: createEpoch(this.#options.now()), origin: createOrigin() });
+    this.#vector.clear();
+    this.#identity = Object.freeze({ epoch: createEpoch(this.#options.now()), replicaId: createReplicaId() });
     return Promise.resolve(this.#identity);
   }
 
@@ -227,11 +227,11 @@ export class MemoryStorage implements MeshStorage {
     // Its number may be counted as seen already, by storages that never saw this node.
     const next = this.#next();
     const isOwn = (next - meta.version) % counterStep(this.#counterKind) === 0;
-    const stamp = meta.version <= this.#maxStamp || !isOwn ? next : meta.version;
-    checkCounter(stamp);
+    const dotVersion = meta.version <= this.#maxStamp || !isOwn ? next : meta.version;
+    checkCounter(dotVersion);
     if (meta.version <= this.#maxVersion) this.#late++;
-    this.#write(meta, meta.version, { version: stamp, origin: this.#identify().origin });
-    this.#maxStamp = stamp;
+    this.#write(meta, meta.version, { version: dotVersion, replicaId: this.#identify().replicaId });
+    this.#maxStamp = dotVersion;
   }
 
   /** Takes a node away: a change with a version of its own, which leaves a tombstone. */
@@ -257,7 +257,7 @@ export class MemoryStorage implements MeshStorage {
   }
 
   /** What this storage has taken in. */
-  readSeen(): Promise<StorageSeen> {
+  readReplicaState(): Promise<ReplicaState> {
     return Promise.resolve(this.#readSeen());
   }
 
@@ -268,17 +268,17 @@ export class MemoryStorage implements MeshStorage {
    * @param limit When there are more, this page has the first so many, and `next`.
    * @param after `next` of the page before.
    */
-  readDelta(base: Seen, limit: number, after?: string): Promise<StorageDelta> {
+  readDelta(base: VersionVector, limit: number, after?: string): Promise<StorageDelta> {
     const state = this.#readSeen();
-    const found = after === undefined ? this.#newest(base, state.seen, limit) : undefined;
+    const found = after === undefined ? this.#newest(base, state.vector, limit) : undefined;
     return Promise.resolve(
       found ? { ...state, nodes: found, next: null } : { ...state, ...this.#page(base, limit, after) },
     );
   }
 
   /** The nodes and tombstones of these keys, with their stamps. */
-  readStamped(keys: readonly string[]): Promise<Map<string, StampedNode>> {
-    const nodes = new Map<string, StampedNode>();
+  readReplicated(keys: readonly string[]): Promise<Map<string, ReplicatedNode>> {
+    const nodes = new Map<string, ReplicatedNode>();
     for (const key of keys) {
       const place = this.#places.get(key);
       if (place !== undefined) nodes.set(key, this.#stampedAt(place));
@@ -290,33 +290,36 @@ export class MemoryStorage implements MeshStorage {
    * Writes nodes that came from other storages, each only if the node here is still the one it was judged
    * against.
    *
-   * @param takes At most 10 000, no two of the same key.
-   * @param swept The swept tombstones that were known when the takes were judged.
+   * @param merges At most 10 000, no two of the same key.
+   * @param collected The swept tombstones that were known when the takes were judged.
    * @returns For each the meta as written; `null` where another node was there.
    * @throws As `applyChanges` does; then nothing is written.
    */
   // deno-lint-ignore require-await -- what it throws must reject
-  async takeNodes(takes: readonly NodeTake[], swept?: Seen): Promise<(RealityNodeMeta | null)[]> {
-    checkTakes(takes, MAX_CHANGES);
-    const mayAdd = swept === undefined || coversSeen(swept, this.#swept);
-    for (const { node, above = 0 } of takes) {
-      const highest = "origin" in node ? Math.max(node.version, node.stamp) : above;
+  async mergeNodes(
+    merges: readonly NodeMerge[],
+    collected?: VersionVector,
+  ): Promise<(RealityNodeMeta | null)[]> {
+    checkMerges(merges, MAX_CHANGES);
+    const mayAdd = collected === undefined || coversVector(collected, this.#collected);
+    for (const { node, above = 0 } of merges) {
+      const highest = "replicaId" in node ? Math.max(node.version, node.dotVersion) : above;
       this.#counter = Math.max(this.#counter, highest);
     }
     const step = counterStep(this.#counterKind);
     let next = this.#next();
-    checkCounter(next + (takes.filter(({ node }) => !("origin" in node)).length - 1) * step);
-    return takes.map(({ node, replaces }) => {
+    checkCounter(next + (merges.filter(({ node }) => !("replicaId" in node)).length - 1) * step);
+    return merges.map(({ node, replaces }) => {
       const place = this.#places.get(node.key);
-      const there = place === undefined ? null : stampOf(this.#stampedAt(place));
-      if (!isSameStamp(there, replaces) || there === null && !mayAdd) return null;
-      if (!("origin" in node)) {
+      const there = place === undefined ? null : dotOf(this.#stampedAt(place));
+      if (!isSameDot(there, replaces) || there === null && !mayAdd) return null;
+      if (!("replicaId" in node)) {
         const version = next;
         next += step;
         return this.#apply(node, version);
       }
       if (node.version <= this.#maxVersion) this.#late++;
-      this.#write(node, node.version, stampOf(node));
+      this.#write(node, node.version, dotOf(node));
       return this.#metaAt(this.#places.get(node.key) ?? 0);
     });
   }
@@ -324,33 +327,33 @@ export class MemoryStorage implements MeshStorage {
   /**
    * Notes that everything up to `seen` was taken in, and takes an older epoch for its own.
    *
-   * @param swept After a full copy: the tombstones that were swept where it came from.
+   * @param collected After a full copy: the tombstones that were swept where it came from.
    * @returns Whether the epoch is another one now.
    */
-  adoptSeen(seen: Seen, epoch: string, swept: Seen = new Map()): Promise<boolean> {
+  adoptVector(vector: VersionVector, epoch: string, collected: VersionVector = new Map()): Promise<boolean> {
     const identity = this.#identify();
-    for (const [origin, stamp] of seen) {
-      this.#counter = Math.max(this.#counter, stamp);
-      if (origin === identity.origin || (this.#seen.get(origin) ?? 0) >= stamp) continue;
-      this.#seen.set(origin, stamp);
+    for (const [replicaId, dotVersion] of vector) {
+      this.#counter = Math.max(this.#counter, dotVersion);
+      if (replicaId === identity.replicaId || (this.#vector.get(replicaId) ?? 0) >= dotVersion) continue;
+      this.#vector.set(replicaId, dotVersion);
     }
-    for (const [origin, stamp] of swept) {
-      this.#swept.set(origin, Math.max(this.#swept.get(origin) ?? 0, stamp));
+    for (const [replicaId, dotVersion] of collected) {
+      this.#collected.set(replicaId, Math.max(this.#collected.get(replicaId) ?? 0, dotVersion));
     }
     if (epoch >= identity.epoch) return Promise.resolve(false);
-    this.#identity = Object.freeze({ epoch, origin: identity.origin });
+    this.#identity = Object.freeze({ epoch, replicaId: identity.replicaId });
     return Promise.resolve(true);
   }
 
   /**
    * Draws another residue where a storage in `seen`, or one that was taken in before, has the same.
    *
-   * @param seen Origin → the highest stamp of that origin known to the other storage.
+   * @param vector Origin → the highest stamp of that origin known to the other storage.
    */
   // deno-lint-ignore require-await -- what it throws must reject
-  async keepApart(seen: Seen): Promise<void> {
-    const others = joinSeen(this.#seen, seen);
-    others.delete(this.#identify().origin);
+  async avoidResidues(vector: VersionVector): Promise<void> {
+    const others = joinVectors(this.#vector, vector);
+    others.delete(this.#identify().replicaId);
     if (isResidueTaken(others, this.#drawn)) this.#draw(others);
   }
 
@@ -360,38 +363,44 @@ export class MemoryStorage implements MeshStorage {
     this.#isBeside = true;
   }
 
-  #readSeen(): StorageSeen {
+  #readSeen(): ReplicaState {
     this.#sweep();
-    if (this.#counterKind === "clock" && this.#drawn === 0) this.#draw(this.#seen);
-    const { epoch, origin } = this.#identify();
-    const seen = new Map(this.#seen).set(origin, this.#maxStamp);
-    return { epoch, origin, seen, swept: new Map(this.#swept), maxVersion: this.#maxVersion };
+    if (this.#counterKind === "clock" && this.#drawn === 0) this.#draw(this.#vector);
+    const { epoch, replicaId } = this.#identify();
+    const vector = new Map(this.#vector).set(replicaId, this.#maxStamp);
+    return {
+      epoch,
+      replicaId,
+      vector: vector,
+      collected: new Map(this.#collected),
+      maxVersion: this.#maxVersion,
+    };
   }
 
   /** All that lies outside of `base`, found by version; undefined when it is more than `limit`. */
-  #newest(base: Seen, seen: Seen, limit: number): StampedNode[] | undefined {
-    const nodes: StampedNode[] = [];
-    const lowest = lowestUnseen(base, seen);
+  #newest(base: VersionVector, vector: VersionVector, limit: number): ReplicatedNode[] | undefined {
+    const nodes: ReplicatedNode[] = [];
+    const lowest = lowestMissing(base, vector);
     for (let place = this.#order.firstAbove(lowest); place !== 0; place = this.#order.next(place)) {
       const node = this.#stampedAt(place);
-      if (this.#lateStamps.has(place) || hasSeen(base, stampOf(node))) continue;
+      if (this.#lateStamps.has(place) || includesDot(base, dotOf(node))) continue;
       if (nodes.push(node) > limit) return undefined;
     }
-    for (const [place, stamp] of this.#lateStamps) {
-      if (stamp <= lowest) continue;
+    for (const [place, dot] of this.#lateStamps) {
+      if (dot <= lowest) continue;
       const node = this.#stampedAt(place);
-      if (!hasSeen(base, stampOf(node)) && nodes.push(node) > limit) return undefined;
+      if (!includesDot(base, dotOf(node)) && nodes.push(node) > limit) return undefined;
     }
     return nodes;
   }
 
   /** The next so many outside of `base`, in the order of their places, which a key keeps. */
-  #page(base: Seen, limit: number, after: string = "0"): Pick<StorageDelta, "nodes" | "next"> {
-    const nodes: StampedNode[] = [];
+  #page(base: VersionVector, limit: number, after: string = "0"): Pick<StorageDelta, "nodes" | "next"> {
+    const nodes: ReplicatedNode[] = [];
     for (let place = Number(after) + 1; place < this.#keys.length; place++) {
       if (this.#keys[place] === "") continue;
       const node = this.#stampedAt(place);
-      if (hasSeen(base, stampOf(node))) continue;
+      if (includesDot(base, dotOf(node))) continue;
       if (nodes.push(node) >= limit) return { nodes, next: String(place) };
     }
     return { nodes, next: null };
@@ -400,7 +409,7 @@ export class MemoryStorage implements MeshStorage {
   /** Writes a change of this storage's own. */
   #apply(change: NodeChange, version: number): RealityNodeMeta {
     const { key, hash, updatedAt, deleted } = change;
-    this.#write(change, version, { version, origin: this.#identify().origin });
+    this.#write(change, version, { version, replicaId: this.#identify().replicaId });
     this.#maxStamp = version;
     const meta: RealityNodeMeta = { key, version, hash, updatedAt };
     if (deleted) meta.deleted = true;
@@ -433,21 +442,21 @@ export class MemoryStorage implements MeshStorage {
     return meta;
   }
 
-  #stampedAt(place: number): StampedNode {
+  #stampedAt(place: number): ReplicatedNode {
     const meta = this.#metaAt(place);
-    const origin = this.#origins[this.#originOf[place] ?? 0] || this.#identify().origin;
-    return { ...meta, origin, stamp: this.#lateStamps.get(place) ?? meta.version };
+    const replicaId = this.#origins[this.#originOf[place] ?? 0] || this.#identify().replicaId;
+    return { ...meta, replicaId: replicaId, dotVersion: this.#lateStamps.get(place) ?? meta.version };
   }
 
-  #placeOrigin(origin: string): number {
-    if (origin === this.#identify().origin) return 0;
-    const place = this.#origins.indexOf(origin);
-    return place !== -1 ? place : this.#origins.push(origin) - 1;
+  #placeOrigin(replicaId: string): number {
+    if (replicaId === this.#identify().replicaId) return 0;
+    const place = this.#origins.indexOf(replicaId);
+    return place !== -1 ? place : this.#origins.push(replicaId) - 1;
   }
 
   /** The number that is given next. */
   #next(): number {
-    if (this.#counterKind === "clock" && this.#drawn === 0) this.#draw(this.#seen);
+    if (this.#counterKind === "clock" && this.#drawn === 0) this.#draw(this.#vector);
     const base = Math.max(this.#counter, this.#floor());
     const step = counterStep(this.#counterKind);
     return alignNumber(base, this.#drawn, step) + step;
@@ -455,11 +464,13 @@ export class MemoryStorage implements MeshStorage {
 
   #floor(): number {
     const now = this.#options.now();
-    return this.#isBeside && this.#seen.size === 0 ? spreadFloor(now) : counterFloor(this.#counterKind, now);
+    return this.#isBeside && this.#vector.size === 0
+      ? spreadFloor(now)
+      : counterFloor(this.#counterKind, now);
   }
 
   /** Draws a residue that no other storage has, with a number that no node will have. */
-  #draw(others: Seen): void {
+  #draw(others: VersionVector): void {
     const base = Math.max(this.#counter, this.#floor());
     const number = alignNumber(base, drawResidue(others), RESIDUES) + RESIDUES;
     checkCounter(number);
@@ -469,7 +480,7 @@ export class MemoryStorage implements MeshStorage {
   #write(
     { key, hash, updatedAt, deleted }: NodeChange | RealityNodeMeta,
     version: number,
-    stamp: Stamp,
+    dot: Dot,
   ): void {
     let place = this.#places.get(key);
     if (place === undefined) {
@@ -485,11 +496,11 @@ export class MemoryStorage implements MeshStorage {
     this.#hashes[place] = hash;
     this.#updatedAt[place] = updatedAt;
     this.#deleted[place] = deleted ? 1 : 0;
-    this.#originOf[place] = this.#placeOrigin(stamp.origin);
-    if (stamp.version === version) this.#lateStamps.delete(place);
-    else this.#lateStamps.set(place, stamp.version);
+    this.#originOf[place] = this.#placeOrigin(dot.replicaId);
+    if (dot.version === version) this.#lateStamps.delete(place);
+    else this.#lateStamps.set(place, dot.version);
     this.#unpaid++;
-    this.#counter = Math.max(this.#counter, version, stamp.version);
+    this.#counter = Math.max(this.#counter, version, dot.version);
     this.#maxVersion = Math.max(this.#maxVersion, version);
     if (this.#expires(place)) {
       const { elapsed, tombstoneTimeout } = this.#options;
@@ -506,7 +517,7 @@ export class MemoryStorage implements MeshStorage {
   #identify(): StorageIdentity {
     return this.#identity ??= Object.freeze({
       epoch: createEpoch(this.#options.now()),
-      origin: createOrigin(),
+      replicaId: createReplicaId(),
     });
   }
 
@@ -518,9 +529,9 @@ export class MemoryStorage implements MeshStorage {
     for (let left = MAX_SWEPT + 2 * written; left > 0; left--) {
       const place = this.#tombstones.next(0);
       if (place === 0 || this.#tombstones.versionOf(place) > now) return;
-      const { key, version, origin, stamp } = this.#stampedAt(place);
-      this.#swept.set(origin, Math.max(this.#swept.get(origin) ?? 0, stamp));
-      this.#sweptVersion = Math.max(this.#sweptVersion, version);
+      const { key, version, replicaId, dotVersion } = this.#stampedAt(place);
+      this.#collected.set(replicaId, Math.max(this.#collected.get(replicaId) ?? 0, dotVersion));
+      this.#collectedVersion = Math.max(this.#collectedVersion, version);
       this.#lateStamps.delete(place);
       this.#tombstones.remove(place);
       this.#order.remove(place);

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Stamp } from "../../src/store/contract.ts";
+import type { Dot } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 
 /** A value that is bound to a statement. */
@@ -51,13 +51,13 @@ export interface PlacedChange {
 }
 
 /** A node to be taken in, or a change to be made in the place of one. */
-export interface PlacedTake {
+export interface PlacedMerge {
   /** The node's key. */
   readonly key: string;
   /** For a node from elsewhere its version; for a change of the storage's own how far above the base it lies. */
   readonly place: number;
   /** Where a node from elsewhere comes from; `null` for a change of the storage's own. */
-  readonly stamp: Stamp | null;
+  readonly stamp: Dot | null;
   /** Its hash. */
   readonly hash: string;
   /** The writing server's clock, in milliseconds since 1970. */
@@ -65,11 +65,11 @@ export interface PlacedTake {
   /** For a tombstone: for how long it is kept, in milliseconds; with a test's clock, until when. */
   readonly expiresAt: number | null;
   /** The stamp of the node that must be there; `null` where none may be. */
-  readonly replaces: Stamp | null;
+  readonly replaces: Dot | null;
 }
 
 /** How a list of takes moves the counter. */
-export interface TakeBounds extends Numbering {
+export interface MergeBounds extends Numbering {
   /** The counter is lifted to this at least; changes of the storage's own lie above it. */
   readonly floor: number;
   /** The highest place of a change of the storage's own; 0 when there is none. */
@@ -163,10 +163,10 @@ export interface SQLDialect {
   setNode(
     meta: RealityNodeMeta,
     expiresAt: number | null,
-    numbering: Numbering & Pick<TakeBounds, "marks">,
+    numbering: Numbering & Pick<MergeBounds, "marks">,
   ): Statement;
   /** Those nodes and tombstones, stamped. */
-  readStamped(keys: readonly string[]): Statement;
+  readReplicated(keys: readonly string[]): Statement;
   /**
    * Nodes and tombstones, stamped, outside of `base` and with a version or stamp above `lowest`: all of them, or
    * at least so many. And of the same moment, under the empty key, the counter's row with `mesh` as `hash`.
@@ -179,11 +179,11 @@ export interface SQLDialect {
    * as `version`, and a row with `node_key` for each node that was written, unless `takesUnheard`; none at all,
    * and nothing done, past 2^53 − 1 or without counter.
    */
-  takeNodes(takes: readonly PlacedTake[], bounds: TakeBounds): Statement;
+  takeNodes(takes: readonly PlacedMerge[], bounds: MergeBounds): Statement;
   /** Whether `takeNodes` cannot tell which nodes were written. */
   readonly takesUnheard?: true;
   /** Gives the counter's row other names. A row if it still was as it was read. */
-  renew(before: Adoption, after: Adoption & { readonly origin: string }): Statement;
+  renew(before: Adoption, after: Adoption & { readonly replicaId: string }): Statement;
   /** Changes the counter's row from what it was read to say, and lifts the counter. A row if it still said so. */
   adopt(before: Adoption, after: Adoption, lift: number): Statement;
   /**
@@ -195,7 +195,7 @@ export interface SQLDialect {
    */
   findExpired(now: number): Statement;
   /** Notes in the counter's row how far the coming sweep goes. A row if `mesh` still was as it was read. */
-  markSwept(before: string, after: string, version: number): Statement;
+  markCollected(before: string, after: string, version: number): Statement;
   /**
    * Forgets tombstones that were kept until that moment or an earlier one, {@linkcode MAX_SWEPT} at most and none beyond
    * what is noted.

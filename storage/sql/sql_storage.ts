@@ -9,32 +9,32 @@ import { kindOf, utf8Length } from "../../src/store/node.ts";
 import {
   counterFloor,
   counterStep,
-  coversSeen,
+  coversVector,
   createEpoch,
-  createOrigin,
+  createReplicaId,
+  dotOf,
   drawResidue,
   isResidueTaken,
-  isSameStamp,
-  joinSeen,
-  lowestUnseen,
+  isSameDot,
+  joinVectors,
+  lowestMissing,
   type MeshStorage,
   type NodeChange,
-  type NodeTake,
+  type NodeMerge,
+  type ReplicaState,
+  type ReplicatedNode,
   RESIDUES,
-  type Seen,
   spreadFloor,
-  type StampedNode,
-  stampOf,
   type StorageChanges,
   type StorageDelta,
   type StorageFeatures,
   type StorageIdentity,
   type StorageMoment,
   type StorageReading,
-  type StorageSeen,
+  type VersionVector,
 } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
-import { checkChanges, checkCounter, checkMeta, checkTakes } from "../validate.ts";
+import { checkChanges, checkCounter, checkMerges, checkMeta } from "../validate.ts";
 import {
   type CounterKind,
   type ReadStorageOptions,
@@ -46,18 +46,18 @@ import {
   MAX_SWEPT,
   NO_MESH,
   type Numbering,
-  type PlacedTake,
+  type PlacedMerge,
   type SQLDialect,
   type SQLRow,
   type SQLValue,
   type StampList,
   type Statement,
 } from "./dialect.ts";
-import { adoptNotes, type MeshNotes, placeTakes, readNotes, writeNotes } from "./mesh_row.ts";
+import { adoptNotes, type MeshNotes, placeMerges, readNotes, writeNotes } from "./mesh_row.ts";
 import { mysqlDialect } from "./mysql/dialect.ts";
 import { postgresDialect } from "./postgres/dialect.ts";
 import { sqliteDialect } from "./sqlite/dialect.ts";
-import { Sweeper } from "./tombstone_collector.ts";
+import { TombstoneCollector } from "./tombstone_collector.ts";
 
 export type { CounterKind, StorageOptions } from "../options.ts";
 export type { SQLRow, SQLValue } from "./dialect.ts";
@@ -217,7 +217,7 @@ export class SQLStorage implements MeshStorage {
   #isReady = false;
   #isClosed = false;
   readonly #inTransaction: boolean;
-  readonly #sweeper: Sweeper;
+  readonly #sweeper: TombstoneCollector;
   /** Whether the counter's row has a residue. */
   #hasResidue = false;
   /** Whether the storage stands beside others, and whether it has met one of them. */
@@ -247,7 +247,7 @@ export class SQLStorage implements MeshStorage {
     this.#createTables = createTables;
     this.#dialect = findDialect(options.dialect, tableName, shared.testNow !== undefined);
     this.#inTransaction = inTransaction;
-    this.#sweeper = new Sweeper(() => this.#sweep(), {
+    this.#sweeper = new TombstoneCollector(() => this.#sweep(), {
       elapsed: shared.elapsed,
       tombstoneTimeout: inTransaction ? Infinity : shared.tombstoneTimeout,
       isScoped: requestScopedIO,
@@ -283,18 +283,18 @@ export class SQLStorage implements MeshStorage {
   async readNodes(keys: readonly string[]): Promise<StorageReading> {
     const chunks = splitKeys(keys);
     const first = await this.#readMoment(chunks[0] ?? []);
-    let { sweptVersion } = first;
+    let { collectedVersion } = first;
     let newest: HistoryMoment | null = first;
     for (const chunk of chunks.slice(1)) {
       const next = await this.#readMoment(chunk);
       // Another life of the data began in between: nothing read before belongs to it.
-      if (next.epoch !== first.epoch || next.origin !== first.origin) return await this.readNodes(keys);
+      if (next.epoch !== first.epoch || next.replicaId !== first.replicaId) return await this.readNodes(keys);
       for (const [key, meta] of next.nodes) first.nodes.set(key, meta);
-      sweptVersion = next.sweptVersion;
+      collectedVersion = next.collectedVersion;
       newest = laterOf(newest, { maxVersion: next.maxVersion, recent: next.recent });
     }
-    if (newest?.maxVersion === first.maxVersion) return { ...first, sweptVersion };
-    return { ...first, sweptVersion, newest };
+    if (newest?.maxVersion === first.maxVersion) return { ...first, collectedVersion };
+    return { ...first, collectedVersion, newest };
   }
 
   /**
@@ -317,8 +317,8 @@ export class SQLStorage implements MeshStorage {
 
   /** The names that the table was given when it was made. */
   async getIdentity(): Promise<StorageIdentity> {
-    const { epoch, origin } = await this.#readCounter("getIdentity");
-    return { epoch, origin };
+    const { epoch, replicaId } = await this.#readCounter("getIdentity");
+    return { epoch, replicaId };
   }
 
   /**
@@ -329,9 +329,9 @@ export class SQLStorage implements MeshStorage {
    */
   async newEpoch(): Promise<StorageIdentity> {
     const operation = "newEpoch";
-    const names = { epoch: createEpoch(this.#options.now()), origin: createOrigin() };
-    return await this.#changeNotes(operation, async (counter, { swept }) => {
-      const mesh = writeNotes({ seen: new Map(), swept });
+    const names = { epoch: createEpoch(this.#options.now()), replicaId: createReplicaId() };
+    return await this.#changeNotes(operation, async (counter, { collected: collected }) => {
+      const mesh = writeNotes({ vector: new Map(), collected: collected });
       const rows = await this.#ask(operation, this.#dialect.renew(counter, { ...names, mesh }));
       return rows.length > 0 ? names : undefined;
     });
@@ -412,9 +412,9 @@ export class SQLStorage implements MeshStorage {
   }
 
   /** What this storage has taken in, with its names. */
-  async readSeen(): Promise<StorageSeen> {
-    await this.#settleResidue("readSeen");
-    return toSeen(await this.#readCounter("readSeen"));
+  async readReplicaState(): Promise<ReplicaState> {
+    await this.#settleResidue("readReplicaState");
+    return toSeen(await this.#readCounter("readReplicaState"));
   }
 
   /**
@@ -425,7 +425,7 @@ export class SQLStorage implements MeshStorage {
    * @param limit When there are more, this page has the first so many, and `next`.
    * @param after `next` of the page before.
    */
-  async readDelta(base: Seen, limit: number, after?: string): Promise<StorageDelta> {
+  async readDelta(base: VersionVector, limit: number, after?: string): Promise<StorageDelta> {
     const operation = "readDelta";
     const ask = async (statement: Statement) =>
       (await this.#ask(operation, statement)).map((row) => toStamped(row, operation));
@@ -435,26 +435,26 @@ export class SQLStorage implements MeshStorage {
     // What was seen is no younger than the nodes, and what was swept no older: a tombstone that is missing among
     // them by then is told as swept.
     if (after === undefined) {
-      const lowest = lowestUnseen(base, state.seen);
+      const lowest = lowestMissing(base, state.vector);
       if (lowest === Infinity) return { ...state, nodes: [], next: null };
       const found = lowest === 0 ? [] : await ask(this.#dialect.readNews(list, lowest, limit + 1));
       const [notes, nodes] = [found.find(({ key }) => key === ""), found.filter(({ key }) => key !== "")];
       if (notes && nodes.length <= limit) {
-        return { ...state, swept: readNotes(notes.hash).swept, nodes, next: null };
+        return { ...state, collected: readNotes(notes.hash).collected, nodes, next: null };
       }
     }
     const nodes = await ask(this.#dialect.readPage(list, after ?? "", limit + 1));
-    const { swept } = toSeen(await this.#readCounter(operation));
+    const { collected } = toSeen(await this.#readCounter(operation));
     const page = nodes.slice(0, limit);
-    return { ...state, swept, nodes: page, next: nodes.length > limit ? page.at(-1)?.key ?? null : null };
+    return { ...state, collected, nodes: page, next: nodes.length > limit ? page.at(-1)?.key ?? null : null };
   }
 
   /** The nodes and tombstones of these keys, with their stamps. */
-  async readStamped(keys: readonly string[]): Promise<Map<string, StampedNode>> {
-    const nodes = new Map<string, StampedNode>();
+  async readReplicated(keys: readonly string[]): Promise<Map<string, ReplicatedNode>> {
+    const nodes = new Map<string, ReplicatedNode>();
     for (const chunk of splitKeys(keys)) {
-      for (const row of await this.#ask("readStamped", this.#dialect.readStamped(chunk))) {
-        const node = toStamped(row, "readStamped");
+      for (const row of await this.#ask("readReplicated", this.#dialect.readReplicated(chunk))) {
+        const node = toStamped(row, "readReplicated");
         nodes.set(node.key, node);
       }
     }
@@ -466,27 +466,30 @@ export class SQLStorage implements MeshStorage {
    * still the one it was judged against. On MySQL and MariaDB a second statement asks which were written: what
    * somebody else replaced in between is told as not written.
    *
-   * @param takes At most `features.maxChanges`, no two of the same key.
+   * @param merges At most `features.maxChanges`, no two of the same key.
    * @returns For each the meta as written; `null` where another node was there.
    * @throws {TypeError} When two takes name one key, or a field is of the wrong kind; then nothing is written.
    * @throws {RangeError} When there are too many, a version or stamp is none, or the counter has come to its end;
    *   then nothing is written.
    */
-  async takeNodes(takes: readonly NodeTake[], swept?: Seen): Promise<(RealityNodeMeta | null)[]> {
-    const operation = "takeNodes";
-    checkTakes(takes, this.#dialect.maxChanges);
-    for (const { node } of takes) this.#checkLength(node);
-    if (takes.length === 0) return [];
-    const isAdded = ({ replaces }: NodeTake) => replaces === null;
+  async mergeNodes(
+    merges: readonly NodeMerge[],
+    collected?: VersionVector,
+  ): Promise<(RealityNodeMeta | null)[]> {
+    const operation = "mergeNodes";
+    checkMerges(merges, this.#dialect.maxChanges);
+    for (const { node } of merges) this.#checkLength(node);
+    if (merges.length === 0) return [];
+    const isAdded = ({ replaces }: NodeMerge) => replaces === null;
     let notes: string | null = null;
-    if (swept !== undefined && takes.some(isAdded)) {
+    if (collected !== undefined && merges.some(isAdded)) {
       notes = (await this.#readCounter(operation)).mesh;
-      if (!coversSeen(swept, readNotes(notes).swept)) {
-        const rest = await this.takeNodes(takes.filter((take) => !isAdded(take)));
-        return takes.map((take) => isAdded(take) ? null : rest.shift() ?? null);
+      if (!coversVector(collected, readNotes(notes).collected)) {
+        const rest = await this.mergeNodes(merges.filter((take) => !isAdded(take)));
+        return merges.map((take) => isAdded(take) ? null : rest.shift() ?? null);
       }
     }
-    const { placed, bounds } = placeTakes(takes, await this.#nextNumber(operation), this.#expiresAt());
+    const { placed, bounds } = placeMerges(merges, await this.#nextNumber(operation), this.#expiresAt());
     const statement = this.#dialect.takeNodes(placed, { ...bounds, notes });
     const rows = await this.#count(
       operation,
@@ -505,19 +508,23 @@ export class SQLStorage implements MeshStorage {
   /**
    * Notes that everything up to `seen` was taken in, and takes an older epoch for its own.
    *
-   * @param seen What the other storage had seen.
+   * @param vector What the other storage had seen.
    * @param epoch Its epoch.
-   * @param swept With a full copy: what was swept where it came from.
+   * @param collected With a full copy: what was swept where it came from.
    * @returns Whether the epoch is another one now.
    */
-  async adoptSeen(seen: Seen, epoch: string, swept: Seen = new Map()): Promise<boolean> {
-    const operation = "adoptSeen";
-    const lift = Math.max(0, ...seen.values());
+  async adoptVector(
+    vector: VersionVector,
+    epoch: string,
+    collected: VersionVector = new Map(),
+  ): Promise<boolean> {
+    const operation = "adoptVector";
+    const lift = Math.max(0, ...vector.values());
     checkCounter(lift);
     return await this.#changeNotes(operation, async (counter, notes) => {
       const before = { mesh: counter.mesh, epoch: counter.epoch };
       const after = {
-        mesh: writeNotes(adoptNotes(notes, { seen, swept }, counter.origin)),
+        mesh: writeNotes(adoptNotes(notes, { vector: vector, collected: collected }, counter.replicaId)),
         epoch: epoch < before.epoch ? epoch : before.epoch,
       };
       const isOther = after.epoch !== before.epoch;
@@ -530,13 +537,13 @@ export class SQLStorage implements MeshStorage {
   /**
    * Draws another residue where a storage in `seen`, or one that was taken in before, has the same.
    *
-   * @param seen Origin → the highest stamp of that origin known to the other storage.
+   * @param vector Origin → the highest stamp of that origin known to the other storage.
    */
-  async keepApart(seen: Seen): Promise<void> {
-    const operation = "keepApart";
+  async avoidResidues(vector: VersionVector): Promise<void> {
+    const operation = "avoidResidues";
     await this.#changeNotes(operation, async (counter, notes) => {
-      const others = joinSeen(notes.seen, seen);
-      others.delete(counter.origin);
+      const others = joinVectors(notes.vector, vector);
+      others.delete(counter.replicaId);
       return !isResidueTaken(others, counter.drawn) || await this.#draw(operation, counter, others);
     });
   }
@@ -603,7 +610,7 @@ export class SQLStorage implements MeshStorage {
       maxStamp: toNumber(row?.max_stamp, operation),
       mesh,
       epoch: String(row?.epoch),
-      origin: String(row?.origin),
+      replicaId: String(row?.origin),
     };
   }
 
@@ -622,14 +629,14 @@ export class SQLStorage implements MeshStorage {
   async #settleResidue(operation: string): Promise<void> {
     if (!this.#isReady) await this.#setUp(operation);
     if (this.#hasResidue || this.#counterKind === "sequential") return;
-    await this.#changeNotes(operation, async (counter, { seen }) => {
-      return counter.drawn > 0 || await this.#draw(operation, counter, seen);
+    await this.#changeNotes(operation, async (counter, { vector: vector }) => {
+      return counter.drawn > 0 || await this.#draw(operation, counter, vector);
     });
     this.#hasResidue = true;
   }
 
   /** Draws a residue that no other storage has; gives nothing where the counter's row was no longer as it was read. */
-  async #draw(operation: string, counter: Counter, others: Seen): Promise<true | undefined> {
+  async #draw(operation: string, counter: Counter, others: VersionVector): Promise<true | undefined> {
     const floor = this.#floor();
     checkCounter(Math.max(counter.counter, floor) + RESIDUES);
     const rows = await this.#ask(operation, this.#dialect.draw(counter, drawResidue(others), floor));
@@ -650,16 +657,16 @@ export class SQLStorage implements MeshStorage {
     const operation = "sweep";
     const expired = await this.#ask(operation, this.#dialect.findExpired(this.#time()));
     if (expired.length === 0) return false;
-    const stamps: StampList = expired.map(({ origin, stamp }) =>
-      [origin === null ? null : String(origin), toNumber(stamp, operation)] as const
+    const stamps: StampList = expired.map(({ origin: replicaId, stamp }) =>
+      [replicaId === null ? null : String(replicaId), toNumber(stamp, operation)] as const
     );
     const numbers = (name: string) => expired.map((row) => toNumber(row[name], operation));
     const version = Math.max(...numbers("version"));
     // The note comes first: if only one of the two is done, history claims too little, never too much.
-    await this.#changeNotes(operation, async (counter, { seen, swept }) => {
-      const named = new Map(stamps.map(([origin, stamp]) => [origin ?? counter.origin, stamp]));
-      const mesh = writeNotes({ seen, swept: joinSeen(swept, named) });
-      const rows = await this.#ask(operation, this.#dialect.markSwept(counter.mesh, mesh, version));
+    await this.#changeNotes(operation, async (counter, { vector: vector, collected: collected }) => {
+      const named = new Map(stamps.map(([replicaId, stamp]) => [replicaId ?? counter.replicaId, stamp]));
+      const mesh = writeNotes({ vector: vector, collected: joinVectors(collected, named) });
+      const rows = await this.#ask(operation, this.#dialect.markCollected(counter.mesh, mesh, version));
       return rows.length > 0 || undefined;
     });
     await this.#ask(operation, this.#dialect.sweep(Math.max(...numbers("expires_at")), stamps));
@@ -669,14 +676,14 @@ export class SQLStorage implements MeshStorage {
   /** Of what was to be written, the keys of that which now stands there. */
   async #findWritten(
     written: readonly RealityNodeMeta[],
-    placed: readonly PlacedTake[],
+    placed: readonly PlacedMerge[],
   ): Promise<Set<string>> {
-    const { origin } = await this.#readCounter("takeNodes");
-    const nodes = await this.readStamped(written.map(({ key }) => key));
+    const { replicaId } = await this.#readCounter("mergeNodes");
+    const nodes = await this.readReplicated(written.map(({ key }) => key));
     const keys = new Set<string>();
     for (const [i, { key, version }] of written.entries()) {
       const node = nodes.get(key);
-      if (node && isSameStamp(placed[i]?.stamp ?? { version, origin }, stampOf(node))) keys.add(key);
+      if (node && isSameDot(placed[i]?.stamp ?? { version, replicaId }, dotOf(node))) keys.add(key);
     }
     return keys;
   }
@@ -752,7 +759,7 @@ export class SQLStorage implements MeshStorage {
     // What was numbered by the clock stays so.
     if (this.#hasResidue) this.#counterKind = "clock";
     if (row === undefined) {
-      const identity = [createEpoch(this.#options.now()), createOrigin()] as const;
+      const identity = [createEpoch(this.#options.now()), createReplicaId()] as const;
       await this.#run(operation, this.#dialect.createCounter(...identity));
       if (this.#counterKind === "clock") {
         const draw = this.#dialect.draw({ mesh: NO_MESH, drawn: 0 }, drawResidue(new Map()), this.#floor());
@@ -822,13 +829,13 @@ export class SQLStorage implements MeshStorage {
   }
 
   /** A database that is not strict cuts what does not fit, and then two keys are one. */
-  #checkLength(node: NodeChange | RealityNodeMeta | StampedNode): void {
+  #checkLength(node: NodeChange | RealityNodeMeta | ReplicatedNode): void {
     const { maxBytes } = this.#dialect;
     if (maxBytes === undefined) return;
     const fields = [
       ["key", node.key, maxBytes.key],
       ["hash", node.hash, maxBytes.hash],
-      ["origin", "origin" in node ? node.origin : "", maxBytes.origin],
+      ["origin", "replicaId" in node ? node.replicaId : "", maxBytes.origin],
     ] as const;
     for (const [name, value, most] of fields) {
       if (utf8Length(value) <= most) continue;
@@ -889,14 +896,21 @@ function toMoment(
   operation: string,
 ): StorageMoment & { metas: RealityNodeMeta[] } {
   const metas: RealityNodeMeta[] = [];
-  let moment: StorageMoment = { maxVersion: 0, epoch: "", origin: "", sweptVersion: 0, late: 0 };
+  let moment: StorageMoment = { maxVersion: 0, epoch: "", replicaId: "", collectedVersion: 0, late: 0 };
   for (const row of rows) {
     const meta = toMeta(row, operation);
     if (meta.key !== "") metas.push(meta);
     else {
       const { version: maxVersion, hash: epoch, updatedAt: sweptVersion } = meta;
-      const [origin, late] = [String(row.origin), toNumber(row.late, operation)];
-      moment = { maxVersion, epoch, origin, sweptVersion, late, recent: String(row.recent) };
+      const [replicaId, late] = [String(row.origin), toNumber(row.late, operation)];
+      moment = {
+        maxVersion,
+        epoch,
+        replicaId: replicaId,
+        collectedVersion: sweptVersion,
+        late,
+        recent: String(row.recent),
+      };
     }
   }
   return { metas, ...moment };
@@ -913,18 +927,28 @@ function toMeta(row: SQLRow, operation: string): RealityNodeMeta {
   return meta;
 }
 
-function toStamped(row: SQLRow, operation: string): StampedNode {
-  return { ...toMeta(row, operation), origin: String(row.origin), stamp: toNumber(row.stamp, operation) };
+function toStamped(row: SQLRow, operation: string): ReplicatedNode {
+  return {
+    ...toMeta(row, operation),
+    replicaId: String(row.origin),
+    dotVersion: toNumber(row.stamp, operation),
+  };
 }
 
-function toSeen({ epoch, origin, maxVersion, maxStamp, mesh }: Counter): StorageSeen {
-  const { seen, swept } = readNotes(mesh);
-  return { epoch, origin, seen: new Map([...seen, [origin, maxStamp]]), swept, maxVersion };
+function toSeen({ epoch, replicaId, maxVersion, maxStamp, mesh }: Counter): ReplicaState {
+  const { vector: vector, collected: collected } = readNotes(mesh);
+  return {
+    epoch,
+    replicaId,
+    vector: new Map([...vector, [replicaId, maxStamp]]),
+    collected: collected,
+    maxVersion,
+  };
 }
 
 /** The meta that a take becomes, where it is written. */
 function toWritten(
-  { key, place, stamp, hash, updatedAt, expiresAt }: PlacedTake,
+  { key, place, stamp, hash, updatedAt, expiresAt }: PlacedMerge,
   base: number,
 ): RealityNodeMeta {
   const meta: RealityNodeMeta = { key, version: stamp === null ? base + place : place, hash, updatedAt };

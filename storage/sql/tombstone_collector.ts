@@ -15,7 +15,7 @@ const REST = 3;
 const END_TIMEOUT = 5000;
 
 /** When and how a storage sweeps. */
-export interface SweepOptions {
+export interface CollectorOptions {
   /** Milliseconds from some moment on. */
   readonly elapsed: () => number;
   /** How long tombstones are kept, in milliseconds. */
@@ -31,7 +31,7 @@ export interface SweepOptions {
  * A storage that has just been made waits for an interval first. One that was made for a single transaction of the
  * application never comes so far.
  */
-export class Sweeper {
+export class TombstoneCollector {
   readonly #sweep: () => Promise<boolean>;
   readonly #elapsed: () => number;
   readonly #interval: number;
@@ -45,7 +45,7 @@ export class Sweeper {
    * @param sweep Sweeps one piece, and says whether there may be more.
    * @param options When.
    */
-  constructor(sweep: () => Promise<boolean>, { elapsed, tombstoneTimeout, isScoped }: SweepOptions) {
+  constructor(sweep: () => Promise<boolean>, { elapsed, tombstoneTimeout, isScoped }: CollectorOptions) {
     this.#sweep = sweep;
     this.#elapsed = elapsed;
     this.#interval = Math.min(SWEEP_INTERVAL, tombstoneTimeout);

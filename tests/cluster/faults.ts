@@ -33,50 +33,50 @@ export interface FaultRooms {
 export type FaultCounts = Record<Blow | Trouble, number>;
 
 /** Troubles lines and servers until the time is over; all is well again when this settles. */
-export async function makeFaults(chance: Chance, rooms: FaultRooms): Promise<FaultCounts> {
+export async function makeFaults(chance: Chance, deps: FaultRooms): Promise<FaultCounts> {
   const counts: FaultCounts = {
     ...{ "split": 0, "kill": 0, "stop": 0, "one way": 0, "crash Redis": 0 },
     ...{ silent: 0, slow: 0, refused: 0, reset: 0, cut: 0 },
   };
   await Promise.all([
-    troubleLinks(chance.fork("links"), rooms, counts),
-    strike(chance.fork("blows"), rooms, counts),
+    troubleLinks(chance.fork("links"), deps, counts),
+    strike(chance.fork("blows"), deps, counts),
   ]);
   return counts;
 }
 
 /** Troubles one line after the other, for a while each. */
-async function troubleLinks(chance: Chance, rooms: FaultRooms, counts: FaultCounts): Promise<void> {
-  while (!rooms.isOver()) {
-    await rooms.pause(chance.between(0, 300));
-    const link = chance.pick(rooms.cluster.links);
+async function troubleLinks(chance: Chance, deps: FaultRooms, counts: FaultCounts): Promise<void> {
+  while (!deps.isOver()) {
+    await deps.pause(chance.between(0, 300));
+    const link = chance.pick(deps.cluster.links);
     const trouble = chance.pick(TROUBLES);
     counts[trouble]++;
     link.trouble = trouble;
-    await rooms.pause(chance.between(100, 1500));
+    await deps.pause(chance.between(100, 1500));
     link.trouble = undefined;
   }
 }
 
 /** Lets one blow follow the other, with a moment of peace between. */
-async function strike(chance: Chance, rooms: FaultRooms, counts: FaultCounts): Promise<void> {
-  const { cluster } = rooms;
+async function strike(chance: Chance, deps: FaultRooms, counts: FaultCounts): Promise<void> {
+  const { cluster } = deps;
   const bag = BAG.filter((blow) => blow !== "crash Redis" || cluster.hasRedis);
-  while (!rooms.isOver()) {
+  while (!deps.isOver()) {
     for (const blow of chance.shuffle(bag)) {
-      await rooms.pause(chance.between(100, 1000));
-      if (rooms.isOver()) return;
+      await deps.pause(chance.between(100, 1000));
+      if (deps.isOver()) return;
       counts[blow]++;
       const server = chance.pick(cluster.servers);
       const ms = chance.between(300, 2000);
-      await STRIKES[blow]({ rooms, chance, server, ms });
+      await STRIKES[blow]({ deps, chance, server, ms });
     }
   }
 }
 
 /** What a blow is given. */
 interface Strike {
-  readonly rooms: FaultRooms;
+  readonly deps: FaultRooms;
   readonly chance: Chance;
   readonly server: number;
   /** How long it lasts. */
@@ -84,8 +84,8 @@ interface Strike {
 }
 
 const STRIKES: Readonly<Record<Blow, (strike: Strike) => Promise<void>>> = {
-  async "split"({ rooms, server, ms }) {
-    const { cluster } = rooms;
+  async "split"({ deps, server, ms }) {
+    const { cluster } = deps;
     const isInside = (other: number) => cluster.storages[other] === cluster.storages[server];
     // Where all share one storage, only the lines are cut.
     const inside = cluster.servers.every(isInside) ? [server] : cluster.servers.filter(isInside);
@@ -100,13 +100,13 @@ const STRIKES: Readonly<Record<Blow, (strike: Strike) => Promise<void>>> = {
     };
     block(true);
     const begin = performance.now();
-    await rooms.onSplit([inside[0]!, outside[0]!]);
-    await rooms.pause(ms);
-    if (!cluster.servers.every(isInside)) rooms.note({ servers: inside, begin, end: performance.now() });
+    await deps.onSplit([inside[0]!, outside[0]!]);
+    await deps.pause(ms);
+    if (!cluster.servers.every(isInside)) deps.note({ servers: inside, begin, end: performance.now() });
     block(false);
   },
-  async "one way"({ rooms, chance, server, ms }) {
-    const { cluster } = rooms;
+  async "one way"({ deps, chance, server, ms }) {
+    const { cluster } = deps;
     const isDeaf = chance.happens(0.5);
     const others = cluster.servers.filter((other) => other !== server);
     const block = (isBlocked: boolean) => {
@@ -116,21 +116,21 @@ const STRIKES: Readonly<Record<Blow, (strike: Strike) => Promise<void>>> = {
       }
     };
     block(true);
-    await rooms.pause(ms);
+    await deps.pause(ms);
     block(false);
   },
-  async "kill"({ rooms, server }) {
-    await rooms.cluster.kill(server);
-    await rooms.cluster.restart(server);
+  async "kill"({ deps, server }) {
+    await deps.cluster.kill(server);
+    await deps.cluster.restart(server);
   },
-  async "stop"({ rooms, server, ms }) {
-    rooms.cluster.signal(server, "SIGSTOP");
-    await rooms.pause(ms);
-    rooms.cluster.signal(server, "SIGCONT");
+  async "stop"({ deps, server, ms }) {
+    deps.cluster.signal(server, "SIGSTOP");
+    await deps.pause(ms);
+    deps.cluster.signal(server, "SIGCONT");
   },
-  async "crash Redis"({ rooms, ms }) {
-    await rooms.cluster.crashRedis();
-    await rooms.pause(ms);
-    await rooms.cluster.restartRedis();
+  async "crash Redis"({ deps, ms }) {
+    await deps.cluster.crashRedis();
+    await deps.pause(ms);
+    await deps.cluster.restartRedis();
   },
 };

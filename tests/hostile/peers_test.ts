@@ -74,7 +74,10 @@ async function join({ ask }: Place, secret: string): Promise<(message: string) =
     status = answer.status;
     return answer.gossip;
   };
-  const pass = await new SecretProof({ secrets: [secret], clock: systemClock }).greet("http://a:3000", post);
+  const pass = await new SecretProof({ secrets: [secret], clock: systemClock }).authenticate(
+    "http://a:3000",
+    post,
+  );
   return async (message) => {
     // What is refused has no envelope, which whoever asks would call a false answer.
     await pass.exchange(message, post).catch(() => {});
@@ -149,7 +152,7 @@ test("a signed message is taken once, by whom it was signed to, as it was signed
       return (await place.ask(gossip)).gossip;
     };
     const proof = new SecretProof({ secrets: [SECRET], clock });
-    const pass = await proof.greet("http://a:3000", post);
+    const pass = await proof.authenticate("http://a:3000", post);
     const message = newsOf("taken", 1);
     await pass.exchange(message, post);
     assert.equal((await place.scene.storage.getNode("taken"))?.hash, "1");
@@ -195,7 +198,7 @@ test("a message to a server is worth nothing after its restart, nor at another o
   let signed: unknown;
   await withPlace({ meshSecret: SECRET }, async (place) => {
     const pass = await new SecretProof({ secrets: [SECRET], clock: systemClock })
-      .greet("http://a:3000", async (gossip) => (await place.ask(gossip)).gossip);
+      .authenticate("http://a:3000", async (gossip) => (await place.ask(gossip)).gossip);
     await pass.exchange(newsOf("held", 1), (gossip) => {
       signed = gossip;
       return Promise.reject(new Error("held back"));

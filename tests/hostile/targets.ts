@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { PeerError, RefusalError } from "../../src/errors.ts";
-import { Bodies } from "../../src/limits/admission.ts";
+import { SharedBodyBudget } from "../../src/limits/admission.ts";
 import { clientAddress, parseNetwork } from "../../src/limits/client_address.ts";
 import { declaredLength, parseJSON, readBytes } from "../../src/http/read_body.ts";
 import { readMessage, writeMessage } from "../../src/mesh/message.ts";
@@ -67,7 +67,7 @@ export const TARGETS: readonly Target[] = [
     async run(input) {
       const [size = 1] = input;
       const limit = 64;
-      const bodies = new Bodies(DEFAULT_LIMITS, new FakeClock());
+      const bodies = new SharedBodyBudget(DEFAULT_LIMITS, new FakeClock());
       // A length may be declared as anything, and counts for nothing but the first look.
       const declared = declaredLength(decoder.decode(input.subarray(0, 8)), Infinity);
       const options = { maxBytes: limit, declared, bodies };
@@ -93,9 +93,9 @@ export const TARGETS: readonly Target[] = [
       if (message === undefined) return;
       assert.deepEqual(readMessage(writeMessage(message)), message);
       const { delta } = message;
-      for (const { key, version, origin } of delta?.nodes ?? []) {
+      for (const { key, version, replicaId } of delta?.nodes ?? []) {
         assert.equal(keyFault(key), undefined, "no key");
-        assert.ok(isVersion(version) && version > 0 && origin !== "", "no stamp");
+        assert.ok(isVersion(version) && version > 0 && replicaId !== "", "no stamp");
       }
     },
   },

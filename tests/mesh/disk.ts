@@ -6,15 +6,15 @@
 import type {
   MeshStorage,
   NodeChange,
-  NodeTake,
-  Seen,
-  StampedNode,
+  NodeMerge,
+  ReplicaState,
+  ReplicatedNode,
   StorageChanges,
   StorageDelta,
   StorageFeatures,
   StorageIdentity,
   StorageReading,
-  StorageSeen,
+  VersionVector,
 } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { MemoryStorage } from "../../storage/memory/memory_storage.ts";
@@ -72,8 +72,8 @@ export class Disk {
 
   /** The present life. */
   async life(): Promise<Life> {
-    const { origin } = await this.#data.getIdentity();
-    return this.#life ??= this.record.begin(`${this.name}.${this.#lives}`, origin);
+    const { replicaId } = await this.#data.getIdentity();
+    return this.#life ??= this.record.begin(`${this.name}.${this.#lives}`, replicaId);
   }
 
   /** Ends the life: the next one begins with nothing. */
@@ -168,11 +168,11 @@ export class DiskPath implements MeshStorage {
     return this.#call(async (data) => {
       const { record } = this.disk;
       const life = await this.disk.life();
-      const { seen } = await data.readSeen();
+      const { vector } = await data.readReplicaState();
       await data.setNode(key, meta);
-      const node = (await data.readStamped([key])).get(key);
+      const node = (await data.readReplicated([key])).get(key);
       if (node?.version !== meta.version || node.hash !== meta.hash) return;
-      record.write(life, node, true, seen);
+      record.write(life, node, true, vector);
       this.#stand([node], true);
     });
   }
@@ -185,40 +185,42 @@ export class DiskPath implements MeshStorage {
     return this.#call(async (data) => {
       const { record } = this.disk;
       const life = await this.disk.life();
-      const { seen } = await data.readSeen();
+      const { vector } = await data.readReplicaState();
       const metas = await data.applyChanges(changes);
-      const nodes = metas.map((meta) => ({ ...meta, stamp: meta.version, origin: life.origin }));
-      for (const node of nodes) record.write(life, node, true, seen);
+      const nodes = metas.map((meta) => ({ ...meta, dotVersion: meta.version, replicaId: life.replicaId }));
+      for (const node of nodes) record.write(life, node, true, vector);
       this.#stand(nodes);
       return metas;
     });
   }
 
-  readSeen(): Promise<StorageSeen> {
-    return this.#call((data) => data.readSeen());
+  readReplicaState(): Promise<ReplicaState> {
+    return this.#call((data) => data.readReplicaState());
   }
 
-  readDelta(base: Seen, limit: number, after?: string): Promise<StorageDelta> {
+  readDelta(base: VersionVector, limit: number, after?: string): Promise<StorageDelta> {
     return this.#call((data) => data.readDelta(base, limit, after));
   }
 
-  readStamped(keys: readonly string[]): Promise<Map<string, StampedNode>> {
-    return this.#call((data) => data.readStamped(keys));
+  readReplicated(keys: readonly string[]): Promise<Map<string, ReplicatedNode>> {
+    return this.#call((data) => data.readReplicated(keys));
   }
 
-  takeNodes(takes: readonly NodeTake[], swept?: Seen): Promise<(RealityNodeMeta | null)[]> {
+  mergeNodes(takes: readonly NodeMerge[], collected?: VersionVector): Promise<(RealityNodeMeta | null)[]> {
     return this.#call(async (data) => {
       const { record } = this.disk;
       const life = await this.disk.life();
-      const { seen } = await data.readSeen();
-      const metas = await data.takeNodes(takes, swept);
-      const written: StampedNode[] = [];
+      const { vector } = await data.readReplicaState();
+      const metas = await data.mergeNodes(takes, collected);
+      const written: ReplicatedNode[] = [];
       metas.forEach((meta, i) => {
         const node = takes[i]?.node;
         if (meta === null || node === undefined) return;
-        const stamped = "origin" in node ? node : { ...meta, stamp: meta.version, origin: life.origin };
-        if ("origin" in node) record.take(life, node);
-        else record.write(life, stamped, false, seen);
+        const stamped = "replicaId" in node
+          ? node
+          : { ...meta, dotVersion: meta.version, replicaId: life.replicaId };
+        if ("replicaId" in node) record.take(life, node);
+        else record.write(life, stamped, false, vector);
         written.push(stamped);
       });
       this.#stand(written);
@@ -226,21 +228,21 @@ export class DiskPath implements MeshStorage {
     });
   }
 
-  adoptSeen(...adopted: Parameters<MeshStorage["adoptSeen"]>): Promise<boolean> {
-    const [seen, , swept] = adopted;
+  adoptVector(...adopted: Parameters<MeshStorage["adoptVector"]>): Promise<boolean> {
+    const [vector, , collected] = adopted;
     return this.#call(async (data) => {
-      const isNew = await data.adoptSeen(...adopted);
-      if (swept === undefined) return isNew;
+      const isNew = await data.adoptVector(...adopted);
+      if (collected === undefined) return isNew;
       const { record } = this.disk;
       const life = await this.disk.life();
       const there = await data.getNodes(record.keys);
-      for (const key of record.keys) if (!there.has(key)) record.forget(life, key, seen);
+      for (const key of record.keys) if (!there.has(key)) record.forget(life, key, vector);
       return isNew;
     });
   }
 
-  keepApart(seen: Seen): Promise<void> {
-    return this.#call((data) => data.keepApart(seen));
+  avoidResidues(vector: VersionVector): Promise<void> {
+    return this.#call((data) => data.avoidResidues(vector));
   }
 
   countByClock(): void {
@@ -255,7 +257,7 @@ export class DiskPath implements MeshStorage {
     });
   }
 
-  #stand(nodes: readonly StampedNode[], isAside: boolean = false): void {
+  #stand(nodes: readonly ReplicatedNode[], isAside: boolean = false): void {
     for (const { key, version, deleted } of nodes) {
       this.disk.onStand(key, deleted ? 0 : version, this, isAside);
     }

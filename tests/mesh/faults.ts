@@ -30,7 +30,7 @@ const MESH = "src/mesh/mesh.ts";
 const MEMORY = "storage/memory/memory_storage.ts";
 const STORAGE = "src/store/contract.ts";
 const KEEP_APART =
-  '    if (sharesResidue(mine, known)) await ask("keepApart", () => storage.keepApart(known));\n';
+  '    if (sharesResidue(mine, known)) await ask("avoidResidues", () => storage.avoidResidues(known));\n';
 const CASE_4 = "  // 4. Neither knew of the other.";
 
 /** Mistakes that somebody could make, each against one rule of `src/mesh/README.md`. */
@@ -93,7 +93,7 @@ export const FAULTS: readonly SourceFault[] = [
       file: PAGES,
       find: "    if (delta.next !== null) {\n",
       put:
-        '    if (delta.next !== null) {\n      await ask("adoptSeen", () => storage.adoptSeen(adopt, message.epoch));\n',
+        '    if (delta.next !== null) {\n      await ask("adoptVector", () => storage.adoptVector(adopt, message.epoch));\n',
     }],
     histories: 100,
   },
@@ -101,8 +101,8 @@ export const FAULTS: readonly SourceFault[] = [
     name: "a number that was reserved and is published late counts as seen",
     edits: [{
       file: MEMORY,
-      find: "const stamp = meta.version <= this.#maxStamp || !isOwn ? next : meta.version;",
-      put: "const stamp = meta.version;",
+      find: "const dotVersion = meta.version <= this.#maxStamp || !isOwn ? next : meta.version;",
+      put: "const dotVersion = meta.version;",
     }],
     histories: 200,
   },
@@ -119,10 +119,10 @@ export const FAULTS: readonly SourceFault[] = [
     name: "the counter is not raised to what is taken in",
     edits: [
       { file: MEMORY, find: "      this.#counter = Math.max(this.#counter, highest);\n", put: "" },
-      { file: MEMORY, find: "      this.#counter = Math.max(this.#counter, stamp);\n", put: "" },
+      { file: MEMORY, find: "      this.#counter = Math.max(this.#counter, dotVersion);\n", put: "" },
       {
         file: MEMORY,
-        find: "    this.#counter = Math.max(this.#counter, version, stamp.version);\n",
+        find: "    this.#counter = Math.max(this.#counter, version, dot.version);\n",
         put: "",
       },
     ],
@@ -135,13 +135,13 @@ export const FAULTS: readonly SourceFault[] = [
         file: "src/sync/sync.ts",
         find: "  const waiter = wait > 0 &&",
         put:
-          "  let early = wait > 0 ? await readCaughtUp(request, rooms, undefined) : undefined;\n  const waiter = wait > 0 &&",
+          "  let early = wait > 0 ? await readCaughtUp(request, deps, undefined) : undefined;\n  const waiter = wait > 0 &&",
       },
       {
         file: "src/sync/sync.ts",
-        find: "let reading: StorageReading | undefined = await readCaughtUp(request, rooms, rights);",
+        find: "let reading: StorageReading | undefined = await readCaughtUp(request, deps, rights);",
         put:
-          "let reading: StorageReading | undefined = early ?? await readCaughtUp(request, rooms, rights);\n" +
+          "let reading: StorageReading | undefined = early ?? await readCaughtUp(request, deps, rights);\n" +
           "      early = undefined;",
       },
     ],
@@ -151,9 +151,9 @@ export const FAULTS: readonly SourceFault[] = [
     name: "a storage counts a node that it takes as seen, whatever came before it",
     edits: [{
       file: MEMORY,
-      find: "      this.#write(node, node.version, stampOf(node));\n",
-      put: "      this.#write(node, node.version, stampOf(node));\n" +
-        "      this.#seen.set(node.origin, Math.max(node.stamp, this.#seen.get(node.origin) ?? 0));\n",
+      find: "      this.#write(node, node.version, dotOf(node));\n",
+      put: "      this.#write(node, node.version, dotOf(node));\n" +
+        "      this.#vector.set(node.replicaId, Math.max(node.dotVersion, this.#vector.get(node.replicaId) ?? 0));\n",
     }],
     histories: 100,
   },
@@ -161,7 +161,7 @@ export const FAULTS: readonly SourceFault[] = [
     name: "servers on the same storage do not look again when they are told to",
     edits: [{
       file: MESH,
-      find: "      if (look !== undefined) this.#rooms.wake(look.keys);\n",
+      find: "      if (invalidation !== undefined) this.#deps.wake(invalidation.keys);\n",
       put: "",
     }],
     histories: 500,
@@ -179,8 +179,8 @@ export const FAULTS: readonly SourceFault[] = [
     name: "a message on Redis is believed though nobody signed it",
     edits: [{
       file: "src/mesh/redis_updates.ts",
-      find: "const { isTaken } = isSigned ? await take(message) : UNTAKEN;",
-      put: "const { isTaken } = await take(message);",
+      find: "const { isMerged } = isSigned ? await take(message) : UNMERGED;",
+      put: "const { isMerged } = await take(message);",
     }],
     histories: 500,
   },

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { hasSeen, type Seen, type StampedNode } from "../../src/store/contract.ts";
+import { includesDot, type ReplicatedNode, type VersionVector } from "../../src/store/contract.ts";
 
 /**
  * What can go wrong. `promise`: a client is not told. `unity`, `epoch`: servers do not become one. `traffic`: they
@@ -42,7 +42,7 @@ export type Changes = bigint;
 /** One life of one storage: it ends when its data is gone. */
 export interface Life {
   readonly name: string;
-  origin: string;
+  replicaId: string;
   wiped: boolean;
   /** Key → the changes that have come to stand here, or were known to what stood here. */
   readonly reached: Map<string, Changes>;
@@ -56,7 +56,7 @@ export interface Life {
 export interface Writing {
   readonly key: string;
   readonly version: number;
-  readonly stamp: number;
+  readonly dotVersion: number;
   readonly hash: string;
   readonly deleted: boolean;
   readonly life: Life;
@@ -106,8 +106,8 @@ export class Record {
   }
 
   /** Begins the life of a storage. */
-  begin(name: string, origin: string): Life {
-    return { name, origin, wiped: false, reached: new Map(), held: new Map(), offered: new Map() };
+  begin(name: string, replicaId: string): Life {
+    return { name, replicaId, wiped: false, reached: new Map(), held: new Map(), offered: new Map() };
   }
 
   /**
@@ -116,8 +116,8 @@ export class Record {
    * @param isChange Whether an application made it, not the mesh.
    * @param seen What the storage had taken in by then: it must not give a number of a storage that it has met.
    */
-  write(life: Life, node: StampedNode, isChange: boolean, seen: Seen): void {
-    const { key, version, hash, stamp } = node;
+  write(life: Life, node: ReplicatedNode, isChange: boolean, vector: VersionVector): void {
+    const { key, version, hash, dotVersion } = node;
     let past = life.reached.get(key) ?? 0n;
     const bit = 1n << BigInt(this.#changes.length);
     const held = (life.held.get(key) ?? 0n) | (isChange ? bit : 0n);
@@ -126,7 +126,7 @@ export class Record {
     const writing: Writing = {
       key,
       version,
-      stamp,
+      dotVersion,
       hash,
       deleted: node.deleted === true,
       life,
@@ -135,10 +135,10 @@ export class Record {
       order: ++this.#order,
     };
     const name = nameOf(node);
-    if (this.#writings.has(name)) this.blame("number", `${life.name} wrote stamp ${name} twice`);
+    if (this.#writings.has(name)) this.blame("number", `${life.name} wrote dotVersion ${name} twice`);
     this.#writings.set(name, writing);
     const twin = this.ofVersion(key, version).find((other) =>
-      other.life !== life && (seen.get(other.life.origin) ?? 0) > 0
+      other.life !== life && (vector.get(other.life.replicaId) ?? 0) > 0
     );
     if (twin) {
       this.blame("number", `${life.name} gave ${key} ${version}, as ${twin.life.name} did, whom it had met`);
@@ -153,7 +153,7 @@ export class Record {
   }
 
   /** Notes that a storage has taken in what another wrote. */
-  take(life: Life, node: StampedNode): void {
+  take(life: Life, node: ReplicatedNode): void {
     const writing = this.#writings.get(nameOf(node));
     if (writing === undefined || writing.version !== node.version || writing.hash !== node.hash) {
       return this.blame("forged", `${life.name} took in what nobody wrote: ${JSON.stringify(node)}`);
@@ -165,10 +165,12 @@ export class Record {
    * Notes that a storage has taken a full copy, which says by leaving a key out that it is deleted: so everything
    * that the copy knew of this key has come here.
    */
-  forget(life: Life, key: string, seen: Seen): void {
+  forget(life: Life, key: string, vector: VersionVector): void {
     let past = 0n;
     for (const { bit, writing } of this.#byKey.get(key) ?? []) {
-      if (hasSeen(seen, { version: writing.stamp, origin: writing.life.origin })) past |= bit;
+      if (includesDot(vector, { version: writing.dotVersion, replicaId: writing.life.replicaId })) {
+        past |= bit;
+      }
     }
     this.#reach(life, key, past, past);
   }
@@ -179,7 +181,7 @@ export class Record {
   }
 
   /** Notes that a message told a server of this storage of a node. */
-  offer(life: Life, node: StampedNode): void {
+  offer(life: Life, node: ReplicatedNode): void {
     const writing = this.#writings.get(nameOf(node));
     if (writing === undefined) return;
     life.offered.set(node.key, (life.offered.get(node.key) ?? 0n) | writing.past);
@@ -229,14 +231,16 @@ export class Record {
 }
 
 /** A seen in words. */
-export function describeSeen(seen: Seen): string {
-  return [...seen].sort(([a], [b]) => a < b ? -1 : 1).map(([origin, stamp]) => `${origin}: ${stamp}`).join(
+export function describeSeen(vector: VersionVector): string {
+  return [...vector].sort(([a], [b]) => a < b ? -1 : 1).map(([replicaId, dotVersion]) =>
+    `${replicaId}: ${dotVersion}`
+  ).join(
     ", ",
   );
 }
 
-function nameOf({ key, stamp, origin }: StampedNode): string {
-  return `${key} ${stamp}@${origin}`;
+function nameOf({ key, dotVersion, replicaId }: ReplicatedNode): string {
+  return `${key} ${dotVersion}@${replicaId}`;
 }
 
 function append<T>(map: Map<string, T[]>, name: string, item: T): void {

@@ -36,8 +36,8 @@ export class SimRedis {
   readonly #clients = new Set<Client>();
   #isAway = false;
 
-  constructor(rooms: RedisRooms) {
-    this.#rooms = rooms;
+  constructor(deps: RedisRooms) {
+    this.#rooms = deps;
   }
 
   /** Whether no client is connected. */

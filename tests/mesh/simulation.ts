@@ -4,7 +4,12 @@
  * @module
  */
 import process from "node:process";
-import { coversSeen, hasSeen, type StampedNode, type StorageDelta } from "../../src/store/contract.ts";
+import {
+  coversVector,
+  includesDot,
+  type ReplicatedNode,
+  type StorageDelta,
+} from "../../src/store/contract.ts";
 import { Chance, holdCrypto } from "../chance.ts";
 import { CALM, type Delivery } from "../network.ts";
 import { settleAll } from "../sim_clock.ts";
@@ -263,13 +268,14 @@ class Run {
       const first = deltas[0]!;
       // Storages that never had anything have nothing to tell each other.
       if (
-        delta.epoch !== first.epoch && deltas.some(({ seen }) => [...seen.values()].some((top) => top > 0))
+        delta.epoch !== first.epoch &&
+        deltas.some(({ vector }) => [...vector.values()].some((top) => top > 0))
       ) {
         faults.push({ kind: "epoch", text: `${name} has ${delta.epoch}, ${other} has ${first.epoch}` });
       }
-      if (!coversSeen(delta.seen, first.seen) || !coversSeen(first.seen, delta.seen)) {
-        const text = `${name} has seen ${describeSeen(delta.seen)}; ${other} has seen ${
-          describeSeen(first.seen)
+      if (!coversVector(delta.vector, first.vector) || !coversVector(first.vector, delta.vector)) {
+        const text = `${name} has seen ${describeSeen(delta.vector)}; ${other} has seen ${
+          describeSeen(first.vector)
         }`;
         faults.push({ kind: "unity", text });
       }
@@ -316,8 +322,8 @@ function watchOffers(
     if (kind === "answer" && status !== 200) {
       for (const offer of offered.keys()) if (offer.startsWith(`${to} gave ${from} `)) offered.delete(offer);
     }
-    for (const { key, stamp, origin } of age <= timeout ? World.deltaOf(body)?.nodes ?? [] : []) {
-      const offer = `${from} gave ${to} ${key} ${stamp}@${origin}`;
+    for (const { key, dotVersion, replicaId } of age <= timeout ? World.deltaOf(body)?.nodes ?? [] : []) {
+      const offer = `${from} gave ${to} ${key} ${dotVersion}@${replicaId}`;
       const times = (offered.get(offer) ?? 0) + 1;
       offered.set(offer, times);
       if (times > MOST_OFFERS) blame(`${offer} ${times} times`);
@@ -340,26 +346,28 @@ function compareNodes(a: StorageDelta, b: StorageDelta): string[] {
 }
 
 /** Whether a storage has swept this tombstone, or was told that it is nothing new. */
-function isForgotten(node: StampedNode | undefined, by: StorageDelta): boolean {
-  return node?.deleted === true && hasSeen(by.seen, { version: node.stamp, origin: node.origin });
+function isForgotten(node: ReplicatedNode | undefined, by: StorageDelta): boolean {
+  return node?.deleted === true &&
+    includesDot(by.vector, { version: node.dotVersion, replicaId: node.replicaId });
 }
 
 /**
  * Whether a storage was told that this tombstone was swept. Two storages may keep different tombstones of a key when the
  * one between them swept the newer one before it reached the other side: see *Swept tombstones* in `src/mesh/README.md`.
  */
-function isSwept(node: StampedNode | undefined, by: StorageDelta): boolean {
-  return node?.deleted === true && hasSeen(by.swept, { version: node.stamp, origin: node.origin });
+function isSwept(node: ReplicatedNode | undefined, by: StorageDelta): boolean {
+  return node?.deleted === true &&
+    includesDot(by.collected, { version: node.dotVersion, replicaId: node.replicaId });
 }
 
-function byKey({ nodes }: StorageDelta): Map<string, StampedNode> {
+function byKey({ nodes }: StorageDelta): Map<string, ReplicatedNode> {
   return new Map(nodes.map((node) => [node.key, node]));
 }
 
-function describe(node: StampedNode | undefined): string {
+function describe(node: ReplicatedNode | undefined): string {
   if (node === undefined) return "not there";
-  const { version, hash, deleted, stamp, origin } = node;
-  return `${version} ${JSON.stringify(hash)}${deleted ? " deleted" : ""} (${stamp}@${origin})`;
+  const { version, hash, deleted, dotVersion, replicaId } = node;
+  return `${version} ${JSON.stringify(hash)}${deleted ? " deleted" : ""} (${dotVersion}@${replicaId})`;
 }
 
 function count(changes: Changes): number {

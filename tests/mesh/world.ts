@@ -4,8 +4,8 @@
  * @module
  */
 import { RealityServer } from "../../src/server.ts";
-import type { StampedNode } from "../../src/store/contract.ts";
-import type { SyncRequest, SyncResponse } from "../../src/types.ts";
+import type { ReplicatedNode } from "../../src/store/contract.ts";
+import type { RealityNodeMeta, SyncRequest, SyncResponse } from "../../src/types.ts";
 import { Chance } from "../chance.ts";
 import { CALM, type Delivery, FakeNetwork, type Station } from "../network.ts";
 import { MachineClock, SimClock } from "../sim_clock.ts";
@@ -412,13 +412,21 @@ export class World {
   /** The delta that a message carries, if it is one between servers. */
   static deltaOf(
     body: string,
-  ): { readonly nodes: StampedNode[]; readonly full: boolean; readonly isLast: boolean } | undefined {
+  ): { readonly nodes: ReplicatedNode[]; readonly full: boolean; readonly isLast: boolean } | undefined {
     if (!body.includes('\\"delta\\"')) return undefined;
     const { gossip } = JSON.parse(body) as { gossip?: { message?: string } };
     const { delta } = JSON.parse(gossip?.message ?? "{}") as {
-      delta?: { nodes: StampedNode[]; full: boolean; next: string | null };
+      delta?: {
+        nodes: (RealityNodeMeta & { origin: string; stamp?: number })[];
+        full: boolean;
+        next: string | null;
+      };
     };
-    const nodes = (delta?.nodes ?? []).map((node) => ({ ...node, stamp: node.stamp ?? node.version }));
+    const nodes = (delta?.nodes ?? []).map(({ origin, stamp, ...node }) => ({
+      ...node,
+      replicaId: origin,
+      dotVersion: stamp ?? node.version,
+    }));
     return { nodes, full: delta?.full === true, isLast: delta?.next === null };
   }
 

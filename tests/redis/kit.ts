@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import process from "node:process";
 import { type Clock, systemClock } from "../../src/clock.ts";
 import type { RelayError } from "../../src/errors.ts";
-import { Relay, type RelayRooms } from "../../src/redis/relay.ts";
+import { Relay, type RelayDeps } from "../../src/redis/relay.ts";
 import { soon } from "../http/client.ts";
 import type { Clients, Library } from "./libraries.ts";
 
@@ -63,7 +63,7 @@ export function newChannel(): string {
 }
 
 /** A server as far as its relay is concerned: it says what it is told to, and remembers what it hears. */
-export class Party implements RelayRooms {
+export class Party implements RelayDeps {
   readonly clock: CountingClock;
   readonly clients: Clients;
   readonly relay: Relay;

@@ -1,6 +1,6 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { EventEmitter } from "node:events";
-import { onClose, onHangUp } from "../../src/abort_signal.ts";
+import { onAbort, onClose } from "../../src/abort_signal.ts";
 import { test } from "../harness.ts";
 
 class Socket extends EventEmitter {
@@ -35,9 +35,9 @@ test("onClose() calls back at once for a connection that is closed already", () 
 test("onHangUp() calls back when the client goes, at once if it is gone, and not after listening was stopped", () => {
   const controller = new AbortController();
   const called: string[] = [];
-  onHangUp(controller.signal, () => called.push("before"));
-  onHangUp(controller.signal, () => called.push("stopped"))();
+  onAbort(controller.signal, () => called.push("before"));
+  onAbort(controller.signal, () => called.push("stopped"))();
   controller.abort();
-  onHangUp(controller.signal, () => called.push("after"));
+  onAbort(controller.signal, () => called.push("after"));
   deepEqual(called, ["before", "after"]);
 });

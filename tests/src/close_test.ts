@@ -59,7 +59,7 @@ test("close() ends streams with a pause of chance until the client comes back", 
   const pauses: number[] = [];
   for (const chance of [0, 0.5, 0.99]) {
     const { clock, server } = setUp();
-    clock.chance = chance;
+    clock.randomValue = chance;
     const response = await server.handleSSECompat(new Request("http://localhost/"), { keys: ["a"] });
     const reader = response.body!.getReader();
     await reader.read();
@@ -133,7 +133,7 @@ test("a request after close() is turned down before its body is looked at, and t
   const { server, clock } = setUp({ writeTokens: ["0123456789abcdef"] });
   const handle = server.getFetchHandler();
   await server.close();
-  clock.chance = 0.9;
+  clock.randomValue = 0.9;
   const requests = [
     new Request("http://localhost/reality/sync", { method: "POST", body: "no JSON" }),
     post("/reality/update", { key: "a", hash: "1" }),

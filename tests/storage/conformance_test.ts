@@ -5,14 +5,14 @@
  */
 import assert from "node:assert/strict";
 import type {
-  NodeTake,
-  Seen,
-  StampedNode,
+  NodeMerge,
+  ReplicaState,
+  ReplicatedNode,
   StorageDelta,
   StorageReading,
-  StorageSeen,
+  VersionVector,
 } from "../../src/store/contract.ts";
-import { stampOf } from "../../src/store/contract.ts";
+import { dotOf } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { type StorageTestOptions, testStorage } from "../../storage/conformance/mod.ts";
 import { MemoryStorage } from "../../storage/memory/memory_storage.ts";
@@ -180,14 +180,14 @@ const MEMORY_SUPPORTS = {
 
 /** One that tells its nodes otherwise than they are. */
 class Liar extends MemoryStorage {
-  protected tell(node: StampedNode): StampedNode | undefined {
+  protected tell(node: ReplicatedNode): ReplicatedNode | undefined {
     return node;
   }
-  override async readStamped(keys: readonly string[]): Promise<Map<string, StampedNode>> {
-    const nodes = [...(await super.readStamped(keys)).values()].flatMap((node) => this.tell(node) ?? []);
+  override async readReplicated(keys: readonly string[]): Promise<Map<string, ReplicatedNode>> {
+    const nodes = [...(await super.readReplicated(keys)).values()].flatMap((node) => this.tell(node) ?? []);
     return new Map(nodes.map((node) => [node.key, node]));
   }
-  override async readDelta(base: Seen, limit: number, after?: string): Promise<StorageDelta> {
+  override async readDelta(base: VersionVector, limit: number, after?: string): Promise<StorageDelta> {
     const delta = await super.readDelta(base, limit, after);
     return { ...delta, nodes: delta.nodes.flatMap((node) => this.tell(node) ?? []) };
   }
@@ -202,9 +202,9 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
         override async incrementVersion(key: string): Promise<number> {
           return this.#last = await super.incrementVersion(key);
         }
-        override async readSeen(): Promise<StorageSeen> {
-          const state = await super.readSeen();
-          return { ...state, seen: new Map([...state.seen, [state.origin, this.#last]]) };
+        override async readReplicaState(): Promise<ReplicaState> {
+          const state = await super.readReplicaState();
+          return { ...state, vector: new Map([...state.vector, [state.replicaId, this.#last]]) };
         }
       }(),
   ],
@@ -212,8 +212,8 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "tells a node that was published late by its version",
     () =>
       new class extends Liar {
-        override tell(node: StampedNode): StampedNode {
-          return { ...node, stamp: node.version };
+        override tell(node: ReplicatedNode): ReplicatedNode {
+          return { ...node, dotVersion: node.version };
         }
       }(),
   ],
@@ -221,7 +221,7 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "leaves tombstones out of its deltas",
     () =>
       new class extends Liar {
-        override tell(node: StampedNode): StampedNode | undefined {
+        override tell(node: ReplicatedNode): ReplicatedNode | undefined {
           return node.deleted ? undefined : node;
         }
       }(),
@@ -230,7 +230,7 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "forgets the hash of a tombstone",
     () =>
       new class extends Liar {
-        override tell(node: StampedNode): StampedNode {
+        override tell(node: ReplicatedNode): ReplicatedNode {
           return node.deleted ? { ...node, hash: "" } : node;
         }
       }(),
@@ -239,8 +239,8 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "tells what others wrote as its own",
     () =>
       new class extends Liar {
-        override tell(node: StampedNode): StampedNode {
-          return { ...node, origin: "mine" };
+        override tell(node: ReplicatedNode): ReplicatedNode {
+          return { ...node, replicaId: "mine" };
         }
       }(),
   ],
@@ -248,10 +248,10 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "reads its nodes before what it has seen",
     () =>
       new class extends MemoryStorage {
-        override async readDelta(base: Seen, limit: number, after?: string): Promise<StorageDelta> {
+        override async readDelta(base: VersionVector, limit: number, after?: string): Promise<StorageDelta> {
           const delta = await super.readDelta(base, limit, after);
           await new Promise((resolve) => setTimeout(resolve, 0));
-          return { ...delta, ...await this.readSeen() };
+          return { ...delta, ...await this.readReplicaState() };
         }
       }(),
   ],
@@ -259,7 +259,7 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "pages in the order of versions",
     () =>
       new class extends MemoryStorage {
-        override async readDelta(base: Seen, limit: number, after = "0"): Promise<StorageDelta> {
+        override async readDelta(base: VersionVector, limit: number, after = "0"): Promise<StorageDelta> {
           const { nodes, ...state } = await super.readDelta(base, Infinity);
           const left = nodes.filter(({ version }) => version > Number(after))
             .sort((a, b) => b.version - a.version);
@@ -273,15 +273,15 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "takes a node whatever stands there",
     () =>
       new class extends MemoryStorage {
-        override async takeNodes(
-          takes: readonly NodeTake[],
-          swept?: Seen,
+        override async mergeNodes(
+          takes: readonly NodeMerge[],
+          swept?: VersionVector,
         ): Promise<(RealityNodeMeta | null)[]> {
-          const nodes = await this.readStamped(takes.map(({ node }) => node.key));
-          return await super.takeNodes(
+          const nodes = await this.readReplicated(takes.map(({ node }) => node.key));
+          return await super.mergeNodes(
             takes.map((take) => {
               const there = nodes.get(take.node.key);
-              return { ...take, replaces: there ? stampOf(there) : null };
+              return { ...take, replaces: there ? dotOf(there) : null };
             }),
             swept,
           );
@@ -292,8 +292,8 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "adds a node whatever was swept since it was judged",
     () =>
       new class extends MemoryStorage {
-        override async takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
-          return await super.takeNodes(takes);
+        override async mergeNodes(takes: readonly NodeMerge[]): Promise<(RealityNodeMeta | null)[]> {
+          return await super.mergeNodes(takes);
         }
       }(),
   ],
@@ -301,18 +301,18 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "takes over what it does not know",
     () =>
       new class extends MemoryStorage {
-        override async takeNodes(
-          takes: readonly NodeTake[],
-          swept?: Seen,
+        override async mergeNodes(
+          takes: readonly NodeMerge[],
+          swept?: VersionVector,
         ): Promise<(RealityNodeMeta | null)[]> {
           const nodes = await this.getNodes(takes.map(({ node }) => node.key));
-          const stamps = await this.readStamped(takes.map(({ node }) => node.key));
-          return await super.takeNodes(
+          const stamps = await this.readReplicated(takes.map(({ node }) => node.key));
+          return await super.mergeNodes(
             takes.map((take) => {
               // A tombstone counts for nothing.
               const grave = stamps.get(take.node.key);
               const isGrave = grave !== undefined && !nodes.has(take.node.key) && take.replaces === null;
-              return isGrave ? { ...take, replaces: stampOf(grave) } : take;
+              return isGrave ? { ...take, replaces: dotOf(grave) } : take;
             }),
             swept,
           );
@@ -323,11 +323,11 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "numbers its own changes as if they were not joined",
     () =>
       new class extends MemoryStorage {
-        override async takeNodes(
-          takes: readonly NodeTake[],
-          swept?: Seen,
+        override async mergeNodes(
+          takes: readonly NodeMerge[],
+          swept?: VersionVector,
         ): Promise<(RealityNodeMeta | null)[]> {
-          return await super.takeNodes(takes.map(({ node, replaces }) => ({ node, replaces })), swept);
+          return await super.mergeNodes(takes.map(({ node, replaces }) => ({ node, replaces })), swept);
         }
       }(),
   ],
@@ -335,15 +335,19 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "puts what it has seen in the place of what it had",
     () =>
       new class extends MemoryStorage {
-        #seen: Seen | undefined;
-        override async adoptSeen(seen: Seen, epoch: string, swept?: Seen): Promise<boolean> {
+        #seen: VersionVector | undefined;
+        override async adoptVector(
+          seen: VersionVector,
+          epoch: string,
+          swept?: VersionVector,
+        ): Promise<boolean> {
           this.#seen = seen;
-          return await super.adoptSeen(seen, epoch, swept);
+          return await super.adoptVector(seen, epoch, swept);
         }
-        override async readSeen(): Promise<StorageSeen> {
-          const { seen, ...state } = await super.readSeen();
-          const own = [state.origin, seen.get(state.origin) ?? 0] as const;
-          return { ...state, seen: this.#seen ? new Map([...this.#seen, own]) : seen };
+        override async readReplicaState(): Promise<ReplicaState> {
+          const { vector, ...state } = await super.readReplicaState();
+          const own = [state.replicaId, vector.get(state.replicaId) ?? 0] as const;
+          return { ...state, vector: this.#seen ? new Map([...this.#seen, own]) : vector };
         }
       }(),
   ],
@@ -351,9 +355,13 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "takes the newer of two epochs",
     () =>
       new class extends MemoryStorage {
-        override async adoptSeen(seen: Seen, epoch: string, swept?: Seen): Promise<boolean> {
+        override async adoptVector(
+          seen: VersionVector,
+          epoch: string,
+          swept?: VersionVector,
+        ): Promise<boolean> {
           const own = (await this.getIdentity()).epoch;
-          return await super.adoptSeen(seen, epoch > own ? "0" : own, swept);
+          return await super.adoptVector(seen, epoch > own ? "0" : own, swept);
         }
       }(),
   ],
@@ -361,8 +369,12 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "does not lift its counter to what was seen",
     () =>
       new class extends MemoryStorage {
-        override async adoptSeen(seen: Seen, epoch: string, swept?: Seen): Promise<boolean> {
-          return await super.adoptSeen(new Map([...seen].map(([origin]) => [origin, 1])), epoch, swept);
+        override async adoptVector(
+          seen: VersionVector,
+          epoch: string,
+          swept?: VersionVector,
+        ): Promise<boolean> {
+          return await super.adoptVector(new Map([...seen].map(([origin]) => [origin, 1])), epoch, swept);
         }
       }(),
   ],
@@ -370,8 +382,8 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "forgets what was swept where a full copy came from",
     () =>
       new class extends MemoryStorage {
-        override async adoptSeen(seen: Seen, epoch: string): Promise<boolean> {
-          return await super.adoptSeen(seen, epoch);
+        override async adoptVector(seen: VersionVector, epoch: string): Promise<boolean> {
+          return await super.adoptVector(seen, epoch);
         }
       }(),
   ],
@@ -406,7 +418,7 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "keeps its residue, whoever has the same",
     () =>
       new class extends MemoryStorage {
-        override keepApart(): Promise<void> {
+        override avoidResidues(): Promise<void> {
           return Promise.resolve();
         }
       }(),
@@ -415,17 +427,17 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "numbers joined nodes one above the other",
     () =>
       new class extends MemoryStorage {
-        override async takeNodes(takes: readonly NodeTake[]): Promise<(RealityNodeMeta | null)[]> {
-          const metas = await super.takeNodes(takes);
+        override async mergeNodes(takes: readonly NodeMerge[]): Promise<(RealityNodeMeta | null)[]> {
+          const metas = await super.mergeNodes(takes);
           return metas.map((meta, i) =>
-            meta && !("origin" in takes[i]!.node) ? { ...meta, version: meta.version + 1 } : meta
+            meta && !("replicaId" in takes[i]!.node) ? { ...meta, version: meta.version + 1 } : meta
           );
         }
       }(),
   ],
   [
     "has only some of the methods",
-    () => Object.defineProperty(new MemoryStorage(), "adoptSeen", { value: undefined }),
+    () => Object.defineProperty(new MemoryStorage(), "adoptVector", { value: undefined }),
   ],
 ];
 

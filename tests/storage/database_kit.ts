@@ -89,7 +89,7 @@ export function testDatabase(options: DatabaseOptions): void {
     await withPool(driver, async (second) => {
       const storages = Array.from({ length: 12 }, (_, i) => open(i % 2 ? pool : second, tableName));
       const identities = await Promise.all(storages.map((storage) => storage.getIdentity()));
-      assert.equal(new Set(identities.map(({ epoch, origin }) => `${epoch} ${origin}`)).size, 1);
+      assert.equal(new Set(identities.map(({ epoch, replicaId }) => `${epoch} ${replicaId}`)).size, 1);
     });
   });
 
@@ -151,8 +151,8 @@ export function testDatabase(options: DatabaseOptions): void {
     await pool.query(`DELETE FROM ${quote(tableName)} WHERE node_key = ''`, []);
     assert.equal(await storage.getMaxVersion(), 2);
     assert.equal(await storage.incrementVersion("a"), 3);
-    const node = { ...change("c"), version: 50, stamp: 60, origin: "other" };
-    await storage.takeNodes([{ node, replaces: null }]);
+    const node = { ...change("c"), version: 50, dotVersion: 60, replicaId: "other" };
+    await storage.mergeNodes([{ node, replaces: null }]);
     await pool.query(`DELETE FROM ${quote(tableName)} WHERE node_key = ''`, []);
     assert.equal(await storage.incrementVersion("a"), 61);
   });
@@ -195,7 +195,7 @@ export function testDatabase(options: DatabaseOptions): void {
       `takes and publishes by what is there once another's change ended with ${end}`,
       async (pool, table) => {
         const storage = open(pool, table);
-        const { origin } = await storage.getIdentity();
+        const { replicaId } = await storage.getIdentity();
         await storage.applyChanges([change("a", "1")]);
         const reserved = await storage.incrementVersion("late");
         const other = await options.begin();
@@ -206,9 +206,14 @@ export function testDatabase(options: DatabaseOptions): void {
             step: 1,
           }),
         );
-        const foreign = (key: string) => ({ ...change(key), version: 100, stamp: 100, origin: "other" });
-        const taking = storage.takeNodes([
-          { node: foreign("a"), replaces: { version: 1, origin } },
+        const foreign = (key: string) => ({
+          ...change(key),
+          version: 100,
+          dotVersion: 100,
+          replicaId: "other",
+        });
+        const taking = storage.mergeNodes([
+          { node: foreign("a"), replaces: { version: 1, replicaId } },
           { node: foreign("b"), replaces: null },
           { node: foreign("c"), replaces: null },
         ]);
@@ -219,14 +224,14 @@ export function testDatabase(options: DatabaseOptions): void {
         const written = (await taking).map((meta) => meta?.version ?? null);
         assert.deepEqual(written, isKept ? [null, null, 100] : [100, 100, 100]);
         await setting;
-        const nodes = await storage.readStamped(["a", "b", "c", "late"]);
-        const found = ["a", "b", "c"].map((key) => [nodes.get(key)?.origin, nodes.get(key)?.stamp]);
+        const nodes = await storage.readReplicated(["a", "b", "c", "late"]);
+        const found = ["a", "b", "c"].map((key) => [nodes.get(key)?.replicaId, nodes.get(key)?.dotVersion]);
         const theirs = ["other", 100];
-        assert.deepEqual(found, isKept ? [[origin, 3], [origin, 4], theirs] : [theirs, theirs, theirs]);
+        assert.deepEqual(found, isKept ? [[replicaId, 3], [replicaId, 4], theirs] : [theirs, theirs, theirs]);
         // Number 4 may be told as seen by now: what is published below it is told by a number above.
-        const { version, stamp } = nodes.get("late")!;
+        const { version, dotVersion } = nodes.get("late")!;
         assert.equal(version, reserved);
-        assert.ok(isKept ? stamp > 4 : stamp === reserved, `stamp ${stamp}`);
+        assert.ok(isKept ? dotVersion > 4 : dotVersion === reserved, `stamp ${dotVersion}`);
       },
     );
   }
@@ -235,19 +240,19 @@ export function testDatabase(options: DatabaseOptions): void {
     const storage = open(pool, tableName);
     const origins = ["ox", "oX", "Ox"];
     const takes = origins.map((origin, i) => ({
-      node: { ...change(`key:${i}`), version: i + 10, stamp: i + 10, origin },
+      node: { ...change(`key:${i}`), version: i + 10, dotVersion: i + 10, replicaId: origin },
       replaces: null,
     }));
-    await storage.takeNodes(takes);
+    await storage.mergeNodes(takes);
     const { epoch } = await storage.getIdentity();
-    await storage.adoptSeen(new Map([["ox", 20], ["oX", 21]]), epoch);
-    await storage.adoptSeen(new Map([["Ox", 22]]), epoch);
-    const { seen } = await storage.readSeen();
-    assert.deepEqual(origins.map((origin) => seen.get(origin)), [20, 21, 22]);
+    await storage.adoptVector(new Map([["ox", 20], ["oX", 21]]), epoch);
+    await storage.adoptVector(new Map([["Ox", 22]]), epoch);
+    const { vector } = await storage.readReplicaState();
+    assert.deepEqual(origins.map((origin) => vector.get(origin)), [20, 21, 22]);
     const { nodes } = await storage.readDelta(new Map([["oX", 11]]), 10);
-    assert.deepEqual(nodes.map(({ origin }) => origin).sort(), ["Ox", "ox"]);
-    const replaces = { version: 10, origin: "OX" };
-    assert.deepEqual(await storage.takeNodes([{ node: change("key:0"), replaces }]), [null]);
+    assert.deepEqual(nodes.map(({ replicaId }) => replicaId).sort(), ["Ox", "ox"]);
+    const replaces = { version: 10, replicaId: "OX" };
+    assert.deepEqual(await storage.mergeNodes([{ node: change("key:0"), replaces }]), [null]);
   });
 
   check("goes on after its connections were cut", async (pool, tableName) => {
@@ -279,8 +284,8 @@ export function testDatabase(options: DatabaseOptions): void {
       let history = await storage.listChangedSince(4);
       while (history.some(({ deleted }) => deleted)) history = await storage.listChangedSince(4);
       assert.deepEqual(history, back.flat().sort((a, b) => a.version - b.version));
-      const { sweptVersion, maxVersion } = await storage.readNodes([]);
-      assert.ok(sweptVersion >= 40 * (round + 1) && sweptVersion < maxVersion);
+      const { collectedVersion, maxVersion } = await storage.readNodes([]);
+      assert.ok(collectedVersion >= 40 * (round + 1) && collectedVersion < maxVersion);
       await storage.applyChanges(keys.slice(0, 20).map((key) => change(key)));
     }
   });
@@ -328,8 +333,13 @@ export function testDatabase(options: DatabaseOptions): void {
         await storage.applyChanges([deletion(`one:${ahead}`)]);
         await storage.applyChanges([deletion(`some:${ahead}`), deletion(`more:${ahead}`)]);
         last = await storage.getMaxVersion();
-        const node = { ...deletion(`taken:${ahead}`), version: last + 5, stamp: last + 6, origin: "other" };
-        await storage.takeNodes([{ node, replaces: null }]);
+        const node = {
+          ...deletion(`taken:${ahead}`),
+          version: last + 5,
+          dotVersion: last + 6,
+          replicaId: "other",
+        };
+        await storage.mergeNodes([{ node, replaces: null }]);
         const version = await storage.incrementVersion("set");
         await storage.setNode(`set:${ahead}`, { ...deletion(`set:${ahead}`), version });
       }
@@ -342,7 +352,7 @@ export function testDatabase(options: DatabaseOptions): void {
       await gone.applyChanges([deletion("gone")]);
       await new Promise((resolve) => setTimeout(resolve, 5));
       await gone.applyChanges([change("a")]);
-      const isThere = async () => (await gone.readStamped(["gone"])).size > 0;
+      const isThere = async () => (await gone.readReplicated(["gone"])).size > 0;
       while (await isThere()) await gone.applyChanges([change("a")]);
       assert.equal((await gone.listChangedSince(0)).filter(({ deleted }) => deleted).length, 15);
     } finally {
@@ -362,7 +372,7 @@ export function testDatabase(options: DatabaseOptions): void {
       await transaction.query(`SELECT version FROM ${quote(tableName)}`, []);
       now += 1000;
       await storage.applyChanges([change("b")]);
-      while ((await storage.readStamped(["gone"])).size > 0);
+      while ((await storage.readReplicated(["gone"])).size > 0);
       const inside = open({ query: transaction.query, end: () => pool.end() }, tableName, {
         ...more,
         inTransaction: true,

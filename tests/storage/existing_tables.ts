@@ -99,7 +99,7 @@ export async function testExistingTable(dialect: SQLDialectName, query: SQLQuery
   assert.equal(before.nodes.get("own")?.hash, "h1");
   assert.equal(before.nodes.get("theirs")?.hash, "h2");
   assert.equal(before.nodes.get("gone"), undefined);
-  assert.deepEqual([before.epoch, before.origin, before.maxVersion, before.late], [EPOCH, ORIGIN, 4, 1]);
+  assert.deepEqual([before.epoch, before.replicaId, before.maxVersion, before.late], [EPOCH, ORIGIN, 4, 1]);
   const [meta] = await storage.applyChanges([{ key: "own", hash: "h3", updatedAt: 1 }]);
   assert.ok(meta!.version > 4);
   assert.deepEqual(await storage.getNode("own"), meta);

@@ -12,7 +12,7 @@ import {
   MAX_SWEPT,
   NO_MESH,
   type PlacedChange,
-  type PlacedTake,
+  type PlacedMerge,
   type SQLDialect,
   type SQLRow,
   type SQLValue,
@@ -281,7 +281,7 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
       const given = [key, version, hash, updatedAt, expiresAt, floor, step, marks];
       return { sql: set, params: [...given, items], toRows };
     },
-    readStamped: (keys) =>
+    readReplicated: (keys) =>
       ask(
         `${stamped} JSON_TABLE(?, '$[*]' COLUMNS (name ${text} PATH '$')) AS item ` +
           `STRAIGHT_JOIN ${table} AS node ON node.node_key = CAST(item.name AS BINARY) ` +
@@ -315,7 +315,7 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
       params: [floor, step, total, lowest, highest, notes, marks, toItems(takes.map(itemOfTake))],
       toRows,
     }),
-    renew: (before, { epoch, origin, mesh }) => ({
+    renew: (before, { epoch, replicaId: origin, mesh }) => ({
       sql: `UPDATE ${table} SET epoch = ?, origin = ?, mesh = IF(LAST_INSERT_ID(1) = 1, ?, NULL) ` +
         `WHERE node_key = '' AND ${isSame("epoch", "?")} AND ${isSame("mesh", "?")}`,
       params: [epoch, origin, mesh, before.epoch, before.mesh],
@@ -338,7 +338,7 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
           `ORDER BY expires_at LIMIT ${MAX_SWEPT}) AS oldest GROUP BY origin`,
         time,
       ),
-    markSwept: (before, after, version) => ({
+    markCollected: (before, after, version) => ({
       sql: `UPDATE ${table} SET swept_version = GREATEST(swept_version, ?), ` +
         `mesh = IF(LAST_INSERT_ID(1) = 1, ?, NULL) WHERE node_key = '' AND ${isSame("mesh", "?")}`,
       params: [version, after, before],
@@ -390,7 +390,7 @@ function itemOf({ key, offset, hash, updatedAt, expiresAt }: PlacedChange): SQLV
   return [key, offset, hash, updatedAt, expiresAt];
 }
 
-function itemOfTake({ key, place, hash, updatedAt, expiresAt, stamp, replaces }: PlacedTake): SQLValue[] {
-  const [from, there] = [stamp, replaces].map((one) => [one?.version ?? null, one?.origin ?? null]);
+function itemOfTake({ key, place, hash, updatedAt, expiresAt, stamp, replaces }: PlacedMerge): SQLValue[] {
+  const [from, there] = [stamp, replaces].map((one) => [one?.version ?? null, one?.replicaId ?? null]);
   return [key, place, hash, updatedAt, expiresAt, ...from ?? [], ...there ?? []];
 }

@@ -11,7 +11,7 @@ import {
   MAX_SWEPT,
   NO_MESH,
   type PlacedChange,
-  type PlacedTake,
+  type PlacedMerge,
   type SQLDialect,
   type SQLRow,
   type SQLValue,
@@ -258,7 +258,7 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
     },
     setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt, { floor, step, marks }) =>
       ask(set, key, version, hash, updatedAt, expiresAt, floor, step, marks),
-    readStamped: (keys) =>
+    readReplicated: (keys) =>
       ask(
         `${stamped} WHERE state.node_key = '' AND node.node_key = ANY ($1::text::text[]) AND node.node_key <> ''`,
         toArray(keys),
@@ -281,7 +281,7 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
       ),
     takeNodes: (takes, { floor, step, total, lowest, highest, notes, marks }) =>
       ask(take, floor, step, total, lowest, highest, ...columnsOfTakes(takes), notes, marks),
-    renew: (before, { epoch, origin, mesh }) =>
+    renew: (before, { epoch, replicaId: origin, mesh }) =>
       ask(
         `UPDATE ${table} SET epoch = $1::text, origin = $2::text, mesh = $3::text ` +
           `WHERE node_key = '' AND epoch = $4::text AND mesh = $5::text RETURNING node_key`,
@@ -312,7 +312,7 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
           `AS oldest GROUP BY origin`,
         time,
       ),
-    markSwept: (before, after, version) =>
+    markCollected: (before, after, version) =>
       ask(
         `UPDATE ${table} SET swept_version = greatest(swept_version, $1::bigint), mesh = $2::text ` +
           `WHERE node_key = '' AND mesh = $3::text RETURNING node_key`,
@@ -351,7 +351,7 @@ function columnsOf(changes: readonly PlacedChange[]): string[] {
 }
 
 /** The takes as one array a column. */
-function columnsOfTakes(takes: readonly PlacedTake[]): string[] {
+function columnsOfTakes(takes: readonly PlacedMerge[]): string[] {
   return [
     toArray(takes.map(({ key }) => key)),
     toArray(takes.map(({ place }) => place)),
@@ -359,9 +359,9 @@ function columnsOfTakes(takes: readonly PlacedTake[]): string[] {
     toArray(takes.map(({ updatedAt }) => updatedAt)),
     toArray(takes.map(({ expiresAt }) => expiresAt)),
     toArray(takes.map(({ stamp }) => stamp?.version ?? null)),
-    toArray(takes.map(({ stamp }) => stamp?.origin ?? null)),
+    toArray(takes.map(({ stamp }) => stamp?.replicaId ?? null)),
     toArray(takes.map(({ replaces }) => replaces?.version ?? null)),
-    toArray(takes.map(({ replaces }) => replaces?.origin ?? null)),
+    toArray(takes.map(({ replaces }) => replaces?.replicaId ?? null)),
   ];
 }
 

@@ -11,13 +11,13 @@ import {
   type ChangeListener,
   type MeshStorage,
   type NodeChange,
-  type NodeTake,
+  type NodeMerge,
   randomName,
-  type Seen,
   type StorageChanges,
   type StorageFeatures,
   type StorageIdentity,
   type StorageReading,
+  type VersionVector,
 } from "../../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../../src/types.ts";
 import { isVerified, type PostgresAddress, readAddress } from "./address.ts";
@@ -30,20 +30,20 @@ import { tellsReadOnly } from "./dialect.ts";
 export type {
   ChangeListener,
   CounterKind,
+  Dot,
   MeshStorage,
   NodeChange,
   NodeLookup,
-  NodeTake,
+  NodeMerge,
   RealityStorage,
-  Seen,
-  Stamp,
-  StampedNode,
+  ReplicaState,
+  ReplicatedNode,
   StorageChanges,
   StorageDelta,
   StorageFeatures,
   StorageIdentity,
   StorageReading,
-  StorageSeen,
+  VersionVector,
 } from "../../../src/store/contract.ts";
 export type { RealityNodeMeta } from "../../../src/types.ts";
 export type { StorageOptions } from "../../options.ts";
@@ -383,14 +383,17 @@ class ListeningStorage extends PooledStorage implements PostgresStorage {
     this.#announce(key, 0);
   }
 
-  override async takeNodes(takes: readonly NodeTake[], swept?: Seen): Promise<(RealityNodeMeta | null)[]> {
-    const metas = await super.takeNodes(takes, swept);
+  override async mergeNodes(
+    takes: readonly NodeMerge[],
+    swept?: VersionVector,
+  ): Promise<(RealityNodeMeta | null)[]> {
+    const metas = await super.mergeNodes(takes, swept);
     for (const meta of metas) if (meta) this.#announce(meta.key, meta.version - 1);
     return metas;
   }
 
-  override async adoptSeen(seen: Seen, epoch: string, swept?: Seen): Promise<boolean> {
-    const isOther = await super.adoptSeen(seen, epoch, swept);
+  override async adoptVector(seen: VersionVector, epoch: string, swept?: VersionVector): Promise<boolean> {
+    const isOther = await super.adoptVector(seen, epoch, swept);
     if (isOther) this.#announce(null, ANYTHING);
     return isOther;
   }

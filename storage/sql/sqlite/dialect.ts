@@ -11,7 +11,7 @@ import {
   MAX_SWEPT,
   NO_MESH,
   type PlacedChange,
-  type PlacedTake,
+  type PlacedMerge,
   type SQLDialect,
   type SQLValue,
   type Statement,
@@ -236,7 +236,7 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
     },
     setNode: ({ key, version, hash, updatedAt }: RealityNodeMeta, expiresAt, { floor, step, marks }) =>
       ask(set, key, version, hash, updatedAt, expiresAt, floor, step, marks),
-    readStamped: (keys) =>
+    readReplicated: (keys) =>
       ask(
         `${stamped} FROM ${nodes} WHERE node.node_key IN (SELECT value FROM json_each(?)) AND node.node_key <> ''`,
         JSON.stringify(keys),
@@ -261,7 +261,7 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
       ),
     takeNodes: (takes, { floor, step, total, lowest, highest, notes, marks }) =>
       ask(take, floor, step, total, lowest, highest, notes, marks, JSON.stringify(takes.map(rowOfTake))),
-    renew: (before, { epoch, origin, mesh }) =>
+    renew: (before, { epoch, replicaId: origin, mesh }) =>
       ask(
         `UPDATE ${table} SET epoch = ?, origin = ?, mesh = ? ` +
           `WHERE node_key = '' AND epoch = ? AND mesh = ? RETURNING node_key`,
@@ -289,7 +289,7 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
           `ORDER BY expires_at LIMIT ${MAX_SWEPT}) GROUP BY origin`,
         time,
       ),
-    markSwept: (before, after, version) =>
+    markCollected: (before, after, version) =>
       ask(
         `UPDATE ${table} SET swept_version = max(swept_version, ?), mesh = ? ` +
           `WHERE node_key = '' AND mesh = ? RETURNING node_key`,
@@ -320,7 +320,7 @@ function rowOf({ key, offset, hash, updatedAt, expiresAt }: PlacedChange): SQLVa
   return [key, offset, hash, updatedAt, expiresAt];
 }
 
-function rowOfTake({ key, place, hash, updatedAt, expiresAt, stamp, replaces }: PlacedTake): SQLValue[] {
-  const [from, there] = [stamp, replaces].map((one) => [one?.version ?? null, one?.origin ?? null]);
+function rowOfTake({ key, place, hash, updatedAt, expiresAt, stamp, replaces }: PlacedMerge): SQLValue[] {
+  const [from, there] = [stamp, replaces].map((one) => [one?.version ?? null, one?.replicaId ?? null]);
   return [key, place, hash, updatedAt, expiresAt, ...from ?? [], ...there ?? []];
 }

@@ -209,7 +209,7 @@ class Residues {
     this.#used.set(`${drawn % RESIDUES}`, drawn);
     for (let row = this.#read(database); row !== undefined && row.drawn > 0; row = this.#read(database)) {
       if (!this.#used.has(`${row.drawn % RESIDUES}`)) return;
-      const residue = drawResidue(new Map([...readNotes(row.mesh).seen, ...this.#used]));
+      const residue = drawResidue(new Map([...readNotes(row.mesh).vector, ...this.#used]));
       const { sql, params } = this.#dialect.draw(row, residue, counterFloor("clock", this.#now()));
       database.prepare(sql).all(...params);
     }

@@ -25,7 +25,7 @@ test("a request more than maxRequests is turned away before its body is read, an
   const first = [sync({ known: { a: 0 } }), sync({ known: { b: 0 } })];
   await settle();
   const body = new ReadableStream<Uint8Array>({ pull: () => new Promise(() => {}) }, { highWaterMark: 0 });
-  clock.chance = 0.99;
+  clock.randomValue = 0.99;
   const refused = await handler(postOf("/sync", body));
   equal(refused.status, 503);
   equal(refused.headers.get("retry-after"), "5");
@@ -63,7 +63,7 @@ test("a stream that finds too much to do is told to come back, and nothing else"
   const release = storage.hold();
   const first = sync({ known: { a: 0 } });
   await settle();
-  clock.chance = 0.5;
+  clock.randomValue = 0.5;
   const events = await handler(new Request("http://localhost/reality/events?keys=a"));
   equal(events.status, 200);
   equal(events.headers.get("content-type"), "text/event-stream");
@@ -220,7 +220,7 @@ test("answers of limited routes tell how the client stands, refusals too, and 42
     [429, '"default";r=0;t=20'],
     [429, '"default";r=0;t=20'],
   ]);
-  clock.chance = 0.5;
+  clock.randomValue = 0.5;
   const stream = await call("GET", "/events?keys=a");
   equal(stream.headers.get("ratelimit"), '"default";r=0;t=20');
   equal(await stream.text(), "retry: 21250\n\n");

@@ -1,6 +1,11 @@
-import { Visit } from "../../../src/telemetry/request_record.ts";
+import { RequestRecord } from "../../../src/telemetry/request_record.ts";
 import { deepEqual, equal, match, rejects, throws } from "node:assert/strict";
-import { Admission, Bodies, ClientLimit, type LimitedRequest } from "../../../src/limits/admission.ts";
+import {
+  ClientLimit,
+  ConcurrencyLimit,
+  type LimitedRequest,
+  SharedBodyBudget,
+} from "../../../src/limits/admission.ts";
 import { parseNetwork, type TrustedProxies } from "../../../src/limits/client_address.ts";
 import type { RealityError } from "../../../src/errors.ts";
 import type { RateLimitConfig } from "../../../src/options.ts";
@@ -11,7 +16,7 @@ import { test } from "../../harness.ts";
 const LIMITS = { maxReadingBytes: 1_000, maxRequests: 10, bodyTimeout: 100 };
 
 test("so many requests are let in, and another one for each that leaves", () => {
-  const admission = new Admission(2);
+  const admission = new ConcurrencyLimit(2);
   admission.enter();
   admission.enter();
   throws(() => admission.enter(), {
@@ -26,22 +31,22 @@ test("so many requests are let in, and another one for each that leaves", () => 
 });
 
 test("who waits is not counted, and is counted again only when it has left", () => {
-  const admission = new Admission(1);
+  const admission = new ConcurrencyLimit(1);
   for (let i = 0; i < 5; i++) {
     admission.enter();
-    admission.park();
+    admission.startWait();
   }
   admission.enter();
   throws(() => admission.enter(), { code: "ERR_REALITY_OVERLOADED" });
   for (let i = 0; i < 5; i++) {
-    admission.unpark();
+    admission.endWait();
     admission.leave();
   }
   equal(admission.busy, 1);
 });
 
 test("bodies hold no more than their room, all together", () => {
-  const bodies = new Bodies(LIMITS, new FakeClock());
+  const bodies = new SharedBodyBudget(LIMITS, new FakeClock());
   const [a, b] = [bodies.begin(0, fail), bodies.begin(600, fail)];
   a.take(600);
   throws(() => b.take(401), { code: "ERR_REALITY_OVERLOADED", message: /maxReadingBytes \(1000\)/ });
@@ -58,7 +63,7 @@ test("bodies hold no more than their room, all together", () => {
 });
 
 test("as many bodies as there may be requests have room for a share each", () => {
-  const bodies = new Bodies(LIMITS, new FakeClock());
+  const bodies = new SharedBodyBudget(LIMITS, new FakeClock());
   equal(bodies.share, 100);
   const readings = Array.from({ length: 10 }, () => bodies.begin(bodies.share, fail));
   for (const reading of readings) reading.take(bodies.share);
@@ -68,7 +73,7 @@ test("as many bodies as there may be requests have room for a share each", () =>
 
 test("a body that takes too long is given up, and gives back what it held", async () => {
   const clock = new FakeClock();
-  const bodies = new Bodies(LIMITS, clock);
+  const bodies = new SharedBodyBudget(LIMITS, clock);
   const stopped: RealityError[] = [];
   const slow = bodies.begin(0, (refusal) => stopped.push(refusal));
   slow.take(500);
@@ -88,7 +93,7 @@ test("a body that takes too long is given up, and gives back what it held", asyn
 
 test("a server that closes takes no body any more, and gives up those that are on their way", () => {
   const clock = new FakeClock();
-  const bodies = new Bodies(LIMITS, clock);
+  const bodies = new SharedBodyBudget(LIMITS, clock);
   const stopped: RealityError[] = [];
   bodies.begin(0, (refusal) => stopped.push(refusal)).take(10);
   bodies.close();
@@ -193,7 +198,7 @@ function setUpLimit(options: Partial<RateLimitConfig>, trusted: TrustedProxies =
       getContext: () => "the context",
       getSignal: () => new AbortController().signal,
     };
-    return limit.take(request, new Visit(0));
+    return limit.take(request, new RequestRecord(0));
   };
   return { ask, reports };
 }

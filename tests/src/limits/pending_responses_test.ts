@@ -1,14 +1,14 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { Deadlines } from "../../../src/limits/deadlines.ts";
 import { Metrics } from "../../../src/telemetry/metrics.ts";
-import { Responses } from "../../../src/limits/pending_responses.ts";
+import { PendingResponses } from "../../../src/limits/pending_responses.ts";
 import { FakeClock } from "../../clock.ts";
 import { test } from "../../harness.ts";
 
 function setUp(maxSendingBytes: number) {
   const clock = new FakeClock();
   const metrics = new Metrics();
-  const responses = new Responses({ maxSendingBytes }, new Deadlines(clock, 1_000), metrics);
+  const responses = new PendingResponses({ maxSendingBytes }, new Deadlines(clock, 1_000), metrics);
   const cut: string[] = [];
   const begin = (name: string, bytes: number) => responses.begin(bytes, () => cut.push(name));
   return { clock, metrics, responses, cut, begin };

@@ -1,19 +1,19 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { systemClock } from "../../../src/clock.ts";
-import { Intake } from "../../../src/store/changes.ts";
-import { Writer } from "../../../src/store/batch.ts";
+import { Changes } from "../../../src/store/changes.ts";
+import { WriteBatcher } from "../../../src/store/batch.ts";
 import type { Message } from "../../../src/mesh/message.ts";
-import { Pages } from "../../../src/mesh/anti_entropy.ts";
+import { AntiEntropy } from "../../../src/mesh/anti_entropy.ts";
 import { DEFAULT_LIMITS } from "../../../src/options.ts";
-import type { MeshStorage, StampedNode } from "../../../src/store/contract.ts";
+import type { MeshStorage, ReplicatedNode } from "../../../src/store/contract.ts";
 import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
 import { test } from "../../harness.ts";
 
 function setUp(storage: MeshStorage) {
   const batch = { clock: systemClock, timeout: 1_000, onOutcome: () => {} };
-  const intake = new Intake(new Writer(storage, batch, () => {}), systemClock, DEFAULT_LIMITS);
+  const intake = new Changes(new WriteBatcher(storage, batch, () => {}), systemClock, DEFAULT_LIMITS);
   const woken: (readonly string[] | null)[] = [];
-  const pages = new Pages({
+  const pages = new AntiEntropy({
     storage,
     ask: (_operation, call) => call(),
     take: (nodes, prepare) => intake.take(nodes, prepare),
@@ -23,63 +23,68 @@ function setUp(storage: MeshStorage) {
 }
 
 /** What a peer says that has these nodes. */
-function messageOf(nodes: readonly StampedNode[], more: Partial<Message> = {}): Message {
+function messageOf(nodes: readonly ReplicatedNode[], more: Partial<Message> = {}): Message {
   const seen = new Map<string, number>();
-  for (const { origin, stamp } of nodes) seen.set(origin, Math.max(stamp, seen.get(origin) ?? 0));
+  for (const { replicaId, dotVersion } of nodes) {
+    seen.set(replicaId, Math.max(dotVersion, seen.get(replicaId) ?? 0));
+  }
   const delta = { base: new Map(), full: false, after: null, next: null, nodes };
-  return { id: "b", run: "r", origin: "ob", epoch: "zzz", peers: new Map(), seen, delta, ...more };
+  return { id: "b", run: "r", replicaId: "ob", epoch: "zzz", peers: new Map(), vector: seen, delta, ...more };
 }
 
-function nodeOf(key: string, version: number): StampedNode {
-  return { key, version, hash: "theirs", updatedAt: 1, origin: "ob", stamp: version };
+function nodeOf(key: string, version: number): ReplicatedNode {
+  return { key, version, hash: "theirs", updatedAt: 1, replicaId: "ob", dotVersion: version };
 }
 
 test("take() adopts what was seen after the last page, and not before", async () => {
   const storage = new MemoryStorage();
   const { pages } = setUp(storage);
   const message = messageOf([nodeOf("x", 5), nodeOf("y", 7)]);
-  const [x, y] = message.delta!.nodes as [StampedNode, StampedNode];
+  const [x, y] = message.delta!.nodes as [ReplicatedNode, ReplicatedNode];
   const first = { ...message, delta: { ...message.delta!, nodes: [x], next: "1" } };
   const { incoming } = await pages.take(undefined, first);
-  equal((await storage.readSeen()).seen.has("ob"), false);
+  equal((await storage.readReplicaState()).vector.has("ob"), false);
   const last = {
     ...message,
-    seen: new Map([["ob", 9]]),
+    vector: new Map([["ob", 9]]),
     delta: { ...message.delta!, nodes: [y], after: "1" },
   };
-  equal((await pages.take(undefined, last)).isTaken, false);
+  equal((await pages.take(undefined, last)).isMerged, false);
   await pages.take(incoming, last);
-  equal((await storage.readSeen()).seen.get("ob"), 7);
+  equal((await storage.readReplicaState()).vector.get("ob"), 7);
 });
 
 test("take() leaves a delta whose base was not seen here", async () => {
   const storage = new MemoryStorage();
   const { pages, woken } = setUp(storage);
   const message = messageOf([nodeOf("x", 5)]);
-  const { isTaken } = await pages.take(undefined, {
+  const { isMerged } = await pages.take(undefined, {
     ...message,
     delta: { ...message.delta!, base: new Map([["ob", 3]]) },
   });
-  deepEqual([isTaken, woken], [false, []]);
+  deepEqual([isMerged, woken], [false, []]);
   equal(await storage.getNode("x"), null);
 });
 
 test("take() leaves a delta of a peer that has forgotten what was not seen here", async () => {
   const { pages } = setUp(new MemoryStorage());
-  const { isTaken } = await pages.take(
+  const { isMerged } = await pages.take(
     undefined,
-    messageOf([nodeOf("x", 5)], { seen: new Map([["oa", 5], ["oc", 2]]), swept: new Map([["oc", 2]]) }),
+    messageOf([nodeOf("x", 5)], { vector: new Map([["oa", 5], ["oc", 2]]), collected: new Map([["oc", 2]]) }),
   );
-  equal(isTaken, false);
+  equal(isMerged, false);
 });
 
 test("take() takes a delta of a peer that has forgotten what it does not count as seen either", async () => {
   const storage = new MemoryStorage();
   const { pages } = setUp(storage);
-  const message = messageOf([nodeOf("x", 5)], { seen: new Map([["oa", 5]]), swept: new Map([["oc", 2]]) });
-  equal((await pages.take(undefined, message)).isTaken, true);
-  const { seen, swept } = await storage.readSeen();
-  deepEqual([seen.get("oa"), seen.get("oc"), swept.get("oc")], [5, undefined, undefined]);
+  const message = messageOf([nodeOf("x", 5)], {
+    vector: new Map([["oa", 5]]),
+    collected: new Map([["oc", 2]]),
+  });
+  equal((await pages.take(undefined, message)).isMerged, true);
+  const { vector, collected } = await storage.readReplicaState();
+  deepEqual([vector.get("oa"), vector.get("oc"), collected.get("oc")], [5, undefined, undefined]);
 });
 
 test("take() wakes who waits for what it brings, also when it fails halfway", async () => {
@@ -87,22 +92,22 @@ test("take() wakes who waits for what it brings, also when it fails halfway", as
   const { pages, woken } = setUp(storage);
   await pages.take(undefined, messageOf([nodeOf("x", 5)]));
   deepEqual(woken.splice(0).flat(), ["x"]);
-  storage.adoptSeen = () => Promise.reject(new Error("away"));
+  storage.adoptVector = () => Promise.reject(new Error("away"));
   await pages.take(undefined, messageOf([nodeOf("y", 9)])).catch(() => {});
   deepEqual(woken.flat(), ["y"]);
 });
 
 test("take() tells anew a node whose deletion is forgotten here in the very moment of judging", async () => {
-  for (const moment of ["readStamped", "readSeen", "takeNodes"] as const) {
+  for (const moment of ["readReplicated", "readReplicaState", "mergeNodes"] as const) {
     let now = Date.now();
     const storage = new MemoryStorage({ counter: "clock", tombstoneTimeout: 1_000, now: () => now });
     const { pages } = setUp(storage);
     await storage.applyChanges([{ key: "k", hash: "", updatedAt: now, deleted: true }]);
-    const tombstone = (await storage.readStamped(["k"])).get("k")!;
+    const tombstone = (await storage.readReplicated(["k"])).get("k")!;
     let left = 1;
     const original = storage[moment].bind(storage) as (argument: never) => Promise<never>;
     storage[moment] = (async (argument: never) => {
-      const answer = moment === "takeNodes" ? undefined : await original(argument);
+      const answer = moment === "mergeNodes" ? undefined : await original(argument);
       if (left-- === 1) {
         // Its time is over, and the next write of somebody else sweeps it.
         now += 2_000;
@@ -121,9 +126,9 @@ test("take() does not add a node whose key was changed, deleted and swept since 
   let now = Date.now();
   const storage = new MemoryStorage({ counter: "clock", tombstoneTimeout: 0, now: () => now });
   const { pages } = setUp(storage);
-  const original = storage.takeNodes.bind(storage);
+  const original = storage.mergeNodes.bind(storage);
   let deleted = 0;
-  storage.takeNodes = async (takes, swept) => {
+  storage.mergeNodes = async (takes, swept) => {
     if (deleted === 0) {
       await storage.applyChanges([{ key: "k", hash: "own", updatedAt: now }]);
       const [meta] = await storage.applyChanges([{ key: "k", hash: "", updatedAt: now, deleted: true }]);
@@ -131,7 +136,7 @@ test("take() does not add a node whose key was changed, deleted and swept since 
       now += 60_000;
       // Sweeps the tombstone: nothing of the change is left under its key.
       await storage.applyChanges([{ key: "other", hash: "h", updatedAt: now }]);
-      equal((await storage.readStamped(["k"])).size, 0);
+      equal((await storage.readReplicated(["k"])).size, 0);
     }
     return await original(takes, swept);
   };

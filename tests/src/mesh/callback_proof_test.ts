@@ -253,7 +253,7 @@ test("CallbackProof asks a server of an earlier version, which looks at one nonc
   const ask = (): Promise<void> => say(starting, "b", "hello").then((text) => void (answer = text), ask);
   void ask();
   for (let i = 0; answer === undefined && i < 1_000; i++) {
-    line.clock.chance = i % 10 / 10;
+    line.clock.randomValue = i % 10 / 10;
     await line.clock.advance(50);
     await line.settled();
   }
@@ -381,7 +381,7 @@ test("CallbackProof answers every JSON value with a RefusalError", async () => {
     .map((fields) => ({ ...fields, form: 1 }));
   await fc.assert(
     fc.asyncProperty(fc.oneof(fc.jsonValue(), ours), async (value) => {
-      ok(await b.proof.open(value).catch((error) => error) instanceof RefusalError);
+      ok(await b.proof.verify(value).catch((error) => error) instanceof RefusalError);
     }),
     { numRuns: 500 },
   );

@@ -84,7 +84,7 @@ export class Line {
     const server = this.servers.get(heard.url);
     if (server === undefined) throw new TypeError("Connection refused");
     try {
-      const opened = await server.proof.open(heard.gossip);
+      const opened = await server.proof.verify(heard.gossip);
       if (opened.kind === "reply") {
         return Response.json({ gossip: this.bend(opened.gossip as Fields, heard) });
       }

@@ -4,50 +4,50 @@ import {
   changesOf,
   JOIN_MARK,
   joinedHash,
-  judge,
-  judgeMissing,
+  mergeMissing,
+  mergeNode,
   printOf,
   unite,
 } from "../../../src/mesh/merge.ts";
 import {
-  coversSeen,
-  hasSeen,
-  isSameStamp,
-  type NodeTake,
-  type Seen,
-  type StampedNode,
-  stampOf,
+  coversVector,
+  dotOf,
+  includesDot,
+  isSameDot,
+  type NodeMerge,
+  type ReplicatedNode,
+  type VersionVector,
 } from "../../../src/store/contract.ts";
 import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
 import { test } from "../../harness.ts";
 
-const NONE: Seen = new Map();
+const NONE: VersionVector = new Map();
 
 /** Two storages of which neither has heard of the other. */
-const STRANGERS = { mine: NONE, theirs: NONE, swept: NONE };
+const STRANGERS = { mine: NONE, theirs: NONE, collected: NONE };
 
-function node(version: number, origin: string, rest: Partial<StampedNode> = {}): StampedNode {
+function node(version: number, origin: string, rest: Partial<ReplicatedNode> = {}): ReplicatedNode {
   return {
     key: "k",
     version,
     hash: `${version}${origin}`,
     updatedAt: version,
-    origin,
-    stamp: version,
+    replicaId: origin,
+    dotVersion: version,
     ...rest,
   };
 }
 
 /** What stands in a storage after it has judged, as its next own number would have it. */
 function written(
-  take: NodeTake | null,
-  mine: StampedNode | undefined,
+  take: NodeMerge | null,
+  mine: ReplicatedNode | undefined,
   origin: string,
-): StampedNode | undefined {
+): ReplicatedNode | undefined {
   if (take === null) return mine;
-  if ("origin" in take.node) return take.node;
+  if ("replicaId" in take.node) return take.node;
   const version = (take.above ?? 0) + 1;
-  return { ...take.node, version, stamp: version, origin };
+  return { ...take.node, version, dotVersion: version, replicaId: origin };
 }
 
 const changes = fc.uniqueArray(fc.tuple(fc.integer({ min: 1, max: 9 }), fc.constantFrom("a", "b", "c")), {
@@ -64,21 +64,21 @@ const nodes = fc.tuple(
 )
   .map(([all, version, origin, deleted]) => {
     const [[number, by]] = all as [[number, string], ...[number, string][]];
-    const rest: Partial<StampedNode> = deleted ? { deleted: true } : {};
+    const rest: Partial<ReplicatedNode> = deleted ? { deleted: true } : {};
     if (all.length === 1) return node(number, by, deleted ? { ...rest, hash: "" } : rest);
-    const prints = all.map(([version, origin]) => printOf({ version, origin }));
+    const prints = all.map(([version, origin]) => printOf({ version, replicaId: origin }));
     return node(version, origin, { ...rest, hash: joinedHash(unite(prints, [])) });
   });
 
 /** Leaves out what cannot be: two different nodes of one stamp. */
-function assumeStamps(...nodes: StampedNode[]): void {
-  fc.pre(nodes.every((a) => nodes.every((b) => a === b || !isSameStamp(stampOf(a), stampOf(b)))));
+function assumeStamps(...nodes: ReplicatedNode[]): void {
+  fc.pre(nodes.every((a) => nodes.every((b) => a === b || !isSameDot(dotOf(a), dotOf(b)))));
 }
 
 test("judge() makes a change that stands for the same from both sides", () => {
   fc.assert(fc.property(nodes, nodes, (a, b) => {
     assumeStamps(a, b);
-    const [left, right] = [judge(a, b, STRANGERS), judge(b, a, STRANGERS)];
+    const [left, right] = [mergeNode(a, b, STRANGERS), mergeNode(b, a, STRANGERS)];
     const [here, there] = [written(left, b, "x"), written(right, a, "y")];
     assert.deepEqual(changesOf(here!), changesOf(there!));
     assert.equal(here!.deleted, there!.deleted);
@@ -89,7 +89,7 @@ test("judge() makes a change that stands for the same from both sides", () => {
 
 test("judge() joins three nodes to the same hash in any order", () => {
   fc.assert(fc.property(nodes, nodes, nodes, (a, b, c) => {
-    const pair = (x: StampedNode, y: StampedNode) => written(judge(x, y, STRANGERS), y, "x")!;
+    const pair = (x: ReplicatedNode, y: ReplicatedNode) => written(mergeNode(x, y, STRANGERS), y, "x")!;
     assumeStamps(a, b, c);
     const all = unite(unite(changesOf(a), changesOf(b)), changesOf(c));
     fc.pre(all.length <= 31);
@@ -101,11 +101,11 @@ test("judge() joins three nodes to the same hash in any order", () => {
 test("judge() leaves a joined node as it is when it meets what it stands for, whatever the version", () => {
   fc.assert(fc.property(nodes, nodes, (a, b) => {
     assumeStamps(a, b);
-    const joined = written(judge(a, b, STRANGERS), b, "x")!;
+    const joined = written(mergeNode(a, b, STRANGERS), b, "x")!;
     for (const part of [a, b, joined]) {
-      if (part.version < joined.version) assert.equal(judge(part, joined, STRANGERS), null);
+      if (part.version < joined.version) assert.equal(mergeNode(part, joined, STRANGERS), null);
       else {assert.deepEqual(
-          changesOf(written(judge(part, joined, STRANGERS), joined, "y")!),
+          changesOf(written(mergeNode(part, joined, STRANGERS), joined, "y")!),
           changesOf(joined),
         );}
     }
@@ -115,18 +115,18 @@ test("judge() leaves a joined node as it is when it meets what it stands for, wh
 test("judge() gives a version above both, unless the higher one stands for all", () => {
   fc.assert(fc.property(nodes, nodes, (a, b) => {
     assumeStamps(a, b);
-    const kept = written(judge(a, b, STRANGERS), b, "x")!;
+    const kept = written(mergeNode(a, b, STRANGERS), b, "x")!;
     const highest = Math.max(a.version, b.version);
     assert.ok(kept.version >= highest);
-    const lacks = (node: StampedNode) => changesOf(kept).some((print) => !changesOf(node).includes(print));
+    const lacks = (node: ReplicatedNode) => changesOf(kept).some((print) => !changesOf(node).includes(print));
     for (const side of [a, b]) if (lacks(side)) assert.notEqual(kept.version, side.version);
   }));
 });
 
 test("judge() keeps what was not deleted on both sides", () => {
   fc.assert(fc.property(nodes, nodes, (a, b) => {
-    const take = judge(a, b, STRANGERS);
-    if (take === null || "origin" in take.node) return;
+    const take = mergeNode(a, b, STRANGERS);
+    if (take === null || "replicaId" in take.node) return;
     assert.equal(take.node.deleted === true, a.deleted === true && b.deleted === true);
     assert.ok(take.node.hash.startsWith(JOIN_MARK));
   }));
@@ -134,68 +134,74 @@ test("judge() keeps what was not deleted on both sides", () => {
 
 test("judge() takes in what is new, and what knew of the node here, as it is", () => {
   const [mine, theirs] = [node(3, "here"), node(2, "there")];
-  assert.deepEqual(judge(theirs, undefined, STRANGERS), { node: theirs, replaces: null });
+  assert.deepEqual(mergeNode(theirs, undefined, STRANGERS), { node: theirs, replaces: null });
   const knew = { ...STRANGERS, theirs: new Map([["here", 3]]) };
-  assert.deepEqual(judge(theirs, mine, knew), { node: theirs, replaces: stampOf(mine) });
+  assert.deepEqual(mergeNode(theirs, mine, knew), { node: theirs, replaces: dotOf(mine) });
 });
 
-test("judge() does nothing about what was seen, or is here", () => {
+test("judge() does nothing about what was vector, or is here", () => {
   const [mine, theirs] = [node(3, "here"), node(2, "there")];
-  assert.equal(judge(theirs, mine, { ...STRANGERS, mine: new Map([["there", 2]]) }), null);
-  assert.equal(judge(theirs, undefined, { ...STRANGERS, mine: new Map([["there", 2]]) }), null);
-  assert.equal(judge(mine, mine, STRANGERS), null);
+  assert.equal(mergeNode(theirs, mine, { ...STRANGERS, mine: new Map([["there", 2]]) }), null);
+  assert.equal(mergeNode(theirs, undefined, { ...STRANGERS, mine: new Map([["there", 2]]) }), null);
+  assert.equal(mergeNode(mine, mine, STRANGERS), null);
 });
 
 test("judge() tells a node anew where a deletion that its sender never heard of may have been of its key", () => {
   const theirs = node(5, "there");
-  const take = judge(theirs, undefined, { ...STRANGERS, swept: new Map([["here", 7]]) });
-  assert.ok(take !== null && !("origin" in take.node) && take.node.hash !== theirs.hash && take.above === 5);
-  const heard = { ...STRANGERS, swept: new Map([["here", 7]]), theirs: new Map([["here", 7]]) };
-  assert.deepEqual(judge(theirs, undefined, heard), { node: theirs, replaces: null });
+  const take = mergeNode(theirs, undefined, { ...STRANGERS, collected: new Map([["here", 7]]) });
+  assert.ok(
+    take !== null && !("replicaId" in take.node) && take.node.hash !== theirs.hash && take.above === 5,
+  );
+  const heard = { ...STRANGERS, collected: new Map([["here", 7]]), theirs: new Map([["here", 7]]) };
+  assert.deepEqual(mergeNode(theirs, undefined, heard), { node: theirs, replaces: null });
 });
 
 test("judge() tells a node anew that comes to a tombstone beside which such a deletion was forgotten", () => {
   const [theirs, mine] = [node(5, "there"), node(4, "here", { hash: "", deleted: true })];
-  const swept = new Map([["elsewhere", 7]]);
-  const take = judge(theirs, mine, { ...STRANGERS, theirs: new Map([["here", 4]]), swept });
-  assert.ok(take !== null && !("origin" in take.node) && !take.node.deleted && take.above === 5);
-  const heard = { ...STRANGERS, theirs: new Map([["here", 4], ["elsewhere", 7]]), swept };
-  assert.deepEqual(judge(theirs, mine, heard), { node: theirs, replaces: stampOf(mine) });
+  const collected = new Map([["elsewhere", 7]]);
+  const take = mergeNode(theirs, mine, {
+    ...STRANGERS,
+    theirs: new Map([["here", 4]]),
+    collected: collected,
+  });
+  assert.ok(take !== null && !("replicaId" in take.node) && !take.node.deleted && take.above === 5);
+  const heard = { ...STRANGERS, theirs: new Map([["here", 4], ["elsewhere", 7]]), collected };
+  assert.deepEqual(mergeNode(theirs, mine, heard), { node: theirs, replaces: dotOf(mine) });
 });
 
 test("judgeMissing() deletes what a full copy's sender knew of", () => {
   const mine = node(5, "here");
-  const take = judgeMissing(mine, { ...STRANGERS, theirs: new Map([["here", 5]]) });
-  assert.ok(take !== null && !("origin" in take.node) && take.node.deleted);
-  assert.deepEqual(take.replaces, stampOf(mine));
+  const take = mergeMissing(mine, { ...STRANGERS, theirs: new Map([["here", 5]]) });
+  assert.ok(take !== null && !("replicaId" in take.node) && take.node.deleted);
+  assert.deepEqual(take.replaces, dotOf(mine));
 });
 
 test("judgeMissing() makes tombstones of a forgotten deletion that stand for the same on all servers", () => {
   const lost = node(5, "here");
-  const knowledge = { ...STRANGERS, theirs: new Map([["here", 5]]), swept: new Map([["there", 9]]) };
-  const a = written(judgeMissing(lost, knowledge), lost, "a")!;
-  const b = written(judgeMissing(lost, knowledge), lost, "b")!;
+  const knowledge = { ...STRANGERS, theirs: new Map([["here", 5]]), collected: new Map([["there", 9]]) };
+  const a = written(mergeMissing(lost, knowledge), lost, "a")!;
+  const b = written(mergeMissing(lost, knowledge), lost, "b")!;
   assert.ok(a.deleted && b.deleted);
   assert.deepEqual(changesOf(a), changesOf(b));
-  const [low, high] = a.version < b.version || a.version === b.version && a.origin > b.origin
+  const [low, high] = a.version < b.version || a.version === b.version && a.replicaId > b.replicaId
     ? [a, b]
     : [b, a];
-  assert.equal(judge(low, high, STRANGERS), null);
-  assert.deepEqual(judge(high, low, STRANGERS), { node: high, replaces: stampOf(low) });
+  assert.equal(mergeNode(low, high, STRANGERS), null);
+  assert.deepEqual(mergeNode(high, low, STRANGERS), { node: high, replaces: dotOf(low) });
 });
 
 test("judgeMissing() tells a node anew, once, that a full copy's sender may have deleted as it had it", () => {
   const mine = node(5, "here");
-  const knowledge = { ...STRANGERS, swept: new Map([["there", 7]]) };
-  const anew = written(judgeMissing(mine, knowledge), mine, "here")!;
+  const knowledge = { ...STRANGERS, collected: new Map([["there", 7]]) };
+  const anew = written(mergeMissing(mine, knowledge), mine, "here")!;
   assert.ok(anew.version > mine.version && !anew.deleted);
-  assert.equal(judgeMissing(anew, knowledge), null);
-  assert.equal(judgeMissing(mine, { ...knowledge, mine: new Map([["there", 7]]) }), null);
-  assert.equal(judgeMissing(node(5, "here", { deleted: true }), knowledge), null);
+  assert.equal(mergeMissing(anew, knowledge), null);
+  assert.equal(mergeMissing(mine, { ...knowledge, mine: new Map([["there", 7]]) }), null);
+  assert.equal(mergeMissing(node(5, "here", { deleted: true }), knowledge), null);
 });
 
 test("changesOf() tells so many changes as a hash can spell out, and one print for more", () => {
-  const prints = Array.from({ length: 32 }, (_, version) => printOf({ version, origin: "a" }));
+  const prints = Array.from({ length: 32 }, (_, version) => printOf({ version, replicaId: "a" }));
   const hash = (count: number) => joinedHash(unite(prints.slice(0, count), []));
   assert.equal(changesOf(node(9, "x", { hash: hash(31) })).length, 31);
   assert.equal(changesOf(node(9, "x", { hash: hash(32) })).length, 1);
@@ -205,7 +211,7 @@ test("changesOf() tells so many changes as a hash can spell out, and one print f
 test("printOf() differs from stamp to stamp", () => {
   const prints = new Set<string>();
   for (let version = 1; version <= 5000; version++) {
-    for (const origin of ["a", "b", "ab"]) prints.add(printOf({ version, origin }));
+    for (const origin of ["a", "b", "ab"]) prints.add(printOf({ version, replicaId: origin }));
   }
   assert.equal(prints.size, 15_000);
 });
@@ -229,31 +235,31 @@ const moves: fc.Arbitrary<Move[]> = fc.array(
 
 interface Letter {
   readonly to: number;
-  readonly base: Seen;
-  readonly seen: Seen;
+  readonly base: VersionVector;
+  readonly vector: VersionVector;
   readonly epoch: string;
-  readonly nodes: readonly StampedNode[];
+  readonly nodes: readonly ReplicatedNode[];
 }
 
-async function write(from: MemoryStorage, base: Seen, to: number): Promise<Letter> {
-  const { seen, epoch, nodes } = await from.readDelta(base, 1000);
-  return { to, base, seen, epoch, nodes };
+async function write(from: MemoryStorage, base: VersionVector, to: number): Promise<Letter> {
+  const { vector, epoch, nodes } = await from.readDelta(base, 1000);
+  return { to, base, vector, epoch, nodes };
 }
 
-async function read(here: MemoryStorage, { base, seen, epoch, nodes }: Letter): Promise<void> {
-  const { seen: mine, swept } = await here.readSeen();
-  if (!coversSeen(mine, base)) return;
+async function read(here: MemoryStorage, { base, vector, epoch, nodes }: Letter): Promise<void> {
+  const { vector: mine, collected } = await here.readReplicaState();
+  if (!coversVector(mine, base)) return;
   for (const node of nodes) {
-    const own = (await here.readStamped([node.key])).get(node.key);
-    const take = judge(node, own, { mine, theirs: seen, swept });
-    if (take !== null) await here.takeNodes([take]);
+    const own = (await here.readReplicated([node.key])).get(node.key);
+    const take = mergeNode(node, own, { mine, theirs: vector, collected: collected });
+    if (take !== null) await here.mergeNodes([take]);
   }
-  await here.adoptSeen(seen, epoch);
+  await here.adoptVector(vector, epoch);
 }
 
 async function stateOf(storage: MemoryStorage): Promise<unknown> {
-  const { nodes, seen, epoch } = await storage.readDelta(NONE, 1000);
-  const known = [...seen].filter(([, stamp]) => stamp > 0).sort();
+  const { nodes, vector, epoch } = await storage.readDelta(NONE, 1000);
+  const known = [...vector].filter(([, stamp]) => stamp > 0).sort();
   return { nodes: [...nodes].sort((a, b) => a.key < b.key ? -1 : 1), known, epoch };
 }
 
@@ -269,8 +275,8 @@ test("deltas taken in any order, late and again and again, end the same everywhe
           const letter = letters[move.letter % Math.max(1, letters.length)];
           if (letter) await read(storages[letter.to]!, letter);
         } else if (move.kind === "send") {
-          const { seen } = await storages[move.to]!.readSeen();
-          letters.push(await write(storages[move.at]!, seen, move.to));
+          const { vector } = await storages[move.to]!.readReplicaState();
+          letters.push(await write(storages[move.at]!, vector, move.to));
         } else {
           const change = { key: move.key, updatedAt: now };
           await storages[move.at]!.applyChanges([
@@ -280,15 +286,15 @@ test("deltas taken in any order, late and again and again, end the same everywhe
       }
       for (let round = 0; round < 4; round++) {
         for (const [from, to] of [[0, 1], [1, 2], [2, 0], [1, 0], [2, 1], [0, 2]] as const) {
-          const { seen } = await storages[to]!.readSeen();
-          await read(storages[to]!, await write(storages[from]!, seen, to));
+          const { vector } = await storages[to]!.readReplicaState();
+          await read(storages[to]!, await write(storages[from]!, vector, to));
         }
       }
       const [first, ...others] = await Promise.all(storages.map(stateOf));
       const isSomething = moves.some(({ kind }) => kind === "write" || kind === "delete");
       if (isSomething) { for (const other of others) assert.deepEqual(other, first); }
-      const { nodes, seen } = await storages[0]!.readDelta(NONE, 1000);
-      for (const node of nodes) assert.ok(hasSeen(seen, stampOf(node)));
+      const { nodes, vector } = await storages[0]!.readDelta(NONE, 1000);
+      for (const node of nodes) assert.ok(includesDot(vector, dotOf(node)));
       // All letters once more: nothing moves.
       for (const letter of letters) await read(storages[letter.to]!, letter);
       assert.deepEqual(await stateOf(storages[0]!), first);

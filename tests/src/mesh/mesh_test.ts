@@ -190,7 +190,7 @@ test("a peer that finds a message too large still tells those whom it was asked 
 test("a peer that turns out to share the storage still tells those whom it was asked to tell, and looks", async () => {
   const clock = new FakeClock();
   // With this chance b is told first, and c by way of b.
-  clock.chance = 0.9;
+  clock.randomValue = 0.9;
   const servers = new Servers(["a", "b", "c"], { meshSecret: SECRET, clock, mesh: { fanout: 1 } });
   const storage = new MemoryStorage();
   servers.start("a", { storage });
@@ -320,7 +320,7 @@ test("pages of a storage that has gone are not continued by those of another one
     await gone.applyChanges(nodesOf(Array.from({ length: 500 }, (_, j) => i * 500 + j)));
   }
   await other.applyChanges(nodesOf([1_999]));
-  const { origin } = await gone.getIdentity();
+  const { replicaId } = await gone.getIdentity();
   servers.start("a", { storage: kept });
   const first = servers.start("b", { storage: gone });
   let isReplaced = false;
@@ -338,7 +338,7 @@ test("pages of a storage that has gone are not continued by those of another one
       await servers.rest();
     }
     equal(isReplaced, true, "a page was asked for");
-    equal((await kept.readSeen()).seen.get(origin), undefined);
+    equal((await kept.readReplicaState()).vector.get(replicaId), undefined);
     const { key } = nodesOf([1_999])[0]!;
     deepEqual(await kept.getNode(key), await other.getNode(key));
     await first.close();
@@ -378,7 +378,7 @@ test("two servers that both lack what a third one deleted exchange one full copy
   const storages = [new MemoryStorage(), new MemoryStorage()];
   for (const [i, storage] of storages.entries()) {
     // A delta of a storage that is gone came in part, and a deletion in it was forgotten: more was swept than was seen.
-    await storage.adoptSeen(new Map([["gone", 50]]), "0-old", new Map([["gone", 100]]));
+    await storage.adoptVector(new Map([["gone", 50]]), "0-old", new Map([["gone", 100]]));
     storage.countByClock();
     const nodes = Array.from({ length: 1_300 }, (_, j) => ({ key: `${i}:${j}`, hash: "h", updatedAt: 1 }));
     await storage.applyChanges(nodes.slice(0, 1_000));
@@ -622,8 +622,8 @@ test("what a peer still lacks after several pushes stays owed, and is pushed aga
   /** Forgets what it was told to note. */
   class Forgetful extends MemoryStorage {
     isForgetful = true;
-    override adoptSeen(...adopted: Parameters<MemoryStorage["adoptSeen"]>): Promise<boolean> {
-      return this.isForgetful ? Promise.resolve(false) : super.adoptSeen(...adopted);
+    override adoptVector(...adopted: Parameters<MemoryStorage["adoptVector"]>): Promise<boolean> {
+      return this.isForgetful ? Promise.resolve(false) : super.adoptVector(...adopted);
     }
   }
   const clock = new FakeClock();
@@ -650,9 +650,12 @@ test("what a peer still lacks after several pushes stays owed, and is pushed aga
     ok((await servers.get("a").getStats()).mesh!.peers[0]!.lag > 0);
     forgetful.isForgetful = false;
     await countCalls(60_000);
-    const [seen, theirs] = [(await kept.readSeen()).seen, (await forgetful.readSeen()).seen];
-    const { origin } = await kept.getIdentity();
-    equal(theirs.get(origin), seen.get(origin));
+    const [seen, theirs] = [
+      (await kept.readReplicaState()).vector,
+      (await forgetful.readReplicaState()).vector,
+    ];
+    const { replicaId } = await kept.getIdentity();
+    equal(theirs.get(replicaId), seen.get(replicaId));
     equal((await servers.get("a").getStats()).mesh!.peers[0]!.lag, 0);
     equal(await countCalls(60_000), 0);
   });
@@ -693,13 +696,13 @@ test("a storage set back, with a new epoch, gets from its peers what it lost, an
     await servers.get("a").updateNode("l", "kept");
     await servers.reach("l", (node) => node?.hash === "kept");
     const before = await storages.a.getIdentity();
-    const { origin } = await storages.a.newEpoch();
+    const { replicaId } = await storages.a.newEpoch();
     await servers.get("a").updateNode("m", "new");
     await servers.reach("m", (node) => node?.hash === "new");
     await servers.rest();
     // The older epoch stays; the other names are the new ones, as the peer knows.
-    deepEqual(await storages.a.getIdentity(), { epoch: before.epoch, origin });
-    ok(((await storages.b.readSeen()).seen.get(origin) ?? 0) > 0);
+    deepEqual(await storages.a.getIdentity(), { epoch: before.epoch, replicaId });
+    ok(((await storages.b.readReplicaState()).vector.get(replicaId) ?? 0) > 0);
     for (const key of ["k", "l", "m"]) {
       const node = await servers.get("b").getNode(key);
       deepEqual(await servers.get("a").getNode(key), node);

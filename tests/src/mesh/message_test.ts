@@ -4,8 +4,8 @@ import { RefusalError } from "../../../mod.ts";
 import { type Message, readMessage, writeMessage } from "../../../src/mesh/message.ts";
 import { test } from "../../harness.ts";
 
-const plain: Message = { id: "a", run: "r", origin: "oa", epoch: "e", peers: new Map() };
-const node = { key: "k", version: 7, hash: "h", updatedAt: 1, origin: "oa", stamp: 7 };
+const plain: Message = { id: "a", run: "r", replicaId: "oa", epoch: "e", peers: new Map() };
+const node = { key: "k", version: 7, hash: "h", updatedAt: 1, replicaId: "oa", dotVersion: 7 };
 const page = { base: new Map(), full: false, after: null, next: null, nodes: [node] };
 
 /** The message as JSON, with something in it changed. */
@@ -24,16 +24,16 @@ test("readMessage() gives what writeMessage() was given", () => {
     ...plain,
     peers: new Map([["b", "alive"], ["__proto__", "gone"]]),
     urls: new Map([["b", "http://b"]]),
-    look: { keys: ["k", "constructor"], version: 7 },
-    pass: ["c"],
-    seen: new Map([["oa", 7], ["__proto__", 1]]),
-    swept: new Map([["ob", 3]]),
+    invalidation: { keys: ["k", "constructor"], version: 7 },
+    forwards: ["c"],
+    vector: new Map([["oa", 7], ["__proto__", 1]]),
+    collected: new Map([["ob", 3]]),
     delta: {
       base: new Map([["ob", 2]]),
       full: false,
       after: "x",
       next: "y",
-      nodes: [node, { ...node, key: "late", stamp: 9 }, {
+      nodes: [node, { ...node, key: "late", dotVersion: 9 }, {
         ...node,
         key: "gone",
         hash: "\u0001abc",
@@ -46,7 +46,7 @@ test("readMessage() gives what writeMessage() was given", () => {
 });
 
 test("readMessage() takes a sender whose storage has no names", () => {
-  const nameless = { ...plain, origin: "", epoch: "" };
+  const nameless = { ...plain, replicaId: "", epoch: "" };
   deepEqual(readMessage(writeMessage(nameless)), nameless);
 });
 
@@ -57,7 +57,9 @@ test("readMessage() ignores fields that it does not know", () => {
 test("readMessage() names the field that is wrong", () => {
   const delta = (change: Record<string, unknown>) =>
     changed((fields) => fields.delta = { ...fields.delta as object, ...change }, { ...plain, delta: page });
-  const nodes = (change: Record<string, unknown>) => delta({ nodes: [{ ...node, ...change }] });
+  const { replicaId: origin, dotVersion: stamp, ...meta } = node;
+  const sent = { ...meta, origin, stamp };
+  const nodes = (change: Record<string, unknown>) => delta({ nodes: [{ ...sent, ...change }] });
   refused("{", /the message: not JSON/);
   refused("[]", /the message: expected an object, got an array/);
   refused(changed((fields) => delete fields.id), /id: expected 1 to 128 visible characters/);
@@ -65,7 +67,7 @@ test("readMessage() names the field that is wrong", () => {
   refused(changed((fields) => fields.origin = "a\u0000"), /origin: expected 1 to 128 visible characters/);
   refused(changed((fields) => fields.epoch = "!\ud800"), /epoch: expected 1 to 128 visible characters/);
   refused(changed((fields) => fields.epoch = "e".repeat(129)), /epoch: expected 1 to 128 visible characters/);
-  refused(changed((fields) => fields.epoch = "", { ...plain, seen: new Map() }), /epoch: .* beside "seen"/);
+  refused(changed((fields) => fields.epoch = "", { ...plain, vector: new Map() }), /epoch: .* beside "seen"/);
   refused(changed((fields) => fields.peers = { b: "well" }), /a value of peers: got a string/);
   refused(changed((fields) => fields.peers = { "b c": "alive" }), /a name of peers/);
   refused(changed((fields) => fields.seen = { oa: -1 }), /a value of seen/);
@@ -77,8 +79,8 @@ test("readMessage() names the field that is wrong", () => {
   refused(changed((fields) => fields.more = { after: 7 }), /more.after/);
   refused(changed((fields) => fields.more = { after: "k\u0000" }), /more.after/);
   refused(changed((fields) => fields.more = { after: "\udc00" }), /more.after/);
-  refused(delta({ nodes: Array(501).fill(node) }), /delta.nodes: expected an array of at most 500/);
-  refused(delta({ nodes: [node, node] }), /delta.nodes: a key comes twice/);
+  refused(delta({ nodes: Array(501).fill(sent) }), /delta.nodes: expected an array of at most 500/);
+  refused(delta({ nodes: [sent, sent] }), /delta.nodes: a key comes twice/);
   refused(delta({ full: true, base: { oa: 1 } }), /delta.base: expected an empty one in a full copy/);
   refused(delta({ next: 7 }), /delta.next/);
   refused(delta({ after: "\n" }), /delta.after/);

@@ -1,6 +1,6 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
-import { Owed, type Peer, Peers, spread } from "../../../src/mesh/peers.ts";
+import { type Peer, Peers, PendingUpdates, spreadTargets } from "../../../src/mesh/peers.ts";
 import { test } from "../../harness.ts";
 
 function createPeers(count: number): readonly Peer[] {
@@ -10,29 +10,29 @@ function createPeers(count: number): readonly Peer[] {
 }
 
 test("Owed names the keys that changed, each once, and the highest version", () => {
-  const owed = new Owed();
-  equal(owed.look, undefined);
+  const owed = new PendingUpdates();
+  equal(owed.invalidation, undefined);
   owed.add(1_000, { keys: ["a", "b"], version: 3 });
   owed.add(2_000, { keys: ["b", "c"], version: 2 }, ["s1"]);
-  deepEqual(owed.look, { keys: ["a", "b", "c"], version: 3 });
-  deepEqual([...owed.pass], ["s1"]);
+  deepEqual(owed.invalidation, { keys: ["a", "b", "c"], version: 3 });
+  deepEqual([...owed.forwards], ["s1"]);
   equal(owed.since, 1_000);
 });
 
 test("Owed grows to 500 keys, and then says all", () => {
-  const owed = new Owed();
+  const owed = new PendingUpdates();
   for (let i = 0; i < 500; i++) owed.add(0, { keys: [`k${i}`], version: i });
-  equal(owed.look?.keys?.length, 500);
+  equal(owed.invalidation?.keys?.length, 500);
   owed.add(0, { keys: ["one more"], version: 500 });
-  deepEqual(owed.look, { keys: null, version: 500 });
+  deepEqual(owed.invalidation, { keys: null, version: 500 });
   owed.add(0, { keys: ["k1"], version: 1 });
-  deepEqual(owed.look, { keys: null, version: 500 });
+  deepEqual(owed.invalidation, { keys: null, version: 500 });
 });
 
 test("Owed says all when it was told all", () => {
-  const owed = new Owed();
+  const owed = new PendingUpdates();
   owed.add(0, { keys: null, version: 0 });
-  deepEqual(owed.look, { keys: null, version: 0 });
+  deepEqual(owed.invalidation, { keys: null, version: 0 });
 });
 
 test("Peer is suspect after a failure, gone after four, and alive only by its own answer", () => {
@@ -113,11 +113,11 @@ test("spread() reaches every peer once, directly or by way of one that is told d
     })),
     (count, fanout, chance) => {
       const peers = createPeers(count);
-      const tellings = spread(peers, fanout, () => chance.next().value);
+      const tellings = spreadTargets(peers, fanout, () => chance.next().value);
       equal(tellings.length, Math.min(count, fanout));
-      const reached = tellings.flatMap(({ peer, pass }) => [peer.id!, ...pass]);
+      const reached = tellings.flatMap(({ peer, forwards }) => [peer.id!, ...forwards]);
       deepEqual(reached.sort(), peers.map(({ id }) => id!).sort());
-      const shares = tellings.map(({ pass }) => pass.length);
+      const shares = tellings.map(({ forwards }) => forwards.length);
       ok(Math.max(0, ...shares) - Math.min(...shares, Infinity) <= 1);
     },
   ));
@@ -128,7 +128,7 @@ test("spread() tells peers directly that nobody could name, and passes by those 
   peers[0]!.id = undefined;
   for (const peer of peers.slice(5)) peer.noteAnswer(0);
   for (const peer of peers.slice(1, 5)) peer.noteFailure(0, 0);
-  const tellings = spread(peers, 3, () => 0);
+  const tellings = spreadTargets(peers, 3, () => 0);
   equal(tellings.length, 4);
   equal(tellings.at(-1)?.peer, peers[0]);
   ok(tellings.slice(0, 3).every(({ peer }) => peer.state === "alive"));

@@ -146,7 +146,7 @@ test("SecretProof takes nothing forged, and says the same to everything that pro
   line.before = (heard) => "message" in heard.gossip ? new Response(null, { status: 503 }) : undefined;
   await rejects(say(a, "b", "true"));
   const { gossip } = line.lastMessage;
-  const hello = await b.proof.open({ form: 1, hello: { nonce: gossip.nonce } });
+  const hello = await b.proof.verify({ form: 1, hello: { nonce: gossip.nonce } });
   ok(hello.kind === "reply");
   const zeros = "A".repeat(43);
   const forged: Fields[] = [
@@ -303,7 +303,7 @@ test("SecretProof takes no news for a request, and no request for news", async (
   const { gossip } = line.lastMessage;
   const proof = b.proof as SecretProof;
   equal(await proof.openNews(String(gossip.to), JSON.stringify(gossip)), null);
-  const hello = await proof.open({ form: 1, hello: { nonce: "n".repeat(26) } });
+  const hello = await proof.verify({ form: 1, hello: { nonce: "n".repeat(26) } });
   const { name, proofs } = (hello as { gossip: Fields }).gossip;
   const forged = JSON.stringify({ form: 1, message: name, proofs });
   equal(
@@ -318,7 +318,7 @@ test("SecretProof takes no news for a request, and no request for news", async (
 test("SecretProof gives each life of a server another name", async () => {
   const names = await Promise.all([1, 2].map(async () => {
     const opened = await new SecretProof({ secrets, clock: new FakeClock() })
-      .open({ form: 1, hello: { nonce: "n".repeat(26) } });
+      .verify({ form: 1, hello: { nonce: "n".repeat(26) } });
     return opened.kind === "reply" ? (opened.gossip as Fields).name : undefined;
   }));
   notEqual(names[0], names[1]);
@@ -335,7 +335,7 @@ test("SecretProof answers every JSON value with an opened envelope or a RefusalE
   const ours = fc.dictionary(field, fc.jsonValue()).map((fields) => ({ ...fields, form: 1 }));
   await fc.assert(
     fc.asyncProperty(fc.oneof(fc.jsonValue(), bent, ours), async (value) => {
-      const opened = await b.proof.open(value).catch((error) => error);
+      const opened = await b.proof.verify(value).catch((error) => error);
       ok(opened instanceof RefusalError || opened.kind === "reply");
       equal(typeof await (b.proof as SecretProof).openNews("c", JSON.stringify(value)), "object");
     }),

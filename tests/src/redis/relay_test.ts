@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { RelayError } from "../../../src/errors.ts";
-import { Relay, type RelayOptions, type RelayRooms } from "../../../src/redis/relay.ts";
+import { Relay, type RelayDeps, type RelayOptions } from "../../../src/redis/relay.ts";
 import { FakeClock, settle } from "../../clock.ts";
 import { test } from "../../harness.ts";
 import { FakeIORedis, FakeNodeRedis, FakeRedis } from "./fake_redis.ts";
@@ -8,7 +8,7 @@ import { FakeIORedis, FakeNodeRedis, FakeRedis } from "./fake_redis.ts";
 const CHANNEL = "reality:updates";
 
 /** The rooms around a relay, as a test sees them. */
-class Rooms implements RelayRooms {
+class Rooms implements RelayDeps {
   readonly clock = new FakeClock();
   /** What is owed: each is composed once. */
   readonly owed: string[] = [];
@@ -47,7 +47,7 @@ type Client = FakeIORedis | FakeNodeRedis;
 
 interface Scene {
   redis: FakeRedis;
-  rooms: Rooms;
+  deps: Rooms;
   publisher: Client;
   subscriber: Client;
   relay: Relay;
@@ -66,11 +66,11 @@ function scene(
   for (const Client of [FakeIORedis, FakeNodeRedis]) {
     test(`${name}, with ${Client === FakeIORedis ? "ioredis" : "node-redis"}`, async () => {
       const { connected = true, ...rest } = options;
-      const [redis, rooms] = [new FakeRedis(), new Rooms()];
+      const [redis, deps] = [new FakeRedis(), new Rooms()];
       const [publisher, subscriber] = [new Client(redis, connected), new Client(redis, connected)];
-      const relay = new Relay({ publisher, subscriber, channel: CHANNEL, ...rest }, rooms);
+      const relay = new Relay({ publisher, subscriber, channel: CHANNEL, ...rest }, deps);
       const tell = async (text: string) => {
-        rooms.owed.push(text);
+        deps.owed.push(text);
         relay.publish();
         await settle();
       };
@@ -80,10 +80,10 @@ function scene(
       };
       relay.start();
       await settle();
-      await play({ redis, rooms, publisher, subscriber, relay, tell, hear });
+      await play({ redis, deps, publisher, subscriber, relay, tell, hear });
       redis.release();
       await relay.close();
-      assert.equal(rooms.clock.timers, 0, "timers that the relay left");
+      assert.equal(deps.clock.timers, 0, "timers that the relay left");
       assert.deepEqual([publisher.listenersInAll, subscriber.listenersInAll], [0, 0]);
       assert.equal(redis.subscribers(CHANNEL), 0);
     });
@@ -95,28 +95,28 @@ scene("Relay publishes what is owed, and takes in what others publish", async (s
   await scene.tell("ours");
   await scene.hear("theirs");
   assert.deepEqual(scene.publisher.published, ["ours"]);
-  assert.deepEqual(scene.rooms.received, ["theirs"]);
-  assert.deepEqual(scene.rooms.reports, []);
+  assert.deepEqual(scene.deps.received, ["theirs"]);
+  assert.deepEqual(scene.deps.reports, []);
 });
 
 scene(
   "Relay drops its own messages at the door, and takes the same text for another's later",
   async (scene) => {
     await scene.tell("ours");
-    assert.deepEqual(scene.rooms.received, []);
+    assert.deepEqual(scene.deps.received, []);
     await scene.hear("ours");
-    assert.deepEqual(scene.rooms.received, ["ours"]);
+    assert.deepEqual(scene.deps.received, ["ours"]);
   },
 );
 
 scene(
   "publish() joins the news of one moment, and what comes while a message is under way",
   async (scene) => {
-    const { redis, rooms, relay, publisher } = scene;
+    const { redis, deps, relay, publisher } = scene;
     redis.hold();
-    rooms.owed.push("a");
+    deps.owed.push("a");
     relay.publish();
-    rooms.owed.push("b");
+    deps.owed.push("b");
     relay.publish();
     await settle();
     for (const text of ["c", "d", "e"]) await scene.tell(text);
@@ -124,69 +124,69 @@ scene(
     redis.release();
     await settle();
     assert.deepEqual(publisher.published, ["a+b", "c+d+e"]);
-    assert.deepEqual(rooms.composed, [false, false]);
+    assert.deepEqual(deps.composed, [false, false]);
   },
 );
 
-scene("publish() sends nothing when nothing is owed", async ({ relay, rooms, publisher }) => {
+scene("publish() sends nothing when nothing is owed", async ({ relay, deps, publisher }) => {
   relay.publish();
   await settle();
-  assert.deepEqual([rooms.composed.length, publisher.published.length], [1, 0]);
+  assert.deepEqual([deps.composed.length, publisher.published.length], [1, 0]);
 });
 
 scene("Relay asks nothing of clients that are not connected, and works once they are", async (scene) => {
-  const { redis, rooms, relay, publisher, subscriber } = scene;
+  const { redis, deps, relay, publisher, subscriber } = scene;
   await scene.tell("a");
   await scene.tell("b");
-  assert.deepEqual([rooms.composed, publisher.offline, relay.healthy], [[], 0, false]);
+  assert.deepEqual([deps.composed, publisher.offline, relay.healthy], [[], 0, false]);
   assert.equal(redis.subscribers(CHANNEL), 0);
-  await rooms.clock.advance(4_999);
-  assert.deepEqual(rooms.reports, []);
-  await rooms.clock.advance(1);
-  assert.deepEqual(rooms.reports, ["Redis failed: the subscriber has not connected in 5000 ms"]);
+  await deps.clock.advance(4_999);
+  assert.deepEqual(deps.reports, []);
+  await deps.clock.advance(1);
+  assert.deepEqual(deps.reports, ["Redis failed: the subscriber has not connected in 5000 ms"]);
   publisher.connect();
   subscriber.connect();
   await settle();
   assert.deepEqual(publisher.published, ["a+b"]);
-  assert.deepEqual([rooms.reports.slice(1), rooms.looks, relay.healthy], [["well"], 1, true]);
+  assert.deepEqual([deps.reports.slice(1), deps.looks, relay.healthy], [["well"], 1, true]);
 }, { connected: false });
 
 scene("Relay keeps nothing while Redis is away, and says what is owed once it is back", async (scene) => {
-  const { rooms, relay, publisher, subscriber } = scene;
+  const { deps, relay, publisher, subscriber } = scene;
   await scene.tell("before");
   const error = new Error("connection reset");
   publisher.lose(error);
   subscriber.lose(error);
   publisher.emit("error", new Error("connection refused"));
   subscriber.emit("error", new Error("connection refused"));
-  assert.deepEqual([rooms.reports, relay.healthy], [["Redis failed: connection reset"], false]);
+  assert.deepEqual([deps.reports, relay.healthy], [["Redis failed: connection reset"], false]);
   for (let i = 0; i < 1_000; i++) relay.publish();
-  rooms.owed.push("after");
+  deps.owed.push("after");
   await settle();
-  assert.deepEqual([publisher.published, rooms.composed], [["before"], [false]]);
+  assert.deepEqual([publisher.published, deps.composed], [["before"], [false]]);
   publisher.connect();
   await settle();
-  assert.deepEqual(rooms.reports.length, 1, "one of two connections is not yet well");
-  await rooms.clock.advance(1_000);
+  assert.deepEqual(deps.reports.length, 1, "one of two connections is not yet well");
+  await deps.clock.advance(1_000);
   subscriber.connect();
   await settle();
-  assert.deepEqual([publisher.published, rooms.composed], [["before", "after"], [false, true]]);
-  assert.deepEqual([rooms.reports.slice(1), rooms.looks, relay.healthy], [["well"], 2, true]);
+  assert.deepEqual([publisher.published, deps.composed], [["before", "after"], [false, true]]);
+  assert.deepEqual([deps.reports.slice(1), deps.looks, relay.healthy], [["well"], 2, true]);
   await scene.hear("theirs");
-  assert.deepEqual(rooms.received, ["theirs"]);
+  assert.deepEqual(deps.received, ["theirs"]);
 });
 
 scene("Relay composes anew when the connection is lost while a message is under way", async (scene) => {
-  const { redis, rooms, publisher } = scene;
+  const { redis, deps, publisher } = scene;
   redis.hold();
   await scene.tell("lost");
   publisher.lose();
   redis.release();
-  rooms.owed.push("again");
+  deps.owed.push("again");
   publisher.connect();
   await settle();
   assert.deepEqual(publisher.published, ["lost", "again"]);
-  assert.deepEqual(rooms.composed, [false, true]);
+  assert.deepEqual(deps.composed, [false, true]);
 });
 
 scene("Relay believes no answer to a subscription whose connection was lost meanwhile", async (scene) => {
@@ -202,102 +202,102 @@ scene("Relay believes no answer to a subscription whose connection was lost mean
 });
 
 scene("Relay says why a connection was lost, where the client has said so before", async (scene) => {
-  const { rooms, publisher } = scene;
-  await rooms.clock.advance(1_000);
+  const { deps, publisher } = scene;
+  await deps.clock.advance(1_000);
   publisher.emit("error", new Error("read ECONNRESET"));
-  assert.deepEqual(rooms.reports, [], "it is still connected");
+  assert.deepEqual(deps.reports, [], "it is still connected");
   publisher.lose();
-  assert.deepEqual(rooms.reports, ["Redis failed: read ECONNRESET"]);
+  assert.deepEqual(deps.reports, ["Redis failed: read ECONNRESET"]);
   publisher.connect();
   publisher.lose();
-  assert.deepEqual(rooms.reports.slice(1), ["well", "Redis failed: the publisher has lost its connection"]);
+  assert.deepEqual(deps.reports.slice(1), ["well", "Redis failed: the publisher has lost its connection"]);
 });
 
 scene("Relay reports a publisher that never connects", async (scene) => {
-  const { rooms, subscriber } = scene;
+  const { deps, subscriber } = scene;
   subscriber.connect();
-  await rooms.clock.advance(5_000);
-  assert.deepEqual(rooms.reports, ["Redis failed: the publisher has not connected in 5000 ms"]);
+  await deps.clock.advance(5_000);
+  assert.deepEqual(deps.reports, ["Redis failed: the publisher has not connected in 5000 ms"]);
 }, { connected: false });
 
 scene("Relay looks again after each subscription, but at most once a second", async (scene) => {
-  const { rooms, subscriber } = scene;
-  await rooms.clock.advance(1_000);
+  const { deps, subscriber } = scene;
+  await deps.clock.advance(1_000);
   for (let i = 0; i < 10; i++) {
     subscriber.lose();
     subscriber.connect();
     await settle();
   }
-  assert.equal(rooms.looks, 2);
-  await rooms.clock.advance(1_000);
-  assert.equal(rooms.looks, 3);
-  await rooms.clock.advance(60_000);
-  assert.equal(rooms.looks, 3);
+  assert.equal(deps.looks, 2);
+  await deps.clock.advance(1_000);
+  assert.equal(deps.looks, 3);
+  await deps.clock.advance(60_000);
+  assert.equal(deps.looks, 3);
 });
 
 scene(
   "Relay calls a Redis down that does not answer in two seconds, and well when it does",
   async (scene) => {
-    const { redis, rooms, relay, publisher } = scene;
+    const { redis, deps, relay, publisher } = scene;
     redis.hold();
     await scene.tell("slow");
-    await rooms.clock.advance(1_999);
-    assert.deepEqual(rooms.reports, []);
-    await rooms.clock.advance(1);
-    assert.deepEqual(rooms.reports, ["Redis failed: no answer to the publisher in 2000 ms"]);
+    await deps.clock.advance(1_999);
+    assert.deepEqual(deps.reports, []);
+    await deps.clock.advance(1);
+    assert.deepEqual(deps.reports, ["Redis failed: no answer to the publisher in 2000 ms"]);
     await scene.tell("next");
     await scene.tell("last");
     assert.deepEqual(publisher.published, ["slow"]);
     redis.release();
     await settle();
     assert.deepEqual(publisher.published, ["slow", "next+last"]);
-    assert.deepEqual([rooms.reports.slice(1), relay.healthy], [["well"], true]);
+    assert.deepEqual([deps.reports.slice(1), relay.healthy], [["well"], true]);
   },
 );
 
 scene("Relay publishes again, and subscribes again, where an answer of Redis is lost", async (scene) => {
-  const { redis, rooms, relay, subscriber } = scene;
+  const { redis, deps, relay, subscriber } = scene;
   redis.hold();
   await scene.tell("lost");
   subscriber.lose();
   if (subscriber instanceof FakeNodeRedis) subscriber.channels.clear();
   subscriber.connect();
-  await rooms.clock.advance(3_000);
+  await deps.clock.advance(3_000);
   assert.equal(relay.healthy, false);
   redis.loseHeld();
-  rooms.owed.push("again");
-  await rooms.clock.advance(30_000);
+  deps.owed.push("again");
+  await deps.clock.advance(30_000);
   assert.equal(relay.healthy, true);
   await scene.tell("next");
   await scene.hear("theirs");
-  assert.deepEqual(rooms.received, ["theirs"]);
+  assert.deepEqual(deps.received, ["theirs"]);
   assert.match(scene.publisher.published.join(), /next/);
 });
 
 scene("Relay tries again, ever more seldom, where Redis refuses a command", async (scene) => {
-  const { redis, rooms, publisher } = scene;
+  const { redis, deps, publisher } = scene;
   redis.refusal = new Error("NOPERM this user has no permissions");
   await scene.tell("a");
-  assert.deepEqual(rooms.reports, ["Redis failed: NOPERM this user has no permissions"]);
+  assert.deepEqual(deps.reports, ["Redis failed: NOPERM this user has no permissions"]);
   await scene.tell("b");
   assert.equal(publisher.published.length, 1, "news does not hurry it");
   for (const pause of [500, 1_000, 2_000]) {
-    const before = rooms.composed.length;
-    await rooms.clock.advance(pause - 1);
-    assert.equal(rooms.composed.length, before);
-    rooms.owed.push("again");
-    await rooms.clock.advance(1);
-    assert.equal(rooms.composed.length, before + 1);
+    const before = deps.composed.length;
+    await deps.clock.advance(pause - 1);
+    assert.equal(deps.composed.length, before);
+    deps.owed.push("again");
+    await deps.clock.advance(1);
+    assert.equal(deps.composed.length, before + 1);
   }
-  assert.deepEqual(rooms.composed, [false, true, true, true]);
+  assert.deepEqual(deps.composed, [false, true, true, true]);
   redis.refusal = undefined;
-  rooms.owed.push("at last");
-  await rooms.clock.advance(30_000);
-  assert.deepEqual(rooms.reports.slice(1), ["well"]);
+  deps.owed.push("at last");
+  await deps.clock.advance(30_000);
+  assert.deepEqual(deps.reports.slice(1), ["well"]);
 });
 
 scene("Relay subscribes again by itself where Redis refused it", async (scene) => {
-  const { redis, rooms, subscriber, relay } = scene;
+  const { redis, deps, subscriber, relay } = scene;
   subscriber.lose();
   if (subscriber instanceof FakeNodeRedis) subscriber.channels.clear();
   redis.refusal = new Error("NOPERM");
@@ -305,51 +305,51 @@ scene("Relay subscribes again by itself where Redis refused it", async (scene) =
   await settle();
   assert.equal(relay.healthy, false);
   redis.refusal = undefined;
-  await rooms.clock.advance(30_000);
-  assert.deepEqual([rooms.reports.length, relay.healthy], [2, true]);
+  await deps.clock.advance(30_000);
+  assert.deepEqual([deps.reports.length, relay.healthy], [2, true]);
   await scene.hear("theirs");
-  assert.deepEqual(rooms.received, ["theirs"]);
+  assert.deepEqual(deps.received, ["theirs"]);
 });
 
 scene("Relay finds a subscriber deaf that does not hear what we publish, until it hears", async (scene) => {
-  const { redis, rooms, relay } = scene;
-  await rooms.clock.advance(1_000);
+  const { redis, deps, relay } = scene;
+  await deps.clock.advance(1_000);
   redis.mute = true;
   await scene.tell("into the void");
-  await rooms.clock.advance(2_000);
-  assert.deepEqual(rooms.reports, [
+  await deps.clock.advance(2_000);
+  assert.deepEqual(deps.reports, [
     "Redis failed: the subscriber has not heard in 2000 ms what was published",
   ]);
   await scene.tell("once more");
-  await rooms.clock.advance(10_000);
-  assert.deepEqual([rooms.reports.length, relay.healthy], [1, false]);
+  await deps.clock.advance(10_000);
+  assert.deepEqual([deps.reports.length, relay.healthy], [1, false]);
   redis.mute = false;
-  const looks = rooms.looks;
+  const looks = deps.looks;
   await scene.tell("heard");
-  assert.deepEqual([rooms.reports.slice(1), rooms.looks, relay.healthy], [["well"], looks + 1, true]);
-  await rooms.clock.advance(10_000);
-  assert.equal(rooms.reports.length, 2);
+  assert.deepEqual([deps.reports.slice(1), deps.looks, relay.healthy], [["well"], looks + 1, true]);
+  await deps.clock.advance(10_000);
+  assert.equal(deps.reports.length, 2);
 });
 
 scene("Relay reports bad messages once, and that they ended when none came for a minute", async (scene) => {
-  const { rooms, relay } = scene;
+  const { deps, relay } = scene;
   await scene.hear(...Array.from({ length: 50 }, (_, i) => `bad ${i}`), "good");
-  await rooms.clock.advance(59_999);
+  await deps.clock.advance(59_999);
   await scene.hear("bad", "x".repeat(101));
-  await rooms.clock.advance(59_999);
-  assert.deepEqual(rooms.reports, ["Redis failed: a message cannot be read, or is not proven"]);
-  assert.deepEqual([relay.healthy, relay.refused, rooms.received], [true, 52, ["good"]]);
-  await rooms.clock.advance(1);
-  assert.deepEqual(rooms.reports.slice(1), ["well"]);
+  await deps.clock.advance(59_999);
+  assert.deepEqual(deps.reports, ["Redis failed: a message cannot be read, or is not proven"]);
+  assert.deepEqual([relay.healthy, relay.refused, deps.received], [true, 52, ["good"]]);
+  await deps.clock.advance(1);
+  assert.deepEqual(deps.reports.slice(1), ["well"]);
   await scene.hear("bad");
-  assert.equal(rooms.reports.length, 3);
+  assert.equal(deps.reports.length, 3);
 }, { maxLength: 100 });
 
 scene("Relay neither takes in nor publishes a message that is too long", async (scene) => {
-  const { rooms, publisher } = scene;
+  const { deps, publisher } = scene;
   await scene.hear("x".repeat(10), "y".repeat(11));
-  assert.deepEqual(rooms.received, ["x".repeat(10)]);
-  assert.deepEqual(rooms.reports, ["Redis failed: a message has 11 characters, at most 10 are taken"]);
+  assert.deepEqual(deps.received, ["x".repeat(10)]);
+  assert.deepEqual(deps.reports, ["Redis failed: a message has 11 characters, at most 10 are taken"]);
   await scene.tell("z".repeat(11));
   assert.deepEqual(publisher.published, []);
   await scene.tell("z".repeat(10));
@@ -359,62 +359,62 @@ scene("Relay neither takes in nor publishes a message that is too long", async (
 scene(
   "Relay takes in one message after the other, drops what is too much, and then looks again",
   async (scene) => {
-    const { rooms } = scene;
-    await rooms.clock.advance(1_000);
+    const { deps } = scene;
+    await deps.clock.advance(1_000);
     let open = () => {};
-    rooms.gate = new Promise((resolve) => open = resolve);
+    deps.gate = new Promise((resolve) => open = resolve);
     await scene.hear(...Array.from({ length: 20_000 }, (_, i) => `${i}`));
-    assert.deepEqual([rooms.received.length, rooms.looks], [0, 1]);
+    assert.deepEqual([deps.received.length, deps.looks], [0, 1]);
     open();
     await settle();
-    assert.deepEqual(rooms.received, Array.from({ length: 1_001 }, (_, i) => `${i}`));
-    assert.equal(rooms.looks, 2);
+    assert.deepEqual(deps.received, Array.from({ length: 1_001 }, (_, i) => `${i}`));
+    assert.equal(deps.looks, 2);
     await scene.hear("next");
-    assert.equal(rooms.received.at(-1), "next");
+    assert.equal(deps.received.at(-1), "next");
   },
 );
 
 scene("Relay bounds what waits by its length too", async (scene) => {
-  const { rooms } = scene;
+  const { deps } = scene;
   let open = () => {};
-  rooms.gate = new Promise((resolve) => open = resolve);
+  deps.gate = new Promise((resolve) => open = resolve);
   await scene.hear(...Array.from({ length: 20 }, (_, i) => String.fromCharCode(65 + i).repeat(1_000)));
   open();
   await settle();
-  assert.equal(rooms.received.length, 5);
+  assert.equal(deps.received.length, 5);
 }, { maxLength: 1_000 });
 
 scene("Relay looks again after a message that could not be kept", async (scene) => {
-  const { rooms } = scene;
-  await rooms.clock.advance(1_000);
+  const { deps } = scene;
+  await deps.clock.advance(1_000);
   await scene.hear("unkept", "kept");
-  assert.deepEqual([rooms.received, rooms.looks, rooms.reports], [["kept"], 2, []]);
+  assert.deepEqual([deps.received, deps.looks, deps.reports], [["kept"], 2, []]);
 });
 
 scene("Relay hears of other channels of the same client nothing", async (scene) => {
-  const { redis, subscriber, rooms } = scene;
+  const { redis, subscriber, deps } = scene;
   if (subscriber instanceof FakeIORedis) await subscriber.subscribe("other");
   else await subscriber.subscribe("other", () => {});
   redis.publish("other", "not for us");
   await settle();
-  assert.deepEqual(rooms.received, []);
+  assert.deepEqual(deps.received, []);
 });
 
 scene("Relay contains a composer that fails, and asks again", async (scene) => {
-  const { rooms, relay, publisher } = scene;
-  const compose = rooms.compose.bind(rooms);
-  rooms.compose = () => Promise.reject(new Error("the storage is away"));
+  const { deps, relay, publisher } = scene;
+  const compose = deps.compose.bind(deps);
+  deps.compose = () => Promise.reject(new Error("the storage is away"));
   relay.publish();
   await settle();
-  rooms.compose = compose;
-  rooms.owed.push("later");
-  await rooms.clock.advance(1_000);
-  assert.deepEqual([publisher.published, rooms.composed, rooms.reports], [["later"], [true], []]);
+  deps.compose = compose;
+  deps.owed.push("later");
+  await deps.clock.advance(1_000);
+  assert.deepEqual([publisher.published, deps.composed, deps.reports], [["later"], [true], []]);
 });
 
 scene("close() lets out the news of its own moment, and none that comes later", async (scene) => {
-  const { rooms, relay, publisher } = scene;
-  rooms.compose = async () => {
+  const { deps, relay, publisher } = scene;
+  deps.compose = async () => {
     await settle();
     return "last";
   };
@@ -426,11 +426,11 @@ scene("close() lets out the news of its own moment, and none that comes later", 
 });
 
 scene("close() ends all that listens, also while Redis does not answer", async (scene) => {
-  const { redis, rooms, relay, publisher, subscriber } = scene;
+  const { redis, deps, relay, publisher, subscriber } = scene;
   redis.hold();
   await scene.tell("slow");
   const closed = relay.close();
-  await rooms.clock.advance(2_000);
+  await deps.clock.advance(2_000);
   await closed;
   assert.equal(publisher.listenersInAll + subscriber.listenersInAll, 0);
   redis.release();
@@ -438,7 +438,7 @@ scene("close() ends all that listens, also while Redis does not answer", async (
   relay.publish();
   relay.start();
   await scene.hear("late");
-  assert.deepEqual([rooms.received, rooms.reports, relay.healthy], [[], [], false]);
+  assert.deepEqual([deps.received, deps.reports, relay.healthy], [[], [], false]);
 });
 
 scene(
@@ -458,11 +458,11 @@ scene(
 );
 
 test("start() connects a client of ioredis that waits for its first command", async () => {
-  const [redis, rooms] = [new FakeRedis(), new Rooms()];
+  const [redis, deps] = [new FakeRedis(), new Rooms()];
   const [publisher, subscriber] = [FakeIORedis.lazy(redis), FakeIORedis.lazy(redis)];
-  const relay = new Relay({ publisher, subscriber, channel: CHANNEL }, rooms);
+  const relay = new Relay({ publisher, subscriber, channel: CHANNEL }, deps);
   assert.equal(publisher.listenersInAll, 0, "nothing happens before the first use");
-  rooms.owed.push("first");
+  deps.owed.push("first");
   relay.publish();
   await settle();
   assert.deepEqual([redis.subscribers(CHANNEL), publisher.published], [1, ["first"]]);
@@ -470,29 +470,29 @@ test("start() connects a client of ioredis that waits for its first command", as
 });
 
 test("close() of one relay leaves the subscription to the others on the same client of ioredis", async () => {
-  const [redis, rooms] = [new FakeRedis(), [new Rooms(), new Rooms()]];
+  const [redis, deps] = [new FakeRedis(), [new Rooms(), new Rooms()]];
   const [publisher, subscriber] = [new FakeIORedis(redis), new FakeIORedis(redis)];
-  const [first, second] = rooms.map((own) => new Relay({ publisher, subscriber, channel: CHANNEL }, own));
+  const [first, second] = deps.map((own) => new Relay({ publisher, subscriber, channel: CHANNEL }, own));
   first!.start();
   second!.start();
   await settle();
   await first!.close();
   redis.publish(CHANNEL, "still there");
   await settle();
-  assert.deepEqual(rooms.map((own) => own.received), [[], ["still there"]]);
+  assert.deepEqual(deps.map((own) => own.received), [[], ["still there"]]);
   await second!.close();
   assert.equal(redis.subscribers(CHANNEL), 0);
 });
 
 test("close() leaves an application's own listener on the same channel of a client of node-redis", async () => {
-  const [redis, rooms] = [new FakeRedis(), new Rooms()];
+  const [redis, deps] = [new FakeRedis(), new Rooms()];
   const [publisher, subscriber] = [new FakeNodeRedis(redis), new FakeNodeRedis(redis)];
   const heard: string[] = [];
   await subscriber.subscribe(CHANNEL, (message) => heard.push(message));
-  const relay = new Relay({ publisher, subscriber, channel: CHANNEL }, rooms);
+  const relay = new Relay({ publisher, subscriber, channel: CHANNEL }, deps);
   relay.start();
   await settle();
   await relay.close();
   redis.publish(CHANNEL, "for the application");
-  assert.deepEqual([heard, rooms.received], [["for the application"], []]);
+  assert.deepEqual([heard, deps.received], [["for the application"], []]);
 });

@@ -13,8 +13,8 @@ test("eventFrame() keeps its data on one line, whatever it holds", () => {
 
 test("parseCursor() reads what formatCursor() wrote, whatever the names and numbers", () => {
   const [name, number] = [fc.string({ maxLength: 20 }), fc.maxSafeNat()];
-  fc.assert(fc.property(name, name, number, number, (epoch, origin, late, position) => {
-    const cursor = { epoch, origin, late, position };
+  fc.assert(fc.property(name, name, number, number, (epoch, replicaId, late, position) => {
+    const cursor = { epoch, replicaId, late, position };
     deepEqual(parseCursor(formatCursor(cursor)), cursor);
   }));
 });

@@ -154,7 +154,7 @@ test("a stream that resumes is told of a deletion whose tombstone was swept sinc
   await server.deleteNode("a");
   now += 600_000;
   await server.updateNode("c", "1");
-  const swept = (await storage.readNodes([])).sweptVersion;
+  const swept = (await storage.readNodes([])).collectedVersion;
   const back = await visit(server, ["a", "b"], id);
   equal(swept > 3, true);
   equal("a" in back.told, true);

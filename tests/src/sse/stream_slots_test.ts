@@ -11,7 +11,7 @@ import { HeldStorage } from "../../storages.ts";
 
 function setUp(limits = {}) {
   const clock = new FakeClock();
-  clock.chance = 0.5;
+  clock.randomValue = 0.5;
   const server = new RealityServer({ storage: new HeldStorage(), clock, limits });
   const open = async () => {
     const options = { keys: ["a"], heartbeatInterval: 1_000 };

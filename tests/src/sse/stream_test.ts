@@ -180,9 +180,9 @@ test("Last-Event-ID starts a stream with what changed since, deletions among it"
 test("a Last-Event-ID that cannot be honoured gives resync and the current meta of every key", async () => {
   const { storage, server } = setUp();
   await server.updateNode("a", "1");
-  const { epoch, origin } = await storage.getIdentity();
-  const ids = [`${epoch}:another:0:1`, `another:${origin}:0:1`, `${epoch}:${origin}:1:1`, `${epoch}:1`];
-  for (const id of [...ids, `${epoch}:${origin}:0:99`, "7", "garbage", `${epoch}:${origin}:0:1:2`]) {
+  const { epoch, replicaId } = await storage.getIdentity();
+  const ids = [`${epoch}:another:0:1`, `another:${replicaId}:0:1`, `${epoch}:${replicaId}:1:1`, `${epoch}:1`];
+  for (const id of [...ids, `${epoch}:${replicaId}:0:99`, "7", "garbage", `${epoch}:${replicaId}:0:1:2`]) {
     const client = await Client.open(server, { keys: ["a", "gone"] }, id);
     const events = await client.next() as Event[];
     deepEqual(events.find((event) => event.event === "resync")?.data, { epoch }, id);
@@ -223,7 +223,7 @@ test("heartbeats are comments without an id, sent after that much silence", asyn
 
 test("a stream ends after its lifetime and says how long to stay away", async () => {
   const { clock, server } = setUp();
-  clock.chance = 0.5;
+  clock.randomValue = 0.5;
   const client = await Client.open(server, { keys: ["a"], lifetime: 1500, heartbeatInterval: 1000 });
   await client.next();
   equal(await client.next(), "nothing");

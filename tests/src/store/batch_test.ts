@@ -1,5 +1,5 @@
 import { deepEqual, equal, rejects } from "node:assert/strict";
-import { guarded, Reader, Writer } from "../../../src/store/batch.ts";
+import { guarded, ReadBatcher, WriteBatcher } from "../../../src/store/batch.ts";
 import type { StorageError } from "../../../src/errors.ts";
 import type { NodeChange, StorageReading } from "../../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../../src/types.ts";
@@ -18,8 +18,8 @@ function setUp(storage = new HeldStorage()) {
     timeout: 1000,
     onOutcome: (_: string, error?: StorageError) => void outcomes.push(error?.message),
   };
-  const reader = new Reader(storage, options);
-  const writer = new Writer(storage, options, (keys) => woken.push([...keys]));
+  const reader = new ReadBatcher(storage, options);
+  const writer = new WriteBatcher(storage, options, (keys) => woken.push([...keys]));
   const update = async (key: string, hash: string) =>
     await writer.write({ key, hash, updatedAt: clock.now() });
   return { clock, storage, reader, writer, update, outcomes, woken };
@@ -255,7 +255,7 @@ test("a change of a storage that takes them one by one is not held by another on
     }
   }
   const clock = new FakeClock();
-  const writer = new Writer(new Lossy(), { clock, timeout: 1000, onOutcome: () => {} }, () => {});
+  const writer = new WriteBatcher(new Lossy(), { clock, timeout: 1000, onOutcome: () => {} }, () => {});
   const lost = rejects(async () => await writer.write({ key: "lost", hash: "1", updatedAt: 1 }), {
     operation: "setNode",
   });
@@ -294,8 +294,8 @@ test("read() and write() set a timer only for a storage that does not answer at 
     timers++;
     return after(ms, callback);
   };
-  await new Writer(memory, options, () => {}).write({ key: "a", hash: "1", updatedAt: 1 });
-  await new Reader(memory, options).read(["a"]);
+  await new WriteBatcher(memory, options, () => {}).write({ key: "a", hash: "1", updatedAt: 1 });
+  await new ReadBatcher(memory, options).read(["a"]);
   equal(timers, 0);
   const release = storage.hold();
   const held = [reader.read(["a"]), update("a", "1")];
@@ -353,8 +353,8 @@ test("Reader and Writer serve a storage with just the eight methods", async () =
   const clock = new FakeClock();
   const options = { clock, timeout: 1000, onOutcome: () => {} };
   const storage = new NaiveStorage();
-  const writer = new Writer(storage, options, () => {});
-  const reader = new Reader(storage, options);
+  const writer = new WriteBatcher(storage, options, () => {});
+  const reader = new ReadBatcher(storage, options);
   const metas = await Promise.all(
     Array.from({ length: 40 }, (_, i) => writer.write({ key: `k${i}`, hash: "1", updatedAt: 1 })),
   );
@@ -376,7 +376,7 @@ test("Writer settles each change by itself where the storage takes them one by o
       return key === "bad" ? Promise.reject(new Error("no")) : Promise.resolve();
     }
   }
-  const writer = new Writer(
+  const writer = new WriteBatcher(
     new Picky(),
     { clock: new FakeClock(), timeout: 1, onOutcome: () => {} },
     () => {},
@@ -407,7 +407,7 @@ class SlowStorage extends MemoryStorage {
 function setUpLive(storage: MemoryStorage) {
   const outcomes: unknown[] = [];
   const woken: [readonly string[], number][] = [];
-  const writer = new Writer(
+  const writer = new WriteBatcher(
     storage,
     { clock: new FakeClock(), timeout: 1000, onOutcome: (_, error) => outcomes.push(error?.message) },
     (keys, version) => woken.push([keys, version]),
@@ -429,8 +429,8 @@ test("write() to a live storage is there, and wakes, before it returns", async (
 test("read() after a change in the same moment is not shared with the one before", () => {
   const storage = new MemoryStorage({ counter: "sequential" });
   const options = { clock: new FakeClock(), timeout: 1000, onOutcome: () => {} };
-  const reader = new Reader(storage, options);
-  const writer = new Writer(storage, options, () => reader.renew());
+  const reader = new ReadBatcher(storage, options);
+  const writer = new WriteBatcher(storage, options, () => reader.renew());
   const versions = [1, 2, 3].map((n) => {
     void writer.write({ key: "a", hash: `${n}`, updatedAt: n });
     return (reader.read(["a"]) as StorageReading).maxVersion;

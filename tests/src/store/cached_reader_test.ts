@@ -1,7 +1,7 @@
 import { deepEqual, equal, rejects } from "node:assert/strict";
 import fc from "fast-check";
-import { Reader } from "../../../src/store/batch.ts";
-import { canFence, Fence } from "../../../src/store/cached_reader.ts";
+import { ReadBatcher } from "../../../src/store/batch.ts";
+import { CachedReader, canCache } from "../../../src/store/cached_reader.ts";
 import { nodesOf } from "../../../storage/conformance/kit.ts";
 import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
 import { FakeClock, settle } from "../../clock.ts";
@@ -13,7 +13,7 @@ function setUp() {
   const storage = new HistoryStorage();
   const clock = new FakeClock();
   const options = { clock, timeout: 1000, onOutcome: () => {} };
-  const fence = new Fence(storage, new Reader(storage, options), options);
+  const fence = new CachedReader(storage, new ReadBatcher(storage, options), options);
   const versions = async (...keys: string[]) => {
     const nodes = nodesOf(await fence.read(keys), keys);
     return Object.fromEntries([...nodes].map(([key, meta]) => [key, meta.version]));
@@ -192,9 +192,9 @@ test("an answer that arrives after that of a later question does not set memory 
 });
 
 test("canFence() asks for an ordered history with deletions, shared with others", () => {
-  equal(canFence(new HistoryStorage()), true);
-  equal(canFence(new MemoryStorage()), false);
-  equal(canFence(new NaiveStorage()), false);
+  equal(canCache(new HistoryStorage()), true);
+  equal(canCache(new MemoryStorage()), false);
+  equal(canCache(new NaiveStorage()), false);
 });
 
 test("a fence is never older than what was acknowledged before it was asked, whatever is held back", async () => {

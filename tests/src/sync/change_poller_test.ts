@@ -1,9 +1,9 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { Reader } from "../../../src/store/batch.ts";
+import { ReadBatcher } from "../../../src/store/batch.ts";
 import { DEFAULT_LIMITS } from "../../../src/options.ts";
 import { RealityServer } from "../../../src/server.ts";
 import { Waiters } from "../../../src/sync/waiters.ts";
-import { Watch } from "../../../src/sync/change_poller.ts";
+import { ChangePoller } from "../../../src/sync/change_poller.ts";
 import type { ChangeListener, RealityStorage, StorageFeatures } from "../../../src/store/contract.ts";
 import { FakeClock, settle } from "../../clock.ts";
 import { test } from "../../harness.ts";
@@ -263,7 +263,7 @@ test("Watch wakes everybody when a deletion was swept before it looked", async (
       const changes = await super.readChanges(version, limit);
       return {
         ...changes,
-        sweptVersion: changes.maxVersion > 2 ? 2 : 0,
+        collectedVersion: changes.maxVersion > 2 ? 2 : 0,
         nodes: changes.nodes.filter((node) => !node.deleted),
       };
     }
@@ -380,26 +380,26 @@ test("who comes to rest on a history that was lost, after the watch has seen the
   const storage = new HistoryStorage();
   const batch = { clock, timeout: 1000, onOutcome: () => {} };
   const waiters = new Waiters(clock, { ...DEFAULT_LIMITS, maxWaiters: 10 });
-  const watch = new Watch(
+  const watch = new ChangePoller(
     {
       storage,
-      reader: new Reader(storage, batch),
+      reader: new ReadBatcher(storage, batch),
       waiters,
       clock,
       batch,
-    } as unknown as ConstructorParameters<typeof Watch>[0],
+    } as unknown as ConstructorParameters<typeof ChangePoller>[0],
   );
-  const moment = { epoch: "e", origin: "o", late: 0, sweptVersion: 0 };
+  const moment = { epoch: "e", replicaId: "o", late: 0, collectedVersion: 0 };
   storage.readChanges = () =>
     Promise.resolve({ ...moment, maxVersion: 150, recent: ",10,40,100", nodes: [] });
   const parked = { ...moment, nodes: new Map() };
   const [one, other] = [waiters.add(["a"])!, waiters.add(["b"])!];
-  watch.park({ ...parked, maxVersion: 150, recent: ",10,40,100" });
+  watch.register({ ...parked, maxVersion: 150, recent: ",10,40,100" });
   const woken = [one.next(10_000), other.next(10_000)];
   // Neither 50 nor 10 was lost; 100 was.
-  watch.park({ ...parked, maxVersion: 50, recent: ",10,40" });
+  watch.register({ ...parked, maxVersion: 50, recent: ",10,40" });
   await clock.advance(500);
-  watch.park({ ...parked, maxVersion: 100, recent: ",10,40,50" });
+  watch.register({ ...parked, maxVersion: 100, recent: ",10,40,50" });
   await clock.advance(500);
   deepEqual(await Promise.all(woken), ["wake", "wake"]);
   await watch.close();

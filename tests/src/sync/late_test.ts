@@ -14,7 +14,7 @@ import { FakeClock, settle } from "../../clock.ts";
 import { test } from "../../harness.ts";
 
 const KEYS = Array.from({ length: 20 }, (_, i) => `key:${i}`);
-const MOMENT: StorageMoment = { epoch: "e", origin: "o", maxVersion: 9, sweptVersion: 0, late: 0 };
+const MOMENT: StorageMoment = { epoch: "e", replicaId: "o", maxVersion: 9, collectedVersion: 0, late: 0 };
 
 /** A database with a server that knows twenty keys, and another process that takes in nodes. */
 async function withServer(
@@ -43,10 +43,17 @@ async function withServer(
   let number = 0;
   const take = async (...keys: string[]) => {
     const nodes = keys.map((key) => {
-      const stamp = ++number;
-      return { key, version: stamp, hash: `taken:${stamp}`, updatedAt: 1, origin: "elsewhere", stamp };
+      const dotVersion = ++number;
+      return {
+        key,
+        version: dotVersion,
+        hash: `taken:${dotVersion}`,
+        updatedAt: 1,
+        replicaId: "elsewhere",
+        dotVersion,
+      };
     });
-    await other.takeNodes(nodes.map((node) => ({ node, replaces: null })));
+    await other.mergeNodes(nodes.map((node) => ({ node, replaces: null })));
   };
   await other.applyChanges(KEYS.map((key) => ({ key, hash: "own", updatedAt: 1 })));
   const server = new RealityServer({ storage: extend(open(statements)), clock });

@@ -361,10 +361,10 @@ test("isConfirmed() knows the counters that a history had, and no other", () => 
 
 /** Takes in a node of another storage, newer than what is there and, mostly, below the counter. */
 async function takeBelow(storage: SQLStorage, key: string, hash: string): Promise<void> {
-  const there = (await storage.readStamped([key])).get(key);
+  const there = (await storage.readReplicated([key])).get(key);
   const version = (there?.version ?? 0) + 1;
-  const node = { key, version, hash, updatedAt: 1, origin: "other", stamp: version };
-  await storage.takeNodes([{ node, replaces: there ?? null }]);
+  const node = { key, version, hash, updatedAt: 1, replicaId: "other", dotVersion: version };
+  await storage.mergeNodes([{ node, replaces: there ?? null }]);
 }
 
 /** Holds the versions of some keys, as it is told. */

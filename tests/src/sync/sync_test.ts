@@ -132,7 +132,7 @@ test("handleSync() with wait ends quietly at its deadline", async () => {
 test("handleSync() shortens a wait over maxWait, and none by more than a sixteenth for spreading", async () => {
   const { clock, server } = setUp({ maxWait: 1_600 });
   const long = begin(server, { known: { a: 0 }, wait: 1e15 });
-  clock.chance = 0.999;
+  clock.randomValue = 0.999;
   const spread = begin(server, { known: { a: 0 }, wait: 1_600 });
   await clock.advance(1_500);
   equal(spread.answered, false);
@@ -158,7 +158,7 @@ test("an answer that comes sooner than asked, with nothing to tell, has a pause"
     (await server.handleSync(request)).pause;
   const none = setUp({ maxWait: 0 }).server;
   const { clock, server } = setUp({ maxWaiters: 1 });
-  clock.chance = 0.5;
+  clock.randomValue = 0.5;
   // No keys: there is nothing to wait for.
   equal(await pauseOf(server, { known: {}, wait: 1000 }), 1_750);
   equal(await pauseOf(none, { known: { a: 0 }, wait: 1000 }), 500);

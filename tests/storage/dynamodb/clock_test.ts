@@ -37,11 +37,11 @@ for (const ahead of [-2 * DAY, 2 * DAY]) {
         wall.ahead = ahead;
         await wrong.deleteNode("b");
         await wrong.deleteNode("c");
-        assert.equal((await wrong.readNodes([])).sweptVersion, 0);
+        assert.equal((await wrong.readNodes([])).collectedVersion, 0);
       });
       await right.deleteNode("d");
       assert.deepEqual((await right.listChangedSince(0)).map(({ key }) => key), ["a", "b", "c", "d"]);
-      assert.equal((await right.readNodes([])).sweptVersion, 0);
+      assert.equal((await right.readNodes([])).collectedVersion, 0);
       const { Items = [] } = await clients[0]!.scan({ TableName: tableName });
       for (const { node_key: key, expires_at: until } of Items.filter((item) => item.expires_at)) {
         const kept = Number(until?.N) * 1000 - Date.now();

@@ -6,18 +6,18 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import {
+  collectedAt,
+  collectedVersionAt,
   completeTo,
   createState,
   inPlaceOf,
-  isSwept,
+  isCollected,
   MAX_COMMITS_TEXT,
   type NewNode,
   nextState,
   placeOf,
   seenOf,
   type State,
-  sweptAt,
-  sweptVersionAt,
   tellsAfter,
   tellsSince,
   tellsStampsAfter,
@@ -38,7 +38,7 @@ import {
 import { test } from "../../harness.ts";
 
 const NOW = Date.UTC(2026, 0, 1);
-const EMPTY = createState({ epoch: "e", origin: "o" }, 0);
+const EMPTY = createState({ epoch: "e", replicaId: "o" }, 0);
 
 function nodeOf(key: string, version: number, until?: number): NewNode {
   const node = { key, version, hash: "h", updatedAt: NOW };
@@ -71,14 +71,16 @@ test("parseState() and parseNode() read what formatState() and formatNode() wrot
     })),
   );
   const origin = fc.constantFrom("o", "x", "__proto__");
-  const trace = fc.record({ stamp: fc.maxSafeNat(), origin, place: fc.maxSafeNat() }, { requiredKeys: [] });
+  const trace = fc.record({ dotVersion: fc.maxSafeNat(), replicaId: origin, place: fc.maxSafeNat() }, {
+    requiredKeys: [],
+  });
   const stored = fc.tuple(kept, trace).map(([node, trace]) => ({ ...node, ...toTrace(node.version, trace) }));
   const seen = fc.array(fc.tuple(origin, fc.maxSafeNat())).map((pairs) => new Map(pairs));
   const draft = fc.record({
     nodes: fc.array(stored, { maxLength: 3 }),
     counter: fc.maxSafeNat(),
-    seen,
-    swept: seen,
+    vector: seen,
+    collected: seen,
     epoch: fc.string(),
   }, { requiredKeys: ["nodes", "counter"] });
   fc.assert(fc.property(fc.array(draft, { maxLength: 4 }), (drafts) => {
@@ -102,7 +104,7 @@ test("tellsSince() is true as far back as commits are told", () => {
     true,
     true,
   ]);
-  assert.equal(tellsSince(late, { ...stateOf(4), origin: "another" }), false);
+  assert.equal(tellsSince(late, { ...stateOf(4), replicaId: "another" }), false);
   assert.equal(tellsSince(stateOf(4), all), false);
 });
 
@@ -158,59 +160,59 @@ test("untilWhen() is never too early, and few moments lie ahead at any time", ()
 test("nextState() sweeps what is over, once, and never what is not", () => {
   const [soon, late] = [NOW / 1000 + 10, NOW / 1000 + 20];
   let state = nextState(EMPTY, { nodes: [nodeOf("a", 1, soon), nodeOf("b", 2, late)], counter: 2 }, NOW);
-  assert.deepEqual([state.sweptVersion, state.graves.length], [0, 2]);
+  assert.deepEqual([state.collectedVersion, state.graves.length], [0, 2]);
   const tombstones = state.commits[0]?.nodes ?? [];
   state = nextState(state, { nodes: [nodeOf("c", 3)], counter: 3 }, NOW + 10_000);
   const grave = { until: late, version: 2, stamps: new Map([["o", 2]]) };
-  assert.deepEqual([state.sweptVersion, state.graves], [1, [grave]]);
-  assert.deepEqual(tombstones.map((node) => isSwept(node, state, NOW + 10_000)), [true, false]);
+  assert.deepEqual([state.collectedVersion, state.graves], [1, [grave]]);
+  assert.deepEqual(tombstones.map((node) => isCollected(node, state, NOW + 10_000)), [true, false]);
   // Nobody wrote since, yet DynamoDB may have taken it away.
-  assert.equal(sweptVersionAt(state, NOW + 20_000), 1);
-  assert.equal(sweptVersionAt(state, NOW + 20_000 + 86_400_000), 2);
+  assert.equal(collectedVersionAt(state, NOW + 20_000), 1);
+  assert.equal(collectedVersionAt(state, NOW + 20_000 + 86_400_000), 2);
 });
 
 test("nextState() notes for each origin what it sweeps", () => {
   const until = NOW / 1000 + 10;
   const nodes = [
     nodeOf("a", 3, until),
-    { ...nodeOf("b", 2, until), stamp: 9 },
-    { ...nodeOf("c", 40, until), origin: "x" },
-    { ...nodeOf("d", 30, until), origin: "x", stamp: 50 },
-    { ...nodeOf("e", 60), origin: "y" },
+    { ...nodeOf("b", 2, until), dotVersion: 9 },
+    { ...nodeOf("c", 40, until), replicaId: "x" },
+    { ...nodeOf("d", 30, until), replicaId: "x", dotVersion: 50 },
+    { ...nodeOf("e", 60), replicaId: "y" },
   ];
   const state = nextState(EMPTY, { nodes, counter: 60 }, NOW);
-  assert.deepEqual(sweptAt(state, NOW + 20_000), new Map());
+  assert.deepEqual(collectedAt(state, NOW + 20_000), new Map());
   const expected = new Map([["o", 9], ["x", 50]]);
-  assert.deepEqual(sweptAt(state, NOW + 10_000 + 86_400_000), expected);
+  assert.deepEqual(collectedAt(state, NOW + 10_000 + 86_400_000), expected);
   const swept = nextState(state, { nodes: [], counter: 60 }, NOW + 10_000);
-  assert.deepEqual([swept.swept, swept.sweptVersion, swept.graves], [expected, 40, []]);
+  assert.deepEqual([swept.collected, swept.collectedVersion, swept.graves], [expected, 40, []]);
   const [own] = nodes as [NewNode];
-  assert.ok(isSwept(own, swept, NOW + 10_000));
+  assert.ok(isCollected(own, swept, NOW + 10_000));
   // One that was told of for no origin is still there.
-  assert.ok(!isSwept({ ...own, origin: "z" }, swept, NOW + 10_000));
-  assert.ok(!isSwept({ ...own, origin: "x", version: 3, stamp: 51 }, swept, NOW + 10_000));
-  const told = nextState(swept, { nodes: [], counter: 60, swept: new Map([["x", 70], ["o", 1]]) }, NOW);
-  assert.deepEqual(told.swept, new Map([["o", 9], ["x", 70]]));
+  assert.ok(!isCollected({ ...own, replicaId: "z" }, swept, NOW + 10_000));
+  assert.ok(!isCollected({ ...own, replicaId: "x", version: 3, dotVersion: 51 }, swept, NOW + 10_000));
+  const told = nextState(swept, { nodes: [], counter: 60, collected: new Map([["x", 70], ["o", 1]]) }, NOW);
+  assert.deepEqual(told.collected, new Map([["o", 9], ["x", 70]]));
 });
 
 test("seenOf() tells the highest stamp of its own that is visible, and what was taken in of others", () => {
   let state = nextState(EMPTY, { nodes: [nodeOf("a", 1), nodeOf("b", 4)], counter: 9 }, NOW);
-  state = nextState(state, { nodes: [{ ...nodeOf("c", 20), origin: "x" }], counter: 20 }, NOW);
+  state = nextState(state, { nodes: [{ ...nodeOf("c", 20), replicaId: "x" }], counter: 20 }, NOW);
   assert.deepEqual([seenOf(state), state.maxVersion], [new Map([["o", 4]]), 20]);
-  state = nextState(state, { nodes: [], counter: 20, seen: new Map([["x", 20], ["y", 3], ["o", 2]]) }, NOW);
+  state = nextState(state, { nodes: [], counter: 20, vector: new Map([["x", 20], ["y", 3], ["o", 2]]) }, NOW);
   assert.deepEqual(seenOf(state), new Map([["x", 20], ["y", 3], ["o", 4]]));
-  state = nextState(state, { nodes: [{ ...nodeOf("d", 2), stamp: 21 }], counter: 21 }, NOW);
+  state = nextState(state, { nodes: [{ ...nodeOf("d", 2), dotVersion: 21 }], counter: 21 }, NOW);
   assert.deepEqual([seenOf(state).get("o"), toldStamp(state)], [21, 21]);
 });
 
 test("toldStamp() is as high as others have heard of, though the storage was set back", () => {
   let state = nextState(EMPTY, { nodes: [nodeOf("a", 5)], counter: 5 }, NOW);
-  state = nextState(state, { nodes: [{ ...nodeOf("b", 40), origin: "o" }], counter: 40 }, NOW);
+  state = nextState(state, { nodes: [{ ...nodeOf("b", 40), replicaId: "o" }], counter: 40 }, NOW);
   assert.deepEqual([seenOf(state).get("o"), toldStamp(state)], [5, 40]);
-  state = nextState(state, { nodes: [], counter: 70, seen: new Map([["o", 70]]) }, NOW);
+  state = nextState(state, { nodes: [], counter: 70, vector: new Map([["o", 70]]) }, NOW);
   assert.deepEqual([seenOf(state).get("o"), toldStamp(state)], [5, 70]);
   state = nextState(state, { nodes: [nodeOf("c", 71)], counter: 71 }, NOW);
-  assert.deepEqual([seenOf(state).get("o"), toldStamp(state), state.seen], [71, 71, new Map()]);
+  assert.deepEqual([seenOf(state).get("o"), toldStamp(state), state.vector], [71, 71, new Map()]);
 });
 
 test("inPlaceOf() puts no node below its stamp or below where its key lay before", () => {
@@ -218,9 +220,9 @@ test("inPlaceOf() puts no node below its stamp or below where its key lay before
     [nodeOf("a", 7), undefined, 7],
     [nodeOf("a", 7), nodeOf("a", 5), 7],
     [nodeOf("a", 5), nodeOf("a", 7), 7],
-    [{ ...nodeOf("a", 5), stamp: 9 }, nodeOf("a", 7), 9],
-    [nodeOf("a", 8), { ...nodeOf("a", 5), stamp: 9 }, 9],
-    [nodeOf("a", 8), { ...nodeOf("a", 5), stamp: 9, place: 12 }, 12],
+    [{ ...nodeOf("a", 5), dotVersion: 9 }, nodeOf("a", 7), 9],
+    [nodeOf("a", 8), { ...nodeOf("a", 5), dotVersion: 9 }, 9],
+    [nodeOf("a", 8), { ...nodeOf("a", 5), dotVersion: 9, place: 12 }, 12],
   ];
   for (const [node, other, place] of places) assert.equal(placeOf(inPlaceOf(node, other)), place);
 });
@@ -231,7 +233,7 @@ test("completeTo() stops before any node that lies above its version, of however
     let state = EMPTY;
     const nodes = pairs.map(([version, above], i) => ({
       ...nodeOf(`${i}`, version + 1),
-      stamp: version + 1 + above,
+      dotVersion: version + 1 + above,
     }));
     for (const node of nodes) state = nextState(state, { nodes: [node], counter: 500 }, NOW);
     assert.ok(state.strays.length <= 8);
@@ -242,7 +244,7 @@ test("completeTo() stops before any node that lies above its version, of however
 });
 
 test("tellsStampsAfter() is true where no stamp above lies in a commit that is not told", () => {
-  let state = nextState(stateOf(5), { nodes: [{ ...nodeOf("late", 3), stamp: 6 }], counter: 6 }, NOW);
+  let state = nextState(stateOf(5), { nodes: [{ ...nodeOf("late", 3), dotVersion: 6 }], counter: 6 }, NOW);
   state = { ...state, commits: [] };
   assert.deepEqual([4, 5, 6].map((version) => tellsAfter(state, version)), [false, true, true]);
   assert.deepEqual([4, 5, 6].map((stamp) => tellsStampsAfter(state, stamp)), [false, false, true]);

@@ -5,22 +5,22 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { judge } from "../../../src/mesh/merge.ts";
+import { mergeNode } from "../../../src/mesh/merge.ts";
 import {
-  hasSeen,
+  dotOf,
+  includesDot,
   type MeshStorage,
   type NodeChange,
-  type NodeTake,
-  type Seen,
-  type StampedNode,
-  stampOf,
-  type StorageSeen,
+  type NodeMerge,
+  type ReplicaState,
+  type ReplicatedNode,
+  type VersionVector,
 } from "../../../src/store/contract.ts";
 import { DynamoDBStorage } from "../../../storage/dynamodb/dynamodb_storage.ts";
 import { Call, connect } from "../../../storage/dynamodb/client.ts";
 import { readDelta } from "../../../storage/dynamodb/delta.ts";
 import { ServiceClock } from "../../../storage/dynamodb/service_clock.ts";
-import { Reader } from "../../../storage/dynamodb/table_reader.ts";
+import { TableReader } from "../../../storage/dynamodb/table_reader.ts";
 import { bucketOf, comparePlaces } from "../../../storage/dynamodb/table.ts";
 import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
 import { Chance } from "../../chance.ts";
@@ -32,8 +32,8 @@ function changeOf(key: string, hash: string = "h"): NodeChange {
   return { key, hash, updatedAt: 1_700_000_000_000 };
 }
 
-function foreign(key: string, version: number, more: Partial<StampedNode> = {}): StampedNode {
-  return { key, version, hash: `${version}`, updatedAt: 1, origin: "other", stamp: version, ...more };
+function foreign(key: string, version: number, more: Partial<ReplicatedNode> = {}): ReplicatedNode {
+  return { key, version, hash: `${version}`, updatedAt: 1, replicaId: "other", dotVersion: version, ...more };
 }
 
 /** Pushes all commits before it out of the counter's item. */
@@ -43,16 +43,16 @@ async function flood(storage: DynamoDBStorage, hash: string = "h"): Promise<void
   await storage.applyChanges(keys.map((key) => changeOf(key, `${hash}, again`)));
 }
 
-function byKey(nodes: Iterable<StampedNode>): StampedNode[] {
+function byKey(nodes: Iterable<ReplicatedNode>): ReplicatedNode[] {
   return [...nodes].sort((a, b) => comparePlaces(a.key, b.key));
 }
 
 /** All pages, and what they told as seen, the first of them least. */
 async function readPages(
   storage: MeshStorage,
-  base: Seen,
+  base: VersionVector,
   limit: number,
-): Promise<[StorageSeen, StampedNode[]]> {
+): Promise<[ReplicaState, ReplicatedNode[]]> {
   const first = await storage.readDelta(base, limit);
   const nodes = [...first.nodes];
   for (let { next } = first; next !== null;) {
@@ -67,7 +67,7 @@ test("readDelta() asks the index where the counter's item tells no more, and onc
   await withStorage(async (storage, intermediary) => {
     const keys = Array.from({ length: 60 }, (_, i) => `key:${i}`);
     await storage.applyChanges(keys.map((key) => changeOf(key)));
-    const { seen } = await storage.readSeen();
+    const { vector } = await storage.readReplicaState();
     await storage.applyChanges([changeOf("key:3", "2"), changeOf("key:4", "2")]);
     await flood(storage);
     const asked: string[] = [];
@@ -75,7 +75,7 @@ test("readDelta() asks the index where the counter's item tells no more, and onc
       asked.push((input as { IndexName?: string }).IndexName ?? name);
       return ask();
     };
-    const { nodes, next } = await storage.readDelta(seen, 100);
+    const { nodes, next } = await storage.readDelta(vector, 100);
     assert.deepEqual(asked, ["getItem", ...Array(16).fill("by_version")]);
     assert.deepEqual([nodes.length, next], [22, null]);
     asked.length = 0;
@@ -101,15 +101,15 @@ for (const run of [1, 2, 3, 4]) {
   test(`readDelta() and listChangedSince() tell all that is there, wherever it lies, run ${run}`, async () => {
     const chance = new Chance(drawSeed());
     await withStorage(async (storage) => {
-      const { origin } = await storage.getIdentity();
+      const { replicaId } = await storage.getIdentity();
       // All in one bucket, so that a few of the history do not take all of it.
       const keys = Array.from({ length: 600 }, (_, i) => `key:${i}`).filter((key) => bucketOf(key) === 5);
       await storage.applyChanges(keys.map((key) => changeOf(key)));
       const reserved: number[] = [];
-      const bases: Seen[] = [new Map()];
+      const bases: VersionVector[] = [new Map()];
       for (let i = 0; i < 40; i++) {
         const key = chance.pick(keys);
-        const stored = (await storage.readStamped([key])).get(key);
+        const stored = (await storage.readReplicated([key])).get(key);
         const top = await storage.getMaxVersion();
         const what = chance.between(0, 9);
         if (what < 2) await storage.applyChanges([changeOf(key, `${i}`), changeOf(chance.pick(["x", "y"]))]);
@@ -121,26 +121,30 @@ for (const run of [1, 2, 3, 4]) {
         } else if (what < 8) {
           const version = Math.max(1, chance.between(top - 30, top + 5));
           const stamp = chance.happens(0.5) ? version : version + chance.between(1, 40);
-          const node = foreign(key, version, { stamp, origin: chance.pick(["ox", "oy", origin]) });
-          await storage.takeNodes([{ node, replaces: stored ? stampOf(stored) : null }]);
+          const node = foreign(key, version, {
+            dotVersion: stamp,
+            replicaId: chance.pick(["ox", "oy", replicaId]),
+          });
+          await storage.mergeNodes([{ node, replaces: stored ? dotOf(stored) : null }]);
         } else if (what === 8) {
-          const { seen, maxVersion } = await storage.readSeen();
-          bases.push(seen);
-          await storage.adoptSeen(new Map([[chance.pick(["ox", "oy"]), maxVersion]]), "z");
+          const { vector, maxVersion } = await storage.readReplicaState();
+          bases.push(vector);
+          await storage.adoptVector(new Map([[chance.pick(["ox", "oy"]), maxVersion]]), "z");
         } else await flood(storage, `${i}`);
       }
-      bases.push((await storage.readSeen()).seen);
+      bases.push((await storage.readReplicaState()).vector);
       const history = await storage.listChangedSince(0);
-      const nodes = await storage.readStamped(history.map(({ key }) => key));
+      const nodes = await storage.readReplicated(history.map(({ key }) => key));
       assert.equal(nodes.size, history.length);
       for (const base of bases) {
         for (const limit of [3, 1000]) {
-          const [{ seen }, told] = await readPages(storage, base, limit);
+          const [{ vector }, told] = await readPages(storage, base, limit);
           assert.equal(new Set(told.map(({ key }) => key)).size, told.length);
           for (const node of told) assert.deepEqual(node, nodes.get(node.key));
-          const inside = (node: StampedNode) => !hasSeen(base, stampOf(node)) && hasSeen(seen, stampOf(node));
+          const inside = (node: ReplicatedNode) =>
+            !includesDot(base, dotOf(node)) && includesDot(vector, dotOf(node));
           assert.deepEqual(byKey(told.filter(inside)), byKey([...nodes.values()].filter(inside)));
-          assert.ok(told.every((node) => !hasSeen(base, stampOf(node))));
+          assert.ok(told.every((node) => !includesDot(base, dotOf(node))));
         }
       }
       for (let version = 0; version <= (history.at(-1)?.version ?? 0); version += chance.between(5, 40)) {
@@ -162,12 +166,12 @@ test("nodes that lie far above their version are told in their place, and their 
     const versions: number[] = [];
     for (const key of late) versions.push(await storage.incrementVersion(key));
     await storage.applyChanges(keys.slice(0, 80).map((key) => changeOf(key)));
-    const { seen } = await storage.readSeen();
+    const { vector } = await storage.readReplicaState();
     // So long that the counter's item tells only of the last ones, and none of them lifts the highest version.
     for (const [i, key] of late.entries()) {
       await storage.setNode(key, { ...changeOf(key), version: versions[i] ?? 0 });
     }
-    assert.deepEqual((await storage.readDelta(seen, 100)).nodes.map(({ key }) => key).sort(), late);
+    assert.deepEqual((await storage.readDelta(vector, 100)).nodes.map(({ key }) => key).sort(), late);
     assert.deepEqual((await storage.listChangedSince(0, 3)).map(({ version }) => version), [1, 2, 3]);
     assert.deepEqual((await storage.listChangedSince(7, 4)).map(({ version }) => version), [8, 9, 10, 11]);
   });
@@ -184,10 +188,10 @@ for (const [name, lacks] of [["index", false], ["table", true]] as const) {
       const chance = new Chance(name);
       const keys = Array.from({ length: 50 }, (_, i) => `key:${i}`);
       await writer.applyChanges(changesOf("start"));
-      const base: Seen = lacks ? new Map() : (await writer.readSeen()).seen;
+      const base: VersionVector = lacks ? new Map() : (await writer.readReplicaState()).vector;
       await writer.applyChanges(keys.map((key) => changeOf(key)));
       await flood(writer);
-      const before = await writer.readStamped(keys);
+      const before = await writer.readReplicated(keys);
       let isOver = false;
       intermediary.between = async (action, input, ask) => {
         if (action !== "query") return await ask();
@@ -196,26 +200,26 @@ for (const [name, lacks] of [["index", false], ["table", true]] as const) {
         if (!isOver && chance.happens(0.3)) await move(chance.pick(keys));
         return answer;
       };
-      const { seen, nodes } = await reader.readDelta(base, 1000);
+      const { vector, nodes } = await reader.readDelta(base, 1000);
       isOver = true;
       const told = new Map(nodes.map((node) => [node.key, node]));
       for (const node of before.values()) {
-        assert.ok(hasSeen(seen, stampOf(node)));
+        assert.ok(includesDot(vector, dotOf(node)));
         assert.ok(told.has(node.key), `${node.key} is not told`);
       }
-      for (const node of (await writer.readDelta(seen, 1000)).nodes) told.set(node.key, node);
+      for (const node of (await writer.readDelta(vector, 1000)).nodes) told.set(node.key, node);
       // Nothing that was taken counts as seen: of those either may be told.
-      const now = await writer.readStamped(keys);
+      const now = await writer.readReplicated(keys);
       for (const node of now.values()) {
-        if (node.origin !== "other") assert.deepEqual(told.get(node.key), node);
+        if (node.replicaId !== "other") assert.deepEqual(told.get(node.key), node);
       }
       await Promise.all([writer.close(), reader.close()]);
 
       async function move(key: string): Promise<void> {
-        const stored = (await writer.readStamped([key])).get(key);
+        const stored = (await writer.readReplicated([key])).get(key);
         const lower = foreign(key, chance.between(1, 40));
         if (chance.happens(0.5)) await writer.applyChanges([changeOf(key, "moved")]);
-        else await writer.takeNodes([{ node: lower, replaces: stored ? stampOf(stored) : null }]);
+        else await writer.mergeNodes([{ node: lower, replaces: stored ? dotOf(stored) : null }]);
       }
 
       function changesOf(prefix: string): NodeChange[] {
@@ -229,14 +233,14 @@ test("readDelta() goes on by key where a bucket has too many rows for one page",
   await withStorage(async (storage, { client }, tableName) => {
     const keys = Array.from({ length: 600 }, (_, i) => `key:${i}`).filter((key) => bucketOf(key) < 2);
     await storage.applyChanges(keys.map((key) => changeOf(key)));
-    const { seen, origin } = await storage.readSeen();
+    const { vector, replicaId } = await storage.readReplicaState();
     const again = keys.filter((_key, i) => i % 2);
     await storage.applyChanges(again.map((key) => changeOf(key, "2")));
     await flood(storage);
     await storage.applyChanges(keys.slice(-20).map((key) => changeOf(key, "3")));
-    const reader = new Reader(tableName, new ServiceClock({}, undefined));
+    const reader = new TableReader(tableName, new ServiceClock({}, undefined));
     const call = new Call("readDelta", { ask: connect(client), tableName }, 8000);
-    for (const base of [seen, new Map([[origin, 1]]), new Map<string, number>()]) {
+    for (const base of [vector, new Map([[replicaId, 1]]), new Map<string, number>()]) {
       const expected = (await storage.readDelta(base, 1000)).nodes.map(({ key }) => key);
       for (const limit of [3, 40]) {
         const told: string[] = [];
@@ -268,12 +272,12 @@ test("readDelta() refuses what cannot be the next of a page", async () => {
 test("adoptSeen() refuses more origins than the counter's item has room for", async () => {
   await withStorage(async (storage) => {
     const origins = (count: number) => new Map(Array.from({ length: count }, (_, i) => [`origin-${i}`, 1]));
-    await assert.rejects(storage.adoptSeen(origins(2000), "z"), {
+    await assert.rejects(storage.adoptVector(origins(2000), "z"), {
       name: "RangeError",
       message: "Cannot note what was seen: at most 2000 origins, got 2001",
     });
-    await storage.adoptSeen(origins(1999), "z");
-    assert.equal((await storage.readSeen()).seen.size, 2000);
+    await storage.adoptVector(origins(1999), "z");
+    assert.equal((await storage.readReplicaState()).vector.size, 2000);
     await storage.applyChanges([changeOf("a")]);
     assert.equal((await storage.getNode("a"))?.version, 2);
   });
@@ -281,22 +285,22 @@ test("adoptSeen() refuses more origins than the counter's item has room for", as
 
 test("a storage set back to an earlier state publishes nothing below what others have seen of it", async () => {
   await withStorage(async (storage) => {
-    const { origin } = await storage.getIdentity();
+    const { replicaId } = await storage.getIdentity();
     await storage.applyChanges([changeOf("a")]);
-    await storage.adoptSeen(new Map([[origin, 50]]), "z");
+    await storage.adoptVector(new Map([[replicaId, 50]]), "z");
     await storage.setNode("b", { key: "b", version: 30, hash: "h", updatedAt: 1 });
-    const node = (await storage.readStamped(["b"])).get("b");
-    assert.ok(node?.version === 30 && node.stamp > 50, JSON.stringify(node));
-    await storage.takeNodes([{ node: foreign("c", 90, { origin }), replaces: null }]);
+    const node = (await storage.readReplicated(["b"])).get("b");
+    assert.ok(node?.version === 30 && node.dotVersion > 50, JSON.stringify(node));
+    await storage.mergeNodes([{ node: foreign("c", 90, { replicaId }), replaces: null }]);
     await storage.setNode("d", { key: "d", version: 80, hash: "h", updatedAt: 1 });
-    assert.ok(((await storage.readStamped(["d"])).get("d")?.stamp ?? 0) > 90);
+    assert.ok(((await storage.readReplicated(["d"])).get("d")?.dotVersion ?? 0) > 90);
   });
 });
 
 /** Takes in all that another storage has, as a server does; gives how many nodes were written. */
 async function pull(to: MeshStorage, from: MeshStorage, limit: number): Promise<number> {
-  const { seen: base } = await to.readSeen();
-  let [count, first, after]: [number, StorageSeen | undefined, string | undefined] = [
+  const { vector: base } = await to.readReplicaState();
+  let [count, first, after]: [number, ReplicaState | undefined, string | undefined] = [
     0,
     undefined,
     undefined,
@@ -305,19 +309,19 @@ async function pull(to: MeshStorage, from: MeshStorage, limit: number): Promise<
     const page = await from.readDelta(base, limit, after);
     first ??= page;
     for (let left = [...page.nodes]; left.length > 0;) {
-      const mine = await to.readStamped(left.map(({ key }) => key));
-      const { seen, swept } = await to.readSeen();
-      const knowledge = { mine: seen, theirs: first.seen, swept };
-      const takes = left.map((node) => judge(node, mine.get(node.key), knowledge))
-        .filter((take): take is NodeTake => take !== null);
-      const written = await to.takeNodes(takes);
+      const mine = await to.readReplicated(left.map(({ key }) => key));
+      const { vector, collected } = await to.readReplicaState();
+      const knowledge = { mine: vector, theirs: first.vector, collected };
+      const takes = left.map((node) => mergeNode(node, mine.get(node.key), knowledge))
+        .filter((take): take is NodeMerge => take !== null);
+      const written = await to.mergeNodes(takes);
       count += written.filter((meta) => meta !== null).length;
       const missed = new Set(takes.filter((_take, i) => written[i] === null).map(({ node }) => node.key));
       left = left.filter(({ key }) => missed.has(key));
     }
     after = page.next ?? undefined;
   } while (after !== undefined);
-  await to.adoptSeen(first.seen, first.epoch);
+  await to.adoptVector(first.vector, first.epoch);
   return count;
 }
 
@@ -365,12 +369,12 @@ for (const round of [1, 2, 3]) {
         written = 0;
         for (const to of apart) for (const from of apart) if (to !== from) written += await pull(to, from, 4);
       }
-      const [expected, ...rest] = await Promise.all(apart.map((storage) => storage.readStamped(keys)));
+      const [expected, ...rest] = await Promise.all(apart.map((storage) => storage.readReplicated(keys)));
       for (const nodes of rest) {
         assert.deepEqual(byKey(nodes.values()), byKey(expected?.values() ?? []));
       }
       const [seen, ...others] = await Promise.all(
-        apart.map(async (storage) => (await storage.readSeen()).seen),
+        apart.map(async (storage) => (await storage.readReplicaState()).vector),
       );
       for (const each of others) {
         assert.deepEqual(each, new Map([...each.keys()].map((key) => [key, seen?.get(key)])));

@@ -83,8 +83,12 @@ testOn(RUNTIMES, "Deno, Node and Bun on one table at once share no version and l
       // What was published after a higher version has a number more, its stamp.
       const { nodes } = await storage.readDelta(new Map(), Infinity);
       assert.equal(nodes.length, acknowledged.length * 2 + 1);
-      assert.equal(new Set(nodes.map(({ stamp }) => stamp)).size, nodes.length, "no stamp was given twice");
-      const late = nodes.filter(({ stamp, version }) => stamp !== version);
+      assert.equal(
+        new Set(nodes.map(({ dotVersion }) => dotVersion)).size,
+        nodes.length,
+        "no stamp was given twice",
+      );
+      const late = nodes.filter(({ dotVersion, version }) => dotVersion !== version);
       const given = rounds * workers.length * 3 + late.length;
       assert.equal(await storage.incrementVersion("a"), given + 1, "no version was lost");
     } finally {

@@ -30,9 +30,9 @@ const ways: [string, (storage: DynamoDBStorage) => Promise<unknown>][] = [
     await storage.setNode("next", { key: "next", version, hash: "x", updatedAt: 1 });
   }],
   ["incrementVersion()", (storage) => storage.incrementVersion("next")],
-  ["takeNodes()", (storage) => storage.takeNodes([{ node: changeOf("next"), replaces: null }])],
+  ["takeNodes()", (storage) => storage.mergeNodes([{ node: changeOf("next"), replaces: null }])],
   ["adoptSeen()", async (storage) => {
-    await storage.adoptSeen(new Map([["other", 7]]), (await storage.getIdentity()).epoch);
+    await storage.adoptVector(new Map([["other", 7]]), (await storage.getIdentity()).epoch);
   }],
   ["newEpoch()", (storage) => storage.newEpoch()],
 ];

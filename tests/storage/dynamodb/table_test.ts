@@ -159,12 +159,12 @@ test("a tombstone is taken away by DynamoDB no sooner than a day after it may be
       assert.ok(expiresAt >= clock.now + 2 * DAY && expiresAt <= clock.now + 2 * DAY + DAY / 8);
     });
     // Nobody writes, so nobody sweeps; but DynamoDB may have done it.
-    assert.equal((await storage.readNodes([])).sweptVersion, 0);
+    assert.equal((await storage.readNodes([])).collectedVersion, 0);
     clock.now += DAY * 9 / 8;
-    assert.equal((await storage.readNodes([])).sweptVersion, 0);
+    assert.equal((await storage.readNodes([])).collectedVersion, 0);
     clock.now += DAY * 5 / 8;
-    assert.equal((await storage.readNodes([])).sweptVersion, 1);
-    assert.equal((await storage.readChanges(0, 10)).sweptVersion, 1);
+    assert.equal((await storage.readNodes([])).collectedVersion, 1);
+    assert.equal((await storage.readChanges(0, 10)).collectedVersion, 1);
   }, { now: () => clock.now });
 });
 
@@ -177,7 +177,7 @@ test("tombstones of every moment are swept in time, though few moments are remem
     }
     const left = await storage.listChangedSince(0);
     assert.ok(left.length >= 20 && left.length <= 20 + 20 / 8 + 1, `${left.length} are left`);
-    assert.equal(left[0]?.version, (await storage.readNodes([])).sweptVersion + 1);
+    assert.equal(left[0]?.version, (await storage.readNodes([])).collectedVersion + 1);
     await withClient(async (client) => {
       const Key = { bucket: { S: "state" }, node_key: { S: "state" } };
       const { Item } = await client.getItem({ TableName, Key });
@@ -229,46 +229,50 @@ const requests: [string, string[], (storage: DynamoDBStorage, origin: string) =>
     ["batchGetItem", "transactWriteItems"],
     (storage) => storage.setNode("b", { key: "b", version: 9, hash: "", updatedAt: 0 }),
   ],
-  ["what was seen", ["getItem"], (storage) => storage.readSeen()],
+  ["what was seen", ["getItem"], (storage) => storage.readReplicaState()],
   ["a delta of nothing", ["getItem"], (storage, own) => storage.readDelta(new Map([[own, 1]]), 500)],
   ["a delta of what came of late", ["getItem"], (storage) => storage.readDelta(new Map(), 500)],
   [
     "the stamps of 99 nodes",
     ["batchGetItem"],
-    (storage) => storage.readStamped(Array.from({ length: 99 }, (_, i) => `${i}`)),
+    (storage) => storage.readReplicated(Array.from({ length: 99 }, (_, i) => `${i}`)),
   ],
   [
     "taking 99 nodes",
     ["batchGetItem", "transactWriteItems"],
     (storage) =>
-      storage.takeNodes(Array.from({ length: 99 }, (_, i) => ({
-        node: { ...changeOf(`key:${i}`), version: i + 2, stamp: i + 2, origin: "other" },
+      storage.mergeNodes(Array.from({ length: 99 }, (_, i) => ({
+        node: { ...changeOf(`key:${i}`), version: i + 2, dotVersion: i + 2, replicaId: "other" },
         replaces: null,
       }))),
   ],
   [
     "a node that was not to be taken",
     ["batchGetItem"],
-    (storage) => storage.takeNodes([{ node: changeOf("a"), replaces: null }]),
+    (storage) => storage.mergeNodes([{ node: changeOf("a"), replaces: null }]),
   ],
   [
     "noting what was seen",
     ["getItem", "transactWriteItems"],
-    (storage) => storage.adoptSeen(new Map([["other", 9]]), "z"),
+    (storage) => storage.adoptVector(new Map([["other", 9]]), "z"),
   ],
-  ["noting what was seen before", ["getItem"], (storage, own) => storage.adoptSeen(new Map([[own, 1]]), "z")],
+  [
+    "noting what was seen before",
+    ["getItem"],
+    (storage, own) => storage.adoptVector(new Map([[own, 1]]), "z"),
+  ],
 ];
 for (const [what, expected, ask] of requests) {
   test(`${what} costs ${expected.length} ${expected.length === 1 ? "request" : "requests"}`, async () => {
     await withStorage(async (storage, intermediary) => {
       await storage.applyChanges([changeOf("a")]);
-      const { origin } = await storage.getIdentity();
+      const { replicaId } = await storage.getIdentity();
       const asked: string[] = [];
       intermediary.between = (name, _input, answer) => {
         asked.push(name);
         return answer();
       };
-      await ask(storage, origin);
+      await ask(storage, replicaId);
       assert.deepEqual(asked, expected);
     });
   });

@@ -108,22 +108,24 @@ test("what is told as seen is among the nodes, also where rows do not show it ye
     // Too long for the counter's item to tell of what came before it.
     const others = Array.from({ length: 20 }, (_, i) => changeOf(`other:${i}`.padEnd(60, "x"), ""));
     await writer.applyChanges(others);
-    const { seen: base, origin } = await reader.readSeen();
+    const { vector: base, replicaId } = await reader.readReplicaState();
     const torn = hold(1);
     const writing = writer.applyChanges([changeOf("a", "new"), changeOf("b", "new"), changeOf("c", "new")]);
     await torn.reached.promise;
-    for (const known of [base, new Map([[origin, 1]]), new Map<string, number>()]) {
-      const { seen, nodes } = await reader.readDelta(known, 100);
-      assert.equal(seen.get(origin), 25);
+    for (const known of [base, new Map([[replicaId, 1]]), new Map<string, number>()]) {
+      const { vector, nodes } = await reader.readDelta(known, 100);
+      assert.equal(vector.get(replicaId), 25);
       const told = nodes.filter(({ key }) => key.length === 1);
-      assert.deepEqual(told.map(({ key, stamp, hash }) => `${key} ${stamp} ${hash}`).sort(), [
+      assert.deepEqual(told.map(({ key, dotVersion, hash }) => `${key} ${dotVersion} ${hash}`).sort(), [
         "a 23 new",
         "b 24 new",
         "c 25 new",
       ]);
       assert.equal(nodes.length, known === base ? 3 : 23);
     }
-    assert.deepEqual([...(await reader.readStamped(["a"])).values()].map(({ stamp }) => stamp), [23]);
+    assert.deepEqual([...(await reader.readReplicated(["a"])).values()].map(({ dotVersion }) => dotVersion), [
+      23,
+    ]);
     torn.released.resolve();
     await writing;
   });
@@ -138,13 +140,19 @@ test("a row that shows its change before the counter does is told, and not as se
     const torn = hold(1);
     const writing = writer.applyChanges([changeOf("a", "new"), changeOf("b", "new")]);
     await torn.reached.promise;
-    const { seen, nodes, origin } = await reader.readDelta(new Map(), 100);
-    assert.equal(seen.get(origin), 22);
-    assert.deepEqual(nodes.filter(({ key }) => key.length === 1).map(({ stamp }) => stamp).sort(), [1, 24]);
+    const { vector, nodes, replicaId } = await reader.readDelta(new Map(), 100);
+    assert.equal(vector.get(replicaId), 22);
+    assert.deepEqual(nodes.filter(({ key }) => key.length === 1).map(({ dotVersion }) => dotVersion).sort(), [
+      1,
+      24,
+    ]);
     torn.released.resolve();
     await writing;
-    const after = await reader.readDelta(seen, 100);
-    assert.deepEqual([after.nodes.map(({ stamp }) => stamp).sort(), after.seen.get(origin)], [[23, 24], 24]);
+    const after = await reader.readDelta(vector, 100);
+    assert.deepEqual([after.nodes.map(({ dotVersion }) => dotVersion).sort(), after.vector.get(replicaId)], [[
+      23,
+      24,
+    ], 24]);
   });
 });
 

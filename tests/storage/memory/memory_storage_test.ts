@@ -118,7 +118,7 @@ test("MemoryStorage keeps a tombstone for as long as tombstoneTimeout says", asy
     await storage.setNode("b", { key: "b", version: 2, hash: "", updatedAt: 1 });
     const tombstones = (await storage.listChangedSince(0)).filter((meta) => meta.deleted);
     assert.equal(tombstones.length, kept, `after ${elapsed} of ${tombstoneTimeout}`);
-    assert.equal((await storage.readNodes([])).sweptVersion, kept ? 0 : version);
+    assert.equal((await storage.readNodes([])).collectedVersion, kept ? 0 : version);
   }
 });
 
@@ -169,15 +169,15 @@ test("MemoryStorage sweeps a backlog in pieces, and all of it", async () => {
   let left = count;
   for (let writes = 0; left > 0; writes++) {
     await storage.setNode("other", { key: "other", version: 1, hash: "", updatedAt: writes });
-    const { sweptVersion } = await storage.readNodes([]);
+    const { collectedVersion } = await storage.readNodes([]);
     const history = await storage.listChangedSince(1);
     assert.ok(left - history.length <= 1100, `${left - history.length} in one write`);
     // All that is missing is told as swept.
-    assert.ok((history[0]?.version ?? Infinity) > sweptVersion);
+    assert.ok((history[0]?.version ?? Infinity) > collectedVersion);
     assert.ok(left > history.length);
     left = history.length;
   }
-  assert.equal((await storage.readNodes([])).sweptVersion, await storage.getMaxVersion());
+  assert.equal((await storage.readNodes([])).collectedVersion, await storage.getMaxVersion());
 });
 
 test("MemoryStorage sweeps nothing early where the wall clock is set forward", async () => {
@@ -190,7 +190,7 @@ test("MemoryStorage sweeps nothing early where the wall clock is set forward", a
     ahead = 10 * DEFAULT_TOMBSTONE_TIMEOUT;
     await storage.deleteNode("b");
     assert.equal((await storage.listChangedSince(0)).length, 2);
-    assert.equal((await storage.readNodes([])).sweptVersion, 0);
+    assert.equal((await storage.readNodes([])).collectedVersion, 0);
   } finally {
     Date.now = now;
   }

@@ -90,7 +90,7 @@ for (const counter of ["sequential", "clock"] as const) {
 test("SQLStorage makes each change in one statement", async () => {
   await withStorage({}, async (storage, pool) => {
     await storage.incrementVersion("a");
-    await storage.adoptSeen(new Map([["other", 1]]), "zzz");
+    await storage.adoptVector(new Map([["other", 1]]), "zzz");
     pool.asked = [];
     const changes = Array.from({ length: 1000 }, (_, i) => ({ key: `key:${i}`, hash: "x", updatedAt: 1 }));
     for (
@@ -100,10 +100,10 @@ test("SQLStorage makes each change in one statement", async () => {
         () => storage.deleteNode("key:1"),
         () => storage.setNode("a", { key: "a", version: 9, hash: "", updatedAt: 1 }),
         () => storage.incrementVersion("a"),
-        () => storage.takeNodes(changes.map((node) => ({ node, replaces: null }))),
-        () => storage.readSeen(),
-        () => storage.readStamped(changes.map(({ key }) => key)),
-        () => storage.adoptSeen(new Map([["other", 1]]), "zzz"),
+        () => storage.mergeNodes(changes.map((node) => ({ node, replaces: null }))),
+        () => storage.readReplicaState(),
+        () => storage.readReplicated(changes.map(({ key }) => key)),
+        () => storage.adoptVector(new Map([["other", 1]]), "zzz"),
         () => storage.readNodes(changes.map(({ key }) => key)),
         () => storage.getNodes(changes.map(({ key }) => key)),
       ]
@@ -113,9 +113,9 @@ test("SQLStorage makes each change in one statement", async () => {
       assert.equal(pool.asked.length, 1, `${write}: ${pool.asked}`);
     }
     // What others have seen is compared with what is seen here.
-    const { seen, origin } = await storage.readSeen();
-    const older = new Map([...seen, [origin, seen.get(origin)! - 1]]);
-    for (const [base, count] of [[seen, 1], [older, 2], [new Map(), 3]] as const) {
+    const { vector, replicaId } = await storage.readReplicaState();
+    const older = new Map([...vector, [replicaId, vector.get(replicaId)! - 1]]);
+    for (const [base, count] of [[vector, 1], [older, 2], [new Map(), 3]] as const) {
       pool.asked = [];
       await storage.readDelta(base, 10);
       assert.equal(pool.asked.length, count, `${pool.asked}`);
@@ -170,14 +170,14 @@ test("SQLStorage uses its indexes: no statement on nodes scans or sorts the tabl
     await storage.listChangedSince(1);
     await storage.listChangedSince(1, 1);
     await storage.setNode("d", { key: "d", version: 2, hash: "x", updatedAt: 1 });
-    const { seen, epoch, origin } = await storage.readSeen();
-    const node = { key: "e", version: 50, hash: "x", updatedAt: 1, origin: "other", stamp: 60 };
-    await storage.takeNodes([{ node, replaces: null }]);
-    await storage.adoptSeen(new Map([["other", 60]]), epoch);
-    await storage.readStamped(["a", "b"]);
+    const { vector, epoch, replicaId } = await storage.readReplicaState();
+    const node = { key: "e", version: 50, hash: "x", updatedAt: 1, replicaId: "other", dotVersion: 60 };
+    await storage.mergeNodes([{ node, replaces: null }]);
+    await storage.adoptVector(new Map([["other", 60]]), epoch);
+    await storage.readReplicated(["a", "b"]);
     await storage.readDelta(new Map(), 1);
-    await storage.readDelta(seen, 10);
-    await storage.readDelta(new Map([[origin, 1]]), 1);
+    await storage.readDelta(vector, 10);
+    await storage.readDelta(new Map([[replicaId, 1]]), 1);
     await storage.deleteNode("a");
     now += 1000;
     await storage.deleteNode("b");
@@ -389,7 +389,7 @@ test("SQLStorage made by many at once is one storage", async () => {
       const query = (sql: string, params: readonly SQLValue[]) => pool.query(sql, params);
       const storages = Array.from({ length: 12 }, () => new SQLStorage({ query, dialect: "sqlite" }));
       const identities = await Promise.all(storages.map((storage) => storage.getIdentity()));
-      assert.equal(new Set(identities.map(({ epoch, origin }) => `${epoch} ${origin}`)).size, 1);
+      assert.equal(new Set(identities.map(({ epoch, replicaId }) => `${epoch} ${replicaId}`)).size, 1);
     } finally {
       pool.close();
     }
@@ -403,7 +403,7 @@ test("SQLStorage keeps two tables of one database apart", async () => {
     await storage.applyChanges([{ key: "a", hash: "x", updatedAt: 1 }]);
     assert.equal(await other.getNode("a"), null);
     assert.equal(await other.getMaxVersion(), 0);
-    assert.notEqual((await other.getIdentity()).origin, (await storage.getIdentity()).origin);
+    assert.notEqual((await other.getIdentity()).replicaId, (await storage.getIdentity()).replicaId);
   });
 });
 
@@ -437,13 +437,13 @@ test("SQLStorage sweeps many tombstones a part at a time, each after a write, an
         const history = await storage.listChangedSince(1);
         assert.equal(history.length, left);
         // All that is missing is told as swept, and not much more.
-        const { sweptVersion } = await storage.readNodes([]);
+        const { collectedVersion } = await storage.readNodes([]);
         const there = new Set(history.map(({ version }) => version));
         let missing = 2700;
         while (there.has(missing)) missing--;
         assert.ok(
-          sweptVersion >= missing && sweptVersion <= 3600 - left,
-          `${sweptVersion} with ${left} left`,
+          collectedVersion >= missing && collectedVersion <= 3600 - left,
+          `${collectedVersion} with ${left} left`,
         );
         assert.equal(await storage.getMaxVersion(), 2700);
       }
@@ -637,7 +637,7 @@ test("SQLStorage drains a backlog of tombstones in pieces that take no time", as
     }
     const [row] = await pool.query("SELECT count(*) AS count FROM reality_nodes", []);
     assert.equal(row?.count, 300_002 - pieces * 1000);
-    assert.equal((await storage.readNodes([])).sweptVersion, pieces * 1000 + 1);
+    assert.equal((await storage.readNodes([])).collectedVersion, pieces * 1000 + 1);
     // Of the processor, since other processes take their share of the time.
     assert.ok(slowest < 200, `${slowest} ms of work in one task`);
   });
@@ -654,7 +654,7 @@ test("SQLStorage notes how far it sweeps before it does, beside another who note
     const query = async (sql: string, params: readonly SQLValue[]) => {
       // Twice another is quicker, and then the deletion fails.
       if (sql.includes("swept_version = max") && adopted < 2) {
-        await other.adoptSeen(new Map([["other", ++adopted]]), "zzz");
+        await other.adoptVector(new Map([["other", ++adopted]]), "zzz");
       }
       if (sql.startsWith("DELETE") && failures++ === 0) throw new Error("gone");
       return await ask(sql, params);
@@ -666,7 +666,7 @@ test("SQLStorage notes how far it sweeps before it does, beside another who note
       tombstoneTimeout,
       now: () => now,
     });
-    const { origin } = await storage.getIdentity();
+    const { replicaId } = await storage.getIdentity();
     await storage.applyChanges([{ key: "a", hash: "", updatedAt: 1, deleted: true }]);
     const theirs = {
       key: "b",
@@ -674,18 +674,18 @@ test("SQLStorage notes how far it sweeps before it does, beside another who note
       hash: "",
       updatedAt: 1,
       deleted: true,
-      origin: "other",
-      stamp: 11,
+      replicaId: "other",
+      dotVersion: 11,
     };
-    await storage.takeNodes([{ node: { ...theirs, deleted: true }, replaces: null }]);
+    await storage.mergeNodes([{ node: { ...theirs, deleted: true }, replaces: null }]);
     now += 1000;
     // Whoever writes hears nothing of it.
     await storage.deleteNode("c");
     while (failures === 0) await afterSweep();
-    const { seen, swept } = await storage.readSeen();
-    assert.equal(seen.get("other"), 2);
-    assert.deepEqual(swept, new Map([[origin, 1], ["other", 11]]));
-    assert.equal((await storage.readStamped(["a", "b"])).size, 2, "what is noted and not done");
+    const { vector, collected } = await storage.readReplicaState();
+    assert.equal(vector.get("other"), 2);
+    assert.deepEqual(collected, new Map([[replicaId, 1], ["other", 11]]));
+    assert.equal((await storage.readReplicated(["a", "b"])).size, 2, "what is noted and not done");
     now += 999;
     await storage.deleteNode("d");
     await afterSweep();
@@ -693,7 +693,7 @@ test("SQLStorage notes how far it sweeps before it does, beside another who note
     now += 1;
     await storage.deleteNode("d");
     await afterSweep();
-    assert.deepEqual([...(await storage.readStamped(["a", "b", "d"])).keys()], ["d"]);
+    assert.deepEqual([...(await storage.readReplicated(["a", "b", "d"])).keys()], ["d"]);
   });
 });
 
@@ -712,9 +712,9 @@ test("SQLStorage tells as swept in a delta what is swept while it reads one", as
     };
     const storage = new SQLStorage({ query, ...options });
     await storage.applyChanges([{ key: "a", hash: "", updatedAt: 1 }]);
-    for (const base of [(await storage.readSeen()).seen, new Map<string, number>()]) {
+    for (const base of [(await storage.readReplicaState()).vector, new Map<string, number>()]) {
       await storage.applyChanges([{ key: "gone", hash: "", updatedAt: 1, deleted: true }]);
-      const { seen } = await storage.readSeen();
+      const { vector } = await storage.readReplicaState();
       sweeps = async () => {
         now += 60_000;
         await other.applyChanges([{ key: "b", hash: "", updatedAt: 1 }]);
@@ -722,8 +722,8 @@ test("SQLStorage tells as swept in a delta what is swept while it reads one", as
       };
       const delta = await storage.readDelta(base, 10);
       assert.deepEqual(delta.nodes.filter(({ key }) => key === "gone"), []);
-      assert.deepEqual(delta.swept, seen);
-      assert.deepEqual(delta.seen, seen, "what came since is not counted as seen");
+      assert.deepEqual(delta.collected, vector);
+      assert.deepEqual(delta.vector, vector, "what came since is not counted as seen");
     }
   });
 });
@@ -783,13 +783,13 @@ test("SQLStorage goes on with a table that an older version numbered in another 
         updatedAt: 6,
       }];
       assert.deepEqual(await storage.listChangedSince(0), old);
-      assert.deepEqual(await storage.getIdentity(), { epoch: "e", origin: "o" });
-      const { seen } = await storage.readSeen();
-      const residue = (seen.get("o") ?? 0) % 256;
-      assert.ok(residue !== 2 && (seen.get("o") ?? 0) > top);
+      assert.deepEqual(await storage.getIdentity(), { epoch: "e", replicaId: "o" });
+      const { vector } = await storage.readReplicaState();
+      const residue = (vector.get("o") ?? 0) % 256;
+      assert.ok(residue !== 2 && (vector.get("o") ?? 0) > top);
       assert.equal(await storage.getMaxVersion(), top);
       const metas = await storage.applyChanges([{ key: "c", hash: "z", updatedAt: 7 }]);
-      assert.ok(metas[0]!.version > (seen.get("o") ?? 0) && metas[0]!.version % 256 === residue);
+      assert.ok(metas[0]!.version > (vector.get("o") ?? 0) && metas[0]!.version % 256 === residue);
       assert.deepEqual(await storage.listChangedSince(0), [...old, ...metas]);
       assert.deepEqual((await storage.readDelta(new Map([["o", top]]), 10)).nodes.map(({ key }) => key), [
         "c",

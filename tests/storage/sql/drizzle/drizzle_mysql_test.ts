@@ -43,7 +43,7 @@ test("createDrizzleAdapter on a transaction of MySQL writes as part of it, while
     await createDrizzleAdapter(tx, options).getNode("a");
     now += 1000;
     await storage.applyChanges([{ ...change, key: "b" }]);
-    while ((await storage.readStamped(["gone"])).size > 0);
+    while ((await storage.readReplicated(["gone"])).size > 0);
     const inside = createDrizzleAdapter(tx, options);
     assert.equal((await inside.applyChanges([{ ...change, hash: "y" }]))[0]?.version, 4);
     now += 60_000;

@@ -214,7 +214,7 @@ test("PostgresPool gives up a connection that has lived long enough, between two
     await next;
   }
   // Chance makes it longer.
-  clock.chance = 0.5;
+  clock.randomValue = 0.5;
   await clock.advance(30_000);
   await begin(pool, clients, 2);
   await clock.advance(44_999);

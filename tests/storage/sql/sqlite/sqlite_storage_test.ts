@@ -267,7 +267,8 @@ testOn(RUNTIMES, "Deno, Node and Bun on one file at once share no version and lo
     await assertKept(storage, acknowledged);
     // A node that was published after a higher one got a stamp as well, which used up one more number.
     const { nodes } = await storage.readDelta(new Map(), 10_000);
-    const given = count * workers.length * 3 + nodes.filter(({ stamp, version }) => stamp !== version).length;
+    const given = count * workers.length * 3 +
+      nodes.filter(({ dotVersion, version }) => dotVersion !== version).length;
     assert.equal(await storage.incrementVersion("a"), given + 1, "no version was lost");
     const [, , newest] = acknowledged.reduce((a, b) => a[2] > b[2] ? a : b);
     assert.equal((await storage.getNode("shared"))?.version, newest, "the shared node is the newest of all");
