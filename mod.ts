@@ -24,7 +24,7 @@ export {
   type NodeOutgoing,
 } from "./adapters/express.ts";
 export { createFetchHandler } from "./adapters/fetch.ts";
-export type { BodyBudget, BodyReservation } from "./src/limits/admission.ts";
+export type { BodyBudget, BodyReservation } from "./src/limits/body_budget.ts";
 export type { Clock } from "./src/clock.ts";
 export {
   ClosedError,

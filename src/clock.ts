@@ -37,8 +37,3 @@ export async function settlesWithin(clock: Clock, ms: number, task: Promise<unkn
     cancel();
   }
 }
-
-/** Whether a value is a promise, of whatever make. */
-export function isThenable<T>(value: T | Promise<T>): value is Promise<T> {
-  return typeof (value as { then?: unknown } | null)?.then === "function";
-}

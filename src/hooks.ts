@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { type Clock, isThenable } from "./clock.ts";
+import type { Clock } from "./clock.ts";
+import { isThenable, type MaybePromise } from "./maybe_promise.ts";
 import { ClosedError, RealityError } from "./errors.ts";
 import type { AbortSignalLike } from "./abort_signal.ts";
 
@@ -45,9 +46,9 @@ export class Hooks {
    */
   call<T>(
     name: string,
-    hook: () => T | Promise<T>,
+    hook: () => MaybePromise<T>,
     getSignal?: () => AbortSignalLike | undefined,
-  ): T | Promise<T> {
+  ): MaybePromise<T> {
     if (this.#isClosed) return Promise.reject(new ClosedError());
     const given = hook();
     return isThenable(given) ? this.#wait(name, given, getSignal) : given;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type BatchOptions, guarded } from "./store/batch.ts";
+import { type BatchOptions, guarded } from "./store/timeout.ts";
 import type { RealityStorage } from "./store/contract.ts";
 
 /** `ready`, or why not: what the peers have was not asked for yet, the storage is not well, or `close()` was called. */

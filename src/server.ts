@@ -5,15 +5,10 @@
  */
 import { type AskRights, askRights, type Rights, WriteAccess } from "./access.ts";
 import { Observer } from "./telemetry/observer.ts";
-import {
-  ClientLimit,
-  clientOf,
-  isProxied,
-  type Locatable,
-  type RequestLimit,
-  SharedBodyBudget,
-} from "./limits/admission.ts";
-import { type BatchOptions, guarded } from "./store/batch.ts";
+import { ClientLimit, clientOf, isProxied, type Locatable } from "./limits/client_limit.ts";
+import type { RequestLimit } from "./limits/concurrency.ts";
+import { SharedBodyBudget } from "./limits/body_budget.ts";
+import { type BatchOptions, guarded } from "./store/timeout.ts";
 import type { DeadlineList } from "./limits/deadlines.ts";
 import { ClosedError, PeerError, RealityError, RefusalError } from "./errors.ts";
 import { type AbortSignalLike, onAbort } from "./abort_signal.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { BodyBudget, BodyReservation } from "../limits/admission.ts";
+import type { BodyBudget, BodyReservation } from "../limits/body_budget.ts";
 import { type AbortSignalLike, type Closable, onAbort, onClose } from "../abort_signal.ts";
 import type { ResponseBudget } from "../limits/pending_responses.ts";
 

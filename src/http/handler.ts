@@ -4,7 +4,9 @@
  * @module
  */
 import type { WriteRequest } from "../access.ts";
-import type { BodyBudget, ClientLimit, ConcurrencyLimit, Locatable } from "../limits/admission.ts";
+import type { BodyBudget } from "../limits/body_budget.ts";
+import type { ClientLimit, Locatable } from "../limits/client_limit.ts";
+import type { ConcurrencyLimit } from "../limits/concurrency.ts";
 import { ClosedError, RealityError, RefusalError } from "../errors.ts";
 import type { Hooks } from "../hooks.ts";
 import type { RouteName } from "../telemetry/metrics.ts";

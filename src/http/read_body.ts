@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type BodyBudget, type BodyReservation, UnreadRefusal } from "../limits/admission.ts";
+import { type BodyBudget, type BodyReservation, UnreadRefusal } from "../limits/body_budget.ts";
 import { RealityError, RefusalError } from "../errors.ts";
 
 const UTF8 = new TextDecoder("utf-8", { fatal: true });

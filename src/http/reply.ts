@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { UnreadRefusal } from "../limits/admission.ts";
+import { UnreadRefusal } from "../limits/body_budget.ts";
 import { type ErrorCode, RealityError, RefusalError } from "../errors.ts";
 import { EncodingRefusal } from "./read_body.ts";
 import type { Reply } from "./exchange.ts";

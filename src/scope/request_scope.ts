@@ -9,8 +9,9 @@
  *
  * @module
  */
-import { overloaded, type RequestLimit } from "../limits/admission.ts";
-import { ReadBatcher, WriteBatcher } from "../store/batch.ts";
+import { overloaded, type RequestLimit } from "../limits/concurrency.ts";
+import { ReadBatcher } from "../store/read_batcher.ts";
+import { WriteBatcher } from "../store/write_batcher.ts";
 import type { Clock } from "../clock.ts";
 import type { DeadlineList, Due } from "../limits/deadlines.ts";
 import { markOf } from "../store/history.ts";

@@ -3,8 +3,10 @@
  *
  * @module
  */
-import { ConcurrencyLimit, type RequestLimit } from "../limits/admission.ts";
-import { type BatchOptions, ReadBatcher, WriteBatcher } from "../store/batch.ts";
+import { ConcurrencyLimit, type RequestLimit } from "../limits/concurrency.ts";
+import type { BatchOptions } from "../store/timeout.ts";
+import { ReadBatcher } from "../store/read_batcher.ts";
+import { WriteBatcher } from "../store/write_batcher.ts";
 import { type Clock, settlesWithin } from "../clock.ts";
 import { type DeadlineList, Deadlines } from "../limits/deadlines.ts";
 import { CachedReader, canCache, type NodeReader } from "../store/cached_reader.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Locatable } from "../limits/admission.ts";
+import type { Locatable } from "../limits/client_limit.ts";
 import { onAbort, onClose } from "../abort_signal.ts";
 import {
   isNodeRequest,

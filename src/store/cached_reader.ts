@@ -3,8 +3,9 @@
  *
  * @module
  */
-import type { BatchOptions, ReadBatcher } from "./batch.ts";
-import { guarded, silence } from "./batch.ts";
+import type { BatchOptions } from "./timeout.ts";
+import type { ReadBatcher } from "./read_batcher.ts";
+import { guarded, silence } from "./timeout.ts";
 import { type HistoryMoment, isConfirmed, isSameLife, lateMarksSince, laterOf, markOf } from "./history.ts";
 import type { RealityStorage, StorageChanges, StorageMoment, StorageReading } from "./contract.ts";
 import type { RealityNodeMeta } from "../types.ts";

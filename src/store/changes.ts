@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { WriteBatcher } from "./batch.ts";
+import type { WriteBatcher } from "./write_batcher.ts";
 import type { Clock } from "../clock.ts";
 import { hashFault, keyFault } from "./node.ts";
 import type { Limits } from "../options.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type BatchOptions, guarded, silence } from "../store/batch.ts";
+import { type BatchOptions, guarded, silence } from "../store/timeout.ts";
 import type { Clock } from "../clock.ts";
 import type { NodeReader } from "../store/cached_reader.ts";
 import { type HistoryMoment, isConfirmed, isSameLife, lateMarksSince, laterOf } from "../store/history.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type BatchOptions, guarded } from "../store/batch.ts";
+import { type BatchOptions, guarded } from "../store/timeout.ts";
 import type { Clock } from "../clock.ts";
 import type { RealityStorage } from "../store/contract.ts";
 import type { Waiters } from "./waiters.ts";

@@ -5,7 +5,7 @@
  */
 
 import { type AskRights, mask, type Rights } from "../access.ts";
-import type { ConcurrencyLimit } from "../limits/admission.ts";
+import type { ConcurrencyLimit } from "../limits/concurrency.ts";
 import type { Clock } from "../clock.ts";
 import { compare, metaOf, versionOf } from "./compare.ts";
 import type { NodeReader } from "../store/cached_reader.ts";

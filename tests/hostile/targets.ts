@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { PeerError, RefusalError } from "../../src/errors.ts";
-import { SharedBodyBudget } from "../../src/limits/admission.ts";
+import { SharedBodyBudget } from "../../src/limits/body_budget.ts";
 import { clientAddress, parseNetwork } from "../../src/limits/client_address.ts";
 import { declaredLength, parseJSON, readBytes } from "../../src/http/read_body.ts";
 import { readMessage, writeMessage } from "../../src/mesh/message.ts";

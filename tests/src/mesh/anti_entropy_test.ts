@@ -1,7 +1,7 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { systemClock } from "../../../src/clock.ts";
 import { Changes } from "../../../src/store/changes.ts";
-import { WriteBatcher } from "../../../src/store/batch.ts";
+import { WriteBatcher } from "../../../src/store/write_batcher.ts";
 import type { Message } from "../../../src/mesh/message.ts";
 import { AntiEntropy } from "../../../src/mesh/anti_entropy.ts";
 import { DEFAULT_LIMITS } from "../../../src/options.ts";

@@ -1,6 +1,6 @@
 import { deepEqual, equal, rejects } from "node:assert/strict";
 import fc from "fast-check";
-import { ReadBatcher } from "../../../src/store/batch.ts";
+import { ReadBatcher } from "../../../src/store/read_batcher.ts";
 import { CachedReader, canCache } from "../../../src/store/cached_reader.ts";
 import { nodesOf } from "../../../storage/conformance/kit.ts";
 import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";

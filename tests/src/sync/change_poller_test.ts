@@ -1,5 +1,5 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { ReadBatcher } from "../../../src/store/batch.ts";
+import { ReadBatcher } from "../../../src/store/read_batcher.ts";
 import { DEFAULT_LIMITS } from "../../../src/options.ts";
 import { RealityServer } from "../../../src/server.ts";
 import { Waiters } from "../../../src/sync/waiters.ts";

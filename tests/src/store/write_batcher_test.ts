@@ -1,75 +1,13 @@
 import { deepEqual, equal, rejects } from "node:assert/strict";
-import { guarded, ReadBatcher, WriteBatcher } from "../../../src/store/batch.ts";
+import { WriteBatcher } from "../../../src/store/write_batcher.ts";
 import type { StorageError } from "../../../src/errors.ts";
-import type { NodeChange, StorageReading } from "../../../src/store/contract.ts";
+import type { NodeChange } from "../../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../../src/types.ts";
 import { FakeClock, settle } from "../../clock.ts";
 import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
 import { test } from "../../harness.ts";
 import { NaiveStorage } from "../../storage/naive_storage.ts";
-import { HeldStorage } from "../../storages.ts";
-
-function setUp(storage = new HeldStorage()) {
-  const clock = new FakeClock();
-  const outcomes: (string | undefined)[] = [];
-  const woken: string[][] = [];
-  const options = {
-    clock,
-    timeout: 1000,
-    onOutcome: (_: string, error?: StorageError) => void outcomes.push(error?.message),
-  };
-  const reader = new ReadBatcher(storage, options);
-  const writer = new WriteBatcher(storage, options, (keys) => woken.push([...keys]));
-  const update = async (key: string, hash: string) =>
-    await writer.write({ key, hash, updatedAt: clock.now() });
-  return { clock, storage, reader, writer, update, outcomes, woken };
-}
-
-test("read() sends the questions of one moment as one read without doubles", async () => {
-  const { storage, reader, update } = setUp();
-  await update("a", "1");
-  const readings = await Promise.all([reader.read(["a", "b"]), reader.read(["b", "c"]), reader.read([])]);
-  deepEqual(storage.reads, [["a", "b", "c"]]);
-  equal(readings[2]?.nodes.get("a")?.hash, "1");
-});
-
-test("read() of a live storage is shared by one moment, and never by the next", async () => {
-  const { reader, update } = setUp(new MemoryStorage({ counter: "sequential" }) as unknown as HeldStorage);
-  for (let version = 1; version < 5; version++) {
-    await update("a", `${version}`);
-    const readings = await Promise.all([reader.read(["a"]), reader.read(["b"])]);
-    deepEqual(readings.map(({ maxVersion }) => maxVersion), [version, version]);
-    equal(reader.sent, version);
-  }
-});
-
-test("read() never answers from a read that was sent before it was asked", async () => {
-  const { storage, reader, update } = setUp();
-  const release = storage.hold();
-  const before = reader.read(["a"]);
-  await settle();
-  const change = update("a", "new");
-  await settle();
-  const after = reader.read(["a"]);
-  release();
-  equal((await before).nodes.get("a"), undefined);
-  equal((await change).version, 1);
-  equal((await after).nodes.get("a")?.hash, "new");
-});
-
-test("read() merges what is asked while two reads are under way", async () => {
-  const { storage, reader } = setUp();
-  const release = storage.hold();
-  const reads: unknown[] = [];
-  for (const key of ["a", "b", "c", "d", "e"]) {
-    reads.push(reader.read([key]));
-    await settle();
-  }
-  deepEqual(storage.reads, [["a"], ["b"]]);
-  release();
-  await Promise.all(reads);
-  deepEqual(storage.reads, [["a"], ["b"], ["c", "d", "e"]]);
-});
+import { setUp } from "./batcher_kit.ts";
 
 test("write() sends a lone change at once, and those that come meanwhile together", async () => {
   const { storage, update } = setUp();
@@ -125,39 +63,6 @@ test("write() rejects with a StorageError that keeps the cause, and wakes all th
   storage.failure = undefined;
   equal((await update("a", "1")).version, 1);
   deepEqual(outcomes, ["Storage failed at applyChanges: disk full", undefined]);
-});
-
-test("read() and write() reject when the storage takes longer than storageTimeout, then go on", async () => {
-  const { clock, storage, reader, update } = setUp();
-  const release = storage.hold();
-  const late = [
-    rejects(async () => await reader.read(["a"]), /within storageTimeout \(1000 ms\)/),
-    rejects(update("a", "1"), /1000 ms/),
-  ];
-  await clock.advance(1000);
-  await Promise.all(late);
-  release();
-  equal((await update("b", "1")).version, 2);
-  equal((await reader.read(["b"])).nodes.get("b")?.hash, "1");
-  equal(clock.timers, 0);
-});
-
-test("reads that are lost hold those that come after them for a tenth of storageTimeout", async () => {
-  const { clock, storage, reader, update } = setUp();
-  await update("c", "1");
-  storage.hold();
-  const lost: unknown[] = [];
-  for (const key of ["a", "b"]) {
-    lost.push(rejects(async () => await reader.read([key])));
-    await settle();
-  }
-  storage.pass();
-  const next = reader.read(["c"]);
-  await clock.advance(100);
-  equal((await next).nodes.get("c")?.hash, "1");
-  await clock.advance(1000);
-  await Promise.all(lost);
-  equal(clock.timers, 0);
 });
 
 test("each of 10,000 changes of a storage that hangs is refused in time, and the next one is made at once", async () => {
@@ -284,55 +189,6 @@ test("flush() waits for commits that others have passed", async () => {
   await flush;
 });
 
-test("read() and write() set a timer only for a storage that does not answer at once", async () => {
-  const { clock, reader, update, storage } = setUp();
-  const options = { clock, timeout: 1000, onOutcome: () => {} };
-  const memory = new MemoryStorage();
-  let timers = 0;
-  const after = clock.after.bind(clock);
-  clock.after = (ms, callback) => {
-    timers++;
-    return after(ms, callback);
-  };
-  await new WriteBatcher(memory, options, () => {}).write({ key: "a", hash: "1", updatedAt: 1 });
-  await new ReadBatcher(memory, options).read(["a"]);
-  equal(timers, 0);
-  const release = storage.hold();
-  const held = [reader.read(["a"]), update("a", "1")];
-  await settle();
-  equal(clock.timers, 2);
-  release();
-  await Promise.all(held);
-  equal(clock.timers, 0);
-});
-
-test("how long a call took includes what it did before it gave back a promise, and what it threw", async () => {
-  const clock = new FakeClock();
-  let ms = 0;
-  const elapsed = clock.elapsed.bind(clock);
-  clock.elapsed = () => elapsed() + ms;
-  const outcomes: [operation: string, isFailure: boolean, ms: number][] = [];
-  const options = {
-    clock,
-    timeout: 1000,
-    onOutcome: (operation: string, error: StorageError | undefined, ms: number) =>
-      void outcomes.push([operation, error !== undefined, ms]),
-  };
-  // As SQLite does: everything is done, or has failed, when the call returns.
-  const busy = (value: () => Promise<number>) => () => {
-    ms += 40;
-    return value();
-  };
-  equal(await guarded("good", busy(() => Promise.resolve(7)), options), 7);
-  await rejects(guarded("bad", busy(() => Promise.reject(new Error("no"))), options), { operation: "bad" });
-  const throwing = busy(() => {
-    throw new Error("no");
-  });
-  await rejects(guarded("worse", throwing, options), { operation: "worse" });
-  deepEqual(outcomes, [["good", false, 40], ["bad", true, 40], ["worse", true, 40]]);
-  equal(clock.timers, 0);
-});
-
 test("flush() settles when everything asked for is in the storage", async () => {
   const { storage, writer, update } = setUp();
   await writer.flush();
@@ -347,24 +203,6 @@ test("flush() settles when everything asked for is in the storage", async () => 
   release();
   await flush;
   equal((await storage.getNode("b"))?.version, 2);
-});
-
-test("Reader and Writer serve a storage with just the eight methods", async () => {
-  const clock = new FakeClock();
-  const options = { clock, timeout: 1000, onOutcome: () => {} };
-  const storage = new NaiveStorage();
-  const writer = new WriteBatcher(storage, options, () => {});
-  const reader = new ReadBatcher(storage, options);
-  const metas = await Promise.all(
-    Array.from({ length: 40 }, (_, i) => writer.write({ key: `k${i}`, hash: "1", updatedAt: 1 })),
-  );
-  equal(new Set(metas.map((meta) => meta.version)).size, 40);
-  const deleted = await writer.write({ key: "k0", hash: "", updatedAt: 2, deleted: true });
-  deepEqual(deleted, { key: "k0", version: 0, hash: "", updatedAt: 2, deleted: true });
-  const reading = await reader.read(["k0", "k1"]);
-  equal(reading.nodes.get("k0"), undefined);
-  equal(reading.nodes.get("k1")?.hash, "1");
-  deepEqual([reading.maxVersion, reading.epoch], [40, ""]);
 });
 
 test("Writer settles each change by itself where the storage takes them one by one", async () => {
@@ -424,18 +262,6 @@ test("write() to a live storage is there, and wakes, before it returns", async (
   deepEqual(outcomes, [undefined]);
   equal(writer.sent, 1);
   await writer.flush();
-});
-
-test("read() after a change in the same moment is not shared with the one before", () => {
-  const storage = new MemoryStorage({ counter: "sequential" });
-  const options = { clock: new FakeClock(), timeout: 1000, onOutcome: () => {} };
-  const reader = new ReadBatcher(storage, options);
-  const writer = new WriteBatcher(storage, options, () => reader.renew());
-  const versions = [1, 2, 3].map((n) => {
-    void writer.write({ key: "a", hash: `${n}`, updatedAt: n });
-    return (reader.read(["a"]) as StorageReading).maxVersion;
-  });
-  deepEqual(versions, [1, 2, 3]);
 });
 
 test("write() to a live storage does not overtake what was asked for before", async () => {

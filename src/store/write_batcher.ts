@@ -1,12 +1,12 @@
 /**
- * Doing less: one shared read for the questions of a moment, one commit for the changes of a moment.
+ * Groups changes: those that arrive while a commit is running go into the next commit together.
  *
  * @module
  */
-import { type Clock, isThenable } from "../clock.ts";
 import { Deadlines, type Due } from "../limits/deadlines.ts";
 import { StorageError } from "../errors.ts";
-import type { Metrics } from "../telemetry/metrics.ts";
+import { attempt, type MaybePromise } from "../maybe_promise.ts";
+import type { RealityNodeMeta } from "../types.ts";
 import {
   isMeshStorage,
   type MeshStorage,
@@ -14,31 +14,9 @@ import {
   type NodeMerge,
   type RealityStorage,
   type ReplicatedNode,
-  type StorageReading,
   type VersionVector,
 } from "./contract.ts";
-import type { RealityNodeMeta } from "../types.ts";
-
-/** What the storage desk needs beside the storage itself. */
-export interface BatchOptions {
-  /** Where timers come from. */
-  readonly clock: Clock;
-  /** How long one call of the storage may take, in milliseconds. */
-  readonly timeout: number;
-  /** Hears how each call went: the operation, the error if it failed, and how long it took in milliseconds. */
-  readonly onOutcome: (operation: string, error: StorageError | undefined, ms: number) => void;
-  /** Counts how large reads and commits are. */
-  readonly metrics?: Pick<Metrics, "readSizes" | "writeSizes"> | undefined;
-}
-
-/** So many reads may be under way at once: a second one lets a question pass by a slow answer. */
-const MAX_READS = 2;
-
-/**
- * The share of `storageTimeout` after which a read without an answer no longer counts as under way, so that a lost
- * one does not hold those that come after it. At most ten times as many reads are under way as there are places.
- */
-const READ_PATIENCE = 1 / 10;
+import { type BatchOptions, guarded, lateness, type Silence } from "./timeout.ts";
 
 /**
  * The same for a commit. It is longer, so that a storage where commits queue for a lock is not sent many at once: at
@@ -52,123 +30,11 @@ const COMMIT_PATIENCE = 1 / 2;
  */
 const QUEUED_TIME = 1.25;
 
-/** A read that has collected so many keys takes no more questions. */
-const MAX_READ_KEYS = 20_000;
-
 /** So many changes go in together when the storage does not say how many it takes. */
 const MAX_CHANGES = 1000;
 
 /** So many changes at once go to a storage that takes them one by one. */
 const MAX_SINGLE_CHANGES = 16;
-
-interface Deferred<T> {
-  readonly promise: Promise<T>;
-  readonly resolve: (value: T) => void;
-  readonly reject: (error: unknown) => void;
-}
-
-interface Read extends Deferred<StorageReading> {
-  /** The keys of the first who asked, as they were given; a set once somebody else joins. */
-  keys: readonly string[] | Set<string>;
-}
-
-/**
- * Reads the storage for everybody who asks. Questions that wait at the same moment share one read, and a
- * read serves only those who asked before it was sent: nobody gets an answer older than the question.
- */
-export class ReadBatcher {
-  readonly #storage: RealityStorage;
-  readonly #options: BatchOptions;
-  readonly #queue: Read[] = [];
-  /** The reading of this moment, of a live storage. */
-  #current: StorageReading | Promise<StorageReading> | undefined;
-  #running = 0;
-  #scheduled = false;
-  #sent = 0;
-
-  /**
-   * @param storage Where the nodes are.
-   * @param options Clock, time limit, and who hears of failures.
-   */
-  constructor(storage: RealityStorage, options: BatchOptions) {
-    this.#storage = storage;
-    this.#options = options;
-  }
-
-  /** How many reads have been sent. */
-  get sent(): number {
-    return this.#sent;
-  }
-
-  /**
-   * Reads the current state of some keys.
-   *
-   * @param keys No key twice; the list must stay as it is until the answer.
-   * @returns A reading sent after this call; it may hold other keys as well. At once from a storage that gives it so.
-   * @throws {StorageError} When the storage fails or takes too long; rejects with it.
-   */
-  read(keys: readonly string[]): StorageReading | Promise<StorageReading> {
-    if (this.#storage.features?.live) return this.#current ??= this.#readLive(keys);
-    const last = this.#queue.at(-1);
-    if (last !== undefined && countOf(last.keys) + keys.length <= MAX_READ_KEYS) {
-      if (!(last.keys instanceof Set)) last.keys = new Set(last.keys);
-      for (const key of keys) last.keys.add(key);
-      return last.promise;
-    }
-    const read = { keys, ...deferred<StorageReading>() };
-    this.#queue.push(read);
-    this.#schedule();
-    return read.promise;
-  }
-
-  /** What was read before is shared no longer: the storage has changed, or the moment is over. */
-  readonly renew = (): void => {
-    this.#current = undefined;
-  };
-
-  /** Every node can be looked up in a reading, as it stands then: one serves all who ask in this moment. */
-  #readLive(keys: readonly string[]): StorageReading | Promise<StorageReading> {
-    queueMicrotask(this.renew);
-    this.#sent++;
-    this.#options.metrics?.readSizes.observe(keys.length);
-    const given = passOn(() => readStorage(this.#storage, keys));
-    if (given instanceof Promise) return guarded("getNodes", () => given, this.#options);
-    this.#options.onOutcome("getNodes", undefined, 0);
-    return given;
-  }
-
-  #schedule(): void {
-    if (this.#scheduled || this.#running >= MAX_READS) return;
-    this.#scheduled = true;
-    // The questions of this moment are all asked before a microtask queued now has its turn.
-    queueMicrotask(() => {
-      this.#scheduled = false;
-      while (this.#running < MAX_READS && this.#queue.length > 0) this.#send(this.#queue.shift()!);
-    });
-  }
-
-  #send({ keys, resolve, reject }: Read): void {
-    this.#running++;
-    this.#sent++;
-    this.#options.metrics?.readSizes.observe(countOf(keys));
-    let isCounted = true;
-    const leave = () => {
-      if (!isCounted) return;
-      isCounted = false;
-      this.#running--;
-      if (this.#queue.length > 0) this.#schedule();
-    };
-    const list = keys instanceof Set ? [...keys] : keys;
-    guarded("getNodes", () => readStorage(this.#storage, list), this.#options, silence(leave))
-      .then((reading) => {
-        resolve(reading);
-        leave();
-      }, (error) => {
-        reject(error);
-        leave();
-      });
-  }
-}
 
 /** One change that somebody asked for. Its promise settles with its commit, or when its time is up. */
 class Write implements Due {
@@ -256,7 +122,7 @@ export class WriteBatcher {
    * @returns The meta as written, once the storage has it: at once from a live storage that gives it so.
    * @throws {StorageError} When the storage fails or takes too long; rejects with it. The change may be there or not.
    */
-  write(change: NodeChange): RealityNodeMeta | Promise<RealityNodeMeta> {
+  write(change: NodeChange): MaybePromise<RealityNodeMeta> {
     const { features, applyChanges } = this.#storage;
     const isLive = features?.live && applyChanges !== undefined && !this.#isBusy;
     return isLive ? this.#writeLive(change) : this.#queue(change);
@@ -273,9 +139,9 @@ export class WriteBatcher {
   }
 
   /** There is nothing to be won by waiting for others where a commit is over before it has begun. */
-  #writeLive(change: NodeChange): RealityNodeMeta | Promise<RealityNodeMeta> {
+  #writeLive(change: NodeChange): MaybePromise<RealityNodeMeta> {
     this.#noteSent(1);
-    const given = passOn(() => this.#storage.applyChanges!([change]));
+    const given = attempt(() => this.#storage.applyChanges!([change]));
     if (given instanceof Promise) {
       const write = this.#createWrite(change, undefined);
       this.#running = this.#commitAll(this.#commit([write], () => given).passable);
@@ -361,7 +227,7 @@ export class WriteBatcher {
   /** Makes a commit, and tells everybody who asked for a part of it what came of that. */
   #commit(
     writes: readonly Write[],
-    commit: () => RealityNodeMeta[] | Promise<RealityNodeMeta[]>,
+    commit: () => MaybePromise<RealityNodeMeta[]>,
   ): Commit {
     let pass = () => {};
     const passable = new Promise<void>((resolve) => pass = resolve);
@@ -441,32 +307,6 @@ export class WriteBatcher {
   }
 }
 
-function readStorage(
-  storage: RealityStorage,
-  keys: readonly string[],
-): StorageReading | Promise<StorageReading> {
-  return storage.readNodes ? storage.readNodes(keys) : readParts(storage, keys);
-}
-
-/** What the storage gives at once, or its own promise, seen to be settled where it is; what it throws rejects. */
-function passOn<T>(call: () => T | Promise<T>): T | Promise<T> {
-  try {
-    const given = call();
-    return isThenable(given) ? Promise.resolve(given) : given;
-  } catch (error) {
-    return Promise.reject(error);
-  }
-}
-
-async function readParts(storage: RealityStorage, keys: readonly string[]): Promise<StorageReading> {
-  // The counter first: then the nodes are at least as new as it says, and a cursor made of it skips nothing.
-  const maxVersion = await storage.getMaxVersion();
-  const nodes = await storage.getNodes([...keys]);
-  const { epoch, replicaId } = await storage.getIdentity?.() ?? { epoch: "", replicaId: "" };
-  // Nobody says whether something came into the past: no stream resumes on this. Nor what was swept: it may be anything.
-  return { nodes, maxVersion, epoch, replicaId, collectedVersion: maxVersion, late: 0 };
-}
-
 async function applyChange(storage: RealityStorage, change: NodeChange): Promise<RealityNodeMeta> {
   const { key, hash, updatedAt } = change;
   if (change.deleted) {
@@ -476,86 +316,4 @@ async function applyChange(storage: RealityStorage, change: NodeChange): Promise
   const meta = { key, version: await storage.incrementVersion(key), hash, updatedAt };
   await storage.setNode(key, meta);
   return meta;
-}
-
-/** What is to happen when a call has no answer yet after a part of its time. */
-export interface Silence {
-  /** The part of the time limit: above 0, below 1. */
-  readonly share: number;
-  /** Called once: who held a place for the call gives it to the next one. */
-  readonly onSilent: () => void;
-  /** Called when the call settles after it was given up. */
-  readonly onLate?: () => void;
-}
-
-/** The silence of a read that holds a place. */
-export function silence(onSilent: () => void): Silence {
-  return { share: READ_PATIENCE, onSilent };
-}
-
-/**
- * Calls the storage, and turns a failure, or an answer that takes too long, into a `StorageError` that names the
- * operation. How long it took includes what the call itself did before it gave back a promise.
- */
-export function guarded<T>(
-  operation: string,
-  call: () => T | Promise<T>,
-  options: BatchOptions,
-  silence?: Silence,
-): Promise<T> {
-  const { clock, onOutcome, timeout } = options;
-  const startedAt = clock.elapsed();
-  const answer = Promise.resolve(passOn(call));
-  return new Promise((resolve, reject) => {
-    let cancel: (() => void) | undefined;
-    let settled = false;
-    const fail = (cause: unknown) => {
-      if (settled) return silence?.onLate?.();
-      settled = true;
-      cancel?.();
-      const error = cause instanceof StorageError ? cause : new StorageError(operation, cause);
-      onOutcome(operation, error, clock.elapsed() - startedAt);
-      reject(error);
-    };
-    answer.then((value) => {
-      if (settled) return silence?.onLate?.();
-      settled = true;
-      cancel?.();
-      onOutcome(operation, undefined, clock.elapsed() - startedAt);
-      resolve(value);
-    }, fail);
-    const giveUp = () => fail(lateness(options));
-    // A call that has its answer already has settled by then: a timer would cost more than the answer did.
-    queueMicrotask(() => {
-      if (settled) return;
-      if (silence === undefined) {
-        cancel = clock.after(timeout, giveUp);
-        return;
-      }
-      const patience = timeout * silence.share;
-      cancel = clock.after(patience, () => {
-        cancel = clock.after(timeout - patience, giveUp);
-        silence.onSilent();
-      });
-    });
-  });
-}
-
-function lateness({ timeout }: BatchOptions): Error {
-  return new Error(`no answer within storageTimeout (${timeout} ms)`);
-}
-
-function countOf(keys: readonly string[] | Set<string>): number {
-  return keys instanceof Set ? keys.size : keys.length;
-}
-
-/** `Promise.withResolvers`, which Node 20 does not have. */
-function deferred<T>(): Deferred<T> {
-  let resolve!: (value: T) => void;
-  let reject!: (error: unknown) => void;
-  const promise = new Promise<T>((yes, no) => {
-    resolve = yes;
-    reject = no;
-  });
-  return { promise, resolve, reject };
 }

@@ -1,106 +1,12 @@
 import { RequestRecord } from "../../../src/telemetry/request_record.ts";
-import { deepEqual, equal, match, rejects, throws } from "node:assert/strict";
-import {
-  ClientLimit,
-  ConcurrencyLimit,
-  type LimitedRequest,
-  SharedBodyBudget,
-} from "../../../src/limits/admission.ts";
+import { deepEqual, equal, match, rejects } from "node:assert/strict";
+import { ClientLimit, type LimitedRequest } from "../../../src/limits/client_limit.ts";
 import { parseNetwork, type TrustedProxies } from "../../../src/limits/client_address.ts";
 import type { RealityError } from "../../../src/errors.ts";
 import type { RateLimitConfig } from "../../../src/options.ts";
 import { FakeClock } from "../../clock.ts";
 import { Hooks } from "../../../src/hooks.ts";
 import { test } from "../../harness.ts";
-
-const LIMITS = { maxReadingBytes: 1_000, maxRequests: 10, bodyTimeout: 100 };
-
-test("so many requests are let in, and another one for each that leaves", () => {
-  const admission = new ConcurrencyLimit(2);
-  admission.enter();
-  admission.enter();
-  throws(() => admission.enter(), {
-    code: "ERR_REALITY_OVERLOADED",
-    status: 503,
-    message: /maxRequests \(2\)/,
-  });
-  equal(admission.busy, 2);
-  admission.leave();
-  admission.enter();
-  equal(admission.busy, 2);
-});
-
-test("who waits is not counted, and is counted again only when it has left", () => {
-  const admission = new ConcurrencyLimit(1);
-  for (let i = 0; i < 5; i++) {
-    admission.enter();
-    admission.startWait();
-  }
-  admission.enter();
-  throws(() => admission.enter(), { code: "ERR_REALITY_OVERLOADED" });
-  for (let i = 0; i < 5; i++) {
-    admission.endWait();
-    admission.leave();
-  }
-  equal(admission.busy, 1);
-});
-
-test("bodies hold no more than their room, all together", () => {
-  const bodies = new SharedBodyBudget(LIMITS, new FakeClock());
-  const [a, b] = [bodies.begin(0, fail), bodies.begin(600, fail)];
-  a.take(600);
-  throws(() => b.take(401), { code: "ERR_REALITY_OVERLOADED", message: /maxReadingBytes \(1000\)/ });
-  b.take(400);
-  equal(bodies.held, 1_000);
-  throws(() => bodies.begin(0, fail), { code: "ERR_REALITY_OVERLOADED" });
-  a.end();
-  a.end();
-  equal(bodies.held, 400);
-  throws(() => bodies.begin(601, fail), { code: "ERR_REALITY_OVERLOADED" });
-  bodies.begin(600, fail).end();
-  b.end();
-  equal(bodies.held, 0);
-});
-
-test("as many bodies as there may be requests have room for a share each", () => {
-  const bodies = new SharedBodyBudget(LIMITS, new FakeClock());
-  equal(bodies.share, 100);
-  const readings = Array.from({ length: 10 }, () => bodies.begin(bodies.share, fail));
-  for (const reading of readings) reading.take(bodies.share);
-  for (const reading of readings) reading.end();
-  equal(bodies.held, 0);
-});
-
-test("a body that takes too long is given up, and gives back what it held", async () => {
-  const clock = new FakeClock();
-  const bodies = new SharedBodyBudget(LIMITS, clock);
-  const stopped: RealityError[] = [];
-  const slow = bodies.begin(0, (refusal) => stopped.push(refusal));
-  slow.take(500);
-  await clock.advance(50);
-  const quick = bodies.begin(0, fail);
-  await clock.advance(49);
-  quick.end();
-  equal(stopped.length, 0);
-  await clock.advance(1);
-  equal(stopped[0]?.code, "ERR_REALITY_TIMEOUT");
-  equal(stopped[0]?.status, 408);
-  match(stopped[0]?.message ?? "", /bodyTimeout \(100 ms\)/);
-  deepEqual([bodies.held, clock.timers], [0, 0]);
-  slow.end();
-  equal(bodies.held, 0);
-});
-
-test("a server that closes takes no body any more, and gives up those that are on their way", () => {
-  const clock = new FakeClock();
-  const bodies = new SharedBodyBudget(LIMITS, clock);
-  const stopped: RealityError[] = [];
-  bodies.begin(0, (refusal) => stopped.push(refusal)).take(10);
-  bodies.close();
-  deepEqual(stopped.map(({ code }) => code), ["ERR_REALITY_CLOSED"]);
-  throws(() => bodies.begin(0, fail), { code: "ERR_REALITY_CLOSED" });
-  deepEqual([bodies.held, clock.timers], [0, 0]);
-});
 
 test("clients are told apart by their address, and those of IPv6 by their network", async () => {
   const { ask } = setUpLimit({}, []);
@@ -176,10 +82,6 @@ test("clients whose address is not known are not limited, which is reported once
   equal(reports.length, 1);
   match(reports[0]?.message ?? "", /address is not known .*"rateLimit.key"/);
 });
-
-function fail(): void {
-  throw new Error("It was in time");
-}
 
 function setUpLimit(options: Partial<RateLimitConfig>, trusted: TrustedProxies = 0) {
   const reports: RealityError[] = [];

@@ -1,0 +1,33 @@
+import { equal, throws } from "node:assert/strict";
+import { ConcurrencyLimit } from "../../../src/limits/concurrency.ts";
+import { test } from "../../harness.ts";
+
+test("so many requests are let in, and another one for each that leaves", () => {
+  const admission = new ConcurrencyLimit(2);
+  admission.enter();
+  admission.enter();
+  throws(() => admission.enter(), {
+    code: "ERR_REALITY_OVERLOADED",
+    status: 503,
+    message: /maxRequests \(2\)/,
+  });
+  equal(admission.busy, 2);
+  admission.leave();
+  admission.enter();
+  equal(admission.busy, 2);
+});
+
+test("who waits is not counted, and is counted again only when it has left", () => {
+  const admission = new ConcurrencyLimit(1);
+  for (let i = 0; i < 5; i++) {
+    admission.enter();
+    admission.startWait();
+  }
+  admission.enter();
+  throws(() => admission.enter(), { code: "ERR_REALITY_OVERLOADED" });
+  for (let i = 0; i < 5; i++) {
+    admission.endWait();
+    admission.leave();
+  }
+  equal(admission.busy, 1);
+});
