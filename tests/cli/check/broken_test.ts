@@ -509,10 +509,13 @@ const broken: readonly BrokenServer[] = [
   },
 ];
 
-/** How many servers are checked at the same time. A check mostly waits for answers and takes little CPU. */
-const GROUP_SIZE = 15;
+/**
+ * How many servers are checked at the same time. More would save little, and hold up each other's requests on a busy
+ * machine: some rules have a time limit of a second.
+ */
+const GROUP_SIZE = 5;
 
-/** The check waits for its time limits at servers that break rules of waiting and streaming: these are one group. */
+/** The check waits for its time limits at servers that break rules of waiting and streaming: these come together. */
 const makesWait = ({ breaks }: BrokenServer) => breaks.some((rule) => /^[56]\./.test(rule));
 const ordered = [...broken.filter(makesWait), ...broken.filter((server) => !makesWait(server))];
 
