@@ -27,8 +27,8 @@ export interface Closable {
 }
 
 /** Those who wait for a connection's end: many requests may be under way on one. */
-class Watch {
-  static readonly #all = new WeakMap<Closable, Watch>();
+class CloseListeners {
+  static readonly #all = new WeakMap<Closable, CloseListeners>();
   readonly #connection: Closable;
   readonly #listeners = new Set<() => void>();
 
@@ -36,10 +36,12 @@ class Watch {
     this.#connection = connection;
   }
 
-  static of(connection: Closable): Watch {
-    let poller = Watch.#all.get(connection);
-    if (poller === undefined) Watch.#all.set(connection, poller = new Watch(connection));
-    return poller;
+  static of(connection: Closable): CloseListeners {
+    let listeners = CloseListeners.#all.get(connection);
+    if (listeners === undefined) {
+      CloseListeners.#all.set(connection, listeners = new CloseListeners(connection));
+    }
+    return listeners;
   }
 
   add(listener: () => void): void {
@@ -70,9 +72,9 @@ export function onClose(connection: Closable, listener: () => void): () => void 
     listener();
     return () => {};
   }
-  const poller = Watch.of(connection);
-  poller.add(listener);
-  return () => poller.remove(listener);
+  const listeners = CloseListeners.of(connection);
+  listeners.add(listener);
+  return () => listeners.remove(listener);
 }
 
 /**

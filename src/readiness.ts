@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type BatchOptions, guarded } from "./store/timeout.ts";
+import { type StorageCallOptions, withTimeout } from "./store/timeout.ts";
 import type { RealityStorage } from "./store/contract.ts";
 
 /** `ready`, or why not: what the peers have was not asked for yet, the storage is not well, or `close()` was called. */
@@ -12,7 +12,7 @@ export type ReadyState = "ready" | "starting" | "storage" | "closing";
 /** The rooms that a server's readiness hangs on. */
 export interface ReadinessDeps {
   readonly storage: RealityStorage;
-  readonly batch: BatchOptions;
+  readonly batch: StorageCallOptions;
   /** Settles once the server may answer; never rejects. Left out where there are no peers to ask. */
   readonly open?: (() => Promise<void>) | undefined;
   readonly isClosing: () => boolean;
@@ -47,7 +47,7 @@ export class Readiness {
   async #askStorage(): Promise<boolean> {
     const { storage, batch } = this.#deps;
     try {
-      return await guarded("isHealthy", () => storage.isHealthy(), batch) === true;
+      return await withTimeout("isHealthy", () => storage.isHealthy(), batch) === true;
     } catch {
       return false;
     }

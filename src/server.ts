@@ -8,7 +8,7 @@ import { Observer } from "./telemetry/observer.ts";
 import { ClientLimit, clientOf, isProxied, type Locatable } from "./limits/client_limit.ts";
 import type { RequestLimit } from "./limits/concurrency.ts";
 import { SharedBodyBudget } from "./limits/body_budget.ts";
-import { type BatchOptions, guarded } from "./store/timeout.ts";
+import { type StorageCallOptions, withTimeout } from "./store/timeout.ts";
 import type { DeadlineList } from "./limits/deadlines.ts";
 import { ClosedError, PeerError, RealityError, RefusalError } from "./errors.ts";
 import { type AbortSignalLike, onAbort } from "./abort_signal.ts";
@@ -28,7 +28,7 @@ import { checkKeys, parseSync } from "./parse.ts";
 import { Readiness, type ReadyState } from "./readiness.ts";
 import { createRequest } from "./http/target.ts";
 import { isWebRequest } from "./http/request_shape.ts";
-import { type EventSourceRequest, viewEventSource } from "./sse/request.ts";
+import { type EventSourceRequest, toStreamRequest } from "./sse/request.ts";
 import { closingStream, createStream } from "./sse/stream.ts";
 import { CallbackProof } from "./mesh/callback_proof.ts";
 import { Mesh } from "./mesh/mesh.ts";
@@ -97,7 +97,7 @@ export class RealityServer {
   readonly #responses: PendingResponses;
   readonly #stalls: DeadlineList;
   readonly #waiters: Waiters;
-  readonly #batch: BatchOptions;
+  readonly #batch: StorageCallOptions;
   /** Gives the rooms that a sync passes through. */
   readonly #openSync: () => SyncDeps;
   readonly #mesh: Mesh | undefined;
@@ -127,7 +127,7 @@ export class RealityServer {
     this.#batch = {
       clock,
       timeout: config.storageTimeout,
-      onOutcome: (operation, error, ms) => observer.noteStorage(operation, error, ms),
+      onOutcome: (operation, error, ms) => observer.recordStorage(operation, error, ms),
       metrics: observer.metrics,
     };
     this.#hooks = new Hooks({
@@ -311,7 +311,7 @@ export class RealityServer {
   async getStats(): Promise<ServerStats> {
     const { storage } = this.#config;
     const [healthy, reading] = await Promise.all([
-      guarded("isHealthy", () => storage.isHealthy(), this.#batch).catch(() => false),
+      withTimeout("isHealthy", () => storage.isHealthy(), this.#batch).catch(() => false),
       Promise.resolve(this.#scopes.open().reader.read([])).catch(() => undefined),
     ]);
     const { metrics } = this.#observer;
@@ -357,12 +357,12 @@ export class RealityServer {
    * @throws {RefusalError} For a key that is none, or too many.
    */
   async handleSSECompat(request: EventSourceRequest, options: SSEOptions): Promise<Response> {
-    const view = viewEventSource(request);
+    const view = toStreamRequest(request);
     const stream = this.#events(options, view.lastEventId, {
       toRequest: () => isWebRequest(view.request) ? view.request : createRequest(view.request),
-      locate: view.replicaId && (() => this.#locate(view.replicaId!)),
+      locate: view.locatable && (() => this.#locate(view.locatable!)),
       getContext: () => options.context ?? (isWebRequest(request) ? undefined : request),
-      onHangUp: (listener) => view.onHangUp(listener),
+      onHangUp: (listener) => view.onDisconnect(listener),
     });
     return toResponse(eventsReply(await stream));
   }
@@ -404,9 +404,9 @@ export class RealityServer {
   async #close(): Promise<void> {
     // What ends by it asks whether the server is closing: from here on, it is.
     await null;
-    this.#observer.noteClosing("closing");
+    this.#observer.recordClosing("closing");
     await this.#stop();
-    this.#observer.noteClosing("closed");
+    this.#observer.recordClosing("closed");
   }
 
   async #stop(): Promise<void> {
@@ -442,7 +442,7 @@ export class RealityServer {
     record.keys = keys;
     this.#observer.beginSync(record);
     const askRights = this.#askRights(keys, source);
-    return this.#observer.watchSync(
+    return this.#observer.observeSync(
       record,
       () => answerSync(request, this.#openSync(), { source, askRights, record, ...more }),
     );
@@ -468,10 +468,10 @@ export class RealityServer {
       clock,
       serverId: () => this.serverId,
       line: () => line ??= createLine(),
-      ask: (operation, call) => guarded(operation, call, this.#batch),
-      take: (nodes, prepare) => this.#scopes.open().changes.take(nodes, prepare),
+      ask: (operation, call) => withTimeout(operation, call, this.#batch),
+      take: (nodes, prepare) => this.#scopes.open().changes.merge(nodes, prepare),
       wake: (keys) => this.#waiters.wake(keys),
-      pollNow: () => this.#scopes.open().poller.lookNow?.(),
+      pollNow: () => this.#scopes.open().poller.pollNow?.(),
       publish: redis && (() => this.#relay?.publish()),
       isRelayed: () => secret !== undefined && this.#relay?.healthy === true,
       report: (error) =>
@@ -494,7 +494,7 @@ export class RealityServer {
         return message !== null && await mesh.news.receive(message, secret !== undefined);
       },
       onConnected: () => mesh.news.noteMissed(),
-      onHealth: (isDown) => this.#observer.noteRedis(isDown),
+      onHealth: (isDown) => this.#observer.recordRedis(isDown),
       report: (error) => this.#observer.report(error),
     });
   }
@@ -561,7 +561,7 @@ export class RealityServer {
         readReplicated: isMeshStorage(storage) ? (keys) => scope.writer.readReplicated(keys) : undefined,
         stalls: this.#stalls,
         // It counts itself: of more than there may be, each newer one has to go.
-        hasPlace: () => this.#scopes.streams <= limits.maxStreams,
+        hasSlot: () => this.#scopes.streams <= limits.maxStreams,
         onStart: () => {
           leave = scope.beginStream();
           end = this.#observer.beginStream(keys);
@@ -649,7 +649,7 @@ export class RealityServer {
       access: new WriteAccess(writeTokens, authorizeWrite, this.#hooks),
       ready: askReady,
       view: () => this.#view(),
-      note: (record, method, status) => this.#observer.noteRequest(record, method, status),
+      note: (record, method, status) => this.#observer.recordRequest(record, method, status),
       elapsed: () => clock.elapsed(),
       report: (error) =>
         this.#observer.report(
@@ -701,7 +701,7 @@ export class RealityServer {
   ): RealityNodeMeta[] | Promise<RealityNodeMeta[]> {
     this.#assertOpen();
     const scopes = this.#scopes;
-    return this.#observer.watchChange(getKeys, () => scopes.change(() => change(scopes.open())));
+    return this.#observer.observeChange(getKeys, () => scopes.change(() => change(scopes.open())));
   }
 
   /** What `/metrics` shows. */

@@ -62,28 +62,28 @@ const STREAM_SILENCE = 120;
 /** A handler that passes requests to a desk. */
 export function toFetchHandler(handler: RequestHandler): FetchHandler {
   return (given, env, ctx) => {
-    const view = createView(given, env, ctx);
-    const { request } = view;
-    const bun = findBunServer(view.env);
-    if (bun === null) return handler(view).then(toResponse);
-    view.onWait = () => bun.timeout(request, ENDLESS_SILENCE);
-    return handler(view).then((reply) => {
-      if (view.waits) bun.timeout(request, USUAL_SILENCE);
+    const incoming = toIncomingRequest(given, env, ctx);
+    const { request } = incoming;
+    const bun = findBunServer(incoming.env);
+    if (bun === null) return handler(incoming).then(toResponse);
+    incoming.onWait = () => bun.timeout(request, ENDLESS_SILENCE);
+    return handler(incoming).then((reply) => {
+      if (incoming.waits) bun.timeout(request, USUAL_SILENCE);
       if (typeof reply.body === "object" && reply.body !== null) bun.timeout(request, STREAM_SILENCE);
       return toResponse(reply);
     });
   };
 }
 
-function createView(given: Request | RequestContext, env: unknown, ctx: unknown): RequestView {
-  if (isWebRequest(given)) return new RequestView(given, { env, ctx });
+function toIncomingRequest(given: Request | RequestContext, env: unknown, ctx: unknown): FetchRequest {
+  if (isWebRequest(given)) return new FetchRequest(given, { env, ctx });
   const raw: unknown = (given as Partial<RequestContext> | null | undefined)?.req?.raw;
-  if (isWebRequest(raw)) return new RequestView(raw, given);
+  if (isWebRequest(raw)) return new FetchRequest(raw, given);
   throw new TypeError(`Cannot answer: expected a Request or Hono's context, got ${nameShape(given)}`);
 }
 
 /** A request as the desk sees it. */
-class RequestView implements IncomingRequest {
+class FetchRequest implements IncomingRequest {
   readonly method: string;
   readonly url: string;
   readonly request: Request;
@@ -117,7 +117,7 @@ class RequestView implements IncomingRequest {
     const { request } = this;
     const declared = declaredLength(this.header("content-length"), maxBytes);
     checkEncoding(this.header("content-encoding"));
-    if (request.bodyUsed) return readKept(this.#context, maxBytes);
+    if (request.bodyUsed) return readBuffered(this.#context, maxBytes);
     return readBody(request, { maxBytes, declared, bodies });
   }
 
@@ -152,7 +152,7 @@ export function toResponse({ status, headers, body }: Reply): Response {
 }
 
 /** A body that was read before it came here, as far as the framework that read it has kept it. */
-async function readKept(context: RequestContext | FetchContext, maxBytes: number): Promise<unknown> {
+async function readBuffered(context: RequestContext | FetchContext, maxBytes: number): Promise<unknown> {
   let bytes: ArrayBuffer | undefined;
   try {
     if ("req" in context) bytes = await context.req.arrayBuffer?.();
@@ -183,10 +183,10 @@ function readBody(request: Request, options: BodyOptions): Promise<unknown> {
 /** One promise and one step, since every request passes here. */
 function readAtOnce(request: Request, { maxBytes, declared, bodies }: BodyOptions): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const reading = bodies.begin(declared, reject);
-    reading.take(declared);
+    const reservation = bodies.begin(declared, reject);
+    reservation.take(declared);
     request.arrayBuffer().then((bytes) => {
-      reading.end();
+      reservation.end();
       try {
         if (bytes.byteLength > maxBytes) throw tooLarge(maxBytes);
         resolve(parseJSON(bytes));
@@ -194,7 +194,7 @@ function readAtOnce(request: Request, { maxBytes, declared, bodies }: BodyOption
         reject(refusal);
       }
     }, (cause) => {
-      reading.end();
+      reservation.end();
       reject(brokenOff(cause));
     });
   });

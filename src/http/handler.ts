@@ -157,7 +157,7 @@ export function createRequestHandler(deps: HandlerDeps, options: HandlerOptions 
 class RequestRun {
   readonly #deps: HandlerDeps;
   readonly #request: IncomingRequest;
-  readonly #visit: RequestRecord;
+  readonly #record: RequestRecord;
   /** Whatever else an application is asked passes here as well where it is mounted on all paths. */
   #isOurs = true;
   #hasEntered = false;
@@ -166,7 +166,7 @@ class RequestRun {
   constructor(deps: HandlerDeps, request: IncomingRequest) {
     this.#deps = deps;
     this.#request = request;
-    this.#visit = new RequestRecord(deps.elapsed());
+    this.#record = new RequestRecord(deps.elapsed());
   }
 
   /** Answers it, or refuses it; never rejects. */
@@ -174,36 +174,36 @@ class RequestRun {
     try {
       const path = pathOf(this.#request.url);
       this.#isOurs = path.startsWith(prefix);
-      const reply = this.#enter(findRoute(path));
-      if (!(reply instanceof Promise)) return Promise.resolve(this.#leave(reply));
-      return reply.then((reply) => this.#leave(reply), (error) => this.#refuse(error));
+      const reply = this.#start(findRoute(path));
+      if (!(reply instanceof Promise)) return Promise.resolve(this.#complete(reply));
+      return reply.then((reply) => this.#complete(reply), (error) => this.#refuse(error));
     } catch (error) {
       return Promise.resolve(this.#refuse(error));
     }
   }
 
-  #enter(route: Route): Reply | Promise<Reply> {
+  #start(route: Route): Reply | Promise<Reply> {
     const { clientLimit, isClosing, concurrency } = this.#deps;
     const { method } = this.#request;
-    this.#visit.route = route.name;
+    this.#record.route = route.name;
     if (route.methods !== method && !route.methods.split(", ").includes(method)) {
       throw new MethodRefusal(method, route.methods);
     }
     if (isClosing && !route.whileClosing) throw new ClosedError();
-    if (route.always) return route.answer(this.#request, this.#visit);
+    if (route.always) return route.answer(this.#request, this.#record);
     concurrency.enter();
     this.#hasEntered = true;
-    if (clientLimit === undefined) return route.answer(this.#request, this.#visit);
-    return clientLimit.take(this.#request, this.#visit).then((quota) => {
+    if (clientLimit === undefined) return route.answer(this.#request, this.#record);
+    return clientLimit.take(this.#request, this.#record).then((quota) => {
       this.#quota = quota;
-      if (quota !== null && !quota.isAllowed) throw new RateRefusal(quota.renewal);
-      return route.answer(this.#request, this.#visit);
+      if (quota !== null && !quota.isAllowed) throw new RateRefusal(quota.secondsToNext);
+      return route.answer(this.#request, this.#record);
     });
   }
 
   #refuse(error: unknown): Reply {
     const deps = this.#deps;
-    const record = this.#visit;
+    const record = this.#record;
     record.code = error instanceof RealityError ? error.code : "ERR_REALITY_INTERNAL";
     const reply = this.#withQuota(errorReply(error, deps.random()));
     if (reply.status === 500) {
@@ -211,22 +211,22 @@ class RequestRun {
       if (this.#request.getSignal().aborted) record.outcome = "gone";
       else deps.report(error);
     }
-    const isPassing = reply.status === 429 || reply.status >= 500;
-    if (record.route !== "events" || !isPassing) return this.#note(reply);
+    const isTemporary = reply.status === 429 || reply.status >= 500;
+    if (record.route !== "events" || !isTemporary) return this.#finish(reply);
     // An EventSource never comes back from a refusal, but does from a stream's end (PROTOCOL 6.6).
     const pause = error instanceof RateRefusal ? error.renewal * 1_000 : 0;
-    return this.#note(this.#withQuota(eventsReply(deps.closingStream(pause))));
+    return this.#finish(this.#withQuota(eventsReply(deps.closingStream(pause))));
   }
 
-  #leave(reply: Reply): Reply {
+  #complete(reply: Reply): Reply {
     const { isClosing } = this.#deps;
     const whole = this.#withQuota(reply);
-    return this.#note(isClosing ? toLast(whole) : whole);
+    return this.#finish(isClosing ? closeConnection(whole) : whole);
   }
 
-  #note(reply: Reply): Reply {
+  #finish(reply: Reply): Reply {
     if (this.#hasEntered) this.#deps.concurrency.leave();
-    if (this.#isOurs) this.#deps.note(this.#visit, this.#request.method, reply.status);
+    if (this.#isOurs) this.#deps.note(this.#record, this.#request.method, reply.status);
     return reply;
   }
 
@@ -338,7 +338,7 @@ function withoutBody(request: IncomingRequest, reply: Reply): Reply {
 }
 
 /** The reply as the last one of its connection: the client is to find another server. */
-function toLast(reply: Reply): Reply {
+function closeConnection(reply: Reply): Reply {
   return { ...reply, headers: { ...reply.headers, connection: "close" } };
 }
 

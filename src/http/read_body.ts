@@ -76,17 +76,17 @@ export async function readBytes(body: ReadableStream<Uint8Array>, options: BodyO
   const reader = body.getReader();
   const chunks: Uint8Array[] = [];
   let length = 0;
-  let reading: BodyReservation | undefined;
+  let reservation: BodyReservation | undefined;
   try {
     let stop: (refusal: RealityError) => void = () => {};
     const stopped = new Promise<never>((_, reject) => stop = reject);
-    reading = bodies.begin(declared, (refusal) => stop(refusal));
+    reservation = bodies.begin(declared, (refusal) => stop(refusal));
     while (true) {
       const read = await Promise.race([reader.read(), stopped]);
       if (read.done) break;
       length += read.value.byteLength;
       if (length > maxBytes) throw tooLarge(maxBytes);
-      reading.take(read.value.byteLength);
+      reservation.take(read.value.byteLength);
       chunks.push(read.value);
     }
   } catch (cause) {
@@ -94,7 +94,7 @@ export async function readBytes(body: ReadableStream<Uint8Array>, options: BodyO
     reader.cancel().catch(() => {});
     throw cause instanceof RealityError ? cause : brokenOff(cause);
   } finally {
-    reading?.end();
+    reservation?.end();
   }
   return chunks.length === 1 ? chunks[0]! : concat(chunks, length);
 }

@@ -14,7 +14,7 @@ const JSON_HEADERS: Readonly<Record<string, string>> = Object.freeze({
 });
 
 /** What clients are told in place of a message that is for the log. */
-const UNSPOKEN: Readonly<Partial<Record<ErrorCode, string>>> = {
+const PUBLIC_MESSAGES: Readonly<Partial<Record<ErrorCode, string>>> = {
   ERR_REALITY_STORAGE: "The storage does not answer",
   ERR_REALITY_HOOK: "The server took too long to check the request",
 };
@@ -51,7 +51,7 @@ export function errorReply(error: unknown, random: number): Reply {
   if (known instanceof MethodRefusal) headers["allow"] = known.allow;
   if (known instanceof EncodingRefusal) headers["accept-encoding"] = "identity";
   if (code === "ERR_REALITY_CLOSED" || known instanceof UnreadRefusal) headers["connection"] = "close";
-  const message = UNSPOKEN[code] ?? known.message;
+  const message = PUBLIC_MESSAGES[code] ?? known.message;
   return { status, headers, body: JSON.stringify({ error: { code, message } }) };
 }
 

@@ -42,7 +42,7 @@ export function socketAddress(socket: ConnectedSocket | null | undefined): strin
 }
 
 /** What never tells that the client is gone. */
-const UNTOLD: AbortSignalLike = Object.freeze({
+const NEVER_ABORTED: AbortSignalLike = Object.freeze({
   aborted: false,
   throwIfAborted() {},
   addEventListener() {},
@@ -71,7 +71,7 @@ export function isNodeRequest(value: unknown): value is NodeRequest {
 
 /** Tells when the client of a request goes; of one without a signal, as some libraries make them, never. */
 export function signalOf(request: Request): AbortSignalLike {
-  return (request.signal as AbortSignal | null | undefined) ?? UNTOLD;
+  return (request.signal as AbortSignal | null | undefined) ?? NEVER_ABORTED;
 }
 
 /** Names what was handed over in place of a request, with a hint where its shape gives one. */

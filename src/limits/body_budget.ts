@@ -6,7 +6,7 @@
 import type { Clock } from "../clock.ts";
 import { ClosedError, type RealityError, RefusalError } from "../errors.ts";
 import type { Limits } from "../options.ts";
-import { type DeadlineList, Deadlines, type Due } from "./deadlines.ts";
+import { type Deadline, type DeadlineList, Deadlines } from "./deadlines.ts";
 
 /** The reading of one body. */
 export interface BodyReservation {
@@ -71,9 +71,9 @@ export class SharedBodyBudget implements BodyBudget {
   begin(declared: number, onStop: (refusal: RealityError) => void): BodyReservation {
     if (this.#isClosed) throw new ClosedError();
     if (this.#held >= this.#max || declared > this.#max - this.#held) throw this.#full();
-    const reading = new Reservation(this, onStop);
-    this.#deadlines.add(reading);
-    return reading;
+    const reservation = new Reservation(this, onStop);
+    this.#deadlines.add(reservation);
+    return reservation;
   }
 
   /** Turns down what is still being read, and whatever else would be. */
@@ -83,21 +83,21 @@ export class SharedBodyBudget implements BodyBudget {
   }
 
   /** Counts bytes of one of them. */
-  take(reading: Reservation, bytes: number): void {
+  take(reservation: Reservation, bytes: number): void {
     if (bytes > this.#max - this.#held) throw this.#full();
-    reading.held += bytes;
+    reservation.held += bytes;
     this.#held += bytes;
   }
 
   /** Forgets one of them. */
-  end(reading: Reservation): void {
-    this.#deadlines.remove(reading);
-    this.#held -= reading.held;
-    reading.held = 0;
+  end(reservation: Reservation): void {
+    this.#deadlines.remove(reservation);
+    this.#held -= reservation.held;
+    reservation.held = 0;
   }
 
   /** Why a body is given up whose time is up. */
-  get lateness(): RealityError {
+  get timeoutError(): RealityError {
     if (this.#isClosed) return new ClosedError();
     return new UnreadRefusal(
       "ERR_REALITY_TIMEOUT",
@@ -113,33 +113,33 @@ export class SharedBodyBudget implements BodyBudget {
   }
 }
 
-class Reservation implements BodyReservation, Due {
+class Reservation implements BodyReservation, Deadline {
   dueAt = 0;
-  before: Due | undefined = undefined;
-  after: Due | undefined = undefined;
+  before: Deadline | undefined = undefined;
+  after: Deadline | undefined = undefined;
   held = 0;
-  readonly #room: SharedBodyBudget;
+  readonly #budget: SharedBodyBudget;
   readonly #onStop: (refusal: RealityError) => void;
 
-  constructor(room: SharedBodyBudget, onStop: (refusal: RealityError) => void) {
-    this.#room = room;
+  constructor(budget: SharedBodyBudget, onStop: (refusal: RealityError) => void) {
+    this.#budget = budget;
     this.#onStop = onStop;
   }
 
   take(bytes: number): void {
-    this.#room.take(this, bytes);
+    this.#budget.take(this, bytes);
   }
 
   end(): void {
-    this.#room.end(this);
+    this.#budget.end(this);
   }
 
-  onLate(): void {
+  onExpire(): void {
     this.end();
-    this.#onStop(this.#room.lateness);
+    this.#onStop(this.#budget.timeoutError);
   }
 
-  onLost(): void {
+  onAbandon(): void {
     this.end();
   }
 }

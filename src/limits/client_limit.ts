@@ -14,7 +14,7 @@ import { clientAddress, clientNetwork, type TrustedProxies, UNIX_SOCKET } from "
 import { formatPolicy, formatQuota, type Quota, RateLimiter } from "./rate_limit.ts";
 
 /** What stands for all clients together whose address is lost. */
-const LOST_ADDRESS = "lost";
+const UNKNOWN_ADDRESS = "lost";
 
 /** The longest text that stands for a client as it is, in characters. */
 const MAX_CLIENT_LENGTH = 128;
@@ -125,7 +125,7 @@ export class ClientLimit {
       return clientNetwork(address);
     }
     // A connection that its client has reset tells no address any more, though what came before is still answered.
-    if (this.#knowsAddresses && request.remoteAddress() === null) return LOST_ADDRESS;
+    if (this.#knowsAddresses && request.remoteAddress() === null) return UNKNOWN_ADDRESS;
     if (!this.#isReported) {
       this.#isReported = true;
       this.#report(

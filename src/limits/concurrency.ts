@@ -9,7 +9,7 @@ import { RefusalError } from "../errors.ts";
 export class ConcurrencyLimit {
   readonly #max: number;
   #entered = 0;
-  #parked = 0;
+  #waiting = 0;
   #onEmptied: (() => void) | undefined;
 
   /**
@@ -21,7 +21,7 @@ export class ConcurrencyLimit {
 
   /** How many there are now. */
   get busy(): number {
-    return this.#entered - this.#parked;
+    return this.#entered - this.#waiting;
   }
 
   /**
@@ -48,12 +48,12 @@ export class ConcurrencyLimit {
 
   /** Begins to wait. */
   startWait(): void {
-    this.#parked++;
+    this.#waiting++;
   }
 
   /** Has waited. */
   endWait(): void {
-    this.#parked--;
+    this.#waiting--;
   }
 }
 

@@ -6,16 +6,16 @@
 import type { Clock } from "../clock.ts";
 
 /** What has to be over in time. */
-export interface Due {
+export interface Deadline {
   /** When its time is up, by `clock.elapsed()`; set when it begins. */
   dueAt: number;
   /** Its neighbours among all that is under way; undefined when it is not. */
-  before: Due | undefined;
-  after: Due | undefined;
+  before: Deadline | undefined;
+  after: Deadline | undefined;
   /** Called when its time is up. */
-  onLate(): void;
+  onExpire(): void;
   /** Called instead, by another request, where its own was ended before its time was up. */
-  onLost?(): void;
+  onAbandon?(): void;
 }
 
 /** What is under way and has to be over in time, all in as much of it. */
@@ -23,15 +23,15 @@ export interface DeadlineList {
   /** Whether nothing more is looked after. */
   readonly isClosed: boolean;
   /** Begins. */
-  add(due: Due): void;
+  add(deadline: Deadline): void;
   /** Is over; says whether it was under way. */
-  remove(due: Due): boolean;
+  remove(deadline: Deadline): boolean;
   /** Ends everything as if its time were up, and looks after nothing that begins later. */
   close(): void;
 }
 
 /** A body that came along with its head is read after two or three microtasks: before these are over, no timer is set. */
-const PATIENCE = 4;
+const TIMER_DELAY_MICROTASKS = 4;
 
 /** Everything of one kind that is under way. A timer runs as long as there is something that was not over at once. */
 export class Deadlines implements DeadlineList {
@@ -41,12 +41,12 @@ export class Deadlines implements DeadlineList {
    * Everything in the order in which it is due, as a ring that begins and ends here. A set would do, but one that
    * lives long and is filled with what lives shortly costs a request more than reading its body does.
    */
-  readonly #ring: Due = { dueAt: Infinity, before: undefined, after: undefined, onLate() {} };
+  readonly #ring: Deadline = { dueAt: Infinity, before: undefined, after: undefined, onExpire() {} };
   #size = 0;
   #stopTimer: (() => void) | undefined;
   /** What the timer is to be set for, unless it is over within so many microtasks. */
-  #first: Due | undefined;
-  #patience = 0;
+  #first: Deadline | undefined;
+  #microtasksLeft = 0;
   #isClosed = false;
 
   /**
@@ -70,24 +70,24 @@ export class Deadlines implements DeadlineList {
   }
 
   /** Begins. */
-  add(due: Due): void {
+  add(deadline: Deadline): void {
     if (this.#isClosed) return;
-    due.dueAt = this.#clock.elapsed() + this.#timeout;
+    deadline.dueAt = this.#clock.elapsed() + this.#timeout;
     const last = this.#ring.before!;
-    due.before = last;
-    due.after = this.#ring;
-    last.after = due;
-    this.#ring.before = due;
+    deadline.before = last;
+    deadline.after = this.#ring;
+    last.after = deadline;
+    this.#ring.before = deadline;
     this.#size++;
     if (this.#stopTimer !== undefined || this.#first !== undefined) return;
-    this.#first = due;
-    this.#patience = PATIENCE;
+    this.#first = deadline;
+    this.#microtasksLeft = TIMER_DELAY_MICROTASKS;
     queueMicrotask(this.#prepare);
   }
 
   /** Is over; says whether it was under way. */
-  remove(due: Due): boolean {
-    if (!this.#unlink(due)) return false;
+  remove(deadline: Deadline): boolean {
+    if (!this.#unlink(deadline)) return false;
     if (this.#size === 0) this.#stop();
     return true;
   }
@@ -102,40 +102,40 @@ export class Deadlines implements DeadlineList {
   /** Sets the timer, unless all is over soon: setting it would cost more than reading a small body does. */
   readonly #prepare = (): void => {
     const first = this.#size === 0 ? undefined : this.#ring.after;
-    if (first !== this.#first) this.#patience = PATIENCE;
+    if (first !== this.#first) this.#microtasksLeft = TIMER_DELAY_MICROTASKS;
     this.#first = first;
     if (first === undefined) return;
-    if (this.#patience-- > 0) return queueMicrotask(this.#prepare);
+    if (this.#microtasksLeft-- > 0) return queueMicrotask(this.#prepare);
     this.#first = undefined;
-    this.#look();
+    this.#expireDue();
   };
 
-  readonly #look = (): void => {
+  readonly #expireDue = (): void => {
     this.#stopTimer = undefined;
     const now = this.#clock.elapsed();
     while (this.#size > 0) {
-      const due = this.#ring.after!;
-      const left = due.dueAt - now;
+      const deadline = this.#ring.after!;
+      const left = deadline.dueAt - now;
       if (left > 0) {
-        this.#stopTimer ??= this.#clock.after(left, this.#look);
+        this.#stopTimer ??= this.#clock.after(left, this.#expireDue);
         return;
       }
-      this.#end(due);
+      this.#end(deadline);
     }
     this.#stop();
   };
 
-  #end(due: Due): void {
-    this.#unlink(due);
-    due.onLate();
+  #end(deadline: Deadline): void {
+    this.#unlink(deadline);
+    deadline.onExpire();
   }
 
-  #unlink(due: Due): boolean {
-    const { before, after } = due;
+  #unlink(deadline: Deadline): boolean {
+    const { before, after } = deadline;
     if (before === undefined || after === undefined) return false;
     before.after = after;
     after.before = before;
-    due.before = due.after = undefined;
+    deadline.before = deadline.after = undefined;
     this.#size--;
     return true;
   }

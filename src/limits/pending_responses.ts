@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { DeadlineList, Due } from "./deadlines.ts";
+import type { Deadline, DeadlineList } from "./deadlines.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Limits } from "../options.ts";
 
@@ -66,7 +66,7 @@ export class PendingResponses implements ResponseBudget {
     // size alone, since it would be as large the next time.
     for (const oldest of this.#pending) {
       if (this.#bytes + bytes <= this.#max) break;
-      oldest.onLate();
+      oldest.onExpire();
     }
     const response = new Pending(this, bytes, onCut);
     this.#pending.add(response);
@@ -91,29 +91,29 @@ export class PendingResponses implements ResponseBudget {
   }
 }
 
-class Pending implements PendingResponse, Due {
+class Pending implements PendingResponse, Deadline {
   dueAt = 0;
-  before: Due | undefined = undefined;
-  after: Due | undefined = undefined;
+  before: Deadline | undefined = undefined;
+  after: Deadline | undefined = undefined;
   readonly bytes: number;
-  readonly #room: PendingResponses;
+  readonly #owner: PendingResponses;
   readonly #onCut: () => void;
 
-  constructor(room: PendingResponses, bytes: number, onCut: () => void) {
-    this.#room = room;
+  constructor(owner: PendingResponses, bytes: number, onCut: () => void) {
+    this.#owner = owner;
     this.bytes = bytes;
     this.#onCut = onCut;
   }
 
   end(): void {
-    this.#room.end(this);
+    this.#owner.end(this);
   }
 
-  onLate(): void {
-    if (this.#room.cut(this)) this.#onCut();
+  onExpire(): void {
+    if (this.#owner.cut(this)) this.#onCut();
   }
 
-  onLost(): void {
+  onAbandon(): void {
     this.end();
   }
 }

@@ -23,7 +23,7 @@ export interface Quota {
   /** How many more may follow at once. */
   readonly remaining: number;
   /** Seconds until one more than that may. */
-  readonly renewal: number;
+  readonly secondsToNext: number;
 }
 
 /** The requests of many clients, counted for each of them. */
@@ -69,7 +69,7 @@ export class RateLimiter {
     const remaining = isAllowed ? available - 1 : 0;
     this.#remember(client, now, now + usedAfter);
     const wait = usedAfter - (this.#window - (remaining + 1) * step);
-    return { isAllowed, remaining, renewal: Math.max(1, Math.ceil(wait / 1_000 - ROUNDING)) };
+    return { isAllowed, remaining, secondsToNext: Math.max(1, Math.ceil(wait / 1_000 - ROUNDING)) };
   }
 
   #remember(client: string, now: number, freeAt: number): void {
@@ -91,6 +91,6 @@ export function formatPolicy({ limit, window }: { readonly limit: number; readon
 }
 
 /** The value of `RateLimit`, after the same. */
-export function formatQuota({ remaining, renewal }: Quota): string {
-  return `"default";r=${remaining};t=${renewal}`;
+export function formatQuota({ remaining, secondsToNext }: Quota): string {
+  return `"default";r=${remaining};t=${secondsToNext}`;
 }

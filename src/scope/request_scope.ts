@@ -13,7 +13,7 @@ import { overloaded, type RequestLimit } from "../limits/concurrency.ts";
 import { ReadBatcher } from "../store/read_batcher.ts";
 import { WriteBatcher } from "../store/write_batcher.ts";
 import type { Clock } from "../clock.ts";
-import type { DeadlineList, Due } from "../limits/deadlines.ts";
+import type { Deadline, DeadlineList } from "../limits/deadlines.ts";
 import { markOf } from "../store/history.ts";
 import { Changes } from "../store/changes.ts";
 import type { Scope, ScopeOptions, ScopeSource } from "./scope.ts";
@@ -68,7 +68,7 @@ export class RequestScopes implements ScopeSource {
     const { storage, clock, batch, limits, waiters: flags } = this.#options;
     const reader = new ReadBatcher(storage, batch);
     const writer = new WriteBatcher(storage, batch, (keys) => {
-      reader.renew();
+      reader.expire();
       flags.wake(keys);
     });
     const held: Lease[] = [];
@@ -78,8 +78,8 @@ export class RequestScopes implements ScopeSource {
       storage,
       reader,
       clock,
-      batch,
-      isOfOneRequest: true,
+      calls: batch,
+      isRequestScoped: true,
       waiters: {
         get size() {
           return waiter === undefined ? 0 : 1;
@@ -275,7 +275,7 @@ class RequestDeadlines implements DeadlineList {
   readonly #clock: Clock;
   readonly #timeout: number;
   /** What is under way and how its timer is stopped, in the order in which it is due. */
-  readonly #all = new Map<Due, () => void>();
+  readonly #all = new Map<Deadline, () => void>();
   #isClosed = false;
 
   /**
@@ -291,14 +291,14 @@ class RequestDeadlines implements DeadlineList {
     return this.#isClosed;
   }
 
-  add(due: Due): void {
+  add(due: Deadline): void {
     if (this.#isClosed) return;
     this.#endLost();
     due.dueAt = this.#clock.elapsed() + this.#timeout;
     this.#rest(due, this.#timeout);
   }
 
-  remove(due: Due): boolean {
+  remove(due: Deadline): boolean {
     this.#all.get(due)?.();
     return this.#all.delete(due);
   }
@@ -308,12 +308,12 @@ class RequestDeadlines implements DeadlineList {
     this.#isClosed = true;
   }
 
-  #rest(due: Due, left: number): void {
+  #rest(due: Deadline, left: number): void {
     const stop = this.#clock.after(Math.min(left, CLOSED_INTERVAL), () => {
       const left = due.dueAt - this.#clock.elapsed();
       if (left > 0 && !this.#isClosed) return this.#rest(due, left);
       this.#all.delete(due);
-      due.onLate();
+      due.onExpire();
     });
     this.#all.set(due, stop);
   }
@@ -323,7 +323,7 @@ class RequestDeadlines implements DeadlineList {
     for (const [due] of this.#all) {
       if (this.#clock.elapsed() - due.dueAt <= GRACE) return;
       this.remove(due);
-      due.onLost?.();
+      due.onAbandon?.();
     }
   }
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { ConcurrencyLimit, type RequestLimit } from "../limits/concurrency.ts";
-import type { BatchOptions } from "../store/timeout.ts";
+import type { StorageCallOptions } from "../store/timeout.ts";
 import { ReadBatcher } from "../store/read_batcher.ts";
 import { WriteBatcher } from "../store/write_batcher.ts";
 import { type Clock, settlesWithin } from "../clock.ts";
@@ -22,7 +22,7 @@ export interface Scope {
   readonly writer: Pick<WriteBatcher, "readReplicated">;
   readonly changes: Changes;
   readonly waiters: Pick<Waiters, "add">;
-  readonly poller: Pick<ChangePoller, "register"> & Partial<Pick<ChangePoller, "lookNow">>;
+  readonly poller: Pick<ChangePoller, "register"> & Partial<Pick<ChangePoller, "pollNow">>;
   /** Counts a stream that begins; gives a function to call when it ends. */
   beginStream(): () => void;
 }
@@ -64,7 +64,7 @@ export interface DrainSteps {
 export interface ScopeOptions {
   readonly storage: RealityStorage;
   readonly clock: Clock;
-  readonly batch: BatchOptions;
+  readonly batch: StorageCallOptions;
   readonly limits: Limits;
   /** How long one call of a hook may take, in milliseconds. */
   readonly hookTimeout: number;
@@ -96,13 +96,13 @@ export class SharedScope implements Scope, ScopeSource {
     this.concurrency = new ConcurrencyLimit(limits.maxRequests);
     this.reader = canCache(storage) ? new CachedReader(storage, reader, batch) : reader;
     this.writer = new WriteBatcher(storage, batch, (keys, version) => {
-      reader.renew();
+      reader.expire();
       waiters.wake(keys);
       onCommit(keys, version);
     });
     this.changes = new Changes(this.writer, clock, limits);
     this.waiters = waiters;
-    this.poller = new ChangePoller({ storage, reader: this.reader, waiters, clock, batch });
+    this.poller = new ChangePoller({ storage, reader: this.reader, waiters, clock, calls: batch });
   }
 
   get streams(): number {

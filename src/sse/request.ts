@@ -26,19 +26,19 @@ export type EventSourceRequest =
   | { readonly req: { readonly raw: Request } };
 
 /** What a stream needs of the request that it answers. */
-export interface EventSourceView {
+export interface StreamRequest {
   /** The cursor that the client came back with, in its header or in the query; `null` for a new one. */
   readonly lastEventId: string | null;
   /** The request itself, of one of two shapes. */
   readonly request: Request | NodeRequest;
   /** Where it comes from, where that can be told. */
-  readonly replicaId?: Locatable;
+  readonly locatable?: Locatable;
   /**
    * Calls back when the client goes away.
    *
    * @returns A function that stops listening.
    */
-  onHangUp(listener: () => void): () => void;
+  onDisconnect(listener: () => void): () => void;
 }
 
 /**
@@ -46,14 +46,14 @@ export interface EventSourceView {
  *
  * @throws {TypeError} For what is no request; names what it is.
  */
-export function viewEventSource(given: EventSourceRequest): EventSourceView {
+export function toStreamRequest(given: EventSourceRequest): StreamRequest {
   const { raw, req } = (given ?? {}) as { raw?: unknown; req?: { raw?: unknown } };
   for (const request of [given, raw, req?.raw]) {
     if (isWebRequest(request)) {
       return {
         lastEventId: request.headers.get("last-event-id") ?? idInQuery(request.url),
         request,
-        onHangUp: (listener) => onAbort(signalOf(request), listener),
+        onDisconnect: (listener) => onAbort(signalOf(request), listener),
       };
     }
     if (isNodeRequest(request)) {
@@ -62,8 +62,8 @@ export function viewEventSource(given: EventSourceRequest): EventSourceView {
       return {
         lastEventId: header("last-event-id") ?? idInQuery(url),
         request,
-        replicaId: { header, remoteAddress: () => socketAddress(socket), connection: () => socket },
-        onHangUp: (listener) => onClose(socket, listener),
+        locatable: { header, remoteAddress: () => socketAddress(socket), connection: () => socket },
+        onDisconnect: (listener) => onClose(socket, listener),
       };
     }
   }

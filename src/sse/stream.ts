@@ -7,11 +7,11 @@
 import { type AskRights, mask, seesAll } from "../access.ts";
 import type { Clock } from "../clock.ts";
 import { compare, metaOf } from "../sync/compare.ts";
-import type { DeadlineList, Due } from "../limits/deadlines.ts";
+import type { Deadline, DeadlineList } from "../limits/deadlines.ts";
 import type { NodeReader } from "../store/cached_reader.ts";
 import type { StreamReason } from "../telemetry/metrics.ts";
 import { isConfirmed, isSameHistory } from "../store/history.ts";
-import { drawPause, PAUSE_FROM } from "../limits/retry_delay.ts";
+import { drawRetryDelay, MIN_RETRY_DELAY } from "../limits/retry_delay.ts";
 import type { ReplicatedNode, StorageReading } from "../store/contract.ts";
 import type { RealityNodeMeta } from "../types.ts";
 import type { Waiter, Waiters } from "../sync/waiters.ts";
@@ -50,7 +50,7 @@ export interface StreamDeps {
   /** The streams that wait for their reader: it has to take something in time. */
   readonly stalls: DeadlineList;
   /** Whether there is a place for one more stream, asked after {@linkcode StreamDeps.onStart}. */
-  readonly hasPlace: () => boolean;
+  readonly hasSlot: () => boolean;
   /** What the client may read; left out: everything. */
   readonly askRights?: AskRights | undefined;
   /** Called once when somebody begins to read the stream. */
@@ -63,7 +63,7 @@ export interface StreamDeps {
 
 /** What a stream says last: how long to stay away, so many milliseconds at least, by chance. */
 export function closingStream(clock: Clock, least?: number): string {
-  return retryFrame(drawPause(clock, least));
+  return retryFrame(drawRetryDelay(clock, least));
 }
 
 /**
@@ -76,23 +76,23 @@ export function closingStream(clock: Clock, least?: number): string {
  *
  * @param options What is followed.
  * @param deps Where to read and where to wait.
- * @param onHangUp Registers a listener for the client's going away, where the stream's own cancel may not tell.
+ * @param onDisconnect Registers a listener for the client's going away, where the stream's own cancel may not tell.
  */
 export function createStream(
   options: StreamOptions,
   deps: StreamDeps,
-  onHangUp?: (listener: () => void) => () => void,
+  onDisconnect?: (listener: () => void) => () => void,
 ): ReadableStream<Uint8Array> {
   const stream = new EventStream(options, deps);
   let stopListening: (() => void) | undefined;
-  const stall: Due = { dueAt: 0, before: undefined, after: undefined, onLate() {} };
+  const stall: Deadline = { dueAt: 0, before: undefined, after: undefined, onExpire() {} };
   return new ReadableStream<Uint8Array>({
     start(controller) {
-      stopListening = onHangUp?.(() => {
+      stopListening = onDisconnect?.(() => {
         deps.stalls.remove(stall);
         if (stream.end("gone")) controller.close();
       });
-      stall.onLate = () => {
+      stall.onExpire = () => {
         stopListening?.();
         if (!stream.end("stalled")) return;
         // A reader that may come yet is told when to come back; of one that has stalled, nothing more is waited for.
@@ -120,7 +120,7 @@ export function createStream(
 class EventStream {
   readonly #options: StreamOptions;
   readonly #deps: StreamDeps;
-  readonly #told: Told;
+  readonly #sent: SentState;
   readonly #encoder = new TextEncoder();
   #state: "new" | "open" | "over" = "new";
   #waiter: Waiter | null = null;
@@ -134,7 +134,7 @@ class EventStream {
   constructor(options: StreamOptions, deps: StreamDeps) {
     this.#options = options;
     this.#deps = deps;
-    this.#told = new Told(options.keys);
+    this.#sent = new SentState(options.keys);
   }
 
   get isOver(): boolean {
@@ -187,27 +187,27 @@ class EventStream {
   }
 
   async #open(): Promise<string> {
-    const { clock, waiters, onStart, hasPlace } = this.#deps;
+    const { clock, waiters, onStart, hasSlot } = this.#deps;
     this.#state = "open";
     onStart();
     this.#endsAt = clock.elapsed() + this.#options.lifetime;
     // The waiter hears of changes from before this read on: what the read misses wakes it (PROTOCOL 5.1).
-    this.#waiter = hasPlace() ? waiters.add(this.#options.keys) : null;
+    this.#waiter = hasSlot() ? waiters.add(this.#options.keys) : null;
     const view = await this.#read();
-    return this.#told.open(view, await this.#readStart(view));
+    return this.#sent.open(view, await this.#readStart(view));
   }
 
   /** What the client has been told already. */
-  async #readStart(view: View): Promise<Start> {
+  async #readStart(view: RightsView): Promise<StartPosition> {
     const { lastEventId } = this.#options;
     if (lastEventId === null || lastEventId === "") return "new";
     const cursor = this.#deps.ordered ? parseCursor(lastEventId) : null;
-    if (!honours(cursor, view.reading)) return "resync";
-    return { position: cursor.position, gone: await this.#findGone(cursor, view) };
+    if (!isValidCursor(cursor, view.reading)) return "resync";
+    return { position: cursor.position, deleted: await this.#findDeleted(cursor, view) };
   }
 
   /** The keys without a node of which the client knows that: they were deleted before its cursor, or never there. */
-  async #findGone(cursor: Cursor, { reading, isWhole }: View): Promise<ReadonlySet<string>> {
+  async #findDeleted(cursor: Cursor, { reading, isWhole }: RightsView): Promise<ReadonlySet<string>> {
     const { reader, readReplicated } = this.#deps;
     const missing = this.#options.keys.filter((key) => reading.nodes.get(key) === undefined);
     // A key that may not be read must look like one that has no node, so nothing is looked up for it. A client without a
@@ -216,17 +216,17 @@ class EventStream {
       return new Set();
     }
     try {
-      const stamped = await readReplicated(missing);
-      const isOld = (key: string) => {
-        const node = stamped.get(key);
+      const replicated = await readReplicated(missing);
+      const isKnownDeleted = (key: string) => {
+        const node = replicated.get(key);
         return node === undefined || node.deleted === true && node.version <= cursor.position;
       };
-      const gone = new Set(missing.filter(isOld));
-      if ([...gone].every((key) => stamped.has(key))) return gone;
+      const deleted = new Set(missing.filter(isKnownDeleted));
+      if ([...deleted].every((key) => replicated.has(key))) return deleted;
       // Of some there is no tombstone: unless one was swept, there was none. Asked after they were looked for.
       const moment = await reader.read([]);
-      if (isSameHistory(cursor, moment) && moment.collectedVersion <= cursor.position) return gone;
-      return new Set([...gone].filter((key) => stamped.has(key)));
+      if (isSameHistory(cursor, moment) && moment.collectedVersion <= cursor.position) return deleted;
+      return new Set([...deleted].filter((key) => replicated.has(key)));
     } catch {
       // It has been reported. Telling a deletion once more does no harm.
       return new Set();
@@ -234,7 +234,7 @@ class EventStream {
   }
 
   /** Reads what the client may see, and ends with its rights. */
-  async #read(): Promise<View> {
+  async #read(): Promise<RightsView> {
     const { reader, clock, poller, askRights } = this.#deps;
     const { keys } = this.#options;
     const rights = await askRights?.();
@@ -258,8 +258,8 @@ class EventStream {
     while (true) {
       const left = this.#timeLeft;
       if (this.#waiter === null || left <= 0) return null;
-      const silence = Math.max(0, this.#heartbeatAt - clock.elapsed());
-      const outcome = await this.#waiter.next(Math.min(silence, left));
+      const untilHeartbeat = Math.max(0, this.#heartbeatAt - clock.elapsed());
+      const outcome = await this.#waiter.next(Math.min(untilHeartbeat, left));
       if (outcome === "closed") return null;
       if (outcome === "timeout") {
         if (clock.elapsed() < this.#heartbeatAt) continue;
@@ -269,14 +269,14 @@ class EventStream {
       const view = await this.#read();
       // What has ended meanwhile ends the stream, and not with a word on keys that could be read before.
       if (this.#timeLeft <= 0) return null;
-      const frames = this.#told.update(view);
+      const frames = this.#sent.update(view);
       if (frames !== "") return frames;
     }
   }
 }
 
 /** What a client may see, and up to which version it has been told everything once it was told this. */
-interface View {
+interface RightsView {
   readonly reading: StorageReading;
   /** Whether it may see all of its keys. */
   readonly isWhole: boolean;
@@ -287,10 +287,10 @@ interface View {
  * Where a stream begins: at nothing, after a cursor that cannot be honoured, or after everything up to a position, when
  * of these keys it knew that they have no node.
  */
-type Start = "new" | "resync" | { readonly position: number; readonly gone: ReadonlySet<string> };
+type StartPosition = "new" | "resync" | { readonly position: number; readonly deleted: ReadonlySet<string> };
 
 /** What one stream has told its client so far. */
-class Told {
+class SentState {
   readonly #keys: readonly string[];
   readonly #versions: number[];
   #epoch = "";
@@ -301,32 +301,32 @@ class Told {
   }
 
   /** The first frames: what changed since the client's cursor, or everything. */
-  open(view: View, start: Start): string {
+  open(view: RightsView, start: StartPosition): string {
     const { reading } = view;
     this.#epoch = reading.epoch;
     if (start !== "new") {
-      this.#assume(reading, start === "resync" ? { position: -1, gone: new Set() } : start);
+      this.#assume(reading, start === "resync" ? { position: -1, deleted: new Set() } : start);
     }
     const resync = start === "resync" ? eventFrame("resync", { epoch: reading.epoch }) : "";
-    return retryFrame(PAUSE_FROM) + resync + this.#tell(view, true);
+    return retryFrame(MIN_RETRY_DELAY) + resync + this.#frames(view, true);
   }
 
   /** Frames for what there is to see that was not told yet; empty for nothing. */
-  update(view: View): string {
-    return this.#tell(view, false);
+  update(view: RightsView): string {
+    return this.#frames(view, false);
   }
 
   /** Takes as known what a client with this position was told: nothing that is newer, and no deletion but these. */
-  #assume(reading: StorageReading, { position, gone }: Exclude<Start, string>): void {
+  #assume(reading: StorageReading, { position, deleted }: Exclude<StartPosition, string>): void {
     this.#keys.forEach((key, i) => {
       const node = reading.nodes.get(key);
       if (node !== undefined) this.#versions[i] = node.version <= position ? node.version : 0;
       // A key that is gone now may have been there then: its end is told, if need be once too often.
-      else this.#versions[i] = gone.has(key) ? 0 : -1;
+      else this.#versions[i] = deleted.has(key) ? 0 : -1;
     });
   }
 
-  #tell({ reading, position }: View, always: boolean): string {
+  #frames({ reading, position }: RightsView, always: boolean): string {
     const known = { keys: this.#keys, versions: this.#versions };
     const changed = compare(known, reading.nodes, reading.epoch === this.#epoch);
     this.#epoch = reading.epoch;
@@ -342,7 +342,7 @@ class Told {
   }
 }
 
-function honours(cursor: Cursor | null, reading: StorageReading): cursor is Cursor {
+function isValidCursor(cursor: Cursor | null, reading: StorageReading): cursor is Cursor {
   if (cursor === null || !isSameHistory(cursor, reading)) return false;
   // From the beginning on, everything is told anyway.
   return cursor.position === 0 || isConfirmed(reading, cursor.position);

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import type { BatchOptions } from "./timeout.ts";
+import type { StorageCallOptions } from "./timeout.ts";
 import type { ReadBatcher } from "./read_batcher.ts";
-import { guarded, silence } from "./timeout.ts";
-import { type HistoryMoment, isConfirmed, isSameLife, lateMarksSince, laterOf, markOf } from "./history.ts";
+import { slowRead, withTimeout } from "./timeout.ts";
+import { type HistoryMoment, isConfirmed, isSameData, lateMarksSince, laterOf, markOf } from "./history.ts";
 import type { RealityStorage, StorageChanges, StorageMoment, StorageReading } from "./contract.ts";
 import type { RealityNodeMeta } from "../types.ts";
 
@@ -34,19 +34,19 @@ export function canCache(storage: RealityStorage): boolean {
 export class CachedReader implements NodeReader {
   readonly #storage: RealityStorage;
   readonly #reader: ReadBatcher;
-  readonly #options: BatchOptions;
+  readonly #options: StorageCallOptions;
   /** Key → its node, or `null` for one that is known not to be there. */
   readonly #memory = new Map<string, RealityNodeMeta | null>();
   /** What the memory is right about: everything it holds was so at this moment. */
   #position: StorageMoment | undefined;
   /** How often the memory was emptied. */
-  #lives = 0;
+  #generation = 0;
   /** The keys in memory that were read later than the position. */
   readonly #fresh = new Set<string>();
   /** The last moment that one of them is of; undefined where there are none. */
   #newest: HistoryMoment | null | undefined;
-  #asking: Promise<boolean> | undefined;
-  #next: Promise<boolean> | undefined;
+  #refreshing: Promise<boolean> | undefined;
+  #nextRefresh: Promise<boolean> | undefined;
   #sent = 0;
 
   /**
@@ -54,7 +54,7 @@ export class CachedReader implements NodeReader {
    * @param reader Reads what is not in memory.
    * @param options Clock, time limit, and who hears of failures.
    */
-  constructor(storage: RealityStorage, reader: ReadBatcher, options: BatchOptions) {
+  constructor(storage: RealityStorage, reader: ReadBatcher, options: StorageCallOptions) {
     this.#storage = storage;
     this.#reader = reader;
     this.#options = options;
@@ -72,7 +72,7 @@ export class CachedReader implements NodeReader {
    * @throws {StorageError} When the storage fails or takes too long.
    */
   async read(keys: readonly string[]): Promise<StorageReading> {
-    const current = await this.#ask();
+    const current = await this.#refresh();
     const position = this.#position;
     if (!current || position === undefined) return await this.#readAll(keys);
     const nodes = new Map<string, RealityNodeMeta>();
@@ -86,7 +86,7 @@ export class CachedReader implements NodeReader {
     if (missing.length === 0) return toReading(position, nodes, newest);
     const reading = await this.#readAll(missing);
     // Another life of the data began in between, or a part of the history was lost: what came from memory may be no more.
-    if (!isSameLife(reading, position) || !isConfirmed(reading, position.maxVersion)) {
+    if (!isSameData(reading, position) || !isConfirmed(reading, position.maxVersion)) {
       return await this.#readAll(keys);
     }
     for (const key of missing) {
@@ -99,13 +99,13 @@ export class CachedReader implements NodeReader {
 
   /** Reads rows, and remembers them where the memory has not gone on past them meanwhile. */
   async #readAll(keys: readonly string[]): Promise<StorageReading> {
-    const [before, lives] = [this.#position, this.#lives];
+    const [before, generation] = [this.#position, this.#generation];
     const reading = await this.#reader.read(keys);
     const position = this.#position;
     // What was read before the memory was emptied may be of a history that is lost. What was published below the counter
     // since the rows were read is not among them.
-    const fits = before !== undefined && position !== undefined && lives === this.#lives &&
-      isSameLife(position, reading) && position.late <= reading.late &&
+    const fits = before !== undefined && position !== undefined && generation === this.#generation &&
+      isSameData(position, reading) && position.late <= reading.late &&
       isConfirmed(reading, position.maxVersion);
     if (!fits) return reading;
     for (const key of keys) this.#remember(key, reading.nodes.get(key) ?? null);
@@ -130,17 +130,17 @@ export class CachedReader implements NodeReader {
    * Asks, together with everybody who asks before the question is sent; says whether memory is now right. A question
    * without an answer lets the next one go after a part of its time, and says no to those who wait for it.
    */
-  #ask(): Promise<boolean> {
-    this.#next ??= this.#askAfter(this.#asking);
-    return this.#next;
+  #refresh(): Promise<boolean> {
+    this.#nextRefresh ??= this.#refreshAfter(this.#refreshing);
+    return this.#nextRefresh;
   }
 
-  async #askAfter(previous: Promise<boolean> | undefined): Promise<boolean> {
+  async #refreshAfter(previous: Promise<boolean> | undefined): Promise<boolean> {
     // Those who ask in this moment, or while the question before is under way, ask together.
     await previous;
     await null;
-    this.#asking = this.#next;
-    this.#next = undefined;
+    this.#refreshing = this.#nextRefresh;
+    this.#nextRefresh = undefined;
     return await this.#send();
   }
 
@@ -150,33 +150,36 @@ export class CachedReader implements NodeReader {
     const from = position?.maxVersion ?? Number.MAX_SAFE_INTEGER;
     const call = () => this.#storage.readChanges!(from, MAX_CHANGES);
     return new Promise((resolve) => {
-      guarded("readChanges", call, this.#options, silence(() => resolve(false)))
+      withTimeout("readChanges", call, this.#options, slowRead(() => resolve(false)))
         // A failure was reported; the reader has the last word on whether the storage answers.
-        .then((changes) => resolve(this.#take(position, changes)), () => resolve(false));
+        .then((changes) => resolve(this.#apply(position, changes)), () => resolve(false));
     });
   }
 
   /**
    * Makes the memory right.
    *
-   * @param asked What the memory was of when the question was sent.
+   * @param positionAtSend What the memory was of when the question was sent.
    * @returns Whether the memory is as new as the answer.
    */
-  #take(asked: StorageMoment | undefined, { nodes, ...moment }: StorageChanges): boolean {
+  #apply(positionAtSend: StorageMoment | undefined, { nodes, ...moment }: StorageChanges): boolean {
     const position = this.#position;
     const late = position === undefined ? null : lateMarksSince(moment, position.late);
-    const follows = position !== undefined && late !== null && isSameLife(position, moment) &&
+    const follows = position !== undefined && late !== null && isSameData(position, moment) &&
       isConfirmed(moment, position.maxVersion) &&
       moment.collectedVersion <= Math.max(position.maxVersion, position.collectedVersion) &&
       nodes.length < MAX_CHANGES;
     // A later question was answered first. This answer may be the older one: then it says nothing of the memory.
-    if (asked !== position && !(follows && asked !== undefined && asked.maxVersion <= position.maxVersion)) {
+    if (
+      positionAtSend !== position &&
+      !(follows && positionAtSend !== undefined && positionAtSend.maxVersion <= position.maxVersion)
+    ) {
       return false;
     }
     this.#position = moment;
     if (!follows) {
       this.#memory.clear();
-      this.#lives++;
+      this.#generation++;
     } else if (
       this.#newest !== undefined && laterOf(this.#newest, moment)?.maxVersion !== moment.maxVersion
     ) {

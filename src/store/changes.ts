@@ -15,7 +15,7 @@ import type { NodeUpdate, RealityNodeMeta } from "../types.ts";
 export type MergeFunction = (theirs: ReplicatedNode, mine: ReplicatedNode | undefined) => NodeMerge | null;
 
 /** A judge, and what it knows of forgotten deletions. */
-export interface PreparedMerge {
+export interface MergeContext {
   readonly merge: MergeFunction;
   /** The swept tombstones that it takes into account where a node is missing here; left out where none matter. */
   readonly collected?: VersionVector;
@@ -26,7 +26,7 @@ export interface PreparedMerge {
  *
  * @param isMissing Whether some of the nodes to judge are not here.
  */
-export type PrepareMerge = (isMissing: boolean) => PreparedMerge | Promise<PreparedMerge>;
+export type PrepareMerge = (isMissing: boolean) => MergeContext | Promise<MergeContext>;
 
 /** What came of nodes that another storage has. */
 export interface MergedNodes {
@@ -37,7 +37,7 @@ export interface MergedNodes {
 }
 
 /** So often a node is judged anew because another one came in its place meanwhile. */
-const MAX_JUDGEMENTS = 50;
+const MAX_MERGE_ATTEMPTS = 50;
 
 /** Checks changes and hands them to the storage. */
 export class Changes {
@@ -61,7 +61,7 @@ export class Changes {
     for (const { key, hash } of updates) {
       this.checkKey(key);
       const fault = hashFault(hash, this.#limits.maxHashBytes);
-      if (fault !== undefined) throw mistake("hash", hash, fault);
+      if (fault !== undefined) throw invalidArgument("hash", hash, fault);
     }
     const updatedAt = this.#clock.now();
     const [first] = updates;
@@ -92,16 +92,16 @@ export class Changes {
    *
    * @throws {StorageError} When the storage fails or takes too long; some of them may have been written.
    */
-  async take(nodes: readonly ReplicatedNode[], prepare: PrepareMerge): Promise<MergedNodes> {
+  async merge(nodes: readonly ReplicatedNode[], prepare: PrepareMerge): Promise<MergedNodes> {
     const taken: string[] = [];
     const made: RealityNodeMeta[] = [];
     let left = nodes;
     for (let i = 0; left.length > 0; i++) {
-      if (i === MAX_JUDGEMENTS) throw new StorageError("mergeNodes", "these nodes change too often");
+      if (i === MAX_MERGE_ATTEMPTS) throw new StorageError("mergeNodes", "these nodes change too often");
       const mine = await this.#writer.readReplicated(left.map(({ key }) => key));
       const { merge, collected: collected } = await prepare(mine.size < left.length);
       const merges = left.flatMap((node) => merge(node, mine.get(node.key)) ?? []);
-      const metas = await this.#writer.take(merges, collected);
+      const metas = await this.#writer.merge(merges, collected);
       merges.forEach(({ node }, i) => {
         const meta = metas[i];
         if (meta) "replicaId" in node ? taken.push(meta.key) : made.push(meta);
@@ -120,11 +120,11 @@ export class Changes {
    */
   checkKey(key: unknown): void {
     const fault = keyFault(key, this.#limits.maxKeyBytes);
-    if (fault !== undefined) throw mistake("key", key, fault);
+    if (fault !== undefined) throw invalidArgument("key", key, fault);
   }
 }
 
-function mistake(what: string, value: unknown, fault: string): Error {
+function invalidArgument(what: string, value: unknown, fault: string): Error {
   const message = `Cannot take this ${what}: ${fault}`;
   return typeof value === "string" ? new RangeError(message) : new TypeError(message);
 }

@@ -34,7 +34,7 @@ export function isSameHistory(one: HistoryRun, other: HistoryRun): boolean {
 }
 
 /** Whether two moments are of one life of the data: the same epoch, and the same storage. */
-export function isSameLife(one: StorageIdentity, other: StorageIdentity): boolean {
+export function isSameData(one: StorageIdentity, other: StorageIdentity): boolean {
   return one.epoch === other.epoch && one.replicaId === other.replicaId;
 }
 

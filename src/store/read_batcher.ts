@@ -5,7 +5,7 @@
  */
 import { attempt, type MaybePromise } from "../maybe_promise.ts";
 import type { RealityStorage, StorageReading } from "./contract.ts";
-import { type BatchOptions, guarded, silence } from "./timeout.ts";
+import { slowRead, type StorageCallOptions, withTimeout } from "./timeout.ts";
 
 /** So many reads may be under way at once: a second one lets a question pass by a slow answer. */
 const MAX_READS = 2;
@@ -30,7 +30,7 @@ interface Read extends Deferred<StorageReading> {
  */
 export class ReadBatcher {
   readonly #storage: RealityStorage;
-  readonly #options: BatchOptions;
+  readonly #options: StorageCallOptions;
   readonly #queue: Read[] = [];
   /** The reading of this moment, of a live storage. */
   #current: MaybePromise<StorageReading> | undefined;
@@ -42,7 +42,7 @@ export class ReadBatcher {
    * @param storage Where the nodes are.
    * @param options Clock, time limit, and who hears of failures.
    */
-  constructor(storage: RealityStorage, options: BatchOptions) {
+  constructor(storage: RealityStorage, options: StorageCallOptions) {
     this.#storage = storage;
     this.#options = options;
   }
@@ -74,17 +74,17 @@ export class ReadBatcher {
   }
 
   /** What was read before is shared no longer: the storage has changed, or the moment is over. */
-  readonly renew = (): void => {
+  readonly expire = (): void => {
     this.#current = undefined;
   };
 
   /** Every node can be looked up in a reading, as it stands then: one serves all who ask in this moment. */
   #readLive(keys: readonly string[]): MaybePromise<StorageReading> {
-    queueMicrotask(this.renew);
+    queueMicrotask(this.expire);
     this.#sent++;
     this.#options.metrics?.readSizes.observe(keys.length);
     const given = attempt(() => readStorage(this.#storage, keys));
-    if (given instanceof Promise) return guarded("getNodes", () => given, this.#options);
+    if (given instanceof Promise) return withTimeout("getNodes", () => given, this.#options);
     this.#options.onOutcome("getNodes", undefined, 0);
     return given;
   }
@@ -111,7 +111,7 @@ export class ReadBatcher {
       if (this.#queue.length > 0) this.#schedule();
     };
     const list = keys instanceof Set ? [...keys] : keys;
-    guarded("getNodes", () => readStorage(this.#storage, list), this.#options, silence(leave))
+    withTimeout("getNodes", () => readStorage(this.#storage, list), this.#options, slowRead(leave))
       .then((reading) => {
         resolve(reading);
         leave();

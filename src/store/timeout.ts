@@ -9,7 +9,7 @@ import { attempt, type MaybePromise } from "../maybe_promise.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
 /** What the storage desk needs beside the storage itself. */
-export interface BatchOptions {
+export interface StorageCallOptions {
   /** Where timers come from. */
   readonly clock: Clock;
   /** How long one call of the storage may take, in milliseconds. */
@@ -24,32 +24,32 @@ export interface BatchOptions {
  * The share of `storageTimeout` after which a read without an answer no longer counts as under way, so that a lost
  * one does not hold those that come after it. At most ten times as many reads are under way as there are places.
  */
-const READ_PATIENCE = 1 / 10;
+const SLOW_READ_SHARE = 1 / 10;
 
 /** What is to happen when a call has no answer yet after a part of its time. */
-export interface Silence {
+export interface SlowCall {
   /** The part of the time limit: above 0, below 1. */
   readonly share: number;
   /** Called once: who held a place for the call gives it to the next one. */
-  readonly onSilent: () => void;
+  readonly onSlow: () => void;
   /** Called when the call settles after it was given up. */
-  readonly onLate?: () => void;
+  readonly onLateAnswer?: () => void;
 }
 
 /** The silence of a read that holds a place. */
-export function silence(onSilent: () => void): Silence {
-  return { share: READ_PATIENCE, onSilent };
+export function slowRead(onSlow: () => void): SlowCall {
+  return { share: SLOW_READ_SHARE, onSlow };
 }
 
 /**
  * Calls the storage, and turns a failure, or an answer that takes too long, into a `StorageError` that names the
  * operation. How long it took includes what the call itself did before it gave back a promise.
  */
-export function guarded<T>(
+export function withTimeout<T>(
   operation: string,
   call: () => MaybePromise<T>,
-  options: BatchOptions,
-  silence?: Silence,
+  options: StorageCallOptions,
+  slowRead?: SlowCall,
 ): Promise<T> {
   const { clock, onOutcome, timeout } = options;
   const startedAt = clock.elapsed();
@@ -58,7 +58,7 @@ export function guarded<T>(
     let cancel: (() => void) | undefined;
     let settled = false;
     const fail = (cause: unknown) => {
-      if (settled) return silence?.onLate?.();
+      if (settled) return slowRead?.onLateAnswer?.();
       settled = true;
       cancel?.();
       const error = cause instanceof StorageError ? cause : new StorageError(operation, cause);
@@ -66,30 +66,30 @@ export function guarded<T>(
       reject(error);
     };
     answer.then((value) => {
-      if (settled) return silence?.onLate?.();
+      if (settled) return slowRead?.onLateAnswer?.();
       settled = true;
       cancel?.();
       onOutcome(operation, undefined, clock.elapsed() - startedAt);
       resolve(value);
     }, fail);
-    const giveUp = () => fail(lateness(options));
+    const giveUp = () => fail(timeoutError(options));
     // A call that has its answer already has settled by then: a timer would cost more than the answer did.
     queueMicrotask(() => {
       if (settled) return;
-      if (silence === undefined) {
+      if (slowRead === undefined) {
         cancel = clock.after(timeout, giveUp);
         return;
       }
-      const patience = timeout * silence.share;
+      const patience = timeout * slowRead.share;
       cancel = clock.after(patience, () => {
         cancel = clock.after(timeout - patience, giveUp);
-        silence.onSilent();
+        slowRead.onSlow();
       });
     });
   });
 }
 
 /** The error of a call that has no answer in time. */
-export function lateness({ timeout }: BatchOptions): Error {
+export function timeoutError({ timeout }: StorageCallOptions): Error {
   return new Error(`no answer within storageTimeout (${timeout} ms)`);
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Deadlines, type Due } from "../limits/deadlines.ts";
+import { type Deadline, Deadlines } from "../limits/deadlines.ts";
 import { StorageError } from "../errors.ts";
 import { attempt, type MaybePromise } from "../maybe_promise.ts";
 import type { RealityNodeMeta } from "../types.ts";
@@ -16,19 +16,19 @@ import {
   type ReplicatedNode,
   type VersionVector,
 } from "./contract.ts";
-import { type BatchOptions, guarded, lateness, type Silence } from "./timeout.ts";
+import { type SlowCall, type StorageCallOptions, timeoutError, withTimeout } from "./timeout.ts";
 
 /**
  * The same for a commit. It is longer, so that a storage where commits queue for a lock is not sent many at once: at
  * most two are under way.
  */
-const COMMIT_PATIENCE = 1 / 2;
+const SLOW_COMMIT_SHARE = 1 / 2;
 
 /**
  * How long a change that has to wait for its commit may take in all, as a multiple of `storageTimeout`: one of a key
  * that an unanswered commit holds is sent after one `storageTimeout`, and needs some time for its own answer.
  */
-const QUEUED_TIME = 1.25;
+const QUEUED_TIMEOUT_FACTOR = 1.25;
 
 /** So many changes go in together when the storage does not say how many it takes. */
 const MAX_CHANGES = 1000;
@@ -37,7 +37,7 @@ const MAX_CHANGES = 1000;
 const MAX_SINGLE_CHANGES = 16;
 
 /** One change that somebody asked for. Its promise settles with its commit, or when its time is up. */
-class Write implements Due {
+class Write implements Deadline {
   readonly change: NodeChange;
   readonly promise: Promise<RealityNodeMeta>;
   /** Settles the promise. */
@@ -45,23 +45,23 @@ class Write implements Due {
   reject!: (error: unknown) => void;
   /** The change of the same key that this one stands for as well. */
   readonly older: Write | undefined;
-  readonly #onLate: (write: Write) => void;
+  readonly #onExpire: (write: Write) => void;
   dueAt = 0;
-  before: Due | undefined = undefined;
-  after: Due | undefined = undefined;
+  before: Deadline | undefined = undefined;
+  after: Deadline | undefined = undefined;
 
-  constructor(change: NodeChange, older: Write | undefined, onLate: (write: Write) => void) {
+  constructor(change: NodeChange, older: Write | undefined, onExpire: (write: Write) => void) {
     this.change = change;
     this.older = older;
-    this.#onLate = onLate;
+    this.#onExpire = onExpire;
     this.promise = new Promise((resolve, reject) => {
       this.resolve = resolve;
       this.reject = reject;
     });
   }
 
-  onLate(): void {
-    this.#onLate(this);
+  onExpire(): void {
+    this.#onExpire(this);
   }
 }
 
@@ -69,9 +69,9 @@ class Write implements Due {
 interface Commit {
   readonly writes: readonly Write[];
   /** Settles when it has its answer, has failed, or no longer holds up those after it. Never rejects. */
-  readonly passable: Promise<void>;
+  readonly unblocked: Promise<void>;
   /** Settles when it has its answer or has failed. Never rejects. */
-  readonly over: Promise<void>;
+  readonly settled: Promise<void>;
 }
 
 /**
@@ -84,7 +84,7 @@ interface Commit {
  */
 export class WriteBatcher {
   readonly #storage: RealityStorage;
-  readonly #options: BatchOptions;
+  readonly #options: StorageCallOptions;
   readonly #onCommit: (keys: readonly string[], version: number) => void;
   readonly #waiting = new Map<string, Write>();
   /** When changes that had to wait are given up. */
@@ -102,13 +102,13 @@ export class WriteBatcher {
    */
   constructor(
     storage: RealityStorage,
-    options: BatchOptions,
+    options: StorageCallOptions,
     onCommit: (keys: readonly string[], version: number) => void,
   ) {
     this.#storage = storage;
     this.#options = options;
     this.#onCommit = onCommit;
-    this.#deadlines = new Deadlines(options.clock, options.timeout * QUEUED_TIME);
+    this.#deadlines = new Deadlines(options.clock, options.timeout * QUEUED_TIMEOUT_FACTOR);
   }
 
   /** How many commits have been sent. */
@@ -140,11 +140,11 @@ export class WriteBatcher {
 
   /** There is nothing to be won by waiting for others where a commit is over before it has begun. */
   #writeLive(change: NodeChange): MaybePromise<RealityNodeMeta> {
-    this.#noteSent(1);
+    this.#countCommit(1);
     const given = attempt(() => this.#storage.applyChanges!([change]));
     if (given instanceof Promise) {
       const write = this.#createWrite(change, undefined);
-      this.#running = this.#commitAll(this.#commit([write], () => given).passable);
+      this.#running = this.#commitAll(this.#commit([write], () => given).unblocked);
       return write.promise;
     }
     this.#options.onOutcome("applyChanges", undefined, 0);
@@ -174,13 +174,13 @@ export class WriteBatcher {
   readonly #giveUp = (write: Write): void => {
     const { key } = write.change;
     if (this.#waiting.get(key) === write) this.#waiting.delete(key);
-    const error = new StorageError("applyChanges", lateness(this.#options));
+    const error = new StorageError("applyChanges", timeoutError(this.#options));
     for (let each: Write | undefined = write; each !== undefined; each = each.older) each.reject(error);
   };
 
   /** The nodes and tombstones of these keys, with their stamps. */
   readReplicated(keys: readonly string[]): Promise<Map<string, ReplicatedNode>> {
-    return guarded("readReplicated", () => this.#mesh().readReplicated(keys), this.#options);
+    return withTimeout("readReplicated", () => this.#mesh().readReplicated(keys), this.#options);
   }
 
   /**
@@ -189,15 +189,15 @@ export class WriteBatcher {
    * @param collected The swept tombstones that were known when the takes were judged.
    * @returns For each the meta as written; `null` where another node was there than it was judged against.
    */
-  async take(takes: readonly NodeMerge[], collected?: VersionVector): Promise<(RealityNodeMeta | null)[]> {
+  async merge(merges: readonly NodeMerge[], collected?: VersionVector): Promise<(RealityNodeMeta | null)[]> {
     const most = this.#storage.features?.maxChanges ?? MAX_CHANGES;
     const metas: (RealityNodeMeta | null)[] = [];
-    for (let i = 0; i < takes.length; i += most) {
+    for (let i = 0; i < merges.length; i += most) {
       this.#sent++;
-      const some = takes.slice(i, i + most);
+      const some = merges.slice(i, i + most);
       this.#options.metrics?.writeSizes.observe(some.length);
       metas.push(
-        ...await guarded("mergeNodes", () => this.#mesh().mergeNodes(some, collected), this.#options),
+        ...await withTimeout("mergeNodes", () => this.#mesh().mergeNodes(some, collected), this.#options),
       );
     }
     return metas;
@@ -205,7 +205,12 @@ export class WriteBatcher {
 
   /** Settles once every change asked for so far has reached the storage or failed. */
   async flush(): Promise<void> {
-    while (this.#isBusy) await Promise.all([this.#running, ...[...this.#commits].map(({ over }) => over)]);
+    while (this.#isBusy) {
+      await Promise.all([
+        this.#running,
+        ...[...this.#commits].map(({ settled }) => settled),
+      ]);
+    }
   }
 
   #mesh(): MeshStorage {
@@ -215,11 +220,11 @@ export class WriteBatcher {
 
   async #commitAll(first: Promise<void>): Promise<void> {
     await first;
-    for (let writes = this.#take(); writes.length > 0; writes = this.#take()) {
+    for (let writes = this.#dequeue(); writes.length > 0; writes = this.#dequeue()) {
       for (const write of this.#waiting.values()) if (write.after === undefined) this.#deadlines.add(write);
-      this.#noteSent(writes.length);
+      this.#countCommit(writes.length);
       const changes = writes.map(({ change }) => change);
-      await this.#commit(writes, () => this.#storage.applyChanges!(changes)).passable;
+      await this.#commit(writes, () => this.#storage.applyChanges!(changes)).unblocked;
     }
     this.#running = undefined;
   }
@@ -229,26 +234,29 @@ export class WriteBatcher {
     writes: readonly Write[],
     commit: () => MaybePromise<RealityNodeMeta[]>,
   ): Commit {
-    let pass = () => {};
-    const passable = new Promise<void>((resolve) => pass = resolve);
+    let unblock = () => {};
+    const unblocked = new Promise<void>((resolve) => unblock = resolve);
     const call = this.#storage.applyChanges
-      ? this.#settle(writes, guarded("applyChanges", commit, this.#options, this.#silence(writes, pass)))
-      : this.#commitSingly(writes, pass);
-    const over = call.then(() => {
-      this.#commits.delete(begun);
+      ? this.#settle(
+        writes,
+        withTimeout("applyChanges", commit, this.#options, this.#slowCall(writes, unblock)),
+      )
+      : this.#commitSingly(writes, unblock);
+    const settled = call.then(() => {
+      this.#commits.delete(entry);
       // What it held can go now.
-      if (this.#waiting.size > 0) this.#running ??= this.#commitAll(passable);
-      pass();
+      if (this.#waiting.size > 0) this.#running ??= this.#commitAll(unblocked);
+      unblock();
     });
-    const begun = { writes, passable, over };
-    this.#commits.add(begun);
-    return begun;
+    const entry = { writes, unblocked, settled };
+    this.#commits.add(entry);
+    return entry;
   }
 
-  #silence(writes: readonly Write[], onSilent: () => void): Silence {
+  #slowCall(writes: readonly Write[], onSlow: () => void): SlowCall {
     // One that was given up reaches the storage only now: who waits has looked too early.
-    const onLate = () => this.#onCommit(writes.map(({ change }) => change.key), 0);
-    return { share: COMMIT_PATIENCE, onSilent, onLate };
+    const onLateAnswer = () => this.#onCommit(writes.map(({ change }) => change.key), 0);
+    return { share: SLOW_COMMIT_SHARE, onSlow, onLateAnswer };
   }
 
   async #settle(writes: readonly Write[], answer: Promise<RealityNodeMeta[]>): Promise<void> {
@@ -275,23 +283,23 @@ export class WriteBatcher {
   }
 
   /** Makes changes of a storage that takes them one by one; each has its own time limit and outcome. */
-  async #commitSingly(writes: readonly Write[], onSilent: () => void): Promise<void> {
+  async #commitSingly(writes: readonly Write[], onSlow: () => void): Promise<void> {
     await Promise.all(writes.map((write) => {
       const operation = write.change.deleted ? "deleteNode" : "setNode";
       const call = async () => [await applyChange(this.#storage, write.change)];
       return this.#settle(
         [write],
-        guarded(operation, call, this.#options, this.#silence([write], onSilent)),
+        withTimeout(operation, call, this.#options, this.#slowCall([write], onSlow)),
       );
     }));
   }
 
-  #noteSent(changes: number): void {
+  #countCommit(changes: number): void {
     this.#sent++;
     this.#options.metrics?.writeSizes.observe(changes);
   }
 
-  #take(): Write[] {
+  #dequeue(): Write[] {
     const most = this.#storage.applyChanges
       ? this.#storage.features?.maxChanges ?? MAX_CHANGES
       : MAX_SINGLE_CHANGES;

@@ -4,25 +4,25 @@
  * @module
  */
 
-import { type BatchOptions, guarded, silence } from "../store/timeout.ts";
+import { slowRead, type StorageCallOptions, withTimeout } from "../store/timeout.ts";
 import type { Clock } from "../clock.ts";
 import type { NodeReader } from "../store/cached_reader.ts";
-import { type HistoryMoment, isConfirmed, isSameLife, lateMarksSince, laterOf } from "../store/history.ts";
+import { type HistoryMoment, isConfirmed, isSameData, lateMarksSince, laterOf } from "../store/history.ts";
 import type { RealityStorage, StorageChanges, StorageReading } from "../store/contract.ts";
 import { Subscription } from "./subscription.ts";
 import type { Waiters } from "./waiters.ts";
 
 /** The pause between two looks at the storage just after something changed, in milliseconds. */
-const SHORTEST_PAUSE = 50;
+const MIN_INTERVAL = 50;
 
 /** The pause that a quiet storage's looks grow to, in milliseconds. */
-const LONGEST_PAUSE = 500;
+const MAX_INTERVAL = 500;
 
 /** The same for a storage that announces changes by itself: these looks only back up the announcements. */
-const BACKUP_PAUSE = 5_000;
+const ANNOUNCED_INTERVAL = 5_000;
 
 /** The pause when each look makes every waiter read again: a storage without an ordered history. */
-const UNORDERED_PAUSE = 1_000;
+const UNORDERED_INTERVAL = 1_000;
 
 /** A look that finds so many changes wakes everybody instead of naming keys. */
 const MAX_LISTED = 1_000;
@@ -33,12 +33,12 @@ export interface ChangePollerDeps {
   readonly reader: NodeReader;
   readonly waiters: Pick<Waiters, "size" | "wake" | "wakeMarked">;
   readonly clock: Clock;
-  readonly batch: BatchOptions;
+  readonly calls: StorageCallOptions;
   /**
    * Whether it watches for one request only. Then it takes no announcements, which come by connections that outlive a
    * request, and news of other keys leave its pace as it is, since each request has a watch.
    */
-  readonly isOfOneRequest?: boolean;
+  readonly isRequestScoped?: boolean;
 }
 
 /**
@@ -50,18 +50,18 @@ export class ChangePoller {
   readonly #deps: ChangePollerDeps;
   /** What all parked waiters have read at least; undefined until one has parked. */
   #position: Position | undefined;
-  #pause = SHORTEST_PAUSE;
+  #interval = MIN_INTERVAL;
   #cancel: (() => void) | undefined;
   readonly #subscription: Subscription;
-  #looking: Promise<void> | undefined;
+  #polling: Promise<void> | undefined;
   /** Whether another look is wanted right after the one under way. */
-  #isAsked = false;
+  #isPollQueued = false;
   #closed = false;
 
   /** @param deps The storage that is watched and the waiters that are woken. */
   constructor(deps: ChangePollerDeps) {
     this.#deps = deps;
-    this.#subscription = new Subscription({ ...deps, onAny: () => this.lookNow() });
+    this.#subscription = new Subscription({ ...deps, onAny: () => this.pollNow() });
   }
 
   /** Says that a waiter now rests on this reading. */
@@ -70,7 +70,7 @@ export class ChangePoller {
     const at = this.#position;
     const { epoch, replicaId, late, maxVersion, recent } = reading;
     const newest = laterOf({ maxVersion, recent }, reading.newest);
-    if (at === undefined || this.#deps.isOfOneRequest) {
+    if (at === undefined || this.#deps.isRequestScoped) {
       this.#position = { epoch, replicaId, late, version: maxVersion, newest };
     } else if (at.epoch !== epoch || at.replicaId !== replicaId) {
       // Some rest on another life of the data than others: whoever is behind has to look again.
@@ -80,7 +80,7 @@ export class ChangePoller {
       at.newest = laterOf(at.newest, newest);
       at.late = Math.min(at.late, late);
     }
-    if (this.#cancel === undefined && this.#looking === undefined) this.#begin();
+    if (this.#cancel === undefined && this.#polling === undefined) this.#start();
   }
 
   /** Ends the watch and settles when nothing of it is under way. */
@@ -88,25 +88,25 @@ export class ChangePoller {
     this.#closed = true;
     this.#cancel?.();
     this.#cancel = undefined;
-    await Promise.all([this.#looking, this.#subscription.end()]);
+    await Promise.all([this.#polling, this.#subscription.end()]);
   }
 
-  #begin(): void {
-    this.#pause = SHORTEST_PAUSE;
-    if (!this.#deps.isOfOneRequest) this.#subscription.begin();
-    this.#rest();
+  #start(): void {
+    this.#interval = MIN_INTERVAL;
+    if (!this.#deps.isRequestScoped) this.#subscription.begin();
+    this.#schedule();
   }
 
-  #rest(): void {
-    this.#cancel = this.#deps.clock.after(this.#pause, () => this.#startLook());
+  #schedule(): void {
+    this.#cancel = this.#deps.clock.after(this.#interval, () => this.#startPoll());
   }
 
-  #startLook(): void {
+  #startPoll(): void {
     this.#cancel = undefined;
-    this.#isAsked = false;
-    this.#looking = this.#look().finally(() => {
-      this.#looking = undefined;
-      this.#next();
+    this.#isPollQueued = false;
+    this.#polling = this.#poll().finally(() => {
+      this.#polling = undefined;
+      this.#continue();
     });
   }
 
@@ -114,55 +114,57 @@ export class ChangePoller {
    * Looks at once, or once more after the look that is under way: it may have come before what is announced. Does nothing
    * while nobody waits.
    */
-  lookNow(): void {
-    if (this.#looking !== undefined) this.#isAsked = true;
+  pollNow(): void {
+    if (this.#polling !== undefined) this.#isPollQueued = true;
     else if (this.#cancel !== undefined) {
       this.#cancel();
-      this.#startLook();
+      this.#startPoll();
     }
   }
 
-  #next(): void {
+  #continue(): void {
     if (this.#closed) return;
-    if (this.#deps.waiters.size > 0) return this.#isAsked ? this.#startLook() : this.#rest();
+    if (this.#deps.waiters.size > 0) return this.#isPollQueued ? this.#startPoll() : this.#schedule();
     this.#position = undefined;
     void this.#subscription.end();
   }
 
-  async #look(): Promise<void> {
+  async #poll(): Promise<void> {
     const { storage, waiters } = this.#deps;
     const at = this.#position;
     if (waiters.size === 0 || at === undefined) return;
     if (!storage.features?.ordered) {
-      this.#pause = UNORDERED_PAUSE;
+      this.#interval = UNORDERED_INTERVAL;
       waiters.wake(null);
       return;
     }
     const from = { ...at };
     await new Promise<void>((resolve) => {
       this.#readChanges(from.version, resolve).then((changes) => {
-        this.#take(at, from, changes);
+        this.#apply(at, from, changes);
         resolve();
       }, () => {
         // It has been reported; the next look tries again.
-        this.#pause = LONGEST_PAUSE;
+        this.#interval = MAX_INTERVAL;
         resolve();
       });
     });
   }
 
   /** Wakes those whom changes concern that came after the version of `from`, which `at` was when they were asked for. */
-  #take(at: Position, from: Position, { nodes, ...moment }: Changes): void {
+  #apply(at: Position, from: Position, { nodes, ...moment }: PolledChanges): void {
     // The only one who waits has read anew meanwhile: what came after that is asked next.
-    if (this.#deps.isOfOneRequest && this.#position !== at) return;
+    if (this.#deps.isRequestScoped && this.#position !== at) return;
     const { epoch, replicaId, maxVersion, late, collectedVersion } = moment;
     // Whoever rests on a history that was lost may hold what is no more, whatever came since.
-    const ordered = isSameLife(moment, from) && from.newest !== null &&
+    const ordered = isSameData(moment, from) && from.newest !== null &&
       isConfirmed(moment, from.newest.maxVersion);
-    const news = !ordered || maxVersion !== from.version || late !== from.late;
-    const longest = this.#subscription.isActive ? BACKUP_PAUSE : LONGEST_PAUSE;
-    this.#pause = news && !this.#deps.isOfOneRequest ? SHORTEST_PAUSE : Math.min(this.#pause * 1.5, longest);
-    if (!news) return;
+    const isChanged = !ordered || maxVersion !== from.version || late !== from.late;
+    const maxInterval = this.#subscription.isActive ? ANNOUNCED_INTERVAL : MAX_INTERVAL;
+    this.#interval = isChanged && !this.#deps.isRequestScoped
+      ? MIN_INTERVAL
+      : Math.min(this.#interval * 1.5, maxInterval);
+    if (!isChanged) return;
     // Somebody may have parked on an older reading meanwhile; then the next look goes back as far.
     if (this.#position === at && at.version === from.version && at.late === from.late) {
       const newest = at.newest === from.newest ? moment : laterOf(at.newest, moment);
@@ -179,19 +181,19 @@ export class ChangePoller {
   }
 
   /** What came after a version. */
-  async #readChanges(version: number, onSilent: () => void): Promise<Changes> {
-    const { storage, reader, batch } = this.#deps;
-    const patience = silence(onSilent);
+  async #readChanges(version: number, onSlow: () => void): Promise<PolledChanges> {
+    const { storage, reader, calls } = this.#deps;
+    const patience = slowRead(onSlow);
     const { readChanges } = storage;
     if (readChanges !== undefined) {
       const call = () => readChanges.call(storage, version, MAX_LISTED);
-      const changes = await guarded("readChanges", call, batch, patience);
+      const changes = await withTimeout("readChanges", call, calls, patience);
       return storage.features?.tombstones ? changes : { ...changes, nodes: null };
     }
     const reading = await reader.read([]);
     if (!storage.features?.tombstones || reading.maxVersion <= version) return { ...reading, nodes: null };
     const call = () => storage.listChangedSince(version, MAX_LISTED);
-    return { ...reading, nodes: await guarded("listChangedSince", call, batch, patience) };
+    return { ...reading, nodes: await withTimeout("listChangedSince", call, calls, patience) };
   }
 }
 
@@ -206,4 +208,4 @@ interface Position {
 }
 
 /** What came after a version; `nodes` is `null` where the storage cannot tell all of it. */
-type Changes = Omit<StorageChanges, "nodes"> & { nodes: StorageChanges["nodes"] | null };
+type PolledChanges = Omit<StorageChanges, "nodes"> & { nodes: StorageChanges["nodes"] | null };

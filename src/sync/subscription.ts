@@ -3,14 +3,14 @@
  *
  * @module
  */
-import { type BatchOptions, guarded } from "../store/timeout.ts";
+import { type StorageCallOptions, withTimeout } from "../store/timeout.ts";
 import type { Clock } from "../clock.ts";
 import type { RealityStorage } from "../store/contract.ts";
 import type { Waiters } from "./waiters.ts";
 
 /** The pause before a subscription that failed is tried again, in milliseconds: the first, and what it grows to. */
-const FIRST_PAUSE = 500;
-const LONGEST_PAUSE = 30_000;
+const MIN_RETRY_DELAY = 500;
+const MAX_RETRY_DELAY = 30_000;
 
 /** What a subscription works between. */
 export interface SubscriptionDeps {
@@ -19,7 +19,7 @@ export interface SubscriptionDeps {
   /** Called when it is announced that any key may have changed. */
   readonly onAny: () => void;
   readonly clock: Clock;
-  readonly batch: BatchOptions;
+  readonly calls: StorageCallOptions;
 }
 
 /**
@@ -61,7 +61,7 @@ class Attempt {
   readonly #deps: SubscriptionDeps;
   #isOver = false;
   #isReported = false;
-  #pause = FIRST_PAUSE;
+  #retryDelay = MIN_RETRY_DELAY;
   #stopTimer: (() => void) | undefined;
   #unsubscribe: (() => unknown) | undefined;
   #trying: Promise<void>;
@@ -94,33 +94,33 @@ class Attempt {
       return unsubscribe;
     };
     try {
-      this.#unsubscribe = await guarded("subscribe", call, this.#options);
+      this.#unsubscribe = await withTimeout("subscribe", call, this.#options);
       this.#isReported = false;
     } catch {
       isInTime = false;
       this.#isReported = true;
       if (this.#isOver) return;
-      this.#stopTimer = clock.after(this.#pause, () => this.#trying = this.#try());
-      this.#pause = Math.min(this.#pause * 2, LONGEST_PAUSE);
+      this.#stopTimer = clock.after(this.#retryDelay, () => this.#trying = this.#try());
+      this.#retryDelay = Math.min(this.#retryDelay * 2, MAX_RETRY_DELAY);
     }
   }
 
   async #unsubscribeBy(unsubscribe: () => unknown): Promise<void> {
     try {
-      await guarded("unsubscribe", async () => await unsubscribe(), this.#options);
+      await withTimeout("unsubscribe", async () => await unsubscribe(), this.#options);
     } catch {
       // It has been reported. What is still announced wakes somebody once too often.
     }
   }
 
   /** Failures that follow on each other are told once. */
-  get #options(): BatchOptions {
-    const { batch } = this.#deps;
+  get #options(): StorageCallOptions {
+    const { calls } = this.#deps;
     const isReported = this.#isReported;
     return {
-      ...batch,
+      ...calls,
       onOutcome(operation, error, ms) {
-        if (error === undefined || !isReported) batch.onOutcome(operation, error, ms);
+        if (error === undefined || !isReported) calls.onOutcome(operation, error, ms);
       },
     };
   }

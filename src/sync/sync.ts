@@ -12,7 +12,7 @@ import type { NodeReader } from "../store/cached_reader.ts";
 import type { AbortSignalLike } from "../abort_signal.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { ParsedSync } from "../parse.ts";
-import { drawPause } from "../limits/retry_delay.ts";
+import { drawRetryDelay } from "../limits/retry_delay.ts";
 import type { StorageReading } from "../store/contract.ts";
 import type { MeshInfo, PeerHealth, PeerState, RealityNodeMeta, SyncResponse } from "../types.ts";
 import { RequestRecord } from "../telemetry/request_record.ts";
@@ -119,7 +119,7 @@ async function answerInTime(
     // Waits that began together end apart, so that their clients do not come back together.
     const deadline = deps.clock.elapsed() + wait - Math.floor(wait / 16 * deps.clock.random());
     // The waiter hears of changes from before this read on: what the read misses wakes it (PROTOCOL 5.1).
-    for (let last = false;;) {
+    for (let isLast = false;;) {
       // Asked anew each time: rights may have ended while this waited (PROTOCOL 5.7).
       const rights = await askRights?.();
       let reading: StorageReading | undefined = await readCaughtUp(request, deps, rights);
@@ -129,16 +129,16 @@ async function answerInTime(
         deadline - deps.clock.elapsed(),
         (rights?.expiresAt ?? Infinity) - deps.clock.now(),
       );
-      if (changed !== null || last || left <= 0) {
+      if (changed !== null || isLast || left <= 0) {
         if (record.outcome === "wake" && changed === null) record.outcome = "timeout";
         return respond(request, reading, changed, deps, record, deadline);
       }
       deps.poller.register(reading);
       // Not kept in memory for as long as this waits.
       reading = undefined;
-      if (record.waitsSince === undefined) beginWait(record, deps, waitingSlot);
+      if (record.waitStartedAt === undefined) beginWait(record, deps, waitingSlot);
       record.outcome = await waiter.next(left);
-      last = record.outcome !== "wake";
+      isLast = record.outcome !== "wake";
       signal?.throwIfAborted();
     }
   } catch (error) {
@@ -147,8 +147,8 @@ async function answerInTime(
   } finally {
     signal?.removeEventListener("abort", leave);
     waiter.release();
-    if (record.waitsSince !== undefined) {
-      endWait(record, record.waitsSince, deps);
+    if (record.waitStartedAt !== undefined) {
+      endWait(record, record.waitStartedAt, deps);
       waitingSlot?.endWait();
     }
   }
@@ -160,7 +160,7 @@ function beginWait(
   waitingSlot: WaitingSlot | undefined,
 ): void {
   waitingSlot?.startWait();
-  record.waitsSince = clock.elapsed();
+  record.waitStartedAt = clock.elapsed();
   metrics.waitsBegun.value++;
 }
 
@@ -212,7 +212,7 @@ function respond(
   record: RequestRecord,
   deadline: number = Infinity,
 ): SyncResponse {
-  if (record.waitsSince === undefined) record.outcome = "answered";
+  if (record.waitStartedAt === undefined) record.outcome = "answered";
   const changed: Record<string, RealityNodeMeta> = Object.create(null);
   if (keys !== null) {
     deps.metrics.changedKeys.value += record.changed = keys.length;
@@ -226,14 +226,14 @@ function respond(
   };
   const answer: SyncResponse = { changed, mesh, epoch: reading.epoch, serverTime: deps.clock.now() };
   if (keys === null && (request.wait ?? 0) > 0 && isEarly(record, deps.clock, deadline)) {
-    answer.pause = drawPause(deps.clock);
+    answer.pause = drawRetryDelay(deps.clock);
   }
   return answer;
 }
 
 /** Whether a request that wanted to wait is answered sooner than that: there was no place, or the server stops. */
-function isEarly({ waitsSince, outcome }: RequestRecord, clock: Clock, deadline: number): boolean {
-  return outcome === "closed" || waitsSince === undefined && clock.elapsed() < deadline;
+function isEarly({ waitStartedAt, outcome }: RequestRecord, clock: Clock, deadline: number): boolean {
+  return outcome === "closed" || waitStartedAt === undefined && clock.elapsed() < deadline;
 }
 
 const HEALTHS: Readonly<Record<PeerState, PeerHealth>> = {

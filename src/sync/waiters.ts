@@ -38,7 +38,7 @@ export type WaiterLimits = Pick<
 const WAITERS: unique symbol = Symbol("reality.waiters");
 
 /** What stands for a connection: one object for as long as it lives, such as its socket. */
-export interface Connection {
+export interface WaiterConnection {
   [WAITERS]?: number;
 }
 
@@ -47,11 +47,11 @@ export interface WaiterSource {
   /** What stands for the client; `null` for one that is not known, or not limited. */
   readonly client: string | null;
   /** The connection, where one can bring several requests at once. */
-  readonly connection: Connection | undefined;
+  readonly connection: WaiterConnection | undefined;
 }
 
 /** What one client holds. */
-interface Share {
+interface ClientUsage {
   waiters: number;
   bytes: number;
 }
@@ -84,22 +84,24 @@ export class Waiters {
   /** One function for all of them, not one for each. */
   readonly #remove = (waiter: RegisteredWaiter): void => {
     this.#all.delete(waiter);
-    this.#give(waiter);
+    this.#free(waiter);
     if (this.#all.size === 0) {
       this.#group.delete(this);
       this.#onEmptied();
     }
     for (const key of waiter.keys) {
-      const there = this.#byKey.get(key);
-      if (there === waiter) this.#byKey.delete(key);
-      else if (there instanceof Set && there.delete(waiter) && there.size === 0) this.#byKey.delete(key);
+      const registered = this.#byKey.get(key);
+      if (registered === waiter) this.#byKey.delete(key);
+      else if (registered instanceof Set && registered.delete(waiter) && registered.size === 0) {
+        this.#byKey.delete(key);
+      }
     }
   };
   readonly #clock: Clock;
   readonly #limits: WaiterLimits;
   /** What one client may hold, in bytes: as large a part of all as of the places. */
   readonly #maxClientBytes: number;
-  readonly #shares = new Map<string, Share>();
+  readonly #usage = new Map<string, ClientUsage>();
   #bytes = 0;
   readonly #group: Set<Waiters>;
   #onFilled: () => void = () => {};
@@ -160,16 +162,16 @@ export class Waiters {
     const connection = from?.connection;
     if ((connection?.[WAITERS] ?? 0) >= maxWaitersPerConnection) return null;
     const client = from?.client ?? null;
-    if (client !== null && !this.#take(client, bytes)) return null;
+    if (client !== null && !this.#reserve(client, bytes)) return null;
     if (connection !== undefined) connection[WAITERS] = (connection[WAITERS] ?? 0) + 1;
     this.#bytes += bytes;
     const waiter = new RegisteredWaiter(keys, this.#clock, this.#remove, { bytes, client, connection });
     this.#all.add(waiter);
     for (const key of keys) {
-      const there = this.#byKey.get(key);
-      if (there === undefined) this.#byKey.set(key, waiter);
-      else if (there instanceof Set) there.add(waiter);
-      else this.#byKey.set(key, new Set([there, waiter]));
+      const registered = this.#byKey.get(key);
+      if (registered === undefined) this.#byKey.set(key, waiter);
+      else if (registered instanceof Set) registered.add(waiter);
+      else this.#byKey.set(key, new Set([registered, waiter]));
     }
     if (this.#all.size === 1) {
       this.#group.add(this);
@@ -179,31 +181,31 @@ export class Waiters {
   }
 
   /** Takes a place of a client's share; says whether there was one. */
-  #take(client: string, bytes: number): boolean {
-    const share = this.#shares.get(client);
-    if (share === undefined) {
+  #reserve(client: string, bytes: number): boolean {
+    const usage = this.#usage.get(client);
+    if (usage === undefined) {
       // Whoever has no place yet gets one, however large it is: what all hold together is looked at elsewhere.
-      this.#shares.set(client, { waiters: 1, bytes });
+      this.#usage.set(client, { waiters: 1, bytes });
       return true;
     }
-    if (share.waiters >= this.#limits.maxWaitersPerClient || share.bytes + bytes > this.#maxClientBytes) {
+    if (usage.waiters >= this.#limits.maxWaitersPerClient || usage.bytes + bytes > this.#maxClientBytes) {
       this.#onClientFull();
       return false;
     }
-    share.waiters++;
-    share.bytes += bytes;
+    usage.waiters++;
+    usage.bytes += bytes;
     return true;
   }
 
   /** Takes back what a waiter held. */
-  #give({ bytes, client, connection }: RegisteredWaiter): void {
+  #free({ bytes, client, connection }: RegisteredWaiter): void {
     this.#bytes -= bytes;
     if (connection !== undefined) connection[WAITERS]!--;
-    const share = client === null ? undefined : this.#shares.get(client);
-    if (share === undefined) return;
-    share.waiters--;
-    share.bytes -= bytes;
-    if (share.waiters === 0) this.#shares.delete(client!);
+    const usage = client === null ? undefined : this.#usage.get(client);
+    if (usage === undefined) return;
+    usage.waiters--;
+    usage.bytes -= bytes;
+    if (usage.waiters === 0) this.#usage.delete(client!);
   }
 
   /** Tells all who wait for one of these keys to look again; `null` stands for every key. */
@@ -225,11 +227,11 @@ export class Waiters {
       return;
     }
     for (const key of keys) {
-      const there = this.#byKey.get(key);
-      if (there === undefined) continue;
-      this.#wakes += there instanceof Set ? there.size : 1;
-      if (there instanceof Set) { for (const waiter of there) waiter.wake(); }
-      else there.wake();
+      const registered = this.#byKey.get(key);
+      if (registered === undefined) continue;
+      this.#wakes += registered instanceof Set ? registered.size : 1;
+      if (registered instanceof Set) { for (const waiter of registered) waiter.wake(); }
+      else registered.wake();
     }
   }
 
@@ -247,7 +249,7 @@ export class Waiters {
 }
 
 /** What a waiter holds, and whose that is. */
-interface Holding extends WaiterSource {
+interface Reservation extends WaiterSource {
   readonly bytes: number;
 }
 
@@ -255,7 +257,7 @@ class RegisteredWaiter implements Waiter {
   readonly keys: readonly string[];
   readonly bytes: number;
   readonly client: string | null;
-  readonly connection: Connection | undefined;
+  readonly connection: WaiterConnection | undefined;
   readonly #clock: Clock;
   readonly #onRelease: (waiter: RegisteredWaiter) => void;
   #woken = false;
@@ -268,7 +270,7 @@ class RegisteredWaiter implements Waiter {
     keys: readonly string[],
     clock: Clock,
     onRelease: (waiter: RegisteredWaiter) => void,
-    { bytes, client, connection }: Holding,
+    { bytes, client, connection }: Reservation,
   ) {
     this.keys = keys;
     this.bytes = bytes;

@@ -55,7 +55,7 @@ export class Observer {
     if (this.#options.onEvent === undefined) return;
     const { peer: url, recovered, code } = error;
     if (!this.#peers.includes(url)) this.#peers.push(url);
-    this.#tell({
+    this.#emit({
       type: "peer",
       at: this.#options.clock.now(),
       state: recovered ? "up" : "down",
@@ -66,13 +66,13 @@ export class Observer {
   }
 
   /** Notes that Redis went bad or is well again. */
-  noteRedis(isDown: boolean): void {
+  recordRedis(isDown: boolean): void {
     if (this.#options.onEvent === undefined) return;
-    this.#tell({ type: "redis", at: this.#options.clock.now(), state: isDown ? "down" : "up" });
+    this.#emit({ type: "redis", at: this.#options.clock.now(), state: isDown ? "down" : "up" });
   }
 
   /** Notes a call of the storage; reports once when it goes bad and once when it is well again. */
-  noteStorage(operation: string, error: StorageError | undefined, ms: number): void {
+  recordStorage(operation: string, error: StorageError | undefined, ms: number): void {
     const { metrics } = this;
     metrics.storageDurations.observe(operation, ms);
     if (error !== undefined) metrics.storageFailures.add(operation);
@@ -82,7 +82,7 @@ export class Observer {
     this.#isStorageDown = isDown;
     this.report(error ?? new StorageError(operation, undefined, true));
     if (this.#options.onEvent === undefined) return;
-    this.#tell({
+    this.#emit({
       type: "storage",
       at: this.#options.clock.now(),
       state: isDown ? "down" : "up",
@@ -91,7 +91,7 @@ export class Observer {
   }
 
   /** Notes a request that has its answer, or whose client went away before it. */
-  noteRequest(record: RequestRecord, method: string, answered: number): void {
+  recordRequest(record: RequestRecord, method: string, answered: number): void {
     const { metrics } = this;
     const { clock, onEvent } = this.#options;
     const { route, code, keys, waited } = record;
@@ -100,12 +100,22 @@ export class Observer {
     const at = clock.now();
     const ms = clock.elapsed() - record.startedAt;
     metrics.requests.add(route, status);
-    if (record.waitsSince === undefined) metrics.requestDurations.observe(route, ms);
+    if (record.waitStartedAt === undefined) metrics.requestDurations.observe(route, ms);
     if (code !== undefined && !isGone) metrics.refusals.add(code);
     if (onEvent === undefined) return;
-    if (code !== undefined && !isGone) this.#tell({ type: "refusal", at, route, code, status });
+    if (code !== undefined && !isGone) this.#emit({ type: "refusal", at, route, code, status });
     const why = code === undefined || isGone ? {} : { code };
-    this.#tell({ type: "request", at, route, method, status, ...why, ms, waited, ...this.#name(keys) });
+    this.#emit({
+      type: "request",
+      at,
+      route,
+      method,
+      status,
+      ...why,
+      ms,
+      waited,
+      ...this.#describeKeys(keys),
+    });
   }
 
   /** A visit of a sync that came through no desk: only who is told of it needs to know when it came. */
@@ -120,30 +130,30 @@ export class Observer {
   }
 
   /** Tells of a sync once it is over; gives back its answer. Costs nothing where nobody is told. */
-  watchSync<T>(record: RequestRecord, answer: () => T | Promise<T>): T | Promise<T> {
+  observeSync<T>(record: RequestRecord, answer: () => T | Promise<T>): T | Promise<T> {
     if (this.#options.onEvent === undefined) return answer();
     return (async () => await answer())().finally(() => {
       const { clock } = this.#options;
       const at = clock.now();
       const { startedAt, keys, changed, waited, outcome } = record;
       const ms = clock.elapsed() - startedAt;
-      this.#tell({ type: "sync", at, ...this.#name(keys), changed, ms, waited, outcome });
+      this.#emit({ type: "sync", at, ...this.#describeKeys(keys), changed, ms, waited, outcome });
     });
   }
 
   /** Makes a change, counts its nodes and tells of it. */
-  watchChange<T extends readonly unknown[]>(
+  observeChange<T extends readonly unknown[]>(
     getKeys: () => readonly string[],
     change: () => T | Promise<T>,
   ): T | Promise<T> {
-    if (this.#options.onEvent !== undefined) return this.#tellOfChange(getKeys, change);
+    if (this.#options.onEvent !== undefined) return this.#emitChange(getKeys, change);
     const changed = change();
     return changed instanceof Promise
       ? changed.then((changed) => this.#count(changed))
       : this.#count(changed);
   }
 
-  async #tellOfChange<T extends readonly unknown[]>(
+  async #emitChange<T extends readonly unknown[]>(
     getKeys: () => readonly string[],
     change: () => T | Promise<T>,
   ): Promise<T> {
@@ -151,7 +161,7 @@ export class Observer {
     const startedAt = clock.elapsed();
     const tell = (more: { code: RealityError["code"] } | Record<never, never>) => {
       const ms = clock.elapsed() - startedAt;
-      this.#tell({ type: "change", at: clock.now(), ...this.#name(getKeys()), ms, ...more });
+      this.#emit({ type: "change", at: clock.now(), ...this.#describeKeys(getKeys()), ms, ...more });
     };
     let changed: T;
     try {
@@ -179,26 +189,33 @@ export class Observer {
     const startedAt = clock.elapsed();
     this.metrics.streamsBegun.value++;
     if (onEvent !== undefined) {
-      this.#tell({ type: "stream", at: clock.now(), state: "begun", ...this.#name(keys) });
+      this.#emit({ type: "stream", at: clock.now(), state: "begun", ...this.#describeKeys(keys) });
     }
     return (reason) => {
       this.metrics.streamsEnded.add(reason);
       if (onEvent === undefined) return;
       const ms = clock.elapsed() - startedAt;
-      this.#tell({ type: "stream", at: clock.now(), state: "ended", ...this.#name(keys), reason, ms });
+      this.#emit({
+        type: "stream",
+        at: clock.now(),
+        state: "ended",
+        ...this.#describeKeys(keys),
+        reason,
+        ms,
+      });
     };
   }
 
   /** Notes that `close()` was called, or is done. */
-  noteClosing(type: "closing" | "closed"): void {
-    if (this.#options.onEvent !== undefined) this.#tell({ type, at: this.#options.clock.now() });
+  recordClosing(type: "closing" | "closed"): void {
+    if (this.#options.onEvent !== undefined) this.#emit({ type, at: this.#options.clock.now() });
   }
 
-  #name(keys: readonly string[]): { keyCount: number; keys?: readonly string[] } {
+  #describeKeys(keys: readonly string[]): { keyCount: number; keys?: readonly string[] } {
     return this.#options.eventKeys ? { keyCount: keys.length, keys: [...keys] } : { keyCount: keys.length };
   }
 
-  #tell(event: RealityEvent): void {
+  #emit(event: RealityEvent): void {
     if (this.#options.onEvent !== undefined) callSafely(this.#options.onEvent, event);
   }
 }

@@ -21,7 +21,7 @@ export class RequestRecord {
   /** How many keys it was told as changed. */
   changed = 0;
   /** When it began to wait, by `clock.elapsed()`; undefined when it did not. */
-  waitsSince: number | undefined = undefined;
+  waitStartedAt: number | undefined = undefined;
   /** How long it has waited, in milliseconds. */
   waited = 0;
   /** How its wait ended; `answered` when there was none. */

@@ -1,5 +1,5 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { Deadlines, type Due } from "../../../src/limits/deadlines.ts";
+import { type Deadline, Deadlines } from "../../../src/limits/deadlines.ts";
 import { FakeClock, settle } from "../../clock.ts";
 import { test } from "../../harness.ts";
 
@@ -7,8 +7,13 @@ function setUp() {
   const clock = new FakeClock();
   const deadlines = new Deadlines(clock, 100);
   const late: string[] = [];
-  const begin = (name: string): Due => {
-    const due: Due = { dueAt: 0, before: undefined, after: undefined, onLate: () => void late.push(name) };
+  const begin = (name: string): Deadline => {
+    const due: Deadline = {
+      dueAt: 0,
+      before: undefined,
+      after: undefined,
+      onExpire: () => void late.push(name),
+    };
     deadlines.add(due);
     return due;
   };
@@ -76,11 +81,11 @@ test("what is over after three microtasks sets no timer, and what takes longer i
 
 test("one that begins anew while another is told that it is late gets its whole time", async () => {
   const { clock, deadlines, late } = setUp();
-  const again: Due = {
+  const again: Deadline = {
     dueAt: 0,
     before: undefined,
     after: undefined,
-    onLate() {
+    onExpire() {
       late.push(`at ${this.dueAt - start}`);
       if (late.length < 3) deadlines.add(again);
     },

@@ -10,7 +10,7 @@ test("a client that was quiet may send its whole limit at once, and no more", ()
   const found = Array.from({ length: 12 }, () => limiter.take("a"));
   deepEqual(found.map(({ isAllowed }) => isAllowed), [...new Array(10).fill(true), false, false]);
   deepEqual(found.map(({ remaining }) => remaining), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0]);
-  deepEqual(limiter.take("a"), { isAllowed: false, remaining: 0, renewal: 6 });
+  deepEqual(limiter.take("a"), { isAllowed: false, remaining: 0, secondsToNext: 6 });
   equal(limiter.take("b").isAllowed, true);
 });
 
@@ -33,9 +33,9 @@ test("what it says of renewal is when one more is allowed", async () => {
   const clock = new FakeClock();
   const limiter = new RateLimiter({ limit: 3, window: 7_000 }, clock);
   for (let i = 0; i < 20; i++) {
-    const { isAllowed, renewal } = limiter.take("a");
+    const { isAllowed, secondsToNext } = limiter.take("a");
     if (isAllowed) continue;
-    await clock.advance((renewal - 1) * 1_000);
+    await clock.advance((secondsToNext - 1) * 1_000);
     equal(limiter.take("a").isAllowed, false);
     await clock.advance(1_000);
     equal(limiter.take("a").isAllowed, true);
@@ -97,5 +97,5 @@ test("clients whose requests have all run out are forgotten without a timer", as
 
 test("the fields are what clients look for", () => {
   equal(formatPolicy({ limit: 600, window: 60_500 }), '"default";q=600;w=61');
-  equal(formatQuota({ isAllowed: true, remaining: 599, renewal: 1 }), '"default";r=599;t=1');
+  equal(formatQuota({ isAllowed: true, remaining: 599, secondsToNext: 1 }), '"default";r=599;t=1');
 });

@@ -16,7 +16,7 @@ function setUp(storage: MeshStorage) {
   const pages = new AntiEntropy({
     storage,
     ask: (_operation, call) => call(),
-    take: (nodes, prepare) => intake.take(nodes, prepare),
+    take: (nodes, prepare) => intake.merge(nodes, prepare),
     wake: (keys) => woken.push(keys),
   });
   return { pages, woken };

@@ -95,7 +95,7 @@ test("read() after a change in the same moment is not shared with the one before
   const storage = new MemoryStorage({ counter: "sequential" });
   const options = { clock: new FakeClock(), timeout: 1000, onOutcome: () => {} };
   const reader = new ReadBatcher(storage, options);
-  const writer = new WriteBatcher(storage, options, () => reader.renew());
+  const writer = new WriteBatcher(storage, options, () => reader.expire());
   const versions = [1, 2, 3].map((n) => {
     void writer.write({ key: "a", hash: `${n}`, updatedAt: n });
     return (reader.read(["a"]) as StorageReading).maxVersion;

@@ -1,5 +1,5 @@
 import { deepEqual, equal, rejects } from "node:assert/strict";
-import { guarded } from "../../../src/store/timeout.ts";
+import { withTimeout } from "../../../src/store/timeout.ts";
 import { ReadBatcher } from "../../../src/store/read_batcher.ts";
 import { WriteBatcher } from "../../../src/store/write_batcher.ts";
 import type { StorageError } from "../../../src/errors.ts";
@@ -62,12 +62,14 @@ test("how long a call took includes what it did before it gave back a promise, a
     ms += 40;
     return value();
   };
-  equal(await guarded("good", busy(() => Promise.resolve(7)), options), 7);
-  await rejects(guarded("bad", busy(() => Promise.reject(new Error("no"))), options), { operation: "bad" });
+  equal(await withTimeout("good", busy(() => Promise.resolve(7)), options), 7);
+  await rejects(withTimeout("bad", busy(() => Promise.reject(new Error("no"))), options), {
+    operation: "bad",
+  });
   const throwing = busy(() => {
     throw new Error("no");
   });
-  await rejects(guarded("worse", throwing, options), { operation: "worse" });
+  await rejects(withTimeout("worse", throwing, options), { operation: "worse" });
   deepEqual(outcomes, [["good", false, 40], ["bad", true, 40], ["worse", true, 40]]);
   equal(clock.timers, 0);
 });

@@ -386,7 +386,7 @@ test("who comes to rest on a history that was lost, after the watch has seen the
       reader: new ReadBatcher(storage, batch),
       waiters,
       clock,
-      batch,
+      calls: batch,
     } as unknown as ConstructorParameters<typeof ChangePoller>[0],
   );
   const moment = { epoch: "e", replicaId: "o", late: 0, collectedVersion: 0 };
