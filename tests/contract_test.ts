@@ -48,30 +48,30 @@ test("the quick start runs, mounted on Hono, Express and Fastify", async () => {
   const handler = createFetchHandler(server);
 
   // 4. Mount on your framework
-  const doors: Listening[] = [];
+  const listeners: Listening[] = [];
   {
     const app = new Hono();
     // Fetch API (Bun, Deno, Cloudflare Workers)
     app.post("/reality/sync", handler);
-    doors.push(await listenFetch(async (request) => await app.fetch(request)));
+    listeners.push(await listenFetch(async (request) => await app.fetch(request)));
   }
   {
     const app = express();
     // Express/Fastify
     app.post("/reality/sync", createExpressAdapter(server));
-    doors.push(await listenNode(app));
+    listeners.push(await listenNode(app));
   }
   {
     const app = createFastify();
     // Express/Fastify
     app.post("/reality/sync", createExpressAdapter(server));
-    doors.push(await listenFastify(app));
+    listeners.push(await listenFastify(app));
   }
 
   // 5. Update nodes when data changes
   await server.updateNode("chat:room:general", hashOfCurrentState);
 
-  for (const { origin, close } of doors) {
+  for (const { origin, close } of listeners) {
     const { changed } = await sync(origin, { known: { "chat:room:general": 0 } });
     assert.equal(changed["chat:room:general"]?.hash, hashOfCurrentState);
     await close();

@@ -49,7 +49,7 @@ for (let line = await read(); line !== undefined; line = await read()) {
 }
 process.exit();
 
-/** What stands behind the door. */
+/** The server behind the adapter. */
 async function serve(): Promise<Served> {
   switch (way) {
     case "bare POST":

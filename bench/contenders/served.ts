@@ -1,11 +1,11 @@
 /**
- * What every contender is behind HTTP, and what their doors share.
+ * What every contender offers over HTTP, and what their adapters share.
  *
  * @module
  */
 import type { IncomingMessage, RequestListener, Server } from "node:http";
 
-/** A contender as its doors and the bench need it. */
+/** A contender as its adapters and the bench need it. */
 export interface Served {
   /** Answers what `Deno.serve` or `Bun.serve` brings. Left out, the contender stands on `node:http` everywhere. */
   readonly fetch?: (request: Request, host: unknown) => Promise<Response>;

@@ -20,7 +20,7 @@ const PATIENCE = 5_000;
 const HOP = 0.06;
 
 /** One client in so many comes by the line that faults trouble; the others come directly, which costs half as much. */
-const BY_DOOR = 5;
+const VIA_LINK = 5;
 
 /** So many clients share a key, on average twenty, since each follows two of them. */
 const CLIENTS_PER_SHARED_KEY = 10;
@@ -126,8 +126,8 @@ class Client {
   /** Comes and asks. */
   begin(): void {
     const { cluster } = this.#rooms;
-    const isByDoor = this.#number % BY_DOOR === 0;
-    const url = isByDoor ? cluster.urlOf(this.#server) : cluster.directUrlOf(this.#server);
+    const usesLink = this.#number % VIA_LINK === 0;
+    const url = usesLink ? cluster.urlOf(this.#server) : cluster.directUrlOf(this.#server);
     if (url === undefined) return this.#lose("the server is not there");
     const connection: Connection = this.#connection = new Connection(Number(new URL(url).port), {
       onReply: (status, body) => this.#take(status, body),

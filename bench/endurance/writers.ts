@@ -108,15 +108,15 @@ interface Asking {
 /** One connection that changes are sent through. */
 class Writer {
   readonly #server: number;
-  readonly #isByDoor: boolean;
+  readonly #usesLink: boolean;
   readonly #rooms: WriterRooms;
   #connection: Connection | undefined;
   #asking: Asking | undefined;
   #restsUntil = 0;
 
-  constructor(server: number, isByDoor: boolean, deps: WriterRooms) {
+  constructor(server: number, usesLink: boolean, deps: WriterRooms) {
     this.#server = server;
-    this.#isByDoor = isByDoor;
+    this.#usesLink = usesLink;
     this.#rooms = deps;
   }
 
@@ -165,7 +165,7 @@ class Writer {
 
   #connect(): void {
     const { cluster } = this.#rooms;
-    const url = this.#isByDoor ? cluster.urlOf(this.#server) : cluster.directUrlOf(this.#server);
+    const url = this.#usesLink ? cluster.urlOf(this.#server) : cluster.directUrlOf(this.#server);
     if (url === undefined) return;
     const connection: Connection = this.#connection = new Connection(Number(new URL(url).port), {
       onReply: (status, body) => this.#take(status, body),

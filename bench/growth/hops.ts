@@ -135,12 +135,12 @@ class Crowd {
 
   #start(): void {
     const hosts = Array.from({ length: SERVERS }, (_, i) => `server-${i}.test`);
-    const doors = new Map<string, (request: Request) => Promise<Response>>();
+    const handlers = new Map<string, (request: Request) => Promise<Response>>();
     const send = async (request: Request): Promise<Response> => {
       this.messages++;
       this.#underWay++;
       try {
-        return await doors.get(new URL(request.url).host)!(request);
+        return await handlers.get(new URL(request.url).host)!(request);
       } finally {
         this.#underWay--;
       }
@@ -153,7 +153,7 @@ class Crowd {
         meshSecret: "a secret of more than 32 characters, for the bench",
         mesh: { fetch: send },
       });
-      doors.set(host, server.getFetchHandler());
+      handlers.set(host, server.getFetchHandler());
       this.#servers.push(server);
       this.#storages.push(storage);
     }

@@ -82,7 +82,7 @@ export interface Traffic {
 /** The lines between the servers. */
 export class Lines {
   readonly #clock: RoundClock;
-  readonly #doors = new Map<string, (request: Request) => Promise<Response>>();
+  readonly #handlers = new Map<string, (request: Request) => Promise<Response>>();
   /** Hosts that nobody reaches. */
   readonly down: Set<string> = new Set();
   #traffic: Traffic = emptyTraffic();
@@ -100,8 +100,8 @@ export class Lines {
   }
 
   /** Opens a server to the others. */
-  open(host: string, door: (request: Request) => Promise<Response>): void {
-    this.#doors.set(host, door);
+  open(host: string, handler: (request: Request) => Promise<Response>): void {
+    this.#handlers.set(host, handler);
   }
 
   /** What was sent since this was asked last. */
@@ -162,7 +162,7 @@ export class Lines {
 
   async #answer(host: string, url: string, body: string): Promise<string> {
     const headers = { "content-type": "application/json", "content-length": String(body.length) };
-    const response = await this.#doors.get(host)!(new Request(url, { method: "POST", headers, body }));
+    const response = await this.#handlers.get(host)!(new Request(url, { method: "POST", headers, body }));
     const text = await response.text();
     if (response.status !== 200) throw new Error(`${host} answered ${response.status}: ${text}`);
     return text;

@@ -1,5 +1,5 @@
 /**
- * The board's page: shows the items, sends what people do, and follows by one of two doors.
+ * The board's page: shows the items, sends what people do, and follows by a waiting sync or an event stream.
  *
  * @module
  */
@@ -31,7 +31,7 @@ const traffic = createTraffic();
 /** Id → item, as last fetched. */
 let items = new Map();
 let isFirst = true;
-let door = new URLSearchParams(location.search).get("door") === "events" ? "events" : "sync";
+let transport = new URLSearchParams(location.search).get("transport") === "events" ? "events" : "sync";
 let follower = null;
 /** By the page's clock: changes older than this were caught up with, which is not the same as being told. */
 let liveSince = Infinity;
@@ -44,7 +44,7 @@ function start() {
     refetch,
     onState: showState,
   };
-  follower = door === "events"
+  follower = transport === "events"
     ? followEvents({ ...options, url: "/reality/events", EventSource: traffic.EventSource })
     : follow({ ...options, url: "/reality/sync", fetch: traffic.fetch });
 }
@@ -90,7 +90,7 @@ function measure(metas) {
 
 function showState({ state, retryIn }) {
   const words = {
-    live: door === "events" ? "Live, on a stream" : "Live, without a socket",
+    live: transport === "events" ? "Live, on a stream" : "Live, without a socket",
     away: `Server away, next try in ${Math.ceil((retryIn ?? 0) / 1000)} s`,
     asleep: "Asleep",
   };
@@ -275,13 +275,13 @@ const asked = new URLSearchParams(location.search).get("as")?.trim().slice(0, 20
 setName(asked || sessionStorage.getItem("name") || NAMES[Math.floor(Math.random() * NAMES.length)]);
 ui.name.addEventListener("change", () => setName(ui.name.value.trim() || NAMES[0]));
 
-for (const radio of document.querySelectorAll("input[name=door]")) {
-  radio.checked = radio.value === door;
+for (const radio of document.querySelectorAll("input[name=transport]")) {
+  radio.checked = radio.value === transport;
   radio.addEventListener("change", async () => {
     const old = follower;
     follower = null;
     await old?.stop();
-    door = radio.value;
+    transport = radio.value;
     if (ui.sleep.getAttribute("aria-pressed") === "false") start();
   });
 }

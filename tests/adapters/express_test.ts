@@ -1,5 +1,5 @@
 /**
- * The door of Express 4 and 5 and of Fastify, with and without somebody in front who reads the bodies.
+ * The adapter of Express 4 and 5 and of Fastify, with and without somebody in front who reads the bodies.
  *
  * @module
  */
@@ -14,20 +14,20 @@ import fastify from "fastify";
 import { createExpressAdapter } from "../../adapters/express.ts";
 import { MemoryStorage, RealityServer } from "../../mod.ts";
 import { test } from "../harness.ts";
-import { openDoor } from "../http/adapter.ts";
-import { testDoor } from "../http/kit.ts";
+import { openAdapter } from "../http/in_process.ts";
+import { testAdapter } from "../http/kit.ts";
 import { testMultiplexed } from "../http/multiplexed.ts";
 import { type Scene, type SceneName, SMALL } from "../http/scenes.ts";
 import { runtime } from "../runtimes/child.ts";
 import { type Listening, listenNode } from "../runtimes/node.ts";
 
 for (const [name, framework] of [["Express 5", express], ["Express 4", requireExpress4()]] as const) {
-  testDoor(test, {
+  testAdapter(test, {
     name: `createExpressAdapter() in ${name}`,
     host: "Express, ana",
     ownNotFound: true,
     open: (scene) =>
-      openDoor(scene, ({ server, handler }) => {
+      openAdapter(scene, ({ server, handler }) => {
         const app = framework();
         app.use(signIn);
         app.use(createExpressAdapter(server, handler));
@@ -35,13 +35,13 @@ for (const [name, framework] of [["Express 5", express], ["Express 4", requireEx
       }),
   });
 
-  testDoor(test, {
+  testAdapter(test, {
     name: `createExpressAdapter() in ${name} behind express.json()`,
     host: "Express, ana",
     parsesBodies: true,
     ownNotFound: true,
     open: (scene) =>
-      openDoor(scene, ({ server, handler }) => {
+      openAdapter(scene, ({ server, handler }) => {
         const app = framework();
         app.set("env", "test");
         app.use(framework.json({ limit: limitOf(scene) }), signIn);
@@ -202,20 +202,20 @@ for (const [name, framework] of [["Express 5", express], ["Express 4", requireEx
   });
 }
 
-testDoor(test, {
+testAdapter(test, {
   name: "createExpressAdapter() in Fastify",
   host: "Fastify, ana",
   parsesBodies: true,
   ownNotFound: true,
   onlyPlainJSON: true,
-  open: (name) => openDoor(name, (scene) => listenFastify(scene, limitOf(name))),
+  open: (name) => openAdapter(name, (scene) => listenFastify(scene, limitOf(name))),
 });
 
 testMultiplexed(test, {
   name: "createExpressAdapter() in Fastify before node:http2",
   missesEarlyResets: runtime === "deno",
   open: (name) =>
-    openDoor(name, async ({ server, handler }) => {
+    openAdapter(name, async ({ server, handler }) => {
       const app = fastify({ http2: true });
       app.all("/reality/*", createExpressAdapter(server, handler));
       await app.listen({ port: 0, host: "127.0.0.1" });

@@ -7,25 +7,27 @@ import assert from "node:assert/strict";
 import { createFetchHandler } from "../../adapters/fetch.ts";
 import { MemoryStorage, RealityServer } from "../../mod.ts";
 import { test } from "../harness.ts";
-import { openDoor } from "../http/adapter.ts";
-import { type Door, testDoor, testSlowReader } from "../http/kit.ts";
+import { openAdapter } from "../http/in_process.ts";
+import type { Adapter } from "../http/adapter.ts";
+import { testAdapter, testSlowReader } from "../http/kit.ts";
 import { testMultiplexed } from "../http/multiplexed.ts";
 import { listenFetch, serverName } from "../runtimes/fetch.ts";
 
-const door: Door = {
+const adapter: Adapter = {
   name: `createFetchHandler() before ${serverName}`,
   host: "fetch",
   keepsConnection: serverName === "Deno.serve",
   losesPipelined: serverName === "Bun.serve",
   answersInTurn: serverName === "Deno.serve",
   leavesBodies: serverName === "a bridge on Node",
-  open: (name) => openDoor(name, ({ server, handler }) => listenFetch(createFetchHandler(server, handler))),
+  open: (name) =>
+    openAdapter(name, ({ server, handler }) => listenFetch(createFetchHandler(server, handler))),
 };
 
-testDoor(test, door);
-testSlowReader(test, door);
+testAdapter(test, adapter);
+testSlowReader(test, adapter);
 // Of the runtimes' own servers, Deno's speaks HTTP/2 without TLS.
-if (serverName === "Deno.serve") testMultiplexed(test, { ...door, missesEarlyResets: true });
+if (serverName === "Deno.serve") testMultiplexed(test, { ...adapter, missesEarlyResets: true });
 
 test("createFetchHandler() asks Bun's server for patience, as long as a client waits", async () => {
   const server = new RealityServer({ storage: new MemoryStorage() });

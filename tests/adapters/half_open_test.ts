@@ -28,7 +28,7 @@ const HALF_BODIES = [
   `${HEAD}Transfer-Encoding: chunked\r\n\r\n8\r\n{"known"\r\n`,
 ];
 
-interface Door {
+interface Adapter {
   name: string;
   /** Whether connections are let go of on which no request has come in. */
   looksAtHeads: boolean;
@@ -36,7 +36,7 @@ interface Door {
 }
 
 const limits = { headersTimeout: 500, requestTimeout: 2_000, connectionsCheckingInterval: 100 };
-const doors: readonly Door[] = [
+const adapters: readonly Adapter[] = [
   {
     name: "createNodeHandler()",
     looksAtHeads: runtime === "node",
@@ -49,7 +49,7 @@ const doors: readonly Door[] = [
   },
 ];
 
-for (const { name, looksAtHeads, listen } of doors) {
+for (const { name, looksAtHeads, listen } of adapters) {
   test(`${name} serves on among ${2 * CROWD} clients that send half a request, and lets go of them`, async () => {
     const server = new RealityServer({
       storage: new MemoryStorage(),

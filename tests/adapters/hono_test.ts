@@ -11,16 +11,16 @@ import { validator } from "hono/validator";
 import { createFetchHandler } from "../../adapters/fetch.ts";
 import { MemoryStorage, RealityServer } from "../../mod.ts";
 import { test } from "../harness.ts";
-import { openDoor } from "../http/adapter.ts";
+import { openAdapter } from "../http/in_process.ts";
 import { until } from "../http/client.ts";
-import { testDoor } from "../http/kit.ts";
+import { testAdapter } from "../http/kit.ts";
 import { listenBun, listenFetch, serverName } from "../runtimes/fetch.ts";
 import { type Listening, listenNode } from "../runtimes/node.ts";
 
 /** Hono has a server for Node of its own; elsewhere it stands before the runtime's. */
 const isNode = serverName === "a bridge on Node";
 
-testDoor(test, {
+testAdapter(test, {
   name: `createFetchHandler() in Hono before ${isNode ? "@hono/node-server" : serverName}`,
   ownNotFound: true,
   host: "Hono, ana",
@@ -29,7 +29,7 @@ testDoor(test, {
   answersInTurn: serverName === "Deno.serve",
   leavesBodies: isNode,
   open: (name) =>
-    openDoor(name, ({ server, handler }) => {
+    openAdapter(name, ({ server, handler }) => {
       const app = new Hono<{ Variables: { user: string | undefined } }>();
       app.use((c, next) => (c.set("user", c.req.header("x-user")), next()));
       app.all(`${handler.basePath ?? "/reality"}/*`, createFetchHandler(server, handler));

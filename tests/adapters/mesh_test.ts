@@ -1,5 +1,5 @@
 /**
- * Servers that find each other through doors of which only `POST /reality/sync` is mounted, over real sockets.
+ * Servers that find each other through adapters of which only `POST /reality/sync` is mounted, over real sockets.
  *
  * @module
  */
@@ -14,10 +14,10 @@ import { test } from "../harness.ts";
 import { listenFetch } from "../runtimes/fetch.ts";
 import { type Listening, listenNode } from "../runtimes/node.ts";
 
-/** Puts a door before a server that is made once all addresses are known. */
+/** Puts an adapter before a server that is made once all addresses are known. */
 type Open = (getServer: () => RealityServer) => Promise<Listening>;
 
-const doors: Record<string, Open> = {
+const adapters: Record<string, Open> = {
   "Express behind express.json()": (getServer) => {
     const app = express();
     app.use(express.json());
@@ -50,11 +50,13 @@ const doors: Record<string, Open> = {
 
 for (const meshSecret of [undefined, "a secret of these servers"]) {
   const how = meshSecret === undefined ? "by call-back" : "by a secret";
-  test(`servers behind ${Object.keys(doors).join(", ")} stay one ${how}`, async () => {
+  test(`servers behind ${Object.keys(adapters).join(", ")} stay one ${how}`, async () => {
     const servers: RealityServer[] = [];
     const listening: Listening[] = [];
     try {
-      for (const [i, open] of Object.values(doors).entries()) listening.push(await open(() => servers[i]!));
+      for (const [i, open] of Object.values(adapters).entries()) {
+        listening.push(await open(() => servers[i]!));
+      }
       const urls = listening.map(({ origin }) => origin);
       urls.forEach((own, i) =>
         servers.push(

@@ -1,5 +1,5 @@
 /**
- * The door of `node:http`.
+ * The adapter of `node:http`.
  *
  * @module
  */
@@ -31,20 +31,21 @@ import {
 import { FakeClock } from "../clock.ts";
 import { test } from "../harness.ts";
 import { RawClient, soon, until } from "../http/client.ts";
-import { openDoor } from "../http/adapter.ts";
-import { type Door, testDoor, testSlowReader } from "../http/kit.ts";
+import { openAdapter } from "../http/in_process.ts";
+import type { Adapter } from "../http/adapter.ts";
+import { testAdapter, testSlowReader } from "../http/kit.ts";
 import { testMultiplexed } from "../http/multiplexed.ts";
 import { runtime } from "../runtimes/child.ts";
 import { listenHttp2, listenNode } from "../runtimes/node.ts";
 
-const door: Door = {
+const adapter: Adapter = {
   name: "createNodeHandler()",
   host: "node:http",
-  open: (name) => openDoor(name, ({ server, handler }) => listenNode(createNodeHandler(server, handler))),
+  open: (name) => openAdapter(name, ({ server, handler }) => listenNode(createNodeHandler(server, handler))),
 };
 
-testDoor(test, door);
-testSlowReader(test, door);
+testAdapter(test, adapter);
+testSlowReader(test, adapter);
 
 test("hooks may name the type of the host that they are for", async () => {
   const authorizeWrite: AuthorizeWrite<ExpressRequest> = (_request, _keys, { context }) => context.secure;
@@ -71,14 +72,14 @@ test("hooks may name the type of the host that they are for", async () => {
 testMultiplexed(test, {
   name: "createNodeHandler() before node:http2",
   missesEarlyResets: runtime === "deno",
-  open: (name) => openDoor(name, ({ server, handler }) => listenHttp2(createNodeHandler(server, handler))),
+  open: (name) => openAdapter(name, ({ server, handler }) => listenHttp2(createNodeHandler(server, handler))),
 });
 
 testMultiplexed(test, {
   name: "createNodeHandler() before node:http2, behind middleware that takes its time",
   missesEarlyResets: runtime === "deno",
   open: (name) =>
-    openDoor(name, ({ server, handler }) => {
+    openAdapter(name, ({ server, handler }) => {
       const answer = createNodeHandler(server, handler);
       return listenHttp2((request, response) => void setTimeout(() => answer(request, response), 20));
     }),

@@ -1,5 +1,5 @@
 /**
- * What every door refuses at its construction.
+ * What every adapter refuses at its construction.
  *
  * @module
  */
@@ -10,14 +10,14 @@ import { createNodeHandler } from "../../adapters/node.ts";
 import { type HandlerOptions, MemoryStorage, RealityServer } from "../../mod.ts";
 import { test } from "../harness.ts";
 
-const doors: Record<string, (server: RealityServer, options: HandlerOptions) => unknown> = {
+const adapters: Record<string, (server: RealityServer, options: HandlerOptions) => unknown> = {
   createFetchHandler,
   createNodeHandler,
   createExpressAdapter,
   "server.getFetchHandler": (server, options) => server.getFetchHandler(options),
 };
 
-for (const [name, open] of Object.entries(doors)) {
+for (const [name, open] of Object.entries(adapters)) {
   test(`${name}() refuses every origin together with credentials, and what is no origin`, async () => {
     const server = new RealityServer({ storage: new MemoryStorage() });
     const refused: [unknown, RegExp][] = [

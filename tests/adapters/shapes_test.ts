@@ -141,9 +141,9 @@ test("what is no request is refused by name", async () => {
         message: new RegExp(`^Cannot open a stream: .* got ${found}$`),
       });
     }
-    for (const door of [createNodeHandler(server), createExpressAdapter(server)]) {
+    for (const adapter of [createNodeHandler(server), createExpressAdapter(server)]) {
       for (const value of [web, undefined, { req: node, res: {} }]) {
-        assert.throws(() => door(wrong(value), wrong({})), {
+        assert.throws(() => adapter(wrong(value), wrong({})), {
           name: "TypeError",
           message:
             /^Cannot answer: expected a request of node:http, got (a Request|nothing|an object around)/,

@@ -33,10 +33,10 @@ interface Runtimes {
 /** Listens on a Unix socket; gives what closes it. */
 type Listen = (server: RealityServer, path: string) => Promise<() => Promise<unknown>>;
 
-const doors: [string, Listen][] = [["node:http", listenNode]];
-if (serverName !== "a bridge on Node") doors.push([serverName, listenOwn]);
+const adapters: [string, Listen][] = [["node:http", listenNode]];
+if (serverName !== "a bridge on Node") adapters.push([serverName, listenOwn]);
 
-for (const [name, listen] of doors) {
+for (const [name, listen] of adapters) {
   test(`a proxy that connects through a Unix socket is believed where "unix" is trusted, before ${name}`, async () => {
     for (const trustProxy of [["unix"], ["10.0.0.0/8", "unix"], 1]) {
       const { statuses, reports } = await askThrough(listen, { trustProxy });

@@ -35,7 +35,7 @@ interface Member {
   readonly name: string;
   readonly order: ServerOrder;
   /** The line from the clients. */
-  readonly door: Link;
+  readonly clientLink: Link;
   /** By the number of the other server, the line to it. */
   readonly lines: readonly (Link | undefined)[];
   readonly toRedis: Link | undefined;
@@ -80,7 +80,7 @@ export class Cluster {
       members.push({
         name: RUNTIMES[i]!,
         order,
-        door: await Link.open(),
+        clientLink: await Link.open(),
         lines,
         toRedis: toRedis || undefined,
         running: undefined,
@@ -113,9 +113,9 @@ export class Cluster {
 
   /** All lines, for who would trouble one. */
   get links(): readonly Link[] {
-    return this.#members.flatMap(({ door, lines, toRedis }) => [door, ...lines, toRedis]).filter((link) =>
-      link !== undefined
-    );
+    return this.#members.flatMap(({ clientLink, lines, toRedis }) => [clientLink, ...lines, toRedis]).filter((
+      link,
+    ) => link !== undefined);
   }
 
   /** How many bytes each server has sent each other one, and got as an answer. */
@@ -128,12 +128,12 @@ export class Cluster {
 
   /** Where clients reach a server: by its line. */
   urlOf(server: number): string {
-    return `http://127.0.0.1:${this.#members[server]!.door.port}`;
+    return `http://127.0.0.1:${this.#members[server]!.clientLink.port}`;
   }
 
   /** Where a server is, whatever is wrong with its line; undefined while it is not there. */
   directUrlOf(server: number): string | undefined {
-    const port = this.#members[server]!.door.target;
+    const port = this.#members[server]!.clientLink.target;
     return port === undefined ? undefined : `http://127.0.0.1:${port}`;
   }
 
@@ -225,7 +225,7 @@ export class Cluster {
   }
 
   #lead(server: number, port: number | undefined): void {
-    this.#members[server]!.door.target = port;
+    this.#members[server]!.clientLink.target = port;
     for (const { lines } of this.#members) {
       const link = lines[server];
       if (link) link.target = port;

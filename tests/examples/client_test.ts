@@ -33,27 +33,27 @@ test("follow() holds a version only after the fetch that it asked for", async ()
   await using server = new RealityServer({ storage: new MemoryStorage({ counter: "sequential" }) });
   await server.updateNode("a", "1");
   const fetches = new Fetches();
-  const door = through(server);
-  const follower = follow({ ...quick, ...door, keys: () => ["a"], refetch: fetches.take });
+  const transport = through(server);
+  const follower = follow({ ...quick, ...transport, keys: () => ["a"], refetch: fetches.take });
   (await fetches.next()).fail();
   (await fetches.next()).done();
-  await door.asked(3);
-  assert.deepEqual(door.questions.map(({ known }) => known.a), [0, 0, 1]);
+  await transport.asked(3);
+  assert.deepEqual(transport.questions.map(({ known }) => known.a), [0, 0, 1]);
   await follower.stop();
 });
 
 test("follow() stays away for as long as a server without a place to wait says, unless it is nudged", async () => {
   await using server = new RealityServer({ storage: new MemoryStorage(), limits: { maxWaiters: 0 } });
   const fetches = new Fetches();
-  const door = through(server);
-  const follower = follow({ ...quick, ...door, keys: () => ["a"], refetch: fetches.take });
+  const transport = through(server);
+  const follower = follow({ ...quick, ...transport, keys: () => ["a"], refetch: fetches.take });
   (await fetches.next()).done();
-  await door.asked(2);
+  await transport.asked(2);
   // The least pause is 500 ms.
   await new Promise((resolve) => setTimeout(resolve, 200));
-  assert.deepEqual(door.questions.map(({ wait }) => wait), [0, 25_000]);
+  assert.deepEqual(transport.questions.map(({ wait }) => wait), [0, 25_000]);
   follower.nudge();
-  await door.asked(3);
+  await transport.asked(3);
   await follower.stop();
 });
 
@@ -77,21 +77,21 @@ test("follow() trusts versions that the application names, and fetches again wha
   await server.updateNode("a", "1");
   await server.updateNode("a", "2");
   const fetches = new Fetches();
-  const door = through(server);
+  const transport = through(server);
   const states: string[] = [];
   const follower = follow({
     ...quick,
-    ...door,
+    ...transport,
     keys: () => ["a"],
     refetch: fetches.take,
     onState: ({ state }: Status) => states.push(state),
   });
   (await fetches.next()).done({ epoch, versions: { a: 1 } });
   (await fetches.next()).done({ epoch, versions: { a: 2 } });
-  await door.asked(3);
+  await transport.asked(3);
   // It pauses before it fetches again: a replica that lags must not be asked without end.
   assert.deepEqual(states, ["away", "live"]);
-  assert.deepEqual(door.questions.map(({ known }) => known.a), [0, 1, 2]);
+  assert.deepEqual(transport.questions.map(({ known }) => known.a), [0, 1, 2]);
   await follower.stop();
 });
 
@@ -100,22 +100,22 @@ test("follow() fetches everything again when another life of the data answers wi
   await using young = new RealityServer({ storage: new MemoryStorage({ counter: "sequential" }) });
   for (const server of [old, young]) await server.updateNode("a", "1");
   const fetches = new Fetches();
-  const door = through(old);
-  const follower = follow({ ...quick, ...door, keys: () => ["a"], refetch: fetches.take });
+  const transport = through(old);
+  const follower = follow({ ...quick, ...transport, keys: () => ["a"], refetch: fetches.take });
   (await fetches.next()).done();
-  await door.asked(2);
-  door.lead(young);
+  await transport.asked(2);
+  transport.lead(young);
   await old.close();
   (await fetches.next()).done();
-  await door.asked(door.questions.length + 1);
-  assert.equal(door.questions.at(-1)?.epoch, (await young.getStats()).epoch);
-  assert.equal(door.questions.at(-1)?.known.a, 1);
+  await transport.asked(transport.questions.length + 1);
+  assert.equal(transport.questions.at(-1)?.epoch, (await young.getStats()).epoch);
+  assert.equal(transport.questions.at(-1)?.known.a, 1);
   await follower.stop();
 });
 
 test("follow() comes back to a server that was away, and says so", async () => {
   await using server = new RealityServer({ storage: new MemoryStorage() });
-  const door = through(server);
+  const transport = through(server);
   let failures = 3;
   const states: string[] = [];
   let live = () => {};
@@ -125,7 +125,7 @@ test("follow() comes back to a server that was away, and says so", async () => {
     keys: () => ["a"],
     refetch: () => Promise.resolve(),
     fetch: (url: string, init: RequestInit) =>
-      failures-- > 0 ? Promise.reject(new TypeError("No line")) : door.fetch(url, init),
+      failures-- > 0 ? Promise.reject(new TypeError("No line")) : transport.fetch(url, init),
     onState: ({ state }: Status) => {
       states.push(state);
       if (state === "live") live();
@@ -138,13 +138,13 @@ test("follow() comes back to a server that was away, and says so", async () => {
 
 test("follow() asks nothing while nobody looks, and asks at once when somebody does", async () => {
   await using server = new RealityServer({ storage: new MemoryStorage() });
-  const door = through(server);
+  const transport = through(server);
   const page = Object.assign(new EventTarget(), { hidden: false });
   const states: string[] = [];
   let told = () => {};
   const follower = follow({
     ...quick,
-    ...door,
+    ...transport,
     page,
     keys: () => ["a"],
     refetch: () => Promise.resolve(),
@@ -153,7 +153,7 @@ test("follow() asks nothing while nobody looks, and asks at once when somebody d
       told();
     },
   });
-  await door.asked(2);
+  await transport.asked(2);
   page.hidden = true;
   const asleep = new Promise<void>((resolve) => told = resolve);
   page.dispatchEvent(new Event("visibilitychange"));
@@ -162,8 +162,8 @@ test("follow() asks nothing while nobody looks, and asks at once when somebody d
   assert.equal((await server.getStats()).waiters, 0);
   page.hidden = false;
   page.dispatchEvent(new Event("visibilitychange"));
-  await door.asked(3);
-  assert.equal(door.questions[2]?.wait, 0);
+  await transport.asked(3);
+  assert.equal(transport.questions[2]?.wait, 0);
   await follower.stop();
 });
 

@@ -82,7 +82,7 @@ test("a window shows what another one adds, ticks and removes", async () => {
 test("a window on the event stream shows the same as one that asks", async () => {
   await withStage("file", async ({ open }) => {
     const ada = await open("/?as=Ada");
-    const jon = await open("/?as=Jon&door=events");
+    const jon = await open("/?as=Jon&adapter=events");
 
     await add(ada, "A canoe");
     await row(jon, "A canoe").waitFor();
@@ -103,7 +103,7 @@ test("a window on the event stream shows the same as one that asks", async () =>
 test("windows survive a restart of the server and lose nothing", async () => {
   await withStage("file", async ({ open, stop, start }) => {
     const ada = await open("/?as=Ada");
-    const jon = await open("/?as=Jon&door=events");
+    const jon = await open("/?as=Jon&adapter=events");
     await add(ada, "A canoe");
     await row(jon, "A canoe").waitFor();
 
@@ -125,7 +125,7 @@ test("windows survive a restart of the server and lose nothing", async () => {
 test("windows follow a server that forgot everything", async () => {
   await withStage("memory", async ({ open, stop, start }) => {
     const ada = await open("/?as=Ada");
-    const jon = await open("/?as=Jon&door=events");
+    const jon = await open("/?as=Jon&adapter=events");
     await add(ada, "A canoe");
     await Promise.all([row(ada, "A canoe").waitFor(), row(jon, "A canoe").waitFor()]);
     await stop();
@@ -189,7 +189,7 @@ test("the page fits a desk and a phone, in the light and in the dark", async () 
   };
   const looks: [name: string, path: string, options: BrowserContextOptions][] = [
     ["desk-light", "/?as=Ada", desk],
-    ["desk-dark", "/?as=Jon&door=events", { ...desk, colorScheme: "dark" }],
+    ["desk-dark", "/?as=Jon&adapter=events", { ...desk, colorScheme: "dark" }],
     ["phone-light", "/?as=Mina", phone],
     ["phone-dark", "/?as=Bo", { ...phone, colorScheme: "dark", reducedMotion: "reduce" }],
     ["phone-narrow", "/?as=Cleo", { ...phone, viewport: { width: 320, height: 568 } }],

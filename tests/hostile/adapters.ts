@@ -1,5 +1,5 @@
 /**
- * Every door, listening on a socket, and a client that sends it anything at all.
+ * Every adapter, listening on a socket, and a client that sends it anything at all.
  *
  * @module
  */
@@ -18,21 +18,21 @@ import { type Listening, listenNode } from "../runtimes/node.ts";
 import type { Body, HostileRequest } from "./corpus.ts";
 import type { HostileScene } from "./scene.ts";
 
-/** A door, by name, and how it is put before a server. */
-export interface HostileDoor {
+/** An adapter, by name, and how it is put before a server. */
+export interface HostileAdapter {
   readonly name: string;
   listen(scene: HostileScene): Promise<Listening>;
 }
 
-/** The door of `node:http`. */
-export const NODE_DOOR: HostileDoor = {
+/** The adapter of `node:http`. */
+export const NODE_ADAPTER: HostileAdapter = {
   name: "createNodeHandler()",
   listen: ({ server, handler }) => listenNode(createNodeHandler(server, handler)),
 };
 
 /** All of them. */
-export const DOORS: readonly HostileDoor[] = [
-  NODE_DOOR,
+export const ADAPTERS: readonly HostileAdapter[] = [
+  NODE_ADAPTER,
   {
     name: `createFetchHandler() before ${serverName}`,
     listen: ({ server, handler }) => listenFetch(createFetchHandler(server, handler)),

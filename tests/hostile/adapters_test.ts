@@ -1,5 +1,5 @@
 /**
- * The corpus before every door, over real sockets.
+ * The corpus before every adapter, over real sockets.
  *
  * @module
  */
@@ -7,19 +7,19 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { test } from "../harness.ts";
 import { OVERLONG_TARGETS, REQUESTS } from "./corpus.ts";
-import { DOORS, type HostileDoor, sendBytes, sync, writeRequest } from "./adapters.ts";
+import { ADAPTERS, type HostileAdapter, sendBytes, sync, writeRequest } from "./adapters.ts";
 import { requests } from "./inputs.ts";
 import { HostileScene } from "./scene.ts";
 
 /** What servers of HTTP say by themselves to a request of a kind that they do not know; it never came to us. */
 const OF_THE_RUNTIME: readonly number[] = [501, 505];
 
-/** Those in which only a value differs differ for the parser, not for a door: `fetch_test.ts` has them all. */
+/** Those in which only a value differs differ for the parser, not for an adapter: `fetch_test.ts` has them all. */
 const OVER_SOCKETS = REQUESTS.filter(({ name }) => !/^\/(?:update|invalidate) with \w+: /.test(name));
 
-for (const door of DOORS) {
-  test(`${door.name} answers each request of the corpus, and none with a failure`, async () => {
-    await withDoor(door, async (origin) => {
+for (const adapter of ADAPTERS) {
+  test(`${adapter.name} answers each request of the corpus, and none with a failure`, async () => {
+    await withAdapter(adapter, async (origin) => {
       const failed: string[] = [];
       for (const request of OVER_SOCKETS) {
         const status = await sendBytes(origin, writeRequest(request));
@@ -29,8 +29,8 @@ for (const door of DOORS) {
     });
   });
 
-  test(`${door.name} answers requests by chance, and none with a failure`, async () => {
-    await withDoor(door, async (origin) => {
+  test(`${adapter.name} answers requests by chance, and none with a failure`, async () => {
+    await withAdapter(adapter, async (origin) => {
       await fc.assert(
         fc.asyncProperty(requests, async (request) => {
           const status = await sendBytes(origin, writeRequest(request));
@@ -41,8 +41,8 @@ for (const door of DOORS) {
     });
   });
 
-  test(`${door.name} bears what is too long to be a request`, async () => {
-    await withDoor(door, async (origin) => {
+  test(`${adapter.name} bears what is too long to be a request`, async () => {
+    await withAdapter(adapter, async (origin) => {
       for (const target of OVERLONG_TARGETS) {
         const request = { name: "", method: "GET", target, headers: [["Host", "a"]] } as const;
         assert.ok(await sendBytes(origin, writeRequest(request)) < 500);
@@ -59,9 +59,9 @@ for (const door of DOORS) {
   });
 }
 
-async function withDoor(door: HostileDoor, run: (origin: string) => Promise<void>): Promise<void> {
+async function withAdapter(adapter: HostileAdapter, run: (origin: string) => Promise<void>): Promise<void> {
   const scene = await HostileScene.open();
-  const { origin, close } = await door.listen(scene);
+  const { origin, close } = await adapter.listen(scene);
   try {
     await run(origin);
     await scene.assertUnharmed((body) => sync(origin, body));

@@ -242,7 +242,7 @@ export const TARGETS: readonly string[] = [
   "reality/sync",
 ];
 
-/** Targets that no server takes in, since they are too long; the door before us may close the connection. */
+/** Targets that no server takes in, since they are too long; the adapter may close the connection. */
 export const OVERLONG_TARGETS: readonly string[] = [
   `/reality/sync?${"a".repeat(100_000)}`,
   `/reality/nodes/${"%41".repeat(50_000)}`,

@@ -10,7 +10,7 @@ import { test } from "../harness.ts";
 import { RawClient } from "../http/client.ts";
 import { listenNode } from "../runtimes/node.ts";
 import { TOKEN } from "./corpus.ts";
-import { DOORS, NODE_DOOR, sendBytes, sync } from "./adapters.ts";
+import { ADAPTERS, NODE_ADAPTER, sendBytes, sync } from "./adapters.ts";
 import { HostileScene } from "./scene.ts";
 
 /** The request that someone hides behind another: it would change a node that nobody may change. */
@@ -102,13 +102,13 @@ for (const [name, first] of FIRST) {
   });
 }
 
-for (const door of DOORS.filter((door) => door !== NODE_DOOR)) {
-  test(`${door.name} lets nothing through that hides behind a request of unclear length`, async () => {
+for (const adapter of ADAPTERS.filter((adapter) => adapter !== NODE_ADAPTER)) {
+  test(`${adapter.name} lets nothing through that hides behind a request of unclear length`, async () => {
     const scene = await HostileScene.open();
-    const { origin, close } = await door.listen(scene);
+    const { origin, close } = await adapter.listen(scene);
     try {
       for (const [name, first] of FIRST) {
-        if (door.name.endsWith("before Deno.serve") && LENIENT.includes(name)) continue;
+        if (adapter.name.endsWith("before Deno.serve") && LENIENT.includes(name)) continue;
         const status = await sendBytes(origin, toBytes(first + HIDDEN));
         assert.ok(status === 0 || status >= 400, `${name}: ${status}`);
       }

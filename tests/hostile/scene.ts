@@ -75,7 +75,7 @@ export class HostileScene {
    * What must hold whatever came in: nothing failed within, nobody is left waiting, a plain sync is answered rightly,
    * and the nodes that nobody wrote to are what they were.
    *
-   * @param sync Asks a door.
+   * @param sync Asks an adapter.
    */
   async assertUnharmed(sync: (body: string) => Promise<{ status: number; body: string }>): Promise<void> {
     assert.deepEqual(await this.assertServes(sync), Object.fromEntries(this.#calm));

@@ -1,5 +1,5 @@
 /**
- * What must hold behind a host that is not ours: a short list, since the doors themselves have the whole of it.
+ * What must hold behind a host that is not ours: a short list, since the adapters themselves have the whole of it.
  *
  * @module
  */

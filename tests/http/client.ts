@@ -1,5 +1,5 @@
 /**
- * What tests ask a door with, beside `fetch`: a socket for requests that no client would send, and a reader of event
+ * What tests ask an adapter with, beside `fetch`: a socket for requests that no client would send, and a reader of event
  * streams.
  *
  * @module

@@ -1,11 +1,12 @@
 /**
- * What pages of other origins are told, through every door: requests with one answer each, and what takes more.
+ * What pages of other origins are told, through every adapter: requests with one answer each, and what takes more.
  *
  * @module
  */
 import assert from "node:assert/strict";
 import { EventReader } from "./client.ts";
-import type { Exchange, OnDoor } from "./kit.ts";
+import type { OnAdapter } from "./adapter_client.ts";
+import type { Exchange } from "./exchange.ts";
 import { ORIGIN, TOKENS } from "./scenes.ts";
 
 const JSON_TYPE = { "content-type": "application/json" };
@@ -188,8 +189,8 @@ export const corsExchanges: readonly Exchange[] = [
 ];
 
 /** What one answer does not settle. */
-export function testCors(onDoor: OnDoor): void {
-  onDoor("a stream can be read by an origin of the list, and by no other", "cors", async (client) => {
+export function testCors(onAdapter: OnAdapter): void {
+  onAdapter("a stream can be read by an origin of the list, and by no other", "cors", async (client) => {
     for (const [origin, expected] of [[ORIGIN, LISTED], [STRANGER, STRANGE]] as const) {
       const response = await client.get("/events?keys=a", { origin });
       assert.equal(response.status, 200);
@@ -205,7 +206,7 @@ export function testCors(onDoor: OnDoor): void {
     await client.isLeft("a");
   });
 
-  onDoor("a function that fails at an origin is reported", "asked", async (client) => {
+  onAdapter("a function that fails at an origin is reported", "asked", async (client) => {
     const response = await client.post("/sync", { known: {} }, { ...JSON_TYPE, origin: "null" });
     assert.equal(response.status, 200);
     await response.body?.cancel();

@@ -1,32 +1,33 @@
 /**
- * What every door does with too much at once, with clients that ask too often, with bodies that do not come and with
+ * What every adapter does with too much at once, with clients that ask too often, with bodies that do not come and with
  * streams that nobody takes.
  *
  * @module
  */
 import assert from "node:assert/strict";
 import { EventReader, RawClient, soon, until } from "./client.ts";
-import type { Client, Door, OnDoor } from "./kit.ts";
+import type { Adapter } from "./adapter.ts";
+import type { Client, OnAdapter } from "./adapter_client.ts";
 import { RATE, SHARES } from "./scenes.ts";
 
 const JSON_TYPE = { "content-type": "application/json" };
 
-/** Registers what the limits of a server are for, as far as a door has to do with them. */
-export function testAdmission(onDoor: OnDoor, door: Door): void {
-  testRates(onDoor, door);
-  testPlaces(onDoor);
-  testShares(onDoor, door);
+/** Registers what the limits of a server are for, as far as an adapter has to do with them. */
+export function testAdmission(onAdapter: OnAdapter, adapter: Adapter): void {
+  testRates(onAdapter, adapter);
+  testPlaces(onAdapter);
+  testShares(onAdapter, adapter);
   // Who reads bodies in front waits for them, and unpacks them, as it is told to.
-  if (!door.parsesBodies) testSlowBodies(onDoor, door);
+  if (!adapter.parsesBodies) testSlowBodies(onAdapter, adapter);
 }
 
 /**
  * Registers what takes a while: a stream whose reader takes nothing.
  *
- * @param onDoor Where the tests are registered.
+ * @param onAdapter Where the tests are registered.
  */
-export function testStalledReader(onDoor: OnDoor): void {
-  onDoor("a stream whose reader takes nothing gives its place back", "impatient", async (client) => {
+export function testStalledReader(onAdapter: OnAdapter): void {
+  onAdapter("a stream whose reader takes nothing gives its place back", "impatient", async (client) => {
     const keys = Array.from({ length: 60 }, (_, i) => `${i}-`.padEnd(200, "k"));
     const raw = await RawClient.connect(client.url(""));
     try {
@@ -49,15 +50,15 @@ export function testStalledReader(onDoor: OnDoor): void {
 }
 
 /** Clients that ask too often, and how they are told apart. */
-function testRates(onDoor: OnDoor, door: Door): void {
+function testRates(onAdapter: OnAdapter, adapter: Adapter): void {
   const ask = async (client: Client, headers: Record<string, string> = {}) => {
     const response = await client.post("/sync", { known: {} }, { ...JSON_TYPE, ...headers });
     await response.body?.cancel();
     return response;
   };
 
-  if (door.tellsNoAddress) {
-    onDoor(
+  if (adapter.tellsNoAddress) {
+    onAdapter(
       "a client whose address the runtime does not tell is not limited, which is reported",
       "limited",
       async (client) => {
@@ -68,7 +69,7 @@ function testRates(onDoor: OnDoor, door: Door): void {
     return;
   }
 
-  onDoor("a client is limited by the address that connects", "limited", async (client) => {
+  onAdapter("a client is limited by the address that connects", "limited", async (client) => {
     for (let i = 1; i <= RATE.limit; i++) {
       const { status, headers } = await ask(client);
       assert.equal(status, 200);
@@ -93,7 +94,7 @@ function testRates(onDoor: OnDoor, door: Door): void {
     assert.deepEqual(await client.reports(), []);
   });
 
-  onDoor(
+  onAdapter(
     "a trusted proxy says whom it asks for, and a client only what counts for nothing",
     "limited",
     async (client) => {
@@ -109,8 +110,8 @@ function testRates(onDoor: OnDoor, door: Door): void {
 }
 
 /** More at once than may be. */
-function testPlaces(onDoor: OnDoor): void {
-  onDoor("a stream that finds no place tells the present and ends", "crowded", async (client) => {
+function testPlaces(onAdapter: OnAdapter): void {
+  onAdapter("a stream that finds no place tells the present and ends", "crowded", async (client) => {
     await client.operate({ do: "update", key: "a", hash: "1" });
     const first = new EventReader(await client.get("/events?keys=a"));
     await first.nextEvent("update");
@@ -124,17 +125,17 @@ function testPlaces(onDoor: OnDoor): void {
 }
 
 /** Clients that want more of the places to wait than their share. */
-function testShares(onDoor: OnDoor, door: Door): void {
+function testShares(onAdapter: OnAdapter, adapter: Adapter): void {
   const of = (client: string) => ({ ...JSON_TYPE, "x-forwarded-for": client });
   const wait = (client: Client, who: string, keys: readonly string[] = ["quiet"]) =>
     client.post("/sync", { known: Object.fromEntries(keys.map((key) => [key, 0])), wait: 20_000 }, of(who));
 
-  onDoor("pipelined syncs of one connection wait one after the other", "shared", async (client) => {
+  onAdapter("pipelined syncs of one connection wait one after the other", "shared", async (client) => {
     const raw = await RawClient.connect(client.url(""));
     const body = '{"known":{"quiet":0},"wait":20000}';
     const one = headOf(client, `Content-Length: ${body.length}`) + body;
     raw.send(one + one + one);
-    if (!door.losesPipelined) {
+    if (!adapter.losesPipelined) {
       await client.hasWaiters(1);
       await client.operate({ do: "update", key: "quiet", hash: "1" });
       for (let i = 0; i < 3; i++) assert.equal((await raw.receiveAnswer()).status, 200);
@@ -143,9 +144,9 @@ function testShares(onDoor: OnDoor, door: Door): void {
     await client.hasWaiters(0);
   });
 
-  if (door.tellsNoAddress) return;
+  if (adapter.tellsNoAddress) return;
 
-  onDoor("a client waits in its share of the places, and others in theirs", "shared", async (client) => {
+  onAdapter("a client waits in its share of the places, and others in theirs", "shared", async (client) => {
     const waiting = [wait(client, "203.0.113.1"), wait(client, "203.0.113.1")];
     await client.hasWaiters(SHARES.maxWaitersPerClient);
     const refused = await soon(wait(client, "203.0.113.1"), "an answer without a wait");
@@ -169,7 +170,7 @@ function testShares(onDoor: OnDoor, door: Door): void {
     await client.hasWaiters(0);
   });
 
-  onDoor(
+  onAdapter(
     "a client's keys fill its share as well, and free it when they are answered",
     "shared",
     async (client) => {
@@ -192,22 +193,26 @@ function testShares(onDoor: OnDoor, door: Door): void {
 }
 
 /** Bodies that stop coming, or should not come as they do. */
-function testSlowBodies(onDoor: OnDoor, door: Door): void {
-  onDoor("a body that stops coming is given up, and the connection with it", "impatient", async (client) => {
-    for (const header of ["Content-Length: 1000", "Content-Length: 100000", "Transfer-Encoding: chunked"]) {
-      const raw = await RawClient.connect(client.url(""));
-      raw.send(`${headOf(client, header)}5\r\n{"kno`);
-      const received = await raw.receive((text) => text.includes("bodyTimeout"));
-      assert.match(received, /^HTTP\/1\.1 408 /);
-      assert.match(received, /ERR_REALITY_TIMEOUT.*bodyTimeout \(100 ms\)/);
-      if (door.keepsConnection) await raw.close();
-      else await raw.closed();
-    }
-    await client.isWell();
-    assert.deepEqual(await client.reports(), []);
-  });
+function testSlowBodies(onAdapter: OnAdapter, adapter: Adapter): void {
+  onAdapter(
+    "a body that stops coming is given up, and the connection with it",
+    "impatient",
+    async (client) => {
+      for (const header of ["Content-Length: 1000", "Content-Length: 100000", "Transfer-Encoding: chunked"]) {
+        const raw = await RawClient.connect(client.url(""));
+        raw.send(`${headOf(client, header)}5\r\n{"kno`);
+        const received = await raw.receive((text) => text.includes("bodyTimeout"));
+        assert.match(received, /^HTTP\/1\.1 408 /);
+        assert.match(received, /ERR_REALITY_TIMEOUT.*bodyTimeout \(100 ms\)/);
+        if (adapter.keepsConnection) await raw.close();
+        else await raw.closed();
+      }
+      await client.isWell();
+      assert.deepEqual(await client.reports(), []);
+    },
+  );
 
-  onDoor("a body that comes drop by drop is given up as well", "impatient", async (client) => {
+  onAdapter("a body that comes drop by drop is given up as well", "impatient", async (client) => {
     const raw = await RawClient.connect(client.url(""));
     raw.send(headOf(client, "Content-Length: 1000"));
     const drops = setInterval(() => raw.send("x"), 10);
@@ -219,7 +224,7 @@ function testSlowBodies(onDoor: OnDoor, door: Door): void {
     }
   });
 
-  onDoor(
+  onAdapter(
     "a request that finds too many is turned away, until there is a place again",
     "crowded",
     async (client) => {
@@ -255,7 +260,7 @@ function testSlowBodies(onDoor: OnDoor, door: Door): void {
     },
   );
 
-  onDoor("a compressed body is refused, and says how it is taken", "plain", async (client) => {
+  onAdapter("a compressed body is refused, and says how it is taken", "plain", async (client) => {
     const body = new Uint8Array([31, 139, 8, 0, 0, 0, 0, 0, 0, 3, 1, 0, 0, 255, 255, 0, 0, 0, 0, 0, 0, 0, 0]);
     const response = await client.post("/sync", body, { ...JSON_TYPE, "content-encoding": "gzip" });
     assert.equal(response.status, 415);

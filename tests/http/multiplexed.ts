@@ -1,5 +1,5 @@
 /**
- * What every door must do that speaks HTTP/2: clients give up one stream of a connection and go on with others, or all
+ * What every adapter must do that speaks HTTP/2: clients give up one stream of a connection and go on with others, or all
  * of them at once. Asked without TLS.
  *
  * @module
@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from "node:http2";
 import type { Test } from "../harness.ts";
 import { soon, until } from "./client.ts";
-import { type Door, type OpenDoor, statsOf } from "./kit.ts";
+import { type Adapter, type OpenAdapter, statsOf } from "./adapter.ts";
 
 /** How many streams are open at once. Servers allow 100 and more. */
 const STREAMS = 60;
@@ -19,14 +19,14 @@ const EARLY = 18;
 /** What a stream asks, and whether its request is whole. */
 const KINDS = ["sync", "half a sync", "events"] as const;
 
-/** Registers the tests of a door that speaks HTTP/2. */
+/** Registers the tests of an adapter that speaks HTTP/2. */
 export function testMultiplexed(
   test: Test,
-  door: Pick<Door, "name" | "open" | "missesEarlyResets">,
+  adapter: Pick<Adapter, "name" | "open" | "missesEarlyResets">,
 ): void {
-  const onDoor = (title: string, run: (client: MultiplexedClient) => Promise<void>) =>
-    test(`${door.name}: ${title}`, async () => {
-      const open = await door.open("plain");
+  const onAdapter = (title: string, run: (client: MultiplexedClient) => Promise<void>) =>
+    test(`${adapter.name}: ${title}`, async () => {
+      const open = await adapter.open("plain");
       const client = new MultiplexedClient(open);
       try {
         await run(client);
@@ -38,7 +38,7 @@ export function testMultiplexed(
       }
     });
 
-  onDoor("streams of HTTP/2 that are reset give their places back", async (client) => {
+  onAdapter("streams of HTTP/2 that are reset give their places back", async (client) => {
     const streams = Array.from({ length: STREAMS }, (_, i) => client.ask(i % 2 === 0 ? "sync" : "events"));
     await client.hasWaiters(STREAMS);
     for (const stream of streams) stream.close(constants.NGHTTP2_CANCEL);
@@ -46,39 +46,42 @@ export function testMultiplexed(
     await client.isServed();
   });
 
-  onDoor("streams of HTTP/2 that are reset right after their head take no place", async (client) => {
+  onAdapter("streams of HTTP/2 that are reset right after their head take no place", async (client) => {
     await client.isServed();
     for (let i = 0; i < EARLY; i++) {
       // The reset goes out together with what it follows.
       client.ask(KINDS[i % KINDS.length]!).close(constants.NGHTTP2_CANCEL);
     }
     await client.isServed();
-    if (door.missesEarlyResets) client.destroy();
+    if (adapter.missesEarlyResets) client.destroy();
   });
 
-  onDoor("a connection of HTTP/2 that is lost gives back the places of all its streams", async (client) => {
-    for (let i = 0; i < STREAMS; i++) client.ask(KINDS[i % KINDS.length]!);
-    await client.hasWaiters(STREAMS * 2 / KINDS.length);
-    client.destroy();
-  });
+  onAdapter(
+    "a connection of HTTP/2 that is lost gives back the places of all its streams",
+    async (client) => {
+      for (let i = 0; i < STREAMS; i++) client.ask(KINDS[i % KINDS.length]!);
+      await client.hasWaiters(STREAMS * 2 / KINDS.length);
+      client.destroy();
+    },
+  );
 }
 
 /** Asks by one connection of HTTP/2. */
 class MultiplexedClient {
-  readonly #door: OpenDoor;
+  readonly #adapter: OpenAdapter;
   readonly #session: ClientHttp2Session;
   readonly #closed: Promise<void>;
 
-  constructor(door: OpenDoor) {
-    this.#door = door;
-    this.#session = connect(new URL(door.url("")).origin);
+  constructor(adapter: OpenAdapter) {
+    this.#adapter = adapter;
+    this.#session = connect(new URL(adapter.url("")).origin);
     this.#session.on("error", () => {});
     this.#closed = new Promise((resolve) => this.#session.once("close", resolve));
   }
 
   /** Sends a request that waits. */
   ask(kind: typeof KINDS[number]): ClientHttp2Stream {
-    const path = new URL(this.#door.url(kind === "events" ? "/events?keys=a" : "/sync"));
+    const path = new URL(this.#adapter.url(kind === "events" ? "/events?keys=a" : "/sync"));
     const stream = this.#session.request({
       ":method": kind === "events" ? "GET" : "POST",
       ":path": path.pathname + path.search,
@@ -94,7 +97,7 @@ class MultiplexedClient {
 
   /** Finds out that another request of the connection is answered. */
   async isServed(): Promise<void> {
-    const stream = this.#session.request({ ":path": new URL(this.#door.url("/health")).pathname });
+    const stream = this.#session.request({ ":path": new URL(this.#adapter.url("/health")).pathname });
     const status = new Promise((resolve, reject) => {
       stream.once("response", (headers) => resolve(headers[":status"]));
       stream.once("error", reject);
@@ -104,13 +107,13 @@ class MultiplexedClient {
   }
 
   async hasWaiters(count: number): Promise<void> {
-    await until(async () => (await statsOf(this.#door)).waiters === count, `${count} wait`);
+    await until(async () => (await statsOf(this.#adapter)).waiters === count, `${count} wait`);
   }
 
   /** Waits until nobody waits any more. */
   async isLeft(): Promise<void> {
     await until(async () => {
-      const { waiters, streams } = await statsOf(this.#door);
+      const { waiters, streams } = await statsOf(this.#adapter);
       return waiters + streams === 0;
     }, "nobody waits");
   }

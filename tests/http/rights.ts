@@ -1,12 +1,13 @@
 /**
- * Who reads and who writes what, through every door: what `authorize` is shown, what a key looks like that may not be
+ * Who reads and who writes what, through every adapter: what `authorize` is shown, what a key looks like that may not be
  * read, what ends with an identity, and which of two tokens and a hook opens the write routes.
  *
  * @module
  */
 import assert from "node:assert/strict";
 import { EventReader, RawClient, soon } from "./client.ts";
-import type { Client, Door, OnDoor } from "./kit.ts";
+import type { Adapter } from "./adapter.ts";
+import type { Client, OnAdapter } from "./adapter_client.ts";
 import { type Asked, TOKENS } from "./scenes.ts";
 
 const JSON_TYPE = { "content-type": "application/json" };
@@ -25,17 +26,17 @@ const WRITES: readonly (readonly [string, string, unknown])[] = [
 ];
 
 /** Registers what the scene `readers` is for. */
-export function testReadingRights(onDoor: OnDoor, door: Door): void {
-  testWhatIsAsked(onDoor);
-  testWhatTheHostKnows(onDoor, door);
-  testWhatIsSeen(onDoor);
-  testWhatIsGranted(onDoor);
-  testWhatEnds(onDoor);
+export function testReadingRights(onAdapter: OnAdapter, adapter: Adapter): void {
+  testWhatIsAsked(onAdapter);
+  testWhatTheHostKnows(onAdapter, adapter);
+  testWhatIsSeen(onAdapter);
+  testWhatIsGranted(onAdapter);
+  testWhatEnds(onAdapter);
 }
 
 /** Registers what tokens and the hook of the scene `hook` are for. */
-export function testWritingRights(onDoor: OnDoor): void {
-  onDoor("each token opens the write routes, and the hook is not asked", "hook", async (client) => {
+export function testWritingRights(onAdapter: OnAdapter): void {
+  onAdapter("each token opens the write routes, and the hook is not asked", "hook", async (client) => {
     for (const token of TOKENS) {
       // The hook would say no, or fail.
       const headers = { authorization: `Bearer ${token}`, "x-user": "broken" };
@@ -46,7 +47,7 @@ export function testWritingRights(onDoor: OnDoor): void {
     assert.deepEqual(await client.reports(), []);
   });
 
-  onDoor("a wrong token, or none, leaves it to the hook", "hook", async (client) => {
+  onAdapter("a wrong token, or none, leaves it to the hook", "hook", async (client) => {
     for (
       const authorization of [undefined, "Bearer ", "Bearer wrong-token-0123456789", `Basic ${TOKENS[0]}`]
     ) {
@@ -59,13 +60,13 @@ export function testWritingRights(onDoor: OnDoor): void {
     }
   });
 
-  onDoor("what may not be written is not written", "hook", async (client) => {
+  onAdapter("what may not be written is not written", "hook", async (client) => {
     for (const [method, path, body] of WRITES) await statusOf(client, method, path, body, {});
     const { changed, mesh } = await client.sync({ known: { "POST:a": 0 } });
     assert.deepEqual([changed, mesh.serverVersion], [{}, 0]);
   });
 
-  onDoor("curl can write", "plain", async (client) => {
+  onAdapter("curl can write", "plain", async (client) => {
     const raw = await RawClient.connect(client.url(""));
     const { host, pathname } = new URL(client.url("/update"));
     const body = JSON.stringify({ key: "from curl", hash: "1" });
@@ -82,8 +83,8 @@ export function testWritingRights(onDoor: OnDoor): void {
   });
 }
 
-function testWhatIsAsked(onDoor: OnDoor): void {
-  onDoor("authorize is shown the request at a sync and after a wake", "readers", async (client) => {
+function testWhatIsAsked(onAdapter: OnAdapter): void {
+  onAdapter("authorize is shown the request at a sync and after a wake", "readers", async (client) => {
     await client.operate({ do: "update", key: "ana:1", hash: "1" });
     const headers = { ...ANA, authorization: "Bearer a-token", cookie: "a=1; b=2", "x-empty": "" };
     const waiting = client.post("/sync?page=7", { known: { "ana:2": 0, "bob:1": 0 }, wait: 20_000 }, headers);
@@ -107,7 +108,7 @@ function testWhatIsAsked(onDoor: OnDoor): void {
     }
   });
 
-  onDoor(
+  onAdapter(
     "authorize is shown the request when a stream begins and at each change",
     "readers",
     async (client) => {
@@ -133,7 +134,7 @@ function testWhatIsAsked(onDoor: OnDoor): void {
     },
   );
 
-  onDoor(
+  onAdapter(
     "authorize that fails is a 500 that tells nothing, or the end of a stream",
     "readers",
     async (client) => {
@@ -153,7 +154,7 @@ function testWhatIsAsked(onDoor: OnDoor): void {
     },
   );
 
-  onDoor("authorize has no say about writes", "readers", async (client) => {
+  onAdapter("authorize has no say about writes", "readers", async (client) => {
     const headers = { ...JSON_TYPE, authorization: `Bearer ${TOKENS[0]}` };
     const response = await client.post("/update", { key: "bob:1", hash: "1" }, headers);
     assert.equal(response.status, 200);
@@ -162,8 +163,8 @@ function testWhatIsAsked(onDoor: OnDoor): void {
   });
 }
 
-function testWhatTheHostKnows(onDoor: OnDoor, { host }: Door): void {
-  onDoor(
+function testWhatTheHostKnows(onAdapter: OnAdapter, { host }: Adapter): void {
+  onAdapter(
     "authorize gets what the host knows, at a sync, a stream and each wake",
     "readers",
     async (client) => {
@@ -181,8 +182,8 @@ function testWhatTheHostKnows(onDoor: OnDoor, { host }: Door): void {
   );
 }
 
-function testWhatIsSeen(onDoor: OnDoor): void {
-  onDoor("authorize may refuse a request, before there is a stream as well", "readers", async (client) => {
+function testWhatIsSeen(onAdapter: OnAdapter): void {
+  onAdapter("authorize may refuse a request, before there is a stream as well", "readers", async (client) => {
     const stranger = { ...JSON_TYPE, "x-user": "stranger" };
     const responses = [
       await client.post("/sync", { known: { "ana:1": 0 } }, stranger),
@@ -198,26 +199,30 @@ function testWhatIsSeen(onDoor: OnDoor): void {
     assert.deepEqual(await client.reports(), []);
   });
 
-  onDoor("a key that may not be read has the bytes of one that is not there", "readers", async (client) => {
-    await client.operate({ do: "update", key: "ana:1", hash: "1" });
-    await client.operate({ do: "update", key: FORBIDDEN, hash: "secret" });
-    const { epoch } = await (await client.post("/sync", { known: {} }, ANA)).json();
-    const own = await versionOf(client, "ana:1", ANA);
-    const theirs = await versionOf(client, FORBIDDEN, BOB);
-    for (const user of [ANA, JSON_TYPE]) {
-      for (const version of [0, 1, theirs - 1, theirs, theirs + 1]) {
-        for (const more of [{}, { epoch }, { epoch: "another life" }, { wait: 20 }]) {
-          const ask = (key: string) =>
-            bytesOf(client, "POST", "/sync", { known: { "ana:1": own, [key]: version }, ...more }, user);
-          const [forbidden, nowhere] = [await ask(FORBIDDEN), await ask(NOWHERE)];
-          assert.equal(forbidden, nowhere.replaceAll(NOWHERE, FORBIDDEN));
-          assert.doesNotMatch(forbidden, /secret/);
+  onAdapter(
+    "a key that may not be read has the bytes of one that is not there",
+    "readers",
+    async (client) => {
+      await client.operate({ do: "update", key: "ana:1", hash: "1" });
+      await client.operate({ do: "update", key: FORBIDDEN, hash: "secret" });
+      const { epoch } = await (await client.post("/sync", { known: {} }, ANA)).json();
+      const own = await versionOf(client, "ana:1", ANA);
+      const theirs = await versionOf(client, FORBIDDEN, BOB);
+      for (const user of [ANA, JSON_TYPE]) {
+        for (const version of [0, 1, theirs - 1, theirs, theirs + 1]) {
+          for (const more of [{}, { epoch }, { epoch: "another life" }, { wait: 20 }]) {
+            const ask = (key: string) =>
+              bytesOf(client, "POST", "/sync", { known: { "ana:1": own, [key]: version }, ...more }, user);
+            const [forbidden, nowhere] = [await ask(FORBIDDEN), await ask(NOWHERE)];
+            assert.equal(forbidden, nowhere.replaceAll(NOWHERE, FORBIDDEN));
+            assert.doesNotMatch(forbidden, /secret/);
+          }
         }
       }
-    }
-  });
+    },
+  );
 
-  onDoor("a stream of it has the same bytes, new and resumed", "readers", async (client) => {
+  onAdapter("a stream of it has the same bytes, new and resumed", "readers", async (client) => {
     await client.operate({ do: "update", key: FORBIDDEN, hash: "1" });
     await client.operate({ do: "update", key: "ana:1", hash: "1" });
     const first = new EventReader(await client.get("/events?keys=ana:1", ANA));
@@ -244,7 +249,7 @@ function testWhatIsSeen(onDoor: OnDoor): void {
     await client.isLeft("ana:1");
   });
 
-  onDoor("who waits is not woken into a key that it may not read", "readers", async (client) => {
+  onAdapter("who waits is not woken into a key that it may not read", "readers", async (client) => {
     const events = new EventReader(await client.get(`/events?keys=${FORBIDDEN}&keys=ana:1`, ANA));
     assert.notEqual((await events.next())?.retry, undefined);
     const waiting = client.post("/sync", { known: { [FORBIDDEN]: 0, "ana:1": 0 }, wait: 20_000 }, ANA);
@@ -260,7 +265,7 @@ function testWhatIsSeen(onDoor: OnDoor): void {
     await client.isLeft("ana:1");
   });
 
-  onDoor("a right that is taken away holds from the next answer on", "readers", async (client) => {
+  onAdapter("a right that is taken away holds from the next answer on", "readers", async (client) => {
     await client.operate({ do: "update", key: "ana:1", hash: "1" });
     const version = await versionOf(client, "ana:1", ANA);
     const waiting = client.post("/sync", { known: { "ana:1": version }, wait: 20_000 }, ANA);
@@ -277,8 +282,8 @@ function testWhatIsSeen(onDoor: OnDoor): void {
   });
 }
 
-function testWhatIsGranted(onDoor: OnDoor): void {
-  onDoor(
+function testWhatIsGranted(onAdapter: OnAdapter): void {
+  onAdapter(
     "a right that is granted is told at once to who waits, once the server is told",
     "readers",
     async (client) => {
@@ -297,8 +302,8 @@ function testWhatIsGranted(onDoor: OnDoor): void {
   );
 }
 
-function testWhatEnds(onDoor: OnDoor): void {
-  onDoor("a wait ends with the identity of its client", "readers", async (client) => {
+function testWhatEnds(onAdapter: OnAdapter): void {
+  onAdapter("a wait ends with the identity of its client", "readers", async (client) => {
     await client.operate({ do: "update", key: "ana:1", hash: "secret" });
     const version = await versionOf(client, "ana:1", ANA);
     const headers = { ...ANA, "x-expires-at": String(Date.now() + 50) };
@@ -316,7 +321,7 @@ function testWhatEnds(onDoor: OnDoor): void {
     await client.hasWaiters(0);
   });
 
-  onDoor(
+  onAdapter(
     "a stream ends with the identity of its client, and takes nothing back",
     "readers",
     async (client) => {

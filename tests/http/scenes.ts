@@ -1,6 +1,6 @@
 /**
  * The servers that the HTTP kit asks its questions of, and what a test does to them from behind. Runs in whatever
- * process the door is in.
+ * process the adapter is in.
  *
  * @module
  */
@@ -177,7 +177,7 @@ interface Readers {
   readonly revoked: Set<string>;
 }
 
-/** What a test does to a server other than by its door. */
+/** What a test does to a server other than by its adapter. */
 export type Operation =
   | { do: "update"; key: string; hash: string }
   | { do: "update again and again"; keys: string[]; hash: string; rounds: number }

@@ -1,11 +1,11 @@
 /**
- * What who watches a server gets to see through every door: the numbers of what came in by it, and no key.
+ * What who watches a server gets to see through every adapter: the numbers of what came in by it, and no key.
  *
  * @module
  */
 import assert from "node:assert/strict";
 import { EventReader, soon, until } from "./client.ts";
-import type { Client, OnDoor } from "./kit.ts";
+import type { Client, OnAdapter } from "./adapter_client.ts";
 import { TOKENS } from "./scenes.ts";
 import { readMetrics, valueOf } from "../prometheus.ts";
 
@@ -23,9 +23,9 @@ const KEYS: readonly string[] = [
   "http://zebra.example/?token=zebra",
 ];
 
-/** Registers what must be so behind every door. */
-export function testWatching(onDoor: OnDoor, noticesLate = false): void {
-  onDoor("/metrics tells what came in by the door", "plain", async (client) => {
+/** Registers what must be so behind every adapter. */
+export function testWatching(onAdapter: OnAdapter, noticesLate = false): void {
+  onAdapter("/metrics tells what came in by the adapter", "plain", async (client) => {
     await client.sync({ known: { a: 0 } });
     await client.operate({ do: "update", key: "a", hash: "1" });
     await client.sync({ known: { a: 0, b: 0 } });
@@ -51,7 +51,7 @@ export function testWatching(onDoor: OnDoor, noticesLate = false): void {
     assert.equal(valueOf(families, "reality_http_request_duration_seconds_count", { route: "sync" }), 3);
   });
 
-  onDoor("/metrics tells how waits and streams ended", "plain", async (client) => {
+  onAdapter("/metrics tells how waits and streams ended", "plain", async (client) => {
     await client.operate({ do: "update", key: "a", hash: "1" });
     const { changed } = await client.sync({ known: { a: 0 } });
     const wait = client.sync({ known: { a: changed.a?.version ?? 0 }, wait: 20_000 });
@@ -83,7 +83,7 @@ export function testWatching(onDoor: OnDoor, noticesLate = false): void {
     );
   });
 
-  onDoor("no key comes to /metrics, /ready, /health", "plain", async (client) => {
+  onAdapter("no key comes to /metrics, /ready, /health", "plain", async (client) => {
     for (const key of KEYS) {
       const encoded = encodeURIComponent(key);
       await client.operate({ do: "update", key, hash: "zebra" });

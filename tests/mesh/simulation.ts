@@ -225,7 +225,7 @@ class Run {
         else requests.set(`${place} ${epoch}`, [duty]);
       }
     }
-    const askings: readonly Asking[] = world.history.rights ? ["door", "guest"] : ["itself"];
+    const askings: readonly Asking[] = world.history.rights ? ["http", "guest"] : ["itself"];
     for (
       const [process, by] of world.running.flatMap((process) => askings.map((by) => [process, by] as const))
     ) {

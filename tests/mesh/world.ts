@@ -34,10 +34,10 @@ const AFTER_CLOSE = 5000;
 const SECRET = "a secret of thirty-two characters";
 
 /**
- * How a server is asked: by its own application, which may read everything; through its door, by somebody who may as
- * well; or through its door by a guest.
+ * How a server is asked: by its own application, which may read everything; over HTTP, by somebody who may as
+ * well; or over HTTP by a guest.
  */
-export type Asking = "itself" | "door" | "guest";
+export type Asking = "itself" | "http" | "guest";
 
 /** A version that a client was handed, and where it came from. */
 export interface Handed {
@@ -523,11 +523,11 @@ export class World {
     const request: SyncRequest = { known };
     if (client.epoch !== undefined) request.epoch = client.epoch;
     if (wait > 0) request.wait = wait;
-    const throughDoor = this.#chance.happens(0.3);
+    const overHttp = this.#chance.happens(0.3);
     const answer = await this.sync(
       process,
       request,
-      client.isGuest ? "guest" : throughDoor ? "door" : "itself",
+      client.isGuest ? "guest" : overHttp ? "http" : "itself",
     );
     client.isBusy = false;
     // The answer may get lost on its way to the client.

@@ -74,7 +74,7 @@ for (const library of libraries) {
     assert.ok(a.relay.refused > 0 && a.relay.refused <= 20_000);
   });
 
-  scene("a huge message ends at the door, one of the limit's length does not", async (a, b, channel) => {
+  scene("a huge message ends at the adapter, one of the limit's length does not", async (a, b, channel) => {
     await withAdmin(async (admin) => {
       await admin.publish(channel, "x".repeat(8 * LIMIT));
       await admin.publish(channel, "y".repeat(LIMIT));

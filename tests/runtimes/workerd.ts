@@ -9,14 +9,14 @@ import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { Miniflare } from "miniflare";
 import ts from "typescript";
-import type { OpenDoor } from "../http/kit.ts";
+import type { OpenAdapter } from "../http/adapter.ts";
 import type { SceneName } from "../http/scenes.ts";
 import type { WorkerDatabase, WorkerOrder } from "./worker.ts";
 
 /** workerd, with the worker in it. */
 export interface Workerd {
-  /** Opens a door before a new server. */
-  open(scene: SceneName, options?: WorkerdScene): Promise<OpenDoor>;
+  /** Opens an adapter before a new server. */
+  open(scene: SceneName, options?: WorkerdScene): Promise<OpenAdapter>;
   /** What the runtime said of promises that were settled by another request when their own was over. */
   readonly crossings: string[];
   /** Ends the process. */

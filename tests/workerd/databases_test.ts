@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import type { SyncResponse } from "../../mod.ts";
 import { EventReader } from "../http/client.ts";
-import type { OpenDoor } from "../http/kit.ts";
+import type { OpenAdapter } from "../http/adapter.ts";
 import { TOKENS } from "../http/scenes.ts";
 import { startHTTPDatabase } from "../runtimes/http_database.ts";
 import { startWorkerd, type WorkerdScene } from "../runtimes/workerd.ts";
@@ -34,8 +34,8 @@ for (const [database, name] of Object.entries(names) as [keyof typeof names, str
   const open = () => workerd.open("plain", { database, requestScopedIO: true });
 
   test(`200 requests of all kinds overlap in workerd, on ${name}`, async () => {
-    const door = await open();
-    const client = new Client(door);
+    const adapter = await open();
+    const client = new Client(adapter);
     const keys = Array.from({ length: 8 }, (_, i) => `waited:${i}`);
     const waits = keys.map((key) => client.sync({ [key]: 0 }, 20_000));
     const streams = await Promise.all(keys.map((key) => client.follow(key)));
@@ -57,12 +57,12 @@ for (const [database, name] of Object.entries(names) as [keyof typeof names, str
     for (const [key, exists] of client.written) {
       assert.equal(Object.hasOwn(told.changed, key), exists, key);
     }
-    await door.close();
+    await adapter.close();
   });
 
   test(`syncs of new keys 20 ms apart are all answered in workerd, on ${name}`, async () => {
-    const door = await open();
-    const client = new Client(door);
+    const adapter = await open();
+    const client = new Client(adapter);
     const syncs: Promise<SyncResponse>[] = [];
     for (let i = 0; i < 10; i++) {
       syncs.push(client.sync({ [`new:${i}`]: 0 }));
@@ -70,18 +70,18 @@ for (const [database, name] of Object.entries(names) as [keyof typeof names, str
     }
     await Promise.all(syncs);
     await client.sync({ "new:later": 0 });
-    await door.close();
+    await adapter.close();
   });
 
   test(`who waits is told in workerd when whoever began to wait first is answered, on ${name}`, async () => {
-    const door = await open();
-    const client = new Client(door);
+    const adapter = await open();
+    const client = new Client(adapter);
     const first = client.sync({ first: 0 }, 300);
     const second = client.sync({ second: 0 }, 20_000);
     assert.deepEqual((await first).changed, {});
     await client.update("second");
     assert.equal((await second).changed["second"]?.hash, "of second");
-    await door.close();
+    await adapter.close();
   });
 }
 
@@ -90,8 +90,8 @@ test("no request in workerd settled a promise of one that was over", () => {
 });
 
 test("without requestScopedIO, overlapping writes in workerd end in a failure", async () => {
-  const door = await workerd.open("plain", { database: "http", requestScopedIO: false });
-  const client = new Client(door, 3_000);
+  const adapter = await workerd.open("plain", { database: "http", requestScopedIO: false });
+  const client = new Client(adapter, 3_000);
   const outcomes = await Promise.allSettled(["a", "b", "c", "d"].map((key) => client.update(key)));
   assert.ok(outcomes.some(({ status }) => status === "rejected"));
 });
@@ -100,11 +100,11 @@ test("without requestScopedIO, overlapping writes in workerd end in a failure", 
 class Client {
   /** Key → whether it was written last, or deleted. */
   readonly written: Map<string, boolean> = new Map();
-  readonly #door: OpenDoor;
+  readonly #adapter: OpenAdapter;
   readonly #patience: number;
 
-  constructor(door: OpenDoor, patience: number = PATIENCE) {
-    this.#door = door;
+  constructor(adapter: OpenAdapter, patience: number = PATIENCE) {
+    this.#adapter = adapter;
     this.#patience = patience;
   }
 
@@ -119,7 +119,7 @@ class Client {
 
   /** Opens a stream. */
   async follow(key: string): Promise<EventReader> {
-    return new EventReader(await fetch(this.#door.url(`/events?keys=${key}`)));
+    return new EventReader(await fetch(this.#adapter.url(`/events?keys=${key}`)));
   }
 
   /** One request, of a kind that the number stands for. */
@@ -149,7 +149,7 @@ class Client {
       }
       case 8:
         // Goes while it waits.
-        return await fetch(this.#door.url("/sync"), {
+        return await fetch(this.#adapter.url("/sync"), {
           ...this.#request("POST", { known: { [`left:${i}`]: 0 }, wait: 5_000 }),
           signal: AbortSignal.timeout(50),
         }).catch(() => {});
@@ -160,7 +160,7 @@ class Client {
   }
 
   async #ask(method: string, path: string, body?: unknown, wait = 0): Promise<Response> {
-    const response = await fetch(this.#door.url(path), {
+    const response = await fetch(this.#adapter.url(path), {
       ...this.#request(method, body),
       signal: AbortSignal.timeout(wait + this.#patience),
     });

@@ -6,7 +6,8 @@
  */
 import { after, test } from "node:test";
 import type { Test } from "../harness.ts";
-import { type Door, testDoor, testSlowReader } from "../http/kit.ts";
+import type { Adapter } from "../http/adapter.ts";
+import { testAdapter, testSlowReader } from "../http/kit.ts";
 import { startWorkerd } from "../runtimes/workerd.ts";
 
 const workerd = await startWorkerd();
@@ -15,7 +16,7 @@ after(() => workerd.close());
 const register: Test = (name, fn) => void test(name, async () => await fn());
 
 for (const [name, database] of [["memory", "memory"], ["D1", "d1"]] as const) {
-  const door: Door = {
+  const adapter: Adapter = {
     name: `createFetchHandler() in workerd, on ${name}`,
     host: "fetch",
     noticesLate: true,
@@ -23,6 +24,6 @@ for (const [name, database] of [["memory", "memory"], ["D1", "d1"]] as const) {
     tellsNoAddress: true,
     open: (scene) => workerd.open(scene, { database }),
   };
-  testDoor(register, door);
-  testSlowReader(register, door);
+  testAdapter(register, adapter);
+  testSlowReader(register, adapter);
 }
