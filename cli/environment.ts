@@ -183,7 +183,7 @@ export function readEnvironment(environment: Environment): Settings {
     },
     handler: {
       basePath,
-      ...(cors === undefined ? {} : { cors: { origins: cors } }),
+      ...(cors === undefined ? {} : { cors: { origin: cors } }),
     },
   };
 }
@@ -206,7 +206,7 @@ export function describeSettings(settings: Settings): string[] {
       : "The write routes are open to who has a REALITY_WRITE_TOKEN",
     `${handler.basePath}/metrics is open to everybody: let a proxy close it`,
   );
-  const origins = handler.cors?.origins;
+  const origins = handler.cors?.origin;
   if (origins !== undefined) {
     lines.push(
       `Pages of ${origins === "*" ? "every origin" : String(origins).replaceAll(",", ", ")} may ask`,

@@ -150,7 +150,7 @@ test("an address that is wrong is named without its password, wherever it is giv
   for (const address of addresses) {
     const places: (() => unknown)[] = [
       () => new RealityServer({ storage, meshPeers: [address] }).close(),
-      () => new RealityServer({ storage }).getFetchHandler({ cors: { origins: [address] } }),
+      () => new RealityServer({ storage }).getFetchHandler({ cors: { origin: [address] } }),
       () => new RealityServer({ storage, trustProxy: [address] }),
       () => openPostgres(`${address}?sslmode=${password}`),
       () => connectRedis(address.replace(/^redis:/, "rediss-")),

@@ -1,5 +1,5 @@
 /**
- * Which pages of other origins may read the answers.
+ * CORS: which pages of other origins may read the answers.
  *
  * @module
  */
@@ -8,117 +8,177 @@ import { kindOf } from "../store/node.ts";
 import { redactURL } from "../redact.ts";
 import type { IncomingRequest, Reply } from "./exchange.ts";
 
-/** Which pages of other origins may read the answers. */
+/**
+ * Which pages of other origins may read the answers. The options have the names of Hono's `cors` middleware.
+ *
+ * @example
+ * ```ts
+ * import { createFetchHandler, MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+ *
+ * const server = new RealityServer({ storage: new MemoryStorage() });
+ * const cors = { origin: ["https://app.example"], credentials: true };
+ * const handler = createFetchHandler(server, { cors });
+ * await server.close();
+ * ```
+ */
 export interface CorsOptions {
   /**
-   * The origins that may: a list such as `["https://app.example"]`, a function that is asked, or `"*"` for
-   * every one, which goes without credentials only. A function is asked about URLs, and about
-   * the `"null"` of a page from a file; where it throws, the origin may not, and `onError` hears of it.
+   * The origins whose pages may read: a list such as `["https://app.example"]`, a function that returns whether an
+   * origin may, or `"*"` for every origin. `"*"` cannot be combined with `credentials`. The function is called with
+   * URLs, and with `"null"` for a page from a file. If it throws, the origin may not read and `onError` gets the error.
+   * Required, unless the deprecated `origins` is given.
    */
-  origins: readonly string[] | ((origin: string) => boolean) | "*";
+  origin?: readonly string[] | ((origin: string) => boolean) | "*";
   /**
-   * Whether such pages may send cookies and other credentials.
+   * Whether these pages may send cookies and other credentials.
    *
    * @default {false}
    */
   credentials?: boolean;
   /**
-   * How long browsers may keep the answer to a preflight, in seconds.
+   * How long browsers may cache the answer to a preflight, in seconds: 0 to 86400.
    *
    * @default {600}
    */
   maxAge?: number;
   /**
-   * Headers that such pages may send beside those that are always allowed: `Authorization`, `Content-Type`,
-   * `Last-Event-ID`, and those of tracing, `traceparent`, `tracestate` and `baggage`. For example `["x-api-key"]`.
+   * Request headers that these pages may send, such as `["x-api-key"]`. Always allowed are `Authorization`,
+   * `Content-Type`, `Last-Event-ID`, `traceparent`, `tracestate` and `baggage`.
    *
    * @default {[]}
    */
-  allowedHeaders?: readonly string[];
+  allowHeaders?: readonly string[];
   /**
-   * Headers that such pages may read beside those that tell when to come back: `RateLimit`, `RateLimit-Policy` and
-   * `Retry-After`. For example one that a framework in front adds.
+   * Response headers that these pages may read, for example one that a framework adds. Always exposed are `RateLimit`,
+   * `RateLimit-Policy` and `Retry-After`.
    *
    * @default {[]}
+   */
+  exposeHeaders?: readonly string[];
+  /**
+   * The former name of {@linkcode CorsOptions.origin}.
+   *
+   * @deprecated Use `origin`. This name works until the next major version.
+   */
+  origins?: readonly string[] | ((origin: string) => boolean) | "*";
+  /**
+   * The former name of {@linkcode CorsOptions.allowHeaders}.
+   *
+   * @deprecated Use `allowHeaders`. This name works until the next major version.
+   */
+  allowedHeaders?: readonly string[];
+  /**
+   * The former name of {@linkcode CorsOptions.exposeHeaders}.
+   *
+   * @deprecated Use `exposeHeaders`. This name works until the next major version.
    */
   exposedHeaders?: readonly string[];
 }
 
+/** Options that had another name before, by their name. */
+const FORMER_NAMES = {
+  origin: "origins",
+  allowHeaders: "allowedHeaders",
+  exposeHeaders: "exposedHeaders",
+} as const;
+
 const METHODS = "GET, POST, DELETE";
 const HEADERS = ["authorization", "content-type", "last-event-id", "traceparent", "tracestate", "baggage"];
-/** What pages need to know when to come back. */
+/** Headers that say when a client may try again. */
 const EXPOSED = ["ratelimit", "ratelimit-policy", "retry-after"];
 
-/** Adds what CORS needs to replies, and answers preflights. */
+/** Adds the CORS headers to replies, and answers preflights. */
 export class Cors {
   readonly #allows: (origin: string) => boolean;
   readonly #credentials: boolean;
   readonly #maxAge: number;
   readonly #wildcard: boolean;
-  readonly #allowedHeaders: string;
-  readonly #exposedHeaders: string;
+  readonly #allowHeaders: string;
+  readonly #exposeHeaders: string;
 
   /**
-   * @param options What the application allows.
-   * @param report Hears of a function that throws.
-   * @throws {TypeError} For an option that is unknown or wrong, and for every origin together with credentials.
+   * @param options The options of the application.
+   * @param report Gets the error if the function `origin` throws.
+   * @throws {TypeError} If an option is unknown or wrong or given under both of its names, or if `"*"` is combined with
+   *   credentials.
    */
   constructor(options: CorsOptions, report: (error: unknown) => void) {
     const given = checkNames("cors", options, [
-      "origins",
+      "origin",
       "credentials",
       "maxAge",
-      "allowedHeaders",
-      "exposedHeaders",
+      "allowHeaders",
+      "exposeHeaders",
+      ...Object.values(FORMER_NAMES),
     ]);
-    const { origins, credentials = false, maxAge = 600, allowedHeaders = [], exposedHeaders = [] } = given;
+    const { credentials = false, maxAge = 600 } = given;
+    const [originName, origin] = readOption(given, "origin");
     if (typeof credentials !== "boolean") {
       throw new TypeError(`Option "credentials" is wrong: expected a boolean, got ${kindOf(credentials)}`);
     }
-    this.#wildcard = origins === "*";
+    this.#wildcard = origin === "*";
     if (this.#wildcard && credentials) {
-      throw new TypeError('Option "cors" is wrong: origins "*" together with credentials; name the origins');
+      throw new TypeError(
+        `Option "cors" is wrong: ${originName} "*" together with credentials; name the origins`,
+      );
     }
     this.#credentials = credentials;
     this.#maxAge = checkInteger("maxAge", maxAge, [0, 86_400]);
-    this.#allows = toPredicate(origins, report);
-    this.#allowedHeaders = [...HEADERS, ...checkHeaders("allowedHeaders", allowedHeaders)].join(", ");
-    this.#exposedHeaders = [...EXPOSED, ...checkHeaders("exposedHeaders", exposedHeaders)].join(", ");
+    this.#allows = toPredicate(originName, origin, report);
+    this.#allowHeaders = [...HEADERS, ...readHeaders(given, "allowHeaders")].join(", ");
+    this.#exposeHeaders = [...EXPOSED, ...readHeaders(given, "exposeHeaders")].join(", ");
   }
 
-  /** Answers a preflight; `null` for any other request. */
+  /** Answers a preflight. Returns `null` for any other request. */
   preflight(request: IncomingRequest): Reply | null {
     if (request.method !== "OPTIONS" || request.header("access-control-request-method") === null) return null;
     const headers = this.#headers(request);
     if (headers["access-control-allow-origin"] !== undefined) {
       headers["access-control-allow-methods"] = METHODS;
-      headers["access-control-allow-headers"] = this.#allowedHeaders;
+      headers["access-control-allow-headers"] = this.#allowHeaders;
       headers["access-control-max-age"] = String(this.#maxAge);
     }
     return { status: 204, headers, body: null };
   }
 
-  /** The reply with what a page of the request's origin needs to read it. */
+  /** Returns the reply with the CORS headers for the origin of the request. */
   extend(request: IncomingRequest, reply: Reply): Reply {
     return { ...reply, headers: { ...reply.headers, ...this.#headers(request) } };
   }
 
   #headers(request: IncomingRequest): Record<string, string> {
     if (this.#wildcard) {
-      return { "access-control-allow-origin": "*", "access-control-expose-headers": this.#exposedHeaders };
+      return { "access-control-allow-origin": "*", "access-control-expose-headers": this.#exposeHeaders };
     }
-    // The answer depends on the origin even when it is not allowed: caches must keep the two apart.
+    // The answer depends on the origin even if it is not allowed: caches must store one answer per origin.
     const headers: Record<string, string> = { vary: "Origin" };
     const origin = request.header("origin");
     if (origin === null || !this.#allows(origin)) return headers;
     headers["access-control-allow-origin"] = origin;
-    headers["access-control-expose-headers"] = this.#exposedHeaders;
+    headers["access-control-expose-headers"] = this.#exposeHeaders;
     if (this.#credentials) headers["access-control-allow-credentials"] = "true";
     return headers;
   }
 }
 
-function checkHeaders(option: string, names: unknown): readonly string[] {
+/** Returns an option with the name under which it was given. */
+function readOption(
+  given: Readonly<Record<string, unknown>>,
+  name: keyof typeof FORMER_NAMES,
+): [name: string, value: unknown] {
+  const former = FORMER_NAMES[name];
+  if (given[former] === undefined) return [name, given[name]];
+  if (given[name] === undefined) return [former, given[former]];
+  throw new TypeError(
+    `Option "cors" is wrong: expected one of "${name}" and its former name "${former}", got both`,
+  );
+}
+
+function readHeaders(
+  given: Readonly<Record<string, unknown>>,
+  name: "allowHeaders" | "exposeHeaders",
+): readonly string[] {
+  const [option, names = []] = readOption(given, name);
   if (!Array.isArray(names)) {
     throw new TypeError(
       `Option "${option}" is wrong: expected an array of header names, got ${kindOf(names)}`,
@@ -133,11 +193,15 @@ function checkHeaders(option: string, names: unknown): readonly string[] {
   return names.map((name: string) => name.toLowerCase());
 }
 
-function toPredicate(origins: unknown, report: (error: unknown) => void): (origin: string) => boolean {
+function toPredicate(
+  option: string,
+  origins: unknown,
+  report: (error: unknown) => void,
+): (origin: string) => boolean {
   if (origins === "*") return () => true;
   if (typeof origins === "function") {
     return (origin) => {
-      // No browser sends anything else, and the function need not bear it.
+      // Browsers send nothing else: the function does not have to handle invalid values.
       if (origin !== "null" && !URL.canParse(origin)) return false;
       try {
         return origins(origin) === true;
@@ -149,13 +213,13 @@ function toPredicate(origins: unknown, report: (error: unknown) => void): (origi
   }
   if (!Array.isArray(origins)) {
     throw new TypeError(
-      `Option "origins" is wrong: expected an array of origins, a function or "*", got ${kindOf(origins)}`,
+      `Option "${option}" is wrong: expected an array of origins, a function or "*", got ${kindOf(origins)}`,
     );
   }
   for (const origin of origins) {
     if (typeof origin !== "string" || !URL.canParse(origin) || new URL(origin).origin !== origin) {
       throw new TypeError(
-        `Option "origins" is wrong: expected origins such as "https://app.example", got ${
+        `Option "${option}" is wrong: expected origins such as "https://app.example", got ${
           typeof origin === "string" ? JSON.stringify(redactURL(origin)) : kindOf(origin)
         }`,
       );

@@ -167,8 +167,8 @@ for (const [name, framework] of [["Express 5", express], ["Express 4", requireEx
         response.append("set-cookie", "b=2");
         next();
       });
-      const origins = ["https://app.example"];
-      app.use(createExpressAdapter(server, { cors: { origins, credentials: true } }));
+      const allowed = ["https://app.example"];
+      app.use(createExpressAdapter(server, { cors: { origin: allowed, credentials: true } }));
       app.options("/own", (_request, response) => void response.status(200).end("own"));
       const { origin, close } = await listenNode(app);
       const headers = { "origin": "https://app.example", "access-control-request-method": "POST" };
@@ -234,7 +234,7 @@ test("createExpressAdapter() in Fastify keeps several cookies apart, and what an
       reply.header("set-cookie", ["a=1", "b=2"]);
       done();
     });
-    const cors = { origins: ["https://app.example"] };
+    const cors = { origin: ["https://app.example"] };
     app.all("/reality/*", createExpressAdapter(server, { cors }));
     await app.listen({ port: 0, host: "127.0.0.1" });
     const origin = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;

@@ -22,15 +22,15 @@ for (const [name, open] of Object.entries(adapters)) {
     const server = new RealityServer({ storage: new MemoryStorage() });
     const refused: [unknown, RegExp][] = [
       [
-        { origins: "*", credentials: true },
-        /^Option "cors" is wrong: origins "\*" together with credentials/,
+        { origin: "*", credentials: true },
+        /^Option "cors" is wrong: origin "\*" together with credentials/,
       ],
-      [{ origins: ["*"], credentials: true }, /^Option "origins" is wrong: .* got "\*"$/],
-      [{ origins: ["https://app.example/"] }, /^Option "origins" is wrong/],
-      [{ origins: ["app.example"] }, /^Option "origins" is wrong/],
-      [{ origins: "https://app.example" }, /^Option "origins" is wrong/],
-      [{ origins: [], credentials: "yes" }, /^Option "credentials" is wrong/],
-      [{}, /^Option "origins" is wrong/],
+      [{ origin: ["*"], credentials: true }, /^Option "origin" is wrong: .* got "\*"$/],
+      [{ origin: ["https://app.example/"] }, /^Option "origin" is wrong/],
+      [{ origin: ["app.example"] }, /^Option "origin" is wrong/],
+      [{ origin: "https://app.example" }, /^Option "origin" is wrong/],
+      [{ origin: [], credentials: "yes" }, /^Option "credentials" is wrong/],
+      [{}, /^Option "origin" is wrong/],
     ];
     for (const [cors, message] of refused) {
       throws(() => open(server, { cors } as HandlerOptions), { name: "TypeError", message });

@@ -71,9 +71,9 @@ test("readEnvironment() reads every variable", () => {
     [{ REDIS_URL: "rediss://me:secret@host" }, { redis: "rediss://me:secret@host" }],
     [{ REALITY_BASE_PATH: "/" }, { handler: { basePath: "" } }],
     [{ REALITY_BASE_PATH: "/api/v1/" }, { handler: { basePath: "/api/v1" } }],
-    [{ REALITY_CORS: "*" }, { handler: { basePath: "/reality", cors: { origins: "*" } } }],
+    [{ REALITY_CORS: "*" }, { handler: { basePath: "/reality", cors: { origin: "*" } } }],
     [{ REALITY_CORS: "https://a.example, http://localhost:3000" }, {
-      handler: { basePath: "/reality", cors: { origins: ["https://a.example", "http://localhost:3000"] } },
+      handler: { basePath: "/reality", cors: { origin: ["https://a.example", "http://localhost:3000"] } },
     }],
     [{ REALITY_WRITE_TOKEN: "token-0123456789" }, { writeTokens: ["token-0123456789"] }],
     [{ REALITY_WRITE_TOKEN: "token-0123456789,token-9876543210" }, {

@@ -61,7 +61,7 @@ export class HostileScene {
         limits: { maxWait: 20 },
         ...options,
       },
-      { cors: { origins: (origin) => origin !== "null" && new URL(origin).hostname === "app.example" } },
+      { cors: { origin: (origin) => origin !== "null" && new URL(origin).hostname === "app.example" } },
       hooksStall,
     );
     for (const [key, hash] of CALM) {

@@ -115,21 +115,21 @@ const scenes: Record<SceneName, SceneOptions> = {
     server: { writeTokens: TOKENS },
     handler: {
       cors: {
-        origins: [ORIGIN],
+        origin: [ORIGIN],
         credentials: true,
         maxAge: 60,
-        allowedHeaders: ["X-API-Key"],
-        exposedHeaders: ["x-request-id"],
+        allowHeaders: ["X-API-Key"],
+        exposeHeaders: ["x-request-id"],
       },
     },
   },
   /** Pages of every origin may read. */
-  anybody: { handler: { cors: { origins: "*" } } },
+  anybody: { handler: { cors: { origin: "*" } } },
   /** A function says which pages of other origins may read, without credentials. */
   asked: {
     server: { writeTokens: TOKENS },
     // It throws for origins that are no URL, such as the "null" of a page from a file.
-    handler: { cors: { origins: (origin) => new URL(origin).hostname.endsWith(".friend.example") } },
+    handler: { cors: { origin: (origin) => new URL(origin).hostname.endsWith(".friend.example") } },
   },
   /** Mounted elsewhere. */
   elsewhere: { server: { writeTokens: TOKENS }, handler: { basePath: "/api/v1/live" } },

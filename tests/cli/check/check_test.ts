@@ -39,7 +39,7 @@ test("checkServer() finds nothing at node:http", async () => {
 });
 
 test(`checkServer() finds nothing at ${serverName}, behind another base path and with CORS`, async () => {
-  const handler = { basePath: "/api/live", cors: { origins: "*" as const } };
+  const handler = { basePath: "/api/live", cors: { origin: "*" as const } };
   const listen = (server: RealityServer) => listenFetch(createFetchHandler(server, handler));
   await withServer({}, listen, async (origin) => {
     const report = await mustHold(`${origin}/api/live/`);
@@ -85,7 +85,7 @@ test("checkServer() finds nothing at Express that reads bodies itself", async ()
 });
 
 test("checkServer() finds nothing at a server with a secret, a limit and an origin of its own", async () => {
-  const handler: HandlerOptions = { cors: { origins: ["https://app.example"], credentials: true } };
+  const handler: HandlerOptions = { cors: { origin: ["https://app.example"], credentials: true } };
   const listen = (server: RealityServer) => listenFetch(createFetchHandler(server, handler));
   const rateLimit = { limit: 1_000, window: 1_000, key: () => "everybody" };
   await withServer({ meshSecret: "a secret of the mesh", rateLimit }, listen, async (origin) => {

@@ -235,7 +235,7 @@ test("CORS is off unless it is asked for", async () => {
 });
 
 test("CORS lets in the listed origins and answers their preflights", async () => {
-  const { sync, call } = setUp({}, { cors: { origins: ["https://app.example"], credentials: true } });
+  const { sync, call } = setUp({}, { cors: { origin: ["https://app.example"], credentials: true } });
   const allowed = await sync({ known: {} }, { origin: "https://app.example" });
   equal(allowed.headers.get("access-control-allow-origin"), "https://app.example");
   equal(allowed.headers.get("access-control-allow-credentials"), "true");
@@ -257,18 +257,18 @@ test("CORS lets in the listed origins and answers their preflights", async () =>
 });
 
 test("CORS takes a function and a wildcard, but no wildcard with credentials", async () => {
-  const asked = setUp({}, { cors: { origins: (origin) => origin.endsWith(".example") } });
+  const asked = setUp({}, { cors: { origin: (origin) => origin.endsWith(".example") } });
   const { headers } = await asked.sync({ known: {} }, { origin: "https://a.example" });
   equal(headers.get("access-control-allow-origin"), "https://a.example");
-  const wild = setUp({}, { cors: { origins: "*" } });
+  const wild = setUp({}, { cors: { origin: "*" } });
   equal((await wild.sync({ known: {} })).headers.get("access-control-allow-origin"), "*");
   for (
     const cors of [
-      { origins: "*", credentials: true },
-      { origins: ["https://app.example/"] },
-      { origins: ["*"] },
-      { origins: 7 },
-      { origin: "*" },
+      { origin: "*", credentials: true },
+      { origin: ["https://app.example/"] },
+      { origin: ["*"] },
+      { origin: 7 },
+      { origin: "*", allowMethods: ["GET"] },
     ]
   ) throws(() => setUp({}, { cors: cors as never }), { name: "TypeError" });
 });

@@ -264,7 +264,7 @@ test("every route that does something is limited, guesses at a token among them,
       }
     }
   }
-  const { call } = setUp({ rateLimit: MINUTE }, { cors: { origins: "*" } });
+  const { call } = setUp({ rateLimit: MINUTE }, { cors: { origin: "*" } });
   for (let i = 0; i < 5; i++) {
     equal((await call("GET", "/nope")).status, 404);
     equal((await call("GET", "/sync")).status, 405);
@@ -276,7 +276,7 @@ test("every route that does something is limited, guesses at a token among them,
 test("pages of other origins may read the fields that say when to come back", async () => {
   const names = "ratelimit, ratelimit-policy, retry-after";
   for (const origins of ["*", ["https://app.example"]] as const) {
-    const { call } = setUp({ rateLimit: MINUTE }, { cors: { origins } });
+    const { call } = setUp({ rateLimit: MINUTE }, { cors: { origin: origins } });
     const answer = await call("POST", "/sync", { origin: "https://app.example" });
     equal(answer.headers.get("access-control-expose-headers"), names);
     await answer.body?.cancel();
