@@ -6,33 +6,28 @@
 import type { Reply, ResponseBudget } from "../src/http/exchange.ts";
 import type { HandlerOptions } from "../src/http/handler.ts";
 import type { RealityServer } from "../src/server.ts";
-import {
-  awaitClient,
-  type NodeIncoming,
-  type NodeOutgoing,
-  NodeRequestView,
-  send,
-  vary,
-} from "./node/exchange.ts";
 import { isOver } from "./node/disconnect.ts";
+import { NodeRequest } from "./node/request.ts";
+import { mergeVary, send, trackUnsent } from "./node/send.ts";
+import type { NodeIncoming, NodeOutgoing } from "./node/types.ts";
 
 export type { HandlerOptions, NodeIncoming, NodeOutgoing };
 
-/** Express' request, as far as it is looked at. */
+/** The request of Express: the parts that are used. */
 export interface ExpressRequest extends NodeIncoming {
-  /** The route that matched; nothing for what was mounted with `app.use`. */
+  /** The route that matched; `undefined` if the handler was mounted with `app.use`. */
   readonly route?: unknown;
 }
 
-/** Fastify's request, as far as it is looked at. */
+/** The request of Fastify: the parts that are used. */
 export interface FastifyRequest {
   /** Node's request. */
   readonly raw: NodeIncoming;
-  /** What Fastify has made of the body. */
+  /** The body as Fastify parsed it. */
   readonly body?: unknown;
 }
 
-/** Fastify's reply, as far as it is called. */
+/** The reply of Fastify: the parts that are used. */
 export interface FastifyReply {
   /** Node's response. */
   readonly raw: NodeOutgoing;
@@ -40,15 +35,15 @@ export interface FastifyReply {
   code(status: number): unknown;
   /** Sets headers. */
   headers(headers: Record<string, string>): unknown;
-  /** The headers set so far. */
+  /** Returns the headers set so far. */
   getHeaders(): Readonly<Record<string, number | string | string[] | undefined>>;
   /** Sends the body. */
   send(body?: string): unknown;
-  /** Leaves the response to whoever calls this. */
+  /** Tells Fastify that the caller sends the response. */
   hijack(): unknown;
 }
 
-/** Answers a request of Express or of Fastify; throws only a `TypeError` for what is no request, and names it. */
+/** Answers a request of Express or Fastify. Throws a `TypeError` if it is not such a request, and nothing else. */
 export type ExpressHandler = (
   request: ExpressRequest | FastifyRequest,
   response: NodeOutgoing | FastifyReply,
@@ -56,23 +51,23 @@ export type ExpressHandler = (
 ) => void;
 
 /**
- * Makes a handler for Express 4 and 5, Connect and Fastify, that answers all routes of a server.
+ * Creates a handler for Express 4 and 5, Connect and Fastify that answers all routes of a server.
  *
- * Mount it on `app.post("/reality/sync", …)` alone, or with `app.use(…)` for all routes: what is not under its
- * base path then goes on to the next handler. The path is the whole one, whatever it was mounted on. A body that
- * `express.json()` or Fastify has parsed already is taken as it is; their own limits hold beside those of the
- * server.
+ * Mount it with `app.post("/reality/sync", …)` for that route alone, or with `app.use(…)` for all routes. Mounted with
+ * `app.use`, it passes requests for other paths to the next handler. The base path is always matched against the whole
+ * path, also if the handler is mounted below one. A body that `express.json()` or Fastify has parsed is used as it is;
+ * their limits apply in addition to those of the server.
  *
- * Hooks such as `authorize` get the framework's request as `context`, with all that middlewares have put there:
+ * Hooks such as `authorize` get the framework's request as `context`, with everything that middleware has set on it:
  * `authorize: (request, keys, { context }: HookInfo<express.Request>) => context.user ? … : false`.
  *
- * With `cors`, mount it so that `OPTIONS` reaches it as well: `app.use(…)`, or `fastify.all("/reality/*", …)`.
- * Fastify refuses the key `__proto__` by itself, unless told `onProtoPoisoning: "ignore"`.
+ * With `cors`, mount it so that it also gets `OPTIONS`: `app.use(…)`, or `fastify.all("/reality/*", …)`.
+ * Fastify itself refuses the key `__proto__` unless it has the option `onProtoPoisoning: "ignore"`.
  *
  * @param server The server that answers.
- * @param options Where it is mounted, and for which origins.
+ * @param options The base path, CORS and the other options of the handler.
  * @returns A handler for `app.post`, `app.use` or `fastify.post`.
- * @throws {TypeError} For an option that is unknown or wrong; names it.
+ * @throws {TypeError} If an option is unknown or wrong; the message names it.
  *
  * @example
  * ```ts
@@ -88,31 +83,30 @@ export type ExpressHandler = (
  */
 export function createExpressAdapter(server: RealityServer, options?: HandlerOptions): ExpressHandler {
   const handler = server.getRequestHandler(options);
-  return (request, response, next) => {
-    if (isFastify(request)) {
+  return (incoming, response, next) => {
+    if (isFastify(incoming)) {
       const reply = response as FastifyReply;
-      const view = new NodeRequestView(request.raw, reply.raw, request);
-      void handler(view).then((answer) => sendFastify(view, reply, answer, handler.responses));
+      const request = new NodeRequest(incoming.raw, reply.raw, incoming);
+      void handler(request).then((answer) => sendFastify(request, reply, answer, handler.responses));
       return;
     }
-    const outgoing = response as NodeOutgoing;
-    const view = new NodeRequestView(request, outgoing);
-    void handler(view).then((answer) => {
-      // Mounted with app.use, it is one of many; mounted on a path, it is the one that was meant.
-      if (answer.status === 404 && next !== undefined && request.route === undefined) return next();
-      return send(view, answer, handler.responses);
+    const request = new NodeRequest(incoming, response as NodeOutgoing);
+    void handler(request).then((answer) => {
+      // Mounted with app.use, pass other paths on. Mounted on a route, answer 404: the route was meant for this handler.
+      if (answer.status === 404 && next !== undefined && incoming.route === undefined) return next();
+      return send(request, answer, handler.responses);
     });
   };
 }
 
 function isFastify(request: ExpressRequest | FastifyRequest): request is FastifyRequest {
-  // What Express hands over is Node's request itself, whatever a middleware has put there.
+  // The request of Express is Node's own and has `on`. Middleware may have set a property `raw` on it.
   return typeof request === "object" && request !== null && "raw" in request && !("on" in request);
 }
 
-/** Answers through Fastify, so that its hooks see the answer; a stream goes out past it. */
+/** Answers through Fastify, so that its hooks run. A stream is written to Node's response directly. */
 async function sendFastify(
-  view: NodeRequestView,
+  request: NodeRequest,
   reply: FastifyReply,
   answer: Reply,
   responses: ResponseBudget,
@@ -123,16 +117,18 @@ async function sendFastify(
     reply.hijack();
     if (!reply.raw.headersSent && !reply.raw.destroyed) {
       for (const [name, value] of inherited) {
-        // Several cookies are several headers.
+        // An array is several headers, such as cookies.
         reply.raw.setHeader(name, Array.isArray(value) ? value : String(value));
       }
     }
-    return await send(view, answer, responses);
+    return await send(request, answer, responses);
   }
-  if (reply.raw.headersSent || isOver(view.request, reply.raw)) return;
+  if (reply.raw.headersSent || isOver(request.incoming, reply.raw)) return;
   reply.code(status);
-  const { vary: ours } = headers;
-  reply.headers(ours === undefined ? headers : { ...headers, vary: vary(reply.getHeaders().vary, ours) });
+  const { vary } = headers;
+  reply.headers(
+    vary === undefined ? headers : { ...headers, vary: mergeVary(reply.getHeaders().vary, vary) },
+  );
   reply.send(body ?? undefined);
-  if (body !== null) awaitClient(view, body, responses);
+  if (body !== null) trackUnsent(request, body, responses);
 }

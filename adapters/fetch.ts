@@ -1,5 +1,5 @@
 /**
- * A Reality server as a fetch handler: for Deno, Bun, Workers, Hono and whatever speaks `Request` and `Response`.
+ * A Reality server as a fetch handler, for Deno, Bun, Workers, Hono and other hosts that use `Request` and `Response`.
  *
  * @module
  */
@@ -10,25 +10,25 @@ import type { RealityServer } from "../src/server.ts";
 export type { FetchContext, FetchHandler, HandlerOptions, RequestContext };
 
 /**
- * Makes a handler that answers all routes of a server.
+ * Creates a handler that answers all routes of a server.
  *
- * Mount it on `POST /reality/sync` alone, or give it every request; what is not under its base path is a 404.
- * Hono's `app.post("/reality/sync", handler)` works as it is, also behind a middleware or validator that has read the
- * body; elsewhere hand over the `Request`. One of another library will do, with its body unread.
+ * Mount it on `POST /reality/sync` alone, or pass it every request. Requests for other paths than those under the base
+ * path are answered with 404. In Hono, write `app.post("/reality/sync", handler)`; a middleware or validator before it
+ * may have read the body. Elsewhere pass the `Request`. A `Request` of another library works if its body is unread.
  *
- * Hooks such as `authorize` get Hono's context as `context`; elsewhere `{ env, ctx }`, the handler's second and third
- * arguments: {@linkcode FetchContext}.
+ * Hooks such as `authorize` get Hono's context as `context`. Elsewhere they get `{ env, ctx }`, the second and third
+ * argument of the handler: {@linkcode FetchContext}.
  *
- * Bun closes a connection that was silent for 10 s. `Bun.serve({ fetch: handler })` takes care of clients that
- * wait or stream, and so does Hono, where `env` is Bun's server or has it as `env.server`; a `fetch` of your own calls
- * `handler(request, server)`, or sets `idleTimeout` to 60.
- * Workers tell of a client that hung up when something is next sent to it, and only with the flag
- * `enable_request_signal`. Deno prints a note about `request.signal` once; both ways of it are right here.
+ * Bun closes a connection after 10 s without traffic. `Bun.serve({ fetch: handler })` disables that for waiting
+ * requests and streams, and so does Hono if `env` is Bun's server or has it as `env.server`. In a `fetch` function of
+ * your own, call `handler(request, server)`, or set `idleTimeout` to 60.
+ * Workers report a disconnected client only when something is next sent to it, and only with the flag
+ * `enable_request_signal`. Deno prints a message about `request.signal` once; this handler works with both behaviors.
  *
  * @param server The server that answers.
- * @param options Where it is mounted, and for which origins.
- * @returns A handler that never rejects. It throws a `TypeError` for what is no request.
- * @throws {TypeError} For an option that is unknown or wrong; names it.
+ * @param options The base path, CORS and the other options of the handler.
+ * @returns A handler that never rejects. It throws a `TypeError` if its argument is not a request.
+ * @throws {TypeError} If an option is unknown or wrong; the message names it.
  *
  * @example
  * ```ts

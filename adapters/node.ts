@@ -1,35 +1,37 @@
 /**
- * A Reality server as a listener of `node:http`: on Node, Deno and Bun.
+ * A Reality server as a request listener of `node:http`, on Node, Deno and Bun.
  *
  * @module
  */
 import type { HandlerOptions } from "../src/http/handler.ts";
 import type { RealityServer } from "../src/server.ts";
-import { type NodeIncoming, type NodeOutgoing, NodeRequestView, send } from "./node/exchange.ts";
+import { NodeRequest } from "./node/request.ts";
+import { send } from "./node/send.ts";
+import type { NodeIncoming, NodeOutgoing } from "./node/types.ts";
 
 export type { HandlerOptions, NodeIncoming, NodeOutgoing };
 
-/** Answers a request of `node:http`; throws only a `TypeError` for what is no request, and names it. */
+/** Answers a request of `node:http`. Throws a `TypeError` if the argument is not such a request, and nothing else. */
 export type NodeHandler = (request: NodeIncoming, response: NodeOutgoing) => void;
 
-/** How long a listener waits for what, as `http.createServer` takes it. */
+/** Time limits for connections: options of `http.createServer`. */
 export interface ListenerLimits {
-  /** Milliseconds for the head of a request, and for its first byte on a new connection. */
+  /** Time for the headers of a request, and for its first byte on a new connection, in milliseconds. */
   readonly headersTimeout: number;
-  /** Milliseconds for a whole request. */
+  /** Time for a whole request, in milliseconds. */
   readonly requestTimeout: number;
-  /** Milliseconds from one look at all connections to the next. */
+  /** Time between two checks of all connections, in milliseconds. */
   readonly connectionsCheckingInterval: number;
-  /** Milliseconds that a connection is kept for another request, after an answer. */
+  /** Time that an idle connection stays open after an answer, in milliseconds. */
   readonly keepAliveTimeout: number;
 }
 
 /**
- * Limits that let go of clients which open a connection and send nothing, or half a request. A body that does not come
- * is given up by the server itself, after its own `bodyTimeout`.
+ * Time limits that close connections on which a client sends nothing, or half a request. The server itself refuses a
+ * body that does not arrive within its `bodyTimeout`.
  *
- * Connections are kept for longer than the 60 s of most proxies, which are then the ones to close them: with Node's own
- * 5 s, a request can meet a connection that is just being closed, and is answered 502 by the proxy.
+ * Idle connections stay open for longer than the 60 s of most proxies, so that the proxy closes them. With Node's
+ * default of 5 s, a proxy can send a request on a connection that Node is just closing, and answers 502.
  *
  * @example
  * ```ts
@@ -50,19 +52,19 @@ export const listenerLimits: ListenerLimits = Object.freeze({
 });
 
 /**
- * Makes a listener that answers all routes of a server.
+ * Creates a listener that answers all routes of a server.
  *
- * Give it every request of a server of its own, or those under its base path; what is not under it is a 404.
- * A client that hangs up gives its place back at once. Works for `node:http2` as well, and in Koa with
- * `ctx.respond = false` and `handler(ctx.req, ctx.res)`. Hooks such as `authorize` get the request as `context`.
+ * Pass it every request, or only those under the base path. Requests for other paths are answered with 404. A client
+ * that disconnects frees its place at once. The listener also works for `node:http2`, and in Koa with
+ * `ctx.respond = false` and `handler(ctx.req, ctx.res)`. Hooks such as `authorize` get Node's request as `context`.
  *
- * Node lets clients take 60 s for the head of a request and 300 s for all of it, and looks every 30 s; waiting for the
- * answer does not count. {@linkcode listenerLimits} are shorter. Deno and Bun do not look at these limits.
+ * By default Node allows 60 s for the headers of a request and 300 s for the whole request, and checks every 30 s. The
+ * time of waiting for the answer does not count. {@linkcode listenerLimits} are shorter. Deno and Bun ignore these limits.
  *
  * @param server The server that answers.
- * @param options Where it is mounted, and for which origins.
+ * @param options The base path, CORS and the other options of the handler.
  * @returns A listener for `http.createServer`.
- * @throws {TypeError} For an option that is unknown or wrong; names it.
+ * @throws {TypeError} If an option is unknown or wrong; the message names it.
  *
  * @example
  * ```ts
@@ -84,8 +86,8 @@ export const listenerLimits: ListenerLimits = Object.freeze({
  */
 export function createNodeHandler(server: RealityServer, options?: HandlerOptions): NodeHandler {
   const handler = server.getRequestHandler(options);
-  return (request, response) => {
-    const view = new NodeRequestView(request, response);
-    void handler(view).then((reply) => send(view, reply, handler.responses));
+  return (incoming, outgoing) => {
+    const request = new NodeRequest(incoming, outgoing);
+    void handler(request).then((reply) => send(request, reply, handler.responses));
   };
 }

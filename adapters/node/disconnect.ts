@@ -1,18 +1,18 @@
 /**
- * How a request of `node:http` or `node:http2` hears that its client is gone.
+ * Tells a request of `node:http` or `node:http2` that its client has disconnected.
  *
  * @module
  */
 import { type AbortSignalLike, type Closable, onClose } from "../../src/http/exchange.ts";
 
-/** What a request came in on. */
+/** The request: its connection and, on HTTP/2, its stream. */
 interface Incoming {
   readonly socket?: Partial<Closable> & { destroy?(): unknown };
   /** The stream of HTTP/2. */
   readonly stream?: Partial<Closable>;
 }
 
-/** Where its response goes. */
+/** The response. */
 interface Outgoing {
   readonly destroyed: boolean;
   readonly socket?: unknown;
@@ -20,13 +20,13 @@ interface Outgoing {
   on(event: "close", listener: () => void): unknown;
 }
 
-/** Whether nobody is there any more to take the response, or it has been sent. */
+/** Whether the client has disconnected, or the response has been sent. */
 export function isOver({ stream, socket }: Incoming, response: Outgoing): boolean {
-  // The response of HTTP/2 does not say, and one that waits for its turn on a connection does not know.
+  // `destroyed` is not set on a response of HTTP/2, nor on one that waits for its turn on a connection.
   return response.destroyed === true || (stream ?? socket)?.destroyed === true;
 }
 
-/** Closes the stream of HTTP/2, or the connection, also under a response that waits for its turn. */
+/** Closes the stream of HTTP/2, or else the connection, even if the response waits for its turn on it. */
 export function cutOff(request: Incoming, response: Outgoing): void {
   response.destroy();
   if (response.socket === null && request.stream === undefined) request.socket?.destroy?.();
@@ -34,7 +34,10 @@ export function cutOff(request: Incoming, response: Outgoing): void {
 
 const NO_LISTENERS: readonly (() => void)[] = Object.freeze([]);
 
-/** Hears that an exchange is over. For the clients that wait an `AbortSignal` is too large. */
+/**
+ * Aborts when the client disconnects or the response has been sent. Waiting requests each keep one, so it is smaller
+ * than an `AbortSignal`.
+ */
 export class NodeAbortSignal implements AbortSignalLike {
   readonly #request: Incoming;
   readonly #response: Outgoing;
@@ -42,16 +45,16 @@ export class NodeAbortSignal implements AbortSignalLike {
   #stopListening: (() => void) | undefined;
 
   /**
-   * @param request What came in.
-   * @param response Where the answer goes.
+   * @param request The request.
+   * @param response Its response.
    */
   constructor(request: Incoming, response: Outgoing) {
     this.#request = request;
     this.#response = response;
     if (this.aborted) return;
-    // Closed once, so that taking the listener off is worth less than what "once" keeps for it.
+    // "close" is emitted once. `on` keeps less memory than `once`, and the listener is never removed.
     response.on("close", this.#end);
-    // Of pipelined requests, only the first has a response that is told of the connection's end.
+    // Of pipelined requests, only the response at the front is told that the connection closed.
     const { socket } = request;
     const waitsItsTurn = response.socket === null && request.stream === undefined;
     if (waitsItsTurn && isConnection(socket)) this.#stopListening = onClose(socket, this.#end);
@@ -66,7 +69,7 @@ export class NodeAbortSignal implements AbortSignalLike {
   }
 
   addEventListener(_type: "abort", listener: () => void): void {
-    // Most have one, and an array written out has no room to spare: it is kept for every client that waits.
+    // Most signals have one listener. An array literal has no spare capacity, and every waiting request keeps one.
     this.#listeners = this.#listeners.length === 0 ? [listener] : [...this.#listeners, listener];
   }
 
