@@ -1,32 +1,32 @@
 /**
- * How who waits hears that the client is gone.
+ * The subset of `AbortSignal` that waiting requests need.
  *
  * @module
  */
 
-/** An `AbortSignal`, or what does as much of it and costs less, since every client that waits has one. */
+/** An `AbortSignal`, or a cheaper object with the same methods. Every waiting request has one. */
 export interface AbortSignalLike {
-  /** Whether the client is gone. */
+  /** Whether the client has disconnected. */
   readonly aborted: boolean;
-  /** Throws the reason, once the client is gone. */
+  /** Throws the reason if the client has disconnected. */
   throwIfAborted(): void;
-  /** Calls back when the client goes. */
+  /** Calls back when the client disconnects. */
   addEventListener(type: "abort", listener: () => void): void;
   /** Stops listening. */
   removeEventListener(type: "abort", listener: () => void): void;
 }
 
-/** What a request came in on: a socket, or a stream of HTTP/2. */
+/** The connection of a request: a socket, or an HTTP/2 stream. */
 export interface Closable {
   /** Whether it is closed. */
   readonly destroyed?: boolean | undefined;
-  /** Listens to its end. */
+  /** Calls back when it closes. */
   once(event: "close", listener: () => void): unknown;
   /** Stops listening. */
   off(event: "close", listener: () => void): unknown;
 }
 
-/** Those who wait for a connection's end: many requests may be under way on one. */
+/** The listeners of one connection, which may carry many requests. */
 class CloseListeners {
   static readonly #all = new WeakMap<Closable, CloseListeners>();
   readonly #connection: Closable;
@@ -62,8 +62,8 @@ class CloseListeners {
 }
 
 /**
- * Calls back when a connection closes; at once, if it is closed already. However many requests are under way on a
- * connection, it has one listener for all of them.
+ * Calls back when a connection closes; at once if it is closed already. A connection has one listener for all of its
+ * requests.
  *
  * @returns A function that stops listening.
  */
@@ -78,7 +78,7 @@ export function onClose(connection: Closable, listener: () => void): () => void 
 }
 
 /**
- * Calls back when a client goes away; at once, if it is gone already.
+ * Calls back when a client disconnects; at once if it has disconnected already.
  *
  * @returns A function that stops listening.
  */

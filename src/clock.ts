@@ -1,22 +1,28 @@
 /**
- * Time, timers and chance as one injected interface, so that tests can own them.
+ * Time, timers and random numbers as one interface that tests replace.
  *
  * @module
  */
 
-/** Time, timers and chance. Every room takes them from here and from nowhere else. */
+/** Time, timers and random numbers. All code of the package takes them from a clock. */
 export interface Clock {
-  /** The date, in milliseconds since 1970. It may be set forward and back at any time: for dates, not for durations. */
+  /** The date, in milliseconds since 1970. It may jump forwards and backwards, so it is used for dates only. */
   now(): number;
-  /** Milliseconds since some moment; never goes back, whatever is done to the date. For durations and deadlines. */
+  /**
+   * Milliseconds since an arbitrary moment. Never goes back, even if the date is changed. Used for durations and
+   * deadlines.
+   */
   elapsed(): number;
-  /** Calls back once, no sooner than after that many milliseconds; answers a function that calls it off. */
+  /**
+   * Calls back once, not earlier than after the given number of milliseconds. Returns a function that cancels the
+   * timer.
+   */
   after(ms: number, callback: () => void): () => void;
-  /** A number from 0 up to, not including, 1. */
+  /** A random number from 0 up to, but not including, 1. */
   random(): number;
 }
 
-/** The real time, timers and chance of the runtime. */
+/** The time, timers and random numbers of the runtime. */
 export const systemClock: Clock = {
   now: () => Date.now(),
   elapsed: () => Math.floor(performance.now()),
@@ -27,7 +33,11 @@ export const systemClock: Clock = {
   random: () => Math.random(),
 };
 
-/** Waits for a task, and no longer than so many milliseconds; says whether it has settled. Rejects as the task does. */
+/**
+ * Waits for a task for a limited time, in milliseconds. Rejects if the task rejects.
+ *
+ * @returns Whether the task has settled in time.
+ */
 export async function settlesWithin(clock: Clock, ms: number, task: Promise<unknown>): Promise<boolean> {
   let cancel = () => {};
   const late = new Promise<false>((resolve) => cancel = clock.after(ms, () => resolve(false)));

@@ -1,18 +1,18 @@
 /**
- * A short fingerprint of a text or bytes, the same on every runtime.
+ * Creates a short hash of a text or of bytes, the same on every runtime.
  *
  * @module
  */
 
 /**
- * Makes a short fingerprint of an application's state, to be given to `updateNode`: the first 128 bits of its
- * SHA-256, as 22 characters of base64url.
+ * Creates a short hash of an application's state for `updateNode`: the first 128 bits of its SHA-256, as 22
+ * characters of base64url.
  *
- * Equal states give equal fingerprints on every runtime; different ones differ, also when somebody tries to
- * make them meet. It is no password hash and no signature: whoever can guess the state can check the guess.
+ * Equal states have equal hashes on every runtime. Different states have different hashes, even if an attacker
+ * chooses them. This is neither a password hash nor a signature: anyone who can guess the state can verify the guess.
  *
- * @param data The state: a text, taken as UTF-8, or bytes.
- * @returns 22 characters out of `A–Z a–z 0–9 - _`.
+ * @param data The state: a text, encoded as UTF-8, or bytes.
+ * @returns 22 characters of `A–Z a–z 0–9 - _`.
  * @throws {TypeError} When `data` is neither a string nor bytes.
  *
  * @example

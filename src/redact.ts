@@ -1,16 +1,19 @@
 /**
- * Takes secrets out of what is told to people: credentials in addresses, and what hangs on errors. Pure.
+ * Removes secrets from messages and errors: credentials in addresses, and properties that may hold secrets. Pure.
  *
  * @module
  */
 
-/** Stands where something was left out. */
+/** Replaces removed text. */
 const REDACTED = "***";
 
-/** What is nested deeper than this in an error is left out. */
+/** Values that are nested deeper than this in an error are removed. */
 const MAX_DEPTH = 8;
 
-/** Properties that may hold a secret: credentials, arguments of commands, and addresses as they were given. */
+/**
+ * Names of properties that may hold a secret: credentials, arguments of commands, and addresses as they were
+ * configured.
+ */
 const SECRET_NAME =
   /pass|pwd|secret|token|authoriz|cookie|credential|api_?key|^(?:auth|args|argv|arguments|params|parameters|input|base)$/i;
 
@@ -19,14 +22,14 @@ const REPEATED_ARGUMENTS = /with args beginning with:.*/gis;
 
 const SCHEME = /^[a-z][a-z0-9+.-]*:/i;
 
-/** Schemes of addresses that stacks are full of. An "@" in their paths stands before a version or a scope. */
+/** Schemes of addresses that are frequent in stack traces. An "@" in their paths precedes a version or a scope. */
 const PATH_SCHEMES: readonly string[] = ["file", "http", "https"];
 
 /**
- * Leaves out the credentials and queries of the addresses in a text, also of those that cannot be parsed.
+ * Removes the credentials and queries of all addresses in a text, including addresses that cannot be parsed.
  *
- * An address ends at white space. One of http or https that cannot be parsed is not always found:
- * {@linkcode redactURL} is for a text that is one address.
+ * An address ends at white space. An http or https address that cannot be parsed is not always found. Use {@linkcode
+ * redactURL} for a text that is a single address.
  */
 export function redactText(text: string): string {
   const shown = text.includes("://") ? text.replace(/\S+/g, redactWord) : text;
@@ -34,13 +37,14 @@ export function redactText(text: string): string {
 }
 
 /**
- * Names an address without credentials and query; by its scheme alone where it cannot be told what in it is a credential.
+ * Removes the credentials and the query of an address. Leaves only the scheme if it is unclear which part is a
+ * credential.
  */
 export function redactURL(text: string): string {
   const [scheme = ""] = SCHEME.exec(text) ?? [];
   if (scheme !== "" && text.startsWith("//", scheme.length) && URL.canParse(text)) {
     const { protocol, host, pathname, search, hash } = new URL(text);
-    // A password that is not escaped may reach into the path.
+    // A password that is not escaped may extend into the path.
     if (!`${pathname}${search}${hash}`.includes("@")) {
       return `${protocol}//${host}${pathname}${search === "" ? "" : "?…"}`;
     }
@@ -48,24 +52,24 @@ export function redactURL(text: string): string {
   return redactInvalidURL(text);
 }
 
-/** Names a text that was meant to be an address: by its scheme alone, unless it can hold no credential. */
+/** Reduces a text that should have been an address to its scheme, unless it can hold no credential. */
 export function redactInvalidURL(text: string): string {
   const [scheme = ""] = SCHEME.exec(text) ?? [];
   return /[:@]/.test(text) ? `${scheme}…` : text;
 }
 
 /**
- * Leaves out of an error, and of its causes, what may hold a secret: arguments of commands, sockets, clients and other
- * objects with a class, and credentials in texts.
+ * Removes everything from an error and its causes that may hold a secret: arguments of commands, sockets, clients and
+ * other class instances, and credentials in texts.
  *
- * @param value An error, or whatever else was thrown.
- * @returns The same value where there is nothing to leave out, else a copy of the same class.
+ * @param value An error, or any other thrown value.
+ * @returns The same value if there is nothing to remove, otherwise a copy of the same class.
  */
 export function redactError(value: unknown): unknown {
   return redactValue(value, new Map(), 0);
 }
 
-/** What a cause says, for a message. */
+/** The message of a cause. */
 export function describe(cause: unknown): string {
   return cause instanceof Error ? cause.message : String(cause);
 }
@@ -95,7 +99,7 @@ function hideQuery(text: string): string {
   return text.replace(/\?[^\s'"`<>)]+/, `?${REDACTED}`);
 }
 
-/** @param seen What has become of the objects that were met; they may refer to each other in a circle. */
+/** @param seen The objects visited so far and their copies. Objects may refer to each other in a cycle. */
 function redactValue(value: unknown, seen: Map<object, unknown>, depth: number): unknown {
   if (typeof value === "string") return redactText(value);
   if (typeof value === "function") return undefined;
@@ -105,7 +109,7 @@ function redactValue(value: unknown, seen: Map<object, unknown>, depth: number):
   try {
     return redactObject(value, seen, depth);
   } catch {
-    // Something that cannot be looked at, such as a revoked proxy.
+    // The object cannot be inspected, for example because it is a revoked proxy.
     return undefined;
   }
 }

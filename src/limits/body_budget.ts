@@ -8,34 +8,34 @@ import { ClosedError, type RealityError, RefusalError } from "../errors.ts";
 import type { Limits } from "../options.ts";
 import { type Deadline, type DeadlineList, Deadlines } from "./deadlines.ts";
 
-/** The reading of one body. */
+/** Reserves memory for one body while it is read. */
 export interface BodyReservation {
   /**
    * Counts bytes that are held from now on.
    *
-   * @throws {RefusalError} `OVERLOADED` when all bodies together hold too many.
+   * @throws {RefusalError} `OVERLOADED` when all bodies together hold too many bytes.
    */
   take(bytes: number): void;
-  /** Is over: whatever it held is given back. May be called twice. */
+  /** Ends the reservation and frees its bytes. May be called twice. */
   end(): void;
 }
 
-/** What all bodies share that are being read. */
+/** The limits that all bodies share. */
 export interface BodyBudget {
-  /** What every one of `maxRequests` bodies may hold, in bytes, and there is still enough for all. */
+  /** The number of bytes that each of `maxRequests` bodies may hold at the same time. */
   readonly share: number;
   /**
-   * Begins to read a body.
+   * Starts to read a body.
    *
-   * @param declared How long it says it is; 0 where it does not say.
-   * @param onStop Called when its time is up or the server closes, unless it ended before.
-   * @throws {RefusalError} `OVERLOADED` when there is no room for it.
+   * @param declared The declared length; 0 if there is none.
+   * @param onStop Called at the time limit or when the server closes, unless the reservation has ended before.
+   * @throws {RefusalError} `OVERLOADED` when there is not enough memory for it.
    * @throws {ClosedError} When the server is closed.
    */
   begin(declared: number, onStop: (refusal: RealityError) => void): BodyReservation;
 }
 
-/** The bodies that are being read: how many bytes of them are held, and which have taken too long. */
+/** Limits the memory of all bodies that are being read, and the time for each of them. */
 export class SharedBodyBudget implements BodyBudget {
   readonly share: number;
   readonly #max: number;
@@ -45,9 +45,9 @@ export class SharedBodyBudget implements BodyBudget {
   #isClosed = false;
 
   /**
-   * @param limits How much there may be, and for how long.
-   * @param clock Where time and timers come from.
-   * @param deadlines Ends those that take longer than `bodyTimeout`; left out, one timer serves all.
+   * @param limits The maximum number of bytes, and the time limit.
+   * @param clock The source of time and timers.
+   * @param deadlines Ends bodies that take longer than `bodyTimeout`. Left out: one timer serves all bodies.
    */
   constructor(
     { maxReadingBytes, maxRequests, bodyTimeout }: Pick<
@@ -63,7 +63,7 @@ export class SharedBodyBudget implements BodyBudget {
     this.#deadlines = deadlines;
   }
 
-  /** Bytes that are held now. */
+  /** The number of bytes held now. */
   get held(): number {
     return this.#held;
   }
@@ -76,27 +76,27 @@ export class SharedBodyBudget implements BodyBudget {
     return reservation;
   }
 
-  /** Turns down what is still being read, and whatever else would be. */
+  /** Refuses all bodies that are being read, and all later ones. */
   close(): void {
     this.#isClosed = true;
     this.#deadlines.close();
   }
 
-  /** Counts bytes of one of them. */
+  /** Counts bytes of one body. */
   take(reservation: Reservation, bytes: number): void {
     if (bytes > this.#max - this.#held) throw this.#full();
     reservation.held += bytes;
     this.#held += bytes;
   }
 
-  /** Forgets one of them. */
+  /** Ends the reservation of one body. */
   end(reservation: Reservation): void {
     this.#deadlines.remove(reservation);
     this.#held -= reservation.held;
     reservation.held = 0;
   }
 
-  /** Why a body is given up whose time is up. */
+  /** The error of a body that exceeds its time limit. */
   get timeoutError(): RealityError {
     if (this.#isClosed) return new ClosedError();
     return new UnreadRefusal(
@@ -144,5 +144,5 @@ class Reservation implements BodyReservation, Deadline {
   }
 }
 
-/** A refusal that leaves a part of the body unread: the connection is of no more use. */
+/** A refusal that leaves a part of the body unread. The connection cannot be reused. */
 export class UnreadRefusal extends RefusalError {}

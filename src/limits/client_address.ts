@@ -1,43 +1,44 @@
 /**
- * Pure: which address a request came from, when proxies stand before the server and say so.
+ * Finds the address of a client behind proxies. Pure.
  *
  * @module
  */
 
-/** An address as numbers: 4 bytes of IPv4, or 8 groups of IPv6; none for a Unix socket. */
+/** An address as numbers: 4 bytes of IPv4, or 8 groups of IPv6; empty for a Unix socket. */
 type Address = readonly number[];
 
-/** What stands for the address of who connected through a Unix socket, and for all of these among trusted proxies. */
+/** The address of a client on a Unix socket, and the name of all Unix sockets among trusted proxies. */
 export const UNIX_SOCKET = "unix";
 
-/** Addresses that begin with the same bits. */
+/** Addresses that start with the same bits. */
 export interface Network {
   readonly address: Address;
-  /** How many bits count. */
+  /** The number of significant bits. */
   readonly bits: number;
 }
 
-/** Which proxies are believed: so many in a row before the server, or those at these addresses. */
+/** The trusted proxies: the number of proxies in front of the server, or their networks. */
 export type TrustedProxies = number | readonly Network[];
 
-/** What proxies said, as the header fields have it; `null` for a field that was not sent. */
+/** The header fields that proxies add; `null` for a field that was not sent. */
 export interface ForwardedFields {
   readonly xForwardedFor: string | null;
   readonly forwarded: string | null;
 }
 
-/** IPv6 clients get whole networks: these bits of an address are one of them. */
+/** An IPv6 client has a whole network: addresses with the same first bits. */
 const CLIENT_BITS = 64;
 
 /**
- * Says where a request came from: the first address, from the server's side on, that no trusted proxy has. What
- * stands further left in a field was written by that client itself, and counts for nothing.
+ * Finds the address of a client: the first address, starting at the server, that is not a trusted proxy. Addresses
+ * further left in a field were written by that client itself and are ignored.
  *
- * @param remote The address that connected, as the door knows it; `unix` for a Unix socket, `null` for unknown.
- * @param fields What the proxies say. Where both fields were sent and differ, neither is believed: a proxy that sets
- *   one of them may pass on the other as its client wrote it.
- * @param trusted Which proxies are believed.
- * @returns The address in its one usual form, IPv4 for IPv4 inside IPv6; `null` when it is not known.
+ * @param remote The address of the connection, as the adapter reports it; `unix` for a Unix socket, `null` if
+ *   unknown.
+ * @param fields The header fields of proxies. If both are sent and differ, neither is trusted: a proxy that sets one
+ *   of them may forward the other as the client wrote it.
+ * @param trusted The trusted proxies.
+ * @returns The address in its canonical form, IPv4 for IPv4 inside IPv6; `null` if it is unknown.
  */
 export function clientAddress(
   remote: string | null,
@@ -57,7 +58,7 @@ export function clientAddress(
   return one === other ? one : format(connected);
 }
 
-/** What stands for a client when requests are counted: an IPv4 address, or the network of an IPv6 one. */
+/** Identifies a client for rate limits: an IPv4 address, or the network of an IPv6 address. */
 export function clientNetwork(address: string): string {
   const parsed = parseAddress(address);
   if (parsed === null || parsed.length === 4) return address;
@@ -65,9 +66,9 @@ export function clientNetwork(address: string): string {
 }
 
 /**
- * Reads an address, a network such as `10.0.0.0/8`, or `unix` for Unix sockets.
+ * Parses an address, a network such as `10.0.0.0/8`, or `unix` for Unix sockets.
  *
- * @returns `null` when the text is none of them.
+ * @returns `null` if the text is none of these.
  */
 export function parseNetwork(text: string): Network | null {
   if (text === UNIX_SOCKET) return { address: [], bits: 0 };
@@ -78,11 +79,14 @@ export function parseNetwork(text: string): Network | null {
   const bits = suffix === undefined ? width : Number(suffix);
   if (bits > width) return null;
   const address = unmap(groups);
-  // Addresses of IPv4 inside IPv6 are looked at as IPv4, so their networks must be, too.
+  // IPv4 addresses inside IPv6 are compared as IPv4, so their networks are converted too.
   return address === groups || bits < 96 ? { address: groups, bits } : { address, bits: bits - 96 };
 }
 
-/** From the server's side on: the first address without trust, or the last one that can be read. */
+/**
+ * Follows the proxies, starting at the server, to the first address that is not trusted, or the last one that can be
+ * parsed.
+ */
 function walk(connected: Address | null, hops: Iterable<string>, trusted: TrustedProxies): Address | null {
   let current = connected;
   let passed = 0;
@@ -90,7 +94,7 @@ function walk(connected: Address | null, hops: Iterable<string>, trusted: Truste
     const goesOn = typeof trusted === "number" ? passed < trusted : isTrusted(current, trusted);
     if (!goesOn) break;
     const next = parseAddress(hop);
-    // A proxy that will not say, or says something else: no further than here is known.
+    // The proxy hides the address, or sends something else. Stop at the last known address.
     if (next === null) break;
     current = next;
     passed++;
@@ -112,14 +116,17 @@ function contains({ address: network, bits }: Network, address: Address): boolea
   return true;
 }
 
-/** The addresses of `Forwarded`, the last one first; what has none gives a text that is none. */
+/**
+ * The addresses of `Forwarded`, last one first. An element without an address yields a text that is not an address.
+ */
 function* forwardedHops(field: string | null): Generator<string> {
   for (const element of splitFromRight(field ?? "")) yield forIn(element);
 }
 
 /**
- * The value of `for` in an element of `Forwarded` (RFC 7239, 4); empty where there is none, or the element is not as the
- * grammar has it. Its parameters are read one after the other: what looks like one inside a quoted value is none.
+ * The value of `for` in an element of `Forwarded` (RFC 7239, 4); empty if there is none, or if the element does not
+ * follow the grammar. Parameters are parsed one after the other, so that text inside a quoted value is not taken for
+ * a parameter.
  */
 function forIn(element: string): string {
   const parameter =
@@ -130,7 +137,7 @@ function forIn(element: string): string {
     if (match === null) return "";
     const [, name, quoted, bare] = match;
     if (name?.toLowerCase() !== "for") continue;
-    // A parameter stands once: whoever says two things says nothing.
+    // A parameter occurs once. An element that repeats it is invalid.
     if (found !== "") return "";
     found = quoted?.replace(/\\(.)/g, "$1") ?? bare ?? "";
   }
@@ -138,8 +145,8 @@ function forIn(element: string): string {
 }
 
 /**
- * The parts between commas, the last one first. A comma in quotes does not part: and since quotes are looked for from
- * the right, one that a client left open on the left swallows nothing that a proxy has added.
+ * The parts between commas, last one first. A comma in quotes does not split. Quotes are matched from the right, so
+ * that a quote that a client left open on the left cannot hide what a proxy has appended.
  */
 function* splitFromRight(field: string): Generator<string> {
   let end = field.length;
@@ -153,14 +160,14 @@ function* splitFromRight(field: string): Generator<string> {
   yield field.slice(0, end).trim();
 }
 
-/** Whether an odd number of backslashes stands before a place. */
+/** Whether an odd number of backslashes precedes an index. */
 function isEscaped(text: string, place: number): boolean {
   let start = place;
   while (text[start - 1] === "\\") start--;
   return (place - start) % 2 === 1;
 }
 
-/** Reads an address, with or without brackets, port and zone; `null` when it is none. */
+/** Parses an address with or without brackets, port and zone; `null` if it is invalid. */
 function parseAddress(text: string): Address | null {
   const [, inBrackets] = /^\[([^\]]*)\](?::\d{1,5})?$/.exec(text) ?? [];
   if (inBrackets !== undefined) return parseZoned(inBrackets);
@@ -177,7 +184,7 @@ function parseZoned(text: string): Address | null {
 }
 
 function parseIPv4(text: string): Address | null {
-  // A leading zero is octal to some and decimal to others.
+  // Some parsers read a leading zero as octal, others as decimal.
   if (!/^(?:(?:0|[1-9]\d{0,2})(?:\.(?!$)|$)){4}$/.test(text)) return null;
   const bytes = text.split(".").map(Number);
   return bytes.every((byte) => byte <= 255) ? bytes : null;
@@ -194,7 +201,7 @@ function parseIPv6(text: string): Address | null {
   return missing < 1 ? null : [...head, ...new Array<number>(missing).fill(0), ...tail];
 }
 
-/** Reads groups of IPv6; the last two may be written as IPv4. */
+/** Parses groups of IPv6. The last two may be written as IPv4. */
 function parseGroups(text: string, isLast: boolean): number[] | null {
   if (text === "") return [];
   const parts = text.split(":");
@@ -211,7 +218,7 @@ function parseGroups(text: string, isLast: boolean): number[] | null {
   return groups;
 }
 
-/** IPv4 that is written as IPv6, `::ffff:192.0.2.1`, is IPv4. */
+/** IPv4 written as IPv6, `::ffff:192.0.2.1`, is IPv4. */
 function unmap(groups: Address): Address {
   const isMapped = groups.length === 8 && groups[5] === 0xffff &&
     groups.slice(0, 5).every((group) => group === 0);
@@ -219,7 +226,7 @@ function unmap(groups: Address): Address {
   return [groups[6]! >> 8, groups[6]! & 255, groups[7]! >> 8, groups[7]! & 255];
 }
 
-/** As RFC 5952 writes it: lower case, the longest run of zeros left out. */
+/** Formats an address as RFC 5952 says: lower case, without the longest run of zeros. */
 function format(address: Address | null): string | null {
   if (address === null || address.length === 0) return null;
   if (address.length === 4) return address.join(".");

@@ -13,39 +13,39 @@ import type { RequestRecord } from "../telemetry/request_record.ts";
 import { clientAddress, clientNetwork, type TrustedProxies, UNIX_SOCKET } from "./client_address.ts";
 import { formatPolicy, formatQuota, type Quota, RateLimiter } from "./rate_limit.ts";
 
-/** What stands for all clients together whose address is lost. */
+/** Identifies all clients together whose address is no longer known. */
 const UNKNOWN_ADDRESS = "lost";
 
-/** The longest text that stands for a client as it is, in characters. */
+/** A longer identifier of a client is hashed, in characters. */
 const MAX_CLIENT_LENGTH = 128;
 
-/** What is looked at of a request to tell whose it is. */
+/** What the limit needs of a request. */
 export interface LimitedRequest extends Locatable {
-  /** The request as the application's own hook sees it. */
+  /** The request for the application's hook. */
   toRequest(): Request;
-  /** What the host knows beside it. */
+  /** What the host provides beside the request. */
   getContext(): unknown;
-  /** Tells when the client goes. */
+  /** Aborts when the client disconnects. */
   getSignal(): AbortSignalLike;
 }
 
-/** What is looked at of a request to tell where it comes from. */
+/** What is needed of a request to find its client. */
 export interface Locatable {
   /** A header's value by its lower-case name. */
   header(name: string): string | null;
-  /** The address that connected; `unix` for a Unix socket, `null` for unknown. */
+  /** The address of the connection; `unix` for a Unix socket, `null` if unknown. */
   remoteAddress(): string | null;
-  /** What stands for the connection, where it can bring several requests at once. */
+  /** Represents the connection, if it can carry several requests at the same time. */
   connection?(): object | undefined;
 }
 
-/** What stands for the client of a request by its address; `null` where that is not known. */
+/** Identifies the client of a request by its address; `null` if that is unknown. */
 export function clientOf(request: Locatable, trusted: TrustedProxies): string | null {
   const address = addressOf(request, trusted);
   return address === null ? null : clientNetwork(address);
 }
 
-/** Whether a trusted proxy brought a request: one connection of it carries the requests of many clients. */
+/** Whether a trusted proxy forwarded a request. A connection of a proxy carries the requests of many clients. */
 export function isProxied(request: Locatable, trusted: TrustedProxies): boolean {
   return addressOf(request, trusted) !== addressOf(request, 0);
 }
@@ -57,16 +57,16 @@ function addressOf(request: Locatable, trusted: TrustedProxies): string | null {
   }, trusted);
 }
 
-/** What a limit of clients works with. */
+/** What a client limit needs. */
 export interface ClientLimitDeps {
   readonly clock: Clock;
-  /** Call the application's own key. */
+  /** Calls the application's `key`. */
   readonly hooks: Pick<Hooks, "call">;
-  /** Hears, once, that clients cannot be told apart. */
+  /** Receives an error, once, if clients cannot be told apart. */
   readonly report: (error: RealityError) => void;
 }
 
-/** How often each client may ask, whoever that is. */
+/** Limits how often each client may send requests. */
 export class ClientLimit {
   readonly #limiter: RateLimiter;
   readonly #policy: string;
@@ -75,13 +75,13 @@ export class ClientLimit {
   readonly #hooks: Pick<Hooks, "call">;
   readonly #report: (error: RealityError) => void;
   #isReported = false;
-  /** Whether any client's address was known: then one without has lost it. */
+  /** Whether the address of any client was known. Then a request without an address has lost it. */
   #knowsAddresses = false;
 
   /**
-   * @param config The limit, and what tells clients apart.
-   * @param trusted Which proxies are believed.
-   * @param rooms What it works with.
+   * @param config The limit, and how clients are told apart.
+   * @param trusted The trusted proxies.
+   * @param deps What the limit needs.
    */
   constructor(config: RateLimitConfig, trusted: TrustedProxies, { clock, hooks, report }: ClientLimitDeps) {
     this.#hooks = hooks;
@@ -95,15 +95,15 @@ export class ClientLimit {
   /**
    * Counts a request.
    *
-   * @param record Where it is noted whose it is.
-   * @returns What it found; `null` for one that is not limited.
+   * @param record Records the client.
+   * @returns The quota of the client; `null` if it is not limited.
    */
   async take(request: LimitedRequest, record: Pick<RequestRecord, "client">): Promise<Quota | null> {
     const client = record.client = await this.#identify(request, addressOf(request, this.#trusted));
     return client === null ? null : this.#limiter.take(client);
   }
 
-  /** The header fields that tell a client how it stands. */
+  /** The header fields that tell a client its quota. */
   fields(quota: Quota): Record<string, string> {
     return { "ratelimit-policy": this.#policy, "ratelimit": formatQuota(quota) };
   }
@@ -114,7 +114,7 @@ export class ClientLimit {
       const call = () => key(request.toRequest(), { address, context: request.getContext() });
       const client: unknown = await this.#hooks.call("rateLimit.key", call, () => request.getSignal());
       if (client === null) return null;
-      // What is kept of a client must be small, whatever it has sent.
+      // The identifier is kept in memory, so it must be short whatever the client has sent.
       if (typeof client === "string") {
         return client.length > MAX_CLIENT_LENGTH ? await createHash(client) : client;
       }
@@ -124,7 +124,7 @@ export class ClientLimit {
       this.#knowsAddresses = true;
       return clientNetwork(address);
     }
-    // A connection that its client has reset tells no address any more, though what came before is still answered.
+    // A connection that was reset by its client has no address any more, but its earlier requests are still answered.
     if (this.#knowsAddresses && request.remoteAddress() === null) return UNKNOWN_ADDRESS;
     if (!this.#isReported) {
       this.#isReported = true;

@@ -5,62 +5,60 @@
  */
 import { RefusalError } from "../errors.ts";
 
-/** The requests that are being read or answered. Who waits is none of them. */
+/** Counts the requests that are being read or answered. Waiting requests are not counted. */
 export class ConcurrencyLimit {
   readonly #max: number;
   #entered = 0;
   #waiting = 0;
   #onEmptied: (() => void) | undefined;
 
-  /**
-   * @param max How many there may be at once.
-   */
+  /** @param max The maximum number of requests at the same time. */
   constructor(max: number) {
     this.#max = max;
   }
 
-  /** How many there are now. */
+  /** The number of requests now. */
   get busy(): number {
     return this.#entered - this.#waiting;
   }
 
   /**
-   * Lets a request in, which has to leave.
+   * Counts a request. Each one must call `leave` later.
    *
-   * @throws {RefusalError} `OVERLOADED` when there are enough.
+   * @throws {RefusalError} `OVERLOADED` when the maximum is reached.
    */
   enter(): void {
     if (this.busy >= this.#max) throw overloaded(`maxRequests (${this.#max}) are being answered`);
     this.#entered++;
   }
 
-  /** Has been answered. */
+  /** A request has been answered. */
   leave(): void {
     this.#entered--;
     if (this.#entered === 0) this.#onEmptied?.();
   }
 
-  /** Settles when all that came in, those who wait included, have been answered. */
+  /** Resolves when all requests, including waiting ones, have been answered. */
   drained(): Promise<void> {
     if (this.#entered === 0) return Promise.resolve();
     return new Promise((resolve) => this.#onEmptied = resolve);
   }
 
-  /** Begins to wait. */
+  /** A request starts to wait. */
   startWait(): void {
     this.#waiting++;
   }
 
-  /** Has waited. */
+  /** A request has ended its wait. */
   endWait(): void {
     this.#waiting--;
   }
 }
 
-/** What counts the requests that are dealt with. */
+/** Counts the requests that are being handled. */
 export type RequestLimit = Pick<ConcurrencyLimit, "busy" | "enter" | "leave" | "startWait" | "endWait">;
 
-/** The refusal of a request for which there is no place. */
+/** The refusal of a request when a limit is reached. */
 export function overloaded(found: string): RefusalError {
   return new RefusalError("ERR_REALITY_OVERLOADED", `Cannot take the request: ${found}`);
 }

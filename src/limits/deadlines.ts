@@ -1,57 +1,61 @@
 /**
- * Many deadlines of the same length behind one timer: what begins first is due first.
+ * Many deadlines of the same length with one timer. The first one that starts expires first.
  *
  * @module
  */
 import type { Clock } from "../clock.ts";
 
-/** What has to be over in time. */
+/** A task with a time limit. It is an element of a linked list. */
 export interface Deadline {
-  /** When its time is up, by `clock.elapsed()`; set when it begins. */
+  /** When it expires, by `clock.elapsed()`. Set when it is added. */
   dueAt: number;
-  /** Its neighbours among all that is under way; undefined when it is not. */
+  /** The neighbours in the list; undefined while it is not in a list. */
   before: Deadline | undefined;
   after: Deadline | undefined;
-  /** Called when its time is up. */
+  /** Called when it expires. */
   onExpire(): void;
-  /** Called instead, by another request, where its own was ended before its time was up. */
+  /** Called instead, by another request, if the request of this task was ended by its host before it expired. */
   onAbandon?(): void;
 }
 
-/** What is under way and has to be over in time, all in as much of it. */
+/** Tasks with the same time limit. */
 export interface DeadlineList {
-  /** Whether nothing more is looked after. */
+  /** Whether the list is closed. */
   readonly isClosed: boolean;
-  /** Begins. */
+  /** Starts the time limit of a task. */
   add(deadline: Deadline): void;
-  /** Is over; says whether it was under way. */
+  /**
+   * Ends the time limit of a task.
+   *
+   * @returns Whether it was running.
+   */
   remove(deadline: Deadline): boolean;
-  /** Ends everything as if its time were up, and looks after nothing that begins later. */
+  /** Expires all tasks, and ignores tasks that are added later. */
   close(): void;
 }
 
-/** A body that came along with its head is read after two or three microtasks: before these are over, no timer is set. */
+/** A body that arrived together with its head is read within two or three microtasks. No timer is set before that. */
 const TIMER_DELAY_MICROTASKS = 4;
 
-/** Everything of one kind that is under way. A timer runs as long as there is something that was not over at once. */
+/** Tasks with the same time limit. A timer runs while there is a task that did not end at once. */
 export class Deadlines implements DeadlineList {
   readonly #clock: Clock;
   readonly #timeout: number;
   /**
-   * Everything in the order in which it is due, as a ring that begins and ends here. A set would do, but one that
-   * lives long and is filled with what lives shortly costs a request more than reading its body does.
+   * All tasks, in the order in which they expire, as a circular list that starts and ends here. A long-lived set with
+   * short-lived elements would cost a request more than reading its body does.
    */
   readonly #ring: Deadline = { dueAt: Infinity, before: undefined, after: undefined, onExpire() {} };
   #size = 0;
   #stopTimer: (() => void) | undefined;
-  /** What the timer is to be set for, unless it is over within so many microtasks. */
+  /** The task that the timer will be set for, unless it ends within a few microtasks. */
   #first: Deadline | undefined;
   #microtasksLeft = 0;
   #isClosed = false;
 
   /**
-   * @param clock Where time and the timer come from.
-   * @param timeout How long each of them may take, in milliseconds.
+   * @param clock The source of time and of the timer.
+   * @param timeout The time limit of each task, in milliseconds.
    */
   constructor(clock: Clock, timeout: number) {
     this.#clock = clock;
@@ -59,17 +63,17 @@ export class Deadlines implements DeadlineList {
     this.#ring.before = this.#ring.after = this.#ring;
   }
 
-  /** How much is under way. */
+  /** The number of running tasks. */
   get size(): number {
     return this.#size;
   }
 
-  /** Whether nothing more is looked after. */
+  /** Whether the list is closed. */
   get isClosed(): boolean {
     return this.#isClosed;
   }
 
-  /** Begins. */
+  /** Starts the time limit of a task. */
   add(deadline: Deadline): void {
     if (this.#isClosed) return;
     deadline.dueAt = this.#clock.elapsed() + this.#timeout;
@@ -85,21 +89,25 @@ export class Deadlines implements DeadlineList {
     queueMicrotask(this.#prepare);
   }
 
-  /** Is over; says whether it was under way. */
+  /**
+   * Ends the time limit of a task.
+   *
+   * @returns Whether it was running.
+   */
   remove(deadline: Deadline): boolean {
     if (!this.#unlink(deadline)) return false;
     if (this.#size === 0) this.#stop();
     return true;
   }
 
-  /** Ends everything now, as if its time were up, and looks after nothing that begins later. */
+  /** Expires all tasks, and ignores tasks that are added later. */
   close(): void {
     this.#isClosed = true;
     this.#stop();
     while (this.#size > 0) this.#end(this.#ring.after!);
   }
 
-  /** Sets the timer, unless all is over soon: setting it would cost more than reading a small body does. */
+  /** Sets the timer, unless all tasks end soon. Setting it would cost more than reading a small body. */
   readonly #prepare = (): void => {
     const first = this.#size === 0 ? undefined : this.#ring.after;
     if (first !== this.#first) this.#microtasksLeft = TIMER_DELAY_MICROTASKS;

@@ -1,5 +1,5 @@
 /**
- * The responses that clients have not taken yet: how many bytes of them are held, and for how long.
+ * Limits the responses that clients have not read yet: how many bytes are held, and for how long.
  *
  * @module
  */
@@ -7,39 +7,41 @@ import type { Deadline, DeadlineList } from "./deadlines.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Limits } from "../options.ts";
 
-/** What all responses share that are pending: written, and not taken by their clients yet. */
+/**
+ * The limits that all pending responses share. A response is pending while it is written but not read by its client.
+ */
 export interface ResponseBudget {
   /**
-   * Begins to count a response. A stream is none: it is written as it is read.
+   * Starts to count a response. A stream is not counted, because it is written only as fast as it is read.
    *
-   * @param bytes How large it is.
-   * @param onCut Called when it is to be cut off, unless it ended before.
+   * @param bytes The size of the response.
+   * @param onCut Called when it must be cut off, unless it ended before.
    */
   begin(bytes: number, onCut: () => void): PendingResponse;
 }
 
-/** One of them. */
+/** One pending response. */
 export interface PendingResponse {
-  /** Is taken, or lost. May be called twice. */
+  /** The response was read or lost. May be called twice. */
   end(): void;
 }
 
 /**
- * Cuts off each response that is pending for longer than `responseTimeout`; and where all of them hold more than
- * `maxSendingBytes`, those that have been pending for longest.
+ * Cuts off each response that is pending for longer than `responseTimeout`. If all of them together exceed
+ * `maxSendingBytes`, cuts off the oldest.
  */
 export class PendingResponses implements ResponseBudget {
   readonly #max: number;
   readonly #deadlines: DeadlineList;
   readonly #metrics: Pick<Metrics, "responsesCut">;
-  /** In the order in which they began. */
+  /** In the order in which they started. */
   readonly #pending = new Set<Pending>();
   #bytes = 0;
 
   /**
-   * @param limits How much may be pending.
-   * @param deadlines Ends those that are pending for longer than `responseTimeout`.
-   * @param metrics What those that were cut off are counted in.
+   * @param limits How many bytes may be pending.
+   * @param deadlines Ends responses that are pending for longer than `responseTimeout`.
+   * @param metrics Counts responses that were cut off.
    */
   constructor(
     { maxSendingBytes }: Pick<Limits, "maxSendingBytes">,
@@ -51,19 +53,19 @@ export class PendingResponses implements ResponseBudget {
     this.#metrics = metrics;
   }
 
-  /** How many are pending. */
+  /** The number of pending responses. */
   get size(): number {
     return this.#pending.size;
   }
 
-  /** How many bytes they are, all together. */
+  /** The number of their bytes. */
   get bytes(): number {
     return this.#bytes;
   }
 
   begin(bytes: number, onCut: () => void): PendingResponse {
-    // The oldest go first: a client that takes what it gets has none that is old. A response is never refused for its
-    // size alone, since it would be as large the next time.
+    // The oldest responses are cut off first: a client that reads its responses has no old ones. A response is never
+    // refused for its size alone, because it would be just as large the next time.
     for (const oldest of this.#pending) {
       if (this.#bytes + bytes <= this.#max) break;
       oldest.onExpire();
@@ -75,7 +77,11 @@ export class PendingResponses implements ResponseBudget {
     return response;
   }
 
-  /** Forgets one of them; says whether it was pending. */
+  /**
+   * Stops counting a response.
+   *
+   * @returns Whether it was pending.
+   */
   end(response: Pending): boolean {
     this.#deadlines.remove(response);
     if (!this.#pending.delete(response)) return false;
@@ -83,7 +89,11 @@ export class PendingResponses implements ResponseBudget {
     return true;
   }
 
-  /** Forgets one of them that is to be cut off; says whether it was pending. */
+  /**
+   * Stops counting a response that is cut off.
+   *
+   * @returns Whether it was pending.
+   */
   cut(response: Pending): boolean {
     if (!this.end(response)) return false;
     this.#metrics.responsesCut.value++;

@@ -1,45 +1,47 @@
 /**
- * How often each client may ask: so many requests in a window, counted in memory.
+ * Limits how many requests each client may send in a time window, counted in memory.
  *
- * The count is the one known as GCRA: of each client a single moment is kept, the one at which it will have used up
- * nothing any more. Each request moves that moment on by a share of the window, and may not move it further than one
- * window ahead. So a client that was quiet may send its whole limit at once, goes on at an even pace afterwards, and
- * finds no edge between two windows at which it could send twice as much; a sliding window would keep a list for that.
+ * The algorithm is GCRA. It keeps one moment per client: the one at which its whole limit is available again. Each
+ * request delays that moment by a fraction of the window, at most to one window from now. So a client that was quiet
+ * may send its whole limit at once and continues at an even rate afterwards. Unlike with fixed windows, it cannot
+ * send twice the limit around a boundary. A sliding window would have to keep a list of requests.
  *
  * @module
  */
 import type { Clock } from "../clock.ts";
 
-/** How many clients are remembered unless told otherwise. */
+/** The default number of clients that are remembered. */
 const MAX_CLIENTS = 100_000;
 
-/** What division may get wrong, in requests. */
+/** The rounding error of a division, in requests. */
 const ROUNDING = 1e-3;
 
-/** What one request found. */
+/** The result of counting a request. */
 export interface Quota {
-  /** Whether it may go on. */
+  /** Whether the request is allowed. */
   readonly isAllowed: boolean;
-  /** How many more may follow at once. */
+  /** How many more requests are allowed now. */
   readonly remaining: number;
-  /** Seconds until one more than that may. */
+  /** Seconds until one more request than that is allowed. */
   readonly secondsToNext: number;
 }
 
-/** The requests of many clients, counted for each of them. */
+/** Counts the requests of many clients. */
 export class RateLimiter {
   readonly #limit: number;
   readonly #window: number;
   readonly #clock: Clock;
   readonly #maxClients: number;
   readonly #startedAt: number;
-  /** Client → when it will have used up nothing, in milliseconds since the start. Who asked last stands last. */
+  /**
+   * Client → when its whole limit is available again, in milliseconds since the start. Ordered by the last request.
+   */
   readonly #freeAt = new Map<string, number>();
 
   /**
    * @param options `limit` requests in `window` milliseconds.
-   * @param clock Where time comes from.
-   * @param maxClients How many are remembered; of more, the one that was silent for the longest time is forgotten.
+   * @param clock The source of time.
+   * @param maxClients How many clients are remembered. The one whose last request is oldest is forgotten first.
    */
   constructor(
     { limit, window }: { readonly limit: number; readonly window: number },
@@ -53,12 +55,12 @@ export class RateLimiter {
     this.#startedAt = clock.elapsed();
   }
 
-  /** How many clients are remembered now. */
+  /** The number of clients that are remembered now. */
   get size(): number {
     return this.#freeAt.size;
   }
 
-  /** Counts one request of a client. One that is turned down costs it nothing. */
+  /** Counts a request of a client. A refused request does not count. */
   take(client: string): Quota {
     const now = this.#clock.elapsed() - this.#startedAt;
     const step = this.#window / this.#limit;
@@ -75,7 +77,7 @@ export class RateLimiter {
   #remember(client: string, now: number, freeAt: number): void {
     this.#freeAt.delete(client);
     this.#freeAt.set(client, freeAt);
-    // Two for one: what is over goes faster than new clients come, without a timer.
+    // Looks at two old entries for each new one, so expired entries disappear without a timer.
     for (let i = 0; i < 2; i++) {
       const [oldest] = this.#freeAt;
       if (oldest === undefined) return;
@@ -85,12 +87,12 @@ export class RateLimiter {
   }
 }
 
-/** The value of `RateLimit-Policy`, after draft-ietf-httpapi-ratelimit-headers-11. */
+/** The value of `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-11). */
 export function formatPolicy({ limit, window }: { readonly limit: number; readonly window: number }): string {
   return `"default";q=${limit};w=${Math.ceil(window / 1_000)}`;
 }
 
-/** The value of `RateLimit`, after the same. */
+/** The value of `RateLimit` (same draft). */
 export function formatQuota({ remaining, secondsToNext }: Quota): string {
   return `"default";r=${remaining};t=${secondsToNext}`;
 }

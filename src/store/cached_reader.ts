@@ -1,5 +1,5 @@
 /**
- * Nodes kept in memory, made current by one question per moment.
+ * Keeps nodes in memory and revalidates them with one storage call per moment.
  *
  * @module
  */
@@ -10,49 +10,51 @@ import { type HistoryMoment, isConfirmed, isSameData, lateMarksSince, laterOf, m
 import type { RealityStorage, StorageChanges, StorageMoment, StorageReading } from "./contract.ts";
 import type { RealityNodeMeta } from "../types.ts";
 
-/** So many keys are remembered at most; who was read first is forgotten first. */
+/** The cache keeps at most this many keys. The key that was read first is evicted first. */
 const MAX_KEYS = 100_000;
 
-/** A question that finds so many changes is a flood: everything is forgotten, and read again as it is asked for. */
+/**
+ * A revalidation that finds this many changes clears the cache. Nodes are then read again when they are requested.
+ */
 const MAX_CHANGES = 500;
 
-/** How a server asks for the state of keys: its {@linkcode ReadBatcher}, or a fence before it. */
+/** Reads the state of keys: a {@linkcode ReadBatcher}, or a cache in front of it. */
 export type NodeReader = Pick<ReadBatcher, "read" | "sent">;
 
-/** Whether a storage's history can serve as a fence: ordered, with deletions, and worth it. */
+/** Whether nodes of a storage can be cached. Its history must be ordered and include deletions. */
 export function canCache(storage: RealityStorage): boolean {
   const { ordered, tombstones, exclusive } = storage.features ?? {};
-  // Nobody else can change an exclusive storage: it has its nodes in memory itself.
+  // No other process can change an exclusive storage, so its nodes are in memory already.
   return storage.readChanges !== undefined && ordered === true && tombstones === true && exclusive !== true;
 }
 
 /**
- * Answers from memory, after asking the storage *what came after the version that my memory is of?* A question
- * serves all who asked before it was sent, so no answer is older than its question. Keys not met before are
- * read through the reader.
+ * Answers from memory, after asking the storage *what changed after the version that the cache is valid for?* One
+ * such call serves every request that arrived before it was sent, so no answer is older than its request. Keys that
+ * are not in the cache are read through the reader.
  */
 export class CachedReader implements NodeReader {
   readonly #storage: RealityStorage;
   readonly #reader: ReadBatcher;
   readonly #options: StorageCallOptions;
-  /** Key → its node, or `null` for one that is known not to be there. */
+  /** Key → its node; `null` for a key that is known to have no node. */
   readonly #memory = new Map<string, RealityNodeMeta | null>();
-  /** What the memory is right about: everything it holds was so at this moment. */
+  /** The moment for which the whole cache is valid. */
   #position: StorageMoment | undefined;
-  /** How often the memory was emptied. */
+  /** How often the cache was cleared. */
   #generation = 0;
-  /** The keys in memory that were read later than the position. */
+  /** Cached keys that were read after the position. */
   readonly #fresh = new Set<string>();
-  /** The last moment that one of them is of; undefined where there are none. */
+  /** The latest moment of the nodes of these keys; undefined if there are no such keys. */
   #newest: HistoryMoment | null | undefined;
   #refreshing: Promise<boolean> | undefined;
   #nextRefresh: Promise<boolean> | undefined;
   #sent = 0;
 
   /**
-   * @param storage Whose history is asked.
-   * @param reader Reads what is not in memory.
-   * @param options Clock, time limit, and who hears of failures.
+   * @param storage The storage whose history is read.
+   * @param reader Reads keys that are not in the cache.
+   * @param options Clock, time limit and callbacks of storage calls.
    */
   constructor(storage: RealityStorage, reader: ReadBatcher, options: StorageCallOptions) {
     this.#storage = storage;
@@ -60,15 +62,15 @@ export class CachedReader implements NodeReader {
     this.#options = options;
   }
 
-  /** How many questions and reads have been sent. */
+  /** How many storage calls have been made. */
   get sent(): number {
     return this.#sent + this.#reader.sent;
   }
 
   /**
-   * The current state of some keys.
+   * Reads the current state of some keys.
    *
-   * @returns A reading as of a moment after this call.
+   * @returns A reading that is not older than this call.
    * @throws {StorageError} When the storage fails or takes too long.
    */
   async read(keys: readonly string[]): Promise<StorageReading> {
@@ -85,7 +87,7 @@ export class CachedReader implements NodeReader {
     const newest = laterOf(position, this.#newest);
     if (missing.length === 0) return toReading(position, nodes, newest);
     const reading = await this.#readAll(missing);
-    // Another life of the data began in between, or a part of the history was lost: what came from memory may be no more.
+    // The epoch changed in between, or a part of the history was lost. The cached nodes may be wrong.
     if (!isSameData(reading, position) || !isConfirmed(reading, position.maxVersion)) {
       return await this.#readAll(keys);
     }
@@ -93,17 +95,17 @@ export class CachedReader implements NodeReader {
       const node = reading.nodes.get(key);
       if (node !== undefined) nodes.set(key, node);
     }
-    // All of these nodes are as new as the earlier of the two moments.
+    // Each of these nodes is at least as new as the earlier of the two moments.
     return toReading(position, nodes, laterOf(newest, latestOf(reading)));
   }
 
-  /** Reads rows, and remembers them where the memory has not gone on past them meanwhile. */
+  /** Reads rows. Adds them to the cache unless the cache has moved past them in the meantime. */
   async #readAll(keys: readonly string[]): Promise<StorageReading> {
     const [before, generation] = [this.#position, this.#generation];
     const reading = await this.#reader.read(keys);
     const position = this.#position;
-    // What was read before the memory was emptied may be of a history that is lost. What was published below the counter
-    // since the rows were read is not among them.
+    // Rows from before the cache was cleared may belong to a lost history. Rows must also not be older than the last
+    // node that was published below the counter.
     const fits = before !== undefined && position !== undefined && generation === this.#generation &&
       isSameData(position, reading) && position.late <= reading.late &&
       isConfirmed(reading, position.maxVersion);
@@ -127,8 +129,10 @@ export class CachedReader implements NodeReader {
   }
 
   /**
-   * Asks, together with everybody who asks before the question is sent; says whether memory is now right. A question
-   * without an answer lets the next one go after a part of its time, and says no to those who wait for it.
+   * Revalidates the cache, in one call with every other request that arrives before the call is sent. If the call has
+   * no answer after a part of its time limit, the next call may start, and this one resolves to false.
+   *
+   * @returns Whether the cache is valid now.
    */
   #refresh(): Promise<boolean> {
     this.#nextRefresh ??= this.#refreshAfter(this.#refreshing);
@@ -136,7 +140,7 @@ export class CachedReader implements NodeReader {
   }
 
   async #refreshAfter(previous: Promise<boolean> | undefined): Promise<boolean> {
-    // Those who ask in this moment, or while the question before is under way, ask together.
+    // Requests of this moment, and those that arrive during the previous call, share the next one.
     await previous;
     await null;
     this.#refreshing = this.#nextRefresh;
@@ -151,16 +155,17 @@ export class CachedReader implements NodeReader {
     const call = () => this.#storage.readChanges!(from, MAX_CHANGES);
     return new Promise((resolve) => {
       withTimeout("readChanges", call, this.#options, slowRead(() => resolve(false)))
-        // A failure was reported; the reader has the last word on whether the storage answers.
+        // The failure was reported. The caller reads the rows instead, and that read fails if the storage does not
+        // answer.
         .then((changes) => resolve(this.#apply(position, changes)), () => resolve(false));
     });
   }
 
   /**
-   * Makes the memory right.
+   * Applies changes to the cache.
    *
-   * @param positionAtSend What the memory was of when the question was sent.
-   * @returns Whether the memory is as new as the answer.
+   * @param positionAtSend The position of the cache when the call was sent.
+   * @returns Whether the cache is as new as the changes.
    */
   #apply(positionAtSend: StorageMoment | undefined, { nodes, ...moment }: StorageChanges): boolean {
     const position = this.#position;
@@ -169,7 +174,7 @@ export class CachedReader implements NodeReader {
       isConfirmed(moment, position.maxVersion) &&
       moment.collectedVersion <= Math.max(position.maxVersion, position.collectedVersion) &&
       nodes.length < MAX_CHANGES;
-    // A later question was answered first. This answer may be the older one: then it says nothing of the memory.
+    // A later call was answered first. These changes may be older than the cache, so they must not be applied to it.
     if (
       positionAtSend !== position &&
       !(follows && positionAtSend !== undefined && positionAtSend.maxVersion <= position.maxVersion)
@@ -183,7 +188,7 @@ export class CachedReader implements NodeReader {
     } else if (
       this.#newest !== undefined && laterOf(this.#newest, moment)?.maxVersion !== moment.maxVersion
     ) {
-      // The question was answered before these rows were read, or the history that they are of was lost since.
+      // The changes are older than these rows, or the history that these rows belong to was lost.
       for (const key of this.#fresh) this.#memory.delete(key);
     }
     this.#fresh.clear();
@@ -198,7 +203,7 @@ export class CachedReader implements NodeReader {
   }
 }
 
-/** A reading of a moment, with nodes of moments up to another one. */
+/** Makes a reading of one moment whose nodes may be as new as another moment. */
 function toReading(
   moment: StorageMoment,
   nodes: StorageReading["nodes"],
@@ -207,7 +212,7 @@ function toReading(
   return newest?.maxVersion === moment.maxVersion ? { ...moment, nodes } : { ...moment, nodes, newest };
 }
 
-/** The last moment that nodes of a reading are of. */
+/** The latest moment that nodes of a reading belong to. */
 function latestOf({ maxVersion, recent, newest }: StorageReading): HistoryMoment | null {
   return laterOf({ maxVersion, recent }, newest);
 }

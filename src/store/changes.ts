@@ -1,5 +1,6 @@
 /**
- * The one way in for a change, whoever brings it.
+ * Checks every change and hands it to the storage. All changes pass here: those of the application, of write routes,
+ * of peers and of Redis.
  *
  * @module
  */
@@ -11,32 +12,33 @@ import { type NodeMerge, randomName, type ReplicatedNode, type VersionVector } f
 import { StorageError } from "../errors.ts";
 import type { NodeUpdate, RealityNodeMeta } from "../types.ts";
 
-/** Says what becomes of a node that another storage has, given the one that is here. */
+/** Decides what becomes of a node of another storage, given the node that is stored here. */
 export type MergeFunction = (theirs: ReplicatedNode, mine: ReplicatedNode | undefined) => NodeMerge | null;
 
-/** A judge, and what it knows of forgotten deletions. */
+/** A merge function, and the tombstones that it takes into account. */
 export interface MergeContext {
   readonly merge: MergeFunction;
-  /** The swept tombstones that it takes into account where a node is missing here; left out where none matter. */
+  /** The collected tombstones that were known when the merge was decided. Left out if every node is stored here. */
   readonly collected?: VersionVector;
 }
 
 /**
- * Makes a judge, after the nodes here were read: so it knows of all that had been forgotten by then.
+ * Creates a merge function. Called after the local nodes were read, so that every tombstone collected by then is
+ * known.
  *
- * @param isMissing Whether some of the nodes to judge are not here.
+ * @param isMissing Whether some of the nodes to merge are not stored here.
  */
 export type PrepareMerge = (isMissing: boolean) => MergeContext | Promise<MergeContext>;
 
-/** What came of nodes that another storage has. */
+/** The result of merging nodes of another storage. */
 export interface MergedNodes {
-  /** The keys of those that were written as they were there. */
+  /** Keys of the nodes that were written unchanged. */
   readonly taken: readonly string[];
-  /** Changes that this storage made instead, which nobody else knows. */
+  /** Changes that this storage made instead. No other storage has them yet. */
   readonly made: readonly RealityNodeMeta[];
 }
 
-/** So often a node is judged anew because another one came in its place meanwhile. */
+/** A merge is decided at most this often when the stored node changes in between. */
 const MAX_MERGE_ATTEMPTS = 50;
 
 /** Checks changes and hands them to the storage. */
@@ -46,9 +48,9 @@ export class Changes {
   readonly #limits: Limits;
 
   /**
-   * @param writer Commits changes, and wakes who waits for them.
-   * @param clock Dates them.
-   * @param limits What a key and a hash may be.
+   * @param writer Commits changes and wakes waiters.
+   * @param clock Dates changes.
+   * @param limits The longest key and hash.
    */
   constructor(writer: WriteBatcher, clock: Clock, limits: Limits) {
     this.#writer = writer;
@@ -56,7 +58,13 @@ export class Changes {
     this.#limits = limits;
   }
 
-  /** Publishes nodes' new states. Nothing is written when one of them is wrong. */
+  /**
+   * Updates nodes. Writes nothing if one of the updates is invalid.
+   *
+   * @throws {TypeError} When a key or hash is not a string.
+   * @throws {RangeError} When a key or hash is too long or has characters that are not allowed.
+   * @throws {StorageError} When the storage fails or takes too long; rejects with it.
+   */
   update(updates: readonly NodeUpdate[]): RealityNodeMeta[] | Promise<RealityNodeMeta[]> {
     for (const { key, hash } of updates) {
       this.checkKey(key);
@@ -72,7 +80,9 @@ export class Changes {
     return Promise.all(this.#writer.writeMany(updates.map(({ key, hash }) => ({ key, hash, updatedAt }))));
   }
 
-  /** Says that nodes changed, with hashes never used before: who compares hashes must not sleep on. */
+  /**
+   * Gives nodes random hashes that were never used before, so that clients which compare hashes fetch the data again.
+   */
   async invalidate(keys: readonly string[]): Promise<RealityNodeMeta[]> {
     const longest = this.#limits.maxHashBytes;
     return await this.update(
@@ -80,17 +90,17 @@ export class Changes {
     );
   }
 
-  /** Takes a node away. */
+  /** Deletes a node. */
   async delete(key: string): Promise<RealityNodeMeta[]> {
     this.checkKey(key);
     return [await this.#writer.write({ key, hash: "", updatedAt: this.#clock.now(), deleted: true })];
   }
 
   /**
-   * Takes in nodes that another storage has. Who waits for any of them is to be woken afterwards, also when this
-   * fails: what is nothing new to this storage may be so to who waits here.
+   * Merges nodes of another storage. The caller wakes the waiters of all these keys afterwards, even if this fails: a
+   * node that changes nothing in this storage may still be unknown to a waiting client.
    *
-   * @throws {StorageError} When the storage fails or takes too long; some of them may have been written.
+   * @throws {StorageError} When the storage fails or takes too long; some nodes may have been written.
    */
   async merge(nodes: readonly ReplicatedNode[], prepare: PrepareMerge): Promise<MergedNodes> {
     const taken: string[] = [];
@@ -113,10 +123,10 @@ export class Changes {
   }
 
   /**
-   * Checks a key that the application gave.
+   * Checks a key of the application.
    *
-   * @throws {TypeError} When it is no string.
-   * @throws {RangeError} When it is too long, empty, or has characters that are not allowed.
+   * @throws {TypeError} When it is not a string.
+   * @throws {RangeError} When it is empty, too long, or has characters that are not allowed.
    */
   checkKey(key: unknown): void {
     const fault = keyFault(key, this.#limits.maxKeyBytes);

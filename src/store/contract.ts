@@ -1,6 +1,6 @@
 /**
- * The storage contract: eight methods that every storage has, and optional ones that let the server do less
- * and promise more. `storage/conformance/` checks each sentence below.
+ * The storage contract: eight required methods, and optional ones that save work or give more guarantees.
+ * `storage/conformance/` checks each sentence below.
  *
  * @module
  */
@@ -20,44 +20,47 @@ export {
 } from "./version_vector.ts";
 
 /**
- * Keeps nodes and hands out versions. A storage with just the eight required methods works with everything
- * in this package; the optional ones are used where they are there.
+ * Keeps nodes and assigns versions. A storage with the eight required methods works with everything in this package.
+ * The optional methods are used where they exist.
  *
- * A method that fails rejects, and then the change may or may not have happened; the server answers 503.
+ * A method that fails rejects. The change may or may not have been made then, and the server answers 503.
  */
 export interface RealityStorage {
-  /** The node's current meta; `null` if it was never there or is deleted. */
+  /** Reads the current meta of a node; `null` if it never existed or is deleted. */
   getNode(key: string): Promise<RealityNodeMeta | null>;
 
   /**
-   * Publishes a node. A node that is there with a higher version, or a newer tombstone, is left as it is.
-   * Lifts the counter to at least `meta.version`.
+   * Publishes a node. Does nothing if a node with a higher version, or a newer tombstone, is stored. Raises the
+   * counter to at least `meta.version`.
    */
   setNode(key: string, meta: RealityNodeMeta): Promise<void>;
 
   /**
-   * Reserves the next version and changes nothing that a reader can see. Each call, from whichever process,
-   * gets a number larger than every number given before.
+   * Reserves the next version. Changes nothing that a reader can see. Each call, from any process, returns a number
+   * that is larger than every number returned before.
    */
   incrementVersion(key: string): Promise<number>;
 
   /**
-   * The history after a version: every node whose version is larger, in order of version, each once, with its
-   * newest meta; with tombstones where the storage keeps them.
+   * Reads the history after a version: each node with a larger version, once, with its newest meta, ordered by
+   * version. Includes tombstones if the storage keeps them.
    *
    * @param version Nodes with this version or a lower one are left out.
-   * @param limit So many are enough, the lowest versions first. Nodes of one version are never cut apart, so
-   *   there may be a few more, and a storage may ignore it and give all.
+   * @param limit This many nodes are enough, lowest versions first. Nodes of the same version are never split, so
+   *   there may be a few more. A storage may ignore the limit.
    */
   listChangedSince(version: number, limit?: number): Promise<RealityNodeMeta[]>;
 
-  /** The current metas of those keys that are there. An empty list asks nothing of the database. */
+  /** Reads the current metas of the given keys that have a node. An empty list makes no database call. */
   getNodes(keys: string[]): Promise<Map<string, RealityNodeMeta>>;
 
-  /** The highest version that a reader can see, or that was. Never goes back. 0 for a new storage. */
+  /** The highest version that a reader can see, or could see before. Never decreases. 0 for a new storage. */
   getMaxVersion(): Promise<number>;
 
-  /** Takes a node away; in our storages that is a change with a version of its own and leaves a tombstone. */
+  /**
+   * Deletes a node. In the storages of this package, a deletion is a change with its own version and leaves a
+   * tombstone.
+   */
   deleteNode(key: string): Promise<void>;
 
   /** Whether the storage answers. Never rejects. */
@@ -67,153 +70,150 @@ export interface RealityStorage {
   readonly features?: StorageFeatures;
 
   /**
-   * Makes many changes at once, each with a version of its own, in the order given, in one atomic step: no
-   * reader sees a later one without the earlier ones. No two changes name the same key.
+   * Makes many changes in the given order, each with its own version, in one atomic step: no reader sees a later one
+   * without the earlier ones. No two changes have the same key.
    *
-   * @returns The metas as written, in the order given; a deletion's has `deleted` and its tombstone's version. A storage
-   *   whose readings are live may give them at once.
+   * @returns The metas as written, in the given order. The meta of a deletion has `deleted` and the version of its
+   *   tombstone. A live storage may return them without a promise.
    */
   applyChanges?(changes: readonly NodeChange[]): RealityNodeMeta[] | Promise<RealityNodeMeta[]>;
 
   /**
-   * Nodes, counter and names of one moment: what `getNodes` and `getMaxVersion` say, in a single question. A storage
-   * whose readings are live may give it at once.
+   * Reads nodes, counter and identity of one moment in a single call: what `getNodes` and `getMaxVersion` return. A
+   * live storage may return them without a promise.
    */
   readNodes?(keys: readonly string[]): StorageReading | Promise<StorageReading>;
 
   /**
-   * What came after a version, with counter and names of the same moment, in a single question: the first
-   * `limit` nodes and tombstones of `listChangedSince(version)`. Lets a server keep nodes in memory and ask
-   * only whether they are still right.
+   * Reads the first `limit` nodes and tombstones of `listChangedSince(version)`, with counter and identity of the
+   * same moment, in a single call. Lets a server keep nodes in memory and check whether they are still current.
    */
   readChanges?(version: number, limit: number): Promise<StorageChanges>;
 
-  /** The storage's lasting names; made when it is first created. */
+  /** The names of the storage. Created with the storage and stable afterwards. */
   getIdentity?(): Promise<StorageIdentity>;
 
   /**
-   * Begins another life of the data: gives the storage a new epoch and a new origin, in one atomic step, and forgets
-   * what it has taken in from other storages. Nodes, tombstones and the counter stay. For an operator who has brought
-   * the data back from a copy: every client fetches anew, every server on the storage drops what it remembers, and
-   * storages beside this one take its nodes for new changes.
+   * Gives the storage a new epoch and a new replica id in one atomic step, and clears its version vector. Nodes,
+   * tombstones and the counter stay. An operator calls this after restoring a backup: every client fetches everything
+   * again, every server on the storage clears its caches, and other storages treat its nodes as new changes.
    *
    * @returns The new names.
    */
   newEpoch?(): Promise<StorageIdentity>;
 
   /**
-   * Announces changes that other processes make. The listener gets the keys, or `null` for "look again at
-   * everything". It is an announcement only, may come twice or too often, and never carries state.
+   * Announces changes of other processes. The listener receives the keys, or `null` if any key may have changed. An
+   * announcement may arrive twice or too often, and never carries state.
    *
    * @returns A function that ends the subscription.
    */
   subscribe?(listener: ChangeListener): Promise<() => Promise<void>>;
 
-  /** Lets go of what the storage itself opened. Later calls reject with `ClosedError`. */
+  /** Releases what the storage itself opened. Later calls reject with `ClosedError`. */
   close?(): Promise<void>;
 }
 
 /**
- * A storage that can stand beside others: it keeps with each node the stamp of the change that it comes from,
- * and *seen*, what it has taken in from other storages. A storage has all of these methods or none; without
- * them it can be shared by servers, but two of them cannot be made one.
+ * A storage that can be replicated. It keeps the dot of each node, and a version vector of the changes that it has
+ * merged from other storages. A storage has all of these methods or none. Without them, several servers can share the
+ * storage, but two storages cannot be merged.
  */
 export interface MeshStorage extends RealityStorage {
-  /** The storage's lasting names; made when it is first created. */
+  /** The names of the storage. Created with the storage and stable afterwards. */
   getIdentity(): Promise<StorageIdentity>;
 
-  /** What this storage has taken in, with its names: of one moment. */
+  /** Reads the version vectors, the counter and the names, all of one moment. */
   readReplicaState(): Promise<ReplicaState>;
 
   /**
-   * Nodes and tombstones with a stamp outside of `base`. What is told as seen is no younger than the nodes: a
-   * change that comes in between may be among the nodes and not be counted as seen, never the other way round.
-   * What is told as swept is no older than they are: a tombstone that is missing among them is told there.
+   * Reads nodes and tombstones whose dots `base` does not include. Read the version vector before the nodes: a change
+   * made in between may be among the nodes without being in the vector, but never the other way round. Read the
+   * collected tombstones after the nodes: a tombstone that is missing among the nodes is in `collected`.
    *
-   * @param base What the one who asks has seen; an empty map asks for everything.
-   * @param limit When there are more, this page has the first so many, and `next`.
-   * @param after `next` of the page before. Pages go over the keys in an order that a key never changes, so
-   *   that a node which changes while pages are read is on some page, older or newer, once at least.
+   * @param base The version vector of the storage that requests the delta. An empty map requests everything.
+   * @param limit The size of a page. If there are more nodes, the result has `next`.
+   * @param after `next` of the previous page. Pages follow an order of the keys that never changes, so a node that
+   *   changes while pages are read is on at least one page, in its older or newer state.
    */
   readDelta(base: VersionVector, limit: number, after?: string): Promise<StorageDelta>;
 
-  /** The nodes and tombstones of these keys, with their stamps. */
+  /** Reads the nodes and tombstones of some keys, with their dots. */
   readReplicated(keys: readonly string[]): Promise<Map<string, ReplicatedNode>>;
 
   /**
-   * Writes nodes that came from other storages, each only if the node that stands there is still the one it
-   * was judged against. The counter is first lifted to the highest version and stamp among them. A change of
-   * this storage's own (one without an origin) gets a new version above the counter and above `above`, with the
-   * storage's residue as every number. All in one atomic step, up to `features.maxChanges` of them; for other
-   * processes it is a change like any other.
+   * Writes nodes of other storages. Each is written only if the stored node is still the one that its merge was
+   * decided against. The counter is first raised to the highest version and dot version among them. A change of this
+   * storage itself (one without a replica id) gets a new version above the counter and above `above`, with the
+   * residue of this storage. All of this is one atomic step of up to `features.maxChanges` merges. Other processes
+   * see the result as ordinary changes.
    *
-   * @param collected What was known as swept when the takes were judged. If a tombstone was swept since that this does
-   *   not cover, nothing is written for a take that replaces nothing: between the judgement and the write the key may
-   *   have been changed, deleted and forgotten, and then its absence no longer means what it meant. Left out: absence
-   *   alone decides.
-   * @returns For each the meta as written; `null` where another node was there, and nothing was written.
+   * @param collected The collected tombstones that were known when the merges were decided. If a tombstone that this
+   *   vector does not cover was collected since then, a merge that replaces nothing writes nothing: the key may have
+   *   been changed, deleted and collected in between, so its absence proves nothing. Left out: absence alone decides.
+   * @returns The meta of each merge as written; `null` if another node was stored and nothing was written.
    */
   mergeNodes(merges: readonly NodeMerge[], collected?: VersionVector): Promise<(RealityNodeMeta | null)[]>;
 
   /**
-   * Notes that everything up to `seen` was taken in: joins it to what was seen before, and lifts the counter to
-   * the highest stamp in it. An epoch that sorts before the storage's own takes its place.
+   * Records that everything in a version vector was merged: joins it with the own vector and raises the counter to
+   * its highest dot version. An epoch that sorts before the own epoch replaces it.
    *
-   * @param collected After a full copy: the tombstones that were swept where it came from, which are joined to
-   *   those swept here. They are missing here as well, and who asks for what came after them has to be told.
-   * @returns Whether the epoch is another one now.
+   * @param collected After a full copy: the collected tombstones of the source, which are joined with those collected
+   *   here. They are missing here as well, and a storage that requests later changes must be told.
+   * @returns Whether the epoch changed.
    */
   adoptVector(vector: VersionVector, epoch: string, collected?: VersionVector): Promise<boolean>;
 
   /**
-   * Sees to it that no number which this storage gives from now on has the residue of another storage: where one in
-   * `seen`, or one that was taken in before, has the same, a new one is drawn. Asked before nodes of a storage that
-   * was not known before are judged, since a change that is made for them must differ from what is made there.
+   * Makes sure that this storage shares its residue with no other storage. If a replica in `vector`, or one that was
+   * merged before, has the same residue, draws a new one. Called before nodes of an unknown storage are merged,
+   * because changes made for them must not have the same numbers as changes made there.
    *
-   * Drawing a residue uses up one number: it counts as seen of this storage though no node ever has it. So `seen`
-   * tells everybody the residue, by the own entry divided by `RESIDUES`, before any change does.
+   * Drawing a residue uses up one number, which counts as included in the own vector although no node ever has it. So
+   * the own entry modulo `RESIDUES` tells the other storages this residue before any change does.
    *
-   * @param vector Origin → the highest stamp of that origin known to the other storage.
+   * @param vector Replica id → the highest dot version of that replica known to the other storage.
    */
   avoidResidues(vector: VersionVector): Promise<void>;
 
-  /** From now on, in this process, changes are numbered by the clock, as storages beside each other must. */
+  /** Makes this process number changes by the clock from now on, as replicated storages must. */
   countByClock(): void;
 }
 
-/** What a storage has taken in. */
+/** What a storage has merged. */
 export interface ReplicaState extends StorageIdentity {
   /**
-   * Origin → the highest stamp taken in, its own origin among them. A number that was reserved and is not
-   * published does not count: a node published later than a higher one gets a stamp of its own, higher than all
-   * that was told as seen before.
+   * Replica id → the highest dot version that was merged, including the own replica. A reserved number that is not
+   * published does not count: a node that is published after a higher one gets its own dot, higher than everything
+   * reported before.
    */
   readonly vector: VersionVector;
-  /** Origin → the highest stamp among its tombstones that were swept here. */
+  /** Replica id → the highest dot version among its tombstones that were collected here. */
   readonly collected: VersionVector;
   /** The counter, as readers see it. */
   readonly maxVersion: number;
 }
 
-/** One page of what a storage has and another has not. */
+/** One page of the changes that another storage lacks. */
 export interface StorageDelta extends ReplicaState {
-  /** Nodes and tombstones with stamps outside of the base, no key twice. */
+  /** Nodes and tombstones whose dots the base does not include. No key occurs twice. */
   readonly nodes: readonly ReplicatedNode[];
-  /** Gives the next page; `null` on the last one. */
+  /** Requests the next page; `null` on the last one. */
   readonly next: string | null;
 }
 
-/** One node that a storage is asked to take in. */
+/** One node to merge into a storage. */
 export interface NodeMerge {
-  /** A node as another storage wrote it, kept with its version and stamp; or a change of this storage's own. */
+  /** A node as another storage wrote it, kept with its version and dot; or a change of this storage itself. */
   readonly node: ReplicatedNode | NodeChange;
-  /** For a change of its own: its version will be above this one. @default {0} */
+  /** For a change of this storage itself: its version will be above this one. @default {0} */
   readonly above?: number;
-  /** The stamp of the node that it was judged against; `null` when there was none. */
+  /** The dot of the stored node that the merge was decided against; `null` if there was no node. */
   readonly replaces: Dot | null;
 }
 
-/** Whether a storage can stand beside others. */
+/** Whether a storage can be replicated. */
 export function isMeshStorage(storage: RealityStorage): storage is MeshStorage {
   const methods = [
     "getIdentity",
@@ -231,96 +231,97 @@ export function isMeshStorage(storage: RealityStorage): storage is MeshStorage {
 /** What a storage guarantees beyond the eight methods. */
 export interface StorageFeatures {
   /**
-   * One counter serves all keys, and versions become visible in order: whoever sees version 7 sees, or
-   * has seen, every change up to 6. Makes `listChangedSince` a complete history.
+   * One counter serves all keys, and versions become visible in order: a reader that sees version 7 also sees, or has
+   * seen, every change up to 6. This makes `listChangedSince` a complete history.
    */
   readonly ordered?: boolean;
-  /** `listChangedSince` tells deletions too, as metas with `deleted`. */
+  /** `listChangedSince` includes deletions, as metas with `deleted`. */
   readonly tombstones?: boolean;
-  /** The most changes that one `applyChanges` takes. @default {1000} */
+  /** The maximum number of changes in one `applyChanges`. @default {1000} */
   readonly maxChanges?: number;
-  /** Nobody but this one process can change the storage. */
+  /** Only this process can change the storage. */
   readonly exclusive?: boolean;
   /**
-   * The nodes of a reading are looked up when they are asked for: each as it stands then, be it newer than the
-   * moment of the reading, and whether its key was named or not. For a storage in this process's memory.
+   * The nodes of a reading are looked up when they are requested. Each is the current one, which may be newer than
+   * the moment of the reading, and keys that were not named are found too. For a storage in the memory of this
+   * process.
    */
   readonly live?: boolean;
 }
 
-/** One change that a storage is asked to make. */
+/** One change for a storage to make. */
 export interface NodeChange {
-  /** The node's key. */
+  /** The key of the node. */
   readonly key: string;
-  /** Its new hash; empty for a deletion. */
+  /** The new hash; empty for a deletion. */
   readonly hash: string;
-  /** The writing server's clock, in milliseconds since 1970. */
+  /** The clock of the writing server, in milliseconds since 1970. */
   readonly updatedAt: number;
-  /** Present, and true, when the node is to be taken away. */
+  /** Present, and true, if the node is to be deleted. */
   readonly deleted?: true;
 }
 
-/** How a storage stands at one moment. */
+/** The state of a storage at one moment. */
 export interface StorageMoment extends StorageIdentity {
   /** The counter. */
   readonly maxVersion: number;
-  /** The highest version among tombstones swept so far: history is complete after it. 0 for none. */
+  /** The highest version among the tombstones collected so far. The history is complete after it. 0 for none. */
   readonly collectedVersion: number;
   /**
-   * How many nodes were ever published below the counter. Never goes back. As long as it stands, whatever a
-   * reader could not see before has a version above the counter that it saw.
+   * How many nodes were ever published below the counter. Never decreases. While it stays the same, everything that
+   * becomes visible has a version above the counter that was read before.
    */
   readonly late: number;
   /**
-   * What the last commits did to the history, oldest first. A comma and a number: by so much the counter grew. A
-   * semicolon, and `late` modulo 1,000 as it was then: something was published below the counter, and `late` grew by
-   * one; after a colon two characters for each of the keys (`markOf`), or nothing where it may be any key. For example
-   * `,5;17:a03f,120`. So it can be told whether a
-   * counter that was read earlier is part of this history, or of one that was lost when the data was brought back from
-   * a copy; and which keys were published below it. Left out: the history never goes back, and any key may have been.
+   * What the last commits did to the history, oldest first. `,5` says that the counter grew by 5. `;17:a03f` says
+   * that nodes were published below the counter and that `late` grew by one, to 17 modulo 1,000; after the colon are
+   * two characters for each key (`markOf`), or nothing if it may be any key. For example `,5;17:a03f,120`. With this,
+   * a reader can tell whether a counter that it read earlier belongs to this history or to one that was lost when a
+   * backup was restored, and which keys were published below the counter. Left out: the history is never lost, and
+   * any key may have been published.
    */
   readonly recent?: string;
 }
 
-/** The state of some keys, and how the storage stands at that moment. */
+/** The state of some keys, and of the storage at that moment. */
 export interface StorageReading extends StorageMoment {
-  /** The current metas of those keys that are there: a `Map`, or what looks them up. */
+  /** The current metas of the keys that have a node: a `Map`, or an object that looks them up. */
   readonly nodes: NodeLookup;
   /**
-   * Where some nodes were read later than this moment: the last moment that one of them is of, or `null` where that is
-   * not known. If the data goes back to a copy from between the two, the history confirms this moment, and such a node is
-   * lost all the same. Left out: all nodes are of this moment.
+   * The latest moment that one of the nodes belongs to, if some were read after this moment; `null` if it is unknown.
+   * If a backup from between the two moments is restored, the history still confirms this moment, but such a node is
+   * lost. Left out: all nodes belong to this moment.
    */
   readonly newest?: { readonly maxVersion: number; readonly recent?: string | undefined } | null;
 }
 
 /** Finds nodes by key. */
 export interface NodeLookup {
-  /** The meta of a node; undefined for a key that has none. */
+  /** The meta of a node; undefined for a key without a node. */
   get(key: string): RealityNodeMeta | undefined;
-  /** The version of a node, where that costs less than its meta; 0 for a key that has none. */
+  /** The version of a node, if it can be read more cheaply than the meta; 0 for a key without a node. */
   versionOf?(key: string): number;
 }
 
-/** What came after a version, and how the storage stands at that moment. */
+/** The changes after a version, and the state of the storage at that moment. */
 export interface StorageChanges extends StorageMoment {
-  /** Nodes and tombstones above the version, in order of theirs: the first so many that were asked for. */
+  /** Nodes and tombstones above the version, ordered by version, up to the requested number. */
   readonly nodes: readonly RealityNodeMeta[];
 }
 
-/** The lasting names of a storage. */
+/** The stable names of a storage. */
 export interface StorageIdentity {
-  /** Names one life of the data set; of two, the one made earlier sorts first. */
+  /** Names one generation of the data. Of two epochs, the one created earlier sorts first. */
   readonly epoch: string;
-  /** A random name of this one storage; servers that share the storage share it. */
+  /** The random name of this storage. Servers that share the storage share it. */
   readonly replicaId: string;
 }
 
-/** Hears which keys another process changed; `null` means any of them. */
+/** Receives the keys that another process changed; `null` if any key may have changed. */
 export type ChangeListener = (keys: readonly string[] | null) => void;
 
 /**
- * Makes the name for one new life of a data set: the time of its making, sortable as text, then chance.
+ * Creates an epoch: the current time, which sorts as text, followed by random characters.
  *
  * @param now Milliseconds since 1970.
  */
@@ -328,74 +329,77 @@ export function createEpoch(now: number): string {
   return `${Math.max(0, Math.floor(now)).toString(36).padStart(9, "0")}-${randomName(8)}`;
 }
 
-/** Makes the random name of one storage. */
+/** Creates the random name of a storage. */
 export function createReplicaId(): string {
   return randomName(12);
 }
 
-/** Text of that many characters a–z and 0–9, from the runtime's strong randomness. */
+/** Creates a text of the given number of characters a–z and 0–9, from the strong random source of the runtime. */
 export function randomName(length: number): string {
   const bytes = crypto.getRandomValues(new Uint8Array(length));
   return Array.from(bytes, (byte) => (byte % 36).toString(36)).join("");
 }
 
 /**
- * How a storage numbers changes. `"clock"`: by the microseconds since 2020 and above the last number, with the
- * storage's own residue in every number. `"sequential"`: 1, 2, 3.
+ * How a storage numbers changes. `"clock"`: microseconds since 2020, above the last number, with the residue of the
+ * storage. `"sequential"`: 1, 2, 3.
  */
 export type CounterKind = "sequential" | "clock";
 
-/** Microseconds from 1970 to 2020, where the clock counter begins. */
+/** The start of the clock counter, in milliseconds since 1970: the year 2020. */
 const CLOCK_START_MS = Date.UTC(2020, 0, 1);
 
 /**
- * How many residues there are. Every number that a clock counter gives leaves the storage's own residue when it is
- * divided by this: so storages with different residues never give the same number. A power of two.
+ * The number of residues. Every number of a clock counter modulo this is the residue of the storage, so storages with
+ * different residues never use the same number. A power of two.
  */
 export const RESIDUES = 256;
 
-/** How far ahead of the clock a storage numbers at most that has not met another one yet, in microseconds. */
+/** How far ahead of the clock a storage may number changes before it has met another storage, in microseconds. */
 const SPREAD = 1_000_000;
 
-/** The clock is followed up to this, which it reaches in 2091: a clock that is beyond it must not use up the numbers. */
+/**
+ * The clock is followed up to this number, which it reaches in 2091. A clock that is far ahead must not use up the
+ * numbers.
+ */
 const MAX_FLOOR = 2 ** 51;
 
-/** What a counter of this kind counts up from at least: 0, or the microseconds since 2020. */
+/** The lowest number that a counter of this kind starts from: 0, or the microseconds since 2020. */
 export function counterFloor(kind: CounterKind, now: number): number {
   if (kind === "sequential") return 0;
   return Math.min(Math.max(0, Math.floor((now - CLOCK_START_MS) * 1000)), MAX_FLOOR);
 }
 
 /**
- * The same for a storage that stands beside others and has not met one of them yet: up to a second more, by chance.
- * Another one may have the same residue until then.
+ * The same for a replicated storage that has not met another one yet: up to a second more, at random. Until then,
+ * another storage may have the same residue.
  */
 export function spreadFloor(now: number): number {
   return counterFloor("clock", now) + drawBelow(SPREAD);
 }
 
-/** How far the numbers of one storage lie apart at least: 1, or, by the clock, as many as there are residues. */
+/** The minimum distance between two numbers of one storage: 1 for `"sequential"`, `RESIDUES` for `"clock"`. */
 export function counterStep(kind: CounterKind): number {
   return kind === "sequential" ? 1 : RESIDUES;
 }
 
 /**
- * The highest number at or below `base` that has the storage's residue. The next number that the storage gives lies
- * one step above it.
+ * The highest number at or below `base` that has the residue of the storage. The next number that the storage assigns
+ * is one step above it.
  *
- * @param base The highest number that must not be given again.
+ * @param base The highest number that must not be assigned again.
  * @param drawn A number with that residue, not above `base`.
- * @param step As `counterStep` says: 1 or a power of two.
+ * @param step The result of `counterStep`: 1 or a power of two.
  */
 export function alignNumber(base: number, drawn: number, step: number): number {
   return base - ((base - drawn) & (step - 1));
 }
 
 /**
- * Draws a residue by chance among those that no other storage has. Once all are taken, it is the one of the storage
- * that has not numbered anything for the longest time.
+ * Draws a random residue that no other storage has. If all are taken, returns the one of the storage that has not
+ * numbered anything for the longest time.
  *
- * @param others What was seen of other storages: each one's highest stamp has its residue.
+ * @param others The version vector without the own entry. Each highest dot version has the residue of its storage.
  */
 export function drawResidue(others: VersionVector): number {
   const taken = new Map<number, number>();
@@ -410,10 +414,10 @@ export function drawResidue(others: VersionVector): number {
 }
 
 /**
- * Whether another storage has the residue that a storage drew. Where all residues are taken, only one that has
- * numbered something since it was drawn counts.
+ * Whether another storage has the residue that a storage drew. If all residues are taken, only a storage that has
+ * numbered something since the draw counts.
  *
- * @param others What was seen of other storages.
+ * @param others The version vector without the own entry.
  * @param drawn The number with which the storage drew its residue; 0 for none.
  */
 export function isResidueTaken(others: VersionVector, drawn: number): boolean {
@@ -424,7 +428,7 @@ export function isResidueTaken(others: VersionVector, drawn: number): boolean {
   return !isFull || rivals.some((dotVersion) => dotVersion >= drawn);
 }
 
-/** A random integer from 0 up to, not including, `limit`, which is at most 2^32. */
+/** A random integer from 0 up to, but not including, `limit`, which is at most 2^32. */
 function drawBelow(limit: number): number {
   const [chance = 0] = crypto.getRandomValues(new Uint32Array(1));
   return Math.floor(chance / 2 ** 32 * limit);

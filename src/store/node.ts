@@ -1,5 +1,5 @@
 /**
- * What a key, a hash and a version must look like, and which of two nodes is newer. Pure.
+ * Checks keys, hashes and versions, and decides which of two nodes is newer. Pure.
  *
  * @module
  */
@@ -11,13 +11,13 @@ export const MAX_KEY_BYTES = 512;
 /** The longest hash, in bytes of UTF-8. Storages size their columns by it. */
 export const MAX_HASH_BYTES = 256;
 
-/** What is not visible ASCII, of which most keys are made: quicker to look for than what is unfit. */
+/** Anything but visible ASCII. Most keys contain none of it, and this test is faster than the next one. */
 const UNUSUAL = /[^ -~]/;
 
 /** Control characters, and lone surrogates, which have no UTF-8. */
 const UNFIT = /[\p{Cc}\p{Cs}]/u;
 
-/** How many bytes a well-formed text takes in UTF-8. */
+/** The length of a well-formed text in bytes of UTF-8. */
 export function utf8Length(text: string): number {
   let bytes = text.length;
   for (let i = 0; i < text.length; i++) {
@@ -28,11 +28,11 @@ export function utf8Length(text: string): number {
 }
 
 /**
- * Says what is wrong with a key, or nothing.
+ * Checks a key.
  *
- * @param key What should be a key.
- * @param maxBytes The longest key allowed, in bytes of UTF-8.
- * @returns What was found in place of a key, or `undefined` for a good one.
+ * @param key The value to check.
+ * @param maxBytes The longest allowed key, in bytes of UTF-8.
+ * @returns What is wrong with it; `undefined` for a valid key.
  */
 export function keyFault(key: unknown, maxBytes: number = MAX_KEY_BYTES): string | undefined {
   if (typeof key !== "string") return `expected a string, got ${kindOf(key)}`;
@@ -43,11 +43,11 @@ export function keyFault(key: unknown, maxBytes: number = MAX_KEY_BYTES): string
 }
 
 /**
- * Says what is wrong with a hash, or nothing. A hash may be empty.
+ * Checks a hash. A hash may be empty.
  *
- * @param hash What should be a hash.
- * @param maxBytes The longest hash allowed, in bytes of UTF-8.
- * @returns What was found in place of a hash, or `undefined` for a good one.
+ * @param hash The value to check.
+ * @param maxBytes The longest allowed hash, in bytes of UTF-8.
+ * @returns What is wrong with it; `undefined` for a valid hash.
  */
 export function hashFault(hash: unknown, maxBytes: number = MAX_HASH_BYTES): string | undefined {
   if (typeof hash !== "string") return `expected a string, got ${kindOf(hash)}`;
@@ -56,12 +56,12 @@ export function hashFault(hash: unknown, maxBytes: number = MAX_HASH_BYTES): str
   return undefined;
 }
 
-/** Whether this is a version: an integer from 0 to 2^53 − 1. */
+/** Whether a value is a version: an integer from 0 to 2^53 − 1. */
 export function isVersion(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
-/** What a value is, in words, for the end of an error's message. */
+/** Describes a value for the end of an error message. */
 export function kindOf(value: unknown): string {
   if (value === null) return "null";
   if (value === undefined) return "nothing";
@@ -71,8 +71,8 @@ export function kindOf(value: unknown): string {
 }
 
 /**
- * Whether one node is newer than another of the same key. A total order: of two different nodes exactly one
- * is newer, whoever asks, so that servers which compare the same two keep the same one.
+ * Whether one node is newer than another node of the same key. This is a total order: of two different nodes exactly
+ * one is newer, so all servers keep the same one.
  */
 export function isNewer(a: RealityNodeMeta, b: RealityNodeMeta): boolean {
   if (a.version !== b.version) return a.version > b.version;
@@ -81,11 +81,11 @@ export function isNewer(a: RealityNodeMeta, b: RealityNodeMeta): boolean {
   return a.deleted === true && b.deleted !== true;
 }
 
-/** In order of code points, which is that of UTF-8's bytes: so databases compare, while `>` compares UTF-16. */
+/** Compares by code points, which is the order of UTF-8 bytes. Databases compare like this; `>` compares UTF-16. */
 function isAfter(a: string, b: string): boolean {
   for (let i = 0; i < a.length && i < b.length; i++) {
     const [left, right] = [a.charCodeAt(i), b.charCodeAt(i)];
-    // Surrogates stand for what comes after all that fits into one unit.
+    // Surrogates stand for code points above all that fit into one unit.
     if (left !== right) {
       return left + (isSurrogate(left) ? 0x10000 : 0) > right + (isSurrogate(right) ? 0x10000 : 0);
     }

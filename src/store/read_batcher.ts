@@ -7,10 +7,10 @@ import { attempt, type MaybePromise } from "../maybe_promise.ts";
 import type { RealityStorage, StorageReading } from "./contract.ts";
 import { slowRead, type StorageCallOptions, withTimeout } from "./timeout.ts";
 
-/** So many reads may be under way at once: a second one lets a question pass by a slow answer. */
+/** At most this many reads run at the same time. The second one lets a request pass a slow read. */
 const MAX_READS = 2;
 
-/** A read that has collected so many keys takes no more questions. */
+/** A read with this many keys accepts no more requests. */
 const MAX_READ_KEYS = 20_000;
 
 interface Deferred<T> {
@@ -20,27 +20,27 @@ interface Deferred<T> {
 }
 
 interface Read extends Deferred<StorageReading> {
-  /** The keys of the first who asked, as they were given; a set once somebody else joins. */
+  /** The keys of the first request as given; a set once another request joins. */
   keys: readonly string[] | Set<string>;
 }
 
 /**
- * Reads the storage for everybody who asks. Questions that wait at the same moment share one read, and a
- * read serves only those who asked before it was sent: nobody gets an answer older than the question.
+ * Reads the storage. Requests that arrive at the same moment share one read. A read serves only requests that arrived
+ * before it was sent, so no answer is older than its request.
  */
 export class ReadBatcher {
   readonly #storage: RealityStorage;
   readonly #options: StorageCallOptions;
   readonly #queue: Read[] = [];
-  /** The reading of this moment, of a live storage. */
+  /** The current reading of a live storage. */
   #current: MaybePromise<StorageReading> | undefined;
   #running = 0;
   #scheduled = false;
   #sent = 0;
 
   /**
-   * @param storage Where the nodes are.
-   * @param options Clock, time limit, and who hears of failures.
+   * @param storage The storage to read.
+   * @param options Clock, time limit and callbacks of storage calls.
    */
   constructor(storage: RealityStorage, options: StorageCallOptions) {
     this.#storage = storage;
@@ -55,8 +55,9 @@ export class ReadBatcher {
   /**
    * Reads the current state of some keys.
    *
-   * @param keys No key twice; the list must stay as it is until the answer.
-   * @returns A reading sent after this call; it may hold other keys as well. At once from a storage that gives it so.
+   * @param keys No key twice. The list must not change until the answer.
+   * @returns A reading that was sent after this call. It may contain other keys as well. A live storage may return it
+   *   without a promise.
    * @throws {StorageError} When the storage fails or takes too long; rejects with it.
    */
   read(keys: readonly string[]): MaybePromise<StorageReading> {
@@ -73,12 +74,12 @@ export class ReadBatcher {
     return read.promise;
   }
 
-  /** What was read before is shared no longer: the storage has changed, or the moment is over. */
+  /** Stops sharing the current reading: the storage has changed, or the moment is over. */
   readonly expire = (): void => {
     this.#current = undefined;
   };
 
-  /** Every node can be looked up in a reading, as it stands then: one serves all who ask in this moment. */
+  /** A live reading looks up any node in its current state, so one reading serves all requests of this moment. */
   #readLive(keys: readonly string[]): MaybePromise<StorageReading> {
     queueMicrotask(this.expire);
     this.#sent++;
@@ -92,7 +93,7 @@ export class ReadBatcher {
   #schedule(): void {
     if (this.#scheduled || this.#running >= MAX_READS) return;
     this.#scheduled = true;
-    // The questions of this moment are all asked before a microtask queued now has its turn.
+    // All requests of this moment have arrived when this microtask runs.
     queueMicrotask(() => {
       this.#scheduled = false;
       while (this.#running < MAX_READS && this.#queue.length > 0) this.#send(this.#queue.shift()!);
@@ -130,11 +131,13 @@ function readStorage(
 }
 
 async function readParts(storage: RealityStorage, keys: readonly string[]): Promise<StorageReading> {
-  // The counter first: then the nodes are at least as new as it says, and a cursor made of it skips nothing.
+  // Read the counter before the nodes. Then the nodes are at least as new as the counter, and a cursor made from it
+  // skips nothing.
   const maxVersion = await storage.getMaxVersion();
   const nodes = await storage.getNodes([...keys]);
   const { epoch, replicaId } = await storage.getIdentity?.() ?? { epoch: "", replicaId: "" };
-  // Nobody says whether something came into the past: no stream resumes on this. Nor what was swept: it may be anything.
+  // Such a storage does not report what was published below the counter, so no stream can resume on this reading. It
+  // does not report collected tombstones either, so any may have been collected.
   return { nodes, maxVersion, epoch, replicaId, collectedVersion: maxVersion, late: 0 };
 }
 

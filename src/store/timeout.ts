@@ -8,42 +8,44 @@ import { StorageError } from "../errors.ts";
 import { attempt, type MaybePromise } from "../maybe_promise.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
-/** What the storage desk needs beside the storage itself. */
+/** How storage calls are made. */
 export interface StorageCallOptions {
-  /** Where timers come from. */
+  /** The source of timers. */
   readonly clock: Clock;
-  /** How long one call of the storage may take, in milliseconds. */
+  /** The time limit of one storage call (`storageTimeout`), in milliseconds. */
   readonly timeout: number;
-  /** Hears how each call went: the operation, the error if it failed, and how long it took in milliseconds. */
+  /** Receives the outcome of each call: the operation, the error if it failed, and the duration in milliseconds. */
   readonly onOutcome: (operation: string, error: StorageError | undefined, ms: number) => void;
-  /** Counts how large reads and commits are. */
+  /** Counts the sizes of reads and commits. */
   readonly metrics?: Pick<Metrics, "readSizes" | "writeSizes"> | undefined;
 }
 
 /**
- * The share of `storageTimeout` after which a read without an answer no longer counts as under way, so that a lost
- * one does not hold those that come after it. At most ten times as many reads are under way as there are places.
+ * After this share of `storageTimeout`, a read without an answer no longer counts as running, so that a lost read
+ * does not delay later ones. At most ten times as many reads run as there are slots.
  */
 const SLOW_READ_SHARE = 1 / 10;
 
-/** What is to happen when a call has no answer yet after a part of its time. */
+/** What to do when a call has no answer after a part of its time limit. */
 export interface SlowCall {
   /** The part of the time limit: above 0, below 1. */
   readonly share: number;
-  /** Called once: who held a place for the call gives it to the next one. */
+  /** Called once. The owner of the call's slot gives it to the next call. */
   readonly onSlow: () => void;
-  /** Called when the call settles after it was given up. */
+  /** Called when the call settles after its time limit. */
   readonly onLateAnswer?: () => void;
 }
 
-/** The silence of a read that holds a place. */
+/** Options of a read that holds a slot. */
 export function slowRead(onSlow: () => void): SlowCall {
   return { share: SLOW_READ_SHARE, onSlow };
 }
 
 /**
- * Calls the storage, and turns a failure, or an answer that takes too long, into a `StorageError` that names the
- * operation. How long it took includes what the call itself did before it gave back a promise.
+ * Calls the storage. A failure, or an answer that takes too long, becomes a `StorageError` with the name of the
+ * operation. The measured duration includes the synchronous part of the call.
+ *
+ * @throws {StorageError} When the call fails or takes too long; rejects with it.
  */
 export function withTimeout<T>(
   operation: string,
@@ -73,7 +75,7 @@ export function withTimeout<T>(
       resolve(value);
     }, fail);
     const giveUp = () => fail(timeoutError(options));
-    // A call that has its answer already has settled by then: a timer would cost more than the answer did.
+    // A call that has its answer already has settled by then. A timer would cost more than the answer.
     queueMicrotask(() => {
       if (settled) return;
       if (slowRead === undefined) {
@@ -89,7 +91,7 @@ export function withTimeout<T>(
   });
 }
 
-/** The error of a call that has no answer in time. */
+/** The error of a call without an answer in time. */
 export function timeoutError({ timeout }: StorageCallOptions): Error {
   return new Error(`no answer within storageTimeout (${timeout} ms)`);
 }

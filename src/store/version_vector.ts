@@ -1,51 +1,51 @@
 /**
- * Stamps, which name changes among storages, and what of them a storage has seen. Pure.
+ * Dots, which name changes across storages, and version vectors, which say what a storage has merged. Pure.
  *
  * @module
  */
 import type { RealityNodeMeta } from "../types.ts";
 
-/** Names one change, in whichever storage it stands: the number it got, and the origin that gave the number. */
+/** Names one change in every storage: the number of the change, and the replica that assigned it. */
 export interface Dot {
-  /** The number. It is the node's version, save for a node that was published below the counter. */
+  /** The number. It equals the version of the node, unless the node was published below the counter. */
   readonly version: number;
-  /** The origin of the storage that numbered it. */
+  /** The id of the storage that assigned the number. */
   readonly replicaId: string;
 }
 
-/** A node, or a tombstone, as storages tell it to each other: with the stamp of the change it comes from. */
+/** A node or tombstone with the dot of its change, as storages exchange them. */
 export interface ReplicatedNode extends RealityNodeMeta {
-  /** The origin of the storage that wrote it. */
+  /** The id of the storage that wrote the node. */
   readonly replicaId: string;
-  /** The stamp's number. */
+  /** The number of the dot. */
   readonly dotVersion: number;
 }
 
-/** Origin → the highest stamp of that origin that was taken in, with all before it. Left out: none. */
+/** Replica id → the highest dot version of that replica that was merged, with all before it. Left out: none. */
 export type VersionVector = ReadonlyMap<string, number>;
 
-/** The stamp of a node. */
+/** The dot of a node. */
 export function dotOf({ dotVersion, replicaId }: ReplicatedNode): Dot {
   return { version: dotVersion, replicaId };
 }
 
-/** Whether two stamps, or the lack of one, are the same. */
+/** Whether two dots are equal; `null` stands for no dot. */
 export function isSameDot(a: Dot | null, b: Dot | null): boolean {
   return a === b || a !== null && b !== null && a.version === b.version && a.replicaId === b.replicaId;
 }
 
-/** Whether a stamp was taken in. */
+/** Whether a version vector includes a dot. */
 export function includesDot(vector: VersionVector, { version, replicaId }: Dot): boolean {
   return (vector.get(replicaId) ?? 0) >= version;
 }
 
-/** Whether everything that `other` has seen was seen here as well. */
+/** Whether a version vector includes everything that `other` includes. */
 export function coversVector(vector: VersionVector, other: VersionVector): boolean {
   for (const [replicaId, version] of other) if ((vector.get(replicaId) ?? 0) < version) return false;
   return true;
 }
 
-/** What either of the two has seen. */
+/** The union of two version vectors. */
 export function joinVectors(a: VersionVector, b: VersionVector): Map<string, number> {
   const joined = new Map(a);
   for (const [replicaId, version] of b) {
@@ -55,8 +55,8 @@ export function joinVectors(a: VersionVector, b: VersionVector): Map<string, num
 }
 
 /**
- * A stamp below which, or at which, nothing can lie that `seen` has and `base` has not: what is looked for
- * outside of `base` need only be looked for above it. `Infinity` when there is nothing to look for.
+ * A dot version above which everything lies that `vector` includes and `base` does not. A search for missing changes
+ * can start there. `Infinity` if nothing is missing.
  */
 export function lowestMissing(base: VersionVector, vector: VersionVector): number {
   let lowest = Infinity;

@@ -19,31 +19,31 @@ import {
 import { type SlowCall, type StorageCallOptions, timeoutError, withTimeout } from "./timeout.ts";
 
 /**
- * The same for a commit. It is longer, so that a storage where commits queue for a lock is not sent many at once: at
- * most two are under way.
+ * After this share of `storageTimeout`, a commit without an answer no longer blocks the next one. It is larger than
+ * that of reads: where commits queue for a lock, at most two run at the same time.
  */
 const SLOW_COMMIT_SHARE = 1 / 2;
 
 /**
- * How long a change that has to wait for its commit may take in all, as a multiple of `storageTimeout`: one of a key
- * that an unanswered commit holds is sent after one `storageTimeout`, and needs some time for its own answer.
+ * The time limit of a change that has to wait for its commit, as a multiple of `storageTimeout`. A change whose key
+ * is in an unanswered commit is sent after one `storageTimeout` and needs time for its own answer.
  */
 const QUEUED_TIMEOUT_FACTOR = 1.25;
 
-/** So many changes go in together when the storage does not say how many it takes. */
+/** The maximum size of a commit if the storage does not specify one. */
 const MAX_CHANGES = 1000;
 
-/** So many changes at once go to a storage that takes them one by one. */
+/** At most this many changes run at the same time in a storage without `applyChanges`. */
 const MAX_SINGLE_CHANGES = 16;
 
-/** One change that somebody asked for. Its promise settles with its commit, or when its time is up. */
+/** One change. Its promise settles with its commit, or at its time limit. */
 class Write implements Deadline {
   readonly change: NodeChange;
   readonly promise: Promise<RealityNodeMeta>;
   /** Settles the promise. */
   resolve!: (meta: RealityNodeMeta) => void;
   reject!: (error: unknown) => void;
-  /** The change of the same key that this one stands for as well. */
+  /** An earlier change of the same key that this one replaces. */
   readonly older: Write | undefined;
   readonly #onExpire: (write: Write) => void;
   dueAt = 0;
@@ -65,40 +65,41 @@ class Write implements Deadline {
   }
 }
 
-/** Changes that are on their way to the storage together. */
+/** Changes that were sent to the storage together. */
 interface Commit {
   readonly writes: readonly Write[];
-  /** Settles when it has its answer, has failed, or no longer holds up those after it. Never rejects. */
+  /** Resolves when the commit has settled, or no longer blocks later commits. Never rejects. */
   readonly unblocked: Promise<void>;
-  /** Settles when it has its answer or has failed. Never rejects. */
+  /** Resolves when the commit has settled. Never rejects. */
   readonly settled: Promise<void>;
 }
 
 /**
- * Group commit: changes that wait while another commit is under way go in together. Several changes of one
- * key become one, the last; each caller's promise settles when the storage has it, or when its time is up.
+ * Group commit: changes that arrive while a commit is running go into the next commit together. Several changes of
+ * one key become the last of them. The promise of each caller settles when the storage has the change, or at its time
+ * limit.
  *
- * A commit that is not answered after half of `storageTimeout` lets the next one go, except for the keys that it
- * names: these wait until it is answered or given up. One that was given up may still reach the storage, also after
- * a later change of the same key: then the storage's order of versions decides which hash stays, and clients are told.
+ * A commit without an answer after half of `storageTimeout` lets the next one start. Changes of its own keys still
+ * wait until it is answered or given up. A commit that was given up may still reach the storage, even after a later
+ * change of the same key. Then the order of versions in the storage decides which hash stays, and clients are told.
  */
 export class WriteBatcher {
   readonly #storage: RealityStorage;
   readonly #options: StorageCallOptions;
   readonly #onCommit: (keys: readonly string[], version: number) => void;
   readonly #waiting = new Map<string, Write>();
-  /** When changes that had to wait are given up. */
+  /** Time limits of changes that had to wait. */
   readonly #deadlines: Deadlines;
-  /** Every commit that has no answer yet. */
+  /** All commits without an answer. */
   readonly #commits = new Set<Commit>();
   #running: Promise<void> | undefined;
   #sent = 0;
 
   /**
-   * @param storage Where the changes go.
-   * @param options Clock, time limit, and who hears of failures.
-   * @param onCommit Hears the keys of every commit, also of a failed one, since it may have reached the storage;
-   *   and the highest version in it, 0 for a failed one.
+   * @param storage The storage to write to.
+   * @param options Clock, time limit and callbacks of storage calls.
+   * @param onCommit Receives the keys of every commit and its highest version. A failed commit may have reached the
+   *   storage, so its keys are passed too, with version 0.
    */
   constructor(
     storage: RealityStorage,
@@ -119,8 +120,9 @@ export class WriteBatcher {
   /**
    * Makes one change.
    *
-   * @returns The meta as written, once the storage has it: at once from a live storage that gives it so.
-   * @throws {StorageError} When the storage fails or takes too long; rejects with it. The change may be there or not.
+   * @returns The meta as written, once the storage has it. A live storage may return it without a promise.
+   * @throws {StorageError} When the storage fails or takes too long; rejects with it. The change may or may not have
+   *   been made.
    */
   write(change: NodeChange): MaybePromise<RealityNodeMeta> {
     const { features, applyChanges } = this.#storage;
@@ -128,7 +130,7 @@ export class WriteBatcher {
     return isLive ? this.#writeLive(change) : this.#queue(change);
   }
 
-  /** Whether a change has to wait for others, or may have to. */
+  /** Whether a new change may have to wait for others. */
   get #isBusy(): boolean {
     return this.#running !== undefined || this.#commits.size > 0;
   }
@@ -138,7 +140,7 @@ export class WriteBatcher {
     return changes.map((change) => this.#queue(change));
   }
 
-  /** There is nothing to be won by waiting for others where a commit is over before it has begun. */
+  /** A live storage commits at once, so there is nothing to gain from waiting for other changes. */
   #writeLive(change: NodeChange): MaybePromise<RealityNodeMeta> {
     this.#countCommit(1);
     const given = attempt(() => this.#storage.applyChanges!([change]));
@@ -154,14 +156,14 @@ export class WriteBatcher {
   }
 
   #queue(change: NodeChange): Promise<RealityNodeMeta> {
-    // The newest state stands for the older one; it takes the newest place in the order as well.
+    // The newer change replaces the older one and takes a new place in the order.
     const older = this.#waiting.get(change.key);
     if (older !== undefined) this.#waiting.delete(change.key);
     const write = this.#createWrite(change, older);
     this.#waiting.set(change.key, write);
-    // One that is sent at once has the time limit of its commit.
+    // A change that is sent at once has the time limit of its commit.
     if (this.#commits.size > 0) this.#deadlines.add(write);
-    // The changes of this moment are all asked for before the first commit goes.
+    // All changes of this moment have arrived before the first commit is sent.
     this.#running ??= this.#commitAll(Promise.resolve());
     return write.promise;
   }
@@ -170,7 +172,7 @@ export class WriteBatcher {
     return new Write(change, older, this.#giveUp);
   }
 
-  /** Refuses a change whose time is up; one that was not sent yet will not be. */
+  /** Rejects a change at its time limit. If it was not sent yet, it is never sent. */
   readonly #giveUp = (write: Write): void => {
     const { key } = write.change;
     if (this.#waiting.get(key) === write) this.#waiting.delete(key);
@@ -178,16 +180,16 @@ export class WriteBatcher {
     for (let each: Write | undefined = write; each !== undefined; each = each.older) each.reject(error);
   };
 
-  /** The nodes and tombstones of these keys, with their stamps. */
+  /** Reads the nodes and tombstones of some keys, with their dots. */
   readReplicated(keys: readonly string[]): Promise<Map<string, ReplicatedNode>> {
     return withTimeout("readReplicated", () => this.#mesh().readReplicated(keys), this.#options);
   }
 
   /**
-   * Writes nodes of other storages, as many at once as the storage takes.
+   * Merges nodes of other storages, in commits of the size that the storage allows.
    *
-   * @param collected The swept tombstones that were known when the takes were judged.
-   * @returns For each the meta as written; `null` where another node was there than it was judged against.
+   * @param collected The collected tombstones that were known when the merges were decided.
+   * @returns The meta of each merge as written; `null` if another node was stored than the merge was decided against.
    */
   async merge(merges: readonly NodeMerge[], collected?: VersionVector): Promise<(RealityNodeMeta | null)[]> {
     const most = this.#storage.features?.maxChanges ?? MAX_CHANGES;
@@ -203,7 +205,7 @@ export class WriteBatcher {
     return metas;
   }
 
-  /** Settles once every change asked for so far has reached the storage or failed. */
+  /** Resolves once all changes so far have reached the storage or failed. */
   async flush(): Promise<void> {
     while (this.#isBusy) {
       await Promise.all([
@@ -229,7 +231,7 @@ export class WriteBatcher {
     this.#running = undefined;
   }
 
-  /** Makes a commit, and tells everybody who asked for a part of it what came of that. */
+  /** Sends a commit and settles its changes. */
   #commit(
     writes: readonly Write[],
     commit: () => MaybePromise<RealityNodeMeta[]>,
@@ -244,7 +246,7 @@ export class WriteBatcher {
       : this.#commitSingly(writes, unblock);
     const settled = call.then(() => {
       this.#commits.delete(entry);
-      // What it held can go now.
+      // Changes of the same keys can be sent now.
       if (this.#waiting.size > 0) this.#running ??= this.#commitAll(unblocked);
       unblock();
     });
@@ -254,7 +256,7 @@ export class WriteBatcher {
   }
 
   #slowCall(writes: readonly Write[], onSlow: () => void): SlowCall {
-    // One that was given up reaches the storage only now: who waits has looked too early.
+    // The commit reached the storage only after its time limit. Its waiters were woken too early and read too early.
     const onLateAnswer = () => this.#onCommit(writes.map(({ change }) => change.key), 0);
     return { share: SLOW_COMMIT_SHARE, onSlow, onLateAnswer };
   }
@@ -282,7 +284,7 @@ export class WriteBatcher {
     this.#onCommit(writes.map(({ change }) => change.key), version);
   }
 
-  /** Makes changes of a storage that takes them one by one; each has its own time limit and outcome. */
+  /** Sends changes to a storage without `applyChanges`. Each has its own time limit and outcome. */
   async #commitSingly(writes: readonly Write[], onSlow: () => void): Promise<void> {
     await Promise.all(writes.map((write) => {
       const operation = write.change.deleted ? "deleteNode" : "setNode";

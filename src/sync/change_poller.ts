@@ -1,5 +1,5 @@
 /**
- * Finds out what other processes changed in a shared storage, while somebody here waits for it.
+ * Finds changes that other processes made in a shared storage, while clients wait for them.
  *
  * @module
  */
@@ -12,22 +12,22 @@ import type { RealityStorage, StorageChanges, StorageReading } from "../store/co
 import { Subscription } from "./subscription.ts";
 import type { Waiters } from "./waiters.ts";
 
-/** The pause between two looks at the storage just after something changed, in milliseconds. */
+/** The interval between polls just after a change, in milliseconds. */
 const MIN_INTERVAL = 50;
 
-/** The pause that a quiet storage's looks grow to, in milliseconds. */
+/** The interval that polls of a quiet storage grow to, in milliseconds. */
 const MAX_INTERVAL = 500;
 
-/** The same for a storage that announces changes by itself: these looks only back up the announcements. */
+/** The same for a storage that announces changes. These polls are a backup for the announcements. */
 const ANNOUNCED_INTERVAL = 5_000;
 
-/** The pause when each look makes every waiter read again: a storage without an ordered history. */
+/** The interval for a storage without an ordered history. Each poll makes every waiter read again. */
 const UNORDERED_INTERVAL = 1_000;
 
-/** A look that finds so many changes wakes everybody instead of naming keys. */
+/** A poll that finds this many changes wakes all waiters instead of naming keys. */
 const MAX_LISTED = 1_000;
 
-/** The rooms that a watch works between. */
+/** What a change poller needs. */
 export interface ChangePollerDeps {
   readonly storage: RealityStorage;
   readonly reader: NodeReader;
@@ -35,36 +35,36 @@ export interface ChangePollerDeps {
   readonly clock: Clock;
   readonly calls: StorageCallOptions;
   /**
-   * Whether it watches for one request only. Then it takes no announcements, which come by connections that outlive a
-   * request, and news of other keys leave its pace as it is, since each request has a watch.
+   * Whether it polls for a single request. Then it does not subscribe to announcements, because their connections
+   * outlive a request. Changes of other keys do not shorten its interval either, because every request has a poller.
    */
   readonly isRequestScoped?: boolean;
 }
 
 /**
- * One small reader per process. It sleeps while nobody waits, and for good on a storage that no other process
- * can change. It asks *what came after the version that our waiters have read?*, more seldom the longer nothing
- * came; announcements of the storage make it look at once.
+ * Polls the storage while clients wait. There is one poller per process. It never polls a storage that no other
+ * process can change. It asks *what changed after the version that our waiters have read?*, less often the longer
+ * nothing changes. Announcements of the storage make it poll at once.
  */
 export class ChangePoller {
   readonly #deps: ChangePollerDeps;
-  /** What all parked waiters have read at least; undefined until one has parked. */
+  /** The oldest state that a waiter has read; undefined until a waiter is registered. */
   #position: Position | undefined;
   #interval = MIN_INTERVAL;
   #cancel: (() => void) | undefined;
   readonly #subscription: Subscription;
   #polling: Promise<void> | undefined;
-  /** Whether another look is wanted right after the one under way. */
+  /** Whether another poll starts right after the running one. */
   #isPollQueued = false;
   #closed = false;
 
-  /** @param deps The storage that is watched and the waiters that are woken. */
+  /** @param deps The storage to poll and the waiters to wake. */
   constructor(deps: ChangePollerDeps) {
     this.#deps = deps;
     this.#subscription = new Subscription({ ...deps, onAny: () => this.pollNow() });
   }
 
-  /** Says that a waiter now rests on this reading. */
+  /** Records that a waiter now waits on the state of this reading. */
   register(reading: StorageReading): void {
     if (this.#closed || this.#deps.storage.features?.exclusive) return;
     const at = this.#position;
@@ -73,7 +73,7 @@ export class ChangePoller {
     if (at === undefined || this.#deps.isRequestScoped) {
       this.#position = { epoch, replicaId, late, version: maxVersion, newest };
     } else if (at.epoch !== epoch || at.replicaId !== replicaId) {
-      // Some rest on another life of the data than others: whoever is behind has to look again.
+      // Waiters have read different epochs. All of them must read again.
       this.#position = { epoch, replicaId, late, version: 0, newest: null };
     } else {
       at.version = Math.min(at.version, maxVersion);
@@ -83,7 +83,7 @@ export class ChangePoller {
     if (this.#cancel === undefined && this.#polling === undefined) this.#start();
   }
 
-  /** Ends the watch and settles when nothing of it is under way. */
+  /** Stops polling. Resolves when nothing is running any more. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#cancel?.();
@@ -111,8 +111,8 @@ export class ChangePoller {
   }
 
   /**
-   * Looks at once, or once more after the look that is under way: it may have come before what is announced. Does nothing
-   * while nobody waits.
+   * Polls at once. If a poll is running, polls once more afterwards, because the running one may be older than the
+   * announced change. Does nothing while no client waits.
    */
   pollNow(): void {
     if (this.#polling !== undefined) this.#isPollQueued = true;
@@ -144,19 +144,24 @@ export class ChangePoller {
         this.#apply(at, from, changes);
         resolve();
       }, () => {
-        // It has been reported; the next look tries again.
+        // The failure was reported. The next poll tries again.
         this.#interval = MAX_INTERVAL;
         resolve();
       });
     });
   }
 
-  /** Wakes those whom changes concern that came after the version of `from`, which `at` was when they were asked for. */
+  /**
+   * Wakes the waiters that changes concern.
+   *
+   * @param at The position when the poll was sent.
+   * @param from A copy of that position as it was when the poll was sent.
+   */
   #apply(at: Position, from: Position, { nodes, ...moment }: PolledChanges): void {
-    // The only one who waits has read anew meanwhile: what came after that is asked next.
+    // The only waiter has read again in the meantime. The next poll covers what came after that read.
     if (this.#deps.isRequestScoped && this.#position !== at) return;
     const { epoch, replicaId, maxVersion, late, collectedVersion } = moment;
-    // Whoever rests on a history that was lost may hold what is no more, whatever came since.
+    // Waiters that have read a lost history may hold a wrong state, whatever changed since.
     const ordered = isSameData(moment, from) && from.newest !== null &&
       isConfirmed(moment, from.newest.maxVersion);
     const isChanged = !ordered || maxVersion !== from.version || late !== from.late;
@@ -165,13 +170,13 @@ export class ChangePoller {
       ? MIN_INTERVAL
       : Math.min(this.#interval * 1.5, maxInterval);
     if (!isChanged) return;
-    // Somebody may have parked on an older reading meanwhile; then the next look goes back as far.
+    // If a waiter with an older reading was registered in the meantime, the next poll starts from that older version.
     if (this.#position === at && at.version === from.version && at.late === from.late) {
       const newest = at.newest === from.newest ? moment : laterOf(at.newest, moment);
       this.#position = { epoch, replicaId, late, version: maxVersion, newest };
     }
     const marks = lateMarksSince(moment, from.late);
-    // A tombstone above the version that was swept is not among the nodes.
+    // A tombstone above the version that was collected is not among the nodes.
     const canName = ordered && marks !== null && maxVersion >= from.version &&
       collectedVersion <= from.version &&
       nodes !== null && nodes.length < MAX_LISTED;
@@ -180,7 +185,7 @@ export class ChangePoller {
     if (marks.size > 0) this.#deps.waiters.wakeMarked(marks);
   }
 
-  /** What came after a version. */
+  /** Reads the changes after a version. */
   async #readChanges(version: number, onSlow: () => void): Promise<PolledChanges> {
     const { storage, reader, calls } = this.#deps;
     const patience = slowRead(onSlow);
@@ -197,15 +202,15 @@ export class ChangePoller {
   }
 }
 
-/** What all parked waiters have read at least. */
+/** The oldest state that a waiter has read. */
 interface Position {
   epoch: string;
   replicaId: string;
   late: number;
   version: number;
-  /** The newest moment that one of them has read; `null` where they may not all rest on its history. */
+  /** The latest moment that a waiter has read; `null` if the waiters may not share one history. */
   newest: HistoryMoment | null;
 }
 
-/** What came after a version; `nodes` is `null` where the storage cannot tell all of it. */
+/** The changes after a version; `nodes` is `null` if the storage cannot name all of them. */
 type PolledChanges = Omit<StorageChanges, "nodes"> & { nodes: StorageChanges["nodes"] | null };

@@ -1,5 +1,5 @@
 /**
- * Keeps the announcements of a storage coming while they are wanted.
+ * Maintains a subscription to the announcements of a storage.
  *
  * @module
  */
@@ -8,31 +8,31 @@ import type { Clock } from "../clock.ts";
 import type { RealityStorage } from "../store/contract.ts";
 import type { Waiters } from "./waiters.ts";
 
-/** The pause before a subscription that failed is tried again, in milliseconds: the first, and what it grows to. */
+/** The delay before a failed subscription is tried again, in milliseconds: the first delay, and the longest. */
 const MIN_RETRY_DELAY = 500;
 const MAX_RETRY_DELAY = 30_000;
 
-/** What a subscription works between. */
+/** What a subscription needs. */
 export interface SubscriptionDeps {
   readonly storage: RealityStorage;
   readonly waiters: Pick<Waiters, "wake">;
-  /** Called when it is announced that any key may have changed. */
+  /** Called for an announcement that any key may have changed. */
   readonly onAny: () => void;
   readonly clock: Clock;
   readonly calls: StorageCallOptions;
 }
 
 /**
- * One subscription of a storage's announcements. One that fails, or is not there in time, is tried again after
- * growing pauses for as long as it is wanted. The caller has another way to find changes meanwhile.
+ * A subscription to the announcements of a storage. A subscription that fails, or is not established in time, is
+ * tried again after growing delays until `end()` is called. Meanwhile the caller finds changes by polling.
  */
 export class Subscription {
   readonly #deps: SubscriptionDeps;
-  /** What is done about it now; undefined while it is not wanted. */
+  /** The current attempt; undefined while no announcements are wanted. */
   #attempt: Attempt | undefined;
   #ending: Promise<void> = Promise.resolve();
 
-  /** @param deps The storage that announces, and the waiters that are woken. */
+  /** @param deps The storage that announces changes and the waiters to wake. */
   constructor(deps: SubscriptionDeps) {
     this.#deps = deps;
   }
@@ -42,12 +42,12 @@ export class Subscription {
     return this.#attempt?.isActive === true;
   }
 
-  /** Wants announcements from now on, if the storage makes any. */
+  /** Subscribes, if the storage announces changes. */
   begin(): void {
     if (this.#deps.storage.subscribe !== undefined) this.#attempt ??= new Attempt(this.#deps);
   }
 
-  /** Wants none any more. Settles when the storage has ended all there was, or did not answer in time; never rejects. */
+  /** Ends the subscription. Resolves when the storage has ended it or did not answer in time. Never rejects. */
   end(): Promise<void> {
     const attempt = this.#attempt;
     this.#attempt = undefined;
@@ -56,7 +56,7 @@ export class Subscription {
   }
 }
 
-/** One subscription from the moment when it is wanted to the moment when it is not. */
+/** One subscription, from `begin()` to `end()`. */
 class Attempt {
   readonly #deps: SubscriptionDeps;
   #isOver = false;
@@ -89,7 +89,7 @@ class Attempt {
     let isInTime = true;
     const call = async () => {
       const unsubscribe = await storage.subscribe!((keys) => keys === null ? onAny() : waiters.wake(keys));
-      // It was given up meanwhile, and another one may be there in its place.
+      // It was given up in the meantime, and another subscription may have taken its place.
       if (!isInTime) void this.#unsubscribeBy(unsubscribe);
       return unsubscribe;
     };
@@ -109,11 +109,11 @@ class Attempt {
     try {
       await withTimeout("unsubscribe", async () => await unsubscribe(), this.#options);
     } catch {
-      // It has been reported. What is still announced wakes somebody once too often.
+      // The failure was reported. Announcements that still arrive only wake waiters once too often.
     }
   }
 
-  /** Failures that follow on each other are told once. */
+  /** Only the first of consecutive failures is reported. */
   get #options(): StorageCallOptions {
     const { calls } = this.#deps;
     const isReported = this.#isReported;

@@ -1,5 +1,5 @@
 /**
- * Answers one sync request, at once or when there is something to tell.
+ * Answers a sync request, at once or when there is a change.
  *
  * @module
  */
@@ -19,27 +19,27 @@ import { RequestRecord } from "../telemetry/request_record.ts";
 import type { Waiters, WaiterSource } from "./waiters.ts";
 import type { ChangePoller } from "./change_poller.ts";
 
-/** What a sync request asks of the mesh. */
+/** What a sync request needs of the mesh. */
 export interface SyncMesh {
   /** Id → state of the peers that have ever answered. */
   readonly states: ReadonlyMap<string, PeerState>;
-  /** Hears that a client asks. */
+  /** Records that a client sent a request. */
   noteTraffic(): void;
-  /** Settles once this server may answer. */
+  /** Resolves when this server may answer. */
   open(): Promise<void>;
-  /** Which versions that clients claim to hold the peers are asked about. */
+  /** Decides which versions that clients claim to hold are worth a request to the peers. */
   readonly claims: {
     areWorthAsking(claims: readonly Claim[]): boolean;
     noteFruitless(claims: readonly Claim[]): void;
   };
-  /** Asks the peers for what they have; settles by a deadline and never rejects. */
+  /** Requests the latest changes from the peers. Resolves at a deadline at the latest; never rejects. */
   catchUp(): Promise<void>;
 }
 
-/** A version that a client holds, and this server does not know. */
+/** A version that a client holds and this server does not know. */
 type Claim = Pick<RealityNodeMeta, "key" | "version">;
 
-/** The rooms that a sync request passes through. */
+/** What a sync request needs. */
 export interface SyncDeps {
   readonly reader: NodeReader;
   readonly waiters: Pick<Waiters, "add">;
@@ -50,30 +50,31 @@ export interface SyncDeps {
   readonly metrics: Pick<Metrics, "changedKeys" | "waitsBegun" | "waitsEnded" | "waitDurations">;
 }
 
-/** Who asks. */
+/** The client of a sync request. */
 export interface SyncClient {
-  /** Gives what tells when the client goes away; asked only by who waits. */
+  /** Provides the signal that aborts when the client disconnects. Used only by requests that wait. */
   readonly source?: { getSignal(): AbortSignalLike | undefined };
-  /** Says where it comes from; asked only of who wants to wait. Left out for a caller that is trusted. */
+  /** Locates the client. Called only for requests that want to wait. Left out for a trusted caller. */
   readonly locate?: (() => WaiterSource) | undefined;
   /** What the client may read; left out: everything. */
   readonly askRights?: AskRights | undefined;
-  /** Where it is noted what becomes of the request. */
+  /** Records what happens to the request. */
   readonly record?: RequestRecord;
-  /** Hears when the request begins to wait, and when it has waited; left out for one that was not let in. */
+  /** Is told when the request starts and ends waiting. Left out for a request that holds no slot. */
   readonly waitingSlot?: WaitingSlot | undefined;
 }
 
-/** What counts the requests that are dealt with: who waits is none of them. */
+/** Gives up its slot of the concurrency limit while it waits. Waiting requests are not counted. */
 export type WaitingSlot = Pick<ConcurrencyLimit, "startWait" | "endWait">;
 
 /**
  * Answers a sync request (PROTOCOL 3 and 5).
  *
- * @param request A checked request.
- * @param deps Where to read and where to wait.
- * @param client Who asks.
- * @returns The answer itself where nobody has to be asked or waited for: promises would cost more than all the rest.
+ * @param request A parsed request.
+ * @param deps What the request needs.
+ * @param client The client.
+ * @returns The response, without a promise if nothing has to be waited for: a promise would cost more than the rest
+ *   (`bench/sync_bench.ts`).
  * @throws {StorageError} When the storage fails.
  * @throws The signal's reason, once it has aborted.
  */
@@ -105,7 +106,7 @@ async function answerInTime(
     deps.mesh.noteTraffic();
     await deps.mesh.open();
   }
-  // Who waits for nothing in particular would only wait out its time.
+  // A request without keys would only wait for its deadline.
   const waiter = wait > 0 && keys.length > 0 ? deps.waiters.add(keys, locate?.()) : null;
   if (waiter === null) {
     const reading = await readCaughtUp(request, deps, await askRights?.());
@@ -116,11 +117,11 @@ async function answerInTime(
   signal?.addEventListener("abort", leave);
   try {
     signal?.throwIfAborted();
-    // Waits that began together end apart, so that their clients do not come back together.
+    // Waits that started together end at different times, so that their clients do not return at the same moment.
     const deadline = deps.clock.elapsed() + wait - Math.floor(wait / 16 * deps.clock.random());
-    // The waiter hears of changes from before this read on: what the read misses wakes it (PROTOCOL 5.1).
+    // The waiter is woken by changes from before this read on: a change that the read misses wakes it (PROTOCOL 5.1).
     for (let isLast = false;;) {
-      // Asked anew each time: rights may have ended while this waited (PROTOCOL 5.7).
+      // Read anew each time: rights may have ended during the wait (PROTOCOL 5.7).
       const rights = await askRights?.();
       let reading: StorageReading | undefined = await readCaughtUp(request, deps, rights);
       signal?.throwIfAborted();
@@ -134,7 +135,7 @@ async function answerInTime(
         return respond(request, reading, changed, deps, record, deadline);
       }
       deps.poller.register(reading);
-      // Not kept in memory for as long as this waits.
+      // Do not keep the reading in memory during the wait.
       reading = undefined;
       if (record.waitStartedAt === undefined) beginWait(record, deps, waitingSlot);
       record.outcome = await waiter.next(left);
@@ -170,13 +171,15 @@ function endWait(record: RequestRecord, since: number, { clock, metrics }: SyncD
   metrics.waitDurations.observe(record.waited);
 }
 
-/** Reads what a client may see; and where it knows more than we do, asks the peers first and reads again. */
+/**
+ * Reads what a client may see. If the client knows newer versions than this storage, asks the peers and reads again.
+ */
 function readCaughtUp(
   request: ParsedSync,
   deps: SyncDeps,
   rights: Rights | undefined,
 ): StorageReading | Promise<StorageReading> {
-  // Most servers have neither rights nor peers: their answer is the reader's own.
+  // Most servers have neither rights nor peers. Their answer is the reading itself.
   if (deps.mesh === undefined && rights === undefined) return deps.reader.read(request.known.keys);
   return readWithPeers(request, deps, rights);
 }
@@ -231,7 +234,7 @@ function respond(
   return answer;
 }
 
-/** Whether a request that wanted to wait is answered sooner than that: there was no place, or the server stops. */
+/** Whether a request that wanted to wait is answered early, because no slot was free or the server is closing. */
 function isEarly({ waitStartedAt, outcome }: RequestRecord, clock: Clock, deadline: number): boolean {
   return outcome === "closed" || waitStartedAt === undefined && clock.elapsed() < deadline;
 }

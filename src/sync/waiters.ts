@@ -1,5 +1,5 @@
 /**
- * Who waits for which key: the bell that says "look again" and carries no data.
+ * Finds the requests and streams that wait for a key, and wakes them. A wake carries no data.
  *
  * @module
  */
@@ -7,63 +7,63 @@ import type { Clock } from "../clock.ts";
 import { markOf } from "../store/history.ts";
 import type { Limits } from "../options.ts";
 
-/** Why a waiter stopped waiting: a key may have changed, its time is up, or it was closed. */
+/** Why a waiter stopped waiting: a key may have changed, its time limit passed, or it was closed. */
 export type WaitEnd = "wake" | "timeout" | "closed";
 
-/** A sync request or an event stream parked on keys. It hears of every change from the moment it is made. */
+/** A sync request or an event stream that waits for keys. It is woken by every change since its creation. */
 export interface Waiter {
   /**
-   * Waits for the next wake. One that came since the last call, or since the waiter was made, counts at once:
-   * so whoever reads between two calls cannot miss a change.
+   * Waits for the next wake. A wake since the last call, or since the waiter was created, counts at once, so a change
+   * between two calls is never missed.
    *
-   * @param ms How long to wait, in milliseconds.
+   * @param ms The time limit, in milliseconds.
    */
   next(ms: number): Promise<WaitEnd>;
-  /** What `next` would say at once; undefined where it would wait. A wake that is told is over. */
+  /** What `next` would return at once; undefined where it would wait. A wake is returned only once. */
   poll(): WaitEnd | undefined;
-  /** Gives the place back and ends a wait in progress as `closed`. May be called twice. */
+  /** Frees the slot and ends a running wait as `closed`. May be called twice. */
   release(): void;
 }
 
-/** How much may wait at once. */
+/** How many waiters there may be. */
 export type WaiterLimits = Pick<
   Limits,
   "maxWaiters" | "maxWaitersPerClient" | "maxWaitersPerConnection" | "maxWaitingBytes"
 >;
 
 /**
- * Under this name, the object that stands for a connection has how many waiters came by it. Almost every waiter has a
- * connection of its own: an entry of a map for each would be larger than this.
+ * The number of waiters of a connection is stored under this symbol in the object that represents the connection.
+ * Almost every waiter has its own connection, and a map entry for each would take more memory.
  */
 const WAITERS: unique symbol = Symbol("reality.waiters");
 
-/** What stands for a connection: one object for as long as it lives, such as its socket. */
+/** Represents a connection: one object for its whole lifetime, such as its socket. */
 export interface WaiterConnection {
   [WAITERS]?: number;
 }
 
-/** Where a waiter comes from, as far as that can be told. */
+/** The origin of a waiter, as far as it is known. */
 export interface WaiterSource {
-  /** What stands for the client; `null` for one that is not known, or not limited. */
+  /** Identifies the client; `null` if it is unknown or not limited. */
   readonly client: string | null;
-  /** The connection, where one can bring several requests at once. */
+  /** The connection, if it can carry several requests at the same time. */
   readonly connection: WaiterConnection | undefined;
 }
 
-/** What one client holds. */
+/** What one client uses. */
 interface ClientUsage {
   waiters: number;
   bytes: number;
 }
 
 /**
- * What a waiter, and each of its keys beside its text, holds in memory, in bytes, about. `tests/hostile/memory_test.ts`
- * holds 49 waiters of 10,000 short keys to it.
+ * An estimate of the memory of a waiter, and of each of its keys beside the text, in bytes.
+ * `tests/hostile/memory_test.ts` checks it with 49 waiters of 10,000 short keys.
  */
 const WAITER_BYTES = 1_024;
 const KEY_BYTES = 128;
 
-/** Says how much a waiter on these keys holds in memory, in bytes, about. */
+/** Estimates the memory of a waiter with these keys, in bytes. */
 export function waitingBytes(keys: readonly string[]): number {
   let bytes = WAITER_BYTES + KEY_BYTES * keys.length;
   for (const key of keys) bytes += key.length;
@@ -71,17 +71,17 @@ export function waitingBytes(keys: readonly string[]): number {
 }
 
 /**
- * Storage → the waiters of all servers in this process that use it and have any. A storage in memory announces nothing
- * and is not looked at: without this, a client that waits at one server would sleep through a change made by another.
+ * Storage → the servers in this process that use it and have waiters. A storage in memory announces nothing and is
+ * not polled. Without this map, a client that waits at one server would miss a change made at another.
  */
 const groups = new WeakMap<object, Set<Waiters>>();
 
-/** All the waiters of one server, found by key. */
+/** All the waiters of one server, by key. */
 export class Waiters {
-  /** Most keys have one waiter, which then stands here itself: a set would be the larger part of its memory. */
+  /** Most keys have one waiter, which is stored directly: a set would take more memory than the waiter. */
   readonly #byKey = new Map<string, RegisteredWaiter | Set<RegisteredWaiter>>();
   readonly #all = new Set<RegisteredWaiter>();
-  /** One function for all of them, not one for each. */
+  /** One function for all waiters saves memory. */
   readonly #remove = (waiter: RegisteredWaiter): void => {
     this.#all.delete(waiter);
     this.#free(waiter);
@@ -99,7 +99,7 @@ export class Waiters {
   };
   readonly #clock: Clock;
   readonly #limits: WaiterLimits;
-  /** What one client may hold, in bytes: as large a part of all as of the places. */
+  /** What one client may use, in bytes: the same share of all bytes as it has of all waiters. */
   readonly #maxClientBytes: number;
   readonly #usage = new Map<string, ClientUsage>();
   #bytes = 0;
@@ -111,9 +111,10 @@ export class Waiters {
   #wakes = 0;
 
   /**
-   * @param clock Where timers come from.
-   * @param limits How much may wait at once.
-   * @param storage What they wait for changes of: a wake reaches the waiters of every server here that has the same one.
+   * @param clock The source of timers.
+   * @param limits How many waiters there may be.
+   * @param storage The storage whose changes they wait for. A wake reaches the waiters of all servers in this process
+   *   that use the same storage.
    */
   constructor(clock: Clock, limits: WaiterLimits, storage: object = {}) {
     this.#clock = clock;
@@ -124,36 +125,36 @@ export class Waiters {
     groups.set(storage, this.#group);
   }
 
-  /** How many wait now. */
+  /** The number of waiters. */
   get size(): number {
     return this.#all.size;
   }
 
-  /** How much they hold in memory, in bytes, about. */
+  /** An estimate of their memory, in bytes. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** How often a waiter was told to look again. */
+  /** How often a waiter was woken. */
   get wakes(): number {
     return this.#wakes;
   }
 
-  /** Calls back each time the first waiter arrives after there was none. */
+  /** Called each time the first waiter arrives. */
   set onFilled(callback: () => void) {
     this.#onFilled = callback;
   }
 
-  /** Calls back each time there is no place for a client since it has its share already. */
+  /** Called each time a client has reached its share. */
   set onClientFull(callback: () => void) {
     this.#onClientFull = callback;
   }
 
   /**
-   * Parks a new waiter on these keys.
+   * Adds a waiter for these keys.
    *
-   * @param from Where it comes from; left out for a caller that is trusted, or not known.
-   * @returns `null` when there is no place left: for anybody, for this client, or on this connection.
+   * @param from The origin of the waiter; left out for a caller that is trusted or unknown.
+   * @returns `null` if a limit is reached: of all waiters, of this client, or of this connection.
    */
   add(keys: readonly string[], from?: WaiterSource): Waiter | null {
     const bytes = waitingBytes(keys);
@@ -180,11 +181,15 @@ export class Waiters {
     return waiter;
   }
 
-  /** Takes a place of a client's share; says whether there was one. */
+  /**
+   * Reserves a slot of a client's share.
+   *
+   * @returns Whether one was free.
+   */
   #reserve(client: string, bytes: number): boolean {
     const usage = this.#usage.get(client);
     if (usage === undefined) {
-      // Whoever has no place yet gets one, however large it is: what all hold together is looked at elsewhere.
+      // A client without a waiter always gets one, however large. The limit of all waiters is checked elsewhere.
       this.#usage.set(client, { waiters: 1, bytes });
       return true;
     }
@@ -197,7 +202,7 @@ export class Waiters {
     return true;
   }
 
-  /** Takes back what a waiter held. */
+  /** Frees what a waiter used. */
   #free({ bytes, client, connection }: RegisteredWaiter): void {
     this.#bytes -= bytes;
     if (connection !== undefined) connection[WAITERS]!--;
@@ -208,12 +213,12 @@ export class Waiters {
     if (usage.waiters === 0) this.#usage.delete(client!);
   }
 
-  /** Tells all who wait for one of these keys to look again; `null` stands for every key. */
+  /** Wakes all waiters of these keys; `null` stands for every key. */
   wake(keys: readonly string[] | null): void {
     for (const waiters of this.#group) waiters.#wake(keys);
   }
 
-  /** Tells all who wait for a key with one of these marks to look again. */
+  /** Wakes all waiters of keys with one of these marks. */
   wakeMarked(marks: ReadonlySet<string>): void {
     for (const waiters of this.#group) {
       waiters.#wake([...waiters.#byKey.keys()].filter((key) => marks.has(markOf(key))));
@@ -236,8 +241,8 @@ export class Waiters {
   }
 
   /**
-   * Ends every wait as `closed` and takes no waiter any more. Settles when all have given back their places: who was
-   * ended still has to answer.
+   * Ends every wait as `closed` and refuses new waiters. Resolves when all have freed their slots, because their
+   * requests still have to be answered.
    */
   close(): Promise<void> {
     this.#closed = true;
@@ -248,8 +253,8 @@ export class Waiters {
   }
 }
 
-/** What a waiter holds, and whose that is. */
-interface Reservation extends WaiterSource {
+/** What a waiter uses, and its origin. */
+interface WaiterUsage extends WaiterSource {
   readonly bytes: number;
 }
 
@@ -270,7 +275,7 @@ class RegisteredWaiter implements Waiter {
     keys: readonly string[],
     clock: Clock,
     onRelease: (waiter: RegisteredWaiter) => void,
-    { bytes, client, connection }: Reservation,
+    { bytes, client, connection }: WaiterUsage,
   ) {
     this.keys = keys;
     this.bytes = bytes;
