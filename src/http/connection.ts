@@ -1,18 +1,19 @@
 /**
- * What a runtime or a bridge hands over beside a `Request`, told by its shape: who connected, and Bun's server.
+ * Finds the connection of a `Request` in what a runtime or bridge passes beside it: the remote address, and Bun's
+ * server.
  *
  * @module
  */
 import { UNIX_SOCKET } from "../limits/client_address.ts";
 import { type ConnectedSocket, socketAddress } from "./request_shape.ts";
 
-/** As much of Bun's server as is called. */
+/** The used part of Bun's server. */
 export interface BunServer {
-  /** Closes the connection of a request only after it was silent for so many seconds; 0 for never. */
+  /** Sets after how many idle seconds the connection of a request is closed; 0 for never. */
   timeout(request: Request, seconds: number): void;
 }
 
-/** Bun's server: what is handed over itself, or its property `server`, as Hono's users name it. */
+/** Bun's server: the value itself, or its property `server`, as is usual with Hono. */
 export function findBunServer(connection: unknown): BunServer | null {
   if (typeof connection !== "object" || connection === null) return null;
   if (isFunction((connection as Partial<BunServer>).timeout)) return connection as BunServer;
@@ -20,7 +21,7 @@ export function findBunServer(connection: unknown): BunServer | null {
   return isBunServer(server) ? server : null;
 }
 
-/** A binding of a Worker may be called `server`, and has a method of any name, but no number. */
+/** A binding of a Worker may be called `server` and has methods of any name, but no numbers. */
 function isBunServer(value: unknown): value is BunServer {
   if (typeof value !== "object" || value === null) return false;
   const { timeout, pendingRequests } = value as { timeout?: unknown; pendingRequests?: unknown };
@@ -28,10 +29,10 @@ function isBunServer(value: unknown): value is BunServer {
 }
 
 /**
- * The address that connected: in what `Deno.serve` hands over, by Bun's server, or in the request of `node:http` that
- * a bridge for Node keeps. Whatever else is there, such as the bindings of a Worker, tells none.
+ * Finds the remote address: in the info of `Deno.serve`, by Bun's server, or in the `node:http` request of a bridge
+ * for Node. Other values, such as the bindings of a Worker, have no address.
  *
- * @returns `unix` for a Unix socket; `null` for unknown.
+ * @returns `unix` for a Unix socket; `null` if unknown.
  */
 export function findAddress(request: Request, connection: unknown): string | null {
   if (typeof connection !== "object" || connection === null) return null;
@@ -52,14 +53,14 @@ export function findAddress(request: Request, connection: unknown): string | nul
     if (remoteAddr?.transport === "unix") return UNIX_SOCKET;
     return typeof remoteAddr?.hostname === "string" ? remoteAddr.hostname : socketAddress(incoming?.socket);
   } catch {
-    // Something else of that name.
+    // The value only looks like one of these.
     return null;
   }
 }
 
 /**
- * The socket in the request of `node:http` that a bridge for Node keeps. Other hosts bound by themselves how many
- * requests a connection brings at once.
+ * The socket of the `node:http` request that a bridge for Node keeps. Other hosts limit the requests per connection
+ * themselves.
  */
 export function bridgedSocket(connection: unknown): object | undefined {
   if (typeof connection !== "object" || connection === null) return undefined;

@@ -1,5 +1,5 @@
 /**
- * A request and a reply as the desk sees them, so that a door that has no `Request` need not make one.
+ * A request and a reply as the handler sees them. An adapter without a `Request` does not have to create one.
  *
  * @module
  */
@@ -10,40 +10,43 @@ import type { ResponseBudget } from "../limits/pending_responses.ts";
 export { onAbort, onClose };
 export type { AbortSignalLike, BodyBudget, BodyReservation, Closable, ResponseBudget };
 
-/** What the desk asks of a request, through whichever door it came. */
+/** A request, as an adapter passes it to the handler. */
 export interface IncomingRequest {
-  /** The method, in capitals. */
+  /** The method, in upper case. */
   readonly method: string;
   /** Path and query, or an absolute URL. */
   readonly url: string;
-  /** A header's value by its lower-case name; `null` when it was not sent. */
+  /** A header's value by its lower-case name; `null` if it was not sent. */
   header(name: string): string | null;
   /**
    * Reads the body as JSON.
    *
-   * @param maxBytes How many bytes are read at most.
-   * @param bodies What it shares with the other bodies that are being read: room, and the time each may take.
-   * @throws {RefusalError} `BODY_TOO_LARGE` past that; `BAD_REQUEST` when it is not JSON in UTF-8 or breaks off;
-   *   `MEDIA_TYPE` when it is compressed; `TIMEOUT` and `OVERLOADED` as `bodies` says.
+   * @param maxBytes The maximum number of bytes.
+   * @param bodies The memory and time limits that all bodies share.
+   * @throws {RefusalError} `BODY_TOO_LARGE` above the maximum; `BAD_REQUEST` when the body is not JSON in UTF-8 or
+   *   breaks off; `MEDIA_TYPE` when it is compressed; `TIMEOUT` and `OVERLOADED` as `bodies` says.
    */
   readJSON(maxBytes: number, bodies: BodyBudget): Promise<unknown>;
-  /** The address that connected, as the runtime tells it: a proxy's, if there is one; `unix` for a Unix socket, `null` for unknown. */
+  /**
+   * The address of the connection as the runtime reports it, which may be a proxy's; `unix` for a Unix socket, `null`
+   * if unknown.
+   */
   remoteAddress(): string | null;
-  /** What stands for the connection, where it can bring several requests at once. */
+  /** Represents the connection, if it can carry several requests at the same time. */
   connection?(): object | undefined;
-  /** Tells when the client goes away. Asked only for requests that wait, or have failed. */
+  /** Aborts when the client disconnects. Called only for requests that wait or have failed. */
   getSignal(): AbortSignalLike;
-  /** The request in the Web's own shape, for the application's hooks. */
+  /** The request as a `Request`, for the application's hooks. */
   toRequest(): Request;
-  /** What the host knows beside it, for the application's hooks. */
+  /** What the host provides beside the request, for the application's hooks. */
   getContext(): unknown;
 }
 
-/** What the desk answers. */
+/** The reply of the handler. */
 export interface Reply {
   /** The HTTP status. */
   readonly status: number;
-  /** Lower-case names. */
+  /** Headers with lower-case names. */
   readonly headers: Readonly<Record<string, string>>;
   /** The whole body, a stream of it, or none. */
   readonly body: string | ReadableStream<Uint8Array> | null;
@@ -51,8 +54,8 @@ export interface Reply {
 
 /** Answers requests. */
 export interface RequestHandler {
-  /** Answers one. Never rejects: a failure is a reply, too. */
+  /** Answers a request. Never rejects: a failure is a reply as well. */
   (request: IncomingRequest): Promise<Reply>;
-  /** Bounds the replies that clients are slow to take. */
+  /** Limits the replies that clients are slow to read. */
   readonly responses: ResponseBudget;
 }

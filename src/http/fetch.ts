@@ -1,5 +1,5 @@
 /**
- * The door of the Web's own shapes: `Request` in, `Response` out.
+ * The adapter for `Request` and `Response`.
  *
  * @module
  */
@@ -17,36 +17,36 @@ import type { AbortSignalLike, BodyBudget, IncomingRequest, Reply, RequestHandle
 import { bridgedSocket, findAddress, findBunServer } from "./connection.ts";
 import { createRequest } from "./target.ts";
 
-/** A context that holds the request, as Hono hands it to its handlers. */
+/** A context that holds the request, as Hono passes it to its handlers. */
 export interface RequestContext {
-  /** The framework's request. */
+  /** The request of the framework. */
   readonly req: {
     /** The request itself. */
     readonly raw: Request;
-    /** Gives the body, also when it was read before. */
+    /** Returns the body, even if it was read before. */
     arrayBuffer?(): Promise<ArrayBuffer>;
   };
-  /** What the runtime handed to the framework beside the request. */
+  /** What the runtime passed to the framework beside the request. */
   readonly env?: unknown;
 }
 
-/** What hooks get as `context` from a fetch handler that was given a `Request`. */
+/** The `context` of hooks, if a fetch handler was called with a `Request`. */
 export interface FetchContext<Env = unknown, Execution = unknown> {
-  /** The handler's second argument: the bindings of a Worker, the info of `Deno.serve`, Bun's server. */
+  /** The second argument of the handler: the bindings of a Worker, the info of `Deno.serve`, or Bun's server. */
   readonly env: Env;
-  /** The handler's third argument: the execution context of a Worker. */
+  /** The third argument of the handler: the execution context of a Worker. */
   readonly ctx: Execution;
 }
 
 /**
  * Answers a request; never rejects.
  *
- * @param request The request, or Hono's context around it.
- * @param env What the runtime hands over beside it: the second argument of `Deno.serve`'s handler, Bun's server, or the
- *   bindings of a Worker. It tells the address that connected, for `rateLimit`; and Bun's server is told not to close
- *   the connection of a client that waits. Hooks get it as `context.env`. Hono keeps it in its context.
- * @param ctx The third argument of a Worker's handler. Hooks get it as `context.ctx`.
- * @throws {TypeError} For a value that is no request, at once; names what it is.
+ * @param request The request, or the context of Hono around it.
+ * @param env The second argument of the runtime's handler: the info of `Deno.serve`, Bun's server, or the bindings of
+ *   a Worker. It provides the remote address for `rateLimit`. Bun's server is told not to close the connections of
+ *   waiting clients. Hooks receive it as `context.env`. Hono keeps it in its context.
+ * @param ctx The third argument of a Worker's handler. Hooks receive it as `context.ctx`.
+ * @throws {TypeError} When the value is not a request. Thrown at once; the message describes the value.
  */
 export type FetchHandler = (
   request: Request | RequestContext,
@@ -54,12 +54,15 @@ export type FetchHandler = (
   ctx?: unknown,
 ) => Promise<Response>;
 
-/** What a connection may be silent for, in seconds: Bun's own default, without end, and past any heartbeat. */
+/**
+ * How long a connection may be idle, in seconds: the default of Bun, no limit, and longer than any heartbeat
+ * interval.
+ */
 const USUAL_SILENCE = 10;
 const ENDLESS_SILENCE = 0;
 const STREAM_SILENCE = 120;
 
-/** A handler that passes requests to a desk. */
+/** Creates a fetch handler that passes requests to a request handler. */
 export function toFetchHandler(handler: RequestHandler): FetchHandler {
   return (given, env, ctx) => {
     const incoming = toIncomingRequest(given, env, ctx);
@@ -82,20 +85,20 @@ function toIncomingRequest(given: Request | RequestContext, env: unknown, ctx: u
   throw new TypeError(`Cannot answer: expected a Request or Hono's context, got ${nameShape(given)}`);
 }
 
-/** A request as the desk sees it. */
+/** A `Request` as the handler sees it. */
 class FetchRequest implements IncomingRequest {
   readonly method: string;
   readonly url: string;
   readonly request: Request;
-  /** Called when it is to wait. */
+  /** Called when the request starts to wait. */
   onWait: (() => void) | undefined = undefined;
-  /** Whether it was to wait. */
+  /** Whether the request may wait. */
   waits = false;
   readonly #context: RequestContext | FetchContext;
 
   /**
    * @param request The request.
-   * @param context What it came with.
+   * @param context Its context for hooks.
    */
   constructor(request: Request, context: RequestContext | FetchContext) {
     this.method = request.method;
@@ -104,7 +107,7 @@ class FetchRequest implements IncomingRequest {
     this.#context = context;
   }
 
-  /** What the runtime handed over beside it. */
+  /** What the runtime passed beside the request. */
   get env(): unknown {
     return this.#context.env;
   }
@@ -140,24 +143,24 @@ class FetchRequest implements IncomingRequest {
   }
 
   toRequest(): Request {
-    // A hook that reads the body gets an error from it: the desk has read it.
-    // Deno and Bun hand out a URL as the client wrote it, which may be none.
+    // A hook that reads the body gets an error, because the handler has read it. On Deno and Bun the URL is as the
+    // client wrote it, and may be invalid.
     return URL.canParse(this.url) ? this.request : createRequest(this.request);
   }
 }
 
-/** A reply in the Web's own shape. */
+/** Creates a `Response`. */
 export function toResponse({ status, headers, body }: Reply): Response {
   return new Response(body, { status, headers });
 }
 
-/** A body that was read before it came here, as far as the framework that read it has kept it. */
+/** Reads a body that was read before, if the framework has kept it. */
 async function readBuffered(context: RequestContext | FetchContext, maxBytes: number): Promise<unknown> {
   let bytes: ArrayBuffer | undefined;
   try {
     if ("req" in context) bytes = await context.req.arrayBuffer?.();
   } catch {
-    // It was read past the framework.
+    // It was read without the framework.
   }
   if (bytes === undefined) {
     throw new Error(
@@ -168,19 +171,21 @@ async function readBuffered(context: RequestContext | FetchContext, maxBytes: nu
   return parseJSON(bytes);
 }
 
-/** Reads the body: in one piece, which is quicker, where it is small and the server that took it in keeps it to that. */
+/**
+ * Reads the body. A small body is read in one piece, which is faster, if the server limits it to its declared length.
+ */
 function readBody(request: Request, options: BodyOptions): Promise<unknown> {
   const { maxBytes, declared, bodies } = options;
-  // HTTP holds a body to the length that it declares.
+  // HTTP limits a body to its declared length.
   const isSmall = declared > 0 && declared <= Math.min(maxBytes, bodies.share);
   const { body } = request;
-  // A `Request` of a library of its own may have a stream of its own, too.
+  // A `Request` of another library may have a different kind of stream.
   if (isSmall || body && typeof body.getReader !== "function") return readAtOnce(request, options);
   const bytes = body ? readBytes(body, options) : Promise.resolve(new Uint8Array());
   return bytes.then(parseJSON);
 }
 
-/** One promise and one step, since every request passes here. */
+/** A single promise, because every request passes here. */
 function readAtOnce(request: Request, { maxBytes, declared, bodies }: BodyOptions): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const reservation = bodies.begin(declared, reject);

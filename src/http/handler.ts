@@ -1,5 +1,5 @@
 /**
- * The desk: path, method, media type and shape in; every status code out.
+ * Routes requests: checks path, method, media type and shape, and chooses the status of every reply.
  *
  * @module
  */
@@ -26,7 +26,7 @@ import { pathOf, queryOf } from "./target.ts";
 /** How a handler is mounted. */
 export interface HandlerOptions {
   /**
-   * The path under which all routes hang, without a slash at its end; `""` for the root.
+   * The path that all routes start with, without a trailing slash; `""` for the root.
    *
    * @default {"/reality"}
    */
@@ -38,14 +38,15 @@ export interface HandlerOptions {
    */
   cors?: CorsOptions | undefined;
   /**
-   * Whether `GET {basePath}/metrics` is there, or who may ask it. It names no key, no URL and no server.
+   * Whether `GET {basePath}/metrics` exists, or a function that decides which requests may read it. The metrics
+   * contain no keys, URLs or server names.
    *
    * @default {true}
    */
   metrics?: boolean | MetricsHook | undefined;
 }
 
-/** Says whether a request may see the server's numbers. */
+/** Decides whether a request may read the metrics of the server. */
 export type MetricsHook<Context = unknown> = {
   metrics(request: Request, info: HookInfo<Context>): boolean | Promise<boolean>;
 }["metrics"];
@@ -99,21 +100,21 @@ export interface HandlerDeps {
 }
 
 interface Route {
-  /** What its requests are counted as. */
+  /** The name under which its requests are counted. */
   readonly name: RouteName;
-  /** As the `Allow` header names them. */
+  /** The methods, as in the `Allow` header. */
   readonly methods: string;
-  /** Whether it is answered also while the server closes, and after. */
+  /** Whether it is answered while the server closes, and afterwards. */
   readonly whileClosing?: true;
-  /** Whether it is answered however much there is to do, and however often it is asked. */
+  /** Whether it is answered regardless of concurrency and rate limits. */
   readonly always?: true;
   answer(request: IncomingRequest, record: RequestRecord): Reply | Promise<Reply>;
 }
 
 /**
- * Makes the desk of one server for one mounting.
+ * Creates the request handler of one server for one base path.
  *
- * @throws {TypeError} For an option that is unknown or wrong.
+ * @throws {TypeError} When an option is unknown or wrong.
  */
 export function createRequestHandler(deps: HandlerDeps, options: HandlerOptions = {}): RequestHandler {
   const given = checkNames("the handler", options, ["basePath", "cors", "metrics"]);
@@ -128,9 +129,9 @@ export function createRequestHandler(deps: HandlerDeps, options: HandlerOptions 
   const nodePrefix = `${basePath}/nodes/`;
   const deleteRoute = createDeleteRoute(deps, nodePrefix);
 
-  /** The route of a path; throws where there is none. */
+  /** Finds the route of a path; throws if there is none. */
   const findRoute = (path: string): Route => {
-    // Some frameworks add a slash to every path.
+    // Some frameworks append a slash to every path.
     const route = routes.get(path) ?? (path.startsWith(nodePrefix) ? deleteRoute : undefined) ??
       (path.endsWith("/") ? routes.get(path.slice(0, -1)) : undefined);
     if (route !== undefined) return route;
@@ -143,7 +144,7 @@ export function createRequestHandler(deps: HandlerDeps, options: HandlerOptions 
   const answer = (request: IncomingRequest) => new RequestRun(deps, request).answer(prefix, findRoute);
   if (cors === null) return Object.assign(answer, { responses });
   const answerWithCors = async (request: IncomingRequest): Promise<Reply> => {
-    // Preflights of other paths are the application's own to answer.
+    // Preflights of other paths are answered by the application.
     const isOurs = pathOf(request.url).startsWith(prefix);
     return (isOurs ? cors.preflight(request) : null) ?? cors.extend(request, await answer(request));
   };
@@ -151,14 +152,16 @@ export function createRequestHandler(deps: HandlerDeps, options: HandlerOptions 
 }
 
 /**
- * One request on its way past the desk. An object and two callbacks, and not an async function, whose frame would be
- * several times as large for as long as a client waits.
+ * The handling of one request. An object with two callbacks takes several times less memory during a wait than the
+ * frame of an async function.
  */
 class RequestRun {
   readonly #deps: HandlerDeps;
   readonly #request: IncomingRequest;
   readonly #record: RequestRecord;
-  /** Whatever else an application is asked passes here as well where it is mounted on all paths. */
+  /**
+   * Whether the path is under the base path. A handler that is mounted on all paths receives other requests as well.
+   */
   #isOurs = true;
   #hasEntered = false;
   #quota: Quota | null = null;
@@ -169,7 +172,7 @@ class RequestRun {
     this.#record = new RequestRecord(deps.elapsed());
   }
 
-  /** Answers it, or refuses it; never rejects. */
+  /** Answers or refuses the request; never rejects. */
   answer(prefix: string, findRoute: (path: string) => Route): Promise<Reply> {
     try {
       const path = pathOf(this.#request.url);
@@ -207,13 +210,13 @@ class RequestRun {
     record.code = error instanceof RealityError ? error.code : "ERR_REALITY_INTERNAL";
     const reply = this.#withQuota(errorReply(error, deps.random()));
     if (reply.status === 500) {
-      // A client that went away is no failure, and nobody reads this reply.
+      // A client that has disconnected is not a failure, and this reply is not read.
       if (this.#request.getSignal().aborted) record.outcome = "gone";
       else deps.report(error);
     }
     const isTemporary = reply.status === 429 || reply.status >= 500;
     if (record.route !== "events" || !isTemporary) return this.#finish(reply);
-    // An EventSource never comes back from a refusal, but does from a stream's end (PROTOCOL 6.6).
+    // An EventSource does not reconnect after a refusal, but after the end of a stream (PROTOCOL 6.6).
     const pause = error instanceof RateRefusal ? error.renewal * 1_000 : 0;
     return this.#finish(this.#withQuota(eventsReply(deps.closingStream(pause))));
   }
@@ -230,7 +233,7 @@ class RequestRun {
     return reply;
   }
 
-  /** Allocates nothing where nobody is limited. */
+  /** Allocates nothing without a rate limit. */
   #withQuota(reply: Reply): Reply {
     const { clientLimit } = this.#deps;
     if (this.#quota === null || clientLimit === undefined) return reply;
@@ -246,7 +249,7 @@ function createRoutes(deps: HandlerDeps, basePath: string): Map<string, Route> {
     [`${basePath}/sync`, {
       name: "sync",
       methods: "POST",
-      // Not an async function: for as long as a client waits, its frame would be kept in memory.
+      // Not an async function: its frame would stay in memory while the request waits.
       answer: (request, record) =>
         readBody(request).then((body) => {
           const answer = deps.sync(body, request, record);
@@ -256,7 +259,7 @@ function createRoutes(deps: HandlerDeps, basePath: string): Map<string, Route> {
     [`${basePath}/events`, {
       name: "events",
       methods: "GET",
-      // An EventSource never comes back from a refusal, but does from a stream's end.
+      // An EventSource does not reconnect after a refusal, but after the end of a stream.
       whileClosing: true,
       answer(request, record) {
         const query = queryOf(request.url);
@@ -268,7 +271,7 @@ function createRoutes(deps: HandlerDeps, basePath: string): Map<string, Route> {
           );
         }
         record.keys = keys;
-        // Clients that cannot send the header, such as event-source-polyfill, put it into the query.
+        // Clients that cannot send the header, such as event-source-polyfill, send it in the query.
         const lastEventId = request.header("last-event-id") ?? query.get("lastEventId");
         const stream = deps.events({ keys }, lastEventId, request, record);
         return stream instanceof Promise ? stream.then(eventsReply) : eventsReply(stream);
@@ -316,7 +319,7 @@ function createRoutes(deps: HandlerDeps, basePath: string): Map<string, Route> {
       whileClosing: true,
       always: true,
       async answer(request) {
-        // Most servers are never asked for it.
+        // Most servers never answer this route.
         const { createOpenAPI } = await import("./openapi.ts");
         openAPI ??= jsonReply(createOpenAPI(basePath));
         return withoutBody(request, openAPI);
@@ -325,24 +328,24 @@ function createRoutes(deps: HandlerDeps, basePath: string): Map<string, Route> {
   ]);
 }
 
-/** The answer to a sync; one that sends the client away for a while says so in a header as well. */
+/** The reply to a sync. If the client has to wait before the next request, a header says so as well. */
 function syncReply(answer: SyncResponse): Reply {
   const reply = jsonReply(answer);
   if (answer.pause === undefined) return reply;
   return { ...reply, headers: { ...reply.headers, "retry-after": String(Math.ceil(answer.pause / 1_000)) } };
 }
 
-/** The reply as `HEAD` gets it, where it is `HEAD` that was asked. */
+/** The reply to a `HEAD` request has no body. */
 function withoutBody(request: IncomingRequest, reply: Reply): Reply {
   return request.method === "HEAD" ? { ...reply, body: null } : reply;
 }
 
-/** The reply as the last one of its connection: the client is to find another server. */
+/** Asks the client to close the connection, so that its next request reaches another server. */
 function closeConnection(reply: Reply): Reply {
   return { ...reply, headers: { ...reply.headers, connection: "close" } };
 }
 
-/** The route for who scrapes; `null` where there is none. */
+/** Creates the route of the metrics; `null` if it is disabled. */
 function createMetricsRoute(deps: HandlerDeps, option: unknown): Route | null {
   if (option !== undefined && typeof option !== "boolean" && typeof option !== "function") {
     throw new TypeError(
@@ -386,7 +389,7 @@ function createDeleteRoute(deps: HandlerDeps, prefix: string): Route {
   };
 }
 
-/** The reply that streams events: kept by no cache, held back by no proxy. */
+/** The reply of an event stream. No cache stores it, and no proxy buffers it. */
 export function eventsReply(body: ReadableStream<Uint8Array> | string): Reply {
   return {
     status: 200,
@@ -399,7 +402,7 @@ export function eventsReply(body: ReadableStream<Uint8Array> | string): Reply {
   };
 }
 
-/** A write: first who asks, then what is asked, then whether that may be; only then it is done. */
+/** Answers a write: checks the token, parses the request, asks for permission, then writes. */
 async function write(
   deps: HandlerDeps,
   request: IncomingRequest,

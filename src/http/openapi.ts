@@ -1,6 +1,6 @@
 /**
- * The routes as an OpenAPI 3.1 document. `src/openapi.json` is what it says for the usual base path. Loaded only when
- * somebody asks for it.
+ * The routes as an OpenAPI 3.1 document. `src/openapi.json` is the document for the default base path. This module is
+ * loaded only when the document is requested.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { VERSION } from "../version.ts";
 /** A part of the document. */
 type Part = Readonly<Record<string, unknown>>;
 
-/** What a refusal says, and the headers that it has beside those of all refusals. */
+/** The description of a refusal, and the headers that other refusals do not have. */
 interface RefusalPart {
   readonly description: string;
   readonly messages: Readonly<Partial<Record<ErrorCode, string>>>;
@@ -48,7 +48,7 @@ const headers = {
   "Connection": { description: "With HTTP/1.1: the connection ends here.", schema: { const: "close" } },
 };
 
-/** What every answer of a route has whose requests `rateLimit` counts. */
+/** The headers of every route with a rate limit. */
 const LIMITED = ["RateLimit-Policy", "RateLimit"] as const;
 
 const schemas = {
@@ -241,9 +241,9 @@ const refusals: Readonly<Record<number, RefusalPart>> = {
 };
 
 /**
- * The document for one mounting.
+ * Creates the document of one base path.
  *
- * @param basePath The path under which all routes hang; `""` for the root.
+ * @param basePath The path that all routes start with; `""` for the root.
  */
 export function createOpenAPI(basePath: string): Part {
   return {
@@ -476,7 +476,7 @@ const deleteNode: Part = {
   },
 };
 
-/** A path that `GET` and `HEAD` read. */
+/** A path with `GET` and `HEAD`. */
 function readable(path: string, operationId: string, operation: Part): Part {
   const { responses, ...rest } = operation;
   const heads = Object.entries(responses as Record<string, Part>).map(([status, response]) => {

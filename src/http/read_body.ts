@@ -1,5 +1,5 @@
 /**
- * Reads a body up to a limit, counting while it comes in.
+ * Reads a body up to a limit.
  *
  * @module
  */
@@ -8,10 +8,10 @@ import { RealityError, RefusalError } from "../errors.ts";
 
 const UTF8 = new TextDecoder("utf-8", { fatal: true });
 
-/** Puts U+FFFD in the place of what is not UTF-8; several times as quick as the strict one on some runtimes. */
+/** Replaces invalid UTF-8 by U+FFFD. On some runtimes, this is several times faster than the strict decoder. */
 const LENIENT_UTF8 = new TextDecoder("utf-8");
 
-/** The refusal of a body over the limit. */
+/** The refusal of a body above the limit. */
 export function tooLarge(maxBytes: number): RefusalError {
   return new UnreadRefusal(
     "ERR_REALITY_BODY_TOO_LARGE",
@@ -19,16 +19,16 @@ export function tooLarge(maxBytes: number): RefusalError {
   );
 }
 
-/** The refusal of a body whose sender went away. */
+/** The refusal of a body that was not sent completely. */
 export function brokenOff(cause?: unknown): RefusalError {
   return new RefusalError("ERR_REALITY_BAD_REQUEST", "Cannot read the body: it broke off", { cause });
 }
 
-/** A refusal that tells which encoding is taken: none. */
+/** A refusal of an encoded body. Its reply says that no encoding is accepted. */
 export class EncodingRefusal extends RefusalError {}
 
 /**
- * Checks that a body comes as it is: what is compressed can become a thousand times as large once it is read.
+ * Checks that a body is not compressed: a compressed body can become a thousand times larger.
  *
  * @param header The value of `Content-Encoding`, or `null`.
  * @throws {EncodingRefusal} `MEDIA_TYPE` when it is encoded.
@@ -42,10 +42,10 @@ export function checkEncoding(header: string | null): void {
 }
 
 /**
- * The length that a body declares, looked at before anything is read; 0 for none.
+ * The declared length of a body, checked before it is read; 0 if there is none.
  *
  * @param header The value of `Content-Length`, or `null`.
- * @throws {RefusalError} `BODY_TOO_LARGE` when it is over the limit.
+ * @throws {RefusalError} `BODY_TOO_LARGE` when it is above the limit.
  */
 export function declaredLength(header: string | null, maxBytes: number): number {
   if (header === null) return 0;
@@ -54,22 +54,22 @@ export function declaredLength(header: string | null, maxBytes: number): number 
   return length;
 }
 
-/** How a body is read: at most so many bytes, along with all the others that are being read. */
+/** How a body is read, and the limits that it shares with other bodies. */
 export interface BodyOptions {
   readonly maxBytes: number;
-  /** The length that it declares; 0 for none. */
+  /** The declared length; 0 if there is none. */
   readonly declared: number;
   readonly bodies: BodyBudget;
 }
 
 /**
- * Reads a stream of bytes to its end, or to the end of its time.
+ * Reads a stream of bytes to its end, or to its time limit.
  *
- * @param body The bytes as they come in.
- * @param options How much of it is read.
- * @returns All of them.
- * @throws {RefusalError} `BODY_TOO_LARGE` past the limit, `TIMEOUT` when it takes too long, `OVERLOADED` when all
- *   bodies together hold too much, `BAD_REQUEST` when it breaks off.
+ * @param body The stream.
+ * @param options The limits.
+ * @returns All of its bytes.
+ * @throws {RefusalError} `BODY_TOO_LARGE` above the limit, `TIMEOUT` when it takes too long, `OVERLOADED` when all
+ *   bodies together hold too many bytes, `BAD_REQUEST` when it breaks off.
  */
 export async function readBytes(body: ReadableStream<Uint8Array>, options: BodyOptions): Promise<Uint8Array> {
   const { maxBytes, declared, bodies } = options;
@@ -90,7 +90,7 @@ export async function readBytes(body: ReadableStream<Uint8Array>, options: BodyO
       chunks.push(read.value);
     }
   } catch (cause) {
-    // Not waited for: a runtime may settle it only when the client has sent the rest.
+    // Do not wait for this: a runtime may settle it only after the client has sent the rest.
     reader.cancel().catch(() => {});
     throw cause instanceof RealityError ? cause : brokenOff(cause);
   } finally {
@@ -99,7 +99,7 @@ export async function readBytes(body: ReadableStream<Uint8Array>, options: BodyO
   return chunks.length === 1 ? chunks[0]! : concat(chunks, length);
 }
 
-/** Puts the pieces of a body together. */
+/** Concatenates the chunks of a body. */
 export function concat(chunks: readonly Uint8Array[], length: number): Uint8Array {
   const bytes = new Uint8Array(length);
   let offset = 0;
@@ -111,9 +111,9 @@ export function concat(chunks: readonly Uint8Array[], length: number): Uint8Arra
 }
 
 /**
- * Reads bytes as JSON in UTF-8.
+ * Parses bytes as JSON in UTF-8.
  *
- * @throws {RefusalError} `BAD_REQUEST` when they are something else.
+ * @throws {RefusalError} `BAD_REQUEST` when they are not JSON in UTF-8.
  */
 export function parseJSON(bytes: Uint8Array | ArrayBuffer): unknown {
   try {

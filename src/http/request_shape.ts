@@ -1,6 +1,6 @@
 /**
- * Pure: what kind of request a host has handed over, told by its shape. A host may have a `Request` of its own: of
- * another copy of undici, of a polyfill, or a subclass of a framework's.
+ * Recognizes requests by their shape. A host may have its own `Request` class: of another copy of undici, of a
+ * polyfill, or a subclass of a framework. Pure.
  *
  * @module
  */
@@ -8,32 +8,32 @@ import { UNIX_SOCKET } from "../limits/client_address.ts";
 import type { AbortSignalLike } from "../abort_signal.ts";
 import { kindOf } from "../store/node.ts";
 
-/** The request object of `node:http`, Express and their like, as far as it is looked at. */
+/** The used part of a request of `node:http`, Express and similar frameworks. */
 export interface NodeRequest {
   /** The headers, with lower-case names. */
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   /** Path and query. */
   readonly url?: string | undefined;
-  /** The connection; its end is the client's. */
+  /** The connection. It closes when the client disconnects. */
   readonly socket: ConnectedSocket & {
     once(event: "close", listener: () => void): unknown;
     off(event: "close", listener: () => void): unknown;
   };
 }
 
-/** As much of a socket as is looked at to tell who connected. */
+/** The used part of a socket. */
 export interface ConnectedSocket {
-  /** The address at the other end. */
+  /** The remote address. */
   readonly remoteAddress?: string | undefined;
-  /** The address at this end. */
+  /** The local address. */
   readonly localAddress?: string | undefined;
   /** Whether it is closed. */
   readonly destroyed?: boolean | undefined;
 }
 
 /**
- * The address at the other end of a socket of Node's; `unix` for a Unix socket, which has none at either end. A
- * connection that its client has reset has lost the other one only, and may not pass for a Unix socket.
+ * The remote address of a Node socket; `unix` for a Unix socket, which has neither address. A connection that was
+ * reset by its client has lost only the remote address and must not be taken for a Unix socket.
  */
 export function socketAddress(socket: ConnectedSocket | null | undefined): string | null {
   const { remoteAddress, localAddress, destroyed } = socket ?? {};
@@ -41,7 +41,7 @@ export function socketAddress(socket: ConnectedSocket | null | undefined): strin
   return destroyed === false && localAddress === undefined ? UNIX_SOCKET : null;
 }
 
-/** What never tells that the client is gone. */
+/** A signal that never aborts. */
 const NEVER_ABORTED: AbortSignalLike = Object.freeze({
   aborted: false,
   throwIfAborted() {},
@@ -49,14 +49,14 @@ const NEVER_ABORTED: AbortSignalLike = Object.freeze({
   removeEventListener() {},
 });
 
-/** Whether a value has the shape of a `Request`, whichever library made it. */
+/** Whether a value has the shape of a `Request` of any library. */
 export function isWebRequest(value: unknown): value is Request {
   if (typeof value !== "object" || value === null) return false;
   const { url, method, headers } = value as Partial<Request>;
   return typeof url === "string" && typeof method === "string" && isHeaders(headers);
 }
 
-/** Whether a value has the shape of `Headers`, whichever library made it. */
+/** Whether a value has the shape of `Headers` of any library. */
 export function isHeaders(value: unknown): value is Headers {
   return typeof value === "object" && value !== null && typeof (value as Headers).get === "function";
 }
@@ -69,12 +69,12 @@ export function isNodeRequest(value: unknown): value is NodeRequest {
     typeof socket?.once === "function";
 }
 
-/** Tells when the client of a request goes; of one without a signal, as some libraries make them, never. */
+/** The signal of a request. It never aborts if the request has none, as with some libraries. */
 export function signalOf(request: Request): AbortSignalLike {
   return (request.signal as AbortSignal | null | undefined) ?? NEVER_ABORTED;
 }
 
-/** Names what was handed over in place of a request, with a hint where its shape gives one. */
+/** Describes a value that is not a request, with a hint if its shape suggests one. */
 export function nameShape(value: unknown): string {
   if (typeof value !== "object" || value === null) return kindOf(value);
   if (isWebRequest(value)) return "a Request";

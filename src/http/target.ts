@@ -1,21 +1,21 @@
 /**
- * What a request is for: the path and the query of its target, and its whole URL, whatever a client has written
- * there. Pure.
+ * Reads the path and the query of a request target, and creates valid URLs. The client may have written anything.
+ * Pure.
  *
  * @module
  */
 
 import { isHeaders } from "./request_shape.ts";
 
-/** As much of a request as its URL and headers take. */
+/** What a `Request` is created from. */
 export interface RequestHead {
-  /** The method; GET when it is left out. */
+  /** The method; GET if it is left out. */
   readonly method?: string | undefined;
   /** Path and query, or an absolute URL. */
   readonly url?: string | undefined;
   /** The headers, with lower-case names. */
   readonly headers: Headers | Readonly<Record<string, string | string[] | undefined>>;
-  /** Aborts when the client goes away. */
+  /** Aborts when the client disconnects. */
   readonly signal?: AbortSignal;
 }
 
@@ -33,9 +33,8 @@ export function queryOf(target: string): URLSearchParams {
 }
 
 /**
- * A request in the Web's own shape, without a body, for the application's hooks. Its URL can always be taken apart:
- * what a client wrote into `Host`, or into an absolute target, and is no address, becomes `localhost`, and a user's
- * name and password in it are left out.
+ * Creates a `Request` without a body, for the application's hooks. Its URL is always valid: a `Host`, or the host of
+ * an absolute target, that is invalid becomes `localhost`, and credentials in the URL are removed.
  */
 export function createRequest({ method = "GET", url = "/", headers, signal }: RequestHead): Request {
   const copy = toHeaders(headers);
@@ -52,7 +51,7 @@ function wholeURL(target: string, host: string | null): URL {
   return url;
 }
 
-/** A target from its path on: what an absolute URL names before it ends at the first slash, question mark or hash. */
+/** The target from its path on. The host of an absolute URL ends at the first slash, question mark or hash. */
 function fromPath(target: string): string {
   if (target.startsWith("/")) return target;
   const authority = target.indexOf("://");
@@ -72,9 +71,9 @@ function toHeaders(headers: RequestHead["headers"]): Headers {
   if (isHeaders(headers)) return headers;
   const copy = new Headers();
   for (const [name, value] of Object.entries(headers)) {
-    // HTTP/2 lists method and path among the headers, too.
+    // HTTP/2 lists method and path among the headers.
     if (value === undefined || value === null || name.startsWith(":")) continue;
-    // Bridges of other hosts hand over numbers, too.
+    // Bridges of other hosts pass numbers as well.
     for (const one of Array.isArray(value) ? value : [value]) copy.append(name, String(one));
   }
   return copy;

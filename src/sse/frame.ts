@@ -1,49 +1,49 @@
 /**
- * One server-sent event or comment as text. Pure.
+ * Formats server-sent events and comments. Pure.
  *
  * @module
  */
 
 import type { HistoryRun } from "../store/history.ts";
 
-/** The comment that keeps a silent stream open. It has no id: it must not become a place to resume from. */
+/** The comment that keeps a silent stream open. It has no id, so a client cannot resume from it. */
 export const HEARTBEAT = ": heartbeat\n\n";
 
 const CURSOR = /^([\w.!~*'()%-]{0,512}):([\w.!~*'()%-]{0,512}):(\d{1,16}):(\d{1,16})$/;
 
 /**
- * Writes one event.
+ * Formats an event.
  *
- * @param event The event's name.
- * @param data What is sent with it, as JSON: one line, whatever it holds.
- * @param id The cursor to resume from; left out on all but the last event of a reading.
+ * @param event The name of the event.
+ * @param data Its data, formatted as JSON on a single line.
+ * @param id The cursor to resume from. Left out on all events of a reading except the last one.
  */
 export function eventFrame(event: string, data: unknown, id?: string): string {
   return `event: ${event}\ndata: ${JSON.stringify(data)}\n${id === undefined ? "" : `id: ${id}\n`}\n`;
 }
 
-/** Moves the client's cursor and tells it nothing else. */
+/** Moves the cursor of the client without an event. */
 export function cursorFrame(id: string): string {
   return `id: ${id}\n\n`;
 }
 
-/** Tells the client how long to stay away when the stream ends, in milliseconds. */
+/** Sets how long the client waits before it reconnects, in milliseconds. */
 export function retryFrame(ms: number): string {
   return `retry: ${ms}\n\n`;
 }
 
-/** A place in a storage's history that a stream can resume from. */
+/** A position in the history of a storage that a stream can resume from. */
 export interface Cursor extends HistoryRun {
-  /** Everything up to this version was told, as long as that run of history goes on. */
+  /** Everything up to this version was sent, as long as this run of history continues. */
   readonly position: number;
 }
 
-/** Writes a cursor as an event id. */
+/** Formats a cursor as an event id. */
 export function formatCursor({ epoch, replicaId, late, position }: Cursor): string {
   return `${encodeURIComponent(epoch)}:${encodeURIComponent(replicaId)}:${late}:${position}`;
 }
 
-/** Reads an event id; `null` for one that this server did not write. */
+/** Parses an event id; `null` if this server did not create it. */
 export function parseCursor(id: string): Cursor | null {
   const [, epoch, replicaId, ...digits] = CURSOR.exec(id) ?? [];
   const [late, position] = digits.map(Number);

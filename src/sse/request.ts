@@ -1,5 +1,5 @@
 /**
- * What an event stream needs of the request it answers: where to resume, and when the client is gone.
+ * Reads what an event stream needs of its request: the cursor to resume from, and when the client disconnects.
  *
  * @module
  */
@@ -16,8 +16,8 @@ import {
 } from "../http/request_shape.ts";
 
 /**
- * A request that an event stream can answer: a `Request`, that of `node:http` or Express, or what Fastify and Hono have
- * made of either.
+ * A request that an event stream can answer: a `Request`, a request of `node:http` or Express, or a request or
+ * context of Fastify or Hono around one of them.
  */
 export type EventSourceRequest =
   | Request
@@ -25,16 +25,16 @@ export type EventSourceRequest =
   | { readonly raw: NodeRequest }
   | { readonly req: { readonly raw: Request } };
 
-/** What a stream needs of the request that it answers. */
+/** What a stream needs of its request. */
 export interface StreamRequest {
-  /** The cursor that the client came back with, in its header or in the query; `null` for a new one. */
+  /** The cursor of a client that reconnects, from its header or query; `null` for a new client. */
   readonly lastEventId: string | null;
-  /** The request itself, of one of two shapes. */
+  /** The request itself. */
   readonly request: Request | NodeRequest;
-  /** Where it comes from, where that can be told. */
+  /** Locates the client, if the request has an address. */
   readonly locatable?: Locatable;
   /**
-   * Calls back when the client goes away.
+   * Calls back when the client disconnects.
    *
    * @returns A function that stops listening.
    */
@@ -42,9 +42,9 @@ export interface StreamRequest {
 }
 
 /**
- * Looks at a request of whatever host.
+ * Reads a request of any supported host.
  *
- * @throws {TypeError} For what is no request; names what it is.
+ * @throws {TypeError} When the value is not a request. The message describes it.
  */
 export function toStreamRequest(given: EventSourceRequest): StreamRequest {
   const { raw, req } = (given ?? {}) as { raw?: unknown; req?: { raw?: unknown } };

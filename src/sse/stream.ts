@@ -1,5 +1,5 @@
 /**
- * The life of one event stream: open, wake, heartbeat, close.
+ * Sends one event stream: opening, updates, heartbeats, end.
  *
  * @module
  */
@@ -26,57 +26,62 @@ import {
   retryFrame,
 } from "./frame.ts";
 
-/** What one stream follows and for how long. */
+/** What a stream follows, and for how long. */
 export interface StreamOptions {
   readonly keys: readonly string[];
-  /** The `Last-Event-ID` that the client came with. */
+  /** The `Last-Event-ID` of the client. */
   readonly lastEventId: string | null;
-  /** Milliseconds of silence after which a comment is sent. */
+  /** A heartbeat is sent after this time without an event, in milliseconds. */
   readonly heartbeatInterval: number;
-  /** Milliseconds after which the server ends the stream. */
+  /** The server ends the stream after this time, in milliseconds. */
   readonly lifetime: number;
 }
 
-/** The rooms that a stream lives in. */
+/** What a stream needs. */
 export interface StreamDeps {
   readonly reader: NodeReader;
   readonly waiters: Pick<Waiters, "add">;
   readonly poller: Pick<ChangePoller, "register">;
   readonly clock: Clock;
-  /** Whether a version is a place in the storage's history: only then can a stream resume. */
+  /** Whether versions are positions in the history of the storage. Only then can a stream resume. */
   readonly ordered: boolean;
-  /** Reads tombstones among nodes; left out where the storage cannot: then a stream that resumes hears old deletions again. */
+  /**
+   * Reads nodes including tombstones. Left out if the storage cannot: then a resumed stream receives old deletions
+   * again.
+   */
   readonly readReplicated?: ((keys: readonly string[]) => Promise<Map<string, ReplicatedNode>>) | undefined;
-  /** The streams that wait for their reader: it has to take something in time. */
+  /** Streams whose client has to read something within a time limit. */
   readonly stalls: DeadlineList;
-  /** Whether there is a place for one more stream, asked after {@linkcode StreamDeps.onStart}. */
+  /** Whether there is a slot for one more stream. Called after {@linkcode StreamDeps.onStart}. */
   readonly hasSlot: () => boolean;
   /** What the client may read; left out: everything. */
   readonly askRights?: AskRights | undefined;
-  /** Called once when somebody begins to read the stream. */
+  /** Called once when the client starts to read the stream. */
   readonly onStart: () => void;
   /** Called at each heartbeat. */
   readonly onHeartbeat?: () => void;
-  /** Called once when a stream that was begun is over. `full` and `stalled` are also the reasons of a server that is closed. */
+  /**
+   * Called once when a started stream ends. A closed server also ends streams with the reasons `full` and `stalled`.
+   */
   readonly onEnd: (reason: StreamReason) => void;
 }
 
-/** What a stream says last: how long to stay away, so many milliseconds at least, by chance. */
+/** The end of a stream: tells the client to reconnect after a random delay, at least `least` milliseconds. */
 export function closingStream(clock: Clock, least?: number): string {
   return retryFrame(drawRetryDelay(clock, least));
 }
 
 /**
- * Makes the bytes of one event stream. It is pulled: a slow reader is not written to, and finds the newest
- * state of each key when it comes back, never a backlog. A stream that nobody reads holds no place; one whose reader
- * takes nothing any more is ended.
+ * Creates the bytes of one event stream. The stream is pulled: nothing is queued for a slow client, which receives
+ * the newest state of each key when it reads again. A stream that is not read holds no slot. A stream whose client
+ * stops reading is ended.
  *
- * When there is no place left, or the server is closed, it tells the present state and ends; when the storage
- * fails it ends. Either way the client comes back after a pause and resumes.
+ * If no slot is free, or the server is closed, the stream sends the current state and ends. If the storage fails, it
+ * ends. In each case the client reconnects after a delay and resumes.
  *
- * @param options What is followed.
- * @param deps Where to read and where to wait.
- * @param onDisconnect Registers a listener for the client's going away, where the stream's own cancel may not tell.
+ * @param options What the stream follows.
+ * @param deps What the stream needs.
+ * @param onDisconnect Registers a listener for the disconnect of the client, for hosts that do not cancel the stream.
  */
 export function createStream(
   options: StreamOptions,
@@ -95,7 +100,7 @@ export function createStream(
       stall.onExpire = () => {
         stopListening?.();
         if (!stream.end("stalled")) return;
-        // A reader that may come yet is told when to come back; of one that has stalled, nothing more is waited for.
+        // A client that may still read is told when to reconnect. A client that has stalled is not.
         if (deps.stalls.isClosed) controller.enqueue(stream.encode(closingStream(deps.clock)));
         controller.close();
       };
@@ -116,7 +121,7 @@ export function createStream(
   }, { highWaterMark: 0 });
 }
 
-/** What is sent next on one stream, from its opening to its end. */
+/** Determines what is sent next on one stream. */
 class EventStream {
   readonly #options: StreamOptions;
   readonly #deps: StreamDeps;
@@ -124,11 +129,11 @@ class EventStream {
   readonly #encoder = new TextEncoder();
   #state: "new" | "open" | "over" = "new";
   #waiter: Waiter | null = null;
-  /** When its lifetime is over, by `clock.elapsed()`. */
+  /** When its lifetime ends, by `clock.elapsed()`. */
   #endsAt = 0;
-  /** When the client's rights end: a date. */
+  /** When the client's rights end, as a date. */
   #expiresAt = Infinity;
-  /** When it has been silent for long enough, by `clock.elapsed()`. */
+  /** When the next heartbeat is due, by `clock.elapsed()`. */
   #heartbeatAt = 0;
 
   constructor(options: StreamOptions, deps: StreamDeps) {
@@ -141,7 +146,11 @@ class EventStream {
     return this.#state === "over";
   }
 
-  /** Ends the stream and frees its place; says whether it was not over before. */
+  /**
+   * Ends the stream and frees its slot.
+   *
+   * @returns Whether it was still open.
+   */
   end(reason: StreamReason): boolean {
     const before = this.#state;
     this.#state = "over";
@@ -150,14 +159,14 @@ class EventStream {
     return before !== "over";
   }
 
-  /** The next bytes, as soon as there are some; `null` when the stream was ended meanwhile. */
+  /** The next bytes, once there are some; `null` if the stream ended in the meantime. */
   async next(): Promise<Uint8Array | null> {
     let frames: string | null = null;
     let hasFailed = false;
     try {
       frames = this.#state === "new" ? await this.#open() : await this.#follow();
     } catch {
-      // The storage failed, which was reported: the stream ends, and the client comes back.
+      // The failure of the storage was reported. The stream ends, and the client reconnects.
       hasFailed = true;
     }
     if (this.isOver) return null;
@@ -180,7 +189,7 @@ class EventStream {
     return this.#timeLeft <= 0 ? "lifetime" : "closed";
   }
 
-  /** How long it may still live, in milliseconds. */
+  /** How long the stream may stay open, in milliseconds. */
   get #timeLeft(): number {
     const { clock } = this.#deps;
     return Math.min(this.#endsAt - clock.elapsed(), this.#expiresAt - clock.now());
@@ -191,13 +200,13 @@ class EventStream {
     this.#state = "open";
     onStart();
     this.#endsAt = clock.elapsed() + this.#options.lifetime;
-    // The waiter hears of changes from before this read on: what the read misses wakes it (PROTOCOL 5.1).
+    // The waiter is woken by changes from before this read on: a change that the read misses wakes it (PROTOCOL 5.1).
     this.#waiter = hasSlot() ? waiters.add(this.#options.keys) : null;
     const view = await this.#read();
     return this.#sent.open(view, await this.#readStart(view));
   }
 
-  /** What the client has been told already. */
+  /** Determines what the client knows already. */
   async #readStart(view: RightsView): Promise<StartPosition> {
     const { lastEventId } = this.#options;
     if (lastEventId === null || lastEventId === "") return "new";
@@ -206,12 +215,15 @@ class EventStream {
     return { position: cursor.position, deleted: await this.#findDeleted(cursor, view) };
   }
 
-  /** The keys without a node of which the client knows that: they were deleted before its cursor, or never there. */
+  /**
+   * Finds the keys without a node that the client knows to be deleted: they were deleted before its cursor, or never
+   * existed.
+   */
   async #findDeleted(cursor: Cursor, { reading, isWhole }: RightsView): Promise<ReadonlySet<string>> {
     const { reader, readReplicated } = this.#deps;
     const missing = this.#options.keys.filter((key) => reading.nodes.get(key) === undefined);
-    // A key that may not be read must look like one that has no node, so nothing is looked up for it. A client without a
-    // position may have been told of nodes that came after it.
+    // A key that may not be read must look like a key without a node, so nothing is looked up for it. A client
+    // without a position may have received nodes that were published after its cursor.
     if (missing.length === 0 || readReplicated === undefined || !isWhole || cursor.position === 0) {
       return new Set();
     }
@@ -223,17 +235,18 @@ class EventStream {
       };
       const deleted = new Set(missing.filter(isKnownDeleted));
       if ([...deleted].every((key) => replicated.has(key))) return deleted;
-      // Of some there is no tombstone: unless one was swept, there was none. Asked after they were looked for.
+      // Some keys have no tombstone. Read afterwards whether any was collected after the cursor. If not, these keys
+      // never existed.
       const moment = await reader.read([]);
       if (isSameHistory(cursor, moment) && moment.collectedVersion <= cursor.position) return deleted;
       return new Set([...deleted].filter((key) => replicated.has(key)));
     } catch {
-      // It has been reported. Telling a deletion once more does no harm.
+      // The failure was reported. Sending a deletion once more is harmless.
       return new Set();
     }
   }
 
-  /** Reads what the client may see, and ends with its rights. */
+  /** Reads what the client may see, and until when. */
   async #read(): Promise<RightsView> {
     const { reader, clock, poller, askRights } = this.#deps;
     const { keys } = this.#options;
@@ -243,8 +256,9 @@ class EventStream {
     poller.register(reading);
     const now = clock.now();
     const isWhole = seesAll(rights, keys, now);
-    // Who may read more when it comes back has not been told of that yet, however old it is; and of rows that were read
-    // later than the moment, that moment does not show when they are lost.
+    // A client that may read more when it reconnects has not received those older nodes yet. And if some rows are
+    // newer than the moment of the reading, the moment does not show whether they are lost later. Both clients resume
+    // from the start.
     return {
       reading: mask(reading, rights, now),
       isWhole,
@@ -252,7 +266,7 @@ class EventStream {
     };
   }
 
-  /** Waits for frames or for the time of a heartbeat; `null` when the server wants to end the stream. */
+  /** Waits for frames or for the next heartbeat; `null` if the server ends the stream. */
   async #follow(): Promise<string | null> {
     const { clock, onHeartbeat } = this.#deps;
     while (true) {
@@ -267,7 +281,7 @@ class EventStream {
         return HEARTBEAT;
       }
       const view = await this.#read();
-      // What has ended meanwhile ends the stream, and not with a word on keys that could be read before.
+      // If the rights ended in the meantime, the stream ends without reporting the keys as deleted.
       if (this.#timeLeft <= 0) return null;
       const frames = this.#sent.update(view);
       if (frames !== "") return frames;
@@ -275,7 +289,7 @@ class EventStream {
   }
 }
 
-/** What a client may see, and up to which version it has been told everything once it was told this. */
+/** What a client may see, and the version up to which it knows everything once this was sent. */
 interface RightsView {
   readonly reading: StorageReading;
   /** Whether it may see all of its keys. */
@@ -284,12 +298,12 @@ interface RightsView {
 }
 
 /**
- * Where a stream begins: at nothing, after a cursor that cannot be honoured, or after everything up to a position, when
- * of these keys it knew that they have no node.
+ * Where a stream starts: with a new client, after an invalid cursor, or after a position, together with the keys that
+ * the client knows to be deleted.
  */
 type StartPosition = "new" | "resync" | { readonly position: number; readonly deleted: ReadonlySet<string> };
 
-/** What one stream has told its client so far. */
+/** What a stream has sent to its client. */
 class SentState {
   readonly #keys: readonly string[];
   readonly #versions: number[];
@@ -300,7 +314,7 @@ class SentState {
     this.#versions = keys.map(() => 0);
   }
 
-  /** The first frames: what changed since the client's cursor, or everything. */
+  /** The first frames: changes since the client's cursor, or everything. */
   open(view: RightsView, start: StartPosition): string {
     const { reading } = view;
     this.#epoch = reading.epoch;
@@ -311,17 +325,17 @@ class SentState {
     return retryFrame(MIN_RETRY_DELAY) + resync + this.#frames(view, true);
   }
 
-  /** Frames for what there is to see that was not told yet; empty for nothing. */
+  /** Frames for all changes that were not sent yet; empty if there are none. */
   update(view: RightsView): string {
     return this.#frames(view, false);
   }
 
-  /** Takes as known what a client with this position was told: nothing that is newer, and no deletion but these. */
+  /** Treats as known what a client at this position has received: no newer nodes, and only these deletions. */
   #assume(reading: StorageReading, { position, deleted }: Exclude<StartPosition, string>): void {
     this.#keys.forEach((key, i) => {
       const node = reading.nodes.get(key);
       if (node !== undefined) this.#versions[i] = node.version <= position ? node.version : 0;
-      // A key that is gone now may have been there then: its end is told, if need be once too often.
+      // A key without a node may have had one at the cursor. Its deletion is sent, perhaps once too often.
       else this.#versions[i] = deleted.has(key) ? 0 : -1;
     });
   }
@@ -331,7 +345,7 @@ class SentState {
     const changed = compare(known, reading.nodes, reading.epoch === this.#epoch);
     this.#epoch = reading.epoch;
     const metas: RealityNodeMeta[] = changed?.map((key) => metaOf(reading.nodes, key)) ?? [];
-    // Only the last event of a reading moves the cursor: a stream that breaks before it starts again there.
+    // Only the last event of a reading moves the cursor. A stream that breaks before it repeats the reading.
     const id = formatCursor({ ...reading, position });
     if (metas.length === 0) return always ? cursorFrame(id) : "";
     const versions = new Map(metas.map(({ version }, i) => [changed?.[i], version]));
@@ -344,6 +358,6 @@ class SentState {
 
 function isValidCursor(cursor: Cursor | null, reading: StorageReading): cursor is Cursor {
   if (cursor === null || !isSameHistory(cursor, reading)) return false;
-  // From the beginning on, everything is told anyway.
+  // From the start, everything is sent anyway.
   return cursor.position === 0 || isConfirmed(reading, cursor.position);
 }

@@ -1,5 +1,5 @@
 /**
- * What a server tells `onEvent`: one union, told apart by `type`.
+ * The events that a server passes to `onEvent`: a union with the discriminant `type`.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import type { RouteName, StreamReason, WaitOutcome } from "./metrics.ts";
 
 export type { RouteName, StreamReason, WaitOutcome };
 
-/** Something that happened in a server. No event holds a key, unless the server was made with `eventKeys: true`. */
+/** An event of a server. Events contain no keys, unless the server was created with `eventKeys: true`. */
 export type RealityEvent =
   | RequestEvent
   | RefusalEvent
@@ -22,126 +22,128 @@ export type RealityEvent =
 
 /** What every event has. */
 export interface EventTime {
-  /** When it happened, or was over, in milliseconds since 1970. */
+  /** When it happened or ended, in milliseconds since 1970. */
   readonly at: number;
 }
 
-/** A request under the base path was answered through a handler. Of a stream: its head is on its way. */
+/** A request under the base path was answered through a handler. For a stream: its head is being sent. */
 export interface RequestEvent extends EventTime {
-  /** Tells the event from others. */
+  /** The kind of event. */
   readonly type: "request";
-  /** Where it went; `none` for a path that is not there, `exchange` for a question of another server. */
+  /** The route; `none` for a path that does not exist, `exchange` for a request of another server. */
   readonly route: RouteName;
-  /** Its method. */
+  /** The HTTP method. */
   readonly method: string;
-  /** The answer's status; 499 when the client went away before it. */
+  /** The status of the answer; 499 if the client disconnected before it. */
   readonly status: number;
-  /** Why it was turned down or failed; left out when it was not. */
+  /** Why the request was refused or failed; left out otherwise. */
   readonly code?: ErrorCode;
-  /** How long the answer took, in milliseconds, a wait included. */
+  /** The duration in milliseconds, including a wait. */
   readonly ms: number;
-  /** How long of that it waited, in milliseconds. */
+  /** The duration of the wait, in milliseconds. */
   readonly waited: number;
-  /** How many keys it was about; 0 where it did not get so far. */
+  /** The number of keys in the request; 0 if the keys were not read. */
   readonly keyCount: number;
   /** These keys; only with `eventKeys`. */
   readonly keys?: readonly string[];
 }
 
-/** A request was turned down, or failed. Told before its {@linkcode RequestEvent}. */
+/** A request was refused or failed. Emitted before its {@linkcode RequestEvent}. */
 export interface RefusalEvent extends EventTime {
-  /** Tells the event from others. */
+  /** The kind of event. */
   readonly type: "refusal";
-  /** Where it went. */
+  /** The route. */
   readonly route: RouteName;
-  /** Why. */
+  /** Why the request was refused or failed. */
   readonly code: ErrorCode;
-  /** The answer's status. */
+  /** The status of the answer. */
   readonly status: number;
 }
 
-/** A sync was answered, through a handler or `handleSync`, or its client went away. */
+/** A sync was answered, through a handler or `handleSync`, or its client disconnected. */
 export interface SyncEvent extends EventTime {
-  /** Tells the event from others. */
+  /** The kind of event. */
   readonly type: "sync";
-  /** How many keys it asked for. */
+  /** The number of keys in the request. */
   readonly keyCount: number;
   /** These keys; only with `eventKeys`. */
   readonly keys?: readonly string[];
-  /** How many of them it was told as changed. */
+  /** How many of them were reported as changed. */
   readonly changed: number;
-  /** How long it took, in milliseconds, the wait included. */
+  /** The duration in milliseconds, including a wait. */
   readonly ms: number;
-  /** How long of that it waited, in milliseconds. */
+  /** The duration of the wait, in milliseconds. */
   readonly waited: number;
-  /** How its wait ended; `answered` when it did not wait, `failed` when there was no answer. */
+  /** How the wait ended; `answered` if there was no wait, `failed` if there was no answer. */
   readonly outcome: WaitOutcome | "answered";
 }
 
-/** Nodes were changed through this server, by a call of its methods or a write route; or that failed. */
+/** Nodes were changed through this server, by a method or a write route, or the change failed. */
 export interface ChangeEvent extends EventTime {
-  /** Tells the event from others. */
+  /** The kind of event. */
   readonly type: "change";
-  /** How many nodes. */
+  /** The number of nodes. */
   readonly keyCount: number;
   /** Their keys; only with `eventKeys`. */
   readonly keys?: readonly string[];
-  /** How long it took until the storage had them, in milliseconds. */
+  /** How long the storage took to make the change, in milliseconds. */
   readonly ms: number;
-  /** Why it failed; left out when it did not. A key or hash that cannot be is the caller's mistake, and no event. */
+  /**
+   * Why the change failed; left out otherwise. An invalid key or hash is a mistake of the caller and emits no event.
+   */
   readonly code?: ErrorCode;
 }
 
 /** An event stream began or ended. */
 export interface StreamEvent extends EventTime {
-  /** Tells the event from others. */
+  /** The kind of event. */
   readonly type: "stream";
-  /** Which of both. */
+  /** Whether it began or ended. */
   readonly state: "begun" | "ended";
-  /** How many keys it follows. */
+  /** The number of keys that it follows. */
   readonly keyCount: number;
   /** These keys; only with `eventKeys`. */
   readonly keys?: readonly string[];
   /** Why it ended. */
   readonly reason?: StreamReason;
-  /** How long it lived, in milliseconds. */
+  /** How long it was open, in milliseconds. */
   readonly ms?: number;
 }
 
-/** The storage went bad, or is well again. Told once, not at every call. */
+/** The storage failed, or works again. Emitted once, not at every call. */
 export interface StorageStateEvent extends EventTime {
-  /** Tells the event from others. */
+  /** The kind of event. */
   readonly type: "storage";
-  /** How it is now. */
+  /** The new state. */
   readonly state: "down" | "up";
-  /** The call that showed it: the method's name. */
+  /** The method of the storage whose call showed it. */
   readonly operation: string;
 }
 
-/** A peer does not answer as it should, or does so again. Told once, not at every exchange. */
+/** A peer failed, or works again. Emitted once, not at every exchange. */
 export interface PeerStateEvent extends EventTime {
-  /** Tells the event from others. */
+  /** The kind of event. */
   readonly type: "peer";
-  /** How it is now. */
+  /** The new state. */
   readonly state: "down" | "up";
-  /** Its place among `meshPeers`, from 0; those learnt by discovery follow in the order in which they first failed. */
+  /** The index of the peer in `meshPeers`. Discovered peers follow in the order in which they first failed. */
   readonly peer: number;
-  /** Why it is down. */
+  /** Why it failed. */
   readonly code?: ErrorCode;
   /** Its URL; only with `eventKeys`. */
   readonly url?: string;
 }
 
-/** Redis went bad, or is well again. */
+/** Redis failed, or works again. */
 export interface RedisStateEvent extends EventTime {
-  /** Tells the event from others. */
+  /** The kind of event. */
   readonly type: "redis";
-  /** How it is now. */
+  /** The new state. */
   readonly state: "down" | "up";
 }
 
-/** `close()` was called, or is done. */
+/** `close()` was called, or has finished. */
 export interface ClosingEvent extends EventTime {
-  /** Tells the event from others. */
+  /** The kind of event. */
   readonly type: "closing" | "closed";
 }

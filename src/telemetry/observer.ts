@@ -1,5 +1,5 @@
 /**
- * Keeps account of what happens in a server: counts it, and tells `onEvent` and `onError`.
+ * Counts what happens in a server, and calls `onEvent` and `onError`.
  *
  * @module
  */
@@ -10,46 +10,46 @@ import { Metrics } from "./metrics.ts";
 import { redactURL } from "../redact.ts";
 import { RequestRecord } from "./request_record.ts";
 
-/** Whom an account tells. */
+/** What an observer needs. */
 export interface ObserverOptions {
   readonly clock: Clock;
   readonly onError: (error: RealityError) => void;
-  /** Undefined: nobody is told, and no event is made. */
+  /** Undefined: no events are created. */
   readonly onEvent: ((event: RealityEvent) => void) | undefined;
-  /** Whether events name keys and URLs. */
+  /** Whether events contain keys and URLs. */
   readonly eventKeys: boolean;
-  /** The URLs of the peers that were configured. */
+  /** The URLs of the configured peers. */
   readonly peers: readonly string[];
 }
 
-/** The status by which a request is counted whose client went away before the answer. */
+/** The status of a request whose client disconnected before the answer. */
 const GONE = 499;
 
-/** One server's account. Nothing in it fails: an observer's mistake must not become a request's. */
+/** Counts and reports what happens in one server. It never throws: an error of a callback must not fail a request. */
 export class Observer {
-  /** What was counted. */
+  /** The counters. */
   readonly metrics: Metrics = new Metrics();
   readonly #options: ObserverOptions;
   readonly #peers: string[];
   #isStorageDown = false;
 
-  /** @param options Whom it tells. */
+  /** @param options What the observer needs. */
   constructor(options: ObserverOptions) {
     this.#options = options;
     this.#peers = options.peers.map(redactURL);
   }
 
-  /** Whether the storage failed at the last call that was made of it. */
+  /** Whether the last call of the storage failed. */
   get isStorageDown(): boolean {
     return this.#isStorageDown;
   }
 
-  /** Reports a failure in the background, or that it is over. */
+  /** Reports a failure in the background, or its end. */
   report(error: RealityError): void {
     callSafely(this.#options.onError, error);
   }
 
-  /** Reports a peer that fails, or is well again. */
+  /** Reports a peer that fails or works again. */
   reportPeer(error: PeerError): void {
     this.report(error);
     if (this.#options.onEvent === undefined) return;
@@ -65,19 +65,19 @@ export class Observer {
     });
   }
 
-  /** Notes that Redis went bad or is well again. */
+  /** Records that Redis failed or works again. */
   recordRedis(isDown: boolean): void {
     if (this.#options.onEvent === undefined) return;
     this.#emit({ type: "redis", at: this.#options.clock.now(), state: isDown ? "down" : "up" });
   }
 
-  /** Notes a call of the storage; reports once when it goes bad and once when it is well again. */
+  /** Records a storage call. Reports the first failure, and the first success after failures. */
   recordStorage(operation: string, error: StorageError | undefined, ms: number): void {
     const { metrics } = this;
     metrics.storageDurations.observe(operation, ms);
     if (error !== undefined) metrics.storageFailures.add(operation);
     const isDown = error !== undefined;
-    // A storage that says it is well may still fail at what is asked of it.
+    // A storage whose health check succeeds may still fail at other calls.
     if (isDown === this.#isStorageDown || !isDown && operation === "isHealthy") return;
     this.#isStorageDown = isDown;
     this.report(error ?? new StorageError(operation, undefined, true));
@@ -90,7 +90,7 @@ export class Observer {
     });
   }
 
-  /** Notes a request that has its answer, or whose client went away before it. */
+  /** Records a request that was answered or whose client disconnected. */
   recordRequest(record: RequestRecord, method: string, answered: number): void {
     const { metrics } = this;
     const { clock, onEvent } = this.#options;
@@ -118,18 +118,18 @@ export class Observer {
     });
   }
 
-  /** A visit of a sync that came through no desk: only who is told of it needs to know when it came. */
+  /** Creates the record of a sync that was not received by a handler. The time is read only if events are emitted. */
   createRecord(): RequestRecord {
     return new RequestRecord(this.#options.onEvent === undefined ? 0 : this.#options.clock.elapsed());
   }
 
-  /** Notes a sync that passed the desk. */
+  /** Records an accepted sync. */
   beginSync(record: RequestRecord): void {
     this.metrics.syncs.value++;
     this.metrics.syncKeys.observe(record.keys.length);
   }
 
-  /** Tells of a sync once it is over; gives back its answer. Costs nothing where nobody is told. */
+  /** Runs a sync and emits its event. Costs nothing if no events are emitted. */
   observeSync<T>(record: RequestRecord, answer: () => T | Promise<T>): T | Promise<T> {
     if (this.#options.onEvent === undefined) return answer();
     return (async () => await answer())().finally(() => {
@@ -141,7 +141,7 @@ export class Observer {
     });
   }
 
-  /** Makes a change, counts its nodes and tells of it. */
+  /** Runs a change, counts its nodes and emits its event. */
   observeChange<T extends readonly unknown[]>(
     getKeys: () => readonly string[],
     change: () => T | Promise<T>,
@@ -180,9 +180,9 @@ export class Observer {
   }
 
   /**
-   * Notes a stream that begins.
+   * Records the start of a stream.
    *
-   * @returns What to call when it ends.
+   * @returns Call this when the stream ends.
    */
   beginStream(keys: readonly string[]): (reason: StreamReason) => void {
     const { clock, onEvent } = this.#options;
@@ -206,7 +206,7 @@ export class Observer {
     };
   }
 
-  /** Notes that `close()` was called, or is done. */
+  /** Records that `close()` was called or has finished. */
   recordClosing(type: "closing" | "closed"): void {
     if (this.#options.onEvent !== undefined) this.#emit({ type, at: this.#options.clock.now() });
   }
@@ -220,12 +220,12 @@ export class Observer {
   }
 }
 
-/** Calls a hook; what it throws, or rejects with where it is async, is ignored. */
+/** Calls a callback. Ignores exceptions, and rejections if it is async. */
 function callSafely<T>(hook: (value: T) => unknown, value: T): void {
   try {
     const result = hook(value);
     if (result instanceof Promise) result.catch(() => {});
   } catch {
-    // An observer's mistake must not become a request's failure.
+    // An error of the callback must not fail a request.
   }
 }

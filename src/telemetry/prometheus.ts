@@ -1,24 +1,25 @@
 /**
- * A server's numbers as Prometheus' text format, version 0.0.4. No key, URL or name of a server is in it.
+ * Formats the metrics of a server in the text format of Prometheus, version 0.0.4. Contains no keys, URLs or server
+ * names.
  *
  * @module
  */
 import type { Histogram, Metrics } from "./metrics.ts";
 import type { MeshStats } from "../types.ts";
 
-/** What is shown: the counts of a server, and how it is at this moment. */
+/** The counters of a server, and its current state. */
 export interface MetricsView {
   readonly version: string;
-  /** Milliseconds since the server was made. */
+  /** Milliseconds since the server was created. */
   readonly uptime: number;
   readonly metrics: Metrics;
   /** Requests being read or answered, without those that wait. */
   readonly busy: number;
-  /** Bytes of bodies held while they are read. */
+  /** Bytes of request bodies that are being read. */
   readonly readingBytes: number;
-  /** Bytes of memory that waiting syncs and open streams hold, by estimate. */
+  /** An estimate of the memory of waiting syncs and open streams, in bytes. */
   readonly waitingBytes: number;
-  /** Responses that clients have not taken yet. */
+  /** Responses that clients have not read yet. */
   readonly responses: { readonly size: number; readonly bytes: number };
   readonly waiters: number;
   readonly wakes: number;
@@ -32,16 +33,16 @@ export interface MetricsView {
 type Labels = Readonly<Record<string, string>>;
 type Sample = readonly [labels: Labels, value: number];
 
-/** The headers of the answer that carries the numbers. */
+/** The headers of the answer with the metrics. */
 export const METRICS_HEADERS: Readonly<Record<string, string>> = Object.freeze({
   "content-type": "text/plain; version=0.0.4; charset=utf-8",
   "cache-control": "no-store",
 });
 
-/** Names that a plain number has no labels for. */
+/** A sample without labels. */
 const NONE: Labels = Object.freeze({});
 
-/** Writes a server's numbers as text. */
+/** Formats the metrics of a server as text. */
 export function renderMetrics(view: MetricsView): string {
   const page = new Page();
   const { metrics } = view;
@@ -193,7 +194,7 @@ function one(value: number): Sample[] {
   return [[NONE, value]];
 }
 
-/** The text, as it grows. */
+/** The text so far. */
 class Page {
   text = "";
 
@@ -205,7 +206,7 @@ class Page {
     this.#write("counter", name, help, samples);
   }
 
-  /** Writes histograms; what was observed is divided by `unit`. */
+  /** Writes histograms. Observed numbers are divided by `unit`. */
   histogram(name: string, help: string, series: readonly (readonly [Labels, Histogram])[], unit = 1): void {
     this.#open("histogram", name, help);
     for (const [labels, histogram] of series) {

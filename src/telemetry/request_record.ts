@@ -1,5 +1,5 @@
 /**
- * What is noted of one request on its way: handed along, since a server has no other place to remember it by.
+ * What is known about one request. It is passed along with the request.
  *
  * @module
  */
@@ -8,28 +8,31 @@ import type { RouteName, WaitOutcome } from "./metrics.ts";
 
 const NO_KEYS: readonly string[] = Object.freeze([]);
 
-/** One request, or one call of `handleSync`, from its arrival to its answer. Kept for as long as it waits. */
+/**
+ * One request, or one call of `handleSync`, from its arrival to its answer. It stays in memory while the request
+ * waits.
+ */
 export class RequestRecord {
-  /** When it came, by `clock.elapsed()`. */
+  /** When the request arrived, by `clock.elapsed()`. */
   readonly startedAt: number;
-  /** Where it went. */
+  /** The route. */
   route: RouteName = "none";
-  /** What it is about, as far as that was read. */
+  /** The keys of the request, as far as they were read. */
   keys: readonly string[] = NO_KEYS;
-  /** What stands for the client; `null` for one that is not known or not limited, undefined where nobody asked yet. */
+  /** Identifies the client; `null` if it is unknown or not limited, undefined if it was not determined yet. */
   client: string | null | undefined = undefined;
-  /** How many keys it was told as changed. */
+  /** The number of keys reported as changed. */
   changed = 0;
-  /** When it began to wait, by `clock.elapsed()`; undefined when it did not. */
+  /** When the wait started, by `clock.elapsed()`; undefined if there was none. */
   waitStartedAt: number | undefined = undefined;
-  /** How long it has waited, in milliseconds. */
+  /** The duration of the wait, in milliseconds. */
   waited = 0;
-  /** How its wait ended; `answered` when there was none. */
+  /** How the wait ended; `answered` if there was none. */
   outcome: WaitOutcome | "answered" = "failed";
-  /** Why it was turned down, or failed. */
+  /** Why the request was refused or failed. */
   code: ErrorCode | undefined = undefined;
 
-  /** @param startedAt When it came, by `clock.elapsed()`. */
+  /** @param startedAt When the request arrived, by `clock.elapsed()`. */
   constructor(startedAt: number) {
     this.startedAt = startedAt;
   }
