@@ -487,10 +487,10 @@ export class RealityServer {
       clock,
       async compose(isMissed): Promise<string> {
         const text = await mesh.news.compose(secret !== undefined, isMissed);
-        return secret === undefined ? text : await secret.sealNews(channel, text);
+        return secret === undefined ? text : await secret.signBroadcast(channel, text);
       },
       async receive(text: string): Promise<boolean> {
-        const message = secret === undefined ? text : await secret.openNews(channel, text);
+        const message = secret === undefined ? text : await secret.verifyBroadcast(channel, text);
         return message !== null && await mesh.news.receive(message, secret !== undefined);
       },
       onConnected: () => mesh.news.noteMissed(),

@@ -180,7 +180,7 @@ export class Fleet {
         peer.id = this.#servers[j]!.serverId;
         peer.replicaId = states[j]!.replicaId;
         if (this.#options.storage === "separate") peer.vector = seen;
-        peer.noteAnswer(this.#clock.now());
+        peer.recordAnswer(this.#clock.now());
       }
     }
   }

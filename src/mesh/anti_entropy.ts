@@ -16,7 +16,7 @@ import {
   type VersionVector,
 } from "../store/contract.ts";
 import type { RealityNodeMeta } from "../types.ts";
-import { type Knowledge, mergeMissing, mergeNode } from "./merge.ts";
+import { type MergeContext, mergeMissing, mergeNode } from "./merge.ts";
 import type { Delta, Message } from "./message.ts";
 
 /** Says what becomes of a node of another storage, given the one that is here; and which sweeps it knows of. */
@@ -84,7 +84,7 @@ const EMPTY: VersionVector = new Map();
 export class AntiEntropy {
   readonly #deps: AntiEntropyDeps;
   /** The delta that is taken in now, or was last. */
-  #turn: Promise<unknown> = Promise.resolve();
+  #lastMerge: Promise<unknown> = Promise.resolve();
 
   /** @param deps The storage, and the way in. */
   constructor(deps: AntiEntropyDeps) {
@@ -99,10 +99,10 @@ export class AntiEntropy {
    * @param more The page it asks for, if not the first.
    * @param mayCopy Whether it may be given a full copy for this reason, where a delta loses nothing either.
    */
-  async give(
+  async compose(
     theirs: VersionVector | undefined,
     limit: number,
-    more?: Message["more"],
+    more?: Message["pageRequest"],
     mayCopy: (reason: string) => boolean = () => true,
   ): Promise<ComposedPage> {
     const { storage, ask } = this.#deps;
@@ -141,19 +141,19 @@ export class AntiEntropy {
    * @param message The message that the page came in.
    */
   take(previous: PartialDelta | undefined, message: Message): Promise<MergedPage> {
-    const turn = this.#turn.then(() => this.#takeInTurn(previous, message));
-    this.#turn = turn.catch(() => {});
+    const turn = this.#lastMerge.then(() => this.#mergeNext(previous, message));
+    this.#lastMerge = turn.catch(() => {});
     return turn;
   }
 
-  async #takeInTurn(previous: PartialDelta | undefined, message: Message): Promise<MergedPage> {
+  async #mergeNext(previous: PartialDelta | undefined, message: Message): Promise<MergedPage> {
     const { storage, ask, wake } = this.#deps;
     const { delta, vector: theirs, collected: collected = EMPTY } = message;
     if (theirs === undefined) return UNMERGED;
     if (delta !== undefined && delta.after !== null && delta.after !== previous?.next) return UNMERGED;
     const mine = await ask("readReplicaState", () => storage.readReplicaState());
     // Before anything is numbered for the nodes it brings.
-    const known = joinVectors(theirs, highestStamps(delta?.nodes ?? []));
+    const known = joinVectors(theirs, highestDots(delta?.nodes ?? []));
     if (sharesResidue(mine, known)) await ask("avoidResidues", () => storage.avoidResidues(known));
     if (delta === undefined) {
       // All that it has is here, but its epoch may be the older one all the same.
@@ -169,7 +169,7 @@ export class AntiEntropy {
     );
     if (!coversVector(mine.vector, delta.base) || !delta.full && !losesNothing) return UNMERGED;
     try {
-      return await this.#takeDelta(delta, { message, mine, theirs, previous });
+      return await this.#mergeDelta(delta, { message, mine, theirs, previous });
     } finally {
       // Of a page that failed as well: some of it may have been written. And not before what was seen is adopted: a
       // client that is told may change the node at once, and that change should be known to have come after.
@@ -177,7 +177,7 @@ export class AntiEntropy {
     }
   }
 
-  async #takeDelta(
+  async #mergeDelta(
     delta: Delta,
     { message, mine, theirs, previous }: {
       readonly message: Message;
@@ -203,7 +203,7 @@ export class AntiEntropy {
       return { isMerged: true, written, made, incoming: { adopt, keys, full: delta.full, next: delta.next } };
     }
     const judgeRest = () =>
-      this.#judgeMissing(keys, { mine: mine.vector, theirs: adopt, collected: collected });
+      this.#mergeMissing(keys, { mine: mine.vector, theirs: adopt, collected: collected });
     const dropped = delta.full ? await judgeRest() : [];
     const isNews = delta.full || epoch < mine.epoch || !coversVector(mine.vector, adopt);
     // Only now: until here, what was seen of the sender's is not all taken in.
@@ -223,19 +223,19 @@ export class AntiEntropy {
   }
 
   /** Judges what is here and not in a full copy: what was forgotten there is either missing here or told anew. */
-  async #judgeMissing(keys: ReadonlySet<string>, knowledge: Knowledge): Promise<RealityNodeMeta[]> {
+  async #mergeMissing(keys: ReadonlySet<string>, context: MergeContext): Promise<RealityNodeMeta[]> {
     const { storage, ask, take, wake } = this.#deps;
     const written: RealityNodeMeta[] = [];
     let after: string | undefined;
     do {
       const page = await ask("readDelta", () => storage.readDelta(EMPTY, 500, after));
       const missing = page.nodes.filter((node) =>
-        !keys.has(node.key) && mergeMissing(node, knowledge) !== null
+        !keys.has(node.key) && mergeMissing(node, context) !== null
       );
       const { made } = await take(missing, () => ({
         merge: (known, mine) => {
           if (mine === undefined || !isSameDot(dotOf(mine), dotOf(known))) return null;
-          return mergeMissing(mine, knowledge);
+          return mergeMissing(mine, context);
         },
       }));
       wake(missing.map(({ key }) => key));
@@ -247,12 +247,12 @@ export class AntiEntropy {
 }
 
 /** Origin → the highest stamp among nodes. */
-function highestStamps(nodes: readonly ReplicatedNode[]): VersionVector {
-  const stamps = new Map<string, number>();
+function highestDots(nodes: readonly ReplicatedNode[]): VersionVector {
+  const dots = new Map<string, number>();
   for (const { replicaId, dotVersion } of nodes) {
-    stamps.set(replicaId, Math.max(dotVersion, stamps.get(replicaId) ?? 0));
+    dots.set(replicaId, Math.max(dotVersion, dots.get(replicaId) ?? 0));
   }
-  return stamps;
+  return dots;
 }
 
 /** Whether some other storage numbers with the residue of this one. */

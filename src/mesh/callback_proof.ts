@@ -21,13 +21,14 @@
  * @module
  */
 import { PeerError } from "../errors.ts";
-import { CallbackRounds, type Found, MAX_NONCES } from "./callback_rounds.ts";
+import { CallbackRounds, type HelloSender, MAX_NONCES } from "./callback_rounds.ts";
 import {
   createNonce,
   type Envelope,
-  falseAnswer,
   FORM,
+  invalidAnswer,
   isNonce,
+  noPeers,
   OwnAddressError,
   type PeerSession,
   type Post,
@@ -35,11 +36,10 @@ import {
   readAnswer,
   readEnvelope,
   readFields,
-  unproven,
+  unauthorized,
   type Verified,
-  withoutPeers,
 } from "./proof.ts";
-import { sendEnvelope, type WireOptions, within } from "./wire.ts";
+import { type HTTPClientOptions, postEnvelope, withDeadline } from "./http_client.ts";
 
 /** Strangers can have each configured URL called so often at once, … */
 const MAX_CALLS = 10;
@@ -47,10 +47,10 @@ const MAX_CALLS = 10;
 const CALLS_PER_SECOND = 2;
 
 /** The part of `timeout` that one step of answering a hello may take. */
-const PATIENCE = 0.45;
+const STEP_SHARE = 0.45;
 
 /** How a proof by call-back is made. */
-export interface CallbackProofOptions extends WireOptions {
+export interface CallbackProofOptions extends HTTPClientOptions {
   /** This server's id. It is no proof, and tells peers which of their URLs to try first. */
   readonly id: string;
   /** The URLs at which others are believed to sit, as they are when asked. */
@@ -77,9 +77,9 @@ interface PeerToken {
 export class CallbackProof implements Proof {
   readonly #options: CallbackProofOptions;
   /** By the digest of the nonce. */
-  readonly #greetings = new Map<string, PendingHello>();
+  readonly #pendingHellos = new Map<string, PendingHello>();
   /** By URL: one each. */
-  readonly #grants = new Map<string, PeerToken>();
+  readonly #tokens = new Map<string, PeerToken>();
   /** Digest → URL, for each grant. */
   readonly #urls = new Map<string, string>();
   readonly #rounds: CallbackRounds;
@@ -91,91 +91,91 @@ export class CallbackProof implements Proof {
     this.#options = options;
     this.#rounds = new CallbackRounds({
       clock: options.clock,
-      timeout: options.timeout * PATIENCE,
+      timeout: options.timeout * STEP_SHARE,
       pause: () => this.#pauseFor(options.peers().length),
-      ask: (nonces, onFound, signal) => this.#askAll(nonces, onFound, signal),
+      callAll: (nonces, onFound, signal) => this.#callAll(nonces, onFound, signal),
     });
   }
 
   async verify(gossip: unknown, signal?: AbortSignal): Promise<Verified> {
     const peers = this.#options.peers();
-    if (peers.length === 0) throw withoutPeers();
+    if (peers.length === 0) throw noPeers();
     const envelope = readEnvelope(gossip);
     const hello = readFields(envelope("hello"));
     if (hello !== null) return await this.#answerHello(hello, peers, signal);
     const callback = readFields(envelope("callback"));
     if (callback !== null) return await this.#acceptToken(callback);
-    return await this.#openMessage(envelope, peers);
+    return await this.#verifyMessage(envelope, peers);
   }
 
   async authenticate(url: string, post: Post): Promise<PeerSession> {
     const nonce = createNonce();
     const digest = await this.#digest(nonce);
-    const greeting: PendingHello = {};
-    this.#greetings.set(digest, greeting);
+    const pending: PendingHello = {};
+    this.#pendingHellos.set(digest, pending);
     try {
       const envelope = readAnswer(url, await post({ form: FORM, hello: { nonce, id: this.#options.id } }));
-      if (envelope("accepted") !== true || greeting.token === undefined) {
-        throw falseAnswer(url, "It answered our hello without calling us back");
+      if (envelope("accepted") !== true || pending.token === undefined) {
+        throw invalidAnswer(url, "It answered our hello without calling us back");
       }
-      return createSession(url, greeting.token);
+      return createSession(url, pending.token);
     } catch (error) {
-      throw greeting.isOwn ? new PeerError(url, "refused", new OwnAddressError()) : error;
+      throw pending.isOwn ? new PeerError(url, "refused", new OwnAddressError()) : error;
     } finally {
-      this.#greetings.delete(digest);
+      this.#pendingHellos.delete(digest);
     }
   }
 
   async #answerHello(hello: Envelope, peers: readonly string[], signal?: AbortSignal): Promise<Verified> {
     const [nonce, id] = [hello("nonce"), hello("id")];
-    if (!isNonce(nonce) || typeof id !== "string" || id.length > 128) throw unproven();
-    const own = this.#greetings.get(await this.#digest(nonce));
+    if (!isNonce(nonce) || typeof id !== "string" || id.length > 128) throw unauthorized();
+    const own = this.#pendingHellos.get(await this.#digest(nonce));
     if (own !== undefined) {
       own.isOwn = true;
-      throw unproven();
+      throw unauthorized();
     }
-    const found = await this.#find(nonce, { id, peers, signal });
-    if (found === null) throw unproven();
-    this.#grant(found.url, { digest: await this.#digest(found.token), id });
+    const found = await this.#findSender(nonce, { id, peers, signal });
+    if (found === null) throw unauthorized();
+    this.#storeToken(found.url, { digest: await this.#digest(found.token), id });
     return { kind: "reply", gossip: { form: FORM, accepted: true } };
   }
 
   async #acceptToken(callback: Envelope): Promise<Verified> {
     const [nonce, more, token] = [callback("nonce"), callback("nonces"), callback("token")];
     const nonces = Array.isArray(more) && more.length < MAX_NONCES ? [nonce, ...more] : [nonce];
-    if (!nonces.every(isNonce) || !isNonce(token)) throw unproven();
+    if (!nonces.every(isNonce) || !isNonce(token)) throw unauthorized();
     for (const nonce of nonces) {
-      const greeting = this.#greetings.get(await this.#digest(nonce));
-      if (greeting === undefined || greeting.token !== undefined) continue;
-      greeting.token = token;
+      const pending = this.#pendingHellos.get(await this.#digest(nonce));
+      if (pending === undefined || pending.token !== undefined) continue;
+      pending.token = token;
       const which = nonces.length > 1 ? { nonce } : {};
       return { kind: "reply", gossip: { form: FORM, accepted: true, ...which } };
     }
-    throw unproven();
+    throw unauthorized();
   }
 
-  async #openMessage(envelope: Envelope, peers: readonly string[]): Promise<Verified> {
+  async #verifyMessage(envelope: Envelope, peers: readonly string[]): Promise<Verified> {
     const [token, message] = [envelope("token"), envelope("message")];
-    if (!isNonce(token) || typeof message !== "string") throw unproven();
+    if (!isNonce(token) || typeof message !== "string") throw unauthorized();
     const url = this.#urls.get(await this.#digest(token));
-    if (url === undefined || !peers.includes(url)) throw unproven();
+    if (url === undefined || !peers.includes(url)) throw unauthorized();
     return {
       kind: "message",
       message,
       url,
-      seal: (answer) => Promise.resolve({ form: FORM, message: answer }),
+      createAnswer: (answer) => Promise.resolve({ form: FORM, message: answer }),
     };
   }
 
   /** Finds the URL at which a hello was said: first where a server of that id was, then at all others. */
-  async #find(
+  async #findSender(
     nonce: string,
     { id, peers, signal }: { id: string; peers: readonly string[]; signal: AbortSignal | undefined },
-  ): Promise<Found | null> {
-    const likely = peers.filter((url) => this.#grants.get(url)?.id === id);
+  ): Promise<HelloSender | null> {
+    const likely = peers.filter((url) => this.#tokens.get(url)?.id === id);
     for (const urls of [likely, peers.filter((url) => !likely.includes(url))]) {
       if (urls.length === 0) continue;
-      if (this.#rounds.isWaitedFor || !this.#spend(urls.length)) {
+      if (this.#rounds.hasWaiting || !this.#spendCalls(urls.length)) {
         return await this.#rounds.find(nonce, signal);
       }
       const found = await this.#callFirst(nonce, urls, signal);
@@ -189,22 +189,22 @@ export class CallbackProof implements Proof {
     nonce: string,
     urls: readonly string[],
     signal: AbortSignal | undefined,
-  ): Promise<Found | null> {
-    return await within(this.#patience, signal, (signal) => {
+  ): Promise<HelloSender | null> {
+    return await withDeadline(this.#stepOptions, signal, (signal) => {
       const calls = urls.map(async (url) => (await this.#callBack(url, [nonce], signal)).found);
       return Promise.any(calls).catch(() => null);
     });
   }
 
   /** One round: asks each URL which of these hellos was said there. */
-  async #askAll(
+  async #callAll(
     nonces: readonly string[],
-    onFound: (nonce: string, found: Found) => void,
+    onFound: (nonce: string, found: HelloSender) => void,
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const peers = this.#options.peers();
-    this.#spend(peers.length);
-    await within(this.#patience, signal, async (signal) => {
+    this.#spendCalls(peers.length);
+    await withDeadline(this.#stepOptions, signal, async (signal) => {
       await Promise.all(peers.map(async (url) => {
         try {
           const { nonce, found } = await this.#callBack(url, nonces, signal);
@@ -221,40 +221,40 @@ export class CallbackProof implements Proof {
     url: string,
     nonces: readonly string[],
     signal: AbortSignal,
-  ): Promise<{ nonce: string; found: Found }> {
+  ): Promise<{ nonce: string; found: HelloSender }> {
     const token = createNonce();
     const [first, ...rest] = nonces as [string, ...string[]];
     const callback = { nonce: first, ...(rest.length > 0 ? { nonces: rest } : {}), token };
-    const answer = await sendEnvelope(this.#options, url, { gossip: { form: FORM, callback }, signal });
+    const answer = await postEnvelope(this.#options, url, { gossip: { form: FORM, callback }, signal });
     const envelope = readAnswer(url, answer);
     // A server of an earlier version knows of the first alone, and names none.
     const nonce = envelope("nonce") ?? first;
     if (envelope("accepted") !== true || typeof nonce !== "string" || !nonces.includes(nonce)) {
-      throw falseAnswer(url, "It does not know our token");
+      throw invalidAnswer(url, "It does not know our token");
     }
     return { nonce, found: { url, token } };
   }
 
   /** Sooner than who says hello gives up, so that he hears of it: at most half his time in either step. */
-  get #patience(): Pick<WireOptions, "clock" | "timeout"> {
-    return { clock: this.#options.clock, timeout: this.#options.timeout * PATIENCE };
+  get #stepOptions(): Pick<HTTPClientOptions, "clock" | "timeout"> {
+    return { clock: this.#options.clock, timeout: this.#options.timeout * STEP_SHARE };
   }
 
   /** Takes the place of what the URL had before, and of all that is no longer configured. */
-  #grant(url: string, grant: PeerToken): void {
+  #storeToken(url: string, token: PeerToken): void {
     const peers = this.#options.peers();
-    for (const [other, { digest }] of this.#grants) {
+    for (const [other, { digest }] of this.#tokens) {
       if (other !== url && peers.includes(other)) continue;
       this.#urls.delete(digest);
-      this.#grants.delete(other);
+      this.#tokens.delete(other);
     }
-    this.#grants.set(url, grant);
-    this.#urls.set(grant.digest, url);
+    this.#tokens.set(url, token);
+    this.#urls.set(token.digest, url);
   }
 
   /** Takes that many calls from what strangers can cause, if so many are left. */
-  #spend(calls: number): boolean {
-    const budget = this.#count();
+  #spendCalls(calls: number): boolean {
+    const budget = this.#refillBudget();
     if (budget.calls < calls) return false;
     budget.calls -= calls;
     return true;
@@ -262,11 +262,11 @@ export class CallbackProof implements Proof {
 
   /** After how many milliseconds so many calls are left. */
   #pauseFor(calls: number): number {
-    const lacking = calls - this.#count().calls;
+    const lacking = calls - this.#refillBudget().calls;
     return Math.max(0, Math.ceil(lacking / (CALLS_PER_SECOND * this.#options.peers().length) * 1_000));
   }
 
-  #count(): { calls: number; at: number } {
+  #refillBudget(): { calls: number; at: number } {
     const now = this.#options.clock.elapsed();
     const peers = this.#options.peers().length;
     const budget = this.#budget ??= { calls: MAX_CALLS * peers, at: now };
@@ -291,7 +291,7 @@ function createSession(url: string, token: string): PeerSession {
   return {
     exchange: async (message, post) => {
       const answer = readAnswer(url, await post({ form: FORM, token, message }))("message");
-      if (typeof answer !== "string") throw falseAnswer(url, "The answer has no message");
+      if (typeof answer !== "string") throw invalidAnswer(url, "The answer has no message");
       return answer;
     },
   };

@@ -16,13 +16,13 @@ export const MAX_NONCES = 100;
 const MAX_WAITING = 1_000;
 
 /** Who was found to have said a hello. */
-export interface Found {
+export interface HelloSender {
   readonly url: string;
   readonly token: string;
 }
 
 /** Hears who said a hello. */
-type OnFound = (nonce: string, found: Found) => void;
+type OnFound = (nonce: string, found: HelloSender) => void;
 
 /** What rounds of call-backs are made with. */
 export interface RoundOptions {
@@ -32,7 +32,7 @@ export interface RoundOptions {
   /** Says after how many milliseconds the budget has enough for a round: 0 for now. */
   readonly pause: () => number;
   /** Takes a round out of the budget, and asks all URLs about these nonces. Never rejects, and ends by a deadline. */
-  readonly ask: (
+  readonly callAll: (
     nonces: readonly string[],
     onFound: OnFound,
     signal: AbortSignal | undefined,
@@ -43,7 +43,7 @@ export interface RoundOptions {
 export class CallbackRounds {
   readonly #options: RoundOptions;
   /** Nonce → hears who said it; `null` for nobody that was found. */
-  readonly #waiting = new Map<string, (found: Found | null) => void>();
+  readonly #waiting = new Map<string, (found: HelloSender | null) => void>();
   #cancelRound: (() => void) | undefined;
 
   /** @param options What they are made with. */
@@ -52,7 +52,7 @@ export class CallbackRounds {
   }
 
   /** Whether a hello waits: whoever comes now waits as well, lest the budget never have enough for a round. */
-  get isWaitedFor(): boolean {
+  get hasWaiting(): boolean {
     return this.#waiting.size > 0;
   }
 
@@ -61,7 +61,7 @@ export class CallbackRounds {
    *
    * @returns Who said the hello; `null` where nobody was found, or there was no round in time.
    */
-  find(nonce: string, signal?: AbortSignal): Promise<Found | null> {
+  find(nonce: string, signal?: AbortSignal): Promise<HelloSender | null> {
     const { clock, timeout } = this.#options;
     if (this.#waiting.has(nonce) || signal?.aborted) return Promise.resolve(null);
     if (this.#waiting.size >= MAX_WAITING) {
@@ -85,22 +85,22 @@ export class CallbackRounds {
     if (this.#cancelRound !== undefined || this.#waiting.size === 0) return;
     this.#cancelRound = this.#options.clock.after(this.#options.pause(), () => {
       this.#cancelRound = undefined;
-      void this.#run(signal);
+      void this.#runRound(signal);
     });
   }
 
-  async #run(signal: AbortSignal | undefined): Promise<void> {
-    const nonces = this.#draw();
+  async #runRound(signal: AbortSignal | undefined): Promise<void> {
+    const nonces = this.#drawNonces();
     const asked = new Map(nonces.map((nonce) => [nonce, this.#waiting.get(nonce)!]));
     for (const nonce of nonces) this.#waiting.delete(nonce);
-    const asking = this.#options.ask(nonces, (nonce, found) => asked.get(nonce)?.(found), signal);
+    const asking = this.#options.callAll(nonces, (nonce, found) => asked.get(nonce)?.(found), signal);
     this.#schedule(signal);
     await asking;
     for (const resolve of asked.values()) resolve(null);
   }
 
   /** Some of those that wait, in an order by chance. */
-  #draw(): string[] {
+  #drawNonces(): string[] {
     const nonces = [...this.#waiting.keys()];
     const count = Math.min(nonces.length, MAX_NONCES);
     for (let i = 0; i < count; i++) {
@@ -110,7 +110,7 @@ export class CallbackRounds {
     return nonces.slice(0, count);
   }
 
-  #settle(nonce: string, found: Found | null): void {
+  #settle(nonce: string, found: HelloSender | null): void {
     const resolve = this.#waiting.get(nonce);
     if (!this.#waiting.delete(nonce)) return;
     if (this.#waiting.size === 0) {

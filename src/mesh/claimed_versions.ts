@@ -18,7 +18,7 @@ const PAUSE = 10_000;
 
 /** So many claims are remembered, and so many of one request. */
 const MAX_CLAIMS = 1_000;
-const MAX_NOTED = 100;
+const MAX_RECORDED = 100;
 
 /** So many requests at once may be fruitless, … */
 const BURST = 20;
@@ -29,9 +29,9 @@ const PER_SECOND = 2;
 export class ClaimedVersions {
   readonly #clock: Clock;
   /** Claim → until when it is not asked about, by `clock.elapsed()`. The oldest stands first. */
-  readonly #fruitless = new Map<string, number>();
+  readonly #unconfirmed = new Map<string, number>();
   #budget: number = BURST;
-  #countedAt = 0;
+  #refilledAt = 0;
 
   /** @param clock Where time comes from. */
   constructor(clock: Clock) {
@@ -39,31 +39,32 @@ export class ClaimedVersions {
   }
 
   /** Says whether the peers should be asked about one of these. */
-  areWorthAsking(claims: readonly Claim[]): boolean {
+  areWorthChecking(claims: readonly Claim[]): boolean {
     const now = this.#clock.elapsed();
-    return this.#count(now) >= 1 && claims.some((claim) => (this.#fruitless.get(nameOf(claim)) ?? 0) <= now);
+    return this.#refillBudget(now) >= 1 &&
+      claims.some((claim) => (this.#unconfirmed.get(nameOf(claim)) ?? 0) <= now);
   }
 
   /** Notes that the peers were asked about these for one request, and knew nothing. */
-  noteFruitless(claims: readonly Claim[]): void {
+  recordUnconfirmed(claims: readonly Claim[]): void {
     if (claims.length === 0) return;
     const now = this.#clock.elapsed();
-    this.#budget = Math.max(0, this.#count(now) - 1);
-    for (const claim of claims.slice(0, MAX_NOTED)) {
+    this.#budget = Math.max(0, this.#refillBudget(now) - 1);
+    for (const claim of claims.slice(0, MAX_RECORDED)) {
       const name = nameOf(claim);
-      this.#fruitless.delete(name);
-      this.#fruitless.set(name, now + PAUSE);
+      this.#unconfirmed.delete(name);
+      this.#unconfirmed.set(name, now + PAUSE);
     }
-    for (const [name, until] of this.#fruitless) {
-      if (until > now && this.#fruitless.size <= MAX_CLAIMS) return;
-      this.#fruitless.delete(name);
+    for (const [name, until] of this.#unconfirmed) {
+      if (until > now && this.#unconfirmed.size <= MAX_CLAIMS) return;
+      this.#unconfirmed.delete(name);
     }
   }
 
   /** What is left of the budget. */
-  #count(now: number): number {
-    this.#budget = Math.min(BURST, this.#budget + (now - this.#countedAt) / 1_000 * PER_SECOND);
-    this.#countedAt = now;
+  #refillBudget(now: number): number {
+    this.#budget = Math.min(BURST, this.#budget + (now - this.#refilledAt) / 1_000 * PER_SECOND);
+    this.#refilledAt = now;
     return this.#budget;
   }
 }

@@ -24,7 +24,7 @@ interface Copy {
 export class FullCopies {
   readonly #clock: Clock;
   readonly #begun = new Map<string, string>();
-  readonly #given = new Map<string, Copy>();
+  readonly #completed = new Map<string, Copy>();
 
   /** @param clock Measures the pauses. */
   constructor(clock: Clock) {
@@ -37,29 +37,29 @@ export class FullCopies {
    * @param replicaId The storage.
    * @param reason What it lacks that only a full copy can tell it.
    */
-  mayGive(replicaId: string, reason: string): boolean {
-    const last = this.#given.get(replicaId);
+  maySend(replicaId: string, reason: string): boolean {
+    const last = this.#completed.get(replicaId);
     return last?.reason !== reason || last.pauseEnd <= this.#clock.elapsed();
   }
 
   /** Notes that a storage is given the first page of a copy, for this reason. */
-  begin(replicaId: string, reason: string): void {
+  recordFirstPage(replicaId: string, reason: string): void {
     this.#begun.delete(replicaId);
     this.#begun.set(replicaId, reason);
     for (const oldest of this.#begun.keys()) {
       if (this.#begun.size <= MAX_STORAGES) break;
       this.#begun.delete(oldest);
-      this.#given.delete(oldest);
+      this.#completed.delete(oldest);
     }
   }
 
   /** Notes that it is given the last page. */
-  finish(replicaId: string): void {
+  recordLastPage(replicaId: string): void {
     const reason = this.#begun.get(replicaId);
     if (reason === undefined) return;
-    const last = this.#given.get(replicaId);
+    const last = this.#completed.get(replicaId);
     const times = last?.reason === reason ? last.times + 1 : 1;
     const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** Math.min(times - 1, 20));
-    this.#given.set(replicaId, { reason, times, pauseEnd: this.#clock.elapsed() + pause });
+    this.#completed.set(replicaId, { reason, times, pauseEnd: this.#clock.elapsed() + pause });
   }
 }

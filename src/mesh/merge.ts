@@ -18,15 +18,15 @@ import {
 export const JOIN_MARK = "\u0001";
 
 /** Characters in the print of one change: 48 bits of it. */
-const PRINT_LENGTH = 8;
+const FINGERPRINT_LENGTH = 8;
 
 /** So many prints fit into the shortest hash that every storage takes, 256 bytes. */
-const MAX_PRINTS = 31;
+const MAX_FINGERPRINTS = 31;
 
 const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~";
 
 /** What is known of both sides when a node is judged. */
-export interface Knowledge {
+export interface MergeContext {
   /** What the storage here has taken in. */
   readonly mine: VersionVector;
   /** What the storage there had taken in when it gave its node, or before. */
@@ -40,35 +40,35 @@ export interface Knowledge {
  *
  * @param theirs Their node or tombstone.
  * @param mine The node or tombstone of the same key here, if there is one.
- * @param knowledge What either side has seen.
+ * @param context What either side has seen.
  * @returns What to write, or `null` to leave all as it is.
  */
 export function mergeNode(
   theirs: ReplicatedNode,
   mine: ReplicatedNode | undefined,
-  knowledge: Knowledge,
+  context: MergeContext,
 ): NodeMerge | null {
   // 1. Taken in before, it or what it was replaced with.
-  const dotVersion = dotOf(theirs);
-  if (includesDot(knowledge.mine, dotVersion)) return null;
+  const dot = dotOf(theirs);
+  if (includesDot(context.mine, dot)) return null;
   if (mine === undefined) {
     // 2. Nothing is here; nor has anything been forgotten here that they never heard of.
-    if (coversVector(knowledge.theirs, knowledge.collected)) return { node: theirs, replaces: null };
-    return join(
+    if (coversVector(context.theirs, context.collected)) return { node: theirs, replaces: null };
+    return joinNodes(
       theirs,
       theirs,
-      unite(changesOf(theirs), unheard(knowledge.collected, knowledge.theirs)),
+      unite(changesOf(theirs), unseenChanges(context.collected, context.theirs)),
       null,
     );
   }
   const own = dotOf(mine);
-  if (isSameDot(own, dotVersion)) return null;
+  if (isSameDot(own, dot)) return null;
   // Beside a tombstone, too, deletions may have been forgotten here that they never heard of.
-  const forgotten = mine.deleted && !theirs.deleted ? unheard(knowledge.collected, knowledge.theirs) : [];
+  const forgotten = mine.deleted && !theirs.deleted ? unseenChanges(context.collected, context.theirs) : [];
   // 3. They knew mine when they kept theirs.
-  if (includesDot(knowledge.theirs, own)) {
+  if (includesDot(context.theirs, own)) {
     if (forgotten.length === 0) return { node: theirs, replaces: own };
-    return join(theirs, theirs, unite(changesOf(theirs), forgotten), own);
+    return joinNodes(theirs, theirs, unite(changesOf(theirs), forgotten), own);
   }
   // 4. Neither knew of the other. Whichever has the lower version may be held by a client that was never told
   // of the other change, so the one that stays must stand for both, with a version above both.
@@ -78,7 +78,7 @@ export function mergeNode(
   const standsForAll = (node: ReplicatedNode) => changesOf(node).length === changes.length;
   const isClear = ahead.version > behind.version || standsForAll(behind);
   if (isClear && standsForAll(ahead)) return ahead === mine ? null : { node: theirs, replaces: own };
-  return join(mine, theirs, changes, own);
+  return joinNodes(mine, theirs, changes, own);
 }
 
 /**
@@ -90,21 +90,21 @@ export function mergeNode(
  */
 export function mergeMissing(
   mine: ReplicatedNode,
-  { mine: vector, theirs, collected: collected }: Knowledge,
+  { mine: vector, theirs, collected: collected }: MergeContext,
 ): NodeMerge | null {
   if (mine.deleted) return null;
   const { key, updatedAt } = mine;
   const replaces = dotOf(mine);
-  const changes = unite(changesOf(mine), unheard(collected, vector));
-  const isNews = changes.length > changesOf(mine).length;
+  const changes = unite(changesOf(mine), unseenChanges(collected, vector));
+  const hasUnseen = changes.length > changesOf(mine).length;
   if (includesDot(theirs, replaces)) {
     // They knew it: it was deleted there, and forgotten. The tombstone stands for the same changes on every server
     // that finds this out, so that these tombstones need not be joined with each other.
-    const hash = isNews ? joinedHash(changes) : "";
+    const hash = hasUnseen ? joinedHash(changes) : "";
     return { node: { key, hash, updatedAt, deleted: true }, above: mine.version, replaces };
   }
   // They did not know it, and may have deleted and forgotten the key as they had it: the counterpart of case 2.
-  return isNews ? join(mine, mine, changes, replaces) : null;
+  return hasUnseen ? joinNodes(mine, mine, changes, replaces) : null;
 }
 
 /**
@@ -112,18 +112,18 @@ export function mergeMissing(
  * hash spells out.
  */
 export function changesOf(node: ReplicatedNode): readonly string[] {
-  if (!node.hash.startsWith(JOIN_MARK)) return [printOf(dotOf(node))];
-  const prints: string[] = [];
-  for (let i = JOIN_MARK.length; i < node.hash.length; i += PRINT_LENGTH) {
-    prints.push(node.hash.slice(i, i + PRINT_LENGTH));
+  if (!node.hash.startsWith(JOIN_MARK)) return [fingerprintOf(dotOf(node))];
+  const fingerprints: string[] = [];
+  for (let i = JOIN_MARK.length; i < node.hash.length; i += FINGERPRINT_LENGTH) {
+    fingerprints.push(node.hash.slice(i, i + FINGERPRINT_LENGTH));
   }
-  return prints;
+  return fingerprints;
 }
 
 /** The hash of a node that stands for these changes. */
 export function joinedHash(changes: readonly string[]): string {
   // Too many to spell out: one print of them all stands for them. Whoever has only some of them joins once more.
-  return JOIN_MARK + (changes.length > MAX_PRINTS ? digest(changes.join("")) : changes.join(""));
+  return JOIN_MARK + (changes.length > MAX_FINGERPRINTS ? digest(changes.join("")) : changes.join(""));
 }
 
 /** Both lists as one, in order, nothing twice. */
@@ -132,12 +132,12 @@ export function unite(a: readonly string[], b: readonly string[]): readonly stri
 }
 
 /** The short print of one change. */
-export function printOf({ version, replicaId }: Dot): string {
+export function fingerprintOf({ version, replicaId }: Dot): string {
   return digest(`${version}@${replicaId}`);
 }
 
 /** A new change of this storage's own that stands for several. */
-function join(
+function joinNodes(
   mine: ReplicatedNode,
   theirs: ReplicatedNode,
   changes: readonly string[],
@@ -153,9 +153,9 @@ function join(
 }
 
 /** What one side has forgotten before the other heard of it: any of it may have been the deletion of one key. */
-function unheard(collected: VersionVector, vector: VersionVector): readonly string[] {
+function unseenChanges(collected: VersionVector, vector: VersionVector): readonly string[] {
   const forgotten = [...collected].map(([replicaId, version]) => ({ replicaId, version }));
-  return forgotten.filter((dotVersion) => !includesDot(vector, dotVersion)).map(printOf);
+  return forgotten.filter((dot) => !includesDot(vector, dot)).map(fingerprintOf);
 }
 
 /** Of two nodes of one key: the higher version, and of the same version the lesser origin. */
@@ -175,10 +175,10 @@ function digest(text: string): string {
   }
   low = Math.imul(low ^ (low >>> 16), 0x7feb352d);
   high = Math.imul(high ^ (high >>> 15), 0x846ca68b) ^ (low >>> 14);
-  return spell(low ^ (high >>> 16)) + spell(high ^ (low >>> 11));
+  return encode24Bits(low ^ (high >>> 16)) + encode24Bits(high ^ (low >>> 11));
 }
 
 /** 24 bits as four characters. */
-function spell(bits: number): string {
+function encode24Bits(bits: number): string {
   return [18, 12, 6, 0].map((shift) => DIGITS[(bits >>> shift) & 63]).join("");
 }

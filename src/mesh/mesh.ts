@@ -29,10 +29,10 @@ import {
   type PartialDelta,
   UNMERGED,
 } from "./anti_entropy.ts";
-import { type Peer, Peers, PendingUpdates, spreadTargets } from "./peers.ts";
+import { chooseTargets, type Peer, Peers, PendingUpdates } from "./peers.ts";
 import { OwnAddressError, type Proof } from "./proof.ts";
 import type { Transport } from "./transport.ts";
-import { statusOf } from "./wire.ts";
+import { statusOf } from "./http_client.ts";
 
 /** A peer that was not heard for so long is asked when a client asks us, in milliseconds. */
 const IDLE = 5_000;
@@ -159,13 +159,13 @@ export class Mesh {
     if (now < this.#nextCheck || this.#isClosing) return;
     this.#nextCheck = now + CHECK_PAUSE;
     this.#beat();
-    this.#peers.reviseSelf(now);
+    this.#peers.retryOwnAddresses(now);
     const stale = this.#peers.others.filter((peer) =>
-      peer.busy === undefined && peer.nextTry <= now &&
-      (peer.pending.news || now - (peer.lastExchange ?? -Infinity) >= IDLE)
+      peer.currentExchange === undefined && peer.nextAttempt <= now &&
+      (peer.pending.hasUpdates || now - (peer.lastExchange ?? -Infinity) >= IDLE)
     );
     for (
-      const { peer } of spreadTargets(stale, MAX_CHECKED, () => this.#deps.clock.random()).slice(
+      const { peer } of chooseTargets(stale, MAX_CHECKED, () => this.#deps.clock.random()).slice(
         0,
         MAX_CHECKED,
       )
@@ -205,11 +205,13 @@ export class Mesh {
     this.#answers++;
     this.#beat();
     // Where the proof tells who it is, the message's own word does not count.
-    const peer = opened.url === undefined ? this.#peers.find(message.id) : this.#peers.at(opened.url);
+    const peer = opened.url === undefined
+      ? this.#peers.findById(message.id)
+      : this.#peers.findByURL(opened.url);
     const answer = await this.#respond(message, peer);
     // It is there: what could not be handed over before may get through now.
-    if (peer?.pending.news) this.#try(peer);
-    return await opened.seal(writeMessage(answer));
+    if (peer?.pending.hasUpdates) this.#try(peer);
+    return await opened.createAnswer(writeMessage(answer));
   }
 
   /** What the peers are told and how they are. */
@@ -248,10 +250,14 @@ export class Mesh {
     await settlesWithin(this.#deps.clock, ms, this.#handOver());
     this.#end.abort();
     for (const peer of this.#peers.others) {
-      peer.cancelTry?.();
-      peer.cancelTry = undefined;
+      peer.cancelRetry?.();
+      peer.cancelRetry = undefined;
     }
-    await Promise.all([this.#opening, this.#catchingUp, ...this.#peers.others.map(({ busy }) => busy)]);
+    await Promise.all([
+      this.#opening,
+      this.#catchingUp,
+      ...this.#peers.others.map(({ currentExchange }) => currentExchange),
+    ]);
   }
 
   #createNews(): RedisUpdates {
@@ -264,7 +270,7 @@ export class Mesh {
       hasPeers: this.#config.peers.length > 0,
       wake: (keys) => this.#deps.wake(keys),
       report: (error) => this.#deps.report(error),
-      isOwn: ({ run }) => run === this.#runName,
+      isOwn: ({ incarnation }) => incarnation === this.#runName,
       lookVersion: () => this.#lookVersion,
       isShared: (replicaId) => this.#isShared(replicaId),
       identify: () => this.#identify(),
@@ -278,8 +284,8 @@ export class Mesh {
   }
 
   async #handOver(): Promise<void> {
-    const waiting = () => this.#peers.others.filter((peer) => peer.busy !== undefined);
-    while (waiting().length > 0) await Promise.all(waiting().map(({ busy }) => busy));
+    const waiting = () => this.#peers.others.filter((peer) => peer.currentExchange !== undefined);
+    while (waiting().length > 0) await Promise.all(waiting().map(({ currentExchange }) => currentExchange));
   }
 
   /** Chance may not be drawn while a Worker starts, so this waits for the first message. */
@@ -290,7 +296,7 @@ export class Mesh {
   async #open(): Promise<void> {
     if (this.#pages === undefined || this.#peers.others.length === 0) return;
     try {
-      const { state } = await this.#pages.give(undefined, 0);
+      const { state } = await this.#pages.compose(undefined, 0);
       if (state.maxVersion === 0) await this.catchUp();
     } catch {
       // Reported. The storage has the next word when the client's own question is put to it.
@@ -300,13 +306,15 @@ export class Mesh {
   async #askAll(): Promise<void> {
     const { clock } = this.#deps;
     const now = clock.elapsed();
-    const able = this.#peers.others.filter((peer) => peer.nextTry <= now && !this.#isShared(peer.replicaId));
+    const able = this.#peers.others.filter((peer) =>
+      peer.nextAttempt <= now && !this.#isShared(peer.replicaId)
+    );
     if (able.length === 0 || this.#end.signal.aborted) return;
-    const asked = spreadTargets(able, this.#config.fanout, () => clock.random()).map(({ peer }) => peer);
+    const asked = chooseTargets(able, this.#config.fanout, () => clock.random()).map(({ peer }) => peer);
     for (const peer of asked) this.#try(peer);
     let cancel = () => {};
     const deadline = new Promise<void>((resolve) => cancel = clock.after(this.#config.timeout, resolve));
-    await Promise.race([deadline, Promise.all(asked.map(({ busy }) => busy))]);
+    await Promise.race([deadline, Promise.all(asked.map(({ currentExchange }) => currentExchange))]);
     cancel();
   }
 
@@ -317,7 +325,7 @@ export class Mesh {
     this.#cancelBeat = this.#deps.clock.after(interval, () => {
       this.#cancelBeat = undefined;
       const { clock } = this.#deps;
-      for (const { peer } of spreadTargets(this.#peers.others, fanout, () => clock.random())) this.#try(peer);
+      for (const { peer } of chooseTargets(this.#peers.others, fanout, () => clock.random())) this.#try(peer);
       this.#beat();
     });
   }
@@ -325,7 +333,7 @@ export class Mesh {
   /** Owes these peers news, some of them by way of others. */
   #tell(peers: readonly Peer[], invalidation?: Invalidation): void {
     const { clock } = this.#deps;
-    for (const { peer, forwards } of spreadTargets(peers, this.#config.fanout, () => clock.random())) {
+    for (const { peer, forwards } of chooseTargets(peers, this.#config.fanout, () => clock.random())) {
       peer.pending.add(clock.elapsed(), invalidation, forwards);
       this.#try(peer);
     }
@@ -334,21 +342,21 @@ export class Mesh {
   /** Talks to a peer now, or as soon as it may be tried; one exchange at a time. */
   #try(peer: Peer): void {
     const { clock } = this.#deps;
-    if (this.#end.signal.aborted || peer.busy !== undefined || peer.isSelf) return;
-    const pause = peer.nextTry - clock.elapsed();
+    if (this.#end.signal.aborted || peer.currentExchange !== undefined || peer.isSelf) return;
+    const pause = peer.nextAttempt - clock.elapsed();
     if (pause > 0) {
       if (peer.failures > MAX_RETRIES || this.#isClosing) return;
-      peer.cancelTry ??= clock.after(pause, () => {
-        peer.cancelTry = undefined;
+      peer.cancelRetry ??= clock.after(pause, () => {
+        peer.cancelRetry = undefined;
         this.#try(peer);
       });
       return;
     }
-    peer.cancelTry?.();
-    peer.cancelTry = undefined;
-    peer.busy = this.#exchange(peer).finally(() => {
-      peer.busy = undefined;
-      if (peer.pending.news) this.#try(peer);
+    peer.cancelRetry?.();
+    peer.cancelRetry = undefined;
+    peer.currentExchange = this.#exchange(peer).finally(() => {
+      peer.currentExchange = undefined;
+      if (peer.pending.hasUpdates) this.#try(peer);
     });
   }
 
@@ -360,35 +368,35 @@ export class Mesh {
     try {
       const isFinished = await this.#converse(peer, pending);
       if (peer.failures > 0) report(new PeerError(peer.url, "unreachable", "well again", true));
-      if (isFinished) peer.noteAnswer(clock.elapsed());
+      if (isFinished) peer.recordAnswer(clock.elapsed());
       else {
         peer.pending.add(pending.since ?? clock.elapsed());
-        peer.noteUnfinished(clock.elapsed(), clock.random());
+        peer.recordIncomplete(clock.elapsed(), clock.random());
         this.#tellRest(pending);
       }
     } catch (error) {
       if (this.#end.signal.aborted) return;
-      if (pending.news) peer.pending.add(pending.since ?? clock.elapsed(), pending.invalidation);
+      if (pending.hasUpdates) peer.pending.add(pending.since ?? clock.elapsed(), pending.invalidation);
       if (!(error instanceof PeerError)) {
         // Our own storage failed, which is no fault of the peer's.
         for (const id of pending.forwards) peer.pending.forwards.add(id);
-        peer.rest(clock.elapsed() + STORAGE_PAUSE);
+        peer.pauseUntil(clock.elapsed() + STORAGE_PAUSE);
         return;
       }
       if (error.cause instanceof OwnAddressError) {
         peer.isSelf = true;
-        peer.rest(clock.elapsed() + OWN_ADDRESS_PAUSE);
+        peer.pauseUntil(clock.elapsed() + OWN_ADDRESS_PAUSE);
         this.#tellAround(peer, pending);
         return;
       }
-      if (statusOf(error) === 413 && peer.pageNodes > 1) {
+      if (statusOf(error) === 413 && peer.maxPageNodes > 1) {
         // It takes less at once than we thought, and has not read whom it should tell.
-        peer.pageNodes = Math.ceil(peer.pageNodes / 4);
+        peer.maxPageNodes = Math.ceil(peer.maxPageNodes / 4);
         for (const id of pending.forwards) peer.pending.forwards.add(id);
         return;
       }
       this.#failures++;
-      peer.noteFailure(clock.elapsed(), clock.random());
+      peer.recordFailure(clock.elapsed(), clock.random());
       if (peer.failures === 1) report(error);
       this.#tellAround(peer, pending);
     }
@@ -396,7 +404,7 @@ export class Mesh {
 
   /** A peer does not hear us: whom it should have told is told otherwise, and somebody else may reach it. */
   #tellAround(peer: Peer, pending: PendingUpdates): void {
-    if (!pending.news) return;
+    if (!pending.hasUpdates) return;
     const { clock } = this.#deps;
     this.#tellRest(pending);
     if (peer.failures > 1 || peer.id === undefined) return;
@@ -409,7 +417,7 @@ export class Mesh {
 
   /** Tells, directly or by way of others, those whom a peer was not asked to tell in the end. */
   #tellRest(pending: PendingUpdates): void {
-    const rest = [...pending.forwards].flatMap((id) => this.#peers.find(id) ?? []);
+    const rest = [...pending.forwards].flatMap((id) => this.#peers.findById(id) ?? []);
     if (rest.length > 0) this.#tell(rest, pending.invalidation);
   }
 
@@ -479,7 +487,7 @@ export class Mesh {
       if (isDone && pending.forwards.size === 0 && incoming === undefined && outgoing === undefined) {
         return true;
       }
-      if (incoming !== undefined || outgoing !== undefined) peer.noteProgress();
+      if (incoming !== undefined || outgoing !== undefined) peer.recordProgress();
     }
   }
 
@@ -494,7 +502,7 @@ export class Mesh {
     } catch (cause) {
       throw new PeerError(peer.url, "reply", cause);
     }
-    if (answer.run === this.#runName) throw new PeerError(peer.url, "reply", new OwnAddressError());
+    if (answer.incarnation === this.#runName) throw new PeerError(peer.url, "reply", new OwnAddressError());
     if (answer.id === serverId()) {
       throw new PeerError(peer.url, "reply", `it has this server's own serverId ("${answer.id}")`);
     }
@@ -511,7 +519,7 @@ export class Mesh {
     const { epoch, replicaId } = given?.state ?? await this.#identify();
     return {
       id: this.#deps.serverId(),
-      run: this.#runName,
+      incarnation: this.#runName,
       replicaId,
       epoch,
       peers: this.#peers.states,
@@ -533,7 +541,7 @@ export class Mesh {
 
   async #respond(message: Message, peer: Peer | undefined): Promise<Message> {
     if (peer !== undefined) {
-      peer.noteHeard();
+      peer.recordRequest();
       peer.replicaId = message.replicaId;
       peer.vector = message.vector ?? peer.vector;
     }
@@ -545,14 +553,14 @@ export class Mesh {
       this.#hearLook(message, invalidation);
       return await this.#compose(undefined, {});
     }
-    const { incoming } = await this.#take(this.#incoming.get(message.run), message);
-    this.#incoming.delete(message.run);
-    if (incoming !== undefined) this.#incoming.set(message.run, incoming);
+    const { incoming } = await this.#take(this.#incoming.get(message.incarnation), message);
+    this.#incoming.delete(message.incarnation);
+    if (incoming !== undefined) this.#incoming.set(message.incarnation, incoming);
     for (const oldest of this.#incoming.keys()) {
       if (this.#incoming.size <= MAX_INCOMING) break;
       this.#incoming.delete(oldest);
     }
-    const given = await this.#give(peer, message.replicaId, message.vector, message.more);
+    const given = await this.#give(peer, message.replicaId, message.vector, message.pageRequest);
     this.#noteCopy(message.replicaId, given);
     return await this.#compose(given, {});
   }
@@ -607,12 +615,12 @@ export class Mesh {
     peer: Peer | undefined,
     to: string | undefined,
     theirs: VersionVector | undefined,
-    more?: Message["more"],
+    more?: Message["pageRequest"],
   ): Promise<ComposedPage | undefined> {
     if (this.#pages === undefined) return undefined;
-    const mayCopy = (reason: string) => to === undefined || this.#copies.mayGive(to, reason);
-    for (let limit = peer?.pageNodes ?? MAX_PAGE_NODES;; limit = Math.ceil(limit / 4)) {
-      const given = await this.#pages.give(theirs, limit, more, mayCopy);
+    const mayCopy = (reason: string) => to === undefined || this.#copies.maySend(to, reason);
+    for (let limit = peer?.maxPageNodes ?? MAX_PAGE_NODES;; limit = Math.ceil(limit / 4)) {
+      const given = await this.#pages.compose(theirs, limit, more, mayCopy);
       // Its names may be others now: an operator has begun a new epoch.
       const { epoch, replicaId } = given.state;
       this.#identity = { epoch, replicaId };
@@ -625,8 +633,8 @@ export class Mesh {
   /** Remembers which full copy goes to a storage. */
   #noteCopy(to: string | undefined, given: ComposedPage | undefined): void {
     if (to === undefined || given?.delta?.full !== true) return;
-    if (given.reason !== undefined) this.#copies.begin(to, given.reason);
-    if (given.delta.next === null) this.#copies.finish(to);
+    if (given.reason !== undefined) this.#copies.recordFirstPage(to, given.reason);
+    if (given.delta.next === null) this.#copies.recordLastPage(to);
   }
 
   /**
@@ -659,7 +667,7 @@ export class Mesh {
   #learn({ urls }: Message): void {
     if (!this.#config.discovery || urls === undefined) return;
     for (const [id, url] of urls) {
-      if (id === this.#deps.serverId() || this.#peers.find(id) !== undefined) continue;
+      if (id === this.#deps.serverId() || this.#peers.findById(id) !== undefined) continue;
       if (this.#peers.others.length < MAX_LEARNT && isPeerURL(url)) this.#peers.add(url);
     }
   }

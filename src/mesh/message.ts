@@ -14,7 +14,7 @@ export interface Message {
   /** The sender's `serverId`. */
   readonly id: string;
   /** Names this run of the sender: so it knows its own messages. */
-  readonly run: string;
+  readonly incarnation: string;
   /** The names of the sender's storage; empty for one that has none. */
   readonly replicaId: string;
   readonly epoch: string;
@@ -33,7 +33,7 @@ export interface Message {
   /** Nodes that the receiver may lack. */
   readonly delta?: Delta;
   /** Asks for the next page of the receiver's delta. */
-  readonly more?: { readonly after: string; readonly full: boolean };
+  readonly pageRequest?: { readonly after: string; readonly full: boolean };
 }
 
 /** What was changed in a storage that sender and receiver share. */
@@ -61,7 +61,7 @@ export interface Delta {
 export const MAX_PAGE_NODES = 500;
 
 /** The most keys in one "look again"; for more it says "at everything". */
-export const MAX_LOOK_KEYS = 500;
+export const MAX_INVALIDATION_KEYS = 500;
 
 /** The most servers that one message names, and origins that a `seen` has. */
 const MAX_NAMES = 20_000;
@@ -70,7 +70,7 @@ const MAX_NAMES = 20_000;
 const MAX_CURSOR_LENGTH = 4_096;
 
 /** The highest number that is taken in: 142 years after 2020. What is above would use up the counter. */
-const MAX_STAMP = 2 ** 52;
+const MAX_DOT_VERSION = 2 ** 52;
 
 const STATES: readonly unknown[] = ["alive", "suspect", "gone"];
 
@@ -79,7 +79,7 @@ export function writeMessage(message: Message): string {
   const { delta, vector, collected, urls } = message;
   return JSON.stringify({
     id: message.id,
-    run: message.run,
+    run: message.incarnation,
     origin: message.replicaId,
     epoch: message.epoch,
     peers: Object.fromEntries(message.peers),
@@ -97,7 +97,7 @@ export function writeMessage(message: Message): string {
         stamp: dotVersion === node.version ? undefined : dotVersion,
       })),
     },
-    more: message.more,
+    more: message.pageRequest,
   });
 }
 
@@ -111,12 +111,12 @@ export function readMessage(text: string): Message {
   try {
     body = JSON.parse(text);
   } catch {
-    throw bad("the message", "not JSON");
+    throw badMessage("the message", "not JSON");
   }
   const fields = readObject("the message", body);
   const message: { -readonly [Name in keyof Message]: Message[Name] } = {
     id: readName("id", fields.id),
-    run: readName("run", fields.run),
+    incarnation: readName("run", fields.run),
     replicaId: fields.origin === "" ? "" : readName("origin", fields.origin),
     epoch: fields.epoch === "" ? "" : readName("epoch", fields.epoch),
     peers: readMap("peers", fields.peers, (state) => STATES.includes(state) ? state as PeerState : undefined),
@@ -125,17 +125,17 @@ export function readMessage(text: string): Message {
     const isURL = (url: unknown) => typeof url === "string" && url.length <= 2048 ? url : undefined;
     message.urls = readMap("urls", fields.urls, isURL);
   }
-  if (fields.look !== undefined) message.invalidation = readLook(fields.look);
+  if (fields.look !== undefined) message.invalidation = readInvalidation(fields.look);
   if (fields.pass !== undefined) message.forwards = readNames(fields.pass);
   if (fields.seen !== undefined) {
-    if (message.epoch === "") throw bad("epoch", 'expected one beside "seen"');
-    message.vector = readSeen("seen", fields.seen);
+    if (message.epoch === "") throw badMessage("epoch", 'expected one beside "seen"');
+    message.vector = readVector("seen", fields.seen);
   }
-  if (fields.swept !== undefined) message.collected = readSeen("swept", fields.swept);
+  if (fields.swept !== undefined) message.collected = readVector("swept", fields.swept);
   if (fields.delta !== undefined) message.delta = readDelta(fields.delta);
   if (fields.more !== undefined) {
     const { after, full } = readObject("more", fields.more);
-    message.more = { after: readPlace("more.after", after), full: full === true };
+    message.pageRequest = { after: readCursor("more.after", after), full: full === true };
   }
   return message;
 }
@@ -143,18 +143,23 @@ export function readMessage(text: string): Message {
 function readDelta(value: unknown): Delta {
   const fields = readObject("delta", value);
   if (!Array.isArray(fields.nodes) || fields.nodes.length > MAX_PAGE_NODES) {
-    throw bad("delta.nodes", `expected an array of at most ${MAX_PAGE_NODES}, got ${kindOf(fields.nodes)}`);
+    throw badMessage(
+      "delta.nodes",
+      `expected an array of at most ${MAX_PAGE_NODES}, got ${kindOf(fields.nodes)}`,
+    );
   }
   const nodes = fields.nodes.map((node, i) => readNode(`delta.nodes[${i}]`, node));
-  if (new Set(nodes.map(({ key }) => key)).size < nodes.length) throw bad("delta.nodes", "a key comes twice");
+  if (new Set(nodes.map(({ key }) => key)).size < nodes.length) {
+    throw badMessage("delta.nodes", "a key comes twice");
+  }
   const full = fields.full === true;
-  const base = readSeen("delta.base", fields.base);
-  if (full && base.size > 0) throw bad("delta.base", "expected an empty one in a full copy");
+  const base = readVector("delta.base", fields.base);
+  if (full && base.size > 0) throw badMessage("delta.base", "expected an empty one in a full copy");
   return {
     base,
     full,
-    after: readCursor("delta.after", fields.after),
-    next: readCursor("delta.next", fields.next),
+    after: readNullableCursor("delta.after", fields.after),
+    next: readNullableCursor("delta.next", fields.next),
     nodes,
   };
 }
@@ -163,88 +168,91 @@ function readNode(what: string, value: unknown): ReplicatedNode {
   const fields = readObject(what, value);
   const { key, version, hash, updatedAt, stamp: dotVersion = version } = fields;
   const keyWrong = keyFault(key, MAX_KEY_BYTES);
-  if (keyWrong !== undefined) throw bad(`${what}.key`, keyWrong);
+  if (keyWrong !== undefined) throw badMessage(`${what}.key`, keyWrong);
   // Joined nodes spell their changes behind a mark that no hash of an application has.
   const isJoined = typeof hash === "string" && hash.startsWith(JOIN_MARK);
   const hashWrong = hashFault(
     isJoined ? hash.slice(JOIN_MARK.length) : hash,
     MAX_HASH_BYTES - JOIN_MARK.length * +isJoined,
   );
-  if (hashWrong !== undefined) throw bad(`${what}.hash`, hashWrong);
+  if (hashWrong !== undefined) throw badMessage(`${what}.hash`, hashWrong);
   if (!Number.isSafeInteger(updatedAt)) {
-    throw bad(`${what}.updatedAt`, `expected whole milliseconds, got ${kindOf(updatedAt)}`);
+    throw badMessage(`${what}.updatedAt`, `expected whole milliseconds, got ${kindOf(updatedAt)}`);
   }
   const node: ReplicatedNode = {
     key: key as string,
-    version: readStamp(`${what}.version`, version),
+    version: readDotVersion(`${what}.version`, version),
     hash: hash as string,
     updatedAt: updatedAt as number,
     replicaId: readName(`${what}.origin`, fields.origin),
-    dotVersion: readStamp(`${what}.stamp`, dotVersion),
+    dotVersion: readDotVersion(`${what}.stamp`, dotVersion),
   };
   return fields.deleted === true ? { ...node, deleted: true } : node;
 }
 
-function readSeen(what: string, value: unknown): VersionVector {
+function readVector(what: string, value: unknown): VersionVector {
   return readMap(
     what,
     value,
-    (dotVersion) => isVersion(dotVersion) && dotVersion <= MAX_STAMP ? dotVersion : undefined,
+    (dotVersion) => isVersion(dotVersion) && dotVersion <= MAX_DOT_VERSION ? dotVersion : undefined,
   );
 }
 
 function readMap<T>(what: string, value: unknown, read: (value: unknown) => T | undefined): Map<string, T> {
   const entries = Object.entries(readObject(what, value));
-  if (entries.length > MAX_NAMES) throw bad(what, `more than ${MAX_NAMES} names`);
+  if (entries.length > MAX_NAMES) throw badMessage(what, `more than ${MAX_NAMES} names`);
   return new Map(entries.map(([name, item]) => {
     const found = read(item);
-    if (found === undefined) throw bad(`a value of ${what}`, `got ${kindOf(item)}`);
+    if (found === undefined) throw badMessage(`a value of ${what}`, `got ${kindOf(item)}`);
     return [readName(`a name of ${what}`, name), found];
   }));
 }
 
-function readLook(value: unknown): Invalidation {
+function readInvalidation(value: unknown): Invalidation {
   const { keys, version } = readObject("look", value);
-  if (!isVersion(version)) throw bad("look.version", `expected a version, got ${kindOf(version)}`);
+  if (!isVersion(version)) throw badMessage("look.version", `expected a version, got ${kindOf(version)}`);
   if (keys === null) return { keys, version };
-  if (!Array.isArray(keys) || keys.length > MAX_LOOK_KEYS) {
-    throw bad("look.keys", `expected null or an array of at most ${MAX_LOOK_KEYS}, got ${kindOf(keys)}`);
+  if (!Array.isArray(keys) || keys.length > MAX_INVALIDATION_KEYS) {
+    throw badMessage(
+      "look.keys",
+      `expected null or an array of at most ${MAX_INVALIDATION_KEYS}, got ${kindOf(keys)}`,
+    );
   }
   keys.forEach((key, i) => {
     const fault = keyFault(key, MAX_KEY_BYTES);
-    if (fault !== undefined) throw bad(`look.keys[${i}]`, fault);
+    if (fault !== undefined) throw badMessage(`look.keys[${i}]`, fault);
   });
   return { keys, version };
 }
 
 function readNames(value: unknown): string[] {
   if (!Array.isArray(value) || value.length > MAX_NAMES) {
-    throw bad("pass", `expected an array of at most ${MAX_NAMES} ids, got ${kindOf(value)}`);
+    throw badMessage("pass", `expected an array of at most ${MAX_NAMES} ids, got ${kindOf(value)}`);
   }
   return value.map((id, i) => readName(`pass[${i}]`, id));
 }
 
-function readCursor(what: string, value: unknown): string | null {
-  return value === null ? null : readPlace(what, value);
+function readNullableCursor(what: string, value: unknown): string | null {
+  return value === null ? null : readCursor(what, value);
 }
 
-function readStamp(what: string, value: unknown): number {
-  if (isVersion(value) && value > 0 && value <= MAX_STAMP) return value;
-  throw bad(what, `expected an integer from 1 to 2^52, got ${kindOf(value)}`);
+function readDotVersion(what: string, value: unknown): number {
+  if (isVersion(value) && value > 0 && value <= MAX_DOT_VERSION) return value;
+  throw badMessage(what, `expected an integer from 1 to 2^52, got ${kindOf(value)}`);
 }
 
 /** An id, a run, an origin or an epoch. */
 function readName(what: string, value: unknown): string {
   if (typeof value === "string" && /^[\x21-\x7e]{1,128}$/.test(value)) return value;
-  throw bad(what, `expected 1 to 128 visible characters of ASCII, got ${kindOf(value)}`);
+  throw badMessage(what, `expected 1 to 128 visible characters of ASCII, got ${kindOf(value)}`);
 }
 
 /** A storage's own word for a place in a delta. What no key can have, a database might fail at. */
-function readPlace(what: string, value: unknown): string {
+function readCursor(what: string, value: unknown): string {
   const isText = typeof value === "string" && value.length <= MAX_CURSOR_LENGTH &&
     !/[\p{Cc}\p{Cs}]/u.test(value);
   if (isText) return value;
-  throw bad(
+  throw badMessage(
     what,
     `expected a text of at most ${MAX_CURSOR_LENGTH} characters, none of them a control character`,
   );
@@ -254,9 +262,9 @@ function readObject(what: string, value: unknown): Readonly<Record<string, unkno
   if (typeof value === "object" && value !== null && !Array.isArray(value)) {
     return value as Record<string, unknown>;
   }
-  throw bad(what, `expected an object, got ${kindOf(value)}`);
+  throw badMessage(what, `expected an object, got ${kindOf(value)}`);
 }
 
-function bad(what: string, fault: string): RefusalError {
+function badMessage(what: string, fault: string): RefusalError {
   return new RefusalError("ERR_REALITY_BAD_REQUEST", `Cannot read "gossip", ${what}: ${fault}`);
 }

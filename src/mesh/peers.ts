@@ -5,7 +5,7 @@
  */
 import type { VersionVector } from "../store/contract.ts";
 import type { PeerState } from "../types.ts";
-import { type Invalidation, MAX_LOOK_KEYS, MAX_PAGE_NODES, type Message } from "./message.ts";
+import { type Invalidation, MAX_INVALIDATION_KEYS, MAX_PAGE_NODES, type Message } from "./message.ts";
 import type { PartialDelta } from "./anti_entropy.ts";
 
 /** A peer that failed so many times in a row is gone. */
@@ -18,7 +18,7 @@ const LONGEST_PAUSE = 30_000;
 /** News that a peer was not told yet. A set of keys, never a queue: however long it is away, no more than this. */
 export class PendingUpdates {
   /** Whether there is anything that it should hear of. */
-  news = false;
+  hasUpdates = false;
   /** Servers that it is asked to tell. */
   forwards: Set<string> = new Set();
   /** Keys that changed, for a peer on the same storage; `null` when they are too many to name. */
@@ -29,13 +29,13 @@ export class PendingUpdates {
 
   /** Adds news. */
   add(now: number, invalidation?: Invalidation, forwards: readonly string[] = []): void {
-    this.news = true;
+    this.hasUpdates = true;
     this.since ??= now;
     for (const id of forwards) this.forwards.add(id);
     if (invalidation === undefined) return;
     this.#version = Math.max(this.#version, invalidation.version);
     for (const key of invalidation.keys ?? []) this.#keys?.add(key);
-    if (invalidation.keys === null || (this.#keys?.size ?? 0) > MAX_LOOK_KEYS) this.#keys = null;
+    if (invalidation.keys === null || (this.#keys?.size ?? 0) > MAX_INVALIDATION_KEYS) this.#keys = null;
   }
 
   /** What a server on the same storage should look at again; undefined for nothing. */
@@ -57,19 +57,19 @@ export class Peer {
   pending: PendingUpdates = new PendingUpdates();
   /** The pages that an exchange was in the midst of when the peer did not answer. */
   interrupted:
-    | { readonly incoming: PartialDelta | undefined; readonly outgoing: Message["more"] }
+    | { readonly incoming: PartialDelta | undefined; readonly outgoing: Message["pageRequest"] }
     | undefined;
   /** The exchange that is under way. */
-  busy: Promise<void> | undefined;
+  currentExchange: Promise<void> | undefined;
   /** Calls off the next try. */
-  cancelTry: (() => void) | undefined;
+  cancelRetry: (() => void) | undefined;
   /** How many nodes a page for it has at most: fewer, once it found one too large. */
-  pageNodes: number = MAX_PAGE_NODES;
+  maxPageNodes: number = MAX_PAGE_NODES;
   #id: string | undefined;
   #isSelf = false;
   #failures = 0;
   /** How often in a row it lacked something at the end of an exchange. */
-  #unfinished = 0;
+  #incompletes = 0;
   #isGone = false;
   #nextTry = 0;
   #lastExchange: number | undefined;
@@ -121,15 +121,15 @@ export class Peer {
   }
 
   /** When it may be tried again, by `clock.elapsed()`. */
-  get nextTry(): number {
+  get nextAttempt(): number {
     return this.#nextTry;
   }
 
   /** It answered. */
-  noteAnswer(now: number): void {
+  recordAnswer(now: number): void {
     this.#change(() => {
       this.#failures = 0;
-      this.#unfinished = 0;
+      this.#incompletes = 0;
       this.#isGone = false;
       this.#nextTry = 0;
       this.#lastExchange = now;
@@ -137,36 +137,36 @@ export class Peer {
   }
 
   /** It answered, and still lacks what it was pushed again and again: it rests as if it had failed. */
-  noteUnfinished(now: number, chance: number): void {
-    const times = this.#unfinished + 1;
-    this.noteAnswer(now);
-    this.#unfinished = times;
-    this.#nextTry = now + pauseAfter(times, chance);
+  recordIncomplete(now: number, random: number): void {
+    const times = this.#incompletes + 1;
+    this.recordAnswer(now);
+    this.#incompletes = times;
+    this.#nextTry = now + pauseAfter(times, random);
   }
 
   /** It answered in the midst of pages: should the next one fail, it is tried again as after a first failure. */
-  noteProgress(): void {
+  recordProgress(): void {
     this.#change(() => this.#failures = Math.min(this.#failures, 1));
   }
 
   /** It did not answer as it should. */
-  noteFailure(now: number, chance: number): void {
+  recordFailure(now: number, random: number): void {
     this.#change(() => {
       this.#failures++;
       this.#isGone ||= this.#failures >= GONE_AFTER;
     });
-    this.#nextTry = now + pauseAfter(this.#failures, chance);
+    this.#nextTry = now + pauseAfter(this.#failures, random);
   }
 
   /** It is left alone until then, for no fault of its own. */
-  rest(until: number): void {
+  pauseUntil(until: number): void {
     this.#nextTry = until;
   }
 
   /** It asked us: it is worth a try now, though only its answer makes it alive. */
-  noteHeard(): void {
+  recordRequest(): void {
     // Two that lack something of each other would otherwise never let each other rest.
-    if (this.#unfinished === 0) this.#nextTry = 0;
+    if (this.#incompletes === 0) this.#nextTry = 0;
   }
 
   #change(change: () => void): void {
@@ -177,9 +177,9 @@ export class Peer {
 }
 
 /** How long to leave a peer alone after so many failures in a row, in milliseconds. */
-function pauseAfter(failures: number, chance: number): number {
+function pauseAfter(failures: number, random: number): number {
   const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** Math.min(failures - 1, 20));
-  return Math.ceil(pause * (0.5 + chance));
+  return Math.ceil(pause * (0.5 + random));
 }
 
 /** All other servers that this one knows. */
@@ -205,28 +205,28 @@ export class Peers {
   }
 
   /** The one at this URL. */
-  at(url: string): Peer | undefined {
+  findByURL(url: string): Peer | undefined {
     return this.#all.find((peer) => peer.url === url);
   }
 
   /** Gives URLs that once led back to this server another try: addresses move. */
-  reviseSelf(now: number): void {
-    for (const peer of this.#all) if (peer.isSelf && peer.nextTry <= now) peer.isSelf = false;
+  retryOwnAddresses(now: number): void {
+    for (const peer of this.#all) if (peer.isSelf && peer.nextAttempt <= now) peer.isSelf = false;
   }
 
   /** Adds one; harmless when it is there. */
   add(url: string): void {
     if (this.#all.some((peer) => peer.url === url)) return;
-    this.#all.push(new Peer(url, () => this.#forget()));
-    this.#forget();
+    this.#all.push(new Peer(url, () => this.#clearLists()));
+    this.#clearLists();
   }
 
   /** The one with this id, if it has answered yet. */
-  find(id: string): Peer | undefined {
+  findById(id: string): Peer | undefined {
     return this.#all.find((peer) => peer.id === id && !peer.isSelf);
   }
 
-  #forget(): void {
+  #clearLists(): void {
     this.#others = undefined;
     this.#states = undefined;
   }
@@ -241,7 +241,7 @@ export class Peers {
 }
 
 /** Who is told directly, and which of the others each is asked to tell in turn. */
-export interface Telling {
+export interface FanOutTarget {
   readonly peer: Peer;
   readonly forwards: readonly string[];
 }
@@ -254,20 +254,20 @@ export interface Telling {
  * @param fanout How many are told directly.
  * @param random Chance, from 0 up to 1.
  */
-export function spreadTargets(peers: readonly Peer[], fanout: number, random: () => number): Telling[] {
+export function chooseTargets(peers: readonly Peer[], fanout: number, random: () => number): FanOutTarget[] {
   if (peers.length <= fanout) return peers.map((peer) => ({ peer, forwards: [] }));
   // Whoever has never answered has no name by which somebody else could be asked to tell it.
   const unnamed = peers.filter(({ id }) => id === undefined);
   const named = shuffle(peers.filter(({ id }) => id !== undefined), random);
   // Those that answer go first: a share is lost for a while with the one that should pass it on.
   named.sort((a, b) => Number(b.state === "alive") - Number(a.state === "alive"));
-  const heads = named.slice(0, fanout);
-  const rest = named.slice(fanout);
-  const tellings = heads.map((peer, i) => ({
+  const direct = named.slice(0, fanout);
+  const pauseUntil = named.slice(fanout);
+  const targets = direct.map((peer, i) => ({
     peer,
-    forwards: rest.filter((_, j) => j % heads.length === i).map(({ id }) => id!),
+    forwards: pauseUntil.filter((_, j) => j % direct.length === i).map(({ id }) => id!),
   }));
-  return [...tellings, ...unnamed.map((peer) => ({ peer, forwards: [] }))];
+  return [...targets, ...unnamed.map((peer) => ({ peer, forwards: [] }))];
 }
 
 function shuffle<T>(items: T[], random: () => number): T[] {

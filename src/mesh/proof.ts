@@ -25,7 +25,7 @@ export type Verified =
     /** The configured URL at which that server was found; left out where the proof does not tell. */
     readonly url?: string;
     /** Makes the envelope of the answer. */
-    seal(answer: string): Promise<unknown>;
+    createAnswer(answer: string): Promise<unknown>;
   }
   | {
     readonly kind: "reply";
@@ -107,17 +107,17 @@ export function readFields(value: unknown): Envelope | null {
 }
 
 /** The one refusal for all that proves nothing: it does not say why, so that nobody can feel their way. */
-export function unproven(): RefusalError {
+export function unauthorized(): RefusalError {
   return new RefusalError("ERR_REALITY_UNAUTHORIZED", 'Cannot take "gossip": it does not prove who sent it');
 }
 
 /** The refusal of a server that has nobody to believe. */
-export function withoutPeers(): RefusalError {
+export function noPeers(): RefusalError {
   return new RefusalError("ERR_REALITY_FORBIDDEN", 'Cannot read "gossip": this server has no peers');
 }
 
 /** The error for an answer that is not what it should be. */
-export function falseAnswer(url: string, found: string): PeerError {
+export function invalidAnswer(url: string, found: string): PeerError {
   return new PeerError(url, "reply", found);
 }
 

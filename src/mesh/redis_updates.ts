@@ -171,7 +171,7 @@ export class RedisUpdates {
   /** Asks the server that a message names for what it has. */
   #ask({ id }: Message): void {
     const { clock, peers, hasPeers, report } = this.#deps;
-    const peer = peers.find(id);
+    const peer = peers.findById(id);
     if (peer !== undefined) {
       peer.pending.add(clock.elapsed());
       this.#deps.try(peer);

@@ -26,8 +26,8 @@ import { PeerError } from "../errors.ts";
 import {
   createNonce,
   type Envelope,
-  falseAnswer,
   FORM,
+  invalidAnswer,
   isNonce,
   OwnAddressError,
   type PeerSession,
@@ -36,7 +36,7 @@ import {
   readAnswer,
   readEnvelope,
   readFields,
-  unproven,
+  unauthorized,
   type Verified,
 } from "./proof.ts";
 
@@ -47,7 +47,7 @@ const MAX_SECRETS = 2;
 type Purpose = "hello" | "message" | "answer" | "news";
 
 /** One name of this server, and the messages that were signed to it. */
-interface Name {
+interface SigningName {
   readonly text: string;
   readonly since: number;
   readonly nonces: Set<string>;
@@ -72,7 +72,7 @@ export class SecretProof implements Proof {
   readonly #maxNonces: number;
   #keys: Promise<readonly CryptoKey[]> | undefined;
   /** The newest first. Empty until it is asked for: a Worker may not draw randomness while it starts. */
-  #names: readonly Name[] = [];
+  #names: readonly SigningName[] = [];
 
   constructor({ secrets, clock, nameTimeout = 300_000, maxNonces = 8192 }: SecretProofOptions) {
     this.#secrets = secrets.slice(0, MAX_SECRETS);
@@ -86,21 +86,21 @@ export class SecretProof implements Proof {
     const hello = readFields(envelope("hello"));
     if (hello !== null) {
       const nonce = hello("nonce");
-      if (!isNonce(nonce)) throw unproven();
+      if (!isNonce(nonce)) throw unauthorized();
       const name = this.#name().text;
       return { kind: "reply", gossip: { form: FORM, name, proofs: await this.#sign("hello", nonce, name) } };
     }
     const [to, nonce, message] = [envelope("to"), envelope("nonce"), envelope("message")];
     const name = this.#findName(to);
-    if (name === undefined || !isNonce(nonce) || typeof message !== "string") throw unproven();
+    if (name === undefined || !isNonce(nonce) || typeof message !== "string") throw unauthorized();
     const proven = await this.#verify(envelope, "message", name.text, nonce, message);
     // Only what is proven costs memory, and between this look and the note nothing else can happen.
-    if (!proven || name.nonces.has(nonce) || name.nonces.size >= 2 * this.#maxNonces) throw unproven();
+    if (!proven || name.nonces.has(nonce) || name.nonces.size >= 2 * this.#maxNonces) throw unauthorized();
     name.nonces.add(nonce);
     return {
       kind: "message",
       message,
-      seal: async (answer) => {
+      createAnswer: async (answer) => {
         const newest = this.#name().text;
         const proofs = await this.#sign("answer", nonce, newest, answer);
         return { form: FORM, name: newest, message: answer, proofs };
@@ -113,12 +113,12 @@ export class SecretProof implements Proof {
     const envelope = readAnswer(url, await post({ form: FORM, hello: { nonce } }));
     const to = envelope("name");
     if (!isNonce(to) || !await this.#verify(envelope, "hello", nonce, to)) {
-      throw falseAnswer(url, "The answer to our hello is not signed with our secret");
+      throw invalidAnswer(url, "The answer to our hello is not signed with our secret");
     }
     if (this.#names.some((name) => name.text === to)) {
       throw new PeerError(url, "refused", new OwnAddressError());
     }
-    return this.#createPass(url, to);
+    return this.#createSession(url, to);
   }
 
   /**
@@ -131,12 +131,12 @@ export class SecretProof implements Proof {
    *
    * @param channel Where it goes. It is worth nothing on another channel, or as a request.
    */
-  async sealNews(channel: string, message: string): Promise<string> {
+  async signBroadcast(channel: string, message: string): Promise<string> {
     return JSON.stringify({ form: FORM, message, proofs: await this.#sign("news", channel, message) });
   }
 
-  /** Opens what {@linkcode sealNews} has made; `null` for what is not proven. */
-  async openNews(channel: string, text: string): Promise<string | null> {
+  /** Opens what {@linkcode signBroadcast} has made; `null` for what is not proven. */
+  async verifyBroadcast(channel: string, text: string): Promise<string | null> {
     let envelope: Envelope | null;
     try {
       envelope = readFields(JSON.parse(text));
@@ -148,7 +148,7 @@ export class SecretProof implements Proof {
     return await this.#verify(envelope, "news", channel, message) ? message : null;
   }
 
-  #createPass(url: string, name: string): PeerSession {
+  #createSession(url: string, name: string): PeerSession {
     let newest = name;
     return {
       exchange: async (message, post) => {
@@ -158,7 +158,7 @@ export class SecretProof implements Proof {
         const [next, answer] = [envelope("name"), envelope("message")];
         const fits = isNonce(next) && typeof answer === "string" &&
           await this.#verify(envelope, "answer", nonce, next, answer);
-        if (!fits) throw falseAnswer(url, "The answer is not signed with our secret");
+        if (!fits) throw invalidAnswer(url, "The answer is not signed with our secret");
         newest = next;
         return answer;
       },
@@ -166,19 +166,19 @@ export class SecretProof implements Proof {
   }
 
   /** The name to give out now. */
-  #name(): Name {
+  #name(): SigningName {
     const now = this.#clock.elapsed();
     const [newest] = this.#names;
     const fits = newest !== undefined && newest.nonces.size < this.#maxNonces &&
       now < newest.since + this.#nameTimeout;
     if (fits) return newest;
-    const name: Name = { text: createNonce(), since: now, nonces: new Set() };
+    const name: SigningName = { text: createNonce(), since: now, nonces: new Set() };
     this.#names = newest === undefined ? [name] : [name, newest];
     return name;
   }
 
   /** The name that a message was signed to, if it still lives. */
-  #findName(to: unknown): Name | undefined {
+  #findName(to: unknown): SigningName | undefined {
     const now = this.#clock.elapsed();
     return this.#names.find(({ text, since }) => text === to && now < since + 2 * this.#nameTimeout);
   }

@@ -5,15 +5,22 @@
  */
 import { PeerError } from "../errors.ts";
 import type { PeerSession, Post, Proof } from "./proof.ts";
-import { orAbort, sendEnvelope, statusOf, type Tally, type WireOptions, within } from "./wire.ts";
+import {
+  type ByteCounts,
+  type HTTPClientOptions,
+  orAbort,
+  postEnvelope,
+  statusOf,
+  withDeadline,
+} from "./http_client.ts";
 
 /** How a transport is made. */
-export interface TransportOptions extends WireOptions {
+export interface TransportOptions extends HTTPClientOptions {
   readonly proof: Proof;
 }
 
 /** What an exchange brought. */
-export interface Exchanged extends Readonly<Tally> {
+export interface TransportReply extends Readonly<ByteCounts> {
   /** The proven answer. */
   readonly message: string;
 }
@@ -22,9 +29,9 @@ export interface Exchanged extends Readonly<Tally> {
 export class Transport {
   readonly #options: TransportOptions;
   /** By URL. */
-  readonly #passes = new Map<string, PeerSession>();
+  readonly #sessions = new Map<string, PeerSession>();
   /** By URL: a hello under way. It never rejects; that is for the one who said it. */
-  readonly #greetings = new Map<string, Promise<void>>();
+  readonly #authentications = new Map<string, Promise<void>>();
 
   constructor(options: TransportOptions) {
     this.#options = options;
@@ -41,11 +48,11 @@ export class Transport {
    * @throws {PeerError} `UNREACHABLE`, `REFUSED` or `REPLY`, with the URL. `statusOf` tells a 413, after which less
    *   may be sent; a cause of `OwnAddressError`, that the URL leads back here.
    */
-  async send(url: string, message: string, signal?: AbortSignal): Promise<Exchanged> {
-    const tally: Tally = { sentBytes: 0, receivedBytes: 0 };
-    const answer = await within(this.#options, signal, async (signal) => {
-      const send: Post = (gossip) => sendEnvelope(this.#options, url, { gossip, signal, tally });
-      const known = this.#passes.get(url);
+  async send(url: string, message: string, signal?: AbortSignal): Promise<TransportReply> {
+    const byteCounts: ByteCounts = { sentBytes: 0, receivedBytes: 0 };
+    const answer = await withDeadline(this.#options, signal, async (signal) => {
+      const send: Post = (gossip) => postEnvelope(this.#options, url, { gossip, signal, byteCounts });
+      const known = this.#sessions.get(url);
       if (known !== undefined) {
         try {
           return await this.#exchange(url, known, { message, send });
@@ -53,41 +60,45 @@ export class Transport {
           if (statusOf(error) !== 401) throw error;
         }
       }
-      return await this.#exchange(url, await this.#greet(url, send, signal), { message, send });
+      return await this.#exchange(url, await this.#authenticate(url, send, signal), { message, send });
     });
-    return { message: answer, ...tally };
+    return { message: answer, ...byteCounts };
   }
 
   async #exchange(
     url: string,
-    pass: PeerSession,
+    session: PeerSession,
     { message, send }: { message: string; send: Post },
   ): Promise<string> {
     try {
-      return await pass.exchange(message, send);
+      return await session.exchange(message, send);
     } catch (error) {
-      if (isDoubtful(error) && this.#passes.get(url) === pass) this.#passes.delete(url);
+      if (mayHaveExpired(error) && this.#sessions.get(url) === session) this.#sessions.delete(url);
       throw error;
     }
   }
 
   /** Says hello. Those who want the same at once wait for the first, as a second hello may undo its pass. */
-  async #greet(url: string, send: Post, signal: AbortSignal): Promise<PeerSession> {
-    for (let other = this.#greetings.get(url); other !== undefined; other = this.#greetings.get(url)) {
+  async #authenticate(url: string, send: Post, signal: AbortSignal): Promise<PeerSession> {
+    for (
+      let other = this.#authentications.get(url);
+      other !== undefined;
+      other = this.#authentications.get(url)
+    ) {
       await orAbort(other, signal).catch((cause) => {
         throw new PeerError(url, "unreachable", cause);
       });
     }
-    const known = this.#passes.get(url);
+    const known = this.#sessions.get(url);
     if (known !== undefined) return known;
-    const greeting = this.#options.proof.authenticate(url, send)
-      .then((pass) => {
-        this.#passes.set(url, pass);
-        return pass;
+    const authentication = this.#options.proof.authenticate(url, send)
+      .then((session) => {
+        this.#sessions.set(url, session);
+        return session;
       })
-      .finally(() => this.#greetings.delete(url));
-    this.#greetings.set(url, greeting.then(() => {}, () => {}));
-    return await greeting;
+      .finally(() => this.#authentications.delete(url));
+    this.#authentications.set(url, authentication.then(() => {}, () => {}));
+    return await authentication;
   }
 }
 
@@ -96,7 +107,7 @@ export class Transport {
  * when it is back, and where only one direction works, a hello might not get through when a message does. 500 is
  * what a framework makes of a refusal that it does not know.
  */
-function isDoubtful(error: unknown): boolean {
+function mayHaveExpired(error: unknown): boolean {
   const status = statusOf(error);
   if (status === 413) return false;
   if (status === 500) return true;

@@ -29,8 +29,8 @@ export interface SyncMesh {
   open(): Promise<void>;
   /** Decides which versions that clients claim to hold are worth a request to the peers. */
   readonly claims: {
-    areWorthAsking(claims: readonly Claim[]): boolean;
-    noteFruitless(claims: readonly Claim[]): void;
+    areWorthChecking(claims: readonly Claim[]): boolean;
+    recordUnconfirmed(claims: readonly Claim[]): void;
   };
   /** Requests the latest changes from the peers. Resolves at a deadline at the latest; never rejects. */
   catchUp(): Promise<void>;
@@ -195,10 +195,10 @@ async function readWithPeers(
   const findClaims = ({ nodes }: StorageReading): Claim[] =>
     keys.flatMap((key, i) => versions[i]! > versionOf(nodes, key) ? { key, version: versions[i]! } : []);
   const claims = findClaims(reading);
-  if (claims.length === 0 || !mesh.claims.areWorthAsking(claims)) return reading;
+  if (claims.length === 0 || !mesh.claims.areWorthChecking(claims)) return reading;
   await mesh.catchUp();
   const caughtUp = await read();
-  if (caughtUp.epoch === reading.epoch) mesh.claims.noteFruitless(findClaims(caughtUp));
+  if (caughtUp.epoch === reading.epoch) mesh.claims.recordUnconfirmed(findClaims(caughtUp));
   return caughtUp;
 }
 

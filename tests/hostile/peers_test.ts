@@ -179,7 +179,7 @@ test("a signed message is taken once, by whom it was signed to, as it was signed
       );
     }
     // Signed for another purpose.
-    const news = JSON.parse(await proof.sealNews("reality:updates", newsOf("taken", 2)));
+    const news = JSON.parse(await proof.signBroadcast("reality:updates", newsOf("taken", 2)));
     assert.equal((await place.ask({ ...signed, nonce: freshNonce(99), ...news })).status, 401);
 
     // Held back: signed in time, and sent when the name that it was signed to has lived.

@@ -127,13 +127,13 @@ test("what is signed for Redis is worth nothing when it is altered, on another c
     const { scene, redis, clock } = place;
     const proof = new SecretProof({ secrets: [SECRET], clock });
     const other = new SecretProof({ secrets: ["another secret, just as long as it"], clock });
-    const signed = await proof.sealNews(CHANNEL, newsOf("forged"));
+    const signed = await proof.signBroadcast(CHANNEL, newsOf("forged"));
     const before = await scene.storage.listChangedSince(0);
     for (let i = 0; i < signed.length; i += 7) {
       redis.publish(CHANNEL, signed.slice(0, i) + (signed[i] === "a" ? "b" : "a") + signed.slice(i + 1));
     }
-    redis.publish(CHANNEL, await proof.sealNews("another", newsOf("forged")));
-    redis.publish(CHANNEL, await other.sealNews(CHANNEL, newsOf("forged")));
+    redis.publish(CHANNEL, await proof.signBroadcast("another", newsOf("forged")));
+    redis.publish(CHANNEL, await other.signBroadcast(CHANNEL, newsOf("forged")));
     redis.publish(CHANNEL, newsOf("forged"));
     await letThrough(place);
     assert.deepEqual(await listOthers(place), before);
@@ -143,7 +143,7 @@ test("what is signed for Redis is worth nothing when it is altered, on another c
 test("what is signed for Redis and comes again and again changes nothing the second time", async () => {
   await withRedis(SECRET, async (place) => {
     const { redis, clock } = place;
-    const signed = await new SecretProof({ secrets: [SECRET], clock }).sealNews(CHANNEL, newsOf("told"));
+    const signed = await new SecretProof({ secrets: [SECRET], clock }).signBroadcast(CHANNEL, newsOf("told"));
     redis.publish(CHANNEL, signed);
     await letThrough(place);
     const first = await listOthers(place);
@@ -157,7 +157,7 @@ test("what is signed for Redis and comes again and again changes nothing the sec
 /** Settles when all that was published has been looked at: one after the other, and proofs on another thread. */
 async function letThrough({ scene, redis, clock }: Place): Promise<void> {
   const key = OWN + crypto.randomUUID();
-  const signed = await new SecretProof({ secrets: [SECRET], clock }).sealNews(CHANNEL, newsOf(key, key));
+  const signed = await new SecretProof({ secrets: [SECRET], clock }).signBroadcast(CHANNEL, newsOf(key, key));
   redis.publish(CHANNEL, signed);
   while (await scene.storage.getNode(key) === null) await new Promise((resolve) => setTimeout(resolve, 5));
 }

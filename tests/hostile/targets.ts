@@ -9,7 +9,7 @@ import { SharedBodyBudget } from "../../src/limits/body_budget.ts";
 import { clientAddress, parseNetwork } from "../../src/limits/client_address.ts";
 import { declaredLength, parseJSON, readBytes } from "../../src/http/read_body.ts";
 import { readMessage, writeMessage } from "../../src/mesh/message.ts";
-import { sendEnvelope } from "../../src/mesh/wire.ts";
+import { postEnvelope } from "../../src/mesh/http_client.ts";
 import { hashFault, isVersion, keyFault } from "../../src/store/node.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../src/options.ts";
 import { parseKeys, parseSync, parseUpdates } from "../../src/parse.ts";
@@ -26,7 +26,7 @@ export const FILES: readonly string[] = [
   "/src/store/node.ts",
   "/src/http/read_body.ts",
   "/src/mesh/message.ts",
-  "/src/mesh/wire.ts",
+  "/src/mesh/http_client.ts",
   "/src/sse/frame.ts",
 ];
 
@@ -119,9 +119,12 @@ export const TARGETS: readonly Target[] = [
         fetch: () => answerOf(kind, answer),
       };
       const { signal } = new AbortController();
-      const tally = { sentBytes: 0, receivedBytes: 0 };
-      await allowing(PeerError, () => sendEnvelope(options, "http://b", { gossip: {}, signal, tally }));
-      assert.ok(tally.receivedBytes <= answer.length, "more was counted than came");
+      const byteCounts = { sentBytes: 0, receivedBytes: 0 };
+      await allowing(
+        PeerError,
+        () => postEnvelope(options, "http://b", { gossip: {}, signal, byteCounts }),
+      );
+      assert.ok(byteCounts.receivedBytes <= answer.length, "more was counted than came");
     },
   },
   {

@@ -170,7 +170,7 @@ export const FAULTS: readonly SourceFault[] = [
     name: "a message is believed whoever sent it",
     edits: [{
       file: "src/mesh/callback_proof.ts",
-      find: "    if (url === undefined || !peers.includes(url)) throw unproven();\n",
+      find: "    if (url === undefined || !peers.includes(url)) throw unauthorized();\n",
       put: "",
     }],
     histories: 2000,

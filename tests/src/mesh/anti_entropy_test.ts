@@ -29,7 +29,16 @@ function messageOf(nodes: readonly ReplicatedNode[], more: Partial<Message> = {}
     seen.set(replicaId, Math.max(dotVersion, seen.get(replicaId) ?? 0));
   }
   const delta = { base: new Map(), full: false, after: null, next: null, nodes };
-  return { id: "b", run: "r", replicaId: "ob", epoch: "zzz", peers: new Map(), vector: seen, delta, ...more };
+  return {
+    id: "b",
+    incarnation: "r",
+    replicaId: "ob",
+    epoch: "zzz",
+    peers: new Map(),
+    vector: seen,
+    delta,
+    ...more,
+  };
 }
 
 function nodeOf(key: string, version: number): ReplicatedNode {

@@ -90,7 +90,7 @@ export class Line {
       }
       server.taken.push(opened.message);
       server.from.push(opened.url);
-      const gossip = await opened.seal(`${new URL(server.url).hostname}: ${opened.message}`);
+      const gossip = await opened.createAnswer(`${new URL(server.url).hostname}: ${opened.message}`);
       return Response.json({ gossip: this.bend(gossip as Fields, heard) });
     } catch (error) {
       if (!(error instanceof RefusalError)) throw error;

@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import {
   changesOf,
+  fingerprintOf,
   JOIN_MARK,
   joinedHash,
   mergeMissing,
   mergeNode,
-  printOf,
   unite,
 } from "../../../src/mesh/merge.ts";
 import {
@@ -66,7 +66,7 @@ const nodes = fc.tuple(
     const [[number, by]] = all as [[number, string], ...[number, string][]];
     const rest: Partial<ReplicatedNode> = deleted ? { deleted: true } : {};
     if (all.length === 1) return node(number, by, deleted ? { ...rest, hash: "" } : rest);
-    const prints = all.map(([version, origin]) => printOf({ version, replicaId: origin }));
+    const prints = all.map(([version, origin]) => fingerprintOf({ version, replicaId: origin }));
     return node(version, origin, { ...rest, hash: joinedHash(unite(prints, [])) });
   });
 
@@ -201,7 +201,7 @@ test("judgeMissing() tells a node anew, once, that a full copy's sender may have
 });
 
 test("changesOf() tells so many changes as a hash can spell out, and one print for more", () => {
-  const prints = Array.from({ length: 32 }, (_, version) => printOf({ version, replicaId: "a" }));
+  const prints = Array.from({ length: 32 }, (_, version) => fingerprintOf({ version, replicaId: "a" }));
   const hash = (count: number) => joinedHash(unite(prints.slice(0, count), []));
   assert.equal(changesOf(node(9, "x", { hash: hash(31) })).length, 31);
   assert.equal(changesOf(node(9, "x", { hash: hash(32) })).length, 1);
@@ -211,7 +211,7 @@ test("changesOf() tells so many changes as a hash can spell out, and one print f
 test("printOf() differs from stamp to stamp", () => {
   const prints = new Set<string>();
   for (let version = 1; version <= 5000; version++) {
-    for (const origin of ["a", "b", "ab"]) prints.add(printOf({ version, replicaId: origin }));
+    for (const origin of ["a", "b", "ab"]) prints.add(fingerprintOf({ version, replicaId: origin }));
   }
   assert.equal(prints.size, 15_000);
 });

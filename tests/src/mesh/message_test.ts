@@ -4,7 +4,7 @@ import { RefusalError } from "../../../mod.ts";
 import { type Message, readMessage, writeMessage } from "../../../src/mesh/message.ts";
 import { test } from "../../harness.ts";
 
-const plain: Message = { id: "a", run: "r", replicaId: "oa", epoch: "e", peers: new Map() };
+const plain: Message = { id: "a", incarnation: "r", replicaId: "oa", epoch: "e", peers: new Map() };
 const node = { key: "k", version: 7, hash: "h", updatedAt: 1, replicaId: "oa", dotVersion: 7 };
 const page = { base: new Map(), full: false, after: null, next: null, nodes: [node] };
 
@@ -40,7 +40,7 @@ test("readMessage() gives what writeMessage() was given", () => {
         deleted: true,
       }],
     },
-    more: { after: "z", full: true },
+    pageRequest: { after: "z", full: true },
   };
   deepEqual(readMessage(writeMessage(message)), message);
 });

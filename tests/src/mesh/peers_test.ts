@@ -1,6 +1,6 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
-import { type Peer, Peers, PendingUpdates, spreadTargets } from "../../../src/mesh/peers.ts";
+import { chooseTargets, type Peer, Peers, PendingUpdates } from "../../../src/mesh/peers.ts";
 import { test } from "../../harness.ts";
 
 function createPeers(count: number): readonly Peer[] {
@@ -38,15 +38,15 @@ test("Owed says all when it was told all", () => {
 test("Peer is suspect after a failure, gone after four, and alive only by its own answer", () => {
   const [peer] = createPeers(1) as [Peer];
   equal(peer.state, undefined);
-  peer.noteAnswer(0);
+  peer.recordAnswer(0);
   equal(peer.state, "alive");
-  peer.noteFailure(0, 0.5);
+  peer.recordFailure(0, 0.5);
   equal(peer.state, "suspect");
-  for (let i = 0; i < 3; i++) peer.noteFailure(0, 0.5);
+  for (let i = 0; i < 3; i++) peer.recordFailure(0, 0.5);
   equal(peer.state, "gone");
-  peer.noteHeard();
+  peer.recordRequest();
   equal(peer.state, "gone");
-  peer.noteAnswer(9);
+  peer.recordAnswer(9);
   equal(peer.state, "alive");
   equal(peer.lastExchange, 9);
 });
@@ -54,15 +54,15 @@ test("Peer is suspect after a failure, gone after four, and alive only by its ow
 test("Peer is left alone for longer after each failure, up to half a minute and half as much by chance", () => {
   const [peer] = createPeers(1) as [Peer];
   const pauses = Array.from({ length: 12 }, () => {
-    peer.noteFailure(0, 0.5);
-    return peer.nextTry;
+    peer.recordFailure(0, 0.5);
+    return peer.nextAttempt;
   });
   deepEqual(pauses.slice(0, 8), [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000]);
   equal(pauses.at(-1), 30_000);
-  peer.noteFailure(0, 0.999);
-  ok(peer.nextTry < 45_000);
-  peer.noteHeard();
-  equal(peer.nextTry, 0);
+  peer.recordFailure(0, 0.999);
+  ok(peer.nextAttempt < 45_000);
+  peer.recordRequest();
+  equal(peer.nextAttempt, 0);
 });
 
 test("Peers lists one at a URL once, and not the server itself", () => {
@@ -72,7 +72,7 @@ test("Peers lists one at a URL once, and not the server itself", () => {
   equal(peers.others.length, 2);
   peers.others[0]!.isSelf = true;
   deepEqual(peers.others.map(({ url }) => url), ["http://b"]);
-  peers.reviseSelf(0);
+  peers.retryOwnAddresses(0);
   equal(peers.others.length, 2);
 });
 
@@ -80,21 +80,21 @@ test("Peers lists states anew when one is another, and gives the same list as lo
   const peers = new Peers(["http://a", "http://b"]);
   const [a, b] = peers.others as [Peer, Peer];
   const list = () => [...peers.states].map(([id, state]) => `${id} ${state}`);
-  for (const peer of [a, b]) peer.noteAnswer(1);
+  for (const peer of [a, b]) peer.recordAnswer(1);
   deepEqual(list(), []);
   [a.id, b.id] = ["a", "b"];
   deepEqual(list(), ["a alive", "b alive"]);
   const before = peers.states;
-  a.noteAnswer(2);
+  a.recordAnswer(2);
   equal(peers.states, before);
-  b.noteFailure(3, 0);
+  b.recordFailure(3, 0);
   deepEqual(list(), ["a alive", "b suspect"]);
-  for (let i = 0; i < 3; i++) b.noteFailure(4, 0);
+  for (let i = 0; i < 3; i++) b.recordFailure(4, 0);
   deepEqual(list(), ["a alive", "b gone"]);
   a.isSelf = true;
   deepEqual(list(), ["b gone"]);
   peers.add("http://c");
-  peers.others.at(-1)!.noteAnswer(5);
+  peers.others.at(-1)!.recordAnswer(5);
   peers.others.at(-1)!.id = "c";
   deepEqual(list(), ["b gone", "c alive"]);
   // Who asked before keeps what it was given.
@@ -113,7 +113,7 @@ test("spread() reaches every peer once, directly or by way of one that is told d
     })),
     (count, fanout, chance) => {
       const peers = createPeers(count);
-      const tellings = spreadTargets(peers, fanout, () => chance.next().value);
+      const tellings = chooseTargets(peers, fanout, () => chance.next().value);
       equal(tellings.length, Math.min(count, fanout));
       const reached = tellings.flatMap(({ peer, forwards }) => [peer.id!, ...forwards]);
       deepEqual(reached.sort(), peers.map(({ id }) => id!).sort());
@@ -126,9 +126,9 @@ test("spread() reaches every peer once, directly or by way of one that is told d
 test("spread() tells peers directly that nobody could name, and passes by those that answer", () => {
   const peers = createPeers(9);
   peers[0]!.id = undefined;
-  for (const peer of peers.slice(5)) peer.noteAnswer(0);
-  for (const peer of peers.slice(1, 5)) peer.noteFailure(0, 0);
-  const tellings = spreadTargets(peers, 3, () => 0);
+  for (const peer of peers.slice(5)) peer.recordAnswer(0);
+  for (const peer of peers.slice(1, 5)) peer.recordFailure(0, 0);
+  const tellings = chooseTargets(peers, 3, () => 0);
   equal(tellings.length, 4);
   equal(tellings.at(-1)?.peer, peers[0]);
   ok(tellings.slice(0, 3).every(({ peer }) => peer.state === "alive"));

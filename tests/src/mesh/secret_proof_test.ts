@@ -272,13 +272,13 @@ test("SecretProof opens news of its channel that was signed with the secret, and
     new SecretProof({ secrets, clock }),
     new SecretProof({ secrets: ["x", ...secrets], clock }),
   ];
-  const text = await a.sealNews("reality", "news \ud800 “quoted”");
-  equal(await b.openNews("reality", text), "news \ud800 “quoted”");
-  equal(await b.openNews("reality", text), "news \ud800 “quoted”", "again");
+  const text = await a.signBroadcast("reality", "news \ud800 “quoted”");
+  equal(await b.verifyBroadcast("reality", text), "news \ud800 “quoted”");
+  equal(await b.verifyBroadcast("reality", text), "news \ud800 “quoted”", "again");
   await clock.advance(9 * hour);
-  equal(await b.openNews("reality", text), "news \ud800 “quoted”", "late");
-  equal(await a.openNews("reality", await b.sealNews("reality", "back")), "back");
-  equal(await b.openNews("other", text), null);
+  equal(await b.verifyBroadcast("reality", text), "news \ud800 “quoted”", "late");
+  equal(await a.verifyBroadcast("reality", await b.signBroadcast("reality", "back")), "back");
+  equal(await b.verifyBroadcast("other", text), null);
   const fields = JSON.parse(text);
   const wrong = [
     "",
@@ -290,10 +290,10 @@ test("SecretProof opens news of its channel that was signed with the secret, and
     JSON.stringify({ ...fields, form: 2 }),
     JSON.stringify({ ...fields, proofs: undefined }),
     `{"__proto__":${text}}`,
-    await new SecretProof({ secrets: ["x"], clock }).sealNews("reality", "news"),
+    await new SecretProof({ secrets: ["x"], clock }).signBroadcast("reality", "news"),
   ];
   for (const found of wrong) {
-    equal(await a.openNews("reality", found), null, found);
+    equal(await a.verifyBroadcast("reality", found), null, found);
   }
 });
 
@@ -302,16 +302,16 @@ test("SecretProof takes no news for a request, and no request for news", async (
   await say(a, "b", "one");
   const { gossip } = line.lastMessage;
   const proof = b.proof as SecretProof;
-  equal(await proof.openNews(String(gossip.to), JSON.stringify(gossip)), null);
+  equal(await proof.verifyBroadcast(String(gossip.to), JSON.stringify(gossip)), null);
   const hello = await proof.verify({ form: 1, hello: { nonce: "n".repeat(26) } });
   const { name, proofs } = (hello as { gossip: Fields }).gossip;
   const forged = JSON.stringify({ form: 1, message: name, proofs });
   equal(
-    await proof.openNews("n".repeat(26), forged),
+    await proof.verifyBroadcast("n".repeat(26), forged),
     null,
     "strangers can have a name signed, for no other use",
   );
-  const news = JSON.parse(await proof.sealNews(String(gossip.to), "one"));
+  const news = JSON.parse(await proof.signBroadcast(String(gossip.to), "one"));
   equal(await refusalOf(line, { ...gossip, nonce: "n".repeat(26), proofs: news.proofs }), unproven);
 });
 
@@ -337,7 +337,7 @@ test("SecretProof answers every JSON value with an opened envelope or a RefusalE
     fc.asyncProperty(fc.oneof(fc.jsonValue(), bent, ours), async (value) => {
       const opened = await b.proof.verify(value).catch((error) => error);
       ok(opened instanceof RefusalError || opened.kind === "reply");
-      equal(typeof await (b.proof as SecretProof).openNews("c", JSON.stringify(value)), "object");
+      equal(typeof await (b.proof as SecretProof).verifyBroadcast("c", JSON.stringify(value)), "object");
     }),
     { numRuns: 500 },
   );

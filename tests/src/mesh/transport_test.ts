@@ -5,7 +5,7 @@ import { systemClock } from "../../../src/clock.ts";
 import { PeerError } from "../../../src/errors.ts";
 import { SecretProof } from "../../../src/mesh/secret_proof.ts";
 import { Transport } from "../../../src/mesh/transport.ts";
-import { statusOf } from "../../../src/mesh/wire.ts";
+import { statusOf } from "../../../src/mesh/http_client.ts";
 import { settle } from "../../clock.ts";
 import { test } from "../../harness.ts";
 import { Line, say, urlOf } from "./line.ts";

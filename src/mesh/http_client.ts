@@ -8,7 +8,7 @@ import { PeerError } from "../errors.ts";
 import { kindOf } from "../store/node.ts";
 
 /** What it takes to call another server. */
-export interface WireOptions {
+export interface HTTPClientOptions {
   readonly clock: Clock;
   /** What stands in for the runtime's `fetch`, if anything does. */
   readonly fetch?: ((request: Request) => Promise<Response>) | undefined;
@@ -19,7 +19,7 @@ export interface WireOptions {
 }
 
 /** Counts the bytes of an exchange: bodies only, as they are before any compression. */
-export interface Tally {
+export interface ByteCounts {
   sentBytes: number;
   receivedBytes: number;
 }
@@ -54,18 +54,18 @@ export function statusOf(error: unknown): number | undefined {
  * @param url Where to.
  * @param gossip The envelope.
  * @param signal Ends the call; it then ends at once, whatever `fetch` does.
- * @param tally Where the bytes are counted.
+ * @param byteCounts Where the bytes are counted.
  * @throws {PeerError} `UNREACHABLE` without an answer, with one that breaks off, or with a status of 500 and above;
  *   `REFUSED` for any other status but 200, redirects above all; `REPLY` for what is too large or no JSON.
  */
-export async function sendEnvelope(
-  { fetch, maxBytes }: WireOptions,
+export async function postEnvelope(
+  { fetch, maxBytes }: HTTPClientOptions,
   url: string,
-  { gossip, signal, tally }: { gossip: unknown; signal: AbortSignal; tally?: Tally },
+  { gossip, signal, byteCounts }: { gossip: unknown; signal: AbortSignal; byteCounts?: ByteCounts },
 ): Promise<unknown> {
   const bytes = new TextEncoder().encode(JSON.stringify({ known: {}, gossip }));
   const response = await call(fetch, url, bytes, signal);
-  if (tally) tally.sentBytes += bytes.byteLength;
+  if (byteCounts) byteCounts.sentBytes += bytes.byteLength;
   try {
     checkStatus(url, response);
     const type = response.headers.get("content-type") ?? "none";
@@ -78,15 +78,15 @@ export async function sendEnvelope(
     response.body?.cancel().catch(() => {});
     throw error;
   }
-  return parseAnswer(url, await readAnswer(url, response, { maxBytes, signal, tally }));
+  return parseAnswer(url, await readAnswer(url, response, { maxBytes, signal, byteCounts }));
 }
 
 /**
  * Runs something that ends by a deadline: the signal it is given aborts then, or when `outer` does. Whatever still
  * listens to it when the work is done is called off as well.
  */
-export async function within<T>(
-  { clock, timeout }: Pick<WireOptions, "clock" | "timeout">,
+export async function withDeadline<T>(
+  { clock, timeout }: Pick<HTTPClientOptions, "clock" | "timeout">,
   outer: AbortSignal | undefined,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
@@ -115,7 +115,7 @@ export function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T>
 }
 
 async function call(
-  fetch: WireOptions["fetch"],
+  fetch: HTTPClientOptions["fetch"],
   url: string,
   body: Uint8Array<ArrayBuffer>,
   signal: AbortSignal,
@@ -150,7 +150,11 @@ function checkStatus(url: string, { status, type }: Response): void {
 async function readAnswer(
   url: string,
   response: Response,
-  { maxBytes, signal, tally }: { maxBytes: number; signal: AbortSignal; tally: Tally | undefined },
+  { maxBytes, signal, byteCounts }: {
+    maxBytes: number;
+    signal: AbortSignal;
+    byteCounts: ByteCounts | undefined;
+  },
 ): Promise<string> {
   if (response.body === null) return "";
   const reader: ReadableStreamDefaultReader<Uint8Array> = response.body.getReader();
@@ -164,7 +168,7 @@ async function readAnswer(
       });
       if (done) return text + decode(url, decoder);
       length += value.byteLength;
-      if (tally) tally.receivedBytes += value.byteLength;
+      if (byteCounts) byteCounts.receivedBytes += value.byteLength;
       if (length > maxBytes) throw tooLarge(url, maxBytes);
       text += decode(url, decoder, value);
     }
