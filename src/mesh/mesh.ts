@@ -455,7 +455,7 @@ export class Mesh {
       const rest = {
         ...(looked ? { invalidation: looked } : {}),
         ...(forwards.length > 0 ? { forwards: forwards } : {}),
-        ...(more ? { more } : {}),
+        ...(more ? { pageRequest: more } : {}),
       };
       this.#noteCopy(peer.replicaId, given);
       const message = await this.#compose(given, rest);
