@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { SQLDialectName } from "./sql_storage.ts";
+import type { SQLDialectName } from "./sql_options.ts";
 
 /** What Prisma knows of a model while the application runs. */
 export interface RuntimeModel {

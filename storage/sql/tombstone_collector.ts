@@ -1,74 +1,76 @@
 /**
- * When tombstones are swept: after writes, a piece at a time, so that nobody waits for it.
+ * When an SQL storage collects tombstones: after writes, in small steps, so that no write waits.
  *
  * @module
  */
 
-/** No sooner than this are expired tombstones looked for again once none were left, in milliseconds. */
-const SWEEP_INTERVAL = 60_000;
-/** One write begins so many pieces at most: together they forget as many tombstones as a write makes. */
-const PIECES = 2;
-/** When more were left, so many times as long as the pieces took pass before the next: a quarter of all time is spent. */
-const REST = 3;
-
-/** So long at most is a piece waited for that is under way when the storage is closed, in milliseconds. */
+/** The shortest time between two searches for expired tombstones while none are left, in milliseconds. */
+const COLLECT_INTERVAL = 60_000;
+/** The most steps after one write. Together they delete as many tombstones as a write makes. */
+const MAX_STEPS = 2;
+/**
+ * With a backlog, the pause before the next steps, as a multiple of the time that the last ones took. So collecting takes
+ * a quarter of the time.
+ */
+const PAUSE_FACTOR = 3;
+/** How long `end()` waits for a running step, in milliseconds. */
 const END_TIMEOUT = 5000;
 
-/** When and how a storage sweeps. */
+/** When a storage collects tombstones. */
 export interface CollectorOptions {
-  /** Milliseconds from some moment on. */
+  /** A monotonic clock, in milliseconds. */
   readonly elapsed: () => number;
-  /** How long tombstones are kept, in milliseconds. */
+  /** How long tombstones are kept, in milliseconds; `Infinity` for ever. */
   readonly tombstoneTimeout: number;
-  /** Whether nothing goes on when a request has been answered: then each write waits for the piece that it begins. */
-  readonly isScoped: boolean;
+  /** Whether nothing may continue after a request was answered. Then a write waits for the step that it starts. */
+  readonly requestScopedIO: boolean;
 }
 
 /**
- * Sweeps in the background, and only where there are writes: each begins a few pieces at most, after it was answered.
- * The next ones follow another write and no timer, so that nothing keeps a process alive.
+ * Collects tombstones in the background, and only after writes: each write starts a few steps at most. There is no timer,
+ * so nothing keeps a process alive.
  *
- * A storage that has just been made waits for an interval first. One that was made for a single transaction of the
- * application never comes so far.
+ * A new collector waits for an interval first. So a storage that was made for one transaction of the application never
+ * collects.
  */
 export class TombstoneCollector {
-  readonly #sweep: () => Promise<boolean>;
+  readonly #collect: () => Promise<boolean>;
   readonly #elapsed: () => number;
   readonly #interval: number;
-  readonly #isScoped: boolean;
-  #next: number | undefined;
-  #began = 0;
+  readonly #requestScopedIO: boolean;
+  #nextAt: number | undefined;
+  #startedAt = 0;
   #running: Promise<void> | undefined;
   #hasEnded: boolean;
 
   /**
-   * @param sweep Sweeps one piece, and says whether there may be more.
-   * @param options When.
+   * @param collect Runs one step. Returns whether there may be more to collect.
+   * @param options When to collect.
    */
-  constructor(sweep: () => Promise<boolean>, { elapsed, tombstoneTimeout, isScoped }: CollectorOptions) {
-    this.#sweep = sweep;
-    this.#elapsed = elapsed;
-    this.#interval = Math.min(SWEEP_INTERVAL, tombstoneTimeout);
-    this.#isScoped = isScoped;
-    this.#hasEnded = tombstoneTimeout === Infinity;
+  constructor(collect: () => Promise<boolean>, options: CollectorOptions) {
+    this.#collect = collect;
+    this.#elapsed = options.elapsed;
+    this.#interval = Math.min(COLLECT_INTERVAL, options.tombstoneTimeout);
+    this.#requestScopedIO = options.requestScopedIO;
+    this.#hasEnded = options.tombstoneTimeout === Infinity;
   }
 
-  /** Begins to sweep if it is time. Called after each write, which waits for what this gives. */
+  /** Starts to collect if it is time. Call it after each write, and await the result. */
   wake(): Promise<void> | undefined {
     const now = this.#elapsed();
-    this.#next ??= now + (this.#isScoped ? 0 : this.#interval);
-    if (this.#hasEnded || now < this.#next) return;
-    // One that has lasted for so long was lost, with the connection or the request that it belonged to.
-    if (this.#running && now < this.#began + SWEEP_INTERVAL) return;
-    this.#began = now;
+    this.#nextAt ??= now + (this.#requestScopedIO ? 0 : this.#interval);
+    if (this.#hasEnded || now < this.#nextAt) return;
+    // A run that has lasted this long was lost with its connection or its request.
+    if (this.#running && now < this.#startedAt + COLLECT_INTERVAL) return;
+    this.#startedAt = now;
     const running = this.#run().finally(() => {
       if (this.#running === running) this.#running = undefined;
     });
     this.#running = running;
-    return this.#isScoped ? running : undefined;
+    return this.#requestScopedIO ? running : undefined;
   }
 
-  /** Begins no more, and settles when the piece under way is done, or takes too long. */
+  /** Starts no more steps. Settles when the running step is done, after 5 seconds at the latest. */
   async end(): Promise<void> {
     this.#hasEnded = true;
     if (this.#running === undefined) return;
@@ -80,14 +82,14 @@ export class TombstoneCollector {
 
   async #run(): Promise<void> {
     let isMore = true;
-    for (let pieces = 0; isMore && pieces < (this.#isScoped ? 1 : PIECES); pieces++) {
-      // A database in this process answers at once: whoever wrote, or asks meanwhile, is to go on first.
-      if (!this.#isScoped) await new Promise<void>((resolve) => setTimeout(resolve, 0));
+    for (let steps = 0; isMore && steps < (this.#requestScopedIO ? 1 : MAX_STEPS); steps++) {
+      // A database in this process answers at once. The write, and calls that came meanwhile, continue first.
+      if (!this.#requestScopedIO) await new Promise<void>((resolve) => setTimeout(resolve, 0));
       if (this.#hasEnded) return;
-      // What fails is tried again an interval later: whoever writes learns by its own statement what is wrong.
-      isMore = await this.#sweep().catch(() => false);
+      // A failed step is tried again an interval later. Writes report what is wrong by themselves.
+      isMore = await this.#collect().catch(() => false);
     }
     const now = this.#elapsed();
-    this.#next = now + (isMore ? REST * (now - this.#began) : this.#interval);
+    this.#nextAt = now + (isMore ? PAUSE_FACTOR * (now - this.#startedAt) : this.#interval);
   }
 }

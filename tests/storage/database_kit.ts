@@ -306,7 +306,7 @@ export function testDatabase(options: DatabaseOptions): void {
       const statement of [
         options.statements(tableName, true).findExpired(5000),
         statements.findExpired(0),
-        statements.sweep(500, [[null, 500]]),
+        statements.collect(500, [[null, 500]]),
       ]
     ) {
       const uses = await options.explain(pool, statement);

@@ -18,7 +18,7 @@ import {
 } from "../../../src/store/contract.ts";
 import { readStorageOptions, type StorageOptions, wrongOption } from "../../options.ts";
 import { type SQLRow, SQLStorage, type SQLValue } from "../sql_storage.ts";
-import { readNotes } from "../mesh_row.ts";
+import { parseMesh } from "../mesh_column.ts";
 import { sqliteDialect } from "./dialect.ts";
 
 export type { CounterKind, StorageOptions } from "../../options.ts";
@@ -209,8 +209,8 @@ class Residues {
     this.#used.set(`${drawn % RESIDUES}`, drawn);
     for (let row = this.#read(database); row !== undefined && row.drawn > 0; row = this.#read(database)) {
       if (!this.#used.has(`${row.drawn % RESIDUES}`)) return;
-      const residue = drawResidue(new Map([...readNotes(row.mesh).vector, ...this.#used]));
-      const { sql, params } = this.#dialect.draw(row, residue, counterFloor("clock", this.#now()));
+      const residue = drawResidue(new Map([...parseMesh(row.mesh).vector, ...this.#used]));
+      const { sql, params } = this.#dialect.drawResidue(row, residue, counterFloor("clock", this.#now()));
       database.prepare(sql).all(...params);
     }
   }

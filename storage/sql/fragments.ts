@@ -1,0 +1,100 @@
+/**
+ * Pieces of SQL text and of parameters that several dialects share. Pure.
+ *
+ * @module
+ */
+import { LATE_CYCLE, MAX_RECENT_LENGTH } from "../../src/store/history.ts";
+import type { SQLValue, Statement } from "./dialect.ts";
+import type { PlacedChange, PlacedMerge } from "./placement.ts";
+
+/** The columns that the table has in every database. */
+export const COLUMNS: readonly string[] = [
+  "node_key",
+  "version",
+  "hash",
+  "updated_at",
+  "expires_at",
+  "origin",
+  "stamp",
+  "epoch",
+  "max_version",
+  "max_stamp",
+  "swept_version",
+  "late",
+  "mesh",
+];
+
+/** The most changes in one statement. The JSON text of one statement stays below 2 MB, which is the limit of D1. */
+export const MAX_CHANGES = 1000;
+
+/** No version is above this. */
+export const MAX_VERSION: number = Number.MAX_SAFE_INTEGER;
+
+/** The longest text of `recent`, and the cycle of its late entries. */
+export { LATE_CYCLE, MAX_RECENT_LENGTH };
+
+/** The table that the statements of a dialect are for, as SQL text. */
+export interface SQLTable {
+  /** Its name, checked before. */
+  readonly name: string;
+  /** Its name in quotes. */
+  readonly quoted: string;
+  /** The current time in milliseconds since 1970, by the database's clock; `0` where a test's clock gives the time. */
+  readonly now: string;
+}
+
+/** A statement with its parameters. */
+export function statement(sql: string, ...params: SQLValue[]): Statement {
+  return { sql, params };
+}
+
+/**
+ * The highest number at or below `base` that has the residue of `drawn`.
+ *
+ * @param base What is counted up from.
+ * @param drawn A number with the residue.
+ * @param step The distance between numbers of one residue.
+ */
+export function align(base: string, drawn: string, step: string): string {
+  return `${base} - (${base} - ${drawn}) % ${step}`;
+}
+
+/** The version of a node's dot. PostgreSQL and SQLite. */
+export function dotVersionOf(row: string): string {
+  return `coalesce(${row}.stamp, ${row}.version)`;
+}
+
+/** The counter's row beside replicated rows: the column `mesh` is in `hash`. PostgreSQL and SQLite. */
+export function selectMesh({ quoted }: SQLTable): string {
+  return `SELECT '' AS node_key, 0 AS version, mesh AS hash, 0 AS updated_at, 0 AS deleted, origin, ` +
+    `0 AS stamp FROM ${quoted} WHERE node_key = ''`;
+}
+
+/** The statements that create the table's indexes. PostgreSQL and SQLite. */
+export function createIndexes({ name, quoted }: SQLTable): string[] {
+  return [
+    `CREATE INDEX IF NOT EXISTS "${name}_version" ON ${quoted} (version)`,
+    `CREATE INDEX IF NOT EXISTS "${name}_expires_at" ON ${quoted} (expires_at) WHERE expires_at IS NOT NULL`,
+    `CREATE INDEX IF NOT EXISTS "${name}_stamp" ON ${quoted} (stamp) WHERE stamp IS NOT NULL`,
+  ];
+}
+
+/** A change as one item of a JSON list. SQLite and MySQL. */
+export function changeItem({ key, offset, hash, updatedAt, expiresAt }: PlacedChange): SQLValue[] {
+  return [key, offset, hash, updatedAt, expiresAt];
+}
+
+/** A merge as one item of a JSON list. SQLite and MySQL. */
+export function mergeItem(merge: PlacedMerge): SQLValue[] {
+  const { key, hash, updatedAt, expiresAt, replaces } = merge;
+  return [
+    ...[key, placeOf(merge), hash, updatedAt, expiresAt],
+    ...(merge.kind === "replica" ? [merge.dot.version, merge.dot.replicaId] : [null, null]),
+    ...(replaces ? [replaces.version, replaces.replicaId] : [null, null]),
+  ];
+}
+
+/** What a statement gets as the column `place` of a merge: the version of a replica, or the offset of an own change. */
+export function placeOf(merge: PlacedMerge): number {
+  return merge.kind === "replica" ? merge.version : merge.offset;
+}
