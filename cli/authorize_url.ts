@@ -1,5 +1,5 @@
 /**
- * Asks the application by HTTP who may read what: a server's `authorize`, for applications in any language.
+ * Asks an application over HTTP which keys a client may read: an `authorize` hook for applications in any language.
  *
  * @module
  */
@@ -7,44 +7,45 @@ import { RealityError, RefusalError } from "../src/errors.ts";
 import type { AllowedKeys } from "../src/options.ts";
 import { describe, redactURL } from "../src/redact.ts";
 
-/** How the application is asked. */
+/** The options of {@linkcode authorizeByURL}. */
 export interface AuthorizeURLOptions {
-  /** Where. */
+  /** The URL of the application. */
   readonly url: string;
-  /** Headers of the request that it is sent beside {@linkcode SENT_HEADERS}, in lower case. */
+  /** Headers of the client to forward besides {@linkcode SENT_HEADERS}, in lower case. */
   readonly headers: readonly string[];
-  /** The time, in milliseconds. */
+  /** Returns the time, in milliseconds. */
   readonly now?: () => number;
-  /** How long one answer may take, in milliseconds. @default {5000} */
+  /** Time for one answer, in milliseconds. @default {5000} */
   readonly timeout?: number;
-  /** How many bytes of answers may be kept. @default {16777216} */
+  /** Size of the cache of answers, in bytes. @default {16777216} */
   readonly maxCacheBytes?: number;
 }
 
-/** What a server takes as `authorize`, for requests that come by any door. */
+/** The `authorize` hook of a server. */
 export type AuthorizeRequest = (request: Request, keys: readonly string[]) => Promise<AllowedKeys>;
 
-/** The headers of a request that say who asks. Nothing else of it is passed on. */
+/** The headers that are always forwarded: they identify the client. */
 export const SENT_HEADERS: readonly string[] = ["authorization", "cookie", "origin", "x-api-key"];
 
-/** The longest time for which an answer is used, in seconds. */
+/** The longest time for which an answer is cached, in seconds. */
 const MAX_EXPIRES_IN = 86_400;
 
-/** What an answer that is kept takes beside its keys, in bytes. */
+/** Memory of a cached answer without its keys, in bytes. */
 const ENTRY_BYTES = 400;
 
-/** An answer. */
+/** A cached answer. */
 interface Answer {
   readonly allowed: AllowedKeys;
-  /** Until when it is used, by the clock. */
+  /** The time until which it is used. */
   readonly until: number;
   readonly bytes: number;
 }
 
 /**
- * Makes an `authorize` that sends `POST` with `{ "keys": […] }` and the client's own headers, and expects
- * `{ "keys": true | false | […], "expiresIn": seconds }`. An answer is used again until then, for the same headers and
- * keys; without `expiresIn` each question is asked. 401 and 403 go to the client; whatever else is no answer: 503.
+ * Creates an `authorize` hook that sends `POST` with `{ "keys": […] }` and headers of the client. It expects
+ * `{ "keys": true | false | […], "expiresIn": seconds }`. An answer is cached for `expiresIn` seconds, for the same headers
+ * and keys; without `expiresIn` it is not cached. 401 and 403 are forwarded to the client. Any other answer is a failure:
+ * the client gets 503.
  */
 export function authorizeByURL(options: AuthorizeURLOptions): AuthorizeRequest {
   return new Application(options).authorize;
@@ -54,9 +55,9 @@ class Application {
   readonly #options: AuthorizeURLOptions;
   readonly #names: readonly string[];
   readonly #now: () => number;
-  /** By question, the one that was used last at the end. */
+  /** By digest of headers and keys; the most recently used is last. */
   readonly #answers = new Map<string, Answer>();
-  readonly #asking = new Map<string, Promise<AllowedKeys>>();
+  readonly #pending = new Map<string, Promise<AllowedKeys>>();
   #bytes = 0;
 
   constructor(options: AuthorizeURLOptions) {
@@ -73,11 +74,11 @@ class Application {
     const question = await digest(JSON.stringify([sent, keys]));
     const known = this.#recall(question);
     if (known !== undefined) return known;
-    const other = this.#asking.get(question);
+    const other = this.#pending.get(question);
     if (other !== undefined) return await other;
-    const asking = this.#ask(sent, keys, question).finally(() => this.#asking.delete(question));
-    this.#asking.set(question, asking);
-    return await asking;
+    const pending = this.#ask(sent, keys, question).finally(() => this.#pending.delete(question));
+    this.#pending.set(question, pending);
+    return await pending;
   };
 
   #recall(question: string): AllowedKeys | undefined {
@@ -85,7 +86,7 @@ class Application {
     if (answer === undefined) return undefined;
     this.#forget(question, answer);
     if (answer.until <= this.#now()) return undefined;
-    this.#keep(question, answer);
+    this.#store(question, answer);
     return answer.allowed;
   }
 
@@ -115,7 +116,10 @@ class Application {
     const { status } = response;
     if (status === 401 || status === 403) {
       throw status === 401
-        ? new RefusalError("ERR_REALITY_UNAUTHORIZED", "Cannot read: the application wants to know who asks")
+        ? new RefusalError(
+          "ERR_REALITY_UNAUTHORIZED",
+          "Cannot read: the application does not know this client",
+        )
         : new RefusalError("ERR_REALITY_FORBIDDEN", "Cannot read: the application does not allow it");
     }
     if (status !== 200) throw this.#fail(`it answered ${status}`);
@@ -125,12 +129,12 @@ class Application {
     }
     if (expiresIn > 0) {
       const bytes = ENTRY_BYTES + (typeof allowed === "boolean" ? 0 : JSON.stringify(allowed).length * 2);
-      this.#keep(question, { allowed, until: askedAt + expiresIn * 1_000, bytes });
+      this.#store(question, { allowed, until: askedAt + expiresIn * 1_000, bytes });
     }
     return allowed;
   }
 
-  #keep(question: string, answer: Answer): void {
+  #store(question: string, answer: Answer): void {
     this.#answers.set(question, answer);
     this.#bytes += answer.bytes;
     for (const [oldest, { bytes }] of this.#answers) {
@@ -161,7 +165,7 @@ function readAnswer(
   return { allowed: keys as AllowedKeys, expiresIn: Math.min(expiresIn, MAX_EXPIRES_IN) };
 }
 
-/** Headers have secrets, and questions many keys: neither is kept. */
+/** The cache has digests as its keys: headers contain secrets, and lists of keys are long. */
 async function digest(text: string): Promise<string> {
   const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
   return String.fromCharCode(...new Uint8Array(bytes));

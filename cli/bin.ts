@@ -1,21 +1,24 @@
 #!/usr/bin/env node
 /**
- * The command `reality-server`: a whole server from environment variables, on Node, Deno and Bun. Followed by `check`
- * and a URL it checks a server that runs; by `new-epoch` and a URL it gives a storage a new epoch.
+ * The command `reality-server`. Without arguments it runs a standalone server whose settings are environment variables,
+ * on Node, Deno and Bun. `check URL` checks a running server; `new-epoch URL` gives a storage a new epoch.
  *
  * @module
  */
 import { createServer, type Server } from "node:http";
 import process from "node:process";
 import { VERSION } from "../src/version.ts";
-import { describeSettings, readEnvironment, type Settings, USAGE } from "./environment.ts";
+import { describeSettings } from "./environment/describe_settings.ts";
+import { readEnvironment } from "./environment/read_environment.ts";
+import type { Settings } from "./environment/settings.ts";
+import { USAGE } from "./environment/variables.ts";
 import { Log } from "./log.ts";
 import { createNodeHandler, listenerLimits } from "../adapters/node.ts";
 import { stopWhenAsked } from "./signals.ts";
 import { openStandalone, type Standalone } from "./standalone.ts";
 
-/** How long the last answers may take to leave, in milliseconds; then connections are cut. */
-const FAREWELL_TIME = 3_000;
+/** Time for the last answers to be sent before connections are closed, in milliseconds. */
+const CLOSE_TIMEOUT = 3_000;
 
 const [command, ...args] = process.argv.slice(2);
 if (command === undefined) {
@@ -38,7 +41,7 @@ if (command === undefined) {
   const asked = command === "--help" || command === "-h";
   if (!asked) {
     console.error(
-      `Cannot read the argument "${command}": there are none but check, new-epoch, --help and --version\n`,
+      `Cannot read the argument "${command}": expected check, new-epoch, --help or --version\n`,
     );
   }
   console.log(USAGE);
@@ -52,7 +55,9 @@ function start(settings: Settings, standalone: Standalone, log: Log): void {
     if (error.code === "EADDRINUSE") {
       fail(`Cannot use PORT: ${port} is in use, choose another: PORT=${port + 1}`);
     }
-    if (error.code === "EACCES") fail(`Cannot use PORT: ${port} needs more rights, choose one above 1023`);
+    if (error.code === "EACCES") {
+      fail(`Cannot use PORT: ${port} needs more permissions, choose one above 1023`);
+    }
     fail(`Cannot listen at HOST ${host ?? "(all)"}, PORT ${port}: ${error.message}`);
   });
   listener.listen(port, host, () => {
@@ -60,22 +65,22 @@ function start(settings: Settings, standalone: Standalone, log: Log): void {
     const found = typeof address === "object" && address !== null ? address.port : port;
     const { serverId } = standalone.server;
     for (const line of describeSettings(settings)) log.write("info", line);
-    // Last, so that whoever waits for it has read the rest.
+    // The last line: scripts wait for it.
     log.write("info", `Reality server ${serverId} is at ${urlOf(host, found)}${handler.basePath}`);
   });
   stopWhenAsked(async (reason) => {
-    log.write("info", `Stopping ${reason}: whoever waits is answered; another signal stops at once`);
+    log.write("info", `Stopping ${reason}: waiting requests are answered; a second signal stops at once`);
     await stop(listener, standalone);
   }, process.env.npm_command !== undefined);
 }
 
-/** Takes no new connection, answers everybody, and lets the answers out. */
+/** Accepts no new connection, answers waiting requests, and closes connections once the answers are sent. */
 async function stop(listener: Server, standalone: Standalone): Promise<void> {
   const closed = new Promise((resolve) => listener.close(resolve));
   await standalone.close();
-  // A connection that has had its answer is kept for the next request, which is not to come.
+  // Node keeps a connection open after an answer: close those that are idle.
   const idle = setInterval(() => listener.closeIdleConnections(), 20);
-  const deadline = setTimeout(() => listener.closeAllConnections(), FAREWELL_TIME);
+  const deadline = setTimeout(() => listener.closeAllConnections(), CLOSE_TIMEOUT);
   await closed;
   clearInterval(idle);
   clearTimeout(deadline);

@@ -1,29 +1,29 @@
 /**
- * What a server of its own prints: lines of text for people, or of JSON for programs.
+ * The log of a standalone server: lines of text, or of JSON.
  *
  * @module
  */
 import type { RealityError } from "../src/errors.ts";
 import type { RealityEvent } from "../src/telemetry/events.ts";
 
-/** How much is printed: each level includes those before it. */
+/** The levels. Each includes those before it. */
 export const LOG_LEVELS = ["error", "warn", "info", "debug"] as const;
 
-/** One of the levels. */
+/** A level. */
 export type LogLevel = typeof LOG_LEVELS[number];
 
-/** How it is printed. */
+/** The formats. */
 export const LOG_FORMATS = ["text", "json"] as const;
 
-/** How much is printed, and how. */
+/** What is logged, and in which format. */
 export interface LogSetting {
-  /** `debug` also prints every request, and stacks. */
+  /** The level. `debug` also logs every request, and stacks. */
   readonly level: LogLevel;
-  /** One line of text, or one object of JSON a line. */
+  /** Lines of text, or one JSON object per line. */
   readonly format: typeof LOG_FORMATS[number];
 }
 
-/** Where lines go. */
+/** The output. */
 export interface LogOutput {
   /** The standard output: levels `info` and `debug`. */
   log(line: string): void;
@@ -31,19 +31,19 @@ export interface LogOutput {
   error(line: string): void;
 }
 
-/** What is known beside the message, for programs. */
+/** Fields besides the message, for the JSON format. */
 export type LogFields = Readonly<Record<string, unknown>>;
 
-/** Prints what a server has to say. Holds nothing back itself: errors of this package hold no secret. */
+/** Writes the log. It redacts nothing: errors of this package contain no secret. */
 export class Log {
   readonly #setting: LogSetting;
   readonly #output: LogOutput;
   readonly #now: () => Date;
 
   /**
-   * @param setting How much, and how.
-   * @param output Where to.
-   * @param now The date of a line.
+   * @param setting The level and the format.
+   * @param output The output.
+   * @param now Returns the current date.
    */
   constructor(setting: LogSetting, output: LogOutput = console, now: () => Date = () => new Date()) {
     this.#setting = setting;
@@ -51,7 +51,7 @@ export class Log {
     this.#now = now;
   }
 
-  /** Prints a message. */
+  /** Writes a message. */
   write(level: LogLevel, message: string, fields: LogFields = {}): void {
     if (!this.#prints(level)) return;
     const line = this.#setting.format === "json"
@@ -61,12 +61,12 @@ export class Log {
     else this.#output.log(line);
   }
 
-  /** Prints what `onError` hears. */
+  /** Writes an error: the option `onError` of a server. */
   readonly onError = (error: RealityError): void => {
     const { recovered = false } = error as { recovered?: boolean };
     const isPlain = PLAIN_CODES.has(error.code) && !this.#prints("debug");
     const isStackShown = !recovered && !isPlain;
-    const level = recovered ? "info" : isMended(error) ? "warn" : "error";
+    const level = recovered ? "info" : isRecoverable(error) ? "warn" : "error";
     if (this.#setting.format === "json") {
       const stack = isStackShown ? { stack: stackOf(error) } : {};
       this.write(level, error.message, { code: error.code, ...stack });
@@ -75,7 +75,7 @@ export class Log {
     }
   };
 
-  /** Prints what `onEvent` hears; `undefined` where it would print nothing, so that no event is made. */
+  /** Writes an event: the option `onEvent` of a server. `undefined` if the level omits events, so that none are made. */
   get onEvent(): ((event: RealityEvent) => void) | undefined {
     if (!this.#prints("debug")) return undefined;
     return ({ type, at: _at, ...fields }) => {
@@ -89,7 +89,7 @@ export class Log {
   }
 }
 
-/** What their messages say is all that there is to know: no stack is printed. */
+/** Errors of the environment: the message is enough, the stack is not written. */
 const PLAIN_CODES: ReadonlySet<string> = new Set([
   "ERR_REALITY_STORAGE",
   "ERR_REALITY_RELAY",
@@ -100,8 +100,8 @@ const PLAIN_CODES: ReadonlySet<string> = new Set([
   "ERR_REALITY_CLOSED",
 ]);
 
-/** Whether others make up for the failure: storage and peers for Redis, later exchanges for a peer. */
-function isMended({ code }: RealityError): boolean {
+/** Whether the server recovers by itself: without Redis through storage and peers, from a peer's failure by the next exchange. */
+function isRecoverable({ code }: RealityError): boolean {
   return code === "ERR_REALITY_RELAY" || code.startsWith("ERR_REALITY_PEER_");
 }
 

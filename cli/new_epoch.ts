@@ -1,31 +1,33 @@
 /**
- * The command `reality-server new-epoch`: for an operator who has brought a database back from a copy.
+ * The command `reality-server new-epoch`: gives a storage a new epoch after its data was restored from a backup.
  *
  * @module
  */
 import { existsSync } from "node:fs";
 import { describe, redactText } from "../src/redact.ts";
 import type { RealityStorage } from "../src/store/contract.ts";
-import { type Environment, readStorage, type StorageSetting } from "./environment.ts";
+import type { StorageSetting } from "./environment/settings.ts";
+import { parseStorage } from "./environment/values.ts";
+import type { Environment } from "./environment/variables.ts";
 import { loadWith } from "./optional_package.ts";
 
-/** Where the command writes lines. */
+/** The output of the command. */
 export interface NewEpochOutput {
-  /** What was done. */
+  /** Prints the result. */
   log(line: string): void;
-  /** Why nothing was. */
+  /** Prints why nothing was changed. */
   error(line: string): void;
 }
 
-/** How the command is called. */
+/** The help text. */
 export const NEW_EPOCH_USAGE =
-  `reality-server new-epoch URL begins a new epoch in a storage, once its data was brought back from a copy.
+  `reality-server new-epoch URL starts a new epoch in a storage. Run it after the data was restored from a backup.
 
-  --table NAME   the table in which the nodes are                      reality_nodes
+  --table NAME   table of the nodes                                    reality_nodes
 
-URL is sqlite:<file> or postgres://<url>; without one, REALITY_STORAGE says where the storage is.
-Clients fetch everything anew, and servers on the storage, which may run meanwhile, drop what they remember.
-Ends with 0 when it is done, 1 when it is not.`;
+URL is sqlite:<file> or postgres://<url>. Without it, REALITY_STORAGE is used.
+Clients then fetch everything again. Servers on the storage may keep running; they drop what they have cached.
+Exit code: 0 on success, 1 on failure.`;
 
 /** Exit codes. */
 const DONE = 0;
@@ -34,10 +36,10 @@ const FAILED = 1;
 /**
  * Gives a storage a new epoch and prints the old and the new one.
  *
- * @param args What follows `new-epoch` on the command line.
- * @param environment The variables, of which `REALITY_STORAGE` stands in for the URL.
+ * @param args The arguments after `new-epoch`.
+ * @param environment The variables. `REALITY_STORAGE` is used if there is no URL.
  * @param output Where to print.
- * @returns The exit code: 0, or 1 when nothing was changed.
+ * @returns The exit code: 0, or 1 if nothing was changed.
  */
 export async function runNewEpoch(
   args: readonly string[],
@@ -51,7 +53,7 @@ export async function runNewEpoch(
   let name = "";
   try {
     const { setting, tableName } = readArguments(args, environment);
-    // A URL may hold a password.
+    // A URL may contain a password.
     name = setting.kind === "sqlite" ? `sqlite:${setting.path}` : `${setting.kind}:…`;
     const storage = await open(setting, tableName);
     try {
@@ -65,7 +67,7 @@ export async function runNewEpoch(
   } catch (error) {
     const message = redactText(describe(error));
     if (error instanceof UsageError) output.error(`${message}\n\n${NEW_EPOCH_USAGE}`);
-    else output.error(name === "" ? message : `Cannot begin a new epoch in ${name}: ${message}`);
+    else output.error(name === "" ? message : `Cannot start a new epoch in ${name}: ${message}`);
     return FAILED;
   }
 }
@@ -86,23 +88,23 @@ function readArguments(
     } else if (arg.startsWith("-")) throw new UsageError(`Cannot read the argument "${arg}"`);
     else urls.push(arg);
   }
-  if (urls.length > 1) throw new UsageError("Cannot begin a new epoch: expected one URL, got more");
+  if (urls.length > 1) throw new UsageError("Cannot start a new epoch: expected one URL, got more");
   const [url] = urls;
   if (url === undefined && !environment.REALITY_STORAGE) {
-    throw new UsageError("Cannot begin a new epoch: expected a URL, or REALITY_STORAGE to be set");
+    throw new UsageError("Cannot start a new epoch: expected a URL, or REALITY_STORAGE to be set");
   }
   return {
     setting: url === undefined
-      ? readStorage(environment.REALITY_STORAGE, "REALITY_STORAGE")
-      : readStorage(url, "the URL"),
+      ? parseStorage(environment.REALITY_STORAGE, "REALITY_STORAGE")
+      : parseStorage(url, "the URL"),
     tableName,
   };
 }
 
-/** Opens what is there, and makes nothing. */
+/** Opens an existing storage. Creates nothing. */
 async function open(setting: StorageSetting, tableName: string | undefined): Promise<RealityStorage> {
   const options = { createTables: false, ...(tableName === undefined ? {} : { tableName }) };
-  if (setting.kind === "memory") throw new Error("memory has a new epoch at each start");
+  if (setting.kind === "memory") throw new Error("a storage in memory has a new epoch at each start");
   if (setting.kind === "postgres") {
     const { openPostgres } = await loadWith(
       "postgres",
@@ -110,7 +112,7 @@ async function open(setting: StorageSetting, tableName: string | undefined): Pro
     );
     return openPostgres(setting.url, options);
   }
-  // Opening it would make the file.
-  if (!existsSync(setting.path)) throw new Error("the file is not there");
+  // Opening would create the file.
+  if (!existsSync(setting.path)) throw new Error("the file does not exist");
   return (await import("../storage/sql/sqlite/sqlite_storage.ts")).openSQLite(setting.path, options);
 }

@@ -1,16 +1,16 @@
 /**
- * Packages that are loaded only when a setting asks for them.
+ * Loads packages that only some settings need.
  *
  * @module
  */
 import { describe } from "../src/redact.ts";
 
 /**
- * Loads a module that needs a package.
+ * Imports a module that needs a package.
  *
  * @param name The package.
  * @param module Imports the module.
- * @throws {Error} When the package is missing; says the command that brings it.
+ * @throws {Error} If the package is missing; the message has the command that installs it.
  */
 export async function loadWith<T>(name: string, module: () => Promise<T>): Promise<T> {
   try {

@@ -1,25 +1,25 @@
 /**
- * Stopping in order when the process is told to.
+ * Stops the server in order at SIGINT and SIGTERM.
  *
  * @module
  */
 import process from "node:process";
 
 /**
- * A runner such as `npx` or `deno task` passes on the signal that a terminal has sent to everybody already: what comes
- * again within this time, in milliseconds, is the same one.
+ * A terminal sends a signal to all processes, and a runner such as `npx` or `deno task` forwards it. A second signal
+ * within this time, in milliseconds, is the same one.
  */
 const ECHO_TIME = 500;
 
-/** How often to look whether npm is still there, in milliseconds. */
+/** Interval of the checks whether npm is still running, in milliseconds. */
 const PARENT_INTERVAL = 500;
 
 /**
- * Stops at the first SIGINT or SIGTERM and then ends the process with 0; a later one ends it at once, with 1.
+ * Stops at the first SIGINT or SIGTERM and then ends the process with 0. A second signal ends it at once, with 1.
  *
- * @param stop Settles when all is brought to its end. It is told why: `at SIGTERM`.
- * @param isOfNpm Whether npm has started the process, as `npx` does: then it also stops when npm is gone. npm hands a
- *   SIGTERM to a shell in between, which ends without passing it on, so that the port would stay taken.
+ * @param stop Stops the server. Gets the reason, such as `at SIGTERM`.
+ * @param isOfNpm Whether npm started the process, as `npx` does. Then it also stops when npm has ended: npm sends SIGTERM
+ *   to a shell in between, which ends without forwarding it, and the port would stay in use.
  */
 export function stopWhenAsked(stop: (reason: string) => Promise<void>, isOfNpm: boolean = false): void {
   let stoppedAt: number | undefined;
@@ -38,7 +38,7 @@ export function stopWhenAsked(stop: (reason: string) => Promise<void>, isOfNpm: 
   const timer = setInterval(() => {
     if (process.ppid === parent) return;
     clearInterval(timer);
-    if (stoppedAt === undefined) begin("since npm is gone");
+    if (stoppedAt === undefined) begin("because npm has ended");
   }, PARENT_INTERVAL);
   timer.unref();
 }

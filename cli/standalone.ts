@@ -1,5 +1,5 @@
 /**
- * A whole server, storage included, as its settings say.
+ * A standalone server: a server with its storage and its Redis connections, made from settings.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { describe, redactText } from "../src/redact.ts";
 import { RealityServer } from "../src/server.ts";
 import type { RealityStorage } from "../src/store/contract.ts";
 import { MemoryStorage } from "../storage/memory/memory_storage.ts";
-import type { ReaderSetting, Settings, StorageSetting } from "./environment.ts";
+import type { ReaderSetting, Settings, StorageSetting } from "./environment/settings.ts";
 import type { RedisConnection } from "../adapters/ioredis.ts";
 import type { Log } from "./log.ts";
 import { loadWith } from "./optional_package.ts";
@@ -17,18 +17,18 @@ import { loadWith } from "./optional_package.ts";
 export interface Standalone {
   /** The server. */
   readonly server: RealityServer;
-  /** Answers everybody who waits, then closes server, storage and connections. */
+  /** Answers waiting requests, then closes the server, the storage and the connections. */
   close(): Promise<void>;
 }
 
 /**
- * Opens the storage, connects to Redis if there is one, and makes the server.
+ * Opens the storage, connects to Redis if it is set, and creates the server.
  *
- * @param settings What the environment says.
- * @param log Where failures are told.
- * @returns All of it, once the storage has answered. A Redis that is away is not waited for.
- * @throws {Error} When the storage cannot be opened, or a package is missing; names the variable, and the command that
- *   brings the package.
+ * @param settings The settings from the environment.
+ * @param log Gets failures.
+ * @returns The server, once the storage has answered. Does not wait for a Redis that is unreachable.
+ * @throws {Error} If the storage cannot be opened or a package is missing. The message names the variable, and the
+ *   command that installs the package.
  */
 export async function openStandalone(settings: Settings, log: Log): Promise<Standalone> {
   const { serverId, meshPeers, meshSecrets, writeTokens, limits, rateLimit, trustProxy } = settings;
@@ -62,7 +62,7 @@ export async function openStandalone(settings: Settings, log: Log): Promise<Stan
   };
 }
 
-/** Loads a storage only when it is asked for: Node 20 has no SQLite, and PostgreSQL needs a package. */
+/** Opens the storage. Each storage is imported only when it is used: Node 20 has no SQLite, PostgreSQL needs a package. */
 async function openStorage(setting: StorageSetting, log: Log): Promise<RealityStorage> {
   if (setting.kind === "memory") return new MemoryStorage();
   try {
@@ -75,7 +75,7 @@ async function openStorage(setting: StorageSetting, log: Log): Promise<RealitySt
     await storage.getMaxVersion();
     return storage;
   } catch (cause) {
-    // A URL may hold a password.
+    // A URL may contain a password.
     const name = setting.kind === "sqlite" ? `sqlite:${setting.path}` : "postgres:…";
     throw new Error(`Cannot use REALITY_STORAGE, ${name}: ${redactText(describe(cause))}`);
   }

@@ -10,7 +10,7 @@ import process from "node:process";
 import { inspect } from "node:util";
 import { SignJWT } from "jose";
 import { createPool } from "mysql2/promise";
-import { readEnvironment } from "../cli/environment.ts";
+import { readEnvironment } from "../cli/environment/read_environment.ts";
 import { connectRedis } from "../adapters/ioredis.ts";
 import { checkServer } from "../cli/check/mod.ts";
 import {

@@ -5,7 +5,7 @@ import type { RealityError } from "../../mod.ts";
 import { test } from "../harness.ts";
 import { listenNode } from "../runtimes/node.ts";
 
-/** An application that says who may read, as the test tells it. */
+/** An application that answers as the test sets it. */
 interface Application {
   readonly url: string;
   readonly asked: { method: string; headers: IncomingHttpHeaders; body: string }[];
@@ -53,7 +53,7 @@ function request(headers: Record<string, string> = {}): Request {
   return new Request("http://localhost/reality/sync", { method: "POST", headers });
 }
 
-test("authorizeByURL() sends keys and the headers that say who asks, and none else", async () => {
+test("authorizeByURL() sends the keys and only the headers that identify the client", async () => {
   await withApplication(async (app, create) => {
     const sent = { authorization: "Bearer a", cookie: "a=1; b=2", origin: "https://a", "x-api-key": "k" };
     const other = { "x-tenant": "7", "user-agent": "someone", "content-type": "text/plain", "x-other": "1" };
@@ -72,7 +72,7 @@ test("authorizeByURL() sends keys and the headers that say who asks, and none el
   });
 });
 
-test("authorizeByURL() uses an answer until it expires, for the same headers and keys only", async () => {
+test("authorizeByURL() caches an answer until it expires, for the same headers and keys", async () => {
   await withApplication(async (app, create) => {
     const authorize = create();
     app.answer = { keys: ["a"], expiresIn: 60 };
@@ -86,13 +86,13 @@ test("authorizeByURL() uses an answer until it expires, for the same headers and
     app.elapsed = 60_000;
     app.answer = { keys: false };
     assert.equal(await authorize(request(ana), ["a", "b"]), false);
-    // Without expiresIn, each question is asked.
+    // Without expiresIn, no answer is cached.
     assert.equal(await authorize(request(ana), ["a", "b"]), false);
     assert.equal(app.asked.length, 6);
   });
 });
 
-test("authorizeByURL() asks once for the same questions of one moment", async () => {
+test("authorizeByURL() sends one request for equal questions at the same time", async () => {
   await withApplication(async (app, create) => {
     const authorize = create();
     await Promise.all([1, 2, 3].map(() => authorize(request(), ["a"])));
@@ -100,7 +100,7 @@ test("authorizeByURL() asks once for the same questions of one moment", async ()
   });
 });
 
-test("authorizeByURL() keeps answers in bounded memory, those that were used last", async () => {
+test("authorizeByURL() has a bounded cache that keeps the most recently used answers", async () => {
   await withApplication(async (app, create) => {
     const authorize = create({ maxCacheBytes: 1_000 });
     app.answer = { keys: true, expiresIn: 60 };
@@ -114,11 +114,11 @@ test("authorizeByURL() keeps answers in bounded memory, those that were used las
   });
 });
 
-test("authorizeByURL() passes on 401 and 403, and takes no other failure for a yes", async () => {
+test("authorizeByURL() forwards 401 and 403, and treats every other failure as 503", async () => {
   await withApplication(async (app, create) => {
     const authorize = create({ timeout: 200 });
     const cases: [number, unknown, string, RegExp][] = [
-      [401, "", "ERR_REALITY_UNAUTHORIZED", /wants to know who asks/],
+      [401, "", "ERR_REALITY_UNAUTHORIZED", /does not know this client/],
       [403, "", "ERR_REALITY_FORBIDDEN", /does not allow it/],
       [
         500,

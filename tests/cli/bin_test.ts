@@ -1,5 +1,5 @@
 /**
- * The command, and the module for runtimes that serve it, as processes of their own.
+ * The command, and the module for runtimes that serve a default export, each in a process of its own.
  *
  * @module
  */
@@ -15,19 +15,19 @@ import { Child, RUN, runtime } from "../runtimes/child.ts";
 import { listenNode } from "../runtimes/node.ts";
 
 const TOKEN = "token-of-the-command";
-/** Only root may make a namespace. */
+/** Only root may create a namespace. */
 const testInNamespace = process.platform === "linux" && process.getuid?.() === 0 ? test : skip;
 
 const MEMORY = { PORT: "0", HOST: "127.0.0.1", REALITY_STORAGE: "memory:" };
 
-test("the command serves, and says where and how", async () => {
+test("the command serves, and logs its address and its settings", async () => {
   await withFolder(async (folder) => {
     const env = { ...MEMORY, REALITY_SERVER_ID: "the-one", REALITY_BASE_PATH: "/live", REALITY_CORS: "*" };
     await withCommand(env, folder, async (child, url) => {
       assert.match(child.output, /server the-one is at http:\/\/127\.0\.0\.1:\d+\/live\n/);
-      assert.match(child.output, /kept in memory/);
-      assert.match(child.output, /write routes are closed: REALITY_WRITE_TOKEN/);
-      assert.match(child.output, /Reads are open to everybody: REALITY_JWT_SECRET/);
+      assert.match(child.output, /^Storage: memory; nodes are lost/m);
+      assert.match(child.output, /^Writes: closed; set REALITY_WRITE_TOKEN/m);
+      assert.match(child.output, /^Reads: open to all clients; set REALITY_JWT_SECRET/m);
       const response = await fetch(`${url}/health`, { headers: { origin: "https://a.example" } });
       assert.equal(response.headers.get("access-control-allow-origin"), "*");
       assert.deepEqual(await response.json(), { status: "ok" });
@@ -36,7 +36,7 @@ test("the command serves, and says where and how", async () => {
   });
 });
 
-test("the command keeps nodes in a file, and takes writes by token", async () => {
+test("the command stores nodes in a file, and accepts writes with a token", async () => {
   await withFolder(async (folder) => {
     const env = {
       PORT: "0",
@@ -55,7 +55,7 @@ test("the command keeps nodes in a file, and takes writes by token", async () =>
   });
 });
 
-test("the command reads rights from tokens, limits clients, and prints JSON", async () => {
+test("the command reads rights from tokens, limits clients, and logs JSON", async () => {
   const secret = "the secret of the command, 32 or more".replace(",", "");
   const env = {
     ...MEMORY,
@@ -88,7 +88,11 @@ test("the command reads rights from tokens, limits clients, and prints JSON", as
       child.signal("SIGTERM");
       assert.equal(await child.ended(), 0);
       const lines = child.output.trim().split("\n").map((line) => JSON.parse(line));
-      assert.ok(lines.some(({ level, message }) => level === "info" && /^Reads need a token/.test(message)));
+      assert.ok(
+        lines.some(({ level, message }) =>
+          level === "info" && /^Reads: open to clients with a token/.test(message)
+        ),
+      );
       assert.ok(
         lines.some(({ level, message, status }) =>
           level === "debug" && message === "request" && status === 401
@@ -103,7 +107,7 @@ test("the command reads rights from tokens, limits clients, and prints JSON", as
   });
 });
 
-test("the command asks the application who may read, and tells once that it cannot", async () => {
+test("the command asks the application which keys a client may read, and logs a failure of it once", async () => {
   let keys: unknown = ["mine"];
   const { origin, close } = await listenNode((request, response) => {
     const isKnown = request.headers.authorization === "Basic ana";
@@ -112,7 +116,7 @@ test("the command asks the application who may read, and tells once that it cann
   await withFolder(async (folder) => {
     const env = { ...MEMORY, REALITY_AUTHORIZE_URL: `${origin}/rights`, REALITY_WRITE_TOKEN: TOKEN };
     await withCommand(env, folder, async (child, url) => {
-      assert.match(child.output, /Reads are allowed by http:\/\/127\.0\.0\.1:\d+\/rights\n/);
+      assert.match(child.output, /Reads: decided by http:\/\/127\.0\.0\.1:\d+\/rights\n/);
       await (await write(url, "mine")).body?.cancel();
       await (await write(url, "theirs")).body?.cancel();
       const ask = (authorization: string) =>
@@ -135,7 +139,7 @@ test("the command asks the application who may read, and tells once that it cann
   await close();
 });
 
-test("the command answers who waits when it is asked to stop", async () => {
+test("the command answers waiting requests when it stops", async () => {
   await withFolder(async (folder) => {
     for (const signal of ["SIGTERM", "SIGINT"] as const) {
       const child = Child.run("cli/bin.ts", MEMORY, folder);
@@ -143,10 +147,10 @@ test("the command answers who waits when it is asked to stop", async () => {
         const url = await urlOf(child);
         const stream = await fetch(`${url}/events?keys=a`);
         const waiting = sync(url, { known: { a: 0 }, wait: 20_000 });
-        // Answered only once the wait has begun: both came over connections of their own, in this order.
+        // When this is answered, the wait has begun: the two requests arrived in this order on two connections.
         await (await fetch(`${url}/health`)).body?.cancel();
         child.signal(signal);
-        const response = await soon(waiting, "the answer to who waits");
+        const response = await soon(waiting, "the answer to the waiting request");
         assert.ok(response.status === 200 || response.status === 503);
         await response.body?.cancel();
         assert.match(await soon(stream.text(), "the stream's end"), /retry: \d+\n\n$/);
@@ -170,7 +174,7 @@ testInNamespace("the command stops in order as process 1 of a PID namespace", as
       await (await fetch(`${url}/health`)).body?.cancel();
       const [first = ""] = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8").split(" ");
       process.kill(Number(first), "SIGTERM");
-      await (await soon(waiting, "the answer to who waits")).body?.cancel();
+      await (await soon(waiting, "the answer to the waiting request")).body?.cancel();
       assert.equal(await child.ended(), 0);
       assert.match(child.output, /Stopping at SIGTERM/);
     } finally {
@@ -179,7 +183,7 @@ testInNamespace("the command stops in order as process 1 of a PID namespace", as
   });
 });
 
-test("the command takes a signal that its runner passes on again for the same one", async () => {
+test("the command ignores a signal that its runner forwards a second time", async () => {
   await withFolder(async (folder) => {
     const child = Child.run("cli/bin.ts", MEMORY, folder);
     try {
@@ -187,7 +191,7 @@ test("the command takes a signal that its runner passes on again for the same on
       const waiting = sync(url, { known: { a: 0 }, wait: 20_000 });
       await (await fetch(`${url}/health`)).body?.cancel();
       for (let i = 0; i < 3; i++) child.signal("SIGINT");
-      await (await soon(waiting, "the answer to who waits")).body?.cancel();
+      await (await soon(waiting, "the answer to the waiting request")).body?.cancel();
       assert.equal(await child.ended(), 0);
     } finally {
       await child.kill();
@@ -195,12 +199,12 @@ test("the command takes a signal that its runner passes on again for the same on
   });
 });
 
-test("the command stops at once at a later signal", async () => {
+test("the command stops at once at a second signal", async () => {
   await withFolder(async (folder) => {
     const child = Child.run("cli/bin.ts", MEMORY, folder);
     const raw = await RawClient.connect(await urlOf(child));
     try {
-      // A body that does not end keeps a connection busy.
+      // A body that does not end keeps a connection open.
       raw.send("POST /reality/sync HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n");
       raw.send("Expect: 100-continue\r\nContent-Length: 100\r\n\r\n");
       await raw.receive((received) => received.includes("100 Continue"));
@@ -210,7 +214,7 @@ test("the command stops at once at a later signal", async () => {
         try {
           child.signal("SIGINT");
         } catch {
-          // It has just ended.
+          // The process has just ended.
         }
       }, 100);
       assert.equal(await child.ended().finally(() => clearInterval(again)), 1);
@@ -221,7 +225,7 @@ test("the command stops at once at a later signal", async () => {
   });
 });
 
-test("the command refuses wrong variables and arguments by name", async () => {
+test("the command refuses wrong variables and arguments, and names them", async () => {
   await withFolder(async (folder) => {
     const cases: [Record<string, string>, string[], number, RegExp][] = [
       [{ PORT: "high" }, [], 1, /^Cannot use PORT: .*"high"\n$/],
@@ -236,10 +240,10 @@ test("the command refuses wrong variables and arguments by name", async () => {
         { REALITY_STORAG: "memory:" },
         [],
         1,
-        /^Cannot use REALITY_STORAG: there is no such variable: is it REALITY_STORAGE\?\n$/,
+        /^Cannot use REALITY_STORAG: there is no such variable: did you mean REALITY_STORAGE\?\n$/,
       ],
       [{}, ["--version"], 0, /^\d+\.\d+\.\d+\n$/],
-      [{}, ["--help"], 0, /^Settings come from environment variables:\n[\s\S]*REALITY_WRITE_TOKEN/],
+      [{}, ["--help"], 0, /^Settings are environment variables:\n[\s\S]*REALITY_WRITE_TOKEN/],
     ];
     for (const [env, args, code, output] of cases) {
       const child = Child.run("cli/bin.ts", { ...MEMORY, ...env }, folder, args);
@@ -250,7 +254,7 @@ test("the command refuses wrong variables and arguments by name", async () => {
   });
 });
 
-test("the command begins a new epoch in a file that a server has open, and tells both names", async () => {
+test("the command starts a new epoch in a file that a server has open, and prints both epochs", async () => {
   await withFolder(async (folder) => {
     const env = {
       PORT: "0",
@@ -271,7 +275,7 @@ test("the command begins a new epoch in a file that a server has open, and tells
       assert.equal(await child.ended(), 0);
       const [, before, after] = /^Old epoch: (\S+)\nNew epoch: (\S+)\n$/.exec(child.output) ?? [];
       assert.equal(before, epoch, child.output);
-      const answer = await (await soon(waiting, "the answer to who waits")).json();
+      const answer = await (await soon(waiting, "the answer to the waiting request")).json();
       assert.equal(answer.epoch, after);
       assert.equal(answer.changed.a.version, versions.a);
       const quiet = await (await sync(url, { known, epoch: after })).json();
@@ -280,17 +284,17 @@ test("the command begins a new epoch in a file that a server has open, and tells
   });
 });
 
-test("the command begins no new epoch where there is no storage, and says why", async () => {
+test("the command starts no new epoch if there is no storage, and prints why", async () => {
   await withFolder(async (folder) => {
     const cases: [Record<string, string>, string[], number, RegExp][] = [
-      [{}, ["sqlite:none.db"], 1, /^Cannot begin a new epoch in sqlite:none\.db: the file is not there\n$/],
-      [{}, ["memory:"], 1, /^Cannot begin a new epoch in .*memory has a new epoch at each start\n$/],
+      [{}, ["sqlite:none.db"], 1, /^Cannot start a new epoch in sqlite:none\.db: the file does not exist\n$/],
+      [{}, ["memory:"], 1, /^Cannot start a new epoch in .*memory has a new epoch at each start\n$/],
       [{}, ["mysql://app:secret@localhost/app"], 1, /^Cannot use the URL: .*"mysql:…"\n$/],
-      [{}, [], 1, /^Cannot begin a new epoch: expected a URL, or REALITY_STORAGE[\s\S]*--table/],
+      [{}, [], 1, /^Cannot start a new epoch: expected a URL, or REALITY_STORAGE[\s\S]*--table/],
       [{}, ["--loud"], 1, /^Cannot read the argument "--loud"/],
-      [{ REALITY_STORAGE: "sqlite:none.db" }, [], 1, /sqlite:none\.db: the file is not there\n$/],
-      [{}, ["postgres://app:secret@127.0.0.1:1/app"], 1, /^Cannot begin a new epoch in postgres:…: /],
-      [{}, ["--help"], 0, /^reality-server new-epoch URL begins a new epoch/],
+      [{ REALITY_STORAGE: "sqlite:none.db" }, [], 1, /sqlite:none\.db: the file does not exist\n$/],
+      [{}, ["postgres://app:secret@127.0.0.1:1/app"], 1, /^Cannot start a new epoch in postgres:…: /],
+      [{}, ["--help"], 0, /^reality-server new-epoch URL starts a new epoch/],
     ];
     for (const [env, args, code, output] of cases) {
       const child = Child.run("cli/bin.ts", { REALITY_STORAGE: "", ...env }, folder, [
@@ -304,7 +308,7 @@ test("the command begins no new epoch where there is no storage, and says why", 
   });
 });
 
-test("the command says that a port is in use", async () => {
+test("the command reports that a port is in use", async () => {
   const { origin, close } = await listenNode((_request, response) => void response.end());
   await withFolder(async (folder) => {
     const { port } = new URL(origin);
@@ -315,11 +319,11 @@ test("the command says that a port is in use", async () => {
   await close();
 });
 
-test("serve.ts is served by a runtime that takes a default export, and stops cleanly", async () => {
+test("serve.ts runs in runtimes that serve a default export, and stops cleanly", async () => {
   await withFolder(async (folder) => {
     const module = `${process.cwd()}/cli/serve.ts`;
     const env = { PORT: "0", REALITY_STORAGE: "memory:", REALITY_WRITE_TOKEN: TOKEN };
-    // Node serves no default export by itself; there it is asked without a socket.
+    // Node does not serve a default export: call its `fetch` there.
     const asked = `const { default: app } = await import(${JSON.stringify(module)});
       console.log(await (await app.fetch(new Request("http://localhost/reality/health"))).text());
       setInterval(() => {}, 1000);`;
@@ -337,7 +341,7 @@ test("serve.ts is served by a runtime that takes a default export, and stops cle
         const url = `http://127.0.0.1:${port}/reality`;
         const waiting = sync(url, { known: { a: 0 }, wait: 20_000 });
         const { versions } = await (await write(url, "a")).json();
-        const { changed } = await (await soon(waiting, "the answer to who waits")).json();
+        const { changed } = await (await soon(waiting, "the answer to the waiting request")).json();
         assert.equal(changed.a.version, versions.a);
       }
       child.signal("SIGTERM");
@@ -360,7 +364,7 @@ async function withFolder(run: (folder: string) => Promise<void>): Promise<void>
   }
 }
 
-/** Runs the command, and ends it as a person would. */
+/** Runs the command, and ends it with a signal. */
 async function withCommand<T>(
   env: Record<string, string>,
   folder: string,
@@ -377,7 +381,7 @@ async function withCommand<T>(
   }
 }
 
-/** Where it says that it is. */
+/** Returns the URL that it logs. */
 async function urlOf(child: Child): Promise<string> {
   const [, url = ""] = await child.printed(/ is at (http:\S+)\n/);
   return url;

@@ -1,11 +1,8 @@
 import assert from "node:assert/strict";
-import {
-  describeSettings,
-  type Environment,
-  readEnvironment,
-  type Settings,
-  USAGE,
-} from "../../cli/environment.ts";
+import { describeSettings } from "../../cli/environment/describe_settings.ts";
+import { readEnvironment } from "../../cli/environment/read_environment.ts";
+import type { Settings } from "../../cli/environment/settings.ts";
+import { type Environment, USAGE } from "../../cli/environment/variables.ts";
 import { DEFAULT_LIMITS } from "../../src/options.ts";
 import { test } from "../harness.ts";
 
@@ -36,7 +33,7 @@ const JWT = {
   cookie: undefined,
 };
 
-test("readEnvironment() fills in what is not set, or empty", () => {
+test("readEnvironment() uses the default of a variable that is not set or empty", () => {
   assert.deepEqual(readEnvironment({}), defaults);
   const empty = Object.fromEntries([...USAGE.matchAll(/^ {2}([A-Z_]+)/gm)].map(([, name]) => [name, ""]));
   assert.equal(Object.keys(empty).length, 21 + Object.keys(DEFAULT_LIMITS).length);
@@ -109,7 +106,7 @@ test("readEnvironment() reads every variable", () => {
   }
 });
 
-test("readEnvironment() names the variable that is wrong, and shows its value unless it is a secret", () => {
+test("an error of readEnvironment() names the variable, and shows its value unless it is a secret", () => {
   const cases: [Environment, RegExp][] = [
     [{ PORT: "http" }, /^Cannot use PORT: expected a number from 0 to 65535, got "http"$/],
     [{ PORT: "65536" }, /PORT.*"65536"$/],
@@ -140,7 +137,7 @@ test("readEnvironment() names the variable that is wrong, and shows its value un
       { REALITY_WRITE_TOKEN: "short" },
       /^Cannot use REALITY_WRITE_TOKEN: expected tokens of 16 to 1024 [\w ]*$/,
     ],
-    [{ REALITY_WRITE_TOKEN: "with a space in it, it is none" }, /REALITY_WRITE_TOKEN/],
+    [{ REALITY_WRITE_TOKEN: "a token with spaces is not valid" }, /REALITY_WRITE_TOKEN/],
     [{ REALITY_PEERS: "server-2" }, /REALITY_PEERS: expected URLs such as [^"]*$/],
     [{ REALITY_PEERS: "http://a,ftp://b" }, /REALITY_PEERS/],
     [{ REALITY_PEERS: "http://me:secret@a" }, /REALITY_PEERS: expected URLs such as [^"]*$/],
@@ -173,9 +170,9 @@ test("readEnvironment() names the variable that is wrong, and shows its value un
     ],
     [
       { REALITY_PEER: "http://a" },
-      /^Cannot use REALITY_PEER: there is no such variable: is it REALITY_PEERS\?$/,
+      /^Cannot use REALITY_PEER: there is no such variable: did you mean REALITY_PEERS\?$/,
     ],
-    [{ REALITY_JWT_SECRETS: "a-secret" }, /REALITY_JWT_SECRETS: .*is it REALITY_JWT_SECRET\?$/],
+    [{ REALITY_JWT_SECRETS: "a-secret" }, /REALITY_JWT_SECRETS: .*did you mean REALITY_JWT_SECRET\?$/],
     [
       { REALITY_SOMETHING_ELSE: "a-secret" },
       /^Cannot use REALITY_SOMETHING_ELSE: there is no such variable: --help/,
@@ -186,14 +183,14 @@ test("readEnvironment() names the variable that is wrong, and shows its value un
   }
 });
 
-test("describeSettings() says where things are and what is open, and no secret", () => {
+test("describeSettings() describes the storage, the peers and what is open, without secrets", () => {
   const open = describeSettings(readEnvironment({ REALITY_STORAGE: "memory:", REALITY_CORS: "*" }));
   assert.deepEqual(open, [
-    "Nodes are kept in memory: they are gone at the end",
-    "Reads are open to everybody: REALITY_JWT_SECRET, REALITY_JWKS_URL or REALITY_AUTHORIZE_URL closes them",
-    "The write routes are closed: REALITY_WRITE_TOKEN opens them",
-    "/reality/metrics is open to everybody: let a proxy close it",
-    "Pages of every origin may ask",
+    "Storage: memory; nodes are lost when the process ends",
+    "Reads: open to all clients; set REALITY_JWT_SECRET, REALITY_JWKS_URL or REALITY_AUTHORIZE_URL to restrict them",
+    "Writes: closed; set REALITY_WRITE_TOKEN to open the write routes",
+    "Metrics: /reality/metrics is open to all clients; close it in a proxy",
+    "CORS: every origin may read",
   ]);
   const closed = describeSettings(readEnvironment({
     REALITY_STORAGE: "postgres://me:secret@db:5432/app",
@@ -204,16 +201,16 @@ test("describeSettings() says where things are and what is open, and no secret",
     REALITY_JWT_SECRET: `secret-${SECRET}`,
   }));
   assert.deepEqual(closed.slice(0, 5), [
-    "Nodes are kept in PostgreSQL at db:5432",
-    "News goes through Redis at redis:6379",
-    "Peers are http://server-2:8000/reality/sync, http://server-3/sync?…, signed with REALITY_MESH_SECRET",
-    "Reads need a token that fits REALITY_JWT_SECRET",
-    "The write routes are open to who has a REALITY_WRITE_TOKEN",
+    "Storage: PostgreSQL at db:5432",
+    "Redis: redis:6379",
+    "Peers: http://server-2:8000/reality/sync, http://server-3/sync?…, signed with REALITY_MESH_SECRET",
+    "Reads: open to clients with a token that is signed with REALITY_JWT_SECRET",
+    "Writes: open to clients with a REALITY_WRITE_TOKEN",
   ]);
   assert.doesNotMatch(closed.join(), /secret/);
 });
 
-test("the usage names every limit with its default", () => {
+test("the help text lists every limit with its default", () => {
   for (const limit of Object.keys(DEFAULT_LIMITS)) {
     const name = `REALITY_${limit.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
     assert.match(USAGE, new RegExp(`^  ${name} +\\d+$`, "m"));

@@ -3,7 +3,7 @@ import { PeerError, RealityError, RelayError, StorageError } from "../../mod.ts"
 import { Log, LOG_LEVELS, type LogSetting } from "../../cli/log.ts";
 import { test } from "../harness.ts";
 
-/** A log that remembers what it printed, and where. */
+/** A log that records its lines and their outputs. */
 function createLog(setting: LogSetting): { log: Log; lines: string[] } {
   const lines: string[] = [];
   const output = {
@@ -13,7 +13,7 @@ function createLog(setting: LogSetting): { log: Log; lines: string[] } {
   return { log: new Log(setting, output, () => new Date(0)), lines };
 }
 
-test("Log prints text up to its level, errors and warnings apart", () => {
+test("Log writes text up to its level, and errors and warnings to the standard error", () => {
   const told = (level: LogSetting["level"]) => {
     const { log, lines } = createLog({ level, format: "text" });
     for (const each of LOG_LEVELS) log.write(each, each);
@@ -24,7 +24,7 @@ test("Log prints text up to its level, errors and warnings apart", () => {
   assert.deepEqual(told("debug"), ["err error", "err warn", "out info", "out debug"]);
 });
 
-test("Log prints failures in one line, but those that nobody expects with their stacks", () => {
+test("Log writes failures of the environment in one line, and unexpected ones with their stacks", () => {
   const { log, lines } = createLog({ level: "info", format: "text" });
   log.onError(new StorageError("getNode", new Error("no space")));
   log.onError(new RelayError("gone"));
@@ -44,7 +44,7 @@ test("Log prints failures in one line, but those that nobody expects with their 
   );
 });
 
-test("Log prints one object of JSON a line", () => {
+test("Log writes one JSON object per line", () => {
   const { log, lines } = createLog({ level: "info", format: "json" });
   log.write("info", "two\nlines");
   log.onError(new StorageError("getNode", new Error("no space")));
@@ -57,7 +57,7 @@ test("Log prints one object of JSON a line", () => {
   assert.match(third.stack, /log_test/);
 });
 
-test("Log prints events where it is told to, and else asks for none", () => {
+test("Log writes events at level debug, and has no onEvent at other levels", () => {
   assert.equal(createLog({ level: "info", format: "text" }).log.onEvent, undefined);
   for (const format of ["text", "json"] as const) {
     const { log, lines } = createLog({ level: "debug", format });

@@ -1,5 +1,5 @@
 /**
- * The examples of docs/standalone.md, run as they stand there.
+ * Runs the examples of docs/standalone.md.
  *
  * @module
  */
@@ -9,19 +9,20 @@ import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { SignJWT } from "jose";
 import { authorizeByURL } from "../../cli/authorize_url.ts";
-import { readEnvironment, USAGE } from "../../cli/environment.ts";
+import { readEnvironment } from "../../cli/environment/read_environment.ts";
+import { USAGE } from "../../cli/environment/variables.ts";
 import { jwtAuthorize } from "../../adapters/jwt.ts";
 import { test } from "../harness.ts";
 
 const page = readFileSync("docs/standalone.md", "utf8");
 
-/** The page's blocks of one language. */
+/** Returns the code blocks of one language. */
 function blocks(language: string): string[] {
   const pattern = new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, "gm");
   return [...page.matchAll(pattern)].map(([, text = ""]) => text);
 }
 
-/** Runs a block with what it imports, and gives one of its variables. */
+/** Runs a block with its imports replaced by `names`. Returns one of its variables. */
 async function run(text: string, names: Record<string, unknown>, result = "undefined"): Promise<unknown> {
   const code = text.replace(/^import .*\n/gm, "");
   const body = `return (async () => { ${code}; return ${result}; })()`;
@@ -30,7 +31,7 @@ async function run(text: string, names: Record<string, unknown>, result = "undef
 
 const withHeader = (authorization: string) => new Request("http://localhost", { headers: { authorization } });
 
-test("the page's token lets read what the page says", async () => {
+test("the token of the page allows the keys that the page says", async () => {
   const secret = "the secret of the page, 32 or more";
   const token = await run(
     blocks("js")[0]!,
@@ -42,7 +43,7 @@ test("the page's token lets read what the page says", async () => {
   assert.deepEqual((rights as { keys: string[] }).keys, ["user:7", "chat:room:1"]);
 });
 
-test("the page's application is asked as the page says", async () => {
+test("the application of the page answers as the page says", async () => {
   let listener: Server | undefined;
   const create = (handler: RequestListener) => {
     listener = createServer(handler);
@@ -62,7 +63,7 @@ test("the page's application is asked as the page says", async () => {
   }
 });
 
-test("the page and the README name variables that there are", () => {
+test("the page and the README name only variables that exist", () => {
   const known = new Set(USAGE.match(/REALITY_\w+/g));
   for (const text of [page, readFileSync("README.md", "utf8")]) {
     const named = new Set(text.match(/\bREALITY_[A-Z_]*[A-Z]\b/g));
@@ -71,7 +72,7 @@ test("the page and the README name variables that there are", () => {
   }
 });
 
-test("the settings of the page's service can be read", () => {
+test("the settings of the service of the page can be read", () => {
   const [unit = ""] = blocks("ini");
   const [, line = ""] = /^Environment=(.*)$/m.exec(unit) ?? [];
   const settings = readEnvironment(Object.fromEntries(line.split(" ").map((pair) => pair.split(/=(.*)/s))));

@@ -20,7 +20,7 @@ test("the command connects to Redis, says so without the password, and leaves it
     const { port } = new URL(server.address);
     await admin.config("SET", "requirepass", "of-the-test");
     const child = await run({ REDIS_URL: `redis://default:of-the-test@127.0.0.1:${port}` }, async (child) => {
-      await child.printed(new RegExp(`News goes through Redis at 127\\.0\\.0\\.1:${port}\\n`));
+      await child.printed(new RegExp(`Redis: 127\\.0\\.0\\.1:${port}\\n`));
       assert.equal(await connections(admin), 2);
     });
     assert.doesNotMatch(child.output, /of-the-test/);

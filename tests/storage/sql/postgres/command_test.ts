@@ -20,7 +20,7 @@ test("a change through one command wakes who waits at another on the same Postgr
       const [, url = ""] = await command.printed(/ is at (http:\S+)\n/);
       return url;
     }));
-    assert.match(commands[0]?.output ?? "", /kept in PostgreSQL at 127\.0\.0\.1:\d+\n/);
+    assert.match(commands[0]?.output ?? "", /Storage: PostgreSQL at 127\.0\.0\.1:\d+\n/);
     const key = `command:${crypto.randomUUID()}`;
     const post = async (url: string | undefined, path: string, body: unknown) => {
       const response = await fetch(`${url}/${path}`, {
