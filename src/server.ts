@@ -15,7 +15,9 @@ import { type AbortSignalLike, onAbort } from "./abort_signal.ts";
 import { Hooks } from "./hooks.ts";
 import type { RequestHandler } from "./http/exchange.ts";
 import { type FetchHandler, toFetchHandler, toResponse } from "./http/fetch.ts";
-import { createRequestHandler, eventsReply, type HandlerDeps, type HandlerOptions } from "./http/handler.ts";
+import { createRequestHandler, type HandlerOptions } from "./http/handler.ts";
+import type { HandlerDeps } from "./http/route.ts";
+import { eventsReply } from "./http/routes.ts";
 import type { MetricsView } from "./telemetry/prometheus.ts";
 import {
   checkInteger,

@@ -1,27 +1,28 @@
 /**
- * Routes requests: checks path, method, media type and shape, and chooses the status of every reply.
+ * Routes requests: checks path, method and limits, and answers or refuses.
  *
  * @module
  */
-import type { WriteRequest } from "../access.ts";
-import type { BodyBudget } from "../limits/body_budget.ts";
-import type { ClientLimit, Locatable } from "../limits/client_limit.ts";
-import type { ConcurrencyLimit } from "../limits/concurrency.ts";
 import { ClosedError, RealityError, RefusalError } from "../errors.ts";
-import type { Hooks } from "../hooks.ts";
-import type { RouteName } from "../telemetry/metrics.ts";
-import { kindOf } from "../store/node.ts";
 import type { Quota } from "../limits/rate_limit.ts";
-import { checkNames, type HookInfo, type Limits } from "../options.ts";
-import { checkKeys, parseKeys, parseUpdates } from "../parse.ts";
-import type { ReadyState } from "../readiness.ts";
-import type { NodeUpdate, RealityNodeMeta, SSEOptions, SyncResponse } from "../types.ts";
+import type { MaybePromise } from "../maybe_promise.ts";
+import { checkNames, type HookInfo } from "../options.ts";
+import { kindOf } from "../store/node.ts";
 import { RequestRecord } from "../telemetry/request_record.ts";
 import { Cors, type CorsOptions } from "./cors.ts";
-import type { IncomingRequest, Reply, RequestHandler, ResponseBudget } from "./exchange.ts";
-import { METRICS_HEADERS, type MetricsView, renderMetrics } from "../telemetry/prometheus.ts";
-import { emptyReply, errorReply, jsonReply, MethodRefusal, RateRefusal } from "./reply.ts";
-import { pathOf, queryOf } from "./target.ts";
+import type { IncomingRequest, Reply, RequestHandler } from "./exchange.ts";
+import { errorReply, MethodRefusal, RateRefusal } from "./reply.ts";
+import type { HandlerDeps, Route } from "./route.ts";
+import {
+  createDeleteRoute,
+  createEventsRoute,
+  createInvalidateRoute,
+  createSyncRoute,
+  createUpdateRoute,
+  eventsReply,
+} from "./routes.ts";
+import { createHealthRoutes, createMetricsRoute, createOpenAPIRoute } from "./status_routes.ts";
+import { pathOf } from "./target.ts";
 
 /** How a handler is mounted. */
 export interface HandlerOptions {
@@ -50,66 +51,6 @@ export interface HandlerOptions {
 export type MetricsHook<Context = unknown> = {
   metrics(request: Request, info: HookInfo<Context>): boolean | Promise<boolean>;
 }["metrics"];
-
-/** Who asks: as much of the request as the rooms behind the desk need. */
-export type RequestSource =
-  & Pick<IncomingRequest, "getSignal" | "toRequest" | "getContext">
-  & Locatable;
-
-/** What the desk asks of the server. */
-export interface HandlerDeps {
-  readonly limits: Limits;
-  /** Whether `close()` was called: then nothing new is taken on. */
-  readonly isClosing: boolean;
-  /** Answers a sync request of whatever shape, or refuses it. */
-  sync(body: unknown, client: RequestSource, record: RequestRecord): SyncResponse | Promise<SyncResponse>;
-  /** Opens an event stream; the signal tells that the client is gone where a runtime does not cancel the stream. */
-  events(
-    options: SSEOptions,
-    lastEventId: string | null,
-    client: RequestSource,
-    record: RequestRecord,
-  ): ReadableStream<Uint8Array> | Promise<ReadableStream<Uint8Array>>;
-  update(updates: readonly NodeUpdate[]): Promise<RealityNodeMeta[]>;
-  invalidate(keys: readonly string[]): Promise<RealityNodeMeta[]>;
-  delete(key: string): Promise<void>;
-  epoch(): Promise<string>;
-  readonly access: {
-    hasToken(request: WriteRequest): Promise<boolean>;
-    ask(request: WriteRequest, keys: readonly string[]): Promise<void>;
-  };
-  readonly concurrency: Pick<ConcurrencyLimit, "enter" | "leave">;
-  readonly hooks: Pick<Hooks, "call">;
-  /** How often each client may ask; undefined for as often as it likes. */
-  readonly clientLimit: Pick<ClientLimit, "take" | "fields"> | undefined;
-  readonly bodies: BodyBudget;
-  readonly responses: ResponseBudget;
-  /** A whole event stream that only says when to come back: after so many milliseconds at least, by chance. */
-  closingStream(pause: number): string;
-  /** Whether this server should be sent requests. */
-  ready(): Promise<ReadyState>;
-  /** The server's numbers. */
-  view(): MetricsView;
-  /** Hears of every request under the base path that has its answer. */
-  note(record: RequestRecord, method: string, status: number): void;
-  /** Hears of what should not have happened. */
-  report(error: unknown): void;
-  /** Milliseconds since some moment. */
-  elapsed(): number;
-  random(): number;
-}
-
-interface Route {
-  /** The name under which its requests are counted. */
-  readonly name: RouteName;
-  /** The methods, as in the `Allow` header. */
-  readonly methods: string;
-  /** Whether it is answered while the server closes, and afterwards. */
-  readonly whileClosing?: true;
-  /** Whether it is answered regardless of concurrency and rate limits. */
-  readonly always?: true;
-  answer(request: IncomingRequest, record: RequestRecord): Reply | Promise<Reply>;
-}
 
 /**
  * Creates the request handler of one server for one base path.
@@ -185,7 +126,7 @@ class RequestRun {
     }
   }
 
-  #start(route: Route): Reply | Promise<Reply> {
+  #start(route: Route): MaybePromise<Reply> {
     const { clientLimit, isClosing, concurrency } = this.#deps;
     const { method } = this.#request;
     this.#record.route = route.name;
@@ -242,192 +183,21 @@ class RequestRun {
 }
 
 function createRoutes(deps: HandlerDeps, basePath: string): Map<string, Route> {
-  const { limits } = deps;
-  const readBody = (request: IncomingRequest) => readJSON(request, deps);
-  let openAPI: Reply | undefined;
+  const { health, ready } = createHealthRoutes(deps);
   return new Map<string, Route>([
-    [`${basePath}/sync`, {
-      name: "sync",
-      methods: "POST",
-      // Not an async function: its frame would stay in memory while the request waits.
-      answer: (request, record) =>
-        readBody(request).then((body) => {
-          const answer = deps.sync(body, request, record);
-          return answer instanceof Promise ? answer.then(syncReply) : syncReply(answer);
-        }),
-    }],
-    [`${basePath}/events`, {
-      name: "events",
-      methods: "GET",
-      // An EventSource does not reconnect after a refusal, but after the end of a stream.
-      whileClosing: true,
-      answer(request, record) {
-        const query = queryOf(request.url);
-        const keys = checkKeys(query.getAll("keys"), limits);
-        if (keys.length === 0) {
-          throw new RefusalError(
-            "ERR_REALITY_BAD_REQUEST",
-            'Cannot read "keys": expected one or more in the query',
-          );
-        }
-        record.keys = keys;
-        // Clients that cannot send the header, such as event-source-polyfill, send it in the query.
-        const lastEventId = request.header("last-event-id") ?? query.get("lastEventId");
-        const stream = deps.events({ keys }, lastEventId, request, record);
-        return stream instanceof Promise ? stream.then(eventsReply) : eventsReply(stream);
-      },
-    }],
-    [`${basePath}/update`, {
-      name: "update",
-      methods: "POST",
-      answer: (request, record) =>
-        write(deps, request, record, async () => {
-          const updates = parseUpdates(await readBody(request), limits);
-          return { keys: updates.map((update) => update.key), run: () => deps.update(updates) };
-        }),
-    }],
-    [`${basePath}/invalidate`, {
-      name: "invalidate",
-      methods: "POST",
-      answer: (request, record) =>
-        write(deps, request, record, async () => {
-          const keys = parseKeys(await readBody(request), limits);
-          return { keys, run: () => deps.invalidate(keys) };
-        }),
-    }],
-    [`${basePath}/health`, {
-      name: "health",
-      methods: "GET, HEAD",
-      whileClosing: true,
-      always: true,
-      answer: (request) => withoutBody(request, jsonReply({ status: "ok" })),
-    }],
-    [`${basePath}/ready`, {
-      name: "ready",
-      methods: "GET, HEAD",
-      whileClosing: true,
-      always: true,
-      async answer(request) {
-        const status = await deps.ready();
-        const reply = jsonReply({ status });
-        return withoutBody(request, status === "ready" ? reply : { ...reply, status: 503 });
-      },
-    }],
-    [`${basePath}/openapi.json`, {
-      name: "openapi",
-      methods: "GET, HEAD",
-      whileClosing: true,
-      always: true,
-      async answer(request) {
-        // Most servers never answer this route.
-        const { createOpenAPI } = await import("./openapi.ts");
-        openAPI ??= jsonReply(createOpenAPI(basePath));
-        return withoutBody(request, openAPI);
-      },
-    }],
+    [`${basePath}/sync`, createSyncRoute(deps)],
+    [`${basePath}/events`, createEventsRoute(deps)],
+    [`${basePath}/update`, createUpdateRoute(deps)],
+    [`${basePath}/invalidate`, createInvalidateRoute(deps)],
+    [`${basePath}/health`, health],
+    [`${basePath}/ready`, ready],
+    [`${basePath}/openapi.json`, createOpenAPIRoute(basePath)],
   ]);
-}
-
-/** The reply to a sync. If the client has to wait before the next request, a header says so as well. */
-function syncReply(answer: SyncResponse): Reply {
-  const reply = jsonReply(answer);
-  if (answer.pause === undefined) return reply;
-  return { ...reply, headers: { ...reply.headers, "retry-after": String(Math.ceil(answer.pause / 1_000)) } };
-}
-
-/** The reply to a `HEAD` request has no body. */
-function withoutBody(request: IncomingRequest, reply: Reply): Reply {
-  return request.method === "HEAD" ? { ...reply, body: null } : reply;
 }
 
 /** Asks the client to close the connection, so that its next request reaches another server. */
 function closeConnection(reply: Reply): Reply {
   return { ...reply, headers: { ...reply.headers, connection: "close" } };
-}
-
-/** Creates the route of the metrics; `null` if it is disabled. */
-function createMetricsRoute(deps: HandlerDeps, option: unknown): Route | null {
-  if (option !== undefined && typeof option !== "boolean" && typeof option !== "function") {
-    throw new TypeError(
-      `Option "metrics" is wrong: expected true, false or a function, got ${kindOf(option)}`,
-    );
-  }
-  if (option === false) return null;
-  return {
-    name: "metrics",
-    methods: "GET, HEAD",
-    whileClosing: true,
-    always: true,
-    async answer(request) {
-      if (typeof option === "function") {
-        const call = (): unknown => option(request.toRequest(), { context: request.getContext() });
-        if (await deps.hooks.call("metrics", call, () => request.getSignal()) !== true) {
-          throw new RefusalError("ERR_REALITY_FORBIDDEN", "The option metrics turns this request down");
-        }
-      }
-      return withoutBody(request, {
-        status: 200,
-        headers: METRICS_HEADERS,
-        body: renderMetrics(deps.view()),
-      });
-    },
-  };
-}
-
-function createDeleteRoute(deps: HandlerDeps, prefix: string): Route {
-  return {
-    name: "nodes",
-    methods: "DELETE",
-    async answer(request, record) {
-      const allowed = await deps.access.hasToken(request);
-      const [key = ""] = checkKeys([decodeKey(pathOf(request.url).slice(prefix.length))], deps.limits);
-      record.keys = [key];
-      if (!allowed) await deps.access.ask(request, record.keys);
-      await deps.delete(key);
-      return emptyReply();
-    },
-  };
-}
-
-/** The reply of an event stream. No cache stores it, and no proxy buffers it. */
-export function eventsReply(body: ReadableStream<Uint8Array> | string): Reply {
-  return {
-    status: 200,
-    headers: {
-      "content-type": "text/event-stream",
-      "cache-control": "no-store, no-transform",
-      "x-accel-buffering": "no",
-    },
-    body,
-  };
-}
-
-/** Answers a write: checks the token, parses the request, asks for permission, then writes. */
-async function write(
-  deps: HandlerDeps,
-  request: IncomingRequest,
-  record: RequestRecord,
-  parse: () => Promise<{ keys: readonly string[]; run: () => Promise<RealityNodeMeta[]> }>,
-): Promise<Reply> {
-  const allowed = await deps.access.hasToken(request);
-  const { keys, run } = await parse();
-  record.keys = keys;
-  if (!allowed) await deps.access.ask(request, keys);
-  const versions: Record<string, number> = Object.create(null);
-  for (const meta of await run()) versions[meta.key] = meta.version;
-  return jsonReply({ versions, epoch: await deps.epoch() });
-}
-
-function readJSON(request: IncomingRequest, { limits, bodies }: HandlerDeps): Promise<unknown> {
-  const type = request.header("content-type");
-  if (type === null || !/^application\/(?:[\w.+-]+\+)?json *(?:;|$)/i.test(type)) {
-    const found = type === null ? "none" : JSON.stringify(type.slice(0, 100));
-    throw new RefusalError(
-      "ERR_REALITY_MEDIA_TYPE",
-      `Cannot read the body: expected application/json, got ${found}`,
-    );
-  }
-  return request.readJSON(limits.maxBodyBytes, bodies);
 }
 
 function checkBasePath(basePath: unknown): string {
@@ -439,15 +209,4 @@ function checkBasePath(basePath: unknown): string {
     throw new TypeError(`Option "basePath" is wrong: expected a path such as "/reality", got "${basePath}"`);
   }
   return basePath;
-}
-
-function decodeKey(segment: string): string {
-  try {
-    return decodeURIComponent(segment);
-  } catch {
-    throw new RefusalError(
-      "ERR_REALITY_BAD_REQUEST",
-      "Cannot read the key in the path: its percent-encoding is broken",
-    );
-  }
 }

@@ -9,6 +9,7 @@
  *
  * @module
  */
+import type { MaybePromise } from "../maybe_promise.ts";
 import { overloaded, type RequestLimit } from "../limits/concurrency.ts";
 import { ReadBatcher } from "../store/read_batcher.ts";
 import { WriteBatcher } from "../store/write_batcher.ts";
@@ -121,7 +122,7 @@ export class RequestScopes implements ScopeSource {
     };
   }
 
-  async change<T>(change: () => T | Promise<T>): Promise<T> {
+  async change<T>(change: () => MaybePromise<T>): Promise<T> {
     const lease = this.#changes.take();
     try {
       return await change();

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { MaybePromise } from "../maybe_promise.ts";
 import { ConcurrencyLimit, type RequestLimit } from "../limits/concurrency.ts";
 import type { StorageCallOptions } from "../store/timeout.ts";
 import { ReadBatcher } from "../store/read_batcher.ts";
@@ -39,7 +40,7 @@ export interface ScopeSource {
   /** What answers the next request, or makes the next change. */
   open(): Scope;
   /** Makes a change, which `drain` waits for. */
-  change<T>(change: () => T | Promise<T>): T | Promise<T>;
+  change<T>(change: () => MaybePromise<T>): MaybePromise<T>;
   /** Deadlines of one length, in milliseconds. */
   createDeadlines(timeout: number): DeadlineList;
   /**
@@ -126,7 +127,7 @@ export class SharedScope implements Scope, ScopeSource {
     return () => void this.#streams--;
   }
 
-  change<T>(change: () => T | Promise<T>): T | Promise<T> {
+  change<T>(change: () => MaybePromise<T>): MaybePromise<T> {
     return change();
   }
 

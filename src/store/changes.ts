@@ -6,6 +6,7 @@
  */
 import type { WriteBatcher } from "./write_batcher.ts";
 import type { Clock } from "../clock.ts";
+import { type MaybePromise, then } from "../maybe_promise.ts";
 import { hashFault, keyFault } from "./node.ts";
 import type { Limits } from "../options.ts";
 import { type NodeMerge, randomName, type ReplicatedNode, type VersionVector } from "./contract.ts";
@@ -65,7 +66,7 @@ export class Changes {
    * @throws {RangeError} When a key or hash is too long or has characters that are not allowed.
    * @throws {StorageError} When the storage fails or takes too long; rejects with it.
    */
-  update(updates: readonly NodeUpdate[]): RealityNodeMeta[] | Promise<RealityNodeMeta[]> {
+  update(updates: readonly NodeUpdate[]): MaybePromise<RealityNodeMeta[]> {
     for (const { key, hash } of updates) {
       this.checkKey(key);
       const fault = hashFault(hash, this.#limits.maxHashBytes);
@@ -74,8 +75,8 @@ export class Changes {
     const updatedAt = this.#clock.now();
     const [first] = updates;
     if (first !== undefined && updates.length === 1) {
-      const meta = this.#writer.write({ key: first.key, hash: first.hash, updatedAt });
-      return meta instanceof Promise ? meta.then((meta) => [meta]) : [meta];
+      const change = { key: first.key, hash: first.hash, updatedAt };
+      return then(this.#writer.write(change), (meta) => [meta]);
     }
     return Promise.all(this.#writer.writeMany(updates.map(({ key, hash }) => ({ key, hash, updatedAt }))));
   }
@@ -109,7 +110,7 @@ export class Changes {
     for (let i = 0; left.length > 0; i++) {
       if (i === MAX_MERGE_ATTEMPTS) throw new StorageError("mergeNodes", "these nodes change too often");
       const mine = await this.#writer.readReplicated(left.map(({ key }) => key));
-      const { merge, collected: collected } = await prepare(mine.size < left.length);
+      const { merge, collected } = await prepare(mine.size < left.length);
       const merges = left.flatMap((node) => merge(node, mine.get(node.key)) ?? []);
       const metas = await this.#writer.merge(merges, collected);
       merges.forEach(({ node }, i) => {

@@ -10,6 +10,7 @@ import type { Clock } from "../clock.ts";
 import { compare, metaOf, versionOf } from "./compare.ts";
 import type { NodeReader } from "../store/cached_reader.ts";
 import type { AbortSignalLike } from "../abort_signal.ts";
+import { type MaybePromise, then } from "../maybe_promise.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { ParsedSync } from "../parse.ts";
 import { drawRetryDelay } from "../limits/retry_delay.ts";
@@ -82,7 +83,7 @@ export function answerSync(
   request: ParsedSync,
   deps: SyncDeps,
   client: SyncClient = {},
-): SyncResponse | Promise<SyncResponse> {
+): MaybePromise<SyncResponse> {
   const record = client.record ?? new RequestRecord(deps.clock.elapsed());
   const wait = Math.min(request.wait ?? 0, deps.maxWait);
   if (wait > 0 || deps.mesh !== undefined || client.askRights !== undefined) {
@@ -90,8 +91,7 @@ export function answerSync(
   }
   const answer = (reading: StorageReading) =>
     respond(request, reading, compareReading(request, reading), deps, record);
-  const reading = deps.reader.read(request.known.keys);
-  return reading instanceof Promise ? reading.then(answer) : answer(reading);
+  return then(deps.reader.read(request.known.keys), answer);
 }
 
 async function answerInTime(
@@ -178,7 +178,7 @@ function readCaughtUp(
   request: ParsedSync,
   deps: SyncDeps,
   rights: Rights | undefined,
-): StorageReading | Promise<StorageReading> {
+): MaybePromise<StorageReading> {
   // Most servers have neither rights nor peers. Their answer is the reading itself.
   if (deps.mesh === undefined && rights === undefined) return deps.reader.read(request.known.keys);
   return readWithPeers(request, deps, rights);

@@ -7,6 +7,7 @@ import type { Clock } from "../clock.ts";
 import { type PeerError, RealityError, StorageError } from "../errors.ts";
 import type { RealityEvent, StreamReason } from "./events.ts";
 import { Metrics } from "./metrics.ts";
+import { type MaybePromise, then } from "../maybe_promise.ts";
 import { redactURL } from "../redact.ts";
 import { RequestRecord } from "./request_record.ts";
 
@@ -130,7 +131,7 @@ export class Observer {
   }
 
   /** Runs a sync and emits its event. Costs nothing if no events are emitted. */
-  observeSync<T>(record: RequestRecord, answer: () => T | Promise<T>): T | Promise<T> {
+  observeSync<T>(record: RequestRecord, answer: () => MaybePromise<T>): MaybePromise<T> {
     if (this.#options.onEvent === undefined) return answer();
     return (async () => await answer())().finally(() => {
       const { clock } = this.#options;
@@ -144,18 +145,15 @@ export class Observer {
   /** Runs a change, counts its nodes and emits its event. */
   observeChange<T extends readonly unknown[]>(
     getKeys: () => readonly string[],
-    change: () => T | Promise<T>,
-  ): T | Promise<T> {
+    change: () => MaybePromise<T>,
+  ): MaybePromise<T> {
     if (this.#options.onEvent !== undefined) return this.#emitChange(getKeys, change);
-    const changed = change();
-    return changed instanceof Promise
-      ? changed.then((changed) => this.#count(changed))
-      : this.#count(changed);
+    return then(change(), (changed) => this.#count(changed));
   }
 
   async #emitChange<T extends readonly unknown[]>(
     getKeys: () => readonly string[],
-    change: () => T | Promise<T>,
+    change: () => MaybePromise<T>,
   ): Promise<T> {
     const { clock } = this.#options;
     const startedAt = clock.elapsed();

@@ -1,0 +1,88 @@
+/**
+ * Decides which events a client still needs, from its cursor and from what was sent. Pure.
+ *
+ * @module
+ */
+import { MIN_RETRY_DELAY } from "../limits/retry_delay.ts";
+import type { StorageReading } from "../store/contract.ts";
+import { isConfirmed, isSameHistory } from "../store/history.ts";
+import { compare, metaOf } from "../sync/compare.ts";
+import type { RealityNodeMeta } from "../types.ts";
+import { type Cursor, cursorFrame, eventFrame, formatCursor, retryFrame } from "./frame.ts";
+
+/** What a client may see, and the version up to which it knows everything once this was sent. */
+export interface RightsView {
+  readonly reading: StorageReading;
+  /** Whether it may see all of its keys. */
+  readonly isWhole: boolean;
+  readonly position: number;
+}
+
+/**
+ * Where a stream starts: with a new client, after an invalid cursor, or after a position, together with the keys that
+ * the client knows to be deleted.
+ */
+export type StartPosition = "new" | "resync" | {
+  readonly position: number;
+  readonly deleted: ReadonlySet<string>;
+};
+
+/** What a stream has sent to its client. */
+export class SentState {
+  readonly #keys: readonly string[];
+  readonly #versions: number[];
+  #epoch = "";
+
+  constructor(keys: readonly string[]) {
+    this.#keys = keys;
+    this.#versions = keys.map(() => 0);
+  }
+
+  /** The first frames: changes since the client's cursor, or everything. */
+  open(view: RightsView, start: StartPosition): string {
+    const { reading } = view;
+    this.#epoch = reading.epoch;
+    if (start !== "new") {
+      this.#assume(reading, start === "resync" ? { position: -1, deleted: new Set() } : start);
+    }
+    const resync = start === "resync" ? eventFrame("resync", { epoch: reading.epoch }) : "";
+    return retryFrame(MIN_RETRY_DELAY) + resync + this.#frames(view, true);
+  }
+
+  /** Frames for all changes that were not sent yet; empty if there are none. */
+  update(view: RightsView): string {
+    return this.#frames(view, false);
+  }
+
+  /** Treats as known what a client at this position has received: no newer nodes, and only these deletions. */
+  #assume(reading: StorageReading, { position, deleted }: Exclude<StartPosition, string>): void {
+    this.#keys.forEach((key, i) => {
+      const node = reading.nodes.get(key);
+      if (node !== undefined) this.#versions[i] = node.version <= position ? node.version : 0;
+      // A key without a node may have had one at the cursor. Its deletion is sent, perhaps once too often.
+      else this.#versions[i] = deleted.has(key) ? 0 : -1;
+    });
+  }
+
+  #frames({ reading, position }: RightsView, always: boolean): string {
+    const known = { keys: this.#keys, versions: this.#versions };
+    const changed = compare(known, reading.nodes, reading.epoch === this.#epoch);
+    this.#epoch = reading.epoch;
+    const metas: RealityNodeMeta[] = changed?.map((key) => metaOf(reading.nodes, key)) ?? [];
+    // Only the last event of a reading moves the cursor. A stream that breaks before it repeats the reading.
+    const id = formatCursor({ ...reading, position });
+    if (metas.length === 0) return always ? cursorFrame(id) : "";
+    const versions = new Map(metas.map(({ version }, i) => [changed?.[i], version]));
+    this.#keys.forEach((key, i) => this.#versions[i] = versions.get(key) ?? this.#versions[i]!);
+    return metas.map((meta, i) => eventFrame("update", meta, i === metas.length - 1 ? id : undefined)).join(
+      "",
+    );
+  }
+}
+
+/** Whether a client can resume from a cursor: it belongs to the history of this reading. */
+export function isValidCursor(cursor: Cursor | null, reading: StorageReading): cursor is Cursor {
+  if (cursor === null || !isSameHistory(cursor, reading)) return false;
+  // From the start, everything is sent anyway.
+  return cursor.position === 0 || isConfirmed(reading, cursor.position);
+}
