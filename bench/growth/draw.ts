@@ -5,7 +5,7 @@
  * @module
  */
 import { readFileSync, writeFileSync } from "node:fs";
-import type { ScaleCase } from "../mesh/scale_bench.ts";
+import type { ScaleCase } from "../mesh/scale_case.ts";
 import { type Axis, COLORS, type Panel, plot, type Series } from "../plot.ts";
 import { RESULTS } from "../report.ts";
 import { type Curve, exponentOf, inWords } from "./curves.ts";

@@ -8,7 +8,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { type Axis, COLORS, type Panel, plot, type Series } from "../plot.ts";
-import type { ScaleCase } from "./scale_bench.ts";
+import type { ScaleCase } from "./scale_case.ts";
 
 /** Draws the cases as an SVG. */
 export function plotScale(cases: readonly ScaleCase[]): string {

@@ -14,29 +14,7 @@ import { findRuntime, type RuntimeName } from "../runtimes.ts";
 import { Fleet, type FleetOptions, type Spread } from "./fleet.ts";
 import { plotScale } from "./plot.ts";
 import { signAtOnce, type Traffic } from "./rounds.ts";
-
-/** One case, and the middle of its changes. */
-export interface ScaleCase {
-  readonly state: "steady" | "first contact" | "5 % down" | "after many changes";
-  readonly storage: FleetOptions["storage"];
-  readonly servers: number;
-  readonly fanout: number;
-  /** How many changes were measured. */
-  readonly changes: number;
-  /** Until every server that lives has told its client. */
-  readonly rounds: number;
-  readonly messages: number;
-  readonly bytes: number;
-  /** Requests that found nobody, until then. */
-  readonly lost: number;
-  /** Requests and bytes after that, until nothing is under way; `null` where it was not waited for. */
-  readonly after: { readonly messages: number; readonly lost: number; readonly bytes: number } | null;
-  /** Hellos that went before: once in the life of a pair. */
-  readonly hellos: number;
-  readonly least: { readonly rounds: number; readonly messages: number; readonly bytes: number };
-  /** Bytes of one request, as a whole and by field. */
-  readonly sample: Readonly<Record<string, number>>;
-}
+import type { ScaleCase } from "./scale_case.ts";
 
 const SIZES = isQuick ? [10, 30] : [10, 100, 1000];
 /** What most have comes first, in case a run is cut short. */

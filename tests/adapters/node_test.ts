@@ -4,20 +4,14 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { EventEmitter } from "node:events";
 import type { Request as ExpressRequest, RequestHandler } from "express";
 import type { FastifyRequest, RouteHandlerMethod } from "fastify";
 import type { Context } from "hono";
 import { createServer as createHttpServer, type RequestListener } from "node:http";
-import { connect, createServer, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
+import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
 import { createExpressAdapter } from "../../adapters/express.ts";
-import {
-  createNodeHandler,
-  listenerLimits,
-  type NodeIncoming,
-  type NodeOutgoing,
-} from "../../adapters/node.ts";
+import { createNodeHandler, listenerLimits } from "../../adapters/node.ts";
 import {
   type AuthorizeWrite,
   type FetchContext,
@@ -26,17 +20,13 @@ import {
   MemoryStorage,
   RealityServer,
   type RealityServerOptions,
-  type SyncResponse,
 } from "../../mod.ts";
-import { FakeClock } from "../clock.ts";
 import { test } from "../harness.ts";
-import { RawClient, soon, until } from "../http/client.ts";
+import { RawClient, until } from "../http/client.ts";
 import { openAdapter } from "../http/in_process.ts";
 import type { Adapter } from "../http/adapter.ts";
 import { testAdapter, testSlowReader } from "../http/kit.ts";
-import { testMultiplexed } from "../http/multiplexed.ts";
-import { runtime } from "../runtimes/child.ts";
-import { listenHttp2, listenNode } from "../runtimes/node.ts";
+import { listenNode } from "../runtimes/node.ts";
 
 const adapter: Adapter = {
   name: "createNodeHandler()",
@@ -67,22 +57,6 @@ test("hooks may name the type of the host that they are for", async () => {
   const server = new RealityServer(options);
   assert.equal(typeof createNodeHandler(server, handler), "function");
   await server.close();
-});
-
-testMultiplexed(test, {
-  name: "createNodeHandler() before node:http2",
-  missesEarlyResets: runtime === "deno",
-  open: (name) => openAdapter(name, ({ server, handler }) => listenHttp2(createNodeHandler(server, handler))),
-});
-
-testMultiplexed(test, {
-  name: "createNodeHandler() before node:http2, behind middleware that takes its time",
-  missesEarlyResets: runtime === "deno",
-  open: (name) =>
-    openAdapter(name, ({ server, handler }) => {
-      const answer = createNodeHandler(server, handler);
-      return listenHttp2((request, response) => void setTimeout(() => answer(request, response), 20));
-    }),
 });
 
 test("createNodeHandler() listens to a connection once, however many requests of it wait, and not if it is closed", async () => {
@@ -180,174 +154,6 @@ test("createNodeHandler() survives a Host header that is none", async () => {
   });
 });
 
-test("createNodeHandler() listens to a connection as often at the hundredth question of a hook as at the first", async () => {
-  const seen: Request[] = [];
-  const authorize = (request: Request) => seen.push(request) > 0;
-  const server = new RealityServer({ storage: new MemoryStorage(), authorize });
-  const response = new FakeResponse();
-  createNodeHandler(server)(fakeRequest("GET", "/reality/events?keys=a"), response);
-  await response.wrote(1);
-  const before = response.listenerCount("close");
-  for (let i = 1; i < 100; i++) {
-    await server.updateNode("a", `${i}`);
-    await response.wrote(1 + i);
-  }
-  assert.ok(seen.length >= 100);
-  assert.equal(response.listenerCount("close"), before);
-  response.destroyed = true;
-  response.emit("close");
-  assert.equal(seen.at(-1)?.signal.aborted, true);
-  await server.close();
-});
-
-test("createNodeHandler() writes no more of a stream until the client has taken what it has", async () => {
-  const server = new RealityServer({ storage: new MemoryStorage() });
-  await server.updateNode("a", "1");
-  const response = new FakeResponse();
-  response.keepsUp = false;
-  createNodeHandler(server)(fakeRequest("GET", "/reality/events?keys=a"), response);
-  await response.wrote(1);
-  for (const hash of ["2", "3", "4"]) await server.updateNode("a", hash);
-  assert.equal(response.chunks.length, 1);
-  response.emit("drain");
-  await response.wrote(2);
-  assert.match(response.chunks[1] ?? "", /"hash":"4"/);
-  await server.updateNode("a", "5");
-  assert.equal(response.chunks.length, 2);
-  response.break();
-  assert.equal((await server.getStats()).waiters, 0);
-  await server.close();
-});
-
-test("createNodeHandler() leaves a response alone that was answered or lost meanwhile", async () => {
-  const server = new RealityServer({ storage: new MemoryStorage() });
-  const handler = createNodeHandler(server);
-  for (const state of ["headersSent", "destroyed", "writableEnded"] as const) {
-    for (const url of ["/reality/health", "/reality/events?keys=a"]) {
-      const response = new FakeResponse();
-      response[state] = true;
-      handler(fakeRequest("GET", url), response);
-      await new Promise((resolve) => setTimeout(resolve));
-      assert.deepEqual([response.chunks, response.ends], [[], 0]);
-    }
-  }
-  assert.equal((await server.getStats()).streams, 0);
-  await server.close();
-});
-
-test("createNodeHandler() cuts the connection when the response will not take the answer", async () => {
-  const server = new RealityServer({ storage: new MemoryStorage() });
-  for (const url of ["/reality/health", "/reality/events?keys=a"]) {
-    const response = new FakeResponse();
-    response.setHeader = () => {
-      throw new TypeError("Invalid header");
-    };
-    createNodeHandler(server)(fakeRequest("GET", url), response);
-    await soon(new Promise<void>((resolve) => response.once("close", resolve)), "the connection's end");
-    assert.equal(response.destroyed, true);
-  }
-  assert.equal((await server.getStats()).streams, 0);
-  await server.close();
-});
-
-test("a session of HTTP/2 has no more places to wait than one connection", async () => {
-  const limits = { maxWaitersPerConnection: 2 };
-  const server = new RealityServer({
-    storage: new MemoryStorage(),
-    limits,
-    trustProxy: ["127.0.0.0/8", "::1"],
-  });
-  const listener = createServer(createNodeHandler(server));
-  await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
-  const session = connect(`http://127.0.0.1:${(listener.address() as AddressInfo).port}`);
-  const wait = async (more: Record<string, string> = {}): Promise<SyncResponse> => {
-    const head = { ":method": "POST", ":path": "/reality/sync", "content-type": "application/json" };
-    const stream = session.request({ ...head, ...more });
-    stream.end('{"known":{"a":0},"wait":20000}');
-    let text = "";
-    for await (const chunk of stream.setEncoding("utf8")) text += chunk;
-    return JSON.parse(text);
-  };
-  const waiting = Array.from({ length: 5 }, () => wait());
-  let paused = 0;
-  const all = waiting.map((answer) => answer.then(({ pause }) => paused += pause === undefined ? 0 : 1));
-  await until(() => Promise.resolve(paused === 3), "three are sent away");
-  assert.equal((await server.getStats()).waiters, 2);
-  // A proxy brings many clients by one connection.
-  const others = Array.from({ length: 3 }, (_, i) => wait({ "x-forwarded-for": `203.0.113.${i}` }));
-  await until(async () => (await server.getStats()).waiters === 5, "three more wait");
-  await server.updateNode("a", "1");
-  for (const other of others) assert.equal((await other).pause, undefined);
-  await Promise.all(all);
-  assert.equal(paused, 3);
-  session.close();
-  await server.close();
-  await new Promise((resolve) => listener.close(resolve));
-});
-
-test("createNodeHandler() answers HTTP/2, waits and streams in it, and notices who hangs up", async () => {
-  const server = new RealityServer({ storage: new MemoryStorage(), limits: { maxBodyBytes: 100 } });
-  await server.updateNode("a", "1");
-  const listener = createServer(createNodeHandler(server));
-  await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
-  const session = connect(`http://127.0.0.1:${(listener.address() as AddressInfo).port}`);
-  const ask = async (method: string, path: string, body?: string) => {
-    const stream = session.request({ ":method": method, ":path": path, "content-type": "application/json" });
-    let status = 0;
-    stream.on("response", (headers) => status = Number(headers[":status"]));
-    stream.end(body);
-    let text = "";
-    for await (const chunk of stream.setEncoding("utf8")) text += chunk;
-    return { status, text };
-  };
-  const sync = await ask("POST", "/reality/sync", '{"known":{"a":0}}');
-  assert.equal(sync.status, 200);
-  assert.equal(JSON.parse(sync.text).changed.a.hash, "1");
-  assert.equal((await ask("POST", "/reality/sync", "x".repeat(200))).status, 413);
-  assert.equal((await ask("GET", "/reality/nope")).status, 404);
-
-  const events = session.request({ ":method": "GET", ":path": "/reality/events?keys=a" });
-  const opening = await new Promise<string>((resolve) =>
-    events.once("data", (chunk) => resolve(String(chunk)))
-  );
-  assert.match(opening, /"hash":"1"/);
-  assert.equal((await server.getStats()).streams, 1);
-  events.close();
-  while ((await server.getStats()).streams > 0) await new Promise((resolve) => setTimeout(resolve, 2));
-
-  await new Promise<void>((resolve) => session.close(resolve));
-  await server.close();
-  await new Promise((resolve) => listener.close(resolve));
-});
-
-test("createNodeHandler() cuts the connection of a large answer that nobody takes, and no other", async () => {
-  const clock = new FakeClock();
-  const server = new RealityServer({ storage: new MemoryStorage(), clock });
-  const keys = Array.from({ length: 600 }, (_, i) => `${i}`.padEnd(100, "k"));
-  await server.updateMany(keys.map((key) => ({ key, hash: "h" })));
-  for (const [count, pending, leaves] of [[600, 1, false], [1, 0, false], [600, 1, true]] as const) {
-    const response = new FakeResponse();
-    const request = fakeRequest("POST", "/reality/sync", { "content-type": "application/json" });
-    Object.assign(request, {
-      body: { known: Object.fromEntries(keys.slice(0, count).map((key) => [key, 0])) },
-    });
-    createNodeHandler(server)(request, response);
-    await response.wrote(1);
-    assert.equal((await server.getStats()).pendingResponses, pending);
-    if (leaves) {
-      response.break();
-      assert.equal((await server.getStats()).pendingResponses, 0);
-      continue;
-    }
-    await clock.advance(59_999);
-    assert.equal(response.destroyed, false);
-    await clock.advance(1);
-    assert.equal(response.destroyed, pending > 0);
-    assert.equal((await server.getStats()).pendingResponses, 0);
-  }
-  await server.close();
-});
-
 test("createNodeHandler() cuts off who is slow to take a response, also while it waits for its turn", async () => {
   await withNode({ limits: { maxBodyBytes: 8_000_000, responseTimeout: 300 } }, async (url, server) => {
     // More than the systems hold between them.
@@ -389,31 +195,6 @@ test("createNodeHandler() cuts off who is slow to take a response, also while it
   });
 });
 
-test("createNodeHandler() gives up a body of HTTP/2 that stops coming, and the stream with it", async () => {
-  const server = new RealityServer({ storage: new MemoryStorage(), limits: { bodyTimeout: 50 } });
-  const listener = createServer(createNodeHandler(server));
-  await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
-  const session = connect(`http://127.0.0.1:${(listener.address() as AddressInfo).port}`);
-  const stream = session.request({
-    ":method": "POST",
-    ":path": "/reality/sync",
-    "content-type": "application/json",
-  });
-  const closed = new Promise<void>((resolve) => stream.once("close", resolve));
-  stream.on("error", () => {});
-  let status = 0;
-  stream.on("response", (headers) => status = Number(headers[":status"]));
-  let text = "";
-  stream.setEncoding("utf8").on("data", (chunk) => text += chunk);
-  stream.write('{"kno');
-  await soon(closed, "the stream's end");
-  assert.equal(status, 408);
-  assert.match(text, /ERR_REALITY_TIMEOUT/);
-  await new Promise<void>((resolve) => session.close(resolve));
-  await server.close();
-  await new Promise((resolve) => listener.close(resolve));
-});
-
 test("listenerLimits keep connections for longer than the 60 s of proxies", async () => {
   const server = new RealityServer({ storage: new MemoryStorage() });
   const listener = createHttpServer(listenerLimits, createNodeHandler(server));
@@ -426,60 +207,6 @@ test("listenerLimits keep connections for longer than the 60 s of proxies", asyn
   await server.close();
   await new Promise((resolve) => listener.close(resolve));
 });
-
-/** A response that only remembers. */
-class FakeResponse extends EventEmitter implements NodeOutgoing {
-  statusCode = 0;
-  headersSent = false;
-  writableEnded = false;
-  destroyed = false;
-  /** Whether the client takes what is written. */
-  keepsUp = true;
-  chunks: string[] = [];
-  ends = 0;
-
-  setHeader(_name: string, _value: string): void {}
-
-  write(chunk: string | Uint8Array): boolean {
-    this.chunks.push(typeof chunk === "string" ? chunk : new TextDecoder().decode(chunk));
-    this.emit("wrote");
-    return this.keepsUp;
-  }
-
-  end(chunk?: string): void {
-    if (chunk !== undefined) this.write(chunk);
-    this.ends++;
-  }
-
-  destroy(): void {
-    this.break();
-  }
-
-  /** The client goes away. */
-  break(): void {
-    this.destroyed = true;
-    this.emit("close");
-  }
-
-  /** Waits until so many chunks were written. */
-  async wrote(count: number): Promise<void> {
-    while (this.chunks.length < count) {
-      await soon(new Promise<void>((resolve) => this.once("wrote", resolve)), "a chunk");
-    }
-  }
-}
-
-function fakeRequest(method: string, url: string, headers: Record<string, string> = {}): NodeIncoming {
-  return Object.assign(new EventEmitter(), {
-    method,
-    url,
-    headers,
-    readableEnded: true,
-    destroyed: false,
-    pause() {},
-    resume() {},
-  });
-}
 
 test("createNodeHandler() reads a body whose encoding was set before, and counts its bytes", async () => {
   const reports: Error[] = [];

@@ -1,23 +1,35 @@
 /**
- * Somebody on the network who can prove nothing, and says all kinds of things to servers.
+ * A peer without credentials that sends forged, replayed and malformed messages.
  *
  * @module
  */
-import type { Delivery } from "../network.ts";
-import type { Deed } from "./history.ts";
-import { CHANNEL } from "./redis.ts";
-import type { World } from "./world.ts";
+import type { Delivery, FakeNetwork } from "../network.ts";
+import type { Deed, History } from "./history.ts";
+import { CHANNEL, type SimRedis } from "./redis.ts";
+import type { Record } from "./record.ts";
 
 const NONCE = "abcdefghijklmnopqrstuvwxyz";
 
-/** Tells a server a lie. What it makes of it shows in its storage, and in what it answers and calls. */
-export async function lie(world: World, deed: Deed & { do: "lie" }): Promise<void> {
-  const station = world.network.join("liar");
+/** What the peer needs of the cluster that it attacks. */
+export interface Target {
+  readonly network: FakeNetwork;
+  readonly redis: SimRedis;
+  readonly history: History;
+  readonly record: Record;
+  /** Requests that it has read on the network. */
+  readonly captured: readonly Delivery[];
+  /** What it has published through Redis. */
+  readonly forgeries: Set<string>;
+}
+
+/** Sends one message to a server. Its effect would show in storages, in answers and in requests to the peer. */
+export async function attack(target: Target, deed: Deed & { do: "lie" }): Promise<void> {
+  const station = target.network.join("liar");
   station.listen(() =>
     Promise.resolve(new Response("{}", { headers: { "content-type": "application/json" } }))
   );
-  publish(world, deed);
-  const body = bodyOf(world, deed);
+  publish(target, deed);
+  const body = bodyOf(target, deed);
   if (body === undefined) return;
   const request = new Request(`http://server-${deed.server}/reality/sync`, {
     method: "POST",
@@ -26,20 +38,20 @@ export async function lie(world: World, deed: Deed & { do: "lie" }): Promise<voi
   });
   const text = await station.fetch(request).then((answer) => answer.text(), () => "");
   if (text.includes('"message":"{')) {
-    world.record.blame("leak", `server-${deed.server} told the liar ${text}`);
+    target.record.blame("leak", `server-${deed.server} told the liar ${text}`);
   }
 }
 
-/** Tells a lie to all who listen on Redis: bare, as those without a secret write, and with a signature that is none. */
-function publish(world: World, { server, key }: Deed & { do: "lie" }): void {
+/** Publishes a message through Redis: unsigned, as servers without a secret do, with an invalid signature, and garbage. */
+function publish(target: Target, { server, key }: Deed & { do: "lie" }): void {
   const message = forge(server, key);
   for (const text of [message, JSON.stringify({ form: 1, message, proofs: ["A".repeat(43)] }), "garbage"]) {
-    world.lies.add(text);
-    world.redis.publish(CHANNEL, text);
+    target.forgeries.add(text);
+    target.redis.publish(CHANNEL, text);
   }
 }
 
-function bodyOf(world: World, { lie, key, server }: Deed & { do: "lie" }): string | undefined {
+function bodyOf(target: Target, { lie, key, server }: Deed & { do: "lie" }): string | undefined {
   switch (lie) {
     case "push":
       return wrap({
@@ -59,13 +71,13 @@ function bodyOf(world: World, { lie, key, server }: Deed & { do: "lie" }): strin
     case "garbage":
       return '{"known":{},"gossip":[1,{"form":1}],"epoch":7}';
     case "replay":
-      return world.captured.findLast((delivery) => canReplay(world, delivery))?.body;
+      return target.captured.findLast((delivery) => canReplay(target, delivery))?.body;
   }
 }
 
-/** Without a secret the line is trusted: nobody else reads the tokens on it. */
-function canReplay(world: World, { body }: Delivery): boolean {
-  return world.history.secret || !body.includes('"token"');
+/** Without a secret the network is trusted, so the peer must not know tokens. */
+function canReplay(target: Target, { body }: Delivery): boolean {
+  return target.history.secret || !body.includes('"token"');
 }
 
 function forge(server: number, key: number): string {

@@ -16,7 +16,10 @@ import { settleAll } from "../sim_clock.ts";
 import type { History } from "./history.ts";
 import { type Changes, describeSeen, type Fault, type FaultKind } from "./record.ts";
 import { holdWeb } from "./network.ts";
-import { type Asking, mayGuestRead, World } from "./world.ts";
+import { deltaOf } from "./delta.ts";
+import { mayGuestRead } from "./keys.ts";
+import type { Sender, ServerProcess } from "./machines.ts";
+import { SimCluster } from "./sim_cluster.ts";
 
 /** So many rounds of traffic, once all is mended, within which all servers must be one. */
 export const HEALING_ROUNDS = 8;
@@ -100,38 +103,38 @@ export async function run(history: History, trace?: (line: string) => void): Pro
 }
 
 class Run {
-  readonly #world: World;
+  readonly #cluster: SimCluster;
   readonly #faults: Fault[] = [];
   readonly #isBusy: () => boolean;
   #pairs = 0;
 
   constructor(history: History, isBusy: () => boolean, trace?: (line: string) => void) {
     this.#isBusy = isBusy;
-    this.#world = new World(history, trace);
+    this.#cluster = new SimCluster(history, trace);
   }
 
   async run(): Promise<Outcome> {
-    const world = this.#world;
-    const { history, clock } = world;
-    history.servers.forEach(({ start }, i) => clock.after(start, () => world.start(i)));
-    for (const step of history.steps) clock.after(step.at, () => world.perform(step));
+    const cluster = this.#cluster;
+    const { history, clock } = cluster;
+    history.servers.forEach(({ start }, i) => clock.after(start, () => cluster.start(i)));
+    for (const step of history.steps) clock.after(step.at, () => cluster.perform(step));
     await this.#advance(Math.max(0, ...history.steps.map(({ at }) => at)) + 1);
-    const nodesBefore = world.traffic.nodes;
+    const nodesBefore = cluster.traffic.nodes;
     const rounds = await this.#heal();
-    const nodesAfter = world.traffic.nodes - nodesBefore;
+    const nodesAfter = cluster.traffic.nodes - nodesBefore;
     await this.#checkPromise();
     this.#faults.push(...await this.#findDifferences());
     await this.#end();
-    const strays = [...world.network.strays].filter((host) => !/^server-\d+$/.test(host));
+    const strays = [...cluster.network.strays].filter((host) => !/^server-\d+$/.test(host));
     if (strays.length > 0) this.#blame("leak", `Servers called ${strays.join()}, which are no peers`);
-    const { requests, bytes, pages, nodes, published } = world.traffic;
-    const load = nodes / history.servers.length / (world.record.changes + history.keys);
+    const { requests, bytes, pages, nodes, published } = cluster.traffic;
+    const load = nodes / history.servers.length / (cluster.record.changes + history.keys);
     if (load > MOST_NODES) this.#blame("traffic", `Each server was given ${load} nodes for each change`);
     const overhead = (bytes - nodes * NODE_CHARACTERS) / Math.max(1, requests);
     if (overhead > MOST_CHARACTERS) this.#blame("traffic", `Requests had ${overhead} characters on average`);
     return {
-      faults: [...world.record.faults, ...this.#faults],
-      changes: world.record.changes,
+      faults: [...cluster.record.faults, ...this.#faults],
+      changes: cluster.record.changes,
       pairs: this.#pairs,
       rounds,
       requests,
@@ -147,19 +150,19 @@ class Run {
 
   /** Mends everything, lets clients ask, and says after how many rounds all servers were one. */
   async #heal(): Promise<number> {
-    const world = this.#world;
-    world.trace(() => "all is mended");
-    world.network.mend();
-    world.network.faults = CALM;
-    world.redis.isAway = false;
+    const cluster = this.#cluster;
+    cluster.trace(() => "all is mended");
+    cluster.network.mend();
+    cluster.network.faults = CALM;
+    cluster.redis.isAway = false;
     // Those that were to start again are late; they do now.
-    world.machines.forEach((_, i) => world.start(i));
-    for (const process of world.running) void this.#watchOn(process);
-    if (world.history.healing === "changes") {
+    cluster.machines.forEach((_, i) => cluster.start(i));
+    for (const process of cluster.running) void this.#watchOn(process);
+    if (cluster.history.healing === "changes") {
       // Another key than those before, since a new change of one would tell everybody what was forgotten. One after
       // the other, so that all but one hear of it from others.
-      world.machines.forEach((_, i) => {
-        world.clock.after(ROUND / 4 + i * 700, () => world.change(i, "update", "healing"));
+      cluster.machines.forEach((_, i) => {
+        cluster.clock.after(ROUND / 4 + i * 700, () => cluster.change(i, "update", "healing"));
       });
     }
     let rounds = 0;
@@ -168,10 +171,10 @@ class Run {
       isOne = (await this.#findDifferences()).length === 0;
     }
     // What takes longer than an exchange may is offered again.
-    for (const process of world.running) process.path.hurry();
-    world.network.onDelivery = watchOffers(
-      world.network.onDelivery,
-      world.history.timeout,
+    for (const process of cluster.running) process.path.hurry();
+    cluster.network.onDelivery = watchOffers(
+      cluster.network.onDelivery,
+      cluster.history.timeout,
       (text) => this.#blame("traffic", text),
     );
     for (let round = 0; round < QUIET_ROUNDS; round++) await this.#round();
@@ -179,19 +182,19 @@ class Run {
   }
 
   async #round(): Promise<void> {
-    const world = this.#world;
-    for (const process of world.running) void world.sync(process, { known: { unknown: 0 } });
+    const cluster = this.#cluster;
+    for (const process of cluster.running) void cluster.sync(process, { known: { unknown: 0 } });
     await this.#advance(ROUND);
   }
 
   /** A client that stays with one server: asks, then waits for what changes. */
-  async #watchOn(process: World["running"][number]): Promise<void> {
-    const world = this.#world;
-    const known = Object.fromEntries([...world.keys, "healing"].map((key) => [key, 0]));
+  async #watchOn(process: ServerProcess): Promise<void> {
+    const cluster = this.#cluster;
+    const known = Object.fromEntries([...cluster.keys, "healing"].map((key) => [key, 0]));
     let epoch: string | undefined;
     for (let turn = 0; turn < 20; turn++) {
       const request = epoch === undefined ? { known } : { known, epoch, wait: 20_000 };
-      const answer = await world.sync(process, request);
+      const answer = await cluster.sync(process, request);
       if (answer === undefined) return;
       epoch = answer.epoch;
       for (const { key, version } of Object.values(answer.changed)) known[key] = version;
@@ -200,9 +203,9 @@ class Run {
 
   /** The promise: whoever holds a version is told of every change that was unknown to it. */
   async #checkPromise(): Promise<void> {
-    const world = this.#world;
-    const { record } = world;
-    const duties = [...world.handed.values()].flatMap(({ key, version, epoch }) => {
+    const cluster = this.#cluster;
+    const { record } = cluster;
+    const duties = [...cluster.handed.values()].flatMap(({ key, version, epoch }) => {
       const writings = record.ofVersion(key, version);
       const [first] = writings;
       if (first === undefined) return [];
@@ -225,16 +228,16 @@ class Run {
         else requests.set(`${place} ${epoch}`, [duty]);
       }
     }
-    const askings: readonly Asking[] = world.history.rights ? ["http", "guest"] : ["itself"];
+    const senders: readonly Sender[] = cluster.history.rights ? ["http", "guest"] : ["itself"];
     for (
-      const [process, by] of world.running.flatMap((process) => askings.map((by) => [process, by] as const))
+      const [process, by] of cluster.running.flatMap((process) => senders.map((by) => [process, by] as const))
     ) {
       for (const [name, asked] of requests) {
         const epoch = name.slice(name.indexOf(" ") + 1);
         const known = Object.fromEntries(asked.map(({ key, version }) => [key, version]));
         const request = epoch === "undefined" ? { known } : { known, epoch };
-        let answer: Awaited<ReturnType<World["sync"]>>;
-        void world.sync(process, request, by).then((found) => answer = found);
+        let answer: Awaited<ReturnType<SimCluster["sync"]>>;
+        void cluster.sync(process, request, by).then((found) => answer = found);
         for (let patience = 0; answer === undefined && patience < 20; patience++) {
           await this.#advance(patience === 0 ? 0 : 500);
         }
@@ -245,7 +248,7 @@ class Run {
         for (const { key, version, untold } of asked) {
           // What a guest may not read is told to it as gone, which `sync` looks at.
           if (Object.hasOwn(answer.changed, key) || by === "guest" && !mayGuestRead(key)) continue;
-          const who = world.machines.find((machine) => machine.process === process)?.host;
+          const who = cluster.machines.find((machine) => machine.process === process)?.host;
           const of = epoch === "undefined" ? "" : ` of ${epoch}`;
           this.#blame(
             "promise",
@@ -260,8 +263,8 @@ class Run {
   /** All storages say the same. Where a deletion is forgotten, nothing may stand in its place elsewhere. */
   async #findDifferences(): Promise<Fault[]> {
     const faults: Fault[] = [];
-    const world = this.#world;
-    const disks = [...new Set(world.machines.map(({ disk }) => disk))];
+    const cluster = this.#cluster;
+    const disks = [...new Set(cluster.machines.map(({ disk }) => disk))];
     const deltas = await Promise.all(disks.map((disk) => disk.data.readDelta(new Map(), 1_000_000)));
     deltas.forEach((delta, i) => {
       const [name, other] = [disks[i]?.name ?? "", disks[0]?.name ?? ""];
@@ -288,10 +291,10 @@ class Run {
 
   /** Stops everything: nothing may be left under way. */
   async #end(): Promise<void> {
-    const world = this.#world;
-    world.machines.forEach((_, i) => void world.stop(i));
+    const cluster = this.#cluster;
+    cluster.machines.forEach((_, i) => void cluster.stop(i));
     await this.#advance(30_000);
-    for (const name of world.pending) this.#blame("hang", `It never ended: ${name}`);
+    for (const name of cluster.pending) this.#blame("hang", `It never ended: ${name}`);
   }
 
   #blame(kind: FaultKind, text: string): void {
@@ -299,7 +302,7 @@ class Run {
   }
 
   async #advance(ms: number): Promise<void> {
-    const { clock } = this.#world;
+    const { clock } = this.#cluster;
     const until = clock.now() + ms;
     await settleAll(this.#isBusy);
     while (clock.step(until)) await settleAll(this.#isBusy);
@@ -322,7 +325,7 @@ function watchOffers(
     if (kind === "answer" && status !== 200) {
       for (const offer of offered.keys()) if (offer.startsWith(`${to} gave ${from} `)) offered.delete(offer);
     }
-    for (const { key, dotVersion, replicaId } of age <= timeout ? World.deltaOf(body)?.nodes ?? [] : []) {
+    for (const { key, dotVersion, replicaId } of age <= timeout ? deltaOf(body)?.nodes ?? [] : []) {
       const offer = `${from} gave ${to} ${key} ${dotVersion}@${replicaId}`;
       const times = (offered.get(offer) ?? 0) + 1;
       offered.set(offer, times);

@@ -33,7 +33,7 @@ const ownLegs = ["races", "cluster", "mesh", "proxies", "examples", "workerd", "
  * fall silent, and servers that restart. Measured on Deno, they take 10 to 40 % of a core.
  */
 const mostlyWait = new RegExp(
-  "^tests/(?:cli/check|redis)/|^tests/adapters/(?:node|express)_test|(?:blackhole|failover|half_open)_test",
+  "^tests/(?:cli/check|redis)/|^tests/adapters/(?:node|node_http2|express)_test|(?:blackhole|failover|half_open)_test",
 );
 
 const reports = ".cache/reports";

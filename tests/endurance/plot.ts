@@ -1,14 +1,14 @@
 /**
- * Draws a run: memory, latency, work and errors over its minutes. `node bench/endurance/plot.ts` draws it once more from
- * `bench/endurance/results.json`; a path names another file.
+ * Draws a run: memory, latency, work and errors over its minutes. `node tests/endurance/plot.ts` draws it once more from
+ * `tests/endurance/results.json`; a path names another file.
  *
  * @module
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { type Axis, COLORS, type Panel, plot, type Series } from "../plot.ts";
-import { RUNTIMES } from "../../tests/storage/runtimes.ts";
+import { type Axis, COLORS, type Panel, plot, type Series } from "../../bench/plot.ts";
+import { RUNTIMES } from "../storage/runtimes.ts";
 import type { Blow } from "./faults.ts";
 import type { ProcessSample, Results, Sample } from "./results.ts";
 

@@ -1,17 +1,17 @@
 /**
- * Writes the figures of `bench/endurance/results.json` into `bench/endurance/README.md`, and draws them:
- * `node bench/endurance/figures.ts`.
+ * Writes the figures of `tests/endurance/results.json` into `tests/endurance/README.md`, and draws them:
+ * `node tests/endurance/figures.ts`.
  *
  * @module
  */
 import { readFileSync, writeFileSync } from "node:fs";
-import { RUNTIMES } from "../../tests/storage/runtimes.ts";
-import { percentile } from "../measure.ts";
+import { RUNTIMES } from "../storage/runtimes.ts";
+import { percentile } from "../../bench/measure.ts";
 import { plotRun } from "./plot.ts";
 import { type Line, type ProcessSample, type Results, slopesOf } from "./results.ts";
 
 const README = new URL("./README.md", import.meta.url);
-const BEGIN = "<!-- figures: written by bench/endurance/figures.ts -->";
+const BEGIN = "<!-- figures: written by tests/endurance/figures.ts -->";
 const END = "<!-- end of figures -->";
 
 /** A line that goes up or down by less than this share of the memory in an hour is called flat. */

@@ -5,8 +5,8 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { Acks } from "../../bench/endurance/acks.ts";
-import { Record } from "../../bench/endurance/record.ts";
+import { Acks } from "./acks.ts";
+import { Record } from "./record.ts";
 import { test } from "../harness.ts";
 
 /** A key that was changed, deleted and made anew: each row is asked for and acknowledged a moment later. */

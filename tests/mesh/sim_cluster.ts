@@ -1,31 +1,22 @@
 /**
- * One simulated world: real servers on a seeded clock, network and storages, run through a history.
+ * A simulated cluster: real servers on a seeded clock, network and storages, run through a history.
  *
  * @module
  */
 import { RealityServer } from "../../src/server.ts";
-import type { ReplicatedNode } from "../../src/store/contract.ts";
-import type { RealityNodeMeta, SyncRequest, SyncResponse } from "../../src/types.ts";
+import type { SyncRequest, SyncResponse } from "../../src/types.ts";
 import { Chance } from "../chance.ts";
-import { CALM, type Delivery, FakeNetwork, type Station } from "../network.ts";
+import { CALM, type Delivery, FakeNetwork } from "../network.ts";
 import { MachineClock, SimClock } from "../sim_clock.ts";
 import { Disk, DiskPath, type StandListener } from "./disk.ts";
 import type { Deed, History } from "./history.ts";
-import { lie } from "./byzantine_peer.ts";
+import { attack } from "./byzantine_peer.ts";
+import { deltaOf } from "./delta.ts";
+import { authorize, keyOf, mayGuestRead } from "./keys.ts";
+import type { Handed, Machine, Sender, ServerProcess, SimClient, Traffic, Wait } from "./machines.ts";
+import { WaitLimits } from "./wait_limits.ts";
 import { Record } from "./record.ts";
-import { CHANNEL, type RedisPair, SimRedis } from "./redis.ts";
-
-/** What a waiting client may sleep past a change that its server has, in milliseconds, beside what storages take. */
-const LONGEST_NAP = 2000;
-
-/** The same where nothing is slow and nothing fails: servers on one storage tell each other. */
-const CALM_NAP = 150;
-
-/**
- * The same for servers that share a storage and are not sure to tell each other: they find each other's changes out by
- * looking at the storage, every 500 ms once it has been quiet.
- */
-const CALM_LOOK = 500 + CALM_NAP;
+import { CHANNEL, SimRedis } from "./redis.ts";
 
 /** When everything that a server had under way must have ended, in milliseconds after it was closed. */
 const AFTER_CLOSE = 5000;
@@ -33,82 +24,8 @@ const AFTER_CLOSE = 5000;
 /** The secret of worlds that have one. */
 const SECRET = "a secret of thirty-two characters";
 
-/**
- * How a server is asked: by its own application, which may read everything; over HTTP, by somebody who may as
- * well; or over HTTP by a guest.
- */
-export type Asking = "itself" | "http" | "guest";
-
-/** A version that a client was handed, and where it came from. */
-export interface Handed {
-  readonly key: string;
-  readonly version: number;
-  readonly epoch: string;
-}
-
-/** A sync that waits. */
-interface Wait {
-  readonly known: ReadonlyMap<string, number>;
-  /** When something to tell it came to stand in the server's storage. */
-  newsAt: number | undefined;
-  /** Whether something was changed past the server. */
-  isAside: boolean;
-}
-
-/** A client that hops from server to server. */
-interface Client {
-  /** Whether it never sends an epoch. */
-  readonly isPlain: boolean;
-  /** Whether there are keys that it may not read. */
-  readonly isGuest: boolean;
-  readonly known: Map<string, number>;
-  epoch: string | undefined;
-  isBusy: boolean;
-}
-
-/** One run of one server. */
-interface Process {
-  readonly server: RealityServer;
-  readonly path: DiskPath;
-  readonly clock: MachineClock;
-  readonly station: Station;
-  readonly redis: RedisPair | undefined;
-  readonly waits: Set<Wait>;
-  /** Whether it may still use its storage: it has neither ended nor been closed. */
-  isOpen: boolean;
-  hasEnded: boolean;
-  /** Settles when it has ended. */
-  readonly ended: Promise<undefined>;
-  end(): void;
-}
-
-/** A machine: it has a place in the network, a clock, and a process most of the time. */
-interface Machine {
-  readonly host: string;
-  readonly disk: Disk;
-  skew: number;
-  process: Process | undefined;
-  /** Whether it is to start as soon as the process before has let go of a storage that only one may use. */
-  isDue: boolean;
-  runs: number;
-}
-
-/** What went over the network. */
-export interface Traffic {
-  requests: number;
-  bytes: number;
-  /** Messages that carried nodes. */
-  loaded: number;
-  /** The nodes in them. */
-  nodes: number;
-  /** Those that were not the last page of a delta. */
-  pages: number;
-  /** The nodes that came by way of Redis. */
-  published: number;
-}
-
-/** A world. */
-export class World {
+/** Runs the servers, clients and faults of one history. */
+export class SimCluster {
   readonly clock: SimClock = new SimClock();
   readonly record: Record = new Record();
   readonly network: FakeNetwork;
@@ -119,17 +36,17 @@ export class World {
   /** Everything that was ever handed to a client. */
   readonly handed: Map<string, Handed> = new Map();
   /** What the liar has published through Redis. */
-  readonly lies: Set<string> = new Set();
+  readonly forgeries: Set<string> = new Set();
   /** Messages that the liar has read on the line. */
   readonly captured: Delivery[] = [];
   readonly #chance: Chance;
-  readonly #clients: readonly Client[];
-  readonly #reserved = new Map<number, { version: number; process: Process }>();
+  readonly #clients: readonly SimClient[];
+  readonly #reserved = new Map<number, { version: number; process: ServerProcess }>();
   readonly #pending = new Set<string>();
   readonly #trace: ((line: string) => void) | undefined;
-  readonly #isCalm: boolean;
+  readonly #waitLimits: WaitLimits;
   /** All that have not ended, those that are being stopped among them. */
-  readonly #processes = new Set<Process>();
+  readonly #processes = new Set<ServerProcess>();
   #writes = 0;
 
   /**
@@ -139,23 +56,6 @@ export class World {
   constructor(history: History, trace?: (line: string) => void) {
     this.history = history;
     this.#trace = trace;
-    const isRough = ({ do: what }: Deed) =>
-      ![
-        "update",
-        "invalidate",
-        "delete",
-        "many",
-        "burst",
-        "reserve",
-        "publish",
-        "sync",
-        "mend",
-        "calm",
-        "lie",
-      ]
-        .includes(what);
-    this.#isCalm = !history.steps.some(isRough) && history.servers.every(({ start }) => start === 0) &&
-      history.disks.every(({ slowness }) => slowness === 0) && history.maxBody === 1_048_576;
     this.#chance = new Chance(`world ${history.seed}`);
     this.network = new FakeNetwork(this.clock, this.#chance.fork("network"));
     this.network.onDelivery = (delivery) => this.#noteDelivery(delivery);
@@ -184,6 +84,7 @@ export class World {
       isDue: false,
       runs: 0,
     }));
+    this.#waitLimits = new WaitLimits(history, this.machines);
     this.#clients = history.clients.map((isPlain, i) => ({
       isPlain,
       isGuest: history.rights && i === 0,
@@ -199,7 +100,7 @@ export class World {
   }
 
   /** The processes that run. */
-  get running(): Process[] {
+  get running(): ServerProcess[] {
     return this.machines.flatMap(({ process }) => process ?? []);
   }
 
@@ -250,7 +151,7 @@ export class World {
     station.listen(server.getFetchHandler());
     let end = () => {};
     const ended = new Promise<undefined>((resolve) => end = () => resolve(undefined));
-    const process: Process = {
+    const process: ServerProcess = {
       server,
       path,
       clock,
@@ -344,7 +245,7 @@ export class World {
         return;
       }
       case "lie":
-        return void lie(this, deed);
+        return void attack(this, deed);
     }
   }
 
@@ -364,9 +265,9 @@ export class World {
    * @returns Its answer; undefined when it has none.
    */
   async sync(
-    process: Process,
+    process: ServerProcess,
     request: SyncRequest,
-    by: Asking = "itself",
+    by: Sender = "itself",
   ): Promise<SyncResponse | undefined> {
     const readable = Object.entries(request.known).filter(([key]) => by !== "guest" || mayGuestRead(key));
     const wait: Wait | undefined = request.wait
@@ -389,7 +290,7 @@ export class World {
     if (wait) {
       process.waits.delete(wait);
       const nap = wait.newsAt === undefined ? 0 : this.clock.now() - wait.newsAt;
-      if (!process.hasEnded && nap > this.#longestNap(process, wait)) {
+      if (!process.hasEnded && nap > this.#waitLimits.longest(process.path.disk, wait.isAside)) {
         this.record.blame("nap", `A client at ${this.#nameOf(process)} slept ${nap} ms past a change`);
       }
     }
@@ -409,29 +310,8 @@ export class World {
     return answer;
   }
 
-  /** The delta that a message carries, if it is one between servers. */
-  static deltaOf(
-    body: string,
-  ): { readonly nodes: ReplicatedNode[]; readonly full: boolean; readonly isLast: boolean } | undefined {
-    if (!body.includes('\\"delta\\"')) return undefined;
-    const { gossip } = JSON.parse(body) as { gossip?: { message?: string } };
-    const { delta } = JSON.parse(gossip?.message ?? "{}") as {
-      delta?: {
-        nodes: (RealityNodeMeta & { origin: string; stamp?: number })[];
-        full: boolean;
-        next: string | null;
-      };
-    };
-    const nodes = (delta?.nodes ?? []).map(({ origin, stamp, ...node }) => ({
-      ...node,
-      replicaId: origin,
-      dotVersion: stamp ?? node.version,
-    }));
-    return { nodes, full: delta?.full === true, isLast: delta?.next === null };
-  }
-
   /** Sees to it that a key which a guest may not read looks like one that is not there. */
-  #checkGuest(process: Process, { known }: SyncRequest, { changed }: SyncResponse): void {
+  #checkGuest(process: ServerProcess, { known }: SyncRequest, { changed }: SyncResponse): void {
     for (const key of Object.keys(known)) {
       if (mayGuestRead(key)) continue;
       const meta = Object.hasOwn(changed, key) ? changed[key] : undefined;
@@ -443,7 +323,7 @@ export class World {
     }
   }
 
-  #end(process: Process): void {
+  #end(process: ServerProcess): void {
     process.hasEnded = true;
     process.isOpen = false;
     this.#processes.delete(process);
@@ -538,7 +418,7 @@ export class World {
   }
 
   /** Notes what is under way, and what went wrong with it; settles with undefined then. */
-  async #watch<T>(name: string, process: Process, act: () => Promise<T>): Promise<T | undefined> {
+  async #watch<T>(name: string, process: ServerProcess, act: () => Promise<T>): Promise<T | undefined> {
     const entry = `${name}, since ${this.clock.now() - Date.UTC(2026, 0, 1)} ms`;
     this.#pending.add(entry);
     try {
@@ -570,37 +450,13 @@ export class World {
     }
   }
 
-  /** How long a client may sleep past a change that its server has. */
-  #longestNap(process: Process, wait: Wait): number {
-    const { timeout } = this.history;
-    const { disk } = process.path;
-    const { exclusive, slowest } = disk.options;
-    if (wait.isAside) return exclusive ? Infinity : LONGEST_NAP + 8 * slowest;
-    if (!this.#isCalm) return LONGEST_NAP + timeout + 8 * slowest;
-    return this.#isLinked(disk) ? CALM_NAP : CALM_LOOK;
-  }
-
-  /**
-   * Whether all servers on a storage list each other, and tell each other: one that tells only some of its peers asks
-   * those to tell the others, which they can only if they list them.
-   */
-  #isLinked(disk: Disk): boolean {
-    const { peers, fanout } = this.history;
-    const users = this.machines.flatMap((machine, i) => machine.disk === disk ? i : []);
-    const isFull = peers.every((list) => list.length === peers.length - 1);
-    return users.every((i) => {
-      const list = peers[i] ?? [];
-      return users.every((j) => i === j || list.includes(j)) && (isFull || list.length <= fanout);
-    });
-  }
-
   #noteDelivery(delivery: Delivery): void {
     const { kind, to, from, body } = delivery;
     if (kind === "request") this.traffic.requests++;
     this.traffic.bytes += body.length;
     this.trace(() => `${from} → ${to} ${kind} ${delivery.status || ""} ${body}`);
     if (kind === "request" && this.captured.length < 50) this.captured.push(delivery);
-    const delta = World.deltaOf(body);
+    const delta = deltaOf(body);
     if (delta === undefined) return;
     const { nodes, full, isLast } = delta;
     const machine = this.machines.find(({ host }) => host === to);
@@ -620,8 +476,8 @@ export class World {
   #noteNews(host: string, text: string): void {
     this.trace(() => `redis → ${host} ${text}`);
     const machine = this.machines.find((machine) => machine.host === host);
-    const delta = this.history.secret && !this.lies.has(text)
-      ? World.deltaOf(`{"gossip":${text}}`)
+    const delta = this.history.secret && !this.forgeries.has(text)
+      ? deltaOf(`{"gossip":${text}}`)
       : undefined;
     if (machine === undefined || delta === undefined) return;
     this.traffic.published += delta.nodes.length;
@@ -634,22 +490,7 @@ export class World {
     return this.machines?.find((machine) => machine.disk.name === `disk-${disk}`)?.skew;
   }
 
-  #nameOf(process: Process): string {
+  #nameOf(process: ServerProcess): string {
     return this.machines.find((machine) => machine.process === process)?.host ?? "a server that has ended";
   }
-}
-
-/** Who may read what. */
-function authorize(request: Request, keys: readonly string[]): true | string[] {
-  return request.headers.get("x-user") === "guest" ? keys.filter(mayGuestRead) : true;
-}
-
-/** Whether a guest may read a key: every other one, and what is changed to heal. */
-export function mayGuestRead(key: string): boolean {
-  return !/[02468]$/.test(key);
-}
-
-/** A key's name. */
-export function keyOf(number: number): string {
-  return `key-${number}`;
 }

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { Cluster } from "../../tests/cluster/cluster.ts";
-import type { ServerLine, ServerSample } from "../../tests/cluster/server.ts";
+import type { Cluster } from "../cluster/cluster.ts";
+import type { ServerLine, ServerSample } from "../cluster/server.ts";
 
 /** How long after its end a process that was ended on purpose is no longer its server's, in milliseconds. */
 const GRACE = 1000;

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { Change, Read, Sight } from "../../tests/cluster/journal.ts";
-import { percentile } from "../measure.ts";
+import type { Change, Read, Sight } from "../cluster/journal.ts";
+import { percentile } from "../../bench/measure.ts";
 import { Acks } from "./acks.ts";
 
 /** Something that must not be. */

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { Chance } from "../../tests/chance.ts";
-import { type Cluster, WRITE_TOKEN } from "../../tests/cluster/cluster.ts";
-import { requestBytes } from "../http/load.ts";
+import type { Chance } from "../chance.ts";
+import { type Cluster, WRITE_TOKEN } from "../cluster/cluster.ts";
+import { requestBytes } from "../../bench/http/load.ts";
 import type { Clients } from "./clients.ts";
 import { Connection } from "./connection.ts";
 import type { Record } from "./record.ts";

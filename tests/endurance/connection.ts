@@ -4,7 +4,7 @@
  * @module
  */
 import { connect, type Socket } from "node:net";
-import { ReplyReader } from "../http/load.ts";
+import { ReplyReader } from "../../bench/http/load.ts";
 
 /** Who uses a connection. */
 export interface ConnectionUser {

@@ -5,8 +5,8 @@
  * @module
  */
 import { connect, type Socket } from "node:net";
-import type { Chance } from "../../tests/chance.ts";
-import type { Cluster } from "../../tests/cluster/cluster.ts";
+import type { Chance } from "../chance.ts";
+import type { Cluster } from "../cluster/cluster.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import type { Held } from "./clients.ts";
 import type { Record } from "./record.ts";

@@ -8,7 +8,7 @@
 import { spawn } from "node:child_process";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { findRuntime, RUNTIMES } from "../runtimes.ts";
+import { findRuntime, RUNTIMES } from "../../bench/runtimes.ts";
 
 const commands = RUNTIMES.map((name) => [name, findRuntime(name)] as const);
 for (const [name, command] of commands) {

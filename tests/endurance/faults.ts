@@ -3,11 +3,11 @@
  *
  * @module
  */
-import type { Chance } from "../../tests/chance.ts";
-import type { Cluster } from "../../tests/cluster/cluster.ts";
-import type { Link, Trouble } from "../../tests/cluster/link.ts";
-import type { PrivateServer } from "../../tests/run/server.ts";
-import { requestBytes } from "../http/load.ts";
+import type { Chance } from "../chance.ts";
+import type { Cluster } from "../cluster/cluster.ts";
+import type { Link, Trouble } from "../cluster/link.ts";
+import type { PrivateServer } from "../run/server.ts";
+import { requestBytes } from "../../bench/http/load.ts";
 import type { Clients } from "./clients.ts";
 import { Connection } from "./connection.ts";
 

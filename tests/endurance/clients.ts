@@ -4,11 +4,11 @@
  *
  * @module
  */
-import type { Chance } from "../../tests/chance.ts";
-import type { Cluster } from "../../tests/cluster/cluster.ts";
-import { sightsOf } from "../../tests/cluster/clients.ts";
+import type { Chance } from "../chance.ts";
+import type { Cluster } from "../cluster/cluster.ts";
+import { sightsOf } from "../cluster/clients.ts";
 import type { SyncResponse } from "../../src/types.ts";
-import { requestBytes } from "../http/load.ts";
+import { requestBytes } from "../../bench/http/load.ts";
 import { Connection } from "./connection.ts";
 import type { Record } from "./record.ts";
 

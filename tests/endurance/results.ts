@@ -4,7 +4,7 @@
  * @module
  */
 import { mkdirSync, renameSync, writeFileSync } from "node:fs";
-import type { ServerSample } from "../../tests/cluster/server.ts";
+import type { ServerSample } from "../cluster/server.ts";
 import type { Fault } from "./faults.ts";
 import type { Latencies, Violation } from "./record.ts";
 

@@ -5,8 +5,8 @@
  * @module
  */
 import { parentPort } from "node:worker_threads";
-import type { Change, Final, Read } from "../../tests/cluster/journal.ts";
-import { judge, judgePiece } from "../../tests/cluster/judge.ts";
+import type { Change, Final, Read } from "../cluster/journal.ts";
+import { judge, judgePiece } from "../cluster/judge.ts";
 
 /** What the checker is told: more of the run, or what was the same on all servers when it was over. */
 export type Told =
