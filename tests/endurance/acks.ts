@@ -1,10 +1,10 @@
 /**
- * What was acknowledged of each key, and when: what a client that asks afterwards must be told.
+ * The acknowledged changes of each key and their times: what a later sync must answer.
  *
  * @module
  */
 
-/** A version of a key that was acknowledged. */
+/** An acknowledged version of a key. */
 interface Update {
   readonly version: number;
   readonly asked: number;
@@ -14,30 +14,30 @@ interface Update {
 /** A deletion. It has no version. */
 interface Deletion {
   readonly asked: number;
-  /** When it was acknowledged; `Infinity` for one that may be there, or still come to be. */
+  /** When it was acknowledged; `Infinity` if it was not: it may have been applied, or may be applied later. */
   at: number;
 }
 
 interface Past {
   /** The lowest version first. */
   readonly updates: Update[];
-  /** The one asked for first comes first. */
+  /** In the order of their requests. */
   readonly deletions: Deletion[];
 }
 
-/** So many updates and so many deletions of a key are remembered. */
+/** How many updates and deletions of a key are kept. */
 const MAX_KEPT = 64;
 
 /** The acknowledged changes of all keys. */
 export class Acks {
   readonly #pasts = new Map<string, Past>();
 
-  /** All keys of which something was acknowledged, or that somebody asked to delete. */
+  /** All keys with an acknowledged change or a requested deletion. */
   get keys(): readonly string[] {
     return [...this.#pasts.keys()];
   }
 
-  /** Notes an update that was acknowledged. */
+  /** Records an acknowledged update. */
   note(key: string, { version, asked, at }: Update): void {
     const { updates } = this.#pastOf(key);
     let place = updates.length;
@@ -47,9 +47,9 @@ export class Acks {
   }
 
   /**
-   * Notes a deletion that is asked for: from now on the key may be gone.
+   * Records a requested deletion: from now on the key may be gone.
    *
-   * @returns Notes that it was acknowledged.
+   * @returns a function that records its acknowledgement
    */
   beginDeletion(key: string, asked: number): (at: number) => void {
     const { deletions } = this.#pastOf(key);
@@ -60,10 +60,10 @@ export class Acks {
   }
 
   /**
-   * What somebody who asked at a moment was not told of.
+   * Finds an acknowledged change that an answer lacks.
    *
-   * @param held The version that it was left with; 0 for a key that is not there.
-   * @returns The change that was acknowledged before, in words; undefined when nothing is wrong.
+   * @param held the client's version after the answer; 0 for a key without a node
+   * @returns a description of the change; `undefined` if none is missing
    */
   untold(key: string, held: number, asked: number = Infinity): string | undefined {
     const past = this.#pasts.get(key);
@@ -80,17 +80,17 @@ export class Acks {
     return isDeleted ? "its deletion was acknowledged" : undefined;
   }
 
-  /** Whether somebody ever asked to delete a key: then it may be told as gone. */
+  /** Whether a deletion of the key was ever requested, so that an answer may report it as gone. */
   mayBeGone(key: string): boolean {
     return (this.#pasts.get(key)?.deletions.length ?? 0) > 0;
   }
 
   /**
-   * When the first change was acknowledged that makes news for who holds a version, up to what it is told.
+   * When the first change between the client's version and the answered one was acknowledged.
    *
-   * @param told The version that it is told; 0 for a deletion.
-   * @returns undefined where none of them was acknowledged, or where it is not known since when the client holds its
-   *   version, since that was never acknowledged.
+   * @param told the answered version; 0 for a deletion
+   * @returns `undefined` if none was acknowledged, or if the client's
+   * own version was never acknowledged
    */
   firstNews(key: string, held: number, told: number): number | undefined {
     const { updates, deletions } = this.#pasts.get(key) ?? { updates: [], deletions: [] };
@@ -99,7 +99,7 @@ export class Acks {
     const since = own?.at ?? -Infinity;
     if (told === 0) return least(deletions.filter(({ asked, at }) => asked > since && at < Infinity));
     const until = updates.find(({ version }) => version === told)?.at ?? Infinity;
-    // Who holds nothing was told of the last deletion before.
+    // A client without a version has received the last deletion before.
     const deleted = held > 0
       ? -Infinity
       : deletions.findLast(({ asked }) => asked < until)?.asked ?? -Infinity;

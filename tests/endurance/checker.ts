@@ -1,6 +1,6 @@
 /**
- * Runs the judge of `tests/cluster/` beside the run, in a thread of its own: piece by piece, since an hour of answers
- * is too much to keep.
+ * Runs the checker of `tests/cluster/` during the run in a worker thread, interval by interval, since an hour of answers
+ * does not fit into memory.
  *
  * @module
  */
@@ -8,24 +8,24 @@ import { parentPort } from "node:worker_threads";
 import type { Change, Final, Read } from "../cluster/journal.ts";
 import { judge, judgePiece } from "../cluster/judge.ts";
 
-/** What the checker is told: more of the run, or what was the same on all servers when it was over. */
-export type Told =
+/** Messages to the checker: more of the history, or the final state that all servers agree on. */
+export type CheckerInput =
   | {
     readonly changes: readonly Change[];
     readonly reads: readonly Read[];
-    /** All changes that were asked for before this moment have been told. */
+    /** All changes requested before this moment have been sent. */
     readonly settledUntil: number;
   }
   | { readonly finals: ReadonlyMap<string, Final> };
 
-/** What it says: what is wrong, and whether that was its last word. */
-export interface Verdict {
+/** Messages from the checker: faults, and whether this is the last message. */
+export interface CheckerOutput {
   readonly faults: readonly string[];
   readonly isLast: boolean;
   readonly judged: number;
 }
 
-/** How much of the run is judged at once, in milliseconds. */
+/** The length of a checked interval, in milliseconds. */
 const PIECE = 10_000;
 
 /**
@@ -41,7 +41,7 @@ let waiting: Read[] = [];
 let lastJudged = performance.now();
 let judged = 0;
 
-parentPort?.on("message", (told: Told) => {
+parentPort?.on("message", (told: CheckerInput) => {
   if ("finals" in told) {
     reads = waiting;
     say(judge({ storages, changes, reads, isolations: [], finals: told.finals }), true);
@@ -52,7 +52,7 @@ parentPort?.on("message", (told: Told) => {
   waiting.push(...told.reads);
   if (performance.now() - lastJudged < PIECE) return;
   lastJudged = performance.now();
-  // A key may be told as gone while its deletion is still under way: so later answers wait until that is known.
+  // A key may be reported as gone while its deletion is in flight: check later answers once the outcome is known.
   reads = waiting.filter(({ answered }) => answered < told.settledUntil);
   waiting = waiting.filter(({ answered }) => answered >= told.settledUntil);
   say(judgePiece({ storages, changes, reads }), false);
@@ -61,7 +61,7 @@ parentPort?.on("message", (told: Told) => {
 
 function say(faults: readonly string[], isLast: boolean): void {
   judged += reads.length;
-  parentPort?.postMessage({ faults, isLast, judged } satisfies Verdict);
+  parentPort?.postMessage({ faults, isLast, judged } satisfies CheckerOutput);
 }
 
 /** Forgets the answers, and the changes that are neither new nor can be what their key ends with. */

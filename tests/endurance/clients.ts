@@ -12,28 +12,28 @@ import { requestBytes } from "../../bench/http/load.ts";
 import { Connection } from "./connection.ts";
 import type { Record } from "./record.ts";
 
-/** How long a client asks a server to wait, and how long it is patient beyond that, in milliseconds. */
+/** The `wait` of a sync, and the client's timeout beyond it, in milliseconds. */
 const WAIT = 25_000;
 const PATIENCE = 5_000;
 
-/** How often a client that was answered goes to another server. */
+/** The probability that a client changes its server after an answer. */
 const HOP = 0.06;
 
-/** One client in so many comes by the line that faults trouble; the others come directly, which costs half as much. */
+/** One client in so many connects through a link with faults. The others connect directly, which costs half as much. */
 const VIA_LINK = 5;
 
 /** So many clients share a key, on average twenty, since each follows two of them. */
 const CLIENTS_PER_SHARED_KEY = 10;
 const SHARED_KEYS_EACH = 2;
 
-/** What clients ask of the run. */
-export interface ClientRooms {
+/** What clients need of the run. */
+export interface ClientDeps {
   readonly cluster: Cluster;
   readonly chance: Chance;
   readonly record: Record;
 }
 
-/** A version of a key that a client or a stream holds; 0 for a key that is not there. */
+/** A version of a key that a client or a stream holds; 0 for a key without a node. */
 export interface Held {
   readonly who: string;
   readonly key: string;
@@ -48,7 +48,7 @@ export class Clients {
   readonly ownKeys: readonly string[];
   readonly sharedKeys: readonly string[];
 
-  constructor(count: number, deps: ClientRooms) {
+  constructor(count: number, deps: ClientDeps) {
     const shared = Math.max(1, Math.round(count / CLIENTS_PER_SHARED_KEY));
     this.ownKeys = Array.from({ length: count }, (_, i) => `own:${i}`);
     this.sharedKeys = Array.from({ length: shared }, (_, i) => `shared:${i}`);
@@ -63,7 +63,7 @@ export class Clients {
     }, 250);
   }
 
-  /** Lets them come, a few hundred a second. */
+  /** Starts the clients, a few hundred a second. */
   async come(): Promise<void> {
     for (const [i, client] of this.#clients.entries()) {
       client.begin();
@@ -71,24 +71,24 @@ export class Clients {
     }
   }
 
-  /** How many wait for an answer now. */
+  /** The number of waiting clients. */
   get asking(): number {
     return this.#clients.filter((client) => client.isAsking).length;
   }
 
-  /** What each of them holds. */
+  /** The versions of each client. */
   get held(): Held[] {
     return this.#clients.flatMap((client) => client.held);
   }
 
-  /** Lets some of them hang up in the middle of a wait, and come back. */
+  /** Disconnects some waiting clients, which come back later. */
   hangUp(chance: Chance, share: number): number {
     const leaving = this.#clients.filter(() => chance.happens(share));
     for (const client of leaving) client.leave(chance.between(0, 2000));
     return leaving.length;
   }
 
-  /** Ends them all. */
+  /** Stops all clients. */
   stop(): void {
     clearInterval(this.#sweep);
     for (const client of this.#clients) client.stop();
@@ -100,32 +100,32 @@ class Client {
   readonly #number: number;
   readonly #keys: readonly string[];
   readonly #known: number[];
-  readonly #rooms: ClientRooms;
+  readonly #deps: ClientDeps;
   #server: number;
   #connection: Connection | undefined;
   #epoch: string | undefined;
   #asked = 0;
-  /** When it gives up waiting, or comes back; `Infinity` before it came and after it was stopped. */
+  /** When it times out or reconnects; `Infinity` before the start and after the stop. */
   #due = Infinity;
   isAsking = false;
 
-  constructor(number: number, keys: readonly string[], deps: ClientRooms) {
+  constructor(number: number, keys: readonly string[], deps: ClientDeps) {
     this.#number = number;
     this.#keys = keys;
     this.#known = keys.map(() => 0);
-    this.#rooms = deps;
+    this.#deps = deps;
     this.#server = number % deps.cluster.servers.length;
   }
 
-  /** What it holds. */
+  /** Its versions. */
   get held(): Held[] {
     const who = `client ${this.#number}`;
     return this.#keys.map((key, i) => ({ who, key, version: this.#known[i]! }));
   }
 
-  /** Comes and asks. */
+  /** Connects and sends a sync. */
   begin(): void {
-    const { cluster } = this.#rooms;
+    const { cluster } = this.#deps;
     const usesLink = this.#number % VIA_LINK === 0;
     const url = usesLink ? cluster.urlOf(this.#server) : cluster.directUrlOf(this.#server);
     if (url === undefined) return this.#lose("the server is not there");
@@ -138,21 +138,21 @@ class Client {
     this.#ask();
   }
 
-  /** Hangs up, and comes back after so many milliseconds. */
+  /** Disconnects, and reconnects after so many milliseconds. */
   leave(ms: number): void {
     if (this.#connection === undefined) return;
     this.#hangUp();
     this.#due = performance.now() + ms;
   }
 
-  /** Looks whether it is time to give up, or to come back. */
+  /** Times out or reconnects when it is due. */
   look(now: number): void {
     if (now < this.#due) return;
     if (this.isAsking) this.#lose("no answer in time");
     else this.begin();
   }
 
-  /** Ends it. */
+  /** Stops it. */
   stop(): void {
     this.#hangUp();
     this.#due = Infinity;
@@ -170,7 +170,7 @@ class Client {
   }
 
   #take(status: number, body: string): void {
-    const { chance, record } = this.#rooms;
+    const { chance, record } = this.#deps;
     const answered = performance.now();
     this.isAsking = false;
     if (status !== 200) return this.#lose(`status ${status}`);
@@ -188,9 +188,9 @@ class Client {
     this.begin();
   }
 
-  /** What it asked is lost; it tries another server, not at once and not with all others. */
+  /** Its request is lost: tries another server after a random delay. */
   #lose(reason: string): void {
-    const { chance, record } = this.#rooms;
+    const { chance, record } = this.#deps;
     record.error(`a client lost its wait: ${reason}`);
     this.#hangUp();
     this.#hop();
@@ -198,7 +198,7 @@ class Client {
   }
 
   #hop(): void {
-    const { chance, cluster } = this.#rooms;
+    const { chance, cluster } = this.#deps;
     this.#server = chance.pick(cluster.servers.filter((server) => server !== this.#server));
   }
 

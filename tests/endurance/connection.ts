@@ -1,20 +1,20 @@
 /**
- * One connection to a server: a socket, one request under way at a time, and no more memory than that.
+ * One connection to a server with one request at a time and little memory.
  *
  * @module
  */
 import { connect, type Socket } from "node:net";
 import { ReplyReader } from "../../bench/http/load.ts";
 
-/** Who uses a connection. */
+/** The user of a connection. */
 export interface ConnectionUser {
-  /** The answer to the request under way. */
+  /** The answer to the pending request. */
   onReply(status: number, body: string): void;
-  /** It is lost, or could not be made; not called after `drop`. */
+  /** The connection is lost or could not be opened. Not called after `drop`. */
   onLost(reason: string): void;
 }
 
-/** An open connection, or one that is being made. */
+/** An open or opening connection. */
 export class Connection {
   readonly #socket: Socket;
   #isDropped = false;
@@ -37,7 +37,7 @@ export class Connection {
     this.#socket.write(bytes);
   }
 
-  /** Hangs up. */
+  /** Disconnects. */
   drop(): void {
     this.#isDropped = true;
     this.#socket.destroy();

@@ -1,5 +1,5 @@
 /**
- * What befalls the servers, one thing at each turn: seeded, so that the same things happen in the same order.
+ * The faults of a run, in a seeded order.
  *
  * @module
  */
@@ -11,20 +11,20 @@ import { requestBytes } from "../../bench/http/load.ts";
 import type { Clients } from "./clients.ts";
 import { Connection } from "./connection.ts";
 
-/** Something that befalls a server, a line, or what all share. */
-export type Blow =
+/** A fault of a server, a link or a shared service. */
+export type FaultKind =
   | "kill"
   | "close"
   | "crash Redis"
   | "restart Postgres"
-  | "trouble a line"
+  | "break a link"
   | "slow bodies"
-  | "hang up";
+  | "disconnect";
 
-/** What happens in turn; all of them before one happens again. */
-const BAG: readonly Blow[] = [
+/** The faults. Each occurs once before any occurs again. */
+const BAG: readonly FaultKind[] = [
   ...["kill", "close", "crash Redis", "restart Postgres"] as const,
-  ...["trouble a line", "trouble a line", "slow bodies", "hang up"] as const,
+  ...["break a link", "break a link", "slow bodies", "disconnect"] as const,
 ];
 
 const TROUBLES: readonly Trouble[] = ["silent", "slow", "refused", "reset", "cut"];
@@ -32,57 +32,59 @@ const TROUBLES: readonly Trouble[] = ["silent", "slow", "refused", "reset", "cut
 /** How long slow clients hold half a body, in milliseconds. */
 const LONGEST_HALF = 20_000;
 
-/** What a fault was. */
+/** A fault that happened. */
 export interface Fault {
   /** Seconds since the run began, to its beginning and its end. */
   readonly at: number;
   readonly until: number;
-  readonly blow: Blow;
-  /** To what, and what came of it. */
+  readonly kind: FaultKind;
+  /** Its target and its outcome. */
   readonly note: string;
 }
 
-/** What the faults ask of the run. */
-export interface FaultRooms {
+/** What faults need of the run. */
+export interface FaultDeps {
   readonly cluster: Cluster;
   readonly postgres: PrivateServer;
   readonly clients: Clients;
-  /** The lines that are troubled, by name. */
+  /** The links that may break, by name. */
   readonly links: ReadonlyMap<string, Link>;
-  /** How many clients hold back half a body at once. */
+  /** How many clients send half a body at once. */
   readonly slowBodies: number;
-  /** How much time there is between two faults, in milliseconds. */
+  /** The time between two faults, in milliseconds. */
   readonly interval: number;
-  /** The servers that are killed and closed by turns, now. */
+  /** The server that is killed or closed now. */
   victim(): number;
 }
 
-/** Gives one blow after the other; all of a bag before the next bag. */
+/** Chooses and causes faults. Each kind of the list occurs before any occurs again. */
 export class Faults {
   readonly #chance: Chance;
-  readonly #rooms: FaultRooms;
-  #bag: Blow[] = [];
+  readonly #deps: FaultDeps;
+  #bag: FaultKind[] = [];
 
-  constructor(chance: Chance, deps: FaultRooms) {
+  constructor(chance: Chance, deps: FaultDeps) {
     this.#chance = chance;
-    this.#rooms = deps;
+    this.#deps = deps;
   }
 
-  /** What comes next. */
-  next(): Blow {
+  /** Returns the kind of the next fault. */
+  next(): FaultKind {
     if (this.#bag.length === 0) this.#bag = this.#chance.shuffle(BAG);
     return this.#bag.pop()!;
   }
 
-  /** Does it; all is well again when this settles. Says what it was done to. */
-  async strike(blow: Blow): Promise<string> {
-    const longest = this.#rooms.interval / 3;
+  /** Causes a fault. Settles when it is over, with a note on its target. */
+  async strike(kind: FaultKind): Promise<string> {
+    const longest = this.#deps.interval / 3;
     const ms = Math.round(this.#chance.between(longest / 4, longest));
-    return await STRIKES[blow](this.#rooms, this.#chance, ms);
+    return await STRIKES[kind](this.#deps, this.#chance, ms);
   }
 }
 
-const STRIKES: Readonly<Record<Blow, (deps: FaultRooms, chance: Chance, ms: number) => Promise<string>>> = {
+const STRIKES: Readonly<
+  Record<FaultKind, (deps: FaultDeps, chance: Chance, ms: number) => Promise<string>>
+> = {
   async "kill"({ cluster, victim }, _chance, ms) {
     const server = victim();
     await cluster.kill(server);
@@ -113,7 +115,7 @@ const STRIKES: Readonly<Record<Blow, (deps: FaultRooms, chance: Chance, ms: numb
     await postgres.restart();
     return `crashed, back after ${Math.round(ms / 4)} ms`;
   },
-  async "trouble a line"({ links }, chance, ms) {
+  async "break a link"({ links }, chance, ms) {
     const name = chance.pick([...links.keys()]);
     const trouble = chance.pick(TROUBLES);
     const link = links.get(name)!;
@@ -123,13 +125,13 @@ const STRIKES: Readonly<Record<Blow, (deps: FaultRooms, chance: Chance, ms: numb
     return `${name}: ${trouble} for ${ms} ms`;
   },
   "slow bodies": holdHalves,
-  "hang up"({ clients }, chance) {
+  "disconnect"({ clients }, chance) {
     return Promise.resolve(`${clients.hangUp(chance, 0.2)} clients hung up in the middle of a wait`);
   },
 };
 
 /** Sends half a body on many connections, and counts how the servers end them. */
-async function holdHalves({ cluster, slowBodies, interval }: FaultRooms): Promise<string> {
+async function holdHalves({ cluster, slowBodies, interval }: FaultDeps): Promise<string> {
   const longest = Math.min(LONGEST_HALF, interval / 2);
   const bytes = requestBytes("POST", "/reality/sync", JSON.stringify({ known: { slow: 0 }, wait: 1000 }));
   const half = bytes.subarray(0, bytes.length - 10);

@@ -72,13 +72,13 @@ function perServer(): string {
     const woken = own.filter(({ wakes }) => wakes.count > 0);
     const middle = (read: (sample: ProcessSample) => number) => percentile(woken.map(read), 0.5);
     const worst = Math.max(...woken.map(({ wakes }) => wakes.p99));
-    const lives = new Map(own.map((sample) => [sample.life, sample]));
+    const processes = new Map(own.map((sample) => [sample.incarnation, sample]));
     const sum = (read: (sample: ProcessSample) => number) =>
-      [...lives.values()].reduce((sum, sample) => sum + read(sample), 0);
+      [...processes.values()].reduce((sum, sample) => sum + read(sample), 0);
     const syncs = sum(({ syncs }) => syncs);
     return [
       name,
-      String(lives.size),
+      String(processes.size),
       woken.reduce((sum, { wakes }) => sum + wakes.count, 0).toLocaleString("en"),
       middle(({ wakes }) => wakes.p50).toFixed(1),
       middle(({ wakes }) => wakes.p99).toFixed(0),
@@ -87,14 +87,21 @@ function perServer(): string {
       (sum(({ processor }) => processor) / 1000 / syncs).toFixed(2),
     ];
   });
-  const names = ["", "lives", "wakes", "median, ms", "99 of 100, ms", "the worst ten seconds' 99 of 100, ms"];
+  const names = [
+    "",
+    "processes",
+    "wakes",
+    "median, ms",
+    "99 of 100, ms",
+    "the worst ten seconds' 99 of 100, ms",
+  ];
   return table([...names, "storage reads a sync", "processor time for everything ÷ syncs, ms"], rows) +
     "\n\nThe median and the 99 of 100 are those of a sample of ten seconds, in the middle of all samples.";
 }
 
 function memory(): string {
-  const rows = slopesOf(samples, RUNTIMES).map(({ server, life, from, to, rss, heap }) => [
-    `${server}, life ${life}`,
+  const rows = slopesOf(samples, RUNTIMES).map(({ server, incarnation, from, to, rss, heap }) => [
+    `${server}, process ${incarnation}`,
     `${from.toFixed(0)} to ${to.toFixed(0)}`,
     `${rss.mean} (${rss.low}–${rss.high})`,
     show(rss),
@@ -120,8 +127,8 @@ function show({ perHour, plusMinus, mean }: Line): string {
 
 function faults(): string {
   const counts = new Map<string, number>();
-  for (const { blow } of results.faults) counts.set(blow, (counts.get(blow) ?? 0) + 1);
-  return `Faults: ${[...counts].map(([blow, count]) => `${blow} ${count}`).join(", ")}.`;
+  for (const { kind } of results.faults) counts.set(kind, (counts.get(kind) ?? 0) + 1);
+  return `Faults: ${[...counts].map(([kind, count]) => `${kind} ${count}`).join(", ")}.`;
 }
 
 function errors(): string {

@@ -1,5 +1,5 @@
 /**
- * Draws a run: memory, latency, work and errors over its minutes. `node tests/endurance/plot.ts` draws it once more from
+ * Draws a run: memory, latency, work and errors over its minutes. `node tests/endurance/plot.ts` redraws it from
  * `tests/endurance/results.json`; a path names another file.
  *
  * @module
@@ -9,18 +9,18 @@ import process from "node:process";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { type Axis, COLORS, type Panel, plot, type Series } from "../../bench/plot.ts";
 import { RUNTIMES } from "../storage/runtimes.ts";
-import type { Blow } from "./faults.ts";
+import type { FaultKind } from "./faults.ts";
 import type { ProcessSample, Results, Sample } from "./results.ts";
 
-/** The letter that stands for a fault. */
-const LETTERS: Readonly<Record<Blow, string>> = {
+/** The letter of each fault. */
+const LETTERS: Readonly<Record<FaultKind, string>> = {
   "kill": "K",
   "close": "C",
   "crash Redis": "R",
   "restart Postgres": "P",
-  "trouble a line": "L",
+  "break a link": "L",
   "slow bodies": "S",
-  "hang up": "H",
+  "disconnect": "H",
 };
 
 const MIB = 2 ** 20;
@@ -35,9 +35,9 @@ export function plotRun({ samples, faults }: Results): string {
     range: [0, minutes],
     show: String,
     title:
-      "minutes; K killed, C closed, R Redis killed, P Postgres crashed, L a line troubled, S slow bodies, H clients hang up",
+      "minutes; K killed, C closed, R Redis killed, P Postgres crashed, L a link broken, S slow bodies, H clients disconnected",
   };
-  const marks = faults.map(({ at, blow }) => [at / 60, LETTERS[blow]] as const);
+  const marks = faults.map(({ at, kind }) => [at / 60, LETTERS[kind]] as const);
   const panels: Panel[] = [
     {
       title: "Resident memory of each process, MiB; the heap's part of it in dashes",
@@ -49,7 +49,7 @@ export function plotRun({ samples, faults }: Results): string {
     },
     {
       title:
-        "From the acknowledgement of a change to the answer of who waits, ms: 99 of 100; the median in dashes",
+        "From the acknowledgement of a change to the answer of a waiting client, ms: 99th percentile; the median in dashes",
       series: [
         ...perLife(samples, ({ wakes }) => atLeast(wakes.p99)),
         ...perLife(samples, ({ wakes }) => atLeast(wakes.p50)).map((one) => ({
@@ -61,7 +61,7 @@ export function plotRun({ samples, faults }: Results): string {
       ...{ x, marks, y: { ticks: [0.1, 1, 10, 100, 1000, 10_000], isLogarithmic: true, show: grouped } },
     },
     {
-      title: "Places of those that wait, at each server",
+      title: "Waiting requests at each server",
       series: perLife(samples, ({ waiters }) => waiters),
       ...{ x, marks, y: linear(samples.flatMap(({ processes }) => processes.map(({ waiters }) => waiters))) },
     },
@@ -70,12 +70,12 @@ export function plotRun({ samples, faults }: Results): string {
   return plot(panels, { width: 860, height: 200, columns: 1, hasDots: false, thickness: 1.6 });
 }
 
-/** One line for each life of a process; each server has its color. */
+/** One line for each process; each server has its color. */
 function perLife(samples: readonly Sample[], read: (sample: ProcessSample) => number): Series[] {
   const lines = new Map<string, { server: number; points: (readonly [number, number])[] }>();
   for (const { at, processes } of samples) {
     for (const sample of processes) {
-      const name = `${sample.server} ${sample.life}`;
+      const name = `${sample.server} ${sample.incarnation}`;
       const line = lines.get(name) ?? { server: sample.server, points: [] };
       lines.set(name, line);
       line.points.push([at / 60, read(sample)]);
@@ -115,7 +115,7 @@ function ratesPanel(samples: readonly Sample[], x: Axis, marks: NonNullable<Pane
   };
 }
 
-/** From nought to what is needed, in four steps. */
+/** From zero to the highest value, in four steps. */
 function linear(values: readonly number[]): Axis {
   const most = values.reduce((most, value) => Math.max(most, value), 1);
   const unit = 10 ** Math.floor(Math.log10(most / 4));
@@ -123,7 +123,7 @@ function linear(values: readonly number[]): Axis {
   return { ticks: [0, 1, 2, 3, 4].map((i) => i * step), show: grouped };
 }
 
-/** What is less cannot be told from nothing, and has no logarithm. */
+/** Smaller values are drawn at this one: zero has no logarithm. */
 function atLeast(ms: number): number {
   return Math.max(ms, 0.1);
 }

@@ -1,5 +1,5 @@
 /**
- * What is written down of a run while it goes on: latencies, errors by kind, violations of the promise.
+ * Records latencies, errors by kind and violations during a run.
  *
  * @module
  */
@@ -7,14 +7,14 @@ import type { Change, Read, Sight } from "../cluster/journal.ts";
 import { percentile } from "../../bench/measure.ts";
 import { Acks } from "./acks.ts";
 
-/** Something that must not be. */
+/** A violation of the promise, or a failure. */
 export interface Violation {
   /** Seconds since the run began. */
   readonly at: number;
   readonly what: string;
 }
 
-/** Latencies of one server in one piece of time, in milliseconds: how many, the median, 99 of 100, all. */
+/** Latencies of one server in one interval, in milliseconds: count, median, 99th percentile, maximum. */
 export interface Latencies {
   readonly count: number;
   readonly p50: number;
@@ -27,10 +27,10 @@ export interface Answered extends Read {
   readonly held: readonly number[];
 }
 
-/** So many violations are written down in full; the rest are counted. */
+/** How many violations are recorded in full; the rest are counted. */
 const MAX_TOLD = 200;
 
-/** All that happens to the clients. */
+/** Records what clients observe. */
 export class Record {
   readonly acks: Acks = new Acks();
   readonly violations: Violation[] = [];
@@ -41,20 +41,20 @@ export class Record {
   #wakes = new Map<number, number[]>();
   #returns = new Map<number, number[]>();
   #errors = new Map<string, number>();
-  /** How many violations there were. */
+  /** The number of violations. */
   violated = 0;
   /** Totals of the run. */
   acknowledged = 0;
   uncertain = 0;
-  /** Of what was acknowledged, the deletions. */
+  /** The deletions among the acknowledged changes. */
   deleted = 0;
   answers = 0;
   told = 0;
-  /** Of what was told: that a key is gone, and that one is there which the client held for gone. */
+  /** Answers that report a key as gone, and those that report a key the client held as gone. */
   toldGone = 0;
   toldBack = 0;
 
-  /** @param onPart Is handed what was written down since the last time. */
+  /** @param onPart receives what was recorded since its last call */
   constructor(onPart: (changes: Change[], reads: Read[]) => void) {
     this.#onPart = onPart;
   }
@@ -64,7 +64,7 @@ export class Record {
     return Number(((performance.now() - this.#begin) / 1000).toFixed(2));
   }
 
-  /** A change was acknowledged, or got no answer. Deletions are noted in `acks` when they are asked for. */
+  /** Records a change that was acknowledged or got no answer. Deletions are recorded in `acks` when they are requested. */
   change(change: Change): void {
     this.#changes.push(change);
     if (change.answered === Infinity) return void this.uncertain++;
@@ -74,32 +74,32 @@ export class Record {
     this.acks.note(key, { version, asked, at });
   }
 
-  /** A client was answered. */
+  /** Records an answer. */
   read({ held, ...read }: Answered): void {
     this.answers++;
     this.#reads.push(read);
     read.sights.forEach((sight, i) => this.#look(read, sight, held[i]!));
   }
 
-  /** Something failed that may fail, while things are being broken. */
+  /** Records an error that faults may cause. */
   error(kind: string): void {
     this.#errors.set(kind, (this.#errors.get(kind) ?? 0) + 1);
   }
 
-  /** Something was that must not be. */
+  /** Records a violation. */
   violate(what: string): void {
     this.violated++;
     if (this.violations.length < MAX_TOLD) this.violations.push({ at: this.now, what });
   }
 
-  /** Hands on what was written down. */
+  /** Passes on what was recorded. */
   flush(): void {
     const [changes, reads] = [this.#changes, this.#reads];
     [this.#changes, this.#reads] = [[], []];
     this.#onPart(changes, reads);
   }
 
-  /** Latencies and errors since the last time. */
+  /** Latencies and errors since the last call. */
   take(): {
     wakes: (server: number) => Latencies;
     returns: (server: number) => Latencies;
@@ -127,12 +127,12 @@ export class Record {
     if (version !== held) this.#tell(server, key, [held, version], [asked, answered]);
   }
 
-  /** Whether a version comes after one that is newer: one that is lower, or none where nobody deletes. */
+  /** Whether a version comes after one that is newer: one that is lower, or none although no client deletes. */
   isBack(key: string, held: number, version: number): boolean {
     return version < held && (version > 0 || !this.acks.mayBeGone(key));
   }
 
-  /** A stream was told of another version. */
+  /** Records an event of a stream. */
   streamed(server: number, key: string, [held, version]: readonly [number, number], opened: number): void {
     this.#tell(server, key, [held, version], [opened, performance.now()]);
   }
@@ -147,7 +147,7 @@ export class Record {
     if (version === 0) this.toldGone++;
     else if (held === 0 && this.acks.mayBeGone(key)) this.toldBack++;
     const first = this.acks.firstNews(key, held, version);
-    // Told before the one who wrote was: nobody can be sooner.
+    // Answered before the write was acknowledged.
     const latency = first === undefined ? 0 : answered - first;
     const isReturn = first !== undefined && asked > first;
     const list = isReturn ? this.#returns : this.#wakes;

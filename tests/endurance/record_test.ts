@@ -1,6 +1,6 @@
 /**
- * How the endurance run judges what a client is told, deletions above all: right answers pass, and each kind of missed
- * news is found.
+ * How the endurance run checks answers, deletions above all: correct answers pass, and each kind of missed
+ * invalidation is found.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { Acks } from "./acks.ts";
 import { Record } from "./record.ts";
 import { test } from "../harness.ts";
 
-/** A key that was changed, deleted and made anew: each row is asked for and acknowledged a moment later. */
+/** A key that was changed, deleted and created again: each change is requested and acknowledged 1 ms later. */
 function history(): Acks {
   const acks = new Acks();
   acks.note("a", { version: 10, asked: 100, at: 101 });
@@ -18,34 +18,34 @@ function history(): Acks {
   return acks;
 }
 
-test("Acks find nothing wrong with who is told of each change in its time", () => {
+test("Acks accept answers that report each change in time", () => {
   const acks = history();
   assert.equal(acks.untold("a", 0, 50), undefined);
   assert.equal(acks.untold("a", 10, 150), undefined);
   assert.equal(acks.untold("a", 0, 250), undefined);
   assert.equal(acks.untold("a", 20, 350), undefined);
-  // What is under way may be there already, or not yet.
+  // A change in flight may be applied or not.
   assert.equal(acks.untold("a", 10, 200.5), undefined);
   assert.equal(acks.untold("a", 0, 200.5), undefined);
   assert.equal(acks.untold("a", 20, 250), undefined);
 });
 
-test("Acks find who is left with a key that was deleted", () => {
+test("Acks find a client that still holds a deleted key", () => {
   assert.equal(history().untold("a", 10, 250), "its deletion was acknowledged");
 });
 
-test("Acks find who is left with nothing, or with the old version, of a key that was made anew", () => {
+test("Acks find a client that lacks a key created again, or holds its old version", () => {
   assert.equal(history().untold("a", 0, 350), "20 was acknowledged");
   assert.equal(history().untold("a", 10, 350), "20 was acknowledged");
 });
 
-test("Acks find who is told that a key is gone which nobody deleted since", () => {
+test("Acks find a client that is told of a deletion which did not happen", () => {
   const acks = new Acks();
   acks.note("a", { version: 10, asked: 100, at: 101 });
   assert.equal(acks.untold("a", 0, 150), "10 was acknowledged");
 });
 
-test("Acks let a deletion without an answer be there or not", () => {
+test("Acks accept a deletion without an answer as applied or not", () => {
   const acks = new Acks();
   acks.note("a", { version: 10, asked: 100, at: 101 });
   acks.beginDeletion("a", 200);
@@ -53,7 +53,7 @@ test("Acks let a deletion without an answer be there or not", () => {
   assert.equal(acks.untold("a", 10, 300), undefined);
 });
 
-test("Acks date news by the change that made it: a deletion, or what came after one", () => {
+test("Acks date an invalidation by the change that caused it: a deletion, or a change after one", () => {
   const acks = history();
   assert.equal(acks.firstNews("a", 0, 10), 101);
   assert.equal(acks.firstNews("a", 10, 0), 201);
@@ -61,7 +61,7 @@ test("Acks date news by the change that made it: a deletion, or what came after 
   assert.equal(acks.firstNews("a", 10, 20), 301);
 });
 
-/** What a record says of a client that held a version of "a", asked at 250 and was answered. */
+/** The violations of a client that held a version of "a", sent a sync at 250 and got an answer. */
 function violationsOf(held: number, version: number): string[] {
   const record = new Record(() => {});
   const change = { key: "a", server: 0, asked: 100, answered: 101, version: 10 };
@@ -73,7 +73,7 @@ function violationsOf(held: number, version: number): string[] {
   return record.violations.map(({ what }) => what);
 }
 
-test("Record takes a key that is told as gone for no step back, and a server that keeps quiet for a violation", () => {
+test("Record accepts a key reported as gone, and counts a missing deletion as a violation", () => {
   assert.deepEqual(violationsOf(10, 0), []);
   const [untold, ...others] = violationsOf(10, 10);
   assert.match(untold ?? "", /its deletion was acknowledged before/);

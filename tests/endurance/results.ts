@@ -1,5 +1,5 @@
 /**
- * What a run leaves behind: its shape, how it is kept, and the slope of each process's memory.
+ * The results of a run: their type, how they are written, and the slope of each process's memory.
  *
  * @module
  */
@@ -8,14 +8,14 @@ import type { ServerSample } from "../cluster/server.ts";
 import type { Fault } from "./faults.ts";
 import type { Latencies, Violation } from "./record.ts";
 
-/** One process at one moment; the counts are those since its start. */
+/** One process at one moment. Counts start with the process. */
 export interface ProcessSample extends ServerSample {
-  /** The number of the server, and which of its lives this is. */
+  /** The number of the server, and of its process, from 1 on. */
   readonly server: number;
-  readonly life: number;
-  /** From the acknowledgement of a change to the answer of who waited here then, … */
+  readonly incarnation: number;
+  /** From the acknowledgement of a change to the answer of a client that waited here then, … */
   readonly wakes: Latencies;
-  /** … and of who asked only afterwards: who was on the way, or had lost its server. */
+  /** … and of a client that sent its sync later. */
   readonly returns: Latencies;
 }
 
@@ -23,7 +23,7 @@ export interface ProcessSample extends ServerSample {
 export interface Sample {
   /** Seconds since the run began. */
   readonly at: number;
-  /** The machine's load, of the last minute, other people's work included. */
+  /** The machine's load average of the last minute. */
   readonly load: number;
   /** Clients that wait for an answer. */
   readonly asking: number;
@@ -33,21 +33,21 @@ export interface Sample {
   readonly deleted: number;
   readonly answers: number;
   readonly violated: number;
-  /** Since the sample before: what clients met, by kind, and what servers reported, by code. */
+  /** Since the last sample: errors of clients by kind, and errors that servers reported by code. */
   readonly errors: { readonly [kind: string]: number };
   readonly reports: { readonly [code: string]: number };
   readonly processes: readonly ProcessSample[];
 }
 
-/** How the memory of a process went in one life, after its first minutes. */
+/** The memory of one process over time, after its first minutes. */
 export interface Slope {
   readonly server: string;
-  readonly life: number;
+  readonly incarnation: number;
   /** Minutes of the run: where the line begins and ends. */
   readonly from: number;
   readonly to: number;
   readonly rss: Line;
-  /** Of the heap only the lowest sample of every two minutes counts: what is in use, with the least garbage. */
+  /** Of the heap only the lowest sample of every two minutes counts, with the least garbage. */
   readonly heap: Line;
 }
 
@@ -71,46 +71,46 @@ export interface Results {
   readonly minutes: number;
   readonly clients: number;
   readonly changesPerSecond: number;
-  /** How far it is: `running`, `complete`, or why it ended before its time. */
+  /** `running`, `complete`, or why it ended early. */
   state: string;
   /** Minutes that it has lasted. */
   lasted: number;
   totals: { [name: string]: number };
   slopes: readonly Slope[];
   readonly violations: readonly Violation[];
-  /** What went wrong in the run itself, or in a server that nobody had touched. */
+  /** Failures of the run itself, or in a server that no fault had touched. */
   readonly failures: Violation[];
   readonly faults: Fault[];
   readonly samples: Sample[];
 }
 
-/** What a process holds in its first minutes is not looked at. */
+/** The first minutes of a process are left out. */
 const WARM_UP = 10 * 60;
 
-/** A line is drawn through so many samples at least. */
+/** A line needs at least so many samples. */
 const LEAST_SAMPLES = 30;
 
 const MIB = 2 ** 20;
 
-/** The memory of every life that lasted long enough. */
+/** The memory of every process that ran long enough. */
 export function slopesOf(samples: readonly Sample[], names: readonly string[]): Slope[] {
-  const lives = new Map<string, { at: number; sample: ProcessSample }[]>();
+  const incarnations = new Map<string, { at: number; sample: ProcessSample }[]>();
   for (const { at, processes } of samples) {
     for (const sample of processes) {
-      const name = `${sample.server} ${sample.life}`;
-      lives.set(name, [...lives.get(name) ?? [], { at, sample }]);
+      const name = `${sample.server} ${sample.incarnation}`;
+      incarnations.set(name, [...incarnations.get(name) ?? [], { at, sample }]);
     }
   }
-  return [...lives.values()].flatMap((life) => {
-    const begin = life[0]!.at;
-    const kept = life.filter(({ at }) => at - begin >= WARM_UP);
+  return [...incarnations.values()].flatMap((own) => {
+    const begin = own[0]!.at;
+    const kept = own.filter(({ at }) => at - begin >= WARM_UP);
     const [first, last] = [kept[0], kept.at(-1)];
     if (first === undefined || last === undefined || kept.length < LEAST_SAMPLES) return [];
     const line = (read: (sample: ProcessSample) => number) =>
       kept.map(({ at, sample }) => [at / 3600, read(sample) / MIB] as const);
     return [{
       server: names[first.sample.server]!,
-      life: first.sample.life,
+      incarnation: first.sample.incarnation,
       from: Number((first.at / 60).toFixed(1)),
       to: Number((last.at / 60).toFixed(1)),
       rss: fit(line(({ rss }) => rss)),
@@ -149,7 +149,7 @@ export function fit(points: readonly (readonly [x: number, y: number])[]): Line 
   };
 }
 
-/** Keeps what there is so far; a sample, a fault or a violation a line. */
+/** Writes the results so far, one sample, fault or violation a line. */
 export function keep(folder: URL, results: Results): void {
   const { slopes, violations, failures, faults, samples, ...head } = results;
   const lists = { slopes, violations, failures, faults, samples };
@@ -159,7 +159,7 @@ export function keep(folder: URL, results: Results): void {
   });
   const text = `${JSON.stringify(head, null, 2).slice(0, -2)},\n${texts.join(",\n")}\n}\n`;
   mkdirSync(folder, { recursive: true });
-  // Whole or not at all, whenever the run is stopped.
+  // Replace the file atomically: the run may be stopped at any time.
   const unfinished = new URL("results.json.part", folder);
   writeFileSync(unfinished, text);
   renameSync(unfinished, new URL("results.json", folder));

@@ -1,6 +1,6 @@
 /**
- * One endurance run: starts all, lets clients, writers and faults go on, looks every ten seconds, and checks the
- * promise from the outside.
+ * One endurance run: starts servers, clients, writers and faults, samples every ten seconds, and checks
+ * the promise from the outside.
  *
  * @module
  */
@@ -21,35 +21,35 @@ import { postgresRecipe } from "../run/databases.ts";
 import { PrivateServer } from "../run/server.ts";
 import { RUNTIMES } from "../storage/runtimes.ts";
 import { describeMachine } from "../../bench/report.ts";
-import type { Told, Verdict } from "./checker.ts";
+import type { CheckerInput, CheckerOutput } from "./checker.ts";
 import { Clients } from "./clients.ts";
 import { Faults } from "./faults.ts";
-import { Lives } from "./lives.ts";
+import { ProcessMonitor } from "./process_monitor.ts";
 import { plotRun } from "./plot.ts";
 import { Record } from "./record.ts";
 import { keep, type ProcessSample, type Results, slopesOf } from "./results.ts";
 import { Streams } from "./streams.ts";
 import { Writers } from "./writers.ts";
 
-/** Runs of less than so many minutes are not what the newest figures are. */
+/** Shorter runs, in minutes, do not replace the published figures. */
 const LEAST_MINUTES = 30;
 
 /** The longest time between two samples, and between two faults, in milliseconds. */
 const SAMPLE_INTERVAL = 10_000;
 const FAULT_INTERVAL = 60_000;
 
-/** How long clients may take until they hold what was acknowledged, when nothing is wrong any more. */
+/** How long clients may take to hold all acknowledged changes after the last fault. */
 const LONGEST_CATCH_UP = 60_000;
 
-/** Beside so many clients that wait, one follows by an event stream. */
+/** Waiting clients for each client on an event stream. */
 const CLIENTS_PER_STREAM = 25;
 
 /**
- * How long the deletions that each server makes are kept, in milliseconds; left out, a day. All sweep the one storage.
+ * How long each server keeps tombstones, in milliseconds; a day by default. All collect in the same storage.
  */
 const TOMBSTONE_TIMEOUTS: readonly (number | undefined)[] = [3000, 30_000, undefined];
 
-/** How many keys servers are asked for at once when all is over. */
+/** How many keys one sync asks for at the end. */
 const KEYS_AT_ONCE = 5000;
 
 const [length = "60", clientsText = "5000", rateText = "200"] = process.argv.slice(2);
@@ -66,13 +66,13 @@ const folder = minutes < LEAST_MINUTES
 const chance = new Chance(seed);
 
 const checker = new Worker(new URL("./checker.ts", import.meta.url));
-let say: (verdict: Verdict) => void = () => {};
-const lastWord = new Promise<Verdict>((resolve) => say = resolve);
-const tellChecker = (told: Told) => checker.postMessage(told);
+let say: (verdict: CheckerOutput) => void = () => {};
+const lastWord = new Promise<CheckerOutput>((resolve) => say = resolve);
+const tellChecker = (told: CheckerInput) => checker.postMessage(told);
 const record = new Record((changes, reads) =>
   tellChecker({ changes, reads, settledUntil: writers.settledUntil })
 );
-checker.on("message", (verdict: Verdict) => {
+checker.on("message", (verdict: CheckerOutput) => {
   for (const fault of verdict.faults) record.violate(`judge: ${fault}`);
   if (verdict.isLast) say(verdict);
 });
@@ -124,7 +124,7 @@ const cluster = await Cluster.start({
   redis: ["ioredis", "node-redis", "ioredis"],
   statsInterval: sampleInterval,
 });
-const lives = cluster.servers.map((server) => new Lives(cluster, server, fail));
+const monitors = cluster.servers.map((server) => new ProcessMonitor(cluster, server, fail));
 const clients = new Clients(clientCount, { cluster, chance: chance.fork("clients"), record });
 const streams = new Streams(Math.round(clientCount / CLIENTS_PER_STREAM), clients.sharedKeys, {
   cluster,
@@ -167,7 +167,7 @@ const isWell = results.state === "complete" && record.violated === 0 && results.
 console.log(`${results.state}; ${record.violated} violations, ${results.failures.length} failures`);
 process.exit(isWell ? 0 : 1);
 
-/** Makes a fault at each interval. The servers are struck by thirds of the run, so that each has a long life. */
+/** Causes a fault at each interval. In each third of the run, faults hit one server, so that processes run long. */
 async function makeFaults(): Promise<void> {
   const order = chance.fork("victims").shuffle(cluster.servers);
   const faults = new Faults(chance.fork("faults"), {
@@ -182,18 +182,18 @@ async function makeFaults(): Promise<void> {
   for (let turn = 1; !isOver; turn++) {
     await Promise.race([ending, pause(Math.max(0, turn * faultInterval - record.now * 1000))]);
     if (isOver || duration - record.now * 1000 < faultInterval / 2) return;
-    const blow = faults.next();
+    const kind = faults.next();
     const at = record.now;
-    const note = await faults.strike(blow).catch((error: Error) => {
-      fail(`${blow}: ${error.message}`);
+    const note = await faults.strike(kind).catch((error: Error) => {
+      fail(`${kind}: ${error.message}`);
       return "failed";
     });
-    results.faults.push({ at, until: record.now, blow, note });
-    console.log(`${at.toFixed(0)} s: ${blow}: ${note}`);
+    results.faults.push({ at, until: record.now, kind, note });
+    console.log(`${at.toFixed(0)} s: ${kind}: ${note}`);
   }
 }
 
-/** The lines from the clients, between the servers, to Redis and to Postgres. */
+/** The links from the clients, between the servers, to Redis and to Postgres. */
 function namedLinks(): Map<string, Link> {
   const names = cluster.names;
   const byPort = new Map(
@@ -212,7 +212,7 @@ function namedLinks(): Map<string, Link> {
   ]);
 }
 
-/** Checks what holds when nothing is wrong any more: all clients and all servers have what was acknowledged. */
+/** Checks the end of the run, without faults: all clients and servers have all acknowledged changes. */
 async function finish(): Promise<void> {
   const deadline = performance.now() + LONGEST_CATCH_UP;
   const finals = await findFinals();
@@ -248,7 +248,7 @@ async function findFinals(): Promise<Map<string, Final>> {
   return finals;
 }
 
-/** How many deletions the storage still knows. */
+/** The number of tombstones in the storage. */
 async function countTombstones(): Promise<number> {
   const sql = openSQL(postgres.address, { max: 1 });
   try {
@@ -259,33 +259,41 @@ async function countTombstones(): Promise<number> {
   }
 }
 
-/** Servers whose clients have all gone hold no place for them any more. */
+/** Checks that servers without clients have no waiting requests and no streams. */
 async function checkEmpty(): Promise<void> {
   const deadline = performance.now() + LONGEST_CATCH_UP;
   const held = () =>
-    lives.map((life) => `${life.name} ${life.newest?.waiters} + ${life.newest?.streams}`).join(", ");
-  while (lives.some(({ newest }) => newest === undefined || newest.waiters + newest.streams > 0)) {
+    monitors.map((monitor) => `${monitor.name} ${monitor.newest?.waiters} + ${monitor.newest?.streams}`).join(
+      ", ",
+    );
+  while (monitors.some(({ newest }) => newest === undefined || newest.waiters + newest.streams > 0)) {
     if (performance.now() > deadline) {
-      return fail(`places of clients that have gone are still held: ${held()}`);
+      return fail(`requests or streams of disconnected clients are left: ${held()}`);
     }
     await pause(500);
-    for (const life of lives) life.read();
+    for (const monitor of monitors) monitor.read();
   }
   console.log("all clients have gone, and all places with them");
 }
 
-/** Looks at everything. */
+/** Takes a sample. */
 function sample(): void {
   const { wakes, returns, errors } = record.take();
   const reports: { [code: string]: number } = {};
-  const processes = lives.flatMap((life): ProcessSample[] => {
-    for (const { report } of life.read()) {
-      const name = `${life.name}: ${report}`;
+  const processes = monitors.flatMap((monitor): ProcessSample[] => {
+    for (const { report } of monitor.read()) {
+      const name = `${monitor.name}: ${report}`;
       reports[name] = (reports[name] ?? 0) + 1;
     }
-    if (life.newest === undefined) return [];
-    const { server, number } = life;
-    return [{ server, life: number, ...life.newest, wakes: wakes(server), returns: returns(server) }];
+    if (monitor.newest === undefined) return [];
+    const { server, number } = monitor;
+    return [{
+      server,
+      incarnation: number,
+      ...monitor.newest,
+      wakes: wakes(server),
+      returns: returns(server),
+    }];
   });
   const { acknowledged, deleted, answers, violated, uncertain, told, toldGone, toldBack } = record;
   const load = Number(loadavg()[0]!.toFixed(2));
@@ -326,7 +334,7 @@ function versions(): { [name: string]: string } {
   }));
 }
 
-/** The first line of what a program says. */
+/** The first line of a program's output. */
 function said(program: string, ...args: string[]): string {
   return spawnSync(program, args, { encoding: "utf8" }).stdout?.split("\n")[0]?.trim() ?? "";
 }

@@ -1,6 +1,6 @@
 /**
- * Clients that follow shared keys by event streams, as `EventSource` does: they resume where they were, and go to
- * another server when a stream ends.
+ * Clients that follow shared keys by event streams, as `EventSource` does: they resume with `Last-Event-ID` and change
+ * the server when a stream ends.
  *
  * @module
  */
@@ -11,17 +11,17 @@ import type { RealityNodeMeta } from "../../src/types.ts";
 import type { Held } from "./clients.ts";
 import type { Record } from "./record.ts";
 
-/** So many keys each stream follows. */
+/** The number of keys of a stream. */
 const KEYS_EACH = 3;
 
-/** An open stream that was not told for so long of a change that was acknowledged is a violation, in milliseconds. */
+/** How long an open stream may lack an acknowledged change, in milliseconds. */
 const LONGEST_SILENCE = 30_000;
 
-/** A stream on which nothing comes for so long, not even a heartbeat, is given up, in milliseconds. */
+/** After how long without any byte, heartbeats included, a stream is closed, in milliseconds. */
 const LONGEST_QUIET = 70_000;
 
-/** What streams ask of the run. */
-export interface StreamRooms {
+/** What streams need of the run. */
+export interface StreamDeps {
   readonly cluster: Cluster;
   readonly chance: Chance;
   readonly record: Record;
@@ -32,7 +32,7 @@ export class Streams {
   readonly #streams: readonly Stream[];
   readonly #sweep: ReturnType<typeof setInterval>;
 
-  constructor(count: number, keys: readonly string[], deps: StreamRooms) {
+  constructor(count: number, keys: readonly string[], deps: StreamDeps) {
     this.#streams = Array.from({ length: count }, (_, i) => {
       const own = new Set(Array.from({ length: KEYS_EACH }, () => deps.chance.pick(keys)));
       return new Stream(i, [...own], deps);
@@ -43,55 +43,55 @@ export class Streams {
     }, 500);
   }
 
-  /** What each of them holds. */
+  /** The versions of each stream. */
   get held(): Held[] {
     return this.#streams.flatMap((stream) => stream.held);
   }
 
-  /** Ends them all. */
+  /** Stops all streams. */
   stop(): void {
     clearInterval(this.#sweep);
     for (const stream of this.#streams) stream.stop();
   }
 }
 
-/** One stream, and those that come after it. */
+/** One stream, and the streams that replace it. */
 class Stream {
   readonly #number: number;
   readonly #known: Map<string, number>;
-  readonly #rooms: StreamRooms;
+  readonly #deps: StreamDeps;
   #server: number;
   #socket: Socket | undefined;
   #lastId = "";
   /** Bytes to come, where the head says so: of a stream that ended before its head was sent. */
   #left = Infinity;
   #isInBody = false;
-  /** When it was asked for, when something came last, and when it comes back after it was lost. */
+  /** When it was requested, when its last byte arrived, and when it reconnects. */
   #opened = 0;
   #heard = 0;
   #due = 0;
 
-  constructor(number: number, keys: readonly string[], deps: StreamRooms) {
+  constructor(number: number, keys: readonly string[], deps: StreamDeps) {
     this.#number = number;
     this.#known = new Map(keys.map((key) => [key, 0]));
-    this.#rooms = deps;
+    this.#deps = deps;
     this.#server = number % deps.cluster.servers.length;
   }
 
-  /** What it holds. */
+  /** Its versions. */
   get held(): Held[] {
     return [...this.#known].map(([key, version]) => ({ who: `stream ${this.#number}`, key, version }));
   }
 
-  /** What it was not told of, and was acknowledged before a moment. */
+  /** The changes acknowledged before a moment that it has not received. */
   #behind(before: number): string[] {
     return this.held.flatMap(({ who, key, version }) => {
-      const untold = this.#rooms.record.acks.untold(key, version, before);
+      const untold = this.#deps.record.acks.untold(key, version, before);
       return untold === undefined ? [] : [`${who} holds ${version} of ${key}, and ${untold}`];
     });
   }
 
-  /** Looks whether it is time to come, to give up, or to complain. */
+  /** Connects, times out or reports a missing change when it is due. */
   look(now: number): void {
     if (this.#socket === undefined) {
       if (now >= this.#due) this.#open();
@@ -101,18 +101,18 @@ class Stream {
     if (now - this.#opened < LONGEST_SILENCE) return;
     const [behind] = this.#behind(now - LONGEST_SILENCE);
     if (behind === undefined) return;
-    this.#rooms.record.violate(`${behind} more than ${LONGEST_SILENCE} ms ago, at server ${this.#server}`);
+    this.#deps.record.violate(`${behind} more than ${LONGEST_SILENCE} ms ago, at server ${this.#server}`);
     this.#lose("it was not told");
   }
 
-  /** Ends it. */
+  /** Stops it. */
   stop(): void {
     this.#drop();
     this.#due = Infinity;
   }
 
   #open(): void {
-    const url = this.#rooms.cluster.directUrlOf(this.#server);
+    const url = this.#deps.cluster.directUrlOf(this.#server);
     if (url === undefined) return this.#lose("the server is not there");
     const socket = this.#socket = connect({
       port: Number(new URL(url).port),
@@ -128,7 +128,7 @@ class Stream {
     let [reason, rest] = ["closed", ""];
     socket.on("error", (error: Error & { code?: string }) => reason = error.code ?? error.message);
     socket.setEncoding("utf8").on("data", (text: string) => {
-      // Frames of the transfer are lines as well, which none of the fields below begins like.
+      // Chunk sizes are lines, too, but match none of the fields below.
       const lines = (rest + text).split("\n");
       rest = lines.pop() ?? "";
       for (const line of lines) if (this.#socket === socket) this.#take(line);
@@ -158,7 +158,7 @@ class Stream {
     if (key === undefined || version === undefined) return;
     const held = this.#known.get(key);
     if (held === undefined) return;
-    const { record } = this.#rooms;
+    const { record } = this.#deps;
     this.#known.set(key, version);
     if (record.isBack(key, held, version)) {
       record.violate(`${key} went back from ${held} to ${version} in a stream of ${this.#server}`);
@@ -166,7 +166,7 @@ class Stream {
   }
 
   #lose(reason: string): void {
-    const { chance, cluster, record } = this.#rooms;
+    const { chance, cluster, record } = this.#deps;
     record.error(`a stream ended: ${reason}`);
     this.#drop();
     this.#server = chance.pick(cluster.servers.filter((server) => server !== this.#server));

@@ -10,23 +10,23 @@ import type { Clients } from "./clients.ts";
 import { Connection } from "./connection.ts";
 import type { Record } from "./record.ts";
 
-/** So many connections of writers each server has; the first of them comes by the line that faults trouble. */
+/** Writer connections for each server. The first goes through a link with faults. */
 const EACH = 12;
 
 /** How long a writer waits for an answer, in milliseconds. */
 const PATIENCE = 15_000;
 
-/** How often a shared key is changed, and not one that a single client follows. */
+/** The probability that a change is of a shared key. */
 const SHARED = 0.1;
 
-/** How often a key is deleted, and not changed. Its next change makes it anew. */
+/** The probability that a change is a deletion. The next change creates the key again. */
 const DELETED = 0.12;
 
 /** How often changes are sent, in milliseconds. */
 const BEAT = 10;
 
-/** What writers ask of the run. */
-export interface WriterRooms {
+/** What writers need of the run. */
+export interface WriterDeps {
   readonly cluster: Cluster;
   readonly chance: Chance;
   readonly record: Record;
@@ -35,21 +35,21 @@ export interface WriterRooms {
 
 /** All writers. */
 export class Writers {
-  readonly #rooms: WriterRooms;
+  readonly #deps: WriterDeps;
   readonly #writers: readonly Writer[];
   #timer: ReturnType<typeof setInterval> | undefined;
   #written = 0;
-  /** Changes that were due while no writer was free: held back, and made later or never. */
+  /** Changes that were due while no writer was free, and are sent later or never. */
   heldBack = 0;
 
-  constructor(deps: WriterRooms) {
-    this.#rooms = deps;
+  constructor(deps: WriterDeps) {
+    this.#deps = deps;
     this.#writers = deps.cluster.servers.flatMap((server) =>
       Array.from({ length: EACH }, (_, i) => new Writer(server, i === 0, deps))
     );
   }
 
-  /** Begins to change so many keys a second. */
+  /** Starts to change so many keys a second. */
   begin(rate: number): void {
     let due = 0;
     let last = performance.now();
@@ -60,7 +60,7 @@ export class Writers {
       for (const writer of this.#writers) writer.look(now);
       for (; due >= 1; due--) {
         if (this.#write()) continue;
-        // What cannot be sent within a second is left out: a writer does not flood a server that is well again.
+        // Changes that cannot be sent within a second are dropped: a recovered server is not flooded.
         const left = Math.max(0, Math.floor(due) - rate);
         this.heldBack += left;
         due -= left;
@@ -69,12 +69,12 @@ export class Writers {
     }, BEAT);
   }
 
-  /** All changes that were asked for before this moment have been written down. */
+  /** All changes requested before this moment have been recorded. */
   get settledUntil(): number {
     return Math.min(performance.now(), ...this.#writers.map(({ asked }) => asked));
   }
 
-  /** Stops, and settles when all changes were answered or given up. */
+  /** Stops. Settles when all changes were answered or timed out. */
   async end(): Promise<void> {
     clearInterval(this.#timer);
     while (this.#writers.some(({ isAsking }) => isAsking)) {
@@ -85,7 +85,7 @@ export class Writers {
   }
 
   #write(): boolean {
-    const { chance, clients } = this.#rooms;
+    const { chance, clients } = this.#deps;
     const free = this.#writers.filter(({ isFree }) => isFree);
     if (free.length === 0) return false;
     const key = chance.pick(chance.happens(SHARED) ? clients.sharedKeys : clients.ownKeys);
@@ -101,7 +101,7 @@ interface Asking {
   /** Empty for a deletion. */
   readonly hash: string;
   readonly asked: number;
-  /** Notes that the deletion was acknowledged; undefined for an update. */
+  /** Records the acknowledgement of the deletion; `undefined` for an update. */
   readonly deleted: ((at: number) => void) | undefined;
 }
 
@@ -109,22 +109,22 @@ interface Asking {
 class Writer {
   readonly #server: number;
   readonly #usesLink: boolean;
-  readonly #rooms: WriterRooms;
+  readonly #deps: WriterDeps;
   #connection: Connection | undefined;
   #asking: Asking | undefined;
   #restsUntil = 0;
 
-  constructor(server: number, usesLink: boolean, deps: WriterRooms) {
+  constructor(server: number, usesLink: boolean, deps: WriterDeps) {
     this.#server = server;
     this.#usesLink = usesLink;
-    this.#rooms = deps;
+    this.#deps = deps;
   }
 
   get isAsking(): boolean {
     return this.#asking !== undefined;
   }
 
-  /** When it asked for what it waits for; `Infinity` when it waits for nothing. */
+  /** When the pending request was sent; `Infinity` without one. */
   get asked(): number {
     return this.#asking?.asked ?? Infinity;
   }
@@ -133,27 +133,27 @@ class Writer {
     return !this.isAsking && this.#connection !== undefined;
   }
 
-  /** Connects where that is due, and gives up where no answer came. */
+  /** Reconnects or times out when it is due. */
   look(now: number): void {
     if (this.#asking && now - this.#asking.asked > PATIENCE) return this.#lose("no answer in time");
     if (this.#connection === undefined && now > this.#restsUntil) this.#connect();
   }
 
-  /** Asks for a change. */
+  /** Requests a change. */
   change(key: string, hash: string): void {
     this.#asking = { key, hash, asked: performance.now(), deleted: undefined };
     this.#send("POST", "/reality/update", JSON.stringify({ key, hash }));
   }
 
-  /** Asks for a deletion. */
+  /** Requests a deletion. */
   delete(key: string): void {
     const asked = performance.now();
-    const deleted = this.#rooms.record.acks.beginDeletion(key, asked);
+    const deleted = this.#deps.record.acks.beginDeletion(key, asked);
     this.#asking = { key, hash: "", asked, deleted };
     this.#send("DELETE", `/reality/nodes/${encodeURIComponent(key)}`, "");
   }
 
-  /** Ends it. */
+  /** Stops it. */
   stop(): void {
     this.#connection?.drop();
     this.#connection = undefined;
@@ -164,7 +164,7 @@ class Writer {
   }
 
   #connect(): void {
-    const { cluster } = this.#rooms;
+    const { cluster } = this.#deps;
     const url = this.#usesLink ? cluster.urlOf(this.#server) : cluster.directUrlOf(this.#server);
     if (url === undefined) return;
     const connection: Connection = this.#connection = new Connection(Number(new URL(url).port), {
@@ -189,7 +189,7 @@ class Writer {
   }
 
   #lose(reason: string): void {
-    if (this.#asking !== undefined) this.#rooms.record.error(`a change got no answer: ${reason}`);
+    if (this.#asking !== undefined) this.#deps.record.error(`a change got no answer: ${reason}`);
     this.#note(Infinity, 0);
     this.stop();
     this.#restsUntil = performance.now() + 500;
@@ -198,7 +198,7 @@ class Writer {
   #note(answered: number, version: number): void {
     if (this.#asking === undefined) return;
     const { deleted, ...asked } = this.#asking;
-    this.#rooms.record.change({
+    this.#deps.record.change({
       ...asked,
       isDeletion: deleted !== undefined,
       server: this.#server,

@@ -1,20 +1,20 @@
 /**
- * The lives of one server: what its processes say, one after the other.
+ * Reads the output of the processes of one server, one after the other.
  *
  * @module
  */
 import type { Cluster } from "../cluster/cluster.ts";
 import type { ServerLine, ServerSample } from "../cluster/server.ts";
 
-/** How long after its end a process that was ended on purpose is no longer its server's, in milliseconds. */
+/** The grace period after a process is ended on purpose, in milliseconds. */
 const GRACE = 1000;
 
-/** Reads what a server says, and notices when its process ends although nobody ended it. */
-export class Lives {
+/** Reads the output of a server, and reports a process that ends by itself. */
+export class ProcessMonitor {
   readonly server: number;
-  /** Which life this is. */
+  /** The number of its current process. */
   number = 0;
-  /** What it said last; undefined before it has said anything, and while it is not there. */
+  /** Its newest sample; `undefined` before the first one, and without a process. */
   newest: ServerSample | undefined;
   readonly #cluster: Cluster;
   readonly #onFailure: (what: string) => void;
@@ -32,7 +32,7 @@ export class Lives {
     return this.#cluster.names[this.server]!;
   }
 
-  /** Reads what it has said since the last time, to the end of a life; gives what it reported. */
+  /** Reads the new output and returns the reported errors. */
   read(): { readonly report: string; readonly message: string }[] {
     const current = this.#cluster.processOf(this.server);
     const said = this.#take();
@@ -44,7 +44,7 @@ export class Lives {
     return said.flatMap((line) => "report" in line ? [line] : []);
   }
 
-  /** What its process has said and nobody has read. */
+  /** Returns the unread lines of its process. */
   #take(): ServerLine[] {
     const lines = this.#process?.lines.slice(this.#lines).map((line) => JSON.parse(line) as ServerLine) ?? [];
     this.#lines += lines.length;
