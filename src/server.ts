@@ -34,9 +34,8 @@ import { type EventSourceRequest, toStreamRequest } from "./sse/request.ts";
 import { closingStream, createStream } from "./sse/stream.ts";
 import { CallbackProof } from "./mesh/callback_proof.ts";
 import { Mesh } from "./mesh/mesh.ts";
-import type { Proof } from "./mesh/proof.ts";
 import { SecretProof } from "./mesh/secret_proof.ts";
-import { Transport } from "./mesh/transport.ts";
+import { type PeerLink, Transport } from "./mesh/transport.ts";
 import { Relay } from "./redis/relay.ts";
 import { RequestScopes } from "./scope/request_scope.ts";
 import { PendingResponses } from "./limits/pending_responses.ts";
@@ -144,7 +143,7 @@ export class RealityServer {
     const scopeOptions = { storage, clock, limits, hookTimeout, batch: this.#batch, waiters: this.#waiters };
     this.#scopes = config.requestScopedIO
       ? new RequestScopes(scopeOptions)
-      : new SharedScope(scopeOptions, (keys, version) => this.#mesh?.note(keys, version));
+      : new SharedScope(scopeOptions, (keys, version) => this.#mesh?.announce(keys, version));
     this.#bodies = new SharedBodyBudget(limits, clock, this.#scopes.createDeadlines(limits.bodyTimeout));
     const slow = this.#scopes.createDeadlines(limits.responseTimeout);
     this.#responses = new PendingResponses(limits, slow, observer.metrics);
@@ -459,23 +458,25 @@ export class RealityServer {
     const { mesh, redis, storage, clock } = this.#config;
     const { peers, fetch, timeout } = mesh;
     if (peers.length === 0 && secret === undefined && redis === undefined) return undefined;
-    let line: { proof: Proof; transport: Transport } | undefined;
-    const createLine = () => {
-      const wire = { clock, fetch, timeout, maxBytes: MAX_ANSWER_BYTES };
-      const proof = secret ?? new CallbackProof({ ...wire, id: this.serverId, peers: () => peers });
-      return { proof, transport: new Transport({ ...wire, proof }) };
+    let link: PeerLink | undefined;
+    const createLink = (): PeerLink => {
+      const client = { clock, fetch, timeout, maxBytes: MAX_ANSWER_BYTES };
+      const proof = secret ?? new CallbackProof({ ...client, id: this.serverId, peers: () => peers });
+      return { proof, transport: new Transport({ ...client, proof }) };
     };
     return new Mesh(mesh, {
       storage,
       clock,
       serverId: () => this.serverId,
-      line: () => line ??= createLine(),
-      ask: (operation, call) => withTimeout(operation, call, this.#batch),
-      take: (nodes, prepare) => this.#scopes.open().changes.merge(nodes, prepare),
+      getLink: () => link ??= createLink(),
+      callStorage: (operation, call) => withTimeout(operation, call, this.#batch),
+      getChanges: () => this.#scopes.open().changes,
       wake: (keys) => this.#waiters.wake(keys),
       pollNow: () => this.#scopes.open().poller.pollNow?.(),
-      publish: redis && (() => this.#relay?.publish()),
-      isRelayed: () => secret !== undefined && this.#relay?.healthy === true,
+      relay: redis && {
+        publish: () => this.#relay?.publish(),
+        isTrusted: () => secret !== undefined && this.#relay?.healthy === true,
+      },
       report: (error) =>
         error instanceof PeerError ? this.#observer.reportPeer(error) : this.#observer.report(error),
     });
@@ -488,14 +489,14 @@ export class RealityServer {
     return new Relay(redis, {
       clock,
       async compose(isMissed): Promise<string> {
-        const text = await mesh.news.compose(secret !== undefined, isMissed);
+        const text = await mesh.redisUpdates.compose(secret !== undefined, isMissed);
         return secret === undefined ? text : await secret.signBroadcast(channel, text);
       },
       async receive(text: string): Promise<boolean> {
         const message = secret === undefined ? text : await secret.verifyBroadcast(channel, text);
-        return message !== null && await mesh.news.receive(message, secret !== undefined);
+        return message !== null && await mesh.redisUpdates.receive(message, secret !== undefined);
       },
-      onConnected: () => mesh.news.noteMissed(),
+      onConnected: () => mesh.redisUpdates.recoverMissed(),
       onHealth: (isDown) => this.#observer.recordRedis(isDown),
       report: (error) => this.#observer.report(error),
     });
@@ -567,10 +568,10 @@ export class RealityServer {
         onStart: () => {
           leave = scope.beginStream();
           end = this.#observer.beginStream(keys);
-          this.#mesh?.noteTraffic();
+          this.#mesh?.contactStalePeers();
         },
         // A server whose clients all stream has no other occasion to ask peers that fell silent.
-        onHeartbeat: () => this.#mesh?.noteTraffic(),
+        onHeartbeat: () => this.#mesh?.contactStalePeers(),
         onEnd: (reason) => {
           leave();
           const isClosing = this.#closing !== undefined;
@@ -592,7 +593,7 @@ export class RealityServer {
       new Readiness({
         storage,
         batch: this.#batch,
-        open: this.#mesh && (() => this.#mesh!.open()),
+        open: this.#mesh && (() => this.#mesh!.bootstrap()),
         isClosing,
       });
     if (requestScopedIO) return () => create().ask();

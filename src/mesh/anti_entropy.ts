@@ -9,7 +9,6 @@ import {
   isSameDot,
   joinVectors,
   type MeshStorage,
-  type NodeMerge,
   type ReplicaState,
   type ReplicatedNode,
   RESIDUES,
@@ -17,27 +16,17 @@ import {
 } from "../store/contract.ts";
 import type { RealityNodeMeta } from "../types.ts";
 import { type MergeContext, mergeMissing, mergeNode } from "./merge.ts";
+import type { Changes } from "../store/changes.ts";
 import type { Delta, Message } from "./message.ts";
 
-/** Says what becomes of a node of another storage, given the one that is here; and which sweeps it knows of. */
-interface PreparedMerge {
-  readonly merge: (theirs: ReplicatedNode, mine: ReplicatedNode | undefined) => NodeMerge | null;
-  readonly collected?: VersionVector;
-}
-
-/** What the pages ask of the other rooms. */
+/** What anti-entropy needs. */
 export interface AntiEntropyDeps {
   readonly storage: MeshStorage;
-  /** Asks something of the storage: with its time limit, and reported when it fails. */
-  ask<T>(operation: string, call: () => Promise<T>): Promise<T>;
-  /**
-   * Takes in nodes by the one way in. Says which were written as they were there, and what was made instead.
-   */
-  take(
-    nodes: readonly ReplicatedNode[],
-    prepare: (isMissing: boolean) => PreparedMerge | Promise<PreparedMerge>,
-  ): Promise<{ readonly taken: readonly string[]; readonly made: readonly RealityNodeMeta[] }>;
-  /** Wakes who waits for these keys; `null` for all. */
+  /** Calls the storage with a time limit, and reports a failure. */
+  callStorage<T>(operation: string, call: () => Promise<T>): Promise<T>;
+  /** Returns the way in for nodes. */
+  getChanges(): Pick<Changes, "merge">;
+  /** Wakes the waiters of these keys; `null` for all. */
   wake(keys: readonly string[] | null): void;
 }
 
@@ -96,28 +85,31 @@ export class AntiEntropy {
    *
    * @param theirs What it has seen; undefined when that is not known, and then it is given nothing.
    * @param limit How many nodes at most.
-   * @param more The page it asks for, if not the first.
-   * @param mayCopy Whether it may be given a full copy for this reason, where a delta loses nothing either.
+   * @param pageRequest The page it asks for, if not the first.
+   * @param maySendCopy Whether it may be given a full copy for this reason, where a delta loses nothing either.
    */
   async compose(
     theirs: VersionVector | undefined,
     limit: number,
-    more?: Message["pageRequest"],
-    mayCopy: (reason: string) => boolean = () => true,
+    pageRequest?: Message["pageRequest"],
+    maySendCopy: (reason: string) => boolean = () => true,
   ): Promise<ComposedPage> {
-    const { storage, ask } = this.#deps;
+    const { storage, callStorage } = this.#deps;
     if (theirs === undefined) {
-      return { state: await ask("readReplicaState", () => storage.readReplicaState()), delta: undefined };
+      return {
+        state: await callStorage("readReplicaState", () => storage.readReplicaState()),
+        delta: undefined,
+      };
     }
     const read = async (base: VersionVector): Promise<ComposedPage> => {
-      const { nodes, next, ...state } = await ask(
+      const { nodes, next, ...state } = await callStorage(
         "readDelta",
-        () => storage.readDelta(base, limit, more?.after),
+        () => storage.readDelta(base, limit, pageRequest?.after),
       );
       const full = base === EMPTY;
-      return { state, delta: { base, full, after: more?.after ?? null, next, nodes } };
+      return { state, delta: { base, full, after: pageRequest?.after ?? null, next, nodes } };
     };
-    if (more !== undefined) return await read(more.full ? EMPTY : theirs);
+    if (pageRequest !== undefined) return await read(pageRequest.full ? EMPTY : theirs);
     const given = await read(theirs);
     // Deletions that it never heard of are forgotten here: only a full copy can tell it what is gone. Where more was seen
     // here of where they were made, it has to come first. Where not, both wait for the rest of what was made there.
@@ -128,7 +120,7 @@ export class AntiEntropy {
     if (lacking.length > 0) {
       const reason = lacking.map(([replicaId, dotVersion]) => `${replicaId}:${dotVersion}`).sort().join();
       const isDue = lacking.some(([replicaId]) => advances(vector, theirs, replicaId));
-      if (isDue || mayCopy(reason)) return { ...await read(EMPTY), reason };
+      if (isDue || maySendCopy(reason)) return { ...await read(EMPTY), reason };
     }
     return coversVector(theirs, vector) && isEmpty(given.delta) ? { ...given, delta: undefined } : given;
   }
@@ -140,25 +132,27 @@ export class AntiEntropy {
    * @param previous What the page before left; undefined when there was none.
    * @param message The message that the page came in.
    */
-  take(previous: PartialDelta | undefined, message: Message): Promise<MergedPage> {
+  merge(previous: PartialDelta | undefined, message: Message): Promise<MergedPage> {
     const turn = this.#lastMerge.then(() => this.#mergeNext(previous, message));
     this.#lastMerge = turn.catch(() => {});
     return turn;
   }
 
   async #mergeNext(previous: PartialDelta | undefined, message: Message): Promise<MergedPage> {
-    const { storage, ask, wake } = this.#deps;
+    const { storage, callStorage, wake } = this.#deps;
     const { delta, vector: theirs, collected: collected = EMPTY } = message;
     if (theirs === undefined) return UNMERGED;
     if (delta !== undefined && delta.after !== null && delta.after !== previous?.next) return UNMERGED;
-    const mine = await ask("readReplicaState", () => storage.readReplicaState());
+    const mine = await callStorage("readReplicaState", () => storage.readReplicaState());
     // Before anything is numbered for the nodes it brings.
     const known = joinVectors(theirs, highestDots(delta?.nodes ?? []));
-    if (sharesResidue(mine, known)) await ask("avoidResidues", () => storage.avoidResidues(known));
+    if (sharesResidue(mine, known)) await callStorage("avoidResidues", () => storage.avoidResidues(known));
     if (delta === undefined) {
       // All that it has is here, but its epoch may be the older one all the same.
       const isOlder = message.epoch < mine.epoch && coversVector(mine.vector, theirs);
-      if (isOlder && await ask("adoptVector", () => storage.adoptVector(theirs, message.epoch))) wake(null);
+      if (isOlder && await callStorage("adoptVector", () => storage.adoptVector(theirs, message.epoch))) {
+        wake(null);
+      }
       return UNMERGED;
     }
     // A delta may lack deletions that were forgotten there. It loses none as long as nothing more counts as seen here of
@@ -186,12 +180,12 @@ export class AntiEntropy {
       readonly previous: PartialDelta | undefined;
     },
   ): Promise<MergedPage> {
-    const { storage, ask, take, wake } = this.#deps;
+    const { storage, callStorage, getChanges, wake } = this.#deps;
     const { collected: collected = EMPTY, epoch } = message;
-    const { taken: written, made } = await take(delta.nodes, async (isMissing) => {
+    const { taken: written, made } = await getChanges().merge(delta.nodes, async (isMissing) => {
       // What is not here may have been forgotten since we looked.
       const { vector, collected } = isMissing
-        ? await ask("readReplicaState", () => storage.readReplicaState())
+        ? await callStorage("readReplicaState", () => storage.readReplicaState())
         : mine;
       return { collected, merge: (node, own) => mergeNode(node, own, { mine: vector, theirs, collected }) };
     });
@@ -208,7 +202,10 @@ export class AntiEntropy {
     const isNews = delta.full || epoch < mine.epoch || !coversVector(mine.vector, adopt);
     // Only now: until here, what was seen of the sender's is not all taken in.
     const isNewEpoch = isNews &&
-      await ask("adoptVector", () => storage.adoptVector(adopt, epoch, delta.full ? collected : undefined));
+      await callStorage(
+        "adoptVector",
+        () => storage.adoptVector(adopt, epoch, delta.full ? collected : undefined),
+      );
     if (isNewEpoch) wake(null);
     // Once more, for what was changed here since: as long as it was not adopted, nobody knew what had been forgotten.
     if (delta.full) dropped.push(...await judgeRest());
@@ -224,15 +221,15 @@ export class AntiEntropy {
 
   /** Judges what is here and not in a full copy: what was forgotten there is either missing here or told anew. */
   async #mergeMissing(keys: ReadonlySet<string>, context: MergeContext): Promise<RealityNodeMeta[]> {
-    const { storage, ask, take, wake } = this.#deps;
+    const { storage, callStorage, getChanges, wake } = this.#deps;
     const written: RealityNodeMeta[] = [];
     let after: string | undefined;
     do {
-      const page = await ask("readDelta", () => storage.readDelta(EMPTY, 500, after));
+      const page = await callStorage("readDelta", () => storage.readDelta(EMPTY, 500, after));
       const missing = page.nodes.filter((node) =>
         !keys.has(node.key) && mergeMissing(node, context) !== null
       );
-      const { made } = await take(missing, () => ({
+      const { made } = await getChanges().merge(missing, () => ({
         merge: (known, mine) => {
           if (mine === undefined || !isSameDot(dotOf(mine), dotOf(known))) return null;
           return mergeMissing(mine, context);

@@ -38,6 +38,11 @@ export class PendingUpdates {
     if (invalidation.keys === null || (this.#keys?.size ?? 0) > MAX_INVALIDATION_KEYS) this.#keys = null;
   }
 
+  /** Adds servers that the peer is asked to tell, without marking an update. */
+  addForwards(ids: Iterable<string>): void {
+    for (const id of ids) this.forwards.add(id);
+  }
+
   /** What a server on the same storage should look at again; undefined for nothing. */
   get invalidation(): Invalidation | undefined {
     if (this.#keys?.size === 0) return undefined;
@@ -238,42 +243,4 @@ export class Peers {
     }
     return states;
   }
-}
-
-/** Who is told directly, and which of the others each is asked to tell in turn. */
-export interface FanOutTarget {
-  readonly peer: Peer;
-  readonly forwards: readonly string[];
-}
-
-/**
- * Chooses whom to tell directly so that all are told: everybody, or, of many, a few that each pass it on to their
- * share. A share halves at every step, so that all are reached in a number of steps that grows as the logarithm.
- *
- * @param peers Who is to hear of it.
- * @param fanout How many are told directly.
- * @param random Chance, from 0 up to 1.
- */
-export function chooseTargets(peers: readonly Peer[], fanout: number, random: () => number): FanOutTarget[] {
-  if (peers.length <= fanout) return peers.map((peer) => ({ peer, forwards: [] }));
-  // Whoever has never answered has no name by which somebody else could be asked to tell it.
-  const unnamed = peers.filter(({ id }) => id === undefined);
-  const named = shuffle(peers.filter(({ id }) => id !== undefined), random);
-  // Those that answer go first: a share is lost for a while with the one that should pass it on.
-  named.sort((a, b) => Number(b.state === "alive") - Number(a.state === "alive"));
-  const direct = named.slice(0, fanout);
-  const pauseUntil = named.slice(fanout);
-  const targets = direct.map((peer, i) => ({
-    peer,
-    forwards: pauseUntil.filter((_, j) => j % direct.length === i).map(({ id }) => id!),
-  }));
-  return [...targets, ...unnamed.map((peer) => ({ peer, forwards: [] }))];
-}
-
-function shuffle<T>(items: T[], random: () => number): T[] {
-  for (let i = items.length - 1; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1));
-    [items[i], items[j]] = [items[j]!, items[i]!];
-  }
-  return items;
 }

@@ -1,135 +1,82 @@
 /**
- * News by way of Redis: what is published, what comes of what is heard, and who is asked where it does not do.
+ * Updates through Redis: what this server publishes, and what it does with the messages of others.
  *
  * @module
  */
 import type { Clock } from "../clock.ts";
 import { type RealityError, RelayError } from "../errors.ts";
 import type { VersionVector } from "../store/contract.ts";
-import { type Invalidation, type Message, readMessage, writeMessage } from "./message.ts";
-import { type ComposedPage, type MergedPage, UNMERGED } from "./anti_entropy.ts";
-import { type Peer, type Peers, PendingUpdates } from "./peers.ts";
+import type { Announcer } from "./announcer.ts";
+import { UNMERGED } from "./anti_entropy.ts";
+import type { LocalReplica } from "./local_replica.ts";
+import type { LocalServer } from "./local_server.ts";
+import { type Message, readMessage, writeMessage } from "./message.ts";
+import type { Peers } from "./peers.ts";
+import type { Replication } from "./replication.ts";
+import type { Scheduler } from "./scheduler.ts";
 
-/** How far ahead Redis is of the peers, where it brings the nodes themselves, in milliseconds. */
-const LEAD = 3;
-
-/** The most servers whose ids are remembered as heard on Redis. */
-const MAX_HEARD = 1_000;
-
-/** What news ask of the mesh that they are part of. */
-export interface RedisUpdatesDeps {
+/** What updates through Redis need. */
+export interface RedisUpdatesOptions {
   readonly clock: Clock;
+  readonly server: LocalServer;
   readonly peers: Peers;
-  /** Whether this server was given peers to ask. */
+  /** Whether this server was configured with peers. */
   readonly hasPeers: boolean;
-  /** Says that there is something to publish; left out where there is no Redis. */
-  readonly publish?: (() => void) | undefined;
-  /** Whether what is published arrives, as far as is known, and is believed. */
-  readonly isRelayed?: (() => boolean) | undefined;
-  wake(keys: readonly string[] | null): void;
-  report(error: RealityError): void;
-  /** Whether a message is this server's own. */
-  isOwn(message: Message): boolean;
-  /** The highest version that was told or heard of. */
-  lookVersion(): number;
-  /** Whether a server with that origin has our storage. */
-  isShared(replicaId: string | undefined): boolean;
-  /** Finds out the names of our storage, by which a message is told from ours, and written. */
-  identify(): Promise<unknown>;
-  /** What somebody lacks who has seen that much; undefined where nothing can be told. */
-  give(theirs: VersionVector | undefined): Promise<ComposedPage | undefined>;
-  compose(given: ComposedPage | undefined, rest: Partial<Message>): Promise<Message>;
-  take(message: Message): Promise<MergedPage>;
-  hearLook(message: Message, invalidation: Invalidation): void;
-  /** Owes all peers news. */
-  tell(invalidation: Invalidation): void;
-  /** Talks to a peer as soon as it may be tried. */
-  try(peer: Peer): void;
+  readonly replica: LocalReplica;
+  readonly replication: Replication;
+  readonly announcer: Announcer;
+  readonly scheduler: Scheduler;
+  /** Wakes the waiters of these keys; `null` for all. */
+  readonly wake: (keys: readonly string[] | null) => void;
+  readonly report: (error: RealityError) => void;
 }
 
-/** What one server says and hears on Redis. Without Redis it only tells the peers, at once. */
+/** Composes the messages that are published, and receives those of other servers. */
 export class RedisUpdates {
-  readonly #deps: RedisUpdatesDeps;
-  /** What was not published yet, and what the one who heard all that was has seen. */
-  #unpublished = new PendingUpdates();
+  readonly #options: RedisUpdatesOptions;
+  /** What a server has merged that received all published messages. */
   #published: VersionVector | undefined;
-  /** What the peers are told as soon as Redis has had its moment. */
-  #untold = new PendingUpdates();
-  #cancelTelling: (() => void) | undefined;
-  /** Whether servers with another storage listen. */
-  #hasForeigners = false;
-  /** Whether it was reported that there are such and that nobody can be asked for what they have. */
-  #hasWarned = false;
-  /** The ids that were heard. */
-  readonly #heard = new Set<string>();
+  /** Whether servers with another storage publish as well. */
+  #hasOtherReplicas = false;
+  /** Whether it was reported that there are such servers, and that no peers are configured. */
+  #hasReported = false;
 
-  /** @param deps What it works with. */
-  constructor(deps: RedisUpdatesDeps) {
-    this.#deps = deps;
-  }
-
-  /** Says that this server changed these keys: it is published, and the peers are told. */
-  tell(invalidation: Invalidation): void {
-    this.announce(invalidation);
-    const { clock, isRelayed, tell } = this.#deps;
-    if (!isRelayed?.()) return tell(invalidation);
-    // Both ways at once would get in each other's way, and Redis is the shorter one. The peers are told all the same,
-    // since a message through Redis may be lost.
-    this.#untold.add(clock.elapsed(), invalidation);
-    this.#cancelTelling ??= clock.after(LEAD, () => this.flush());
-  }
-
-  /** Has something published. */
-  announce(invalidation: Invalidation): void {
-    if (this.#deps.publish === undefined) return;
-    this.#unpublished.add(this.#deps.clock.elapsed(), invalidation);
-    this.#deps.publish();
-  }
-
-  /** Tells the peers what they still wait for. */
-  flush(): void {
-    this.#cancelTelling?.();
-    this.#cancelTelling = undefined;
-    const { invalidation } = this.#untold;
-    this.#untold = new PendingUpdates();
-    if (invalidation !== undefined) this.#deps.tell(invalidation);
-  }
-
-  /** Whether that server publishes what it has by itself. */
-  hasHeard(id: string): boolean {
-    return this.#heard.has(id);
+  /** @param options The server, its storage and its peers. */
+  constructor(options: RedisUpdatesOptions) {
+    this.#options = options;
   }
 
   /**
-   * What to publish: one message for all that happened since the last.
+   * Composes one message for all that happened since the last.
    *
-   * @param isSigned Whether the message will be signed. Unsigned ones are believed by nobody, and so bring no nodes.
-   * @param isMissed Whether messages before it may have been lost.
+   * @param isSigned Whether the message will be signed. Other servers do not merge an unsigned one, so it has no nodes.
+   * @param isMissed Whether earlier messages may have been lost.
+   * @returns The message as text.
    * @throws {StorageError} When the storage fails.
    */
   async compose(isSigned: boolean, isMissed: boolean): Promise<string> {
-    const { clock, identify, give, compose, lookVersion } = this.#deps;
-    await identify();
+    const { replica, replication, server, announcer } = this.#options;
+    await replica.identify();
     if (isMissed) {
-      this.#unpublished.add(clock.elapsed(), { keys: null, version: lookVersion() });
+      announcer.markAllUnpublished();
       this.#published = undefined;
     }
-    const given = isSigned && this.#hasForeigners ? await give(this.#published) : undefined;
-    if (given !== undefined) this.#published = given.state.vector;
-    const { invalidation } = this.#unpublished;
-    this.#unpublished = new PendingUpdates();
-    const rest = invalidation === undefined ? {} : { invalidation };
-    // What fits into no single page is fetched by those who lack it.
-    const isWhole = given?.delta?.next === null && !given.delta.full;
-    const news = given && !isWhole ? { state: given.state, delta: undefined } : given;
-    return writeMessage(await compose(news, rest));
+    const page = isSigned && this.#hasOtherReplicas
+      ? await replication.compose(undefined, undefined, this.#published)
+      : undefined;
+    if (page !== undefined) this.#published = page.state.vector;
+    const invalidation = announcer.takeUnpublished();
+    // What does not fit into one page is fetched by those who lack it.
+    const isWhole = page?.delta?.next === null && !page.delta.full;
+    const sent = page && !isWhole ? { state: page.state, delta: undefined } : page;
+    return writeMessage(await server.compose(sent, invalidation === undefined ? {} : { invalidation }));
   }
 
   /**
-   * Takes in what came through Redis.
+   * Receives a message.
    *
-   * @param text The message, out of its signature.
-   * @param isSigned Whether it was signed. What was not is taken as a hint where to look, and for nothing else.
+   * @param text The message, without its signature.
+   * @param isSigned Whether it was signed. An unsigned message is a hint whom to ask, and is used for nothing else.
    * @returns Whether it was a message.
    */
   async receive(text: string, isSigned: boolean): Promise<boolean> {
@@ -139,44 +86,46 @@ export class RedisUpdates {
     } catch {
       return false;
     }
-    const { isOwn, isShared, identify, take, wake, hearLook, publish } = this.#deps;
-    if (isOwn(message)) return true;
-    if (this.#heard.size < MAX_HEARD) this.#heard.add(message.id);
-    await identify();
+    const { server, replica, replication, announcer, wake } = this.#options;
+    if (message.incarnation === server.incarnation) return true;
+    announcer.addPublisher(message.id);
+    await replica.identify();
     const { invalidation } = message;
-    if (isShared(message.replicaId)) {
+    if (replica.isShared(message.replicaId)) {
       if (invalidation === undefined) return true;
       wake(invalidation.keys);
-      // Whose word is not proven moves nothing else, and may not keep later news from being passed on.
-      if (isSigned) hearLook(message, invalidation);
+      // An unsigned message moves nothing else, and must not keep later invalidations from being forwarded.
+      if (isSigned) replication.forwardInvalidation(message, invalidation);
       return true;
     }
-    if (!this.#hasForeigners) {
-      // Nobody sends nodes before they know of someone who needs them.
-      this.#hasForeigners = true;
-      publish?.();
+    if (!this.#hasOtherReplicas) {
+      // Nodes are published only once a server that needs them is known.
+      this.#hasOtherReplicas = true;
+      announcer.requestPublication();
     }
-    const { isMerged } = isSigned ? await take(message) : UNMERGED;
-    if (!isMerged) this.#ask(message);
+    const { isMerged } = isSigned ? await replication.merge(undefined, message, true) : UNMERGED;
+    if (!isMerged) this.#askSender(message);
     return true;
   }
 
-  /** Says that messages may have been missed: whoever waits looks again, and peers are asked. */
-  noteMissed(): void {
-    const { wake, peers, isShared } = this.#deps;
+  /** Handles messages that may have been missed: wakes all waiters, and asks the peers with other storages. */
+  recoverMissed(): void {
+    const { wake, peers, replica, scheduler } = this.#options;
     wake(null);
-    for (const peer of peers.others) if (!isShared(peer.replicaId)) this.#deps.try(peer);
+    for (const peer of peers.others) {
+      if (!replica.isShared(peer.replicaId)) scheduler.requestExchange(peer);
+    }
   }
 
-  /** Asks the server that a message names for what it has. */
-  #ask({ id }: Message): void {
-    const { clock, peers, hasPeers, report } = this.#deps;
+  /** Asks the sender of a message for what it has. */
+  #askSender({ id }: Message): void {
+    const { clock, peers, hasPeers, scheduler, report } = this.#options;
     const peer = peers.findById(id);
     if (peer !== undefined) {
       peer.pending.add(clock.elapsed());
-      this.#deps.try(peer);
-    } else if (!hasPeers && !this.#hasWarned) {
-      this.#hasWarned = true;
+      scheduler.requestExchange(peer);
+    } else if (!hasPeers && !this.#hasReported) {
+      this.#hasReported = true;
       report(
         new RelayError(`${JSON.stringify(id)} has another storage: such servers need meshPeers beside Redis`),
       );

@@ -25,6 +25,12 @@ export interface TransportReply extends Readonly<ByteCounts> {
   readonly message: string;
 }
 
+/** How this server proves itself, and how it sends messages. */
+export interface PeerLink {
+  readonly proof: Pick<Proof, "verify">;
+  readonly transport: Pick<Transport, "send">;
+}
+
 /** Sends messages to other servers. */
 export class Transport {
   readonly #options: TransportOptions;

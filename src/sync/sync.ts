@@ -25,9 +25,9 @@ export interface SyncMesh {
   /** Id → state of the peers that have ever answered. */
   readonly states: ReadonlyMap<string, PeerState>;
   /** Records that a client sent a request. */
-  noteTraffic(): void;
+  contactStalePeers(): void;
   /** Resolves when this server may answer. */
-  open(): Promise<void>;
+  bootstrap(): Promise<void>;
   /** Decides which versions that clients claim to hold are worth a request to the peers. */
   readonly claims: {
     areWorthChecking(claims: readonly Claim[]): boolean;
@@ -103,8 +103,8 @@ async function answerInTime(
 ): Promise<SyncResponse> {
   const { keys } = request.known;
   if (deps.mesh !== undefined) {
-    deps.mesh.noteTraffic();
-    await deps.mesh.open();
+    deps.mesh.contactStalePeers();
+    await deps.mesh.bootstrap();
   }
   // A request without keys would only wait for its deadline.
   const waiter = wait > 0 && keys.length > 0 ? deps.waiters.add(keys, locate?.()) : null;

@@ -30,7 +30,7 @@ const MESH = "src/mesh/mesh.ts";
 const MEMORY = "storage/memory/memory_storage.ts";
 const STORAGE = "src/store/contract.ts";
 const KEEP_APART =
-  '    if (sharesResidue(mine, known)) await ask("avoidResidues", () => storage.avoidResidues(known));\n';
+  '    if (sharesResidue(mine, known)) await callStorage("avoidResidues", () => storage.avoidResidues(known));\n';
 const CASE_4 = "  // 4. Neither knew of the other.";
 
 /** Mistakes that somebody could make, each against one rule of `src/mesh/README.md`. */
@@ -93,7 +93,7 @@ export const FAULTS: readonly SourceFault[] = [
       file: PAGES,
       find: "    if (delta.next !== null) {\n",
       put:
-        '    if (delta.next !== null) {\n      await ask("adoptVector", () => storage.adoptVector(adopt, message.epoch));\n',
+        '    if (delta.next !== null) {\n      await callStorage("adoptVector", () => storage.adoptVector(adopt, message.epoch));\n',
     }],
     histories: 100,
   },
@@ -160,8 +160,8 @@ export const FAULTS: readonly SourceFault[] = [
   {
     name: "servers on the same storage do not look again when they are told to",
     edits: [{
-      file: MESH,
-      find: "      if (invalidation !== undefined) this.#deps.wake(invalidation.keys);\n",
+      file: "src/mesh/responder.ts",
+      find: "      if (invalidation !== undefined) wake(invalidation.keys);\n",
       put: "",
     }],
     histories: 500,
@@ -179,8 +179,8 @@ export const FAULTS: readonly SourceFault[] = [
     name: "a message on Redis is believed though nobody signed it",
     edits: [{
       file: "src/mesh/redis_updates.ts",
-      find: "const { isMerged } = isSigned ? await take(message) : UNMERGED;",
-      put: "const { isMerged } = await take(message);",
+      find: "isSigned ? await replication.merge(undefined, message, true) : UNMERGED",
+      put: "await replication.merge(undefined, message, true)",
     }],
     histories: 500,
   },

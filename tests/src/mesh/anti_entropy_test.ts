@@ -11,15 +11,15 @@ import { test } from "../../harness.ts";
 
 function setUp(storage: MeshStorage) {
   const batch = { clock: systemClock, timeout: 1_000, onOutcome: () => {} };
-  const intake = new Changes(new WriteBatcher(storage, batch, () => {}), systemClock, DEFAULT_LIMITS);
+  const changes = new Changes(new WriteBatcher(storage, batch, () => {}), systemClock, DEFAULT_LIMITS);
   const woken: (readonly string[] | null)[] = [];
-  const pages = new AntiEntropy({
+  const antiEntropy = new AntiEntropy({
     storage,
-    ask: (_operation, call) => call(),
-    take: (nodes, prepare) => intake.merge(nodes, prepare),
+    callStorage: (_operation, call) => call(),
+    getChanges: () => changes,
     wake: (keys) => woken.push(keys),
   });
-  return { pages, woken };
+  return { antiEntropy, woken };
 }
 
 /** What a peer says that has these nodes. */
@@ -45,29 +45,29 @@ function nodeOf(key: string, version: number): ReplicatedNode {
   return { key, version, hash: "theirs", updatedAt: 1, replicaId: "ob", dotVersion: version };
 }
 
-test("take() adopts what was seen after the last page, and not before", async () => {
+test("merge() adopts what was seen after the last page, and not before", async () => {
   const storage = new MemoryStorage();
-  const { pages } = setUp(storage);
+  const { antiEntropy } = setUp(storage);
   const message = messageOf([nodeOf("x", 5), nodeOf("y", 7)]);
   const [x, y] = message.delta!.nodes as [ReplicatedNode, ReplicatedNode];
   const first = { ...message, delta: { ...message.delta!, nodes: [x], next: "1" } };
-  const { incoming } = await pages.take(undefined, first);
+  const { incoming } = await antiEntropy.merge(undefined, first);
   equal((await storage.readReplicaState()).vector.has("ob"), false);
   const last = {
     ...message,
     vector: new Map([["ob", 9]]),
     delta: { ...message.delta!, nodes: [y], after: "1" },
   };
-  equal((await pages.take(undefined, last)).isMerged, false);
-  await pages.take(incoming, last);
+  equal((await antiEntropy.merge(undefined, last)).isMerged, false);
+  await antiEntropy.merge(incoming, last);
   equal((await storage.readReplicaState()).vector.get("ob"), 7);
 });
 
-test("take() leaves a delta whose base was not seen here", async () => {
+test("merge() leaves a delta whose base was not seen here", async () => {
   const storage = new MemoryStorage();
-  const { pages, woken } = setUp(storage);
+  const { antiEntropy, woken } = setUp(storage);
   const message = messageOf([nodeOf("x", 5)]);
-  const { isMerged } = await pages.take(undefined, {
+  const { isMerged } = await antiEntropy.merge(undefined, {
     ...message,
     delta: { ...message.delta!, base: new Map([["ob", 3]]) },
   });
@@ -75,42 +75,42 @@ test("take() leaves a delta whose base was not seen here", async () => {
   equal(await storage.getNode("x"), null);
 });
 
-test("take() leaves a delta of a peer that has forgotten what was not seen here", async () => {
-  const { pages } = setUp(new MemoryStorage());
-  const { isMerged } = await pages.take(
+test("merge() leaves a delta of a peer that has forgotten what was not seen here", async () => {
+  const { antiEntropy } = setUp(new MemoryStorage());
+  const { isMerged } = await antiEntropy.merge(
     undefined,
     messageOf([nodeOf("x", 5)], { vector: new Map([["oa", 5], ["oc", 2]]), collected: new Map([["oc", 2]]) }),
   );
   equal(isMerged, false);
 });
 
-test("take() takes a delta of a peer that has forgotten what it does not count as seen either", async () => {
+test("merge() takes a delta of a peer that has forgotten what it does not count as seen either", async () => {
   const storage = new MemoryStorage();
-  const { pages } = setUp(storage);
+  const { antiEntropy } = setUp(storage);
   const message = messageOf([nodeOf("x", 5)], {
     vector: new Map([["oa", 5]]),
     collected: new Map([["oc", 2]]),
   });
-  equal((await pages.take(undefined, message)).isMerged, true);
+  equal((await antiEntropy.merge(undefined, message)).isMerged, true);
   const { vector, collected } = await storage.readReplicaState();
   deepEqual([vector.get("oa"), vector.get("oc"), collected.get("oc")], [5, undefined, undefined]);
 });
 
-test("take() wakes who waits for what it brings, also when it fails halfway", async () => {
+test("merge() wakes who waits for what it brings, also when it fails halfway", async () => {
   const storage = new MemoryStorage();
-  const { pages, woken } = setUp(storage);
-  await pages.take(undefined, messageOf([nodeOf("x", 5)]));
+  const { antiEntropy, woken } = setUp(storage);
+  await antiEntropy.merge(undefined, messageOf([nodeOf("x", 5)]));
   deepEqual(woken.splice(0).flat(), ["x"]);
   storage.adoptVector = () => Promise.reject(new Error("away"));
-  await pages.take(undefined, messageOf([nodeOf("y", 9)])).catch(() => {});
+  await antiEntropy.merge(undefined, messageOf([nodeOf("y", 9)])).catch(() => {});
   deepEqual(woken.flat(), ["y"]);
 });
 
-test("take() tells anew a node whose deletion is forgotten here in the very moment of judging", async () => {
+test("merge() tells anew a node whose deletion is forgotten here in the very moment of judging", async () => {
   for (const moment of ["readReplicated", "readReplicaState", "mergeNodes"] as const) {
     let now = Date.now();
     const storage = new MemoryStorage({ counter: "clock", tombstoneTimeout: 1_000, now: () => now });
-    const { pages } = setUp(storage);
+    const { antiEntropy } = setUp(storage);
     await storage.applyChanges([{ key: "k", hash: "", updatedAt: now, deleted: true }]);
     const tombstone = (await storage.readReplicated(["k"])).get("k")!;
     let left = 1;
@@ -124,17 +124,17 @@ test("take() tells anew a node whose deletion is forgotten here in the very mome
       }
       return answer ?? await original(argument);
     }) as never;
-    const { made } = await pages.take(undefined, messageOf([nodeOf("k", tombstone.version - 500)]));
+    const { made } = await antiEntropy.merge(undefined, messageOf([nodeOf("k", tombstone.version - 500)]));
     const node = await storage.getNode("k");
     ok(node === null || node.version > tombstone.version, `${moment}: ${JSON.stringify(node)}`);
     equal(made.length, 1, moment);
   }
 });
 
-test("take() does not add a node whose key was changed, deleted and swept since it was judged", async () => {
+test("merge() does not add a node whose key was changed, deleted and swept since it was judged", async () => {
   let now = Date.now();
   const storage = new MemoryStorage({ counter: "clock", tombstoneTimeout: 0, now: () => now });
-  const { pages } = setUp(storage);
+  const { antiEntropy } = setUp(storage);
   const original = storage.mergeNodes.bind(storage);
   let deleted = 0;
   storage.mergeNodes = async (takes, swept) => {
@@ -149,7 +149,7 @@ test("take() does not add a node whose key was changed, deleted and swept since 
     }
     return await original(takes, swept);
   };
-  const { made } = await pages.take(undefined, messageOf([nodeOf("k", 5)]));
+  const { made } = await antiEntropy.merge(undefined, messageOf([nodeOf("k", 5)]));
   // A client that got version 5 from the peer never heard of the change here: it must be told.
   const node = await storage.getNode("k");
   ok(node !== null && node.version > deleted, JSON.stringify(node));

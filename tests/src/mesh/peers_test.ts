@@ -1,6 +1,7 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
-import { chooseTargets, type Peer, Peers, PendingUpdates } from "../../../src/mesh/peers.ts";
+import { chooseTargets } from "../../../src/mesh/fan_out.ts";
+import { type Peer, Peers, PendingUpdates } from "../../../src/mesh/peers.ts";
 import { test } from "../../harness.ts";
 
 function createPeers(count: number): readonly Peer[] {
