@@ -7,7 +7,7 @@ class Socket extends EventEmitter {
   destroyed = false;
 }
 
-test("onClose() listens once to a connection, for as long as somebody waits for its end", () => {
+test("onClose() has one listener on a connection while it has any callbacks", () => {
   const socket = new Socket();
   const called: number[] = [];
   const stops = [1, 2, 3].map((i) => onClose(socket, () => called.push(i)));
@@ -24,7 +24,7 @@ test("onClose() listens once to a connection, for as long as somebody waits for 
   deepEqual(called, [4]);
 });
 
-test("onClose() calls back at once for a connection that is closed already", () => {
+test("onClose() calls back at once if the connection is closed already", () => {
   const socket = new Socket();
   socket.destroyed = true;
   let calls = 0;
@@ -32,7 +32,7 @@ test("onClose() calls back at once for a connection that is closed already", () 
   deepEqual([calls, socket.listenerCount("close")], [1, 0]);
 });
 
-test("onHangUp() calls back when the client goes, at once if it is gone, and not after listening was stopped", () => {
+test("onAbort() calls back when the client disconnects, at once if it has disconnected already, and not after listening was stopped", () => {
   const controller = new AbortController();
   const called: string[] = [];
   onAbort(controller.signal, () => called.push("before"));

@@ -1,6 +1,6 @@
-/*
- * The date is set forward and back by an hour while something is under way: all that lasts or pauses goes on as if
- * nothing had been done to it.
+/**
+ * The date is set forward and back by an hour while something is running. All durations, intervals and delays stay
+ * the same.
  */
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { systemClock } from "../../src/clock.ts";
@@ -12,7 +12,7 @@ import { HeldStorage, HistoryStorage } from "../storages.ts";
 
 const HOUR = 3_600_000;
 
-test("the time that has passed never goes back, and the date is that of the runtime", async () => {
+test("elapsed() never goes back, and now() is the date of the runtime", async () => {
   const { now } = Date;
   const before = systemClock.elapsed();
   try {
@@ -29,7 +29,7 @@ test("the time that has passed never goes back, and the date is that of the runt
 for (const by of [-HOUR, HOUR]) {
   const direction = by < 0 ? "back" : "forward";
 
-  test(`a wait lasts as long as it was asked for when the date is set ${direction}`, async () => {
+  test(`a wait keeps its duration when the date is set ${direction}`, async () => {
     const clock = new FakeClock();
     const server = new RealityServer({ storage: new HistoryStorage(), clock });
     const answers: number[] = [];
@@ -42,7 +42,7 @@ for (const by of [-HOUR, HOUR]) {
     equal(answers.length, 0);
     await clock.advance(1);
     equal(answers[0], clock.now());
-    // Who is woken for nothing goes on waiting for the rest of the time.
+    // A client that is woken without a change waits for the rest of its time.
     void server.handleSync({ known: { b: 0 }, wait: 2_000 }).then(({ serverTime }) =>
       answers.push(serverTime)
     );
@@ -58,7 +58,7 @@ for (const by of [-HOUR, HOUR]) {
     equal(clock.timers, 0);
   });
 
-  test(`heartbeats come and a stream ends in time when the date is set ${direction}`, async () => {
+  test(`heartbeats are sent and a stream ends on time when the date is set ${direction}`, async () => {
     const clock = new FakeClock();
     const server = new RealityServer({ storage: new MemoryStorage(), clock });
     const response = await server.handleSSECompat(new Request("http://localhost/"), {
@@ -84,7 +84,7 @@ for (const by of [-HOUR, HOUR]) {
     await server.close();
   });
 
-  test(`storageTimeout and the durations that are told stay right when the date is set ${direction}`, async () => {
+  test(`storageTimeout and reported durations stay correct when the date is set ${direction}`, async () => {
     const clock = new FakeClock();
     const storage = new HeldStorage();
     const events: { type: string; ms?: number }[] = [];
@@ -109,7 +109,7 @@ for (const by of [-HOUR, HOUR]) {
     await server.close();
   });
 
-  test(`a client is limited as before when the date is set ${direction}`, async () => {
+  test(`a rate limit stays the same when the date is set ${direction}`, async () => {
     const clock = new FakeClock();
     const server = new RealityServer({
       storage: new MemoryStorage(),
@@ -132,7 +132,7 @@ for (const by of [-HOUR, HOUR]) {
     await server.close();
   });
 
-  test(`a peer that failed is tried again after the same pause when the date is set ${direction}`, async () => {
+  test(`a failed peer is tried again after the same delay when the date is set ${direction}`, async () => {
     const clock = new FakeClock();
     let tries = 0;
     const server = new RealityServer({

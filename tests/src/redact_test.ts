@@ -4,7 +4,7 @@ import { RelayError, StorageError } from "../../mod.ts";
 import { redactError, redactInvalidURL, redactText, redactURL } from "../../src/redact.ts";
 import { test } from "../harness.ts";
 
-test("redactURL() leaves out credentials and queries, and all but the scheme where they cannot be told apart", () => {
+test("redactURL() removes credentials and queries, and all but the scheme if they cannot be recognized", () => {
   const cases: [string, string][] = [
     ["http://me:secret@a:1/b?key=secret#secret", "http://a:1/b?…"],
     ["postgres://me:secret@[::1]:5432/db", "postgres://[::1]:5432/db"],
@@ -25,7 +25,7 @@ test("redactURL() leaves out credentials and queries, and all but the scheme whe
   assert.equal(redactInvalidURL("http://a"), "http:…");
 });
 
-test("redactText() leaves out the credentials and queries of every address in a text", () => {
+test("redactText() removes the credentials and queries of every address in a text", () => {
   const cases: [string, string][] = [
     ["Invalid URL: 'redis://me:secret@[a'", "Invalid URL: 'redis://***@[a'"],
     ["Invalid URL: 'redis://me:sec/r@et?@a/1'", "Invalid URL: 'redis://***@a/1'"],
@@ -46,7 +46,7 @@ test("redactText() leaves out the credentials and queries of every address in a 
   assert.equal(redactText(long), long);
 });
 
-test("redactError() gives the same error where there is nothing to leave out", () => {
+test("redactError() returns the same error if there is nothing to remove", () => {
   const error = Object.assign(new TypeError("no", { cause: new Error("why") }), {
     code: "ECONNREFUSED",
     errors: [new Error("one")],
@@ -57,7 +57,7 @@ test("redactError() gives the same error where there is nothing to leave out", (
   assert.equal(new StorageError("getNode", error).cause, error);
 });
 
-test("redactError() leaves out what hangs on errors, however deep, and keeps their class and words", () => {
+test("redactError() removes properties of errors at any depth, and keeps their classes and messages", () => {
   class ReplyError extends Error {
     override readonly name: string = "ReplyError";
   }
@@ -87,7 +87,7 @@ test("redactError() leaves out what hangs on errors, however deep, and keeps the
   assert.match(inspect(outer, { depth: Infinity }), /secret/, "what was given is left as it was");
 });
 
-test("an error of the package holds no secret of its cause, and what was thrown need not be an error", () => {
+test("an error of the package contains no secret of its cause, which may be any value", () => {
   for (const thrown of ["redis://me:secret@a", { args: ["secret"] }, new Error("redis://me:secret@a")]) {
     for (const error of [new RelayError(thrown), new StorageError("getNode", thrown)]) {
       assert.doesNotMatch(inspect(error, { depth: Infinity, showHidden: true }), /secret/);

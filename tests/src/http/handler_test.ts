@@ -38,7 +38,7 @@ function setUp(options: Partial<RealityServerOptions> = {}, mounting: HandlerOpt
   return { storage, server, reports, handler, call, sync };
 }
 
-test("the handler answers a sync, and lets no cache keep it", async () => {
+test("the handler answers a sync with a response that caches do not store", async () => {
   const { server, sync } = setUp();
   await server.updateNode("a", "1");
   const { status, headers, body } = await sync({ known: { a: 0 } });
@@ -48,7 +48,7 @@ test("the handler answers a sync, and lets no cache keep it", async () => {
   equal(body.changed.a.version, 1);
 });
 
-test("the handler turns every failure into its status, code and message", async () => {
+test("the handler answers every failure with its status, code and message", async () => {
   const { storage, call, sync } = setUp({ limits: { maxBodyBytes: 100, maxKeys: 2 } });
   const cases: [Promise<{ status: number; body: unknown }>, number, string, RegExp][] = [
     [call("POST", "/reality/sink", {}), 404, "NOT_FOUND", /basePath "\/reality"/],
@@ -84,7 +84,7 @@ test("the handler turns every failure into its status, code and message", async 
   deepEqual(down.body, { error: { code: "ERR_REALITY_STORAGE", message: "The storage does not answer" } });
 });
 
-test("the handler takes no body over the limit, whatever length is declared for it", async () => {
+test("the handler refuses a body over the limit, whatever length it declares", async () => {
   const { sync } = setUp({ limits: { maxBodyBytes: 100 } });
   const body = JSON.stringify({ known: { [`k${"x".repeat(100)}`]: 0 } });
   const declarations: Record<string, string>[] = [
@@ -111,7 +111,7 @@ test("the handler names the allowed methods of a path", async () => {
   equal((await call("GET", "/reality/nodes/a")).headers.get("allow"), "DELETE");
 });
 
-test("the handler takes JSON under any name that it goes by", async () => {
+test("the handler accepts JSON under each of its media types", async () => {
   const { sync } = setUp();
   for (const type of ["application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json"]) {
     equal((await sync({ known: {} }, { "content-type": type })).status, 200, type);
@@ -128,7 +128,7 @@ test("the handler takes JSON under any name that it goes by", async () => {
   }
 });
 
-test("the handler hangs under the base path that it is given", async () => {
+test("the handler serves its routes under the given base path", async () => {
   const root = setUp({}, { basePath: "" });
   equal((await root.call("POST", "/sync", { known: {} })).status, 200);
   const deep = setUp({}, { basePath: "/api/v1/live" });
@@ -146,7 +146,7 @@ test("the handler hangs under the base path that it is given", async () => {
   });
 });
 
-test("the write routes change nodes for who has the token", async () => {
+test("the write routes change nodes for requests with the token", async () => {
   const { server, call } = setUp({ writeTokens: [token] });
   const authorization = { authorization: `Bearer ${token}` };
   const { epoch } = await server.getStats();
@@ -177,7 +177,7 @@ test("the write routes change nodes for who has the token", async () => {
   equal((await call("DELETE", "/reality/nodes/", undefined, authorization)).status, 400);
 });
 
-test("the write routes ask who has no token to show one, before they read", async () => {
+test("the write routes refuse a request without a token before they read its body", async () => {
   const { call } = setUp({ writeTokens: [token] });
   const { status, headers } = await call("POST", "/reality/update", "not read", {
     "content-type": "text/plain",
@@ -200,7 +200,7 @@ test("authorizeWrite decides on the request and all of its keys", async () => {
   equal(await server.getNode("mine:a"), null);
 });
 
-test("a hook that throws is a 500 that says nothing, and is reported", async () => {
+test("a hook that throws is reported and answered with a 500 without details", async () => {
   const { call, reports } = setUp({
     authorizeWrite() {
       throw new Error("secret");
@@ -212,7 +212,7 @@ test("a hook that throws is a 500 that says nothing, and is reported", async () 
   equal((reports[0]?.cause as Error).message, "secret");
 });
 
-test("GET /health says that the server lives and names nothing", async () => {
+test("GET /health says that the server is alive and names nothing", async () => {
   const { storage, call } = setUp();
   storage.failure = new Error("away");
   deepEqual((await call("GET", "/reality/health")).body, { status: "ok" });
@@ -227,14 +227,14 @@ test("a closed server answers 503 and asks to close the connection", async () =>
   deepEqual([status, headers.get("connection"), body.error.code], [503, "close", "ERR_REALITY_CLOSED"]);
 });
 
-test("CORS is off unless it is asked for", async () => {
+test("CORS is off by default", async () => {
   const { sync, call } = setUp();
   const { headers } = await sync({ known: {} }, { origin: "https://app.example" });
   equal(headers.get("access-control-allow-origin"), null);
   equal((await call("OPTIONS", "/reality/sync")).status, 405);
 });
 
-test("CORS lets in the listed origins and answers their preflights", async () => {
+test("CORS allows the listed origins and answers their preflights", async () => {
   const { sync, call } = setUp({}, { cors: { origin: ["https://app.example"], credentials: true } });
   const allowed = await sync({ known: {} }, { origin: "https://app.example" });
   equal(allowed.headers.get("access-control-allow-origin"), "https://app.example");
@@ -256,7 +256,7 @@ test("CORS lets in the listed origins and answers their preflights", async () =>
   );
 });
 
-test("CORS takes a function and a wildcard, but no wildcard with credentials", async () => {
+test("CORS accepts a function and a wildcard, but no wildcard with credentials", async () => {
   const asked = setUp({}, { cors: { origin: (origin) => origin.endsWith(".example") } });
   const { headers } = await asked.sync({ known: {} }, { origin: "https://a.example" });
   equal(headers.get("access-control-allow-origin"), "https://a.example");

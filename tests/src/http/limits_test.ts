@@ -1,5 +1,5 @@
 /**
- * What the desk lets in: how much at once, how often, how slowly, and what it says to the others.
+ * Limits of requests: how many at once, how often, how slowly, and what refused clients receive.
  *
  * @module
  */
@@ -17,9 +17,9 @@ import { HeldStorage } from "../../storages.ts";
 
 const TOKEN = "write-token-0123456789";
 const MINUTE = { limit: 2, window: 60_000 };
-const SOMEBODY = { remoteAddr: { hostname: "192.0.2.1" } };
+const CLIENT_INFO = { remoteAddr: { hostname: "192.0.2.1" } };
 
-test("a request more than maxRequests is turned away before its body is read, and says when to come back", async () => {
+test("a request over maxRequests is refused before its body is read, with Retry-After", async () => {
   const { clock, storage, handler, sync } = setUp({ limits: { maxRequests: 2 } });
   const release = storage.hold();
   const first = [sync({ known: { a: 0 } }), sync({ known: { b: 0 } })];
@@ -38,7 +38,7 @@ test("a request more than maxRequests is turned away before its body is read, an
   equal((await sync({ known: { a: 0 } })).status, 200);
 });
 
-test("health, readiness, metrics and the document are answered however much there is to do", async () => {
+test("health, readiness, metrics and the OpenAPI document are answered under any load", async () => {
   const { storage, handler, sync } = setUp({
     limits: { maxRequests: 1 },
     rateLimit: { limit: 1, window: 60_000 },
@@ -48,7 +48,7 @@ test("health, readiness, metrics and the document are answered however much ther
   await settle();
   for (const path of ["/health", "/metrics", "/openapi.json"]) {
     for (let i = 0; i < 3; i++) {
-      const answer = await handler(new Request(`http://localhost/reality${path}`), SOMEBODY);
+      const answer = await handler(new Request(`http://localhost/reality${path}`), CLIENT_INFO);
       equal(answer.status, 200, path);
       equal(answer.headers.get("ratelimit"), null);
       await answer.body?.cancel();
@@ -58,7 +58,7 @@ test("health, readiness, metrics and the document are answered however much ther
   await first;
 });
 
-test("a stream that finds too much to do is told to come back, and nothing else", async () => {
+test("a stream over maxRequests is told to reconnect, and nothing else", async () => {
   const { clock, storage, handler, sync } = setUp({ limits: { maxRequests: 1 } });
   const release = storage.hold();
   const first = sync({ known: { a: 0 } });
@@ -72,7 +72,7 @@ test("a stream that finds too much to do is told to come back, and nothing else"
   await first;
 });
 
-test("who waits takes no place among the requests, and nobody is turned away when all are woken", async () => {
+test("waiting requests are not counted, and none is refused when all are woken", async () => {
   const { clock, server, sync } = setUp({ limits: { maxRequests: 1 } });
   const waiting = [];
   for (let i = 0; i < 20; i++) {
@@ -91,7 +91,7 @@ test("who waits takes no place among the requests, and nobody is turned away whe
   equal((await sync({ known: { a: 0 } })).status, 200);
 });
 
-test("a request that fails, is refused or goes away leaves its place", async () => {
+test("a request that fails, is refused or disconnects frees its slot", async () => {
   const { handler, sync, storage } = setUp({ limits: { maxRequests: 1 } });
   for (let i = 0; i < 3; i++) {
     equal((await sync({ known: 7 })).status, 400);
@@ -109,7 +109,7 @@ test("a request that fails, is refused or goes away leaves its place", async () 
   equal((await sync({ known: { a: 0 } })).status, 200);
 });
 
-test("a body that does not come is given up after bodyTimeout, and nothing is left of it", async () => {
+test("a body that does not arrive is refused after bodyTimeout, and nothing of it is kept", async () => {
   const { clock, handler, sync } = setUp({ limits: { bodyTimeout: 1_000 } });
   for (const headers of [{}, { "content-length": "20" }, { "content-length": "100000" }]) {
     let isCancelled = false;
@@ -126,13 +126,13 @@ test("a body that does not come is given up after bodyTimeout, and nothing is le
     equal(refused.headers.get("connection"), "close");
     equal((await refused.json()).error.code, "ERR_REALITY_TIMEOUT");
     equal(clock.timers, 0);
-    // Whoever declared little is read in one piece, which only the runtime can stop.
+    // A body with a small declared length is read in one piece, which only the runtime can stop.
     if (headers["content-length"] !== "20") equal(isCancelled, true);
   }
   equal((await sync({ known: {} })).status, 200);
 });
 
-test("bodies that hold too much together are turned down in the middle, or before they begin", async () => {
+test("bodies that hold too many bytes together are refused while or before they are read", async () => {
   const { handler, sync } = setUp({ limits: { maxReadingBytes: 1_000, maxRequests: 10 } });
   let send: (text: string) => void = () => {};
   const body = new ReadableStream<Uint8Array>({
@@ -157,7 +157,7 @@ test("bodies that hold too much together are turned down in the middle, or befor
   equal((await handler(postOf("/sync", whole))).status, 200);
 });
 
-test("a body that was read in one piece gives its room back, be it taken or refused", async () => {
+test("a body that was read in one piece frees its bytes, whether it is accepted or refused", async () => {
   const { clock, handler } = setUp({ limits: { maxReadingBytes: 1_000, maxRequests: 10 } });
   const invalid = new Uint8Array([
     ...new TextEncoder().encode('{"known":{"'),
@@ -184,7 +184,7 @@ test("a body that was read in one piece gives its room back, be it taken or refu
   }
 });
 
-test("a compressed body is refused, and says which encoding is taken", async () => {
+test("a compressed body is refused with the accepted encoding", async () => {
   const { handler } = setUp();
   for (const encoding of ["gzip", "br", "deflate", "gzip, identity", "x".repeat(1_000)]) {
     const refused = await handler(
@@ -204,11 +204,11 @@ test("a compressed body is refused, and says which encoding is taken", async () 
   }
 });
 
-test("answers of limited routes tell how the client stands, refusals too, and 429 when to come back", async () => {
+test("answers of limited routes, refusals included, have the rate limit fields, and 429 has Retry-After", async () => {
   const { clock, handler, call } = setUp({ rateLimit: { limit: 3, window: 60_000 } });
   const found = [];
   for (let i = 0; i < 5; i++) {
-    const answer = await handler(postOf("/sync", i === 1 ? "{" : '{"known":{}}'), SOMEBODY);
+    const answer = await handler(postOf("/sync", i === 1 ? "{" : '{"known":{}}'), CLIENT_INFO);
     found.push([answer.status, answer.headers.get("ratelimit")]);
     equal(answer.headers.get("ratelimit-policy"), '"default";q=3;w=60');
     await answer.body?.cancel();
@@ -226,7 +226,7 @@ test("answers of limited routes tell how the client stands, refusals too, and 42
   equal(await stream.text(), "retry: 21250\n\n");
   const refused = await call("POST", "/sync");
   equal(refused.status, 429);
-  // Never before the moment that the fields name.
+  // Never before the moment that the header fields name.
   equal(refused.headers.get("retry-after"), "22");
   const { error } = await refused.json();
   equal(error.code, "ERR_REALITY_RATE_LIMITED");
@@ -239,7 +239,7 @@ test("answers of limited routes tell how the client stands, refusals too, and 42
   );
 });
 
-test("every route that does something is limited, guesses at a token among them, and no other", async () => {
+test("every route that does work is limited, failed tokens included, and no other", async () => {
   const routes = [
     ["POST", "/sync"],
     ["GET", "/events?keys=a"],
@@ -258,7 +258,7 @@ test("every route that does something is limited, guesses at a token among them,
         equal(answer.status === 429, expected, `${method} ${path}`);
         await answer.body?.cancel();
       } else {
-        // An EventSource would never come back from a 429.
+        // An EventSource would not reconnect after a 429.
         equal(answer.status, 200);
         match(await answer.text(), /^retry: \d+\n\n$/);
       }
@@ -273,7 +273,7 @@ test("every route that does something is limited, guesses at a token among them,
   equal((await call("GET", "/events?keys=a")).status, 200);
 });
 
-test("pages of other origins may read the fields that say when to come back", async () => {
+test("pages of other origins may read the fields that say when to retry", async () => {
   const names = "ratelimit, ratelimit-policy, retry-after";
   for (const origins of ["*", ["https://app.example"]] as const) {
     const { call } = setUp({ rateLimit: MINUTE }, { cors: { origin: origins } });
@@ -287,7 +287,7 @@ test("pages of other origins may read the fields that say when to come back", as
   }
 });
 
-test("a hook of rateLimit that throws is a 500, and is reported", async () => {
+test("a rateLimit hook that throws is reported and answered with a 500", async () => {
   const { handler, reports } = setUp({
     rateLimit: {
       ...MINUTE,
@@ -296,13 +296,13 @@ test("a hook of rateLimit that throws is a 500, and is reported", async () => {
       },
     },
   });
-  const answer = await handler(postOf("/sync", '{"known":{}}'), SOMEBODY);
+  const answer = await handler(postOf("/sync", '{"known":{}}'), CLIENT_INFO);
   equal(answer.status, 500);
   equal((await answer.text()).includes("secret"), false);
   equal(reports.length, 1);
 });
 
-test("the address is found in what runtimes and frameworks hand over, and in nothing else", async () => {
+test("the address is found in the values that runtimes and frameworks pass, and in no others", async () => {
   const request = () => postOf("/sync", '{"known":{}}');
   const cases: [unknown, unknown, string | null][] = [
     [undefined, undefined, null],
@@ -318,16 +318,16 @@ test("the address is found in what runtimes and frameworks hand over, and in not
         throw new Error("Not a request of mine");
       },
     }, null],
-    // A Worker's bindings, and Hono's next().
+    // The bindings of a Worker, and the next() of Hono.
     [undefined, { KV: { get() {} }, remoteAddr: "a binding", requestIP: "another" }, null],
     [undefined, () => {}, null],
-    // Hono's context.
+    // The context of Hono.
     [{}, undefined, null],
     [{ env: undefined }, () => {}, null],
-    [{ env: SOMEBODY }, () => {}, "192.0.2.1"],
+    [{ env: CLIENT_INFO }, () => {}, "192.0.2.1"],
     [{ env: { incoming: { socket: { remoteAddress: "192.0.2.1" } } } }, () => {}, "192.0.2.1"],
     [{ env: { incoming: {} } }, () => {}, null],
-    [{ env: {} }, SOMEBODY, null],
+    [{ env: {} }, CLIENT_INFO, null],
   ];
   for (const [context, host, expected] of cases) {
     const seen: (string | null)[] = [];
@@ -372,8 +372,8 @@ function setUp(options: Partial<RealityServerOptions> = {}, mounting: HandlerOpt
     ...options,
   });
   const handler: FetchHandler = server.getFetchHandler(mounting);
-  const sync = (body: unknown) => handler(postOf("/sync", JSON.stringify(body)), SOMEBODY);
+  const sync = (body: unknown) => handler(postOf("/sync", JSON.stringify(body)), CLIENT_INFO);
   const call = (method: string, path: string, headers: Record<string, string> = {}) =>
-    handler(new Request(`http://localhost/reality${path}`, { method, headers }), SOMEBODY);
+    handler(new Request(`http://localhost/reality${path}`, { method, headers }), CLIENT_INFO);
   return { clock, storage, server, reports, handler, sync, call };
 }

@@ -8,7 +8,7 @@ import { test } from "../../harness.ts";
 import { createScene, type SceneName, SMALL, TOKENS } from "../../http/scenes.ts";
 import { listenFetch } from "../../runtimes/fetch.ts";
 
-/** As much of the document as the tests look at. */
+/** The part of the document that the tests read. */
 interface Document {
   openapi: string;
   info: { version: string };
@@ -41,16 +41,16 @@ interface Header {
 /** A request, and the status of its answer. */
 interface Exchange {
   readonly scene: SceneName | OwnScene;
-  /** Method and path, as the document has them. */
+  /** Method and path as in the document. */
   readonly operation: string;
-  /** What the path is with its parameters. */
+  /** The path with values for its parameters. */
   readonly url?: string;
   readonly headers?: Record<string, string>;
   readonly body?: unknown;
   readonly status: number;
 }
 
-/** Servers that only these tests need: one that is closed, and hooks that fail or say no. */
+/** Servers that only these tests need: a closed one, and hooks that fail or refuse. */
 type OwnScene = "closing" | "unreadable" | "guarded";
 
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
@@ -61,7 +61,7 @@ const GOSSIP = { known: {}, gossip: { form: 1, hello: { nonce: "x".repeat(24) } 
 const BIG = { known: {}, more: "x".repeat(SMALL.maxBodyBytes) };
 const FOUR = { known: { a: 0, b: 0, c: 0, d: 0 } };
 
-/** One request at least for every status of every operation. */
+/** At least one request for every status of every operation. */
 const exchanges: readonly Exchange[] = [
   ...[
     { scene: "plain", body: { known: { a: 0, b: 9 } }, status: 200 },
@@ -116,18 +116,18 @@ const exchanges: readonly Exchange[] = [
   ),
 ];
 
-test("createOpenAPI() makes a valid OpenAPI 3.1 document", async () => {
+test("createOpenAPI() creates a valid OpenAPI 3.1 document", async () => {
   const { valid, errors } = await new Validator().validate({ ...copy() });
   assert.deepEqual({ valid, errors }, { valid: true, errors: undefined });
   assert.equal(document.openapi, "3.1.0");
   assert.equal(document.info.version, JSON.parse(readFileSync("deno.json", "utf8")).version);
 });
 
-test("src/openapi.json is what createOpenAPI() makes: `deno task build:openapi` writes it", () => {
+test("src/openapi.json is the result of createOpenAPI(): `deno task build:openapi` writes it", () => {
   assert.deepEqual(JSON.parse(readFileSync("src/openapi.json", "utf8")), document);
 });
 
-test("every example of the document fits its schema", () => {
+test("every example of the document matches its schema", () => {
   const check = createChecker();
   let count = 0;
   const walk = (value: unknown, path: string) => {
@@ -146,14 +146,14 @@ test("every example of the document fits its schema", () => {
   assert.ok(count > 20, `${count} examples were found`);
 });
 
-test("every route of the desk is in the document", () => {
+test("every route of the handler is in the document", () => {
   const files = readdirSync("src/http").map((name) => readFileSync(`src/http/${name}`, "utf8"));
   const routes = files.flatMap((text) => [...text.matchAll(/`\$\{basePath\}(\/[\w.]+\/?)`/g)])
     .map(([, path = ""]) => path.endsWith("/") ? `${path}{key}` : path);
   assert.deepEqual([...new Set(routes)].sort(), Object.keys(document.paths).sort());
 });
 
-test("every path of the document has its methods at the desk, and no others", async () => {
+test("the handler has every path and method of the document, and no others", async () => {
   await withScene("plain", async (origin) => {
     for (const [path, operations] of Object.entries(document.paths)) {
       const methods = Object.keys(operations).map((method) => method.toUpperCase());
@@ -168,16 +168,16 @@ test("every path of the document has its methods at the desk, and no others", as
   });
 });
 
-test("every code that can be answered is in the document", () => {
+test("every error code that a client can receive is in the document", () => {
   const codes = readFileSync("src/errors.ts", "utf8").matchAll(/^ {2}\| "(ERR_REALITY_\w+)"/gm);
-  // Servers report these to their own `onError`; no client gets to see them.
+  // Servers report these to their own `onError`; clients never receive them.
   const reported = /_PEER_|_RELAY$/;
   const answered = [...codes].map(([, code = ""]) => code).filter((code) => !reported.test(code));
   const described = JSON.stringify(document.components.responses).match(/ERR_REALITY_\w+/g);
   assert.deepEqual([...new Set(described)].sort(), answered.sort());
 });
 
-test("every answer of a server is as the document says, and every status of it is met", async () => {
+test("every answer of a server matches the document, and every status occurs", async () => {
   const check = createChecker();
   const seen = new Set<string>();
   for (const exchange of exchanges) {
@@ -189,12 +189,12 @@ test("every answer of a server is as the document says, and every status of it i
       Object.keys(responses).map((status) => `${method.toUpperCase()} ${path} ${status}`)
     )
   );
-  // The tests below: a server with a secret, one that is asked too often, one whose body does not come.
+  // Covered by the tests below: a server with a secret, a rate limit, and a body that does not arrive.
   const elsewhere = described.filter((one) => /^POST \/sync 401$| 408$| 429$/.test(one));
   assert.deepEqual([...seen, ...elsewhere].sort(), described.sort());
 });
 
-test("what a server with a secret answers to who proves nothing is as the document says", async () => {
+test("a server with a secret answers an unproven request as the document says", async () => {
   const server = new RealityServer({ storage: new MemoryStorage(), meshSecret: "a secret of the mesh" });
   const { origin, close } = await listenFetch(createFetchHandler(server));
   const body = { known: {}, gossip: { form: 1, to: "nobody", nonce: "n", message: "{}", proofs: ["x"] } };
@@ -204,7 +204,7 @@ test("what a server with a secret answers to who proves nothing is as the docume
   await close();
 });
 
-test("what a client with a limit is answered is as the document says, also once it is used up", async () => {
+test("answers to a client with a rate limit match the document, before and after it is used up", async () => {
   const check = createChecker();
   const rateLimit = { limit: 1, window: 60_000, key: () => "somebody" };
   const operations = Object.entries(document.paths).flatMap(([path, operations]) =>
@@ -225,7 +225,7 @@ test("what a client with a limit is answered is as the document says, also once 
   }
 });
 
-test("what is answered to a body that does not come is as the document says", async () => {
+test("the answer to a body that does not arrive matches the document", async () => {
   const check = createChecker();
   const limits = { bodyTimeout: 10 };
   for (const path of ["/sync", "/update", "/invalidate"]) {
@@ -242,7 +242,7 @@ test("what is answered to a body that does not come is as the document says", as
   }
 });
 
-test("a path that is not there, and a method, are answered as the document says", async () => {
+test("the answers to an unknown path and to a wrong method match the document", async () => {
   const check = createChecker();
   await withScene("plain", async (origin) => {
     for (const [path, status] of [["/nope", 404], ["/sync", 405]] as const) {
@@ -253,7 +253,7 @@ test("a path that is not there, and a method, are answered as the document says"
   });
 });
 
-test("every request that the document allows is taken", async () => {
+test("every request that the document allows is accepted", async () => {
   await withScene("plain", async (origin) => {
     for (const [path, { post }] of Object.entries(document.paths)) {
       for (const content of Object.values(post?.requestBody?.content ?? {})) {
@@ -261,7 +261,7 @@ test("every request that the document allows is taken", async () => {
           const response = await fetch(`${origin}/reality${path}`, {
             method: "POST",
             headers: { ...JSON_TYPE, ...TOKEN },
-            // Nobody is to wait here.
+            // No request should wait here.
             body: JSON.stringify({ ...value as object, wait: 0 }),
           });
           await response.body?.cancel();
@@ -272,7 +272,7 @@ test("every request that the document allows is taken", async () => {
   });
 });
 
-test("a request is refused for its shape where the document does not allow it", async () => {
+test("a request whose shape the document does not allow is refused", async () => {
   const { validate } = createValidator(copy());
   const bodies: [path: string, body: unknown][] = [
     ...[
@@ -313,7 +313,7 @@ test("a request is refused for its shape where the document does not allow it", 
   });
 });
 
-test("the document names the base path it is served under", async () => {
+test("the document names the base path under which it is served", async () => {
   for (const [basePath, url] of [["", "/"], ["/api/live", "/api/live"]] as const) {
     const server = new RealityServer({ storage: new MemoryStorage() });
     const { origin, close } = await listenFetch(createFetchHandler(server, { basePath }));
@@ -329,7 +329,7 @@ test("the document names the base path it is served under", async () => {
   }
 });
 
-test("no event of a stream is other than the document says", async () => {
+test("every event of a stream matches the document", async () => {
   const check = createChecker();
   const server = new RealityServer({ storage: new MemoryStorage() });
   const { origin, close } = await listenFetch(createFetchHandler(server));
@@ -395,13 +395,13 @@ async function checkExchange(
   return response.headers;
 }
 
-/** Compares an answer with the part of the document that a pointer leads to. */
+/** Compares an answer with the part of the document that a pointer names. */
 async function checkAnswer(response: Response, pointer: string, check: Check): Promise<void> {
   const given: Answer = follow(pointer);
   const where = given.$ref ?? pointer;
   const { headers = {}, content } = follow<Answer>(where);
   const what = `${pointer}: ${JSON.stringify([...response.headers])}`;
-  // What HTTP, the runtime's server and CORS bring along.
+  // Headers of HTTP, the runtime's server and CORS.
   const usual = /^(content-(type|length)|date|keep-alive|transfer-encoding|vary|connection)$/;
   const documented = Object.keys(headers).map((name) => name.toLowerCase());
   const unknown = [...response.headers.keys()].filter((name) =>
@@ -420,14 +420,14 @@ async function checkAnswer(response: Response, pointer: string, check: Check): P
   const [type = ""] = Object.keys(content);
   assert.equal(response.headers.get("content-type"), type, what);
   const text = await response.text();
-  // Also the answer to HEAD can share the description of a refusal, and has no body.
+  // The answer to HEAD has no body and may share the description of a refusal.
   if (text === "") return;
   check(`${where}/content/${escape(type)}/schema`, type === "application/json" ? JSON.parse(text) : text);
 }
 
 type Check = (pointer: string, value: unknown) => void;
 
-/** Checks values against the document, in which nothing is allowed that is not named. */
+/** Checks values against the document. Properties that are not named there are not allowed. */
 function createChecker(): Check {
   const { validate } = createValidator(closed(copy()));
   return (pointer, value) => {
@@ -446,7 +446,7 @@ function createValidator(schema: object): { validate(pointer: string, value: unk
   };
 }
 
-/** The same with every object that names its properties closed to others. */
+/** The same schema without additional properties in any of its objects. */
 function closed<T>(value: T): T {
   if (typeof value !== "object" || value === null) return value;
   if (Array.isArray(value)) return value.map(closed) as T;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createRequest, pathOf, queryOf } from "../../../src/http/target.ts";
 import { test } from "../../harness.ts";
 
-test("pathOf() takes the path of a target, and of an absolute URL, to where it ends", () => {
+test("pathOf() returns the path of a target and of an absolute URL", () => {
   assert.equal(pathOf("/a/b?c=/d#e"), "/a/b");
   assert.equal(pathOf("/a#?b"), "/a");
   assert.equal(pathOf("http://host/a/b?c"), "/a/b");
@@ -13,12 +13,12 @@ test("pathOf() takes the path of a target, and of an absolute URL, to where it e
   for (const target of ["*", "", "://", "?", "#"]) assert.equal(pathOf(target), "/", target);
 });
 
-test("queryOf() reads broken percent-encoding as it stands", () => {
+test("queryOf() keeps broken percent-encoding", () => {
   assert.deepEqual([...queryOf("/a?keys=%&keys=%zz&b#keys=c")], [["keys", "%"], ["keys", "%zz"], ["b", ""]]);
   assert.deepEqual([...queryOf("/a")], []);
 });
 
-test("createRequest() makes a URL that can be taken apart of whatever a client wrote", () => {
+test("createRequest() creates a valid URL from any target and host", () => {
   const urls: [target: string, host: string | undefined, url: string][] = [
     ["/a?b=c", "shop.example:8080", "http://shop.example:8080/a?b=c"],
     ["/a", undefined, "http://localhost/a"],
@@ -39,7 +39,7 @@ test("createRequest() makes a URL that can be taken apart of whatever a client w
   }
 });
 
-test("createRequest() takes the host of HTTP/2, and leaves its other pseudo-headers out", () => {
+test("createRequest() reads the host of HTTP/2 and skips its other pseudo-headers", () => {
   const headers = { ":authority": "shop.example", ":path": "/a", cookie: "a=1" };
   const request = createRequest({ method: "DELETE", url: "/a", headers });
   assert.deepEqual([request.method, request.url], ["DELETE", "http://shop.example/a"]);

@@ -6,7 +6,7 @@ import { test } from "../../harness.ts";
 
 const LIMITS = { maxReadingBytes: 1_000, maxRequests: 10, bodyTimeout: 100 };
 
-test("bodies hold no more than their room, all together", () => {
+test("all bodies together hold at most maxReadingBytes", () => {
   const bodies = new SharedBodyBudget(LIMITS, new FakeClock());
   const [a, b] = [bodies.begin(0, fail), bodies.begin(600, fail)];
   a.take(600);
@@ -23,7 +23,7 @@ test("bodies hold no more than their room, all together", () => {
   equal(bodies.held, 0);
 });
 
-test("as many bodies as there may be requests have room for a share each", () => {
+test("maxRequests bodies can each hold a share", () => {
   const bodies = new SharedBodyBudget(LIMITS, new FakeClock());
   equal(bodies.share, 100);
   const readings = Array.from({ length: 10 }, () => bodies.begin(bodies.share, fail));
@@ -32,7 +32,7 @@ test("as many bodies as there may be requests have room for a share each", () =>
   equal(bodies.held, 0);
 });
 
-test("a body that takes too long is given up, and gives back what it held", async () => {
+test("a body that takes too long is refused and frees its bytes", async () => {
   const clock = new FakeClock();
   const bodies = new SharedBodyBudget(LIMITS, clock);
   const stopped: RealityError[] = [];
@@ -52,7 +52,7 @@ test("a body that takes too long is given up, and gives back what it held", asyn
   equal(bodies.held, 0);
 });
 
-test("a server that closes takes no body any more, and gives up those that are on their way", () => {
+test("a closed server refuses new bodies and those that are being read", () => {
   const clock = new FakeClock();
   const bodies = new SharedBodyBudget(LIMITS, clock);
   const stopped: RealityError[] = [];

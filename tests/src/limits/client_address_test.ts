@@ -21,30 +21,35 @@ interface Case {
   address: string | null;
 }
 
-/** The proxies at 10.0.0.0/8 are believed, and one of them connects, unless a case says otherwise. */
+/** Unless a case says otherwise, the proxies at 10.0.0.0/8 are trusted, and one of them connects. */
 const cases: readonly Case[] = [
-  // Whom nobody was told to believe.
-  { title: "nobody is trusted", xff: "1.1.1.1", forwarded: "for=1.1.1.1", trust: 0, address: PROXY },
-  { title: "an empty list trusts nobody", xff: "1.1.1.1", trust: [], address: PROXY },
-  { title: "who connects past the proxies is itself", remote: CLIENT, xff: "1.1.1.1", address: CLIENT },
+  // No proxy is trusted.
+  { title: "no proxy is trusted", xff: "1.1.1.1", forwarded: "for=1.1.1.1", trust: 0, address: PROXY },
+  { title: "an empty list trusts no proxy", xff: "1.1.1.1", trust: [], address: PROXY },
+  {
+    title: "a client that bypasses the proxies has its own address",
+    remote: CLIENT,
+    xff: "1.1.1.1",
+    address: CLIENT,
+  },
   { title: "an unknown connection is unknown", remote: null, xff: "1.1.1.1", address: null },
   // X-Forwarded-For.
-  { title: "a proxy says whom it asks for", xff: CLIENT, address: CLIENT },
-  { title: "two proxies in a row are passed", xff: `${CLIENT}, 10.9.9.9`, address: CLIENT },
-  { title: "what a client wrote before counts for nothing", xff: `1.1.1.1, ${CLIENT}`, address: CLIENT },
+  { title: "a proxy names its client", xff: CLIENT, address: CLIENT },
+  { title: "two proxies in a row are skipped", xff: `${CLIENT}, 10.9.9.9`, address: CLIENT },
+  { title: "an address that the client wrote is ignored", xff: `1.1.1.1, ${CLIENT}`, address: CLIENT },
   {
-    title: "nor does a trusted address that it wrote",
+    title: "a trusted address that the client wrote is ignored",
     xff: `10.0.0.2, ${CLIENT}, 10.0.0.3`,
     address: CLIENT,
   },
-  { title: "nor garbage that it wrote", xff: `"';--,\u0000,,${CLIENT}`, address: CLIENT },
-  { title: "proxies all the way: the farthest", xff: "10.0.0.3, 10.0.0.2", address: "10.0.0.3" },
-  { title: "no field: the proxy itself asks", address: PROXY },
-  { title: "an empty field says nothing", xff: "", address: PROXY },
-  { title: "a port is cut off", xff: `${CLIENT}:4711`, address: CLIENT },
+  { title: "garbage that the client wrote is ignored", xff: `"';--,\u0000,,${CLIENT}`, address: CLIENT },
+  { title: "only proxies: the farthest one", xff: "10.0.0.3, 10.0.0.2", address: "10.0.0.3" },
+  { title: "no field: the proxy itself is the client", address: PROXY },
+  { title: "an empty field is ignored", xff: "", address: PROXY },
+  { title: "a port is removed", xff: `${CLIENT}:4711`, address: CLIENT },
   { title: "IPv6 as it is", xff: V6, address: V6 },
   { title: "IPv6 in brackets, with a port", xff: `[${V6}]:4711`, address: V6 },
-  { title: "IPv6 in its usual form", xff: "2001:0DB8:0:0:0:0:0:7", address: V6 },
+  { title: "IPv6 in its canonical form", xff: "2001:0DB8:0:0:0:0:0:7", address: V6 },
   { title: "IPv6 with a zone", xff: "fe80::1%eth0", address: "fe80::1" },
   { title: "IPv4 inside IPv6", xff: `::ffff:${CLIENT}`, address: CLIENT },
   {
@@ -54,55 +59,67 @@ const cases: readonly Case[] = [
     address: CLIENT,
   },
   { title: "a proxy of IPv6", remote: "fd00::1", trust: ["fd00::/8"], xff: CLIENT, address: CLIENT },
-  { title: "unknown ends at the proxy", xff: "unknown", address: PROXY },
-  { title: "a word ends at the last known", xff: "1.1.1.1, unknown, 10.0.0.2", address: "10.0.0.2" },
-  { title: "an address that is none ends there", xff: "1.1.1.1, 999.1.1.1", address: PROXY },
-  { title: "a leading zero is no address", xff: "010.0.0.7", address: PROXY },
-  { title: "a port that is none", xff: `${CLIENT}:http`, address: PROXY },
+  { title: "`unknown`: the proxy", xff: "unknown", address: PROXY },
+  {
+    title: "`unknown` after an address: the last known address",
+    xff: "1.1.1.1, unknown, 10.0.0.2",
+    address: "10.0.0.2",
+  },
+  { title: "an invalid address: the proxy", xff: "1.1.1.1, 999.1.1.1", address: PROXY },
+  { title: "a leading zero is invalid", xff: "010.0.0.7", address: PROXY },
+  { title: "an invalid port", xff: `${CLIENT}:http`, address: PROXY },
   // Forwarded.
   { title: "Forwarded names the client", forwarded: `for=${CLIENT}`, address: CLIENT },
   {
-    title: "among other parameters",
+    title: "`for` among other parameters",
     forwarded: `by=10.0.0.1;For="${CLIENT}:80";proto=https`,
     address: CLIENT,
   },
   { title: "IPv6 in quotes", forwarded: `for="[${V6}]:4711"`, address: V6 },
   {
-    title: "the last is nearest",
+    title: "the last element is the nearest proxy's",
     forwarded: `for=1.1.1.1, for=${CLIENT};by=_a, for=10.0.0.9`,
     address: CLIENT,
   },
-  { title: "a quote left open swallows nothing", forwarded: `for="1.1.1.1, for=${CLIENT}`, address: CLIENT },
-  { title: "nor does a pair of them", forwarded: `x="a, for=1.1.1.1", for=${CLIENT}`, address: CLIENT },
-  { title: "a comma in quotes does not part", forwarded: `for=${CLIENT};x="a,b"`, address: CLIENT },
+  { title: "an open quote hides nothing", forwarded: `for="1.1.1.1, for=${CLIENT}`, address: CLIENT },
   {
-    title: "a for inside a quoted value is none",
+    title: "a pair of quotes hides nothing",
+    forwarded: `x="a, for=1.1.1.1", for=${CLIENT}`,
+    address: CLIENT,
+  },
+  { title: "a comma in quotes does not split", forwarded: `for=${CLIENT};x="a,b"`, address: CLIENT },
+  {
+    title: "`for` inside a quoted value is ignored",
     forwarded: `x=";for=1.1.1.1;";for=${CLIENT}`,
     address: CLIENT,
   },
-  { title: "nor without another one", forwarded: `x=";for=1.1.1.1;"`, address: PROXY },
-  { title: "two for say nothing", forwarded: `for=1.1.1.1;for=${CLIENT}`, address: PROXY },
-  { title: "what is no parameter makes the element none", forwarded: `for=1.1.1.1 x`, address: PROXY },
+  { title: "`for` inside the only quoted value is ignored", forwarded: `x=";for=1.1.1.1;"`, address: PROXY },
+  { title: "two `for` parameters are invalid", forwarded: `for=1.1.1.1;for=${CLIENT}`, address: PROXY },
+  {
+    title: "text that is not a parameter makes the element invalid",
+    forwarded: `for=1.1.1.1 x`,
+    address: PROXY,
+  },
   { title: "parameters may be empty", forwarded: `;;for=${CLIENT};`, address: CLIENT },
   {
     title: "escaped characters stand for themselves",
     forwarded: `for="${CLIENT.replace(".", "\\.")}"`,
     address: CLIENT,
   },
-  { title: "a hidden client ends at the proxy", forwarded: "for=_hidden", address: PROXY },
-  { title: "an element without for ends there", forwarded: `for=1.1.1.1, proto=https`, address: PROXY },
-  { title: "another parameter that ends in for", forwarded: `xfor=1.1.1.1;for=${CLIENT}`, address: CLIENT },
-  { title: "an escaped quote is no address", forwarded: `for="\\"${CLIENT}"`, address: PROXY },
+  { title: "a hidden client: the proxy", forwarded: "for=_hidden", address: PROXY },
+  { title: "an element without `for`: the proxy", forwarded: `for=1.1.1.1, proto=https`, address: PROXY },
+  { title: "a parameter whose name ends in `for`", forwarded: `xfor=1.1.1.1;for=${CLIENT}`, address: CLIENT },
+  { title: "an escaped quote is not an address", forwarded: `for="\\"${CLIENT}"`, address: PROXY },
   // Both.
   { title: "both agree", xff: CLIENT, forwarded: `for=${CLIENT}`, address: CLIENT },
-  { title: "both differ: neither", xff: CLIENT, forwarded: "for=1.1.1.1", address: PROXY },
-  // So many in a row.
+  { title: "both differ: neither is used", xff: CLIENT, forwarded: "for=1.1.1.1", address: PROXY },
+  // A number of trusted proxies.
   { title: "one hop", trust: 1, xff: `1.1.1.1, ${CLIENT}`, address: CLIENT },
   { title: "two hops", trust: 2, xff: `1.1.1.1, ${CLIENT}, 192.0.2.9`, address: CLIENT },
-  { title: "more hops than were passed", trust: 3, xff: CLIENT, address: CLIENT },
+  { title: "more hops than addresses", trust: 3, xff: CLIENT, address: CLIENT },
   { title: "a hop without a field", trust: 1, address: PROXY },
   { title: "a hop whose own address is unknown", remote: null, trust: 1, xff: CLIENT, address: CLIENT },
-  { title: "a hop that says nothing of use", remote: null, trust: 1, xff: "unknown", address: null },
+  { title: "a hop without a usable address", remote: null, trust: 1, xff: "unknown", address: null },
 ];
 
 for (const { title, remote = PROXY, xff, forwarded, trust = ["10.0.0.0/8"], address } of cases) {
@@ -112,7 +129,7 @@ for (const { title, remote = PROXY, xff, forwarded, trust = ["10.0.0.0/8"], addr
   });
 }
 
-test("clientAddress() takes whatever comes, however long, and throws at nothing", () => {
+test("clientAddress() accepts any text of any length without throwing", () => {
   const pieces = [
     "1.1.1.1",
     "::1",
@@ -147,7 +164,7 @@ test("clientAddress() takes whatever comes, however long, and throws at nothing"
   }
 });
 
-test("parseNetwork() reads addresses and networks, and nothing else", () => {
+test("parseNetwork() parses addresses and networks, and nothing else", () => {
   for (
     const text of ["10.0.0.0/8", "192.0.2.1", "::1", "fd00::/8", "::ffff:10.0.0.0/104", "0.0.0.0/0", "::/0"]
   ) {
@@ -167,7 +184,7 @@ test("parseNetwork() reads addresses and networks, and nothing else", () => {
   for (const text of wrong) equal(parseNetwork(text), null, text);
 });
 
-test("a network holds what begins with the same bits, and of its own kind only", () => {
+test("a network contains the addresses of its kind that start with the same bits", () => {
   const holds = (network: string, address: string) =>
     clientAddress(address, { xForwardedFor: "1.1.1.1", forwarded: null }, toTrusted([network])) === "1.1.1.1";
   equal(holds("192.0.2.128/25", "192.0.2.128"), true);
@@ -180,7 +197,7 @@ test("a network holds what begins with the same bits, and of its own kind only",
   equal(holds("::ffff:10.0.0.0/104", "10.1.2.3"), true);
 });
 
-test("clientNetwork() takes the network of IPv6, where a client has many addresses, and an address of IPv4", () => {
+test("clientNetwork() returns the network of an IPv6 address, and an IPv4 address itself", () => {
   equal(clientNetwork("192.0.2.1"), "192.0.2.1");
   equal(clientNetwork("2001:db8:1:2:3::4"), clientNetwork("2001:db8:1:2::ffff"));
   notEqual(clientNetwork("2001:db8:1:2::1"), clientNetwork("2001:db8:1:3::1"));
@@ -190,7 +207,7 @@ function toTrusted(trust: number | string[]): TrustedProxies {
   return typeof trust === "number" ? trust : trust.map((text) => parseNetwork(text)!);
 }
 
-test("clientAddress() reads a field of a million characters in a moment, whatever they are", () => {
+test("clientAddress() reads any field of a million characters within a moment", () => {
   const blanks = " ".repeat(1_000_000);
   for (
     const start of [
@@ -209,7 +226,7 @@ test("clientAddress() reads a field of a million characters in a moment, whateve
   }
 });
 
-test("clientAddress() finds the one for of an element as RFC 7239 has it, whatever else stands in it", () => {
+test("clientAddress() finds the `for` parameter of an element as RFC 7239 defines it", () => {
   const token = fc.stringMatching(/^[a-zA-Z][a-zA-Z0-9!#$%&'*+.^_`|~-]{0,8}$/).filter((name) =>
     name.toLowerCase() !== "for"
   );

@@ -8,7 +8,7 @@ import { FakeClock } from "../../clock.ts";
 import { Hooks } from "../../../src/hooks.ts";
 import { test } from "../../harness.ts";
 
-test("clients are told apart by their address, and those of IPv6 by their network", async () => {
+test("clients are told apart by IPv4 address or IPv6 network", async () => {
   const { ask } = setUpLimit({}, []);
   equal((await ask({ address: "192.0.2.1" }))?.isAllowed, true);
   equal((await ask({ address: "::ffff:192.0.2.1" }))?.isAllowed, false);
@@ -18,7 +18,7 @@ test("clients are told apart by their address, and those of IPv6 by their networ
   equal((await ask({ address: "2001:db8:0:1::1" }))?.isAllowed, true);
 });
 
-test("what a client says of itself counts for nothing, what a trusted proxy says does", async () => {
+test("an address that the client claims is ignored, and that of a trusted proxy is used", async () => {
   const { ask } = setUpLimit({}, [parseNetwork("10.0.0.0/8")!]);
   equal((await ask({ address: "192.0.2.1" }))?.isAllowed, true);
   for (const header of ["1.1.1.1", "2.2.2.2"]) {
@@ -29,7 +29,7 @@ test("what a client says of itself counts for nothing, what a trusted proxy says
   }
 });
 
-test("the application may tell clients apart, and let some ask as often as they like", async () => {
+test("the application can identify clients and exempt some from the limit", async () => {
   const seen: (string | null)[] = [];
   const { ask, reports } = setUpLimit({
     key(request, { address, context }) {
@@ -46,7 +46,7 @@ test("the application may tell clients apart, and let some ask as often as they 
   deepEqual(reports, []);
 });
 
-test("a text that is long is told apart by all of it", async () => {
+test("long identifiers are distinguished by all of their characters", async () => {
   const { ask } = setUpLimit({ key: (request) => request.headers.get("x-user") });
   const [one, other] = ["x".repeat(5_000), `${"x".repeat(4_999)}y`];
   equal((await ask({ address: null, headers: { "x-user": one } }))?.isAllowed, true);
@@ -54,12 +54,12 @@ test("a text that is long is told apart by all of it", async () => {
   equal((await ask({ address: null, headers: { "x-user": one } }))?.isAllowed, false);
 });
 
-test("an answer of the hook that is none is a mistake, and names the option", async () => {
+test("an invalid result of the hook is an error that names the option", async () => {
   const { ask } = setUpLimit({ key: (() => undefined) as unknown as () => null });
   await rejects(ask({ address: "192.0.2.1" }), { name: "TypeError", message: /"rateLimit.key"/ });
 });
 
-test("clients that have reset their connections, and have no address any more, are limited as one", async () => {
+test("clients that reset their connections and have no address any more share one limit", async () => {
   const { ask, reports } = setUpLimit({});
   equal((await ask({ address: "192.0.2.1" }))?.isAllowed, true);
   equal((await ask({ address: null }))?.isAllowed, true);
@@ -68,7 +68,7 @@ test("clients that have reset their connections, and have no address any more, a
   deepEqual(reports, []);
 });
 
-test("a Unix socket that is not trusted is not limited, and the report says what to do", async () => {
+test("clients on a Unix socket that is not trusted are not limited, and the report says what to do", async () => {
   const { ask, reports } = setUpLimit({});
   equal((await ask({ address: "192.0.2.1" }))?.isAllowed, true);
   for (let i = 0; i < 3; i++) equal(await ask({ address: "unix" }), null);
@@ -76,7 +76,7 @@ test("a Unix socket that is not trusted is not limited, and the report says what
   match(reports[0]?.message ?? "", /Unix socket.*trustProxy/);
 });
 
-test("clients whose address is not known are not limited, which is reported once", async () => {
+test("clients without a known address are not limited, which is reported once", async () => {
   const { ask, reports } = setUpLimit({});
   for (let i = 0; i < 3; i++) equal(await ask({ address: null }), null);
   equal(reports.length, 1);

@@ -2,7 +2,7 @@ import { equal, throws } from "node:assert/strict";
 import { ConcurrencyLimit } from "../../../src/limits/concurrency.ts";
 import { test } from "../../harness.ts";
 
-test("so many requests are let in, and another one for each that leaves", () => {
+test("enter() accepts up to the maximum, and one more after each leave()", () => {
   const admission = new ConcurrencyLimit(2);
   admission.enter();
   admission.enter();
@@ -17,7 +17,7 @@ test("so many requests are let in, and another one for each that leaves", () => 
   equal(admission.busy, 2);
 });
 
-test("who waits is not counted, and is counted again only when it has left", () => {
+test("waiting requests are not counted until they leave", () => {
   const admission = new ConcurrencyLimit(1);
   for (let i = 0; i < 5; i++) {
     admission.enter();

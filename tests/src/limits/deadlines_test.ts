@@ -20,7 +20,7 @@ function setUp() {
   return { clock, deadlines, late, begin };
 }
 
-test("each is late after its own time, behind one timer for all", async () => {
+test("each task expires after its time limit, with one timer for all", async () => {
   const { clock, late, begin } = setUp();
   begin("a");
   await clock.advance(40);
@@ -36,7 +36,7 @@ test("each is late after its own time, behind one timer for all", async () => {
   equal(clock.timers, 0);
 });
 
-test("what is over in time is not late, and the last one takes the timer along", async () => {
+test("a task that ends in time does not expire, and the last one stops the timer", async () => {
   const { clock, deadlines, late, begin } = setUp();
   const [a, b] = [begin("a"), begin("b")];
   await settle();
@@ -53,7 +53,7 @@ test("what is over in time is not late, and the last one takes the timer along",
   equal(deadlines.size, 1);
 });
 
-test("what is over after three microtasks sets no timer, and what takes longer is late in time", async () => {
+test("a task that ends within three microtasks sets no timer, and a longer one expires in time", async () => {
   const { clock, deadlines, late, begin } = setUp();
   let timersSet = 0;
   const { after } = clock;
@@ -68,7 +68,7 @@ test("what is over after three microtasks sets no timer, and what takes longer i
   }
   await settle();
   equal(timersSet, 0);
-  // Begun by the last microtask of one that is over, and looked after all the same.
+  // Added by the last microtask of a task that has ended. It still expires.
   const soon = begin("soon");
   for (let microtask = 0; microtask < 4; microtask++) await null;
   deadlines.remove(soon);
@@ -79,7 +79,7 @@ test("what is over after three microtasks sets no timer, and what takes longer i
   deepEqual(late, ["long"]);
 });
 
-test("one that begins anew while another is told that it is late gets its whole time", async () => {
+test("a task that is added while another expires gets its whole time limit", async () => {
   const { clock, deadlines, late } = setUp();
   const again: Deadline = {
     dueAt: 0,
@@ -97,7 +97,7 @@ test("one that begins anew while another is told that it is late gets its whole 
   equal(clock.timers, 0);
 });
 
-test("a date that is set back makes nothing wait for longer than its time", async () => {
+test("setting the date back delays no deadline", async () => {
   const { clock, late, begin } = setUp();
   begin("a");
   clock.jump(-3_600_000);
@@ -105,7 +105,7 @@ test("a date that is set back makes nothing wait for longer than its time", asyn
   deepEqual(late, ["a"]);
 });
 
-test("close() ends everything, and looks after nothing any more", async () => {
+test("close() expires all tasks and ignores later ones", async () => {
   const { clock, deadlines, late, begin } = setUp();
   begin("a");
   begin("b");

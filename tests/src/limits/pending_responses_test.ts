@@ -14,7 +14,7 @@ function setUp(maxSendingBytes: number) {
   return { clock, metrics, responses, cut, begin };
 }
 
-test("Responses cuts off those that are pending for too long, and no other", async () => {
+test("PendingResponses cuts off responses that are pending for too long, and no others", async () => {
   const { clock, metrics, responses, cut, begin } = setUp(100);
   begin("slow", 10);
   const quick = begin("quick", 20);
@@ -30,7 +30,7 @@ test("Responses cuts off those that are pending for too long, and no other", asy
   deepEqual([responses.size, responses.bytes, metrics.responsesCut.value, clock.timers], [0, 0, 2, 0]);
 });
 
-test("Responses cuts off the oldest where all of them hold too much", () => {
+test("PendingResponses cuts off the oldest responses if all of them together are too large", () => {
   const { metrics, responses, cut, begin } = setUp(100);
   begin("first", 40);
   const second = begin("second", 40);
@@ -38,7 +38,7 @@ test("Responses cuts off the oldest where all of them hold too much", () => {
   deepEqual([cut, responses.bytes], [["first"], 100]);
   second.end();
   equal(responses.bytes, 60);
-  // However large it is, it would be as large the next time.
+  // It would be just as large the next time.
   begin("huge", 1_000);
   deepEqual([cut, responses.size, responses.bytes], [["first", "third"], 1, 1_000]);
   begin("small", 1);

@@ -14,7 +14,7 @@ test("a client that was quiet may send its whole limit at once, and no more", ()
   equal(limiter.take("b").isAllowed, true);
 });
 
-test("a client goes on at an even pace, and finds no edge at which it may send twice as much", async () => {
+test("a client continues at an even rate and can never send twice its limit", async () => {
   const clock = new FakeClock();
   const limiter = new RateLimiter(TEN, clock);
   const allowed: number[] = [];
@@ -22,14 +22,14 @@ test("a client goes on at an even pace, and finds no edge at which it may send t
     if (limiter.take("a").isAllowed) allowed.push(second);
     await clock.advance(1_000);
   }
-  // Ten at once, then one in six seconds.
+  // Ten at once, then one every six seconds.
   equal(allowed.length, 109);
   for (const from of allowed) {
     equal(allowed.filter((second) => second >= from + 60 && second < from + 120).length <= 11, true);
   }
 });
 
-test("what it says of renewal is when one more is allowed", async () => {
+test("secondsToNext says when one more request is allowed", async () => {
   const clock = new FakeClock();
   const limiter = new RateLimiter({ limit: 3, window: 7_000 }, clock);
   for (let i = 0; i < 20; i++) {
@@ -42,7 +42,7 @@ test("what it says of renewal is when one more is allowed", async () => {
   }
 });
 
-test("requests that are turned down cost nothing", async () => {
+test("refused requests are not counted", async () => {
   const clock = new FakeClock();
   const limiter = new RateLimiter(TEN, clock);
   for (let i = 0; i < 1_000; i++) limiter.take("a");
@@ -50,7 +50,7 @@ test("requests that are turned down cost nothing", async () => {
   equal(limiter.take("a").remaining, 9);
 });
 
-test("limits of every size count right", async () => {
+test("limits of every size are counted correctly", async () => {
   for (const [limit, window] of [[1, 1_000], [7, 1_000], [1_000, 3_333], [100_000, 1_000]] as const) {
     const clock = new FakeClock();
     const limiter = new RateLimiter({ limit, window }, clock);
@@ -63,7 +63,7 @@ test("limits of every size count right", async () => {
   }
 });
 
-test("a date that is set back locks nobody out for longer", async () => {
+test("setting the date back delays no client", async () => {
   const clock = new FakeClock();
   const limiter = new RateLimiter(TEN, clock);
   for (let i = 0; i < 10; i++) limiter.take("a");
@@ -73,7 +73,7 @@ test("a date that is set back locks nobody out for longer", async () => {
   equal(limiter.take("a").isAllowed, true);
 });
 
-test("no more clients are remembered than are allowed, and who was silent for longest is forgotten", () => {
+test("at most maxClients clients are remembered, and the one with the oldest request is forgotten first", () => {
   const limiter = new RateLimiter({ limit: 1, window: 60_000 }, new FakeClock(), 100);
   for (let i = 0; i < 100; i++) limiter.take(`${i}`);
   equal(limiter.take("0").isAllowed, false);
@@ -84,7 +84,7 @@ test("no more clients are remembered than are allowed, and who was silent for lo
   equal(limiter.take("1").isAllowed, true);
 });
 
-test("clients whose requests have all run out are forgotten without a timer", async () => {
+test("clients with their whole limit available are forgotten without a timer", async () => {
   const clock = new FakeClock();
   const limiter = new RateLimiter(TEN, clock);
   for (let i = 0; i < 1_000; i++) limiter.take(`${i}`);
@@ -95,7 +95,7 @@ test("clients whose requests have all run out are forgotten without a timer", as
   equal(clock.timers, 0);
 });
 
-test("the fields are what clients look for", () => {
+test("the header fields have the format that clients parse", () => {
   equal(formatPolicy({ limit: 600, window: 60_500 }), '"default";q=600;w=61');
   equal(formatQuota({ isAllowed: true, remaining: 599, secondsToNext: 1 }), '"default";r=599;t=1');
 });

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { eventFrame, formatCursor, parseCursor } from "../../../src/sse/frame.ts";
 import { test } from "../../harness.ts";
 
-test("eventFrame() keeps its data on one line, whatever it holds", () => {
+test("eventFrame() formats any data on one line", () => {
   equal(
     eventFrame("update", { hash: "a\nb\u2028\r" }, "e:1"),
     `event: update\ndata: {"hash":"a\\nb\u2028\\r"}\nid: e:1\n\n`,
@@ -11,7 +11,7 @@ test("eventFrame() keeps its data on one line, whatever it holds", () => {
   equal(eventFrame("update", 1), "event: update\ndata: 1\n\n");
 });
 
-test("parseCursor() reads what formatCursor() wrote, whatever the names and numbers", () => {
+test("parseCursor() parses what formatCursor() wrote, for any names and numbers", () => {
   const [name, number] = [fc.string({ maxLength: 20 }), fc.maxSafeNat()];
   fc.assert(fc.property(name, name, number, number, (epoch, replicaId, late, position) => {
     const cursor = { epoch, replicaId, late, position };
@@ -19,7 +19,7 @@ test("parseCursor() reads what formatCursor() wrote, whatever the names and numb
   }));
 });
 
-test("parseCursor() reads nothing else", () => {
+test("parseCursor() refuses everything else", () => {
   for (
     const id of [
       ...["", "7", "e:1", "e:o:1", "e:o:0:", "e:o:0:-1", "e:o:1.5:1", "e:o:0:1:x", "e:o:undefined:1"],

@@ -1,6 +1,6 @@
 /**
- * Streams that come back to another server than the one they left: on one storage, where nodes can take a place in
- * its past, and on storages that stand beside each other.
+ * Streams that reconnect to another server than the one they left: on one storage, where nodes can be published below
+ * the counter, and on replicated storages.
  *
  * @module
  */
@@ -15,17 +15,17 @@ import { inFolder } from "../../storage/sql/sqlite/sqlite_kit.ts";
 import { HistoryStorage } from "../../storages.ts";
 import { Servers } from "../mesh/servers.ts";
 
-/** What the first read of a stream tells. */
+/** The result of the first read of a stream. */
 interface Opening {
   /** Key → version of its updates. */
-  readonly told: Record<string, number>;
+  readonly received: Record<string, number>;
   readonly isResync: boolean;
-  /** The id to come back with. */
+  /** The id to reconnect with. */
   readonly id: string;
 }
 
-/** Opens a stream, as an `EventSource` does that was told this id, and leaves after the first read. */
-async function visit(server: RealityServer, keys: readonly string[], id?: string): Promise<Opening> {
+/** Opens a stream like an `EventSource` with this id, and disconnects after the first read. */
+async function openOnce(server: RealityServer, keys: readonly string[], id?: string): Promise<Opening> {
   const headers = id === undefined ? {} : { "last-event-id": id };
   const response = await server.handleSSECompat(new Request("http://localhost/events", { headers }), {
     keys,
@@ -36,13 +36,13 @@ async function visit(server: RealityServer, keys: readonly string[], id?: string
   const text = new TextDecoder().decode(value);
   const metas = [...text.matchAll(/^event: update\ndata: (.*)$/gm)].map(([, data]) => JSON.parse(data!));
   return {
-    told: Object.fromEntries(metas.map(({ key, version }) => [key, version])),
+    received: Object.fromEntries(metas.map(({ key, version }) => [key, version])),
     isResync: text.includes("event: resync"),
     id: /^id: (.*)$/m.exec(text)?.[1] ?? "",
   };
 }
 
-/** Runs with the same storage twice, as two processes have it. */
+/** Runs with the same storage twice, like two processes. */
 type Share = (use: (one: MeshStorage, other: MeshStorage) => Promise<void>) => Promise<void>;
 
 const shares: Record<string, Share> = {
@@ -50,7 +50,7 @@ const shares: Record<string, Share> = {
     const storage = new MemoryStorage();
     await use(storage, storage);
   },
-  "one memory with a fence before it": async (use) => {
+  "one storage in memory behind a cached reader": async (use) => {
     const storage = new HistoryStorage();
     await use(storage, storage);
   },
@@ -69,7 +69,7 @@ const shares: Record<string, Share> = {
 };
 
 for (const [name, share] of Object.entries(shares)) {
-  test(`a stream hears what a server with peers took in below its place, from one without, on ${name}`, () =>
+  test(`a resumed stream receives nodes that a server with peers merged below its cursor, on ${name}`, () =>
     share(async (shared, same) => {
       const servers = new Servers(["far", "near"], { meshSecret: "nobody else knows this one" });
       const alone = new RealityServer({ storage: same });
@@ -79,90 +79,90 @@ for (const [name, share] of Object.entries(shares)) {
         servers.cut = () => true;
         await servers.get("far").updateNode("k", "of far");
         const node = await servers.get("far").getNode("k");
-        // Ahead of far's clock, so that what far has is below it.
+        // Ahead of the clock of `far`, so that the versions of `far` are below it.
         const { maxVersion } = await alone.getStats();
         const ahead = Math.max(maxVersion, node!.version) + 1_000_000;
         await shared.setNode("other", { key: "other", version: ahead, hash: "1", updatedAt: 1 });
-        const { id } = await visit(alone, ["k", "other"]);
+        const { id } = await openOnce(alone, ["k", "other"]);
         servers.cut = () => false;
         await servers.reach("k", (found) => found !== null, ["near"]);
-        const back = await visit(alone, ["k", "other"], id);
-        equal(back.told.k, node?.version);
+        const back = await openOnce(alone, ["k", "other"], id);
+        equal(back.received.k, node?.version);
         equal(back.isResync, true);
-        deepEqual((await visit(alone, ["k", "other"], back.id)).told, {});
+        deepEqual((await openOnce(alone, ["k", "other"], back.id)).received, {});
       } finally {
         await alone.close();
         await servers.close();
       }
     }));
 
-  test(`a stream hears of a number that was published late, on ${name}`, () =>
+  test(`a resumed stream receives a version that was published below the counter, on ${name}`, () =>
     share(async (shared, same) => {
       const [writer, server] = [new RealityServer({ storage: shared }), new RealityServer({ storage: same })];
       const reserved = await shared.incrementVersion("late");
       await writer.updateNode("other", "1");
-      const { id } = await visit(server, ["late", "other"]);
+      const { id } = await openOnce(server, ["late", "other"]);
       await shared.setNode("late", { key: "late", version: reserved, hash: "1", updatedAt: 1 });
-      const back = await visit(server, ["late", "other"], id);
-      equal(back.told.late, reserved);
-      const { told, isResync } = await visit(server, ["late", "other"], back.id);
-      deepEqual([told, isResync], [{}, false]);
+      const back = await openOnce(server, ["late", "other"], id);
+      equal(back.received.late, reserved);
+      const { received, isResync } = await openOnce(server, ["late", "other"], back.id);
+      deepEqual([received, isResync], [{}, false]);
       await Promise.all([writer.close(), server.close()]);
     }));
 
-  test(`a stream resumes on another server of ${name} where nothing came into its past`, () =>
+  test(`a stream resumes on another server of ${name} if nothing was published below its cursor`, () =>
     share(async (shared, same) => {
       const [one, other] = [new RealityServer({ storage: shared }), new RealityServer({ storage: same })];
       await one.updateMany(["a", "b"].map((key) => ({ key, hash: "1" })));
-      const { id } = await visit(one, ["a", "b"]);
+      const { id } = await openOnce(one, ["a", "b"]);
       await one.updateNode("b", "2");
-      const { told, isResync } = await visit(other, ["a", "b"], id);
-      deepEqual([told, isResync], [{ b: (await one.getNode("b"))?.version }, false]);
+      const { received, isResync } = await openOnce(other, ["a", "b"], id);
+      deepEqual([received, isResync], [{ b: (await one.getNode("b"))?.version }, false]);
       await Promise.all([one.close(), other.close()]);
     }));
 }
 
 for (const [name, share] of Object.entries(shares)) {
-  test(`a stream that resumes is told a deletion once, and of a key that was never there nothing, on ${name}`, () =>
+  test(`a resumed stream receives a deletion once, and nothing about a key that never existed, on ${name}`, () =>
     share(async (shared, same) => {
       const [one, other] = [new RealityServer({ storage: shared }), new RealityServer({ storage: same })];
       await one.updateMany(["a", "b", "c"].map((key) => ({ key, hash: "1" })));
       const keys = ["a", "b", "c", "never"];
       await one.deleteNode("c");
-      const first = await visit(one, keys);
+      const first = await openOnce(one, keys);
       await one.deleteNode("a");
-      const second = await visit(other, keys, first.id);
-      deepEqual([Object.keys(second.told), second.isResync], [["a"], false]);
-      deepEqual((await visit(one, keys, second.id)).told, {});
+      const second = await openOnce(other, keys, first.id);
+      deepEqual([Object.keys(second.received), second.isResync], [["a"], false]);
+      deepEqual((await openOnce(one, keys, second.id)).received, {});
       await one.updateNode("a", "again");
       await one.deleteNode("a");
       await one.updateNode("never", "1");
-      const third = await visit(other, keys, second.id);
-      deepEqual(Object.keys(third.told).sort(), ["a", "never"]);
-      deepEqual((await visit(one, keys, third.id)).told, {});
+      const third = await openOnce(other, keys, second.id);
+      deepEqual(Object.keys(third.received).sort(), ["a", "never"]);
+      deepEqual((await openOnce(one, keys, third.id)).received, {});
       await Promise.all([one.close(), other.close()]);
     }));
 }
 
-test("a stream that resumes is told of a deletion whose tombstone was swept since", async () => {
+test("a resumed stream receives a deletion whose tombstone was collected since", async () => {
   let now = Date.UTC(2026, 0, 1);
   const storage = new MemoryStorage({ tombstoneTimeout: 1_000, now: () => now });
   const server = new RealityServer({ storage });
   await server.updateMany(["a", "b"].map((key) => ({ key, hash: "1" })));
   await server.deleteNode("b");
-  const { id } = await visit(server, ["a", "b"]);
+  const { id } = await openOnce(server, ["a", "b"]);
   await server.deleteNode("a");
   now += 600_000;
   await server.updateNode("c", "1");
-  const swept = (await storage.readNodes([])).collectedVersion;
-  const back = await visit(server, ["a", "b"], id);
-  equal(swept > 3, true);
-  equal("a" in back.told, true);
-  deepEqual((await visit(server, ["a", "b"], back.id)).told, {});
+  const collected = (await storage.readNodes([])).collectedVersion;
+  const back = await openOnce(server, ["a", "b"], id);
+  equal(collected > 3, true);
+  equal("a" in back.received, true);
+  deepEqual((await openOnce(server, ["a", "b"], back.id)).received, {});
   await server.close();
 });
 
-test("a stream that comes from another storage of the same epoch begins anew", async () => {
+test("a cursor from another storage of the same epoch starts a new stream", async () => {
   const servers = new Servers(["a", "b"], { meshSecret: "nobody else knows this one" });
   const [here, there] = [new MemoryStorage(), new MemoryStorage()];
   servers.start("a", { storage: here });
@@ -174,29 +174,29 @@ test("a stream that comes from another storage of the same epoch begins anew", a
     await servers.reach("k", (found) => found !== null);
     servers.cut = () => true;
     await servers.get("b").updateNode("k", "of b, later");
-    // Nobody who left this one was told of that, however far its history has come.
+    // No client that left this server has received that change, however far its history has advanced.
     await servers.get("a").updateNode("other", "1");
     const [one, other] = await Promise.all([atHere!.getStats(), atThere!.getStats()]);
     equal(one!.epoch, other!.epoch);
-    const { id } = await visit(atHere!, ["k", "other"]);
-    // Now the other's history has come further.
+    const { id } = await openOnce(atHere!, ["k", "other"]);
+    // Now the history of the other server has advanced further.
     await servers.get("b").updateNode("next", "1");
-    const { told, isResync } = await visit(atThere!, ["k"], id);
+    const { received, isResync } = await openOnce(atThere!, ["k"], id);
     equal(isResync, true);
-    notEqual(told.k, undefined);
+    notEqual(received.k, undefined);
   } finally {
     await Promise.all([atHere!.close(), atThere!.close()]);
     await servers.close();
   }
 });
 
-test("a cursor of the form without a run of history is answered by resync", async () => {
+test("a cursor of the former format, without a run of history, is answered with resync", async () => {
   const storage = new MemoryStorage();
   const server = new RealityServer({ storage });
   await server.updateNode("k", "1");
   const { epoch } = await storage.getIdentity();
   const { version } = (await storage.getNode("k"))!;
-  const { told, isResync } = await visit(server, ["k"], `${epoch}:${version}`);
-  deepEqual([told, isResync], [{ k: version }, true]);
+  const { received, isResync } = await openOnce(server, ["k"], `${epoch}:${version}`);
+  deepEqual([received, isResync], [{ k: version }, true]);
   await server.close();
 });

@@ -1,5 +1,5 @@
 /**
- * Streams that find no place, and streams whose reader takes nothing.
+ * Streams without a free slot, and streams whose client does not read.
  *
  * @module
  */
@@ -30,7 +30,7 @@ function setUp(limits = {}) {
   return { clock, server, open, held };
 }
 
-test("a stream more than maxStreams tells the present state and ends", async () => {
+test("a stream over maxStreams sends the current state and ends", async () => {
   const { server, open, held } = setUp({ maxStreams: 2 });
   await server.updateNode("a", "1");
   const [first, second] = [await open(), await open()];
@@ -51,7 +51,7 @@ test("a stream more than maxStreams tells the present state and ends", async () 
   deepEqual(await held(), { streams: 0, waiters: 0, timers: 0 });
 });
 
-test("with maxStreams 0 every stream tells the present state and ends, and syncs wait as ever", async () => {
+test("with maxStreams 0 every stream sends the current state and ends, and syncs still wait", async () => {
   const { clock, server, open } = setUp({ maxStreams: 0 });
   await server.updateNode("a", "1");
   const stream = await open();
@@ -64,7 +64,7 @@ test("with maxStreams 0 every stream tells the present state and ends, and syncs
   await waiting;
 });
 
-test("a stream whose reader takes nothing is ended after stallTimeout, and its place is free", async () => {
+test("a stream whose client reads nothing ends after stallTimeout and frees its slot", async () => {
   const { clock, open, held } = setUp({ stallTimeout: 5_000 });
   const stream = await open();
   await stream.read();
@@ -75,7 +75,7 @@ test("a stream whose reader takes nothing is ended after stallTimeout, and its p
   equal(await stream.read(), null);
 });
 
-test("a stream whose reader goes on in time lives on, however slow it is", async () => {
+test("a stream whose client reads slowly but in time stays open", async () => {
   const { clock, server, open, held } = setUp({ stallTimeout: 5_000 });
   const stream = await open();
   await stream.read();
@@ -89,7 +89,7 @@ test("a stream whose reader goes on in time lives on, however slow it is", async
   deepEqual(await held(), { streams: 0, waiters: 0, timers: 0 });
 });
 
-test("a reader that waits for news does not stall", async () => {
+test("a client that waits for a change does not stall", async () => {
   const { clock, open, held } = setUp({ stallTimeout: 100 });
   const stream = await open();
   await stream.read();
@@ -101,7 +101,7 @@ test("a reader that waits for news does not stall", async () => {
   await stream.cancel();
 });
 
-test("a stream that nobody has begun to read cannot stall", async () => {
+test("a stream that was never read does not stall", async () => {
   const { clock, open, held } = setUp({ stallTimeout: 100 });
   const stream = await open();
   await clock.advance(1_000);
@@ -110,7 +110,7 @@ test("a stream that nobody has begun to read cannot stall", async () => {
   await stream.cancel();
 });
 
-test("close() leaves no timer of a stream that is not read, and tells it when to come back", async () => {
+test("close() leaves no timer of a stream that is not read, and sends it a retry delay", async () => {
   const { server, open, held } = setUp({ stallTimeout: 5_000 });
   const stream = await open();
   await stream.read();
@@ -118,7 +118,7 @@ test("close() leaves no timer of a stream that is not read, and tells it when to
   deepEqual(await held(), { streams: 0, waiters: 0, timers: 0 });
   equal(await stream.read(), "retry: 1750\n\n");
   equal(await stream.read(), null);
-  // Nor of one that comes later.
+  // Nor of a stream that is opened later.
   const late = await open();
   await late.read();
   equal((await held()).timers, 0);

@@ -14,7 +14,7 @@ interface Event {
   comment?: string;
 }
 
-/** Reads a stream as an `EventSource` would, one read at a time. */
+/** Reads a stream like an `EventSource`, one read at a time. */
 class Client {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   #read: Promise<Event[] | null> | undefined;
@@ -33,7 +33,7 @@ class Client {
     );
   }
 
-  /** What comes next; `null` at the end, "nothing" when there is nothing yet. */
+  /** The next events; `null` at the end, "nothing" if there are none yet. */
   async next(): Promise<Event[] | null | "nothing"> {
     this.#read ??= this.#reader.read().then(({ value }) => value ? this.#parse(value) : null);
     const read = this.#read;
@@ -62,11 +62,11 @@ class Client {
   }
 }
 
-/** Key → version of the updates in there. */
+/** Key → version of the updates among these events. */
 function updates(events: Event[] | null | "nothing"): Record<string, number> {
   if (events === null || events === "nothing") return {};
-  const told = events.filter((event) => event.event === "update").map((event) => event.data);
-  return Object.fromEntries(told.map((data) => [data?.key, data?.version]));
+  const metas = events.filter((event) => event.event === "update").map((event) => event.data);
+  return Object.fromEntries(metas.map((data) => [data?.key, data?.version]));
 }
 
 function setUp(limits = {}) {
@@ -76,7 +76,7 @@ function setUp(limits = {}) {
   return { clock, storage, server };
 }
 
-test("handleSSECompat() answers a stream that no cache keeps and no proxy holds back", async () => {
+test("handleSSECompat() returns a stream that no cache stores and no proxy buffers", async () => {
   const { server } = setUp();
   const client = await Client.open(server, { keys: ["a"] });
   equal(client.response.status, 200);
@@ -88,7 +88,7 @@ test("handleSSECompat() answers a stream that no cache keeps and no proxy holds 
   await client.cancel();
 });
 
-test("a stream begins with the current meta of every key and a cursor, then tells each change", async () => {
+test("a stream starts with the current meta of every key and a cursor, then sends each change", async () => {
   const { clock, server } = setUp();
   await server.updateNode("a", "1");
   const client = await Client.open(server, { keys: ["a", "b"] });
@@ -115,7 +115,7 @@ test("a stream begins with the current meta of every key and a cursor, then tell
   await client.cancel();
 });
 
-test("a stream with nothing to tell begins with a cursor all the same", async () => {
+test("a stream without nodes starts with a cursor", async () => {
   const { server } = setUp();
   const client = await Client.open(server, { keys: ["a"] });
   deepEqual(updates(await client.next()), {});
@@ -147,7 +147,7 @@ test("a stream misses no change that is made while it reads", async () => {
   await client.cancel();
 });
 
-test("a slow reader gets the newest state of each key, never a backlog", async () => {
+test("a slow client receives the newest state of each key, without a backlog", async () => {
   const { storage, server } = setUp();
   const client = await Client.open(server, { keys: ["a", "b"] });
   await client.next();
@@ -159,7 +159,7 @@ test("a slow reader gets the newest state of each key, never a backlog", async (
   await client.cancel();
 });
 
-test("Last-Event-ID starts a stream with what changed since, deletions among it", async () => {
+test("a stream with Last-Event-ID starts with the changes since then, deletions included", async () => {
   const { server } = setUp();
   await server.updateMany(["a", "b", "c"].map((key) => ({ key, hash: "1" })));
   const first = await Client.open(server, { keys: ["a", "b", "c"] });
@@ -177,7 +177,7 @@ test("Last-Event-ID starts a stream with what changed since, deletions among it"
   await third.cancel();
 });
 
-test("a Last-Event-ID that cannot be honoured gives resync and the current meta of every key", async () => {
+test("a Last-Event-ID that is not valid here is answered with resync and the current meta of every key", async () => {
   const { storage, server } = setUp();
   await server.updateNode("a", "1");
   const { epoch, replicaId } = await storage.getIdentity();
@@ -191,7 +191,7 @@ test("a Last-Event-ID that cannot be honoured gives resync and the current meta 
   }
 });
 
-test("a storage without an ordered history resumes by telling everything", async () => {
+test("a stream on a storage without an ordered history resumes by sending everything", async () => {
   const server = new RealityServer({ storage: new NaiveStorage(), clock: new FakeClock() });
   await server.updateNode("a", "1");
   const first = await Client.open(server, { keys: ["a"] });
@@ -205,7 +205,7 @@ test("a storage without an ordered history resumes by telling everything", async
   await server.close();
 });
 
-test("heartbeats are comments without an id, sent after that much silence", async () => {
+test("heartbeats are comments without an id, sent after the heartbeat interval without an event", async () => {
   const { clock, server } = setUp();
   const client = await Client.open(server, { keys: ["a"], heartbeatInterval: 1000 });
   await client.next();
@@ -221,7 +221,7 @@ test("heartbeats are comments without an id, sent after that much silence", asyn
   await client.cancel();
 });
 
-test("a stream ends after its lifetime and says how long to stay away", async () => {
+test("a stream ends after its lifetime with a retry delay", async () => {
   const { clock, server } = setUp();
   clock.randomValue = 0.5;
   const client = await Client.open(server, { keys: ["a"], lifetime: 1500, heartbeatInterval: 1000 });
@@ -235,7 +235,7 @@ test("a stream ends after its lifetime and says how long to stay away", async ()
   deepEqual({ streams, waiters, timers: clock.timers }, { streams: 0, waiters: 0, timers: 0 });
 });
 
-test("a client that goes away frees place and timer at once, from either side", async () => {
+test("a client that disconnects on either side frees slot and timer at once", async () => {
   const { clock, server } = setUp();
   const cancelled = await Client.open(server, { keys: ["a"] });
   await cancelled.next();
@@ -253,14 +253,14 @@ test("a client that goes away frees place and timer at once, from either side", 
   deepEqual({ streams, waiters, timers: clock.timers }, { streams: 0, waiters: 0, timers: 0 });
 });
 
-test("a stream that nobody reads holds no place", async () => {
+test("a stream that is not read holds no slot", async () => {
   const { server } = setUp();
   await server.handleSSECompat(new Request("http://localhost/events"), { keys: ["a"] });
   await settle();
   equal((await server.getStats()).waiters, 0);
 });
 
-test("streams end with a retry when the server closes, has no place left, or loses its storage", async () => {
+test("streams end with a retry delay when the server closes, has no free slot, or its storage fails", async () => {
   const { storage, server } = setUp({ maxWaiters: 1 });
   await server.updateNode("a", "1");
   const first = await Client.open(server, { keys: ["a"] });
@@ -279,7 +279,7 @@ test("streams end with a retry when the server closes, has no place left, or los
   equal(await third.next(), null);
 });
 
-test("handleSSECompat() names what is wrong with its options", async () => {
+test("handleSSECompat() names the wrong option in its error", async () => {
   const { server } = setUp({ maxKeys: 2 });
   const open = (options: unknown) =>
     server.handleSSECompat(new Request("http://localhost/"), options as SSEOptions);
@@ -296,7 +296,7 @@ test("handleSSECompat() names what is wrong with its options", async () => {
   });
 });
 
-test("handleSSECompat() takes the request of node:http and Express", async () => {
+test("handleSSECompat() accepts requests of node:http and Express", async () => {
   const { server } = setUp();
   await server.updateNode("a", "1");
   const first = await Client.open(server, { keys: ["a"] });

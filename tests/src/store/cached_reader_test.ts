@@ -13,26 +13,26 @@ function setUp() {
   const storage = new HistoryStorage();
   const clock = new FakeClock();
   const options = { clock, timeout: 1000, onOutcome: () => {} };
-  const fence = new CachedReader(storage, new ReadBatcher(storage, options), options);
+  const reader = new CachedReader(storage, new ReadBatcher(storage, options), options);
   const versions = async (...keys: string[]) => {
-    const nodes = nodesOf(await fence.read(keys), keys);
+    const nodes = nodesOf(await reader.read(keys), keys);
     return Object.fromEntries([...nodes].map(([key, meta]) => [key, meta.version]));
   };
-  return { storage, fence, versions, clock };
+  return { storage, fence: reader, versions, clock };
 }
 
-test("a fence reads rows once, then only asks what came after", async () => {
-  const { storage, fence, versions } = setUp();
+test("a cached reader reads rows once, and afterwards only changes", async () => {
+  const { storage, fence: reader, versions } = setUp();
   await storage.changeElsewhere({ key: "a" }, { key: "b" });
   deepEqual(await versions("a", "b", "none"), { a: 1, b: 2 });
   deepEqual(await versions("a", "b", "none"), { a: 1, b: 2 });
   deepEqual(await versions("b"), { b: 2 });
   equal(storage.reads.length, 1);
   equal(storage.questions.length, 3);
-  equal(fence.sent, 4);
+  equal(reader.sent, 4);
 });
 
-test("a fence shares one question among all who ask in a moment", async () => {
+test("a cached reader revalidates once for all requests of a moment", async () => {
   const { storage, versions } = setUp();
   await versions("a");
   storage.questions = [];
@@ -40,7 +40,7 @@ test("a fence shares one question among all who ask in a moment", async () => {
   equal(storage.questions.length, 1);
 });
 
-test("a fence tells changes, new nodes and deletions that another process makes", async () => {
+test("a cached reader finds changes, new nodes and deletions of another process", async () => {
   const { storage, versions } = setUp();
   await storage.changeElsewhere({ key: "a" });
   deepEqual(await versions("a", "b"), { a: 1 });
@@ -51,7 +51,7 @@ test("a fence tells changes, new nodes and deletions that another process makes"
   equal(storage.reads.length, 1);
 });
 
-test("a fence never answers from a question that was sent before it was asked", async () => {
+test("a cached reader never answers from a revalidation that was sent before the request", async () => {
   const { storage, versions } = setUp();
   await storage.changeElsewhere({ key: "a" });
   await versions("a");
@@ -67,11 +67,11 @@ test("a fence never answers from a question that was sent before it was asked", 
   deepEqual(await after, { a: 2 });
 });
 
-test("a fence does not remember rows that are older than what it has heard since", async () => {
+test("a cached reader does not cache rows that are older than its position", async () => {
   const { storage, versions } = setUp();
   await storage.changeElsewhere({ key: "a" });
   await versions("other");
-  // The rows of "a" are on their way while it changes, and a question goes past that change.
+  // The rows of "a" are being read while it changes, and a revalidation finds that change first.
   const { promise: arrival, resolve: arrive } = Promise.withResolvers<void>();
   storage.readNodes = async (keys) => {
     const reading = await HeldStorage.prototype.readNodes.call(storage, keys);
@@ -87,7 +87,7 @@ test("a fence does not remember rows that are older than what it has heard since
   deepEqual(await versions("a"), { a: 2 });
 });
 
-test("a fence forgets no more than the rows that are newer than an answer which comes after them", async () => {
+test("a cached reader evicts only the rows that are newer than a revalidation that arrives after them", async () => {
   const { storage, versions } = setUp();
   await storage.changeElsewhere({ key: "a" });
   for (let i = 0; i < 2; i++) await versions("a");
@@ -112,7 +112,7 @@ test("a fence forgets no more than the rows that are newer than an answer which 
   equal(storage.reads.length, 3);
 });
 
-test("a fence forgets everything in a flood, in another epoch, and when history has a hole", async () => {
+test("a cached reader clears its cache at too many changes, another epoch, or a gap in the history", async () => {
   const { storage, versions } = setUp();
   await storage.changeElsewhere({ key: "a" });
   await versions("a");
@@ -124,11 +124,12 @@ test("a fence forgets everything in a flood, in another epoch, and when history 
   equal(storage.reads.length, 3);
 });
 
-test("a fence forgets everything when another storage has come under the same epoch", async () => {
+test("a cached reader clears its cache when another storage has the same epoch", async () => {
   const { storage, versions } = setUp();
   await storage.changeElsewhere({ key: "a" });
   deepEqual(await versions("a"), { a: 1 });
-  // Lost with what nobody else had, and filled again by one that has the epoch: no longer behind by its counter.
+  // A restored storage lost its last changes and was filled again by one with the same epoch, so its counter is not
+  // behind.
   const { epoch } = await storage.getIdentity();
   const other = new MemoryStorage();
   await other.setNode("b", { key: "b", version: 7, hash: "1", updatedAt: 1 });
@@ -137,8 +138,8 @@ test("a fence forgets everything when another storage has come under the same ep
   deepEqual(await versions("a"), {});
 });
 
-test("a fence falls back to reading when its question fails, and rejects when that fails as well", async () => {
-  const { storage, fence, versions } = setUp();
+test("a cached reader reads rows when its revalidation fails, and rejects when that fails as well", async () => {
+  const { storage, fence: reader, versions } = setUp();
   await storage.changeElsewhere({ key: "a" });
   await versions("a");
   const { readChanges } = storage;
@@ -148,10 +149,10 @@ test("a fence falls back to reading when its question fails, and rejects when th
   storage.readChanges = readChanges;
   deepEqual(await versions("a"), { a: 2 });
   storage.failure = new Error("away");
-  await rejects(fence.read(["a"]), { code: "ERR_REALITY_STORAGE" });
+  await rejects(reader.read(["a"]), { code: "ERR_REALITY_STORAGE" });
 });
 
-test("a question that is lost holds nobody for longer than a part of storageTimeout", async () => {
+test("a lost revalidation delays requests by no more than a part of storageTimeout", async () => {
   const { storage, versions, clock } = setUp();
   await storage.changeElsewhere({ key: "a" });
   await versions("a");
@@ -171,7 +172,7 @@ test("a question that is lost holds nobody for longer than a part of storageTime
   equal(clock.timers, 0);
 });
 
-test("an answer that arrives after that of a later question does not set memory back", async () => {
+test("an answer that arrives after that of a later revalidation does not set the cache back", async () => {
   const { storage, versions, clock } = setUp();
   await storage.changeElsewhere({ key: "a" }, { key: "b" });
   await versions("a", "b");
@@ -191,13 +192,13 @@ test("an answer that arrives after that of a later question does not set memory 
   equal(storage.reads.length, length);
 });
 
-test("canFence() asks for an ordered history with deletions, shared with others", () => {
+test("canCache() requires an ordered history with deletions that other processes can change", () => {
   equal(canCache(new HistoryStorage()), true);
   equal(canCache(new MemoryStorage()), false);
   equal(canCache(new NaiveStorage()), false);
 });
 
-test("a fence is never older than what was acknowledged before it was asked, whatever is held back", async () => {
+test("a cached reader is never older than what was acknowledged before the request, whatever is delayed", async () => {
   const step = fc.oneof(
     fc.record({
       do: fc.constant("change" as const),
@@ -218,7 +219,7 @@ test("a fence is never older than what was acknowledged before it was asked, wha
   );
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
-      const { storage, fence, clock } = setUp();
+      const { storage, fence: reader, clock } = setUp();
       const history: { key: string; version: number; deleted: boolean }[] = [];
       const held: (() => void)[] = [];
       const reads: Promise<void>[] = [];
@@ -232,9 +233,9 @@ test("a fence is never older than what was acknowledged before it was asked, wha
         } else if (step.do === "read") {
           const least = history.length;
           reads.push(
-            fence.read(step.keys).then(({ nodes }) => {
+            reader.read(step.keys).then(({ nodes }) => {
               for (const key of step.keys) {
-                // The last change before the question, or any later one, is what the answer may show.
+                // The answer may show the last change before the request, or any later one.
                 const seen = history.findLastIndex((change, i) => i < least && change.key === key);
                 const allowed = history.slice(Math.max(seen, 0)).filter((change) => change.key === key)
                   .map(({ version, deleted }) => deleted ? 0 : version);
@@ -257,8 +258,8 @@ test("a fence is never older than what was acknowledged before it was asked, wha
       storage.pass();
       for (const release of held) release();
       await Promise.all(reads);
-      // Whatever is remembered is right in the end: nothing stale has stayed.
-      const { nodes } = await fence.read(["a", "b", "c"]);
+      // In the end, everything in the cache is correct.
+      const { nodes } = await reader.read(["a", "b", "c"]);
       deepEqual(nodes, await storage.getNodes(["a", "b", "c"]));
     }),
     { numRuns: 500 },

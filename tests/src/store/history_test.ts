@@ -1,6 +1,6 @@
 /**
- * Nodes that are published below the counter, as those of another storage mostly are: they concern who knows or waits for
- * them, and nobody else.
+ * Nodes that are published below the counter, as those of another storage usually are. They concern only servers that
+ * cache them and clients that wait for them.
  *
  * @module
  */
@@ -16,7 +16,7 @@ import { test } from "../../harness.ts";
 const KEYS = Array.from({ length: 20 }, (_, i) => `key:${i}`);
 const MOMENT: StorageMoment = { epoch: "e", replicaId: "o", maxVersion: 9, collectedVersion: 0, late: 0 };
 
-/** A database with a server that knows twenty keys, and another process that takes in nodes. */
+/** A database with a server that has cached twenty keys, and another process that merges nodes. */
 async function withServer(
   run: (
     scene: {
@@ -58,7 +58,7 @@ async function withServer(
   await other.applyChanges(KEYS.map((key) => ({ key, hash: "own", updatedAt: 1 })));
   const server = new RealityServer({ storage: extend(open(statements)), clock });
   try {
-    // The first reading begins a memory, and the second one fills it.
+    // The first reading sets the position of the cache, and the second one fills it.
     for (let i = 0; i < 2; i++) await knowAll(server);
     statements.length = 0;
     await run({ server, clock, statements, take });
@@ -74,7 +74,7 @@ async function knowAll(server: RealityServer, more: readonly string[] = []): Pro
   return Object.fromEntries([...KEYS, ...more].map((key) => [key, changed[key]?.version ?? 0]));
 }
 
-test("a server that knows some nodes asks one question after others were published below the counter", async () => {
+test("a server that knows some nodes makes one storage call after others were published below the counter", async () => {
   await withServer(async ({ server, statements, take }) => {
     await knowAll(server, ["foreign:1"]);
     const before = await knowAll(server, ["foreign:1"]);
@@ -82,14 +82,14 @@ test("a server that knows some nodes asks one question after others were publish
     await take("foreign:2");
     deepEqual(await knowAll(server), Object.fromEntries(KEYS.map((key) => [key, before[key]])));
     equal(statements.length, 1, "the question what came after");
-    // What it knew not to be there is read again.
+    // A key that was cached as missing is read again.
     await take("foreign:1");
     equal((await knowAll(server, ["foreign:1"]))["foreign:1"], 2);
     equal(statements.length, 3);
   });
 });
 
-test("of all who wait those are woken who wait for what was published below the counter", async () => {
+test("only waiters of keys that were published below the counter are woken", async () => {
   await withServer(async ({ server, clock, take }) => {
     const known = await knowAll(server);
     const { epoch } = await server.getStats();
@@ -109,7 +109,7 @@ test("of all who wait those are woken who wait for what was published below the 
   });
 });
 
-test("an announcement of any key has the server look which ones, at once", async () => {
+test("an announcement that any key may have changed makes the server poll at once", async () => {
   let announce: ChangeListener = () => {};
   const extend = (storage: SQLStorage) =>
     Object.assign(storage, {
@@ -123,7 +123,7 @@ test("an announcement of any key has the server look which ones, at once", async
     const { epoch } = await server.getStats();
     const rest = server.handleSync({ known, epoch, wait: 25_000 });
     const wait = server.handleSync({ known: { foreign: 0 }, epoch, wait: 25_000 });
-    // Then the watch looks every five seconds only.
+    // After that, the poller polls only every five seconds.
     await clock.advance(15_000);
     const { wakes } = await server.getStats();
     statements.length = 0;
@@ -133,14 +133,14 @@ test("an announcement of any key has the server look which ones, at once", async
     await settle();
     equal((await wait).changed.foreign?.hash, "taken:1");
     equal((await server.getStats()).wakes - wakes, 1);
-    // Two looks, and what the answer and the statistics ask.
+    // Two polls, and the statements of the answer and the statistics.
     ok(statements.length <= 6, `${statements.length} statements`);
     await clock.advance(25_000);
     deepEqual(Object.keys((await rest).changed), []);
   }, extend);
 });
 
-test("lateMarksSince() tells the marks of as many entries as were published, or nothing", () => {
+test("lateMarksSince() returns the marks of exactly the published entries, or null", () => {
   const since = (recent: string | undefined, now: number, late: number) =>
     lateMarksSince({ ...MOMENT, late: now, ...(recent === undefined ? {} : { recent }) }, late);
   deepEqual(since(",5;6:a03f,120;7:bb", 7, 6), new Set(["bb"]));

@@ -3,13 +3,13 @@ import fc from "fast-check";
 import { hashFault, isNewer, isVersion, keyFault, utf8Length } from "../../../src/store/node.ts";
 import { test } from "../../harness.ts";
 
-test("keyFault() takes what people name things by", () => {
+test("keyFault() accepts common keys", () => {
   for (const key of ["a", "chat:room:general", "__proto__", "ключ", "👩‍👩‍👧", ' "quoted" ', "é".repeat(256)]) {
     equal(keyFault(key), undefined, key);
   }
 });
 
-test("keyFault() names what is wrong with a key", () => {
+test("keyFault() says what is wrong with a key", () => {
   match(keyFault(7) ?? "", /expected a string, got the number 7/);
   match(keyFault(null) ?? "", /got null/);
   match(keyFault("") ?? "", /empty/);
@@ -20,20 +20,20 @@ test("keyFault() names what is wrong with a key", () => {
   }
 });
 
-test("hashFault() takes an empty hash and refuses one over the limit", () => {
+test("hashFault() accepts an empty hash and refuses one over the limit", () => {
   equal(hashFault(""), undefined);
   equal(hashFault("x".repeat(256)), undefined);
   match(hashFault("x".repeat(257)) ?? "", /maxHashBytes \(256\)/);
   match(hashFault(undefined) ?? "", /got nothing/);
 });
 
-test("utf8Length() counts what TextEncoder writes", () => {
+test("utf8Length() counts the bytes that TextEncoder writes", () => {
   fc.assert(fc.property(fc.string({ unit: "binary" }), (text) => {
     equal(utf8Length(text), new TextEncoder().encode(text).length);
   }));
 });
 
-test("isVersion() takes integers from 0 to 2^53 - 1 and nothing else", () => {
+test("isVersion() accepts integers from 0 to 2^53 - 1 and nothing else", () => {
   for (const version of [0, 1, Number.MAX_SAFE_INTEGER]) equal(isVersion(version), true);
   for (const other of [-1, 0.5, 2 ** 53, Infinity, NaN, "1", null, undefined, 1n]) {
     equal(isVersion(other), false);

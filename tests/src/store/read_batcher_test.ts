@@ -9,7 +9,7 @@ import { NaiveStorage } from "../../storage/naive_storage.ts";
 import type { HeldStorage } from "../../storages.ts";
 import { setUp } from "./batcher_kit.ts";
 
-test("read() sends the questions of one moment as one read without doubles", async () => {
+test("read() sends the requests of one moment as one read without duplicate keys", async () => {
   const { storage, reader, update } = setUp();
   await update("a", "1");
   const readings = await Promise.all([reader.read(["a", "b"]), reader.read(["b", "c"]), reader.read([])]);
@@ -17,7 +17,7 @@ test("read() sends the questions of one moment as one read without doubles", asy
   equal(readings[2]?.nodes.get("a")?.hash, "1");
 });
 
-test("read() of a live storage is shared by one moment, and never by the next", async () => {
+test("read() of a live storage is shared within one moment, and not with the next", async () => {
   const { reader, update } = setUp(new MemoryStorage({ counter: "sequential" }) as unknown as HeldStorage);
   for (let version = 1; version < 5; version++) {
     await update("a", `${version}`);
@@ -27,7 +27,7 @@ test("read() of a live storage is shared by one moment, and never by the next", 
   }
 });
 
-test("read() never answers from a read that was sent before it was asked", async () => {
+test("read() never answers from a read that was sent before the request", async () => {
   const { storage, reader, update } = setUp();
   const release = storage.hold();
   const before = reader.read(["a"]);
@@ -41,7 +41,7 @@ test("read() never answers from a read that was sent before it was asked", async
   equal((await after).nodes.get("a")?.hash, "new");
 });
 
-test("read() merges what is asked while two reads are under way", async () => {
+test("read() merges requests that arrive while two reads are running", async () => {
   const { storage, reader } = setUp();
   const release = storage.hold();
   const reads: unknown[] = [];
@@ -55,7 +55,7 @@ test("read() merges what is asked while two reads are under way", async () => {
   deepEqual(storage.reads, [["a"], ["b"], ["c", "d", "e"]]);
 });
 
-test("reads that are lost hold those that come after them for a tenth of storageTimeout", async () => {
+test("lost reads delay later reads by a tenth of storageTimeout", async () => {
   const { clock, storage, reader, update } = setUp();
   await update("c", "1");
   storage.hold();
@@ -73,7 +73,7 @@ test("reads that are lost hold those that come after them for a tenth of storage
   equal(clock.timers, 0);
 });
 
-test("Reader and Writer serve a storage with just the eight methods", async () => {
+test("ReadBatcher and WriteBatcher work with a storage that has only the eight methods", async () => {
   const clock = new FakeClock();
   const options = { clock, timeout: 1000, onOutcome: () => {} };
   const storage = new NaiveStorage();
@@ -91,7 +91,7 @@ test("Reader and Writer serve a storage with just the eight methods", async () =
   deepEqual([reading.maxVersion, reading.epoch], [40, ""]);
 });
 
-test("read() after a change in the same moment is not shared with the one before", () => {
+test("read() after a change is not shared with a read before it in the same moment", () => {
   const storage = new MemoryStorage({ counter: "sequential" });
   const options = { clock: new FakeClock(), timeout: 1000, onOutcome: () => {} };
   const reader = new ReadBatcher(storage, options);

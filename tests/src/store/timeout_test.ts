@@ -8,22 +8,22 @@ import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
 import { test } from "../../harness.ts";
 import { setUp } from "./batcher_kit.ts";
 
-test("read() and write() reject when the storage takes longer than storageTimeout, then go on", async () => {
+test("read() and write() reject if the storage takes longer than storageTimeout, and work afterwards", async () => {
   const { clock, storage, reader, update } = setUp();
   const release = storage.hold();
-  const late = [
+  const pending = [
     rejects(async () => await reader.read(["a"]), /within storageTimeout \(1000 ms\)/),
     rejects(update("a", "1"), /1000 ms/),
   ];
   await clock.advance(1000);
-  await Promise.all(late);
+  await Promise.all(pending);
   release();
   equal((await update("b", "1")).version, 2);
   equal((await reader.read(["b"])).nodes.get("b")?.hash, "1");
   equal(clock.timers, 0);
 });
 
-test("read() and write() set a timer only for a storage that does not answer at once", async () => {
+test("read() and write() set a timer only if the storage does not answer at once", async () => {
   const { clock, reader, update, storage } = setUp();
   const options = { clock, timeout: 1000, onOutcome: () => {} };
   const memory = new MemoryStorage();
@@ -45,7 +45,7 @@ test("read() and write() set a timer only for a storage that does not answer at 
   equal(clock.timers, 0);
 });
 
-test("how long a call took includes what it did before it gave back a promise, and what it threw", async () => {
+test("the duration of a call includes its synchronous part, also if that throws", async () => {
   const clock = new FakeClock();
   let ms = 0;
   const elapsed = clock.elapsed.bind(clock);
@@ -57,7 +57,7 @@ test("how long a call took includes what it did before it gave back a promise, a
     onOutcome: (operation: string, error: StorageError | undefined, ms: number) =>
       void outcomes.push([operation, error !== undefined, ms]),
   };
-  // As SQLite does: everything is done, or has failed, when the call returns.
+  // Like SQLite: everything is done, or has failed, when the call returns.
   const busy = (value: () => Promise<number>) => () => {
     ms += 40;
     return value();

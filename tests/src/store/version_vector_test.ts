@@ -13,28 +13,28 @@ import {
 import { test } from "../../harness.ts";
 
 const replicaIds = fc.constantFrom("a", "b", "c", "__proto__");
-const seens: fc.Arbitrary<VersionVector> = fc.array(fc.tuple(replicaIds, fc.nat(20))).map((pairs) =>
+const vectors: fc.Arbitrary<VersionVector> = fc.array(fc.tuple(replicaIds, fc.nat(20))).map((pairs) =>
   new Map(pairs)
 );
-const stamps = fc.record({ version: fc.integer({ min: 1, max: 20 }), replicaId: replicaIds });
+const dots = fc.record({ version: fc.integer({ min: 1, max: 20 }), replicaId: replicaIds });
 
-/** What either says, an replicaId left out being one with 0. */
+/** Compares two vectors; a missing replica id counts as 0. */
 function same(a: VersionVector, b: VersionVector): boolean {
   return coversVector(a, b) && coversVector(b, a);
 }
 
-test("joinSeen() is the same from both sides", () => {
-  fc.assert(fc.property(seens, seens, (a, b) => assert.ok(same(joinVectors(a, b), joinVectors(b, a)))));
+test("joinVectors() is commutative", () => {
+  fc.assert(fc.property(vectors, vectors, (a, b) => assert.ok(same(joinVectors(a, b), joinVectors(b, a)))));
 });
 
-test("joinSeen() is the same in any order of three", () => {
-  fc.assert(fc.property(seens, seens, seens, (a, b, c) => {
+test("joinVectors() is associative", () => {
+  fc.assert(fc.property(vectors, vectors, vectors, (a, b, c) => {
     assert.ok(same(joinVectors(joinVectors(a, b), c), joinVectors(a, joinVectors(b, c))));
   }));
 });
 
-test("joinSeen() with what is known already changes nothing, and changes neither of the two", () => {
-  fc.assert(fc.property(seens, seens, (a, b) => {
+test("joinVectors() with an included vector changes nothing, and mutates neither of the two", () => {
+  fc.assert(fc.property(vectors, vectors, (a, b) => {
     const [before, joined] = [new Map(a), joinVectors(a, b)];
     assert.deepEqual(joinVectors(joined, b), joined);
     assert.deepEqual(joinVectors(a, a), before);
@@ -42,30 +42,30 @@ test("joinSeen() with what is known already changes nothing, and changes neither
   }));
 });
 
-test("joinSeen() is the least that covers both", () => {
-  fc.assert(fc.property(seens, seens, seens, (a, b, other) => {
+test("joinVectors() is the least vector that covers both", () => {
+  fc.assert(fc.property(vectors, vectors, vectors, (a, b, other) => {
     const joined = joinVectors(a, b);
     assert.ok(coversVector(joined, a) && coversVector(joined, b));
     if (coversVector(other, a) && coversVector(other, b)) assert.ok(coversVector(other, joined));
   }));
 });
 
-test("coversSeen() says of each stamp what hasSeen() says", () => {
-  fc.assert(fc.property(seens, seens, stamps, (a, b, stamp) => {
-    if (coversVector(a, b) && includesDot(b, stamp)) assert.ok(includesDot(a, stamp));
-    assert.equal(includesDot(joinVectors(a, b), stamp), includesDot(a, stamp) || includesDot(b, stamp));
+test("coversVector() agrees with includesDot() for each dot", () => {
+  fc.assert(fc.property(vectors, vectors, dots, (a, b, dot) => {
+    if (coversVector(a, b) && includesDot(b, dot)) assert.ok(includesDot(a, dot));
+    assert.equal(includesDot(joinVectors(a, b), dot), includesDot(a, dot) || includesDot(b, dot));
   }));
 });
 
-test("lowestUnseen() lies below every stamp that is seen there and not here", () => {
-  fc.assert(fc.property(seens, seens, stamps, (base, seen, stamp) => {
-    const lowest = lowestMissing(base, seen);
-    if (includesDot(seen, stamp) && !includesDot(base, stamp)) assert.ok(stamp.version > lowest);
-    assert.equal(lowest === Infinity, coversVector(base, seen));
+test("lowestMissing() is below every dot that is included there and not here", () => {
+  fc.assert(fc.property(vectors, vectors, dots, (base, vector, dot) => {
+    const lowest = lowestMissing(base, vector);
+    if (includesDot(vector, dot) && !includesDot(base, dot)) assert.ok(dot.version > lowest);
+    assert.equal(lowest === Infinity, coversVector(base, vector));
   }));
 });
 
-test("stampOf() is the number and the replicaId, not the version", () => {
+test("dotOf() is the dot version and replica id, not the version", () => {
   const node: ReplicatedNode = {
     key: "a",
     version: 3,
@@ -77,7 +77,7 @@ test("stampOf() is the number and the replicaId, not the version", () => {
   assert.deepEqual(dotOf(node), { version: 9, replicaId: "here" });
 });
 
-test("isSameStamp() compares number and replicaId, and nothing only with nothing", () => {
+test("isSameDot() compares number and replica id, and null equals only null", () => {
   assert.ok(isSameDot({ version: 1, replicaId: "a" }, { version: 1, replicaId: "a" }));
   assert.ok(!isSameDot({ version: 1, replicaId: "a" }, { version: 1, replicaId: "b" }));
   assert.ok(!isSameDot({ version: 1, replicaId: "a" }, { version: 2, replicaId: "a" }));

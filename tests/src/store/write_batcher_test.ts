@@ -9,7 +9,7 @@ import { test } from "../../harness.ts";
 import { NaiveStorage } from "../../storage/naive_storage.ts";
 import { setUp } from "./batcher_kit.ts";
 
-test("write() sends a lone change at once, and those that come meanwhile together", async () => {
+test("write() sends a single change at once, and later ones together", async () => {
   const { storage, update } = setUp();
   const release = storage.hold();
   const changes = [update("a", "1")];
@@ -24,7 +24,7 @@ test("write() sends a lone change at once, and those that come meanwhile togethe
   deepEqual(metas.map((meta) => meta.version), [1, 2, 3, 4]);
 });
 
-test("write() folds changes of one key into the last, and settles all of them", async () => {
+test("write() merges changes of one key into the last, and settles all of them", async () => {
   const { storage, update, writer } = setUp();
   const metas = await Promise.all([
     update("a", "1"),
@@ -41,7 +41,7 @@ test("write() folds changes of one key into the last, and settles all of them", 
   equal((await storage.getNode("a"))?.hash, "3");
 });
 
-test("write() never sends more than the storage takes at once", async () => {
+test("write() never sends more changes at once than the storage accepts", async () => {
   const { storage, update } = setUp();
   const most = storage.features.maxChanges ?? 0;
   const metas = await Promise.all(Array.from({ length: most + 5 }, (_, i) => update(`k${i}`, "1")));
@@ -49,7 +49,7 @@ test("write() never sends more than the storage takes at once", async () => {
   equal(metas.at(-1)?.version, most + 5);
 });
 
-test("write() rejects with a StorageError that keeps the cause, and wakes all the same", async () => {
+test("write() rejects with a StorageError that keeps the cause, and wakes waiters", async () => {
   const { storage, update, woken, outcomes } = setUp();
   storage.failure = new Error("disk full");
   await rejects(update("a", "1"), {
@@ -92,22 +92,22 @@ test("each of 10,000 changes of a storage that hangs is refused in time, and the
   equal(clock.timers, 0);
 });
 
-test("a commit that is lost lets changes of other keys pass, and those of its own keys once it is given up", async () => {
+test("a lost commit lets changes of other keys pass, and those of its own keys once it is given up", async () => {
   const { clock, storage, writer, update } = setUp();
   const release = storage.hold();
   const outcomes: string[] = [];
-  const note = (name: string) => [() => outcomes.push(name), () => outcomes.push(`not ${name}`)] as const;
-  void update("a", "1").then(...note("a=1"));
+  const record = (name: string) => [() => outcomes.push(name), () => outcomes.push(`not ${name}`)] as const;
+  void update("a", "1").then(...record("a=1"));
   await clock.advance(1);
-  void update("a", "2").then(...note("a=2"));
-  void update("b", "1").then(...note("b"));
+  void update("a", "2").then(...record("a=2"));
+  void update("b", "1").then(...record("b"));
   storage.pass();
   await clock.advance(499);
   deepEqual(outcomes, ["b"]);
   deepEqual(storage.commits.map((commit) => commit.map(({ key, hash }) => `${key}=${hash}`)), [["a=1"], [
     "b=1",
   ]]);
-  void update("c", "1").then(...note("c"));
+  void update("c", "1").then(...record("c"));
   await settle();
   deepEqual(outcomes, ["b", "c"]);
   await clock.advance(500);
@@ -118,12 +118,12 @@ test("a commit that is lost lets changes of other keys pass, and those of its ow
   equal(clock.timers, 0);
 });
 
-test("a commit that was given up wakes once more when it has reached the storage after all", async () => {
+test("a commit that was given up wakes waiters again when it reaches the storage", async () => {
   const { clock, storage, update, woken, outcomes } = setUp();
   const release = storage.hold();
-  const late = rejects(update("a", "1"), /1000 ms/);
+  const pending = rejects(update("a", "1"), /1000 ms/);
   await clock.advance(1000);
-  await late;
+  await pending;
   deepEqual(woken, [["a"]]);
   release();
   await settle();
@@ -131,29 +131,29 @@ test("a commit that was given up wakes once more when it has reached the storage
   equal(outcomes.length, 1);
 });
 
-test("a change that is asked for again while the storage hangs is refused in its own time, not in that of the first", async () => {
+test("a repeated change of a key in a storage that hangs is refused at its own time limit, not at that of the first", async () => {
   const { clock, storage, update } = setUp();
   storage.hold();
   const outcomes: string[] = [];
-  const note = (name: string) => [() => outcomes.push(name), () => outcomes.push(`not ${name}`)] as const;
-  void update("x", "1").then(...note("x"));
+  const record = (name: string) => [() => outcomes.push(name), () => outcomes.push(`not ${name}`)] as const;
+  void update("x", "1").then(...record("x"));
   await clock.advance(1);
-  void update("x", "2").then(...note("x=2"));
+  void update("x", "2").then(...record("x=2"));
   await clock.advance(900);
-  void update("x", "3").then(...note("x=3"));
+  void update("x", "3").then(...record("x=3"));
   await clock.advance(399);
   deepEqual(outcomes, ["not x", "not x=2"]);
   storage.pass();
   await clock.advance(851);
   deepEqual(outcomes, ["not x", "not x=2", "not x=3"]);
   await clock.advance(1000);
-  void update("x", "4").then(...note("x=4"));
+  void update("x", "4").then(...record("x=4"));
   await settle();
   deepEqual(outcomes.at(-1), "x=4");
   equal(storage.commits.at(-1)?.[0]?.hash, "4");
 });
 
-test("a change of a storage that takes them one by one is not held by another one that is lost", async () => {
+test("a change in a storage without applyChanges is not delayed by a lost one", async () => {
   class Lossy extends NaiveStorage {
     override setNode(key: string, meta: RealityNodeMeta): Promise<void> {
       return key === "lost" ? new Promise(() => {}) : super.setNode(key, meta);
@@ -173,7 +173,7 @@ test("a change of a storage that takes them one by one is not held by another on
   await lost;
 });
 
-test("flush() waits for commits that others have passed", async () => {
+test("flush() waits for commits that later ones have passed", async () => {
   const { clock, storage, update, writer } = setUp();
   const release = storage.hold();
   void update("a", "1");
@@ -189,7 +189,7 @@ test("flush() waits for commits that others have passed", async () => {
   await flush;
 });
 
-test("flush() settles when everything asked for is in the storage", async () => {
+test("flush() resolves when all changes are in the storage", async () => {
   const { storage, writer, update } = setUp();
   await writer.flush();
   const release = storage.hold();
@@ -205,7 +205,7 @@ test("flush() settles when everything asked for is in the storage", async () => 
   equal((await storage.getNode("b"))?.version, 2);
 });
 
-test("Writer settles each change by itself where the storage takes them one by one", async () => {
+test("WriteBatcher settles each change separately in a storage without applyChanges", async () => {
   class Picky extends NaiveStorage {
     override incrementVersion(): Promise<number> {
       return Promise.resolve(1);
@@ -226,7 +226,7 @@ test("Writer settles each change by itself where the storage takes them one by o
   equal((await good).version, 1);
 });
 
-/** A memory storage whose commits take a while. */
+/** A storage in memory whose commits take a while. */
 class SlowStorage extends MemoryStorage {
   gate: Promise<void> = Promise.resolve();
   commits: string[][] = [];
@@ -253,7 +253,7 @@ function setUpLive(storage: MemoryStorage) {
   return { writer, woken, outcomes };
 }
 
-test("write() to a live storage is there, and wakes, before it returns", async () => {
+test("write() to a live storage is stored, and wakes waiters, before it returns", async () => {
   const storage = new MemoryStorage({ counter: "sequential" });
   const { writer, woken, outcomes } = setUpLive(storage);
   const meta = writer.write({ key: "a", hash: "1", updatedAt: 5 });
@@ -264,7 +264,7 @@ test("write() to a live storage is there, and wakes, before it returns", async (
   await writer.flush();
 });
 
-test("write() to a live storage does not overtake what was asked for before", async () => {
+test("write() to a live storage does not overtake earlier changes", async () => {
   const storage = new MemoryStorage();
   const { writer, woken } = setUpLive(storage);
   const many = Promise.all(writer.writeMany([{ key: "a", hash: "1", updatedAt: 1 }]));
@@ -274,7 +274,7 @@ test("write() to a live storage does not overtake what was asked for before", as
   deepEqual(woken.flatMap(([keys]) => keys), ["a"]);
 });
 
-test("write() to a live storage that takes its time goes on in groups, in order, and flush() waits for it", async () => {
+test("write() to a live storage that is slow continues in groups, in order, and flush() waits for it", async () => {
   const storage = new SlowStorage();
   let open = () => {};
   storage.gate = new Promise((resolve) => open = resolve);
@@ -293,7 +293,7 @@ test("write() to a live storage that takes its time goes on in groups, in order,
   deepEqual(woken, [[["a"], 1], [["a", "b"], 3]]);
 });
 
-test("write() to a live storage that fails rejects, reports, and wakes all the same", async () => {
+test("write() to a live storage that fails rejects, reports the error and wakes waiters", async () => {
   const storage = new MemoryStorage({ counter: "sequential" });
   const { writer, woken, outcomes } = setUpLive(storage);
   const wrong = { key: "a", hash: 5 as unknown as string, updatedAt: 1 };

@@ -11,7 +11,7 @@ import { NaiveStorage } from "../../storage/naive_storage.ts";
 import { HeldStorage, HistoryStorage } from "../../storages.ts";
 import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
 
-/** A storage that another process can change, too. */
+/** A storage that another process can change as well. */
 class SharedStorage extends HeldStorage {
   override readonly features: StorageFeatures = { ordered: true, tombstones: true };
   lists: number[] = [];
@@ -21,7 +21,7 @@ class SharedStorage extends HeldStorage {
     return super.listChangedSince(version, limit);
   }
 
-  /** What another process does: this server hears nothing of it. */
+  /** A change of another process, which this server does not notice. */
   async changeElsewhere(...keys: string[]): Promise<void> {
     const changes = keys.map((key) => ({ key, hash: "elsewhere", updatedAt: 1 }));
     await MemoryStorage.prototype.applyChanges.call(this, changes);
@@ -41,7 +41,7 @@ class AnnouncingStorage extends SharedStorage {
   }
 }
 
-/** A storage of a user's own with a history, but without the optional ways to read it. */
+/** A custom storage with a history, but without the optional methods to read it. */
 class ListingStorage extends SharedStorage {
   override readNodes = undefined as never;
 
@@ -51,7 +51,7 @@ class ListingStorage extends SharedStorage {
   }
 }
 
-/** One whose subscriptions do what a test says. */
+/** A storage whose subscriptions behave as a test says. */
 class TroubledStorage extends SharedStorage {
   attempts = 0;
   ended = 0;
@@ -65,7 +65,7 @@ class TroubledStorage extends SharedStorage {
       this.ended++;
       await this.onUnsubscribe();
     };
-    // What is thrown here is thrown by the call itself.
+    // An exception here is thrown by the call itself.
     const subscribed = this.onSubscribe();
     return Promise.resolve(subscribed).then(() => {
       this.listener = listener;
@@ -90,7 +90,7 @@ function setUp<S extends RealityStorage>(storage: S) {
   return { clock, server, storage, wait, errors };
 }
 
-test("Watch finds what another process changed, and wakes who waits for it", async () => {
+test("ChangePoller finds what another process changed and wakes its waiters", async () => {
   const { clock, server, storage, wait } = setUp(new SharedStorage());
   const [a, b] = [wait({ a: 0 }), wait({ b: 0 })];
   await settle();
@@ -102,7 +102,7 @@ test("Watch finds what another process changed, and wakes who waits for it", asy
   equal(clock.timers, 0);
 });
 
-test("Watch asks nothing while nobody waits", async () => {
+test("ChangePoller does not poll while no client waits", async () => {
   const { clock, server, storage, wait } = setUp(new SharedStorage());
   await server.updateNode("a", "1");
   await clock.advance(60_000);
@@ -119,7 +119,7 @@ test("Watch asks nothing while nobody waits", async () => {
   equal(clock.timers, 0);
 });
 
-test("Watch asks more seldom the longer nothing comes, at most twice a second in the long run", async () => {
+test("ChangePoller polls less often while nothing changes, at most twice a second in the long run", async () => {
   const { clock, server, storage, wait } = setUp(new SharedStorage());
   wait({ a: 0 });
   await clock.advance(4_000);
@@ -129,7 +129,7 @@ test("Watch asks more seldom the longer nothing comes, at most twice a second in
   await server.close();
 });
 
-test("Watch wakes everybody when too much has changed to name it, and when the epoch is another", async () => {
+test("ChangePoller wakes all waiters at too many changes and at another epoch", async () => {
   const { clock, server, storage, wait } = setUp(new SharedStorage());
   const sync = wait({ a: 0 });
   await settle();
@@ -139,13 +139,13 @@ test("Watch wakes everybody when too much has changed to name it, and when the e
   await server.close();
 });
 
-test("Watch goes back as far as the oldest reading that anybody waits on", async () => {
+test("ChangePoller polls from the oldest reading that a client waits on", async () => {
   const { clock, server, storage, wait } = setUp(new SharedStorage());
   const release = storage.hold();
   const slow = wait({ a: 0 });
   await settle();
   storage.pass();
-  // The slow one's read of version 0 is on its way; "a" changes elsewhere, and a quick one waits on version 1.
+  // The slow client is reading version 0 when "a" changes in another process and a quick client waits on version 1.
   await storage.changeElsewhere("a");
   const quick = wait({ b: 0 });
   await settle();
@@ -156,7 +156,7 @@ test("Watch goes back as far as the oldest reading that anybody waits on", async
   await server.close();
 });
 
-test("Watch lets an announcing storage wake at once, and then looks only every few seconds", async () => {
+test("ChangePoller wakes at once on an announcement, and otherwise polls only every few seconds", async () => {
   const { clock, server, storage, wait } = setUp(new AnnouncingStorage());
   const sync = wait({ a: 0 });
   await settle();
@@ -170,14 +170,14 @@ test("Watch lets an announcing storage wake at once, and then looks only every f
   await clock.advance(15_000);
   const before = storage.reads.length;
   await clock.advance(9_000);
-  // A storage that announces nothing is asked 18 times in as long.
+  // A storage without announcements is polled 18 times in the same time.
   equal(storage.reads.length - before <= 3, true);
   await server.close();
   equal(storage.listeners.size, 0);
   equal(clock.timers, 0);
 });
 
-test("Watch outlives a storage that fails for a while", async () => {
+test("ChangePoller survives a storage that fails for a while", async () => {
   const { clock, server, storage, wait } = setUp(new SharedStorage());
   const sync = wait({ a: 0 });
   await settle();
@@ -191,7 +191,7 @@ test("Watch outlives a storage that fails for a while", async () => {
   await server.close();
 });
 
-test("Watch makes everybody look again on a storage without an ordered history", async () => {
+test("ChangePoller wakes all waiters on a storage without an ordered history", async () => {
   const { clock, server, storage, wait } = setUp(new NaiveStorage());
   const sync = wait({ a: 0 });
   await settle();
@@ -206,7 +206,7 @@ test("Watch makes everybody look again on a storage without an ordered history",
   await server.close();
 });
 
-test("Watch asks one question a look where the storage tells changes and counter together", async () => {
+test("ChangePoller makes one call per poll if the storage returns changes and counter together", async () => {
   const { clock, server, storage, wait } = setUp(new HistoryStorage());
   const sync = wait({ a: 0 });
   await settle();
@@ -219,7 +219,7 @@ test("Watch asks one question a look where the storage tells changes and counter
   await server.close();
 });
 
-test("Watch finds a node that another process published below the counter", async () => {
+test("ChangePoller finds a node that another process published below the counter", async () => {
   const { clock, server, storage, wait } = setUp(new HistoryStorage());
   await storage.changeElsewhere({ key: "x" }, { key: "y" });
   const sync = wait({ a: 0 });
@@ -230,7 +230,7 @@ test("Watch finds a node that another process published below the counter", asyn
   await server.close();
 });
 
-test("Watch goes on after a look whose answer is lost", async () => {
+test("ChangePoller continues after a poll whose answer is lost", async () => {
   const storages = [new HistoryStorage(), new ListingStorage()];
   for (const storage of storages) {
     const { clock, server, wait } = setUp(storage as HistoryStorage & ListingStorage);
@@ -248,7 +248,7 @@ test("Watch goes on after a look whose answer is lost", async () => {
     await clock.advance(600);
     equal(isLost, true);
     await MemoryStorage.prototype.applyChanges.call(storage, [{ key: "a", hash: "1", updatedAt: 1 }]);
-    // A tenth of storageTimeout, and a pause.
+    // A tenth of storageTimeout, and an interval.
     await clock.advance(1_000);
     deepEqual(sync.answer, { a: 2 });
     await server.close();
@@ -257,7 +257,7 @@ test("Watch goes on after a look whose answer is lost", async () => {
   }
 });
 
-test("Watch wakes everybody when a deletion was swept before it looked", async () => {
+test("ChangePoller wakes all waiters if a tombstone was collected before the poll", async () => {
   class Sweeping extends HistoryStorage {
     override async readChanges(version: number, limit: number) {
       const changes = await super.readChanges(version, limit);
@@ -287,7 +287,7 @@ test("Watch wakes everybody when a deletion was swept before it looked", async (
   }
 });
 
-test("Watch tries again a subscription that fails or throws, with growing pauses, while somebody waits", async () => {
+test("ChangePoller retries a subscription that fails or throws, with growing delays, while a client waits", async () => {
   const { clock, server, storage, wait, errors } = setUp(new TroubledStorage());
   storage.onSubscribe = () => {
     throw new Error("no LISTEN here");
@@ -307,7 +307,7 @@ test("Watch tries again a subscription that fails or throws, with growing pauses
   equal(storage.attempts, 5);
   equal(sync.answer, undefined);
   equal(errors.filter((message) => /LISTEN/.test(message)).length, 1);
-  // From now on announcements wake, and looks are rare.
+  // From now on announcements wake waiters, and polls are rare.
   await clock.advance(10_000);
   await storage.changeElsewhere("a");
   storage.listener?.(["a"]);
@@ -318,7 +318,7 @@ test("Watch tries again a subscription that fails or throws, with growing pauses
   equal(clock.timers, 0);
 });
 
-test("Watch does not try again to subscribe when nobody waits any more", async () => {
+test("ChangePoller does not retry a subscription when no client waits any more", async () => {
   const { clock, server, storage, wait } = setUp(new TroubledStorage());
   storage.onSubscribe = () => Promise.reject(new Error("no"));
   const client = new AbortController();
@@ -333,7 +333,7 @@ test("Watch does not try again to subscribe when nobody waits any more", async (
   await server.close();
 });
 
-test("Watch gives up a subscription that is not there in time, and ends it when it comes late", async () => {
+test("ChangePoller gives up a subscription that is not established in time, and ends it when it is", async () => {
   const { clock, server, storage, wait } = setUp(new TroubledStorage());
   let arrive = () => {};
   storage.onSubscribe = () => new Promise((resolve) => arrive = resolve);
@@ -351,7 +351,7 @@ test("Watch gives up a subscription that is not there in time, and ends it when 
   equal(storage.ended, 2);
 });
 
-test("Watch bears an unsubscribe that rejects, and close() does not wait for one that hangs for ever", async () => {
+test("ChangePoller ignores an unsubscribe that rejects, and close() does not wait for one that hangs", async () => {
   for (const onUnsubscribe of [() => Promise.reject(new Error("no")), never]) {
     const { clock, server, storage, wait, errors } = setUp(new TroubledStorage());
     storage.onUnsubscribe = onUnsubscribe;
@@ -375,12 +375,12 @@ test("Watch bears an unsubscribe that rejects, and close() does not wait for one
   }
 });
 
-test("who comes to rest on a history that was lost, after the watch has seen the new one, is woken", async () => {
+test("a client that waits on a lost history, after a poll has read the new one, is woken", async () => {
   const clock = new FakeClock();
   const storage = new HistoryStorage();
   const batch = { clock, timeout: 1000, onOutcome: () => {} };
   const waiters = new Waiters(clock, { ...DEFAULT_LIMITS, maxWaiters: 10 });
-  const watch = new ChangePoller(
+  const poller = new ChangePoller(
     {
       storage,
       reader: new ReadBatcher(storage, batch),
@@ -392,15 +392,15 @@ test("who comes to rest on a history that was lost, after the watch has seen the
   const moment = { epoch: "e", replicaId: "o", late: 0, collectedVersion: 0 };
   storage.readChanges = () =>
     Promise.resolve({ ...moment, maxVersion: 150, recent: ",10,40,100", nodes: [] });
-  const parked = { ...moment, nodes: new Map() };
+  const waiting = { ...moment, nodes: new Map() };
   const [one, other] = [waiters.add(["a"])!, waiters.add(["b"])!];
-  watch.register({ ...parked, maxVersion: 150, recent: ",10,40,100" });
+  poller.register({ ...waiting, maxVersion: 150, recent: ",10,40,100" });
   const woken = [one.next(10_000), other.next(10_000)];
-  // Neither 50 nor 10 was lost; 100 was.
-  watch.register({ ...parked, maxVersion: 50, recent: ",10,40" });
+  // 50 and 10 were not lost; 100 was.
+  poller.register({ ...waiting, maxVersion: 50, recent: ",10,40" });
   await clock.advance(500);
-  watch.register({ ...parked, maxVersion: 100, recent: ",10,40,50" });
+  poller.register({ ...waiting, maxVersion: 100, recent: ",10,40,50" });
   await clock.advance(500);
   deepEqual(await Promise.all(woken), ["wake", "wake"]);
-  await watch.close();
+  await poller.close();
 });

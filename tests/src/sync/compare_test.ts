@@ -11,34 +11,34 @@ function knows(versions: Record<string, number>): Known {
   return { keys: Object.keys(versions), versions: Object.values(versions) };
 }
 
-/** What is told about one key, as `version` or `null`. */
-function told(stored: number | null, known: number, sameEpoch = true): number | null {
+/** What is reported about one key: its `version`, or `null`. */
+function reported(stored: number | null, known: number, sameEpoch = true): number | null {
   const found = stored === null ? nodes() : nodes(["k", stored]);
   return compare(knows({ k: known }), found, sameEpoch) === null ? null : metaOf(found, "k").version;
 }
 
-test("compare() tells a node that is newer than the client's", () => {
-  equal(told(6, 5), 6);
-  equal(told(1, 0), 1);
+test("compare() reports a node that is newer than the client's", () => {
+  equal(reported(6, 5), 6);
+  equal(reported(1, 0), 1);
 });
 
-test("compare() is quiet about the version that the client has", () => equal(told(6, 6), null));
+test("compare() does not report the version that the client has", () => equal(reported(6, 6), null));
 
-test("compare() is quiet about a key that was never there", () => equal(told(null, 0), null));
+test("compare() does not report a key that never existed", () => equal(reported(null, 0), null));
 
-test("compare() tells that a node is gone", () => {
+test("compare() reports a deleted node", () => {
   deepEqual(compare(knows({ k: 4 }), nodes(), true), ["k"]);
   deepEqual(metaOf(nodes(), "k"), { key: "k", version: 0, hash: "", updatedAt: 0, deleted: true });
 });
 
-test("compare() tells a node that is older than the client's, with what there is", () =>
-  equal(told(3, 9), 3));
+test("compare() reports a node that is older than the client's, with the stored meta", () =>
+  equal(reported(3, 9), 3));
 
-test("compare() tells everything that is not 0 on both sides when the epoch is another", () => {
-  equal(told(6, 6, false), 6);
-  equal(told(6, 0, false), 6);
-  equal(told(null, 6, false), 0);
-  equal(told(null, 0, false), null);
+test("compare() reports everything that is not 0 on both sides if the epoch differs", () => {
+  equal(reported(6, 6, false), 6);
+  equal(reported(6, 0, false), 6);
+  equal(reported(null, 6, false), 0);
+  equal(reported(null, 0, false), null);
 });
 
 test("compare() treats names from Object.prototype like any key", () => {
@@ -47,7 +47,7 @@ test("compare() treats names from Object.prototype like any key", () => {
   deepEqual(changed, ["__proto__", "hasOwnProperty"]);
 });
 
-test("metaOf() hands out nothing that the storage keeps beside the meta", () => {
+test("metaOf() returns no fields that the storage keeps beside the meta", () => {
   const node = { key: "k", version: 2, hash: "h", updatedAt: 5, origin: "secret" };
   deepEqual(metaOf(new Map([["k", node]]), "k"), { key: "k", version: 2, hash: "h", updatedAt: 5 });
 });

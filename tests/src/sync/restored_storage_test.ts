@@ -1,6 +1,6 @@
 /**
- * Servers that live on while their storage is set back to an earlier state, as by a backup that is put in its place or
- * by a replica that takes over without the last changes.
+ * Servers that keep running while their storage is set back to an earlier state, by restoring a backup or by
+ * promoting a replica that lacks the last changes.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import { test } from "../../harness.ts";
 
 const KEYS = ["a", "b", "c", "d", "e", "f"];
 
-/** A database, and servers on it that know nothing of each other. */
+/** A database, and servers on it that do not know each other. */
 class Scene {
   readonly clock = new FakeClock();
   readonly #database = new DatabaseSync(":memory:");
@@ -44,12 +44,12 @@ class Scene {
     return server;
   }
 
-  /** Copies the table, as a backup does. */
+  /** Copies the table like a backup. */
   save(): void {
     this.#database.exec("DROP TABLE IF EXISTS saved; CREATE TABLE saved AS SELECT * FROM reality_nodes");
   }
 
-  /** Brings the last copy back. */
+  /** Restores the last copy. */
   setBack(): void {
     this.#database.exec("DELETE FROM reality_nodes; INSERT INTO reality_nodes SELECT * FROM saved");
   }
@@ -69,8 +69,8 @@ async function withScene(run: (scene: Scene) => Promise<void>): Promise<void> {
   }
 }
 
-/** Everything that a client with these versions is told: key → hash, empty for a node that is gone. */
-function toldOf({ changed }: SyncResponse): Record<string, string> {
+/** Everything that a client with these versions receives: key → hash, empty for a deleted node. */
+function changesOf({ changed }: SyncResponse): Record<string, string> {
   return Object.fromEntries(Object.entries(changed).map(([key, { hash }]) => [key, hash]));
 }
 
@@ -80,7 +80,7 @@ async function versionsOf(server: RealityServer, keys: readonly string[]): Promi
   return Object.fromEntries(keys.map((key) => [key, changed[key]?.version ?? 0]));
 }
 
-/** A server that knows of changes that are lost then, and others that have made so many commits since. */
+/** A server that knows changes which are then lost, and others that have made this many commits since. */
 async function loseChanges(scene: Scene, commits: number): Promise<{
   server: RealityServer;
   known: Record<string, number>;
@@ -103,13 +103,13 @@ async function loseChanges(scene: Scene, commits: number): Promise<{
 }
 
 for (const commits of [0, 1, 5, 100]) {
-  test(`a server whose storage was set back forgets what was lost, after ${commits} commits of others`, async () => {
+  test(`a server whose storage was restored forgets what was lost, after ${commits} commits of others`, async () => {
     await withScene(async (scene) => {
       const { server, known, epoch, lose } = await loseChanges(scene, commits);
       await lose();
-      const told = toldOf(await server.handleSync({ known, epoch }));
-      deepEqual(told, { b: "old", c: "old", d: "" });
-      deepEqual(toldOf(await server.handleSync({ known: { a: 0, b: 0, c: 0, d: 0 } })), {
+      const received = changesOf(await server.handleSync({ known, epoch }));
+      deepEqual(received, { b: "old", c: "old", d: "" });
+      deepEqual(changesOf(await server.handleSync({ known: { a: 0, b: 0, c: 0, d: 0 } })), {
         a: "old",
         b: "old",
         c: "old",
@@ -117,40 +117,40 @@ for (const commits of [0, 1, 5, 100]) {
     });
   });
 
-  test(`who waits is told what was lost, after ${commits} commits of others`, async () => {
+  test(`a waiting client is told what was lost, after ${commits} commits of others`, async () => {
     await withScene(async (scene) => {
       const { server, known, epoch, lose } = await loseChanges(scene, commits);
       const waiting = server.handleSync({ known: { b: known.b! }, epoch, wait: 25_000 });
       await settle();
       await lose();
       await scene.clock.advance(500);
-      deepEqual(toldOf(await waiting), { b: "old" });
+      deepEqual(changesOf(await waiting), { b: "old" });
     });
   });
 
-  test(`who waits on what stood before is told of another's loss, after ${commits} commits of others`, async () => {
+  test(`a client that waits on the older state is told what another one lost, after ${commits} commits of others`, async () => {
     await withScene(async (scene) => {
       const { server, known, epoch, lose } = await loseChanges(scene, commits);
       const waiting = server.handleSync({ known: { d: known.d! }, epoch, wait: 25_000 });
       await settle();
       await lose();
-      // Somebody else rests on the new history before the watch has looked.
+      // Another client waits on the new history before the poller has polled.
       const later = server.handleSync({ known: { nothing: 0 }, epoch, wait: 1_000 });
       await settle();
       await scene.clock.advance(500);
-      deepEqual(toldOf(await waiting), { d: "" });
+      deepEqual(changesOf(await waiting), { d: "" });
       await scene.clock.advance(1_000);
-      deepEqual(toldOf(await later), {});
+      deepEqual(changesOf(await later), {});
     });
   });
 
-  test(`a stream that comes back after a loss begins anew, after ${commits} commits of others`, async () => {
+  test(`a stream that reconnects after a loss starts anew, after ${commits} commits of others`, async () => {
     await withScene(async (scene) => {
       const { server, lose } = await loseChanges(scene, commits);
-      const { id } = await visit(server, ["b", "d"]);
+      const { id } = await openOnce(server, ["b", "d"]);
       await lose();
       for (const one of [server, scene.openServer()]) {
-        const { text } = await visit(one, ["b", "d"], id);
+        const { text } = await openOnce(one, ["b", "d"], id);
         ok(text.includes("event: resync"), text);
         ok(text.includes('"hash":"old"'), text);
       }
@@ -159,13 +159,13 @@ for (const commits of [0, 1, 5, 100]) {
 }
 
 /**
- * A server that reads "old" from memory, and "lost" between whose question and whose rows "lost" changes. What is saved
- * has all that the question told, and not that change.
+ * A server that reads "old" from its cache, and "lost" from the storage. "lost" changes between the revalidation and
+ * the read of its row. The backup has everything that the revalidation returned, and not that change.
  */
 async function changeBetween(scene: Scene, change: (other: RealityServer) => Promise<unknown>) {
   const [server, other] = [scene.openServer(), scene.openServer()];
   await other.updateMany([{ key: "old", hash: "old" }, { key: "gone", hash: "old" }]);
-  // The first reading begins a memory, and the second one fills it.
+  // The first reading sets the position of the cache, and the second one fills it.
   for (let i = 0; i < 2; i++) await versionsOf(server, ["old"]);
   scene.save();
   let statements = 0;
@@ -177,7 +177,7 @@ async function changeBetween(scene: Scene, change: (other: RealityServer) => Pro
   return server;
 }
 
-test("who waits on rows that were newer than the history read before them is told of their loss", async () => {
+test("a client that waits on rows newer than the history read before them is told of their loss", async () => {
   await withScene(async (scene) => {
     const server = await changeBetween(scene, (other) => other.deleteNode("gone"));
     const waiting = server.handleSync({ known: { gone: 0 }, wait: 25_000 });
@@ -185,12 +185,12 @@ test("who waits on rows that were newer than the history read before them is tol
     equal(scene.before, undefined);
     scene.setBack();
     await scene.clock.advance(500);
-    deepEqual(toldOf(await waiting), { gone: "old" });
+    deepEqual(changesOf(await waiting), { gone: "old" });
   });
 });
 
 for (const keys of [["lost"], ["old", "lost"]]) {
-  test(`a stream of ${keys} that told rows newer than the history read before them tells their loss`, async () => {
+  test(`a stream of ${keys} that sent rows newer than the history read before them sends their loss`, async () => {
     await withScene(async (scene) => {
       const server = await changeBetween(scene, (other) => other.updateNode("lost", "lost"));
       const response = await server.handleSSECompat(new Request("http://localhost/events"), { keys });
@@ -201,38 +201,38 @@ for (const keys of [["lost"], ["old", "lost"]]) {
       scene.setBack();
       const next = reader.read();
       await scene.clock.advance(500);
-      const told = decoder.decode((await next).value);
-      ok(told.includes('"key":"lost"') && told.includes('"deleted":true'), told);
+      const received = decoder.decode((await next).value);
+      ok(received.includes('"key":"lost"') && received.includes('"deleted":true'), received);
       await reader.cancel();
     });
   });
 
-  test(`a stream of ${keys} that comes back after a loss of such rows is told of it`, async () => {
+  test(`a stream of ${keys} that reconnects after a loss of such rows is told of it`, async () => {
     await withScene(async (scene) => {
       const server = await changeBetween(scene, (other) => other.updateNode("lost", "lost"));
-      const { text, id } = await visit(server, keys);
+      const { text, id } = await openOnce(server, keys);
       ok(text.includes('"hash":"lost"'), text);
       scene.setBack();
       for (const one of [server, scene.openServer()]) {
-        const { text } = await visit(one, keys, id);
+        const { text } = await openOnce(one, keys, id);
         ok(text.includes('"key":"lost"') && text.includes('"deleted":true'), text);
       }
     });
   });
 }
 
-test("a stream that comes back after a few commits of others resumes", async () => {
+test("a stream that reconnects after a few commits of others resumes", async () => {
   await withScene(async (scene) => {
     const { server } = await loseChanges(scene, 0);
-    const { id } = await visit(server, ["b", "d"]);
+    const { id } = await openOnce(server, ["b", "d"]);
     for (let i = 0; i < 5; i++) await scene.openServer().updateNode("b", `new:${i}`);
-    const { text } = await visit(server, ["b", "d"], id);
+    const { text } = await openOnce(server, ["b", "d"], id);
     ok(!text.includes("event: resync"), text);
     ok(text.includes('"hash":"new:4"') && !text.includes('"key":"d"'), text);
   });
 });
 
-test("servers answer as their storage stands, whatever is written, saved and set back", async () => {
+test("servers answer from the current state of their storage after any sequence of writes, backups and restores", async () => {
   const step = fc.oneof(
     fc.record({ do: fc.constant("write" as const), by: fc.nat(2), key: fc.constantFrom(...KEYS) }),
     fc.record({ do: fc.constant("delete" as const), by: fc.nat(2), key: fc.constantFrom(...KEYS) }),
@@ -274,7 +274,7 @@ const DISORDERS = {
 } as const;
 
 for (const [disorder, kinds] of Object.entries(DISORDERS)) {
-  test(`clients come to hold what the storage has, whatever is written and ${disorder} while statements are under way`, async () => {
+  test(`clients converge to the storage after any sequence of writes and ${disorder} while statements are running`, async () => {
     const step = fc.oneof(
       {
         weight: 4,
@@ -294,14 +294,14 @@ for (const [disorder, kinds] of Object.entries(DISORDERS)) {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 4, maxLength: 60 }), fc.nat(), async (steps, seed) => {
         await withScene(async (scene) => {
-          const chance = new Chance(seed);
+          const random = new Chance(seed);
           const servers = [scene.openServer(), scene.openServer()];
           const writer = scene.openServer();
           await writer.updateNode("a", "first");
           scene.save();
           // Statements reach the database one by one, each after a while.
           scene.before = () =>
-            new Promise<void>((resolve) => scene.clock.after(chance.between(0, 30), resolve));
+            new Promise<void>((resolve) => scene.clock.after(random.between(0, 30), resolve));
           const clients: Client[] = [];
           const writes: Promise<unknown>[] = [];
           for (const [i, taken] of steps.entries()) {
@@ -312,12 +312,12 @@ for (const [disorder, kinds] of Object.entries(DISORDERS)) {
             else if (taken.do === "write") writes.push(writer.updateNode(taken.key, `${i}`));
             else if (taken.do === "delete") writes.push(writer.deleteNode(taken.key));
             else if ("server" in taken) {
-              const keys = chance.shuffle(KEYS).slice(0, chance.between(1, KEYS.length));
-              const Kind = chance.pick([Waiter, Streamer]);
-              clients.push(new Kind(servers[taken.server]!, keys, chance.between(50, 3_000)));
+              const keys = random.shuffle(KEYS).slice(0, random.between(1, KEYS.length));
+              const Kind = random.pick([Waiter, Streamer]);
+              clients.push(new Kind(servers[taken.server]!, keys, random.between(50, 3_000)));
             }
           }
-          // One look of the watch, and what each client and server then asks.
+          // One poll, and the requests of each client and server after it.
           await scene.clock.advance(1_000);
           await Promise.all(writes);
           scene.before = undefined;
@@ -339,7 +339,7 @@ for (const [disorder, kinds] of Object.entries(DISORDERS)) {
   });
 }
 
-test("isConfirmed() knows the counters that a history had, and no other", () => {
+test("isConfirmed() accepts exactly the counters that a history had", () => {
   const steps = fc.array(fc.integer({ min: 1, max: 10_000 }), { maxLength: 80 });
   fc.assert(fc.property(steps, fc.nat(1_000_000), fc.nat(20), (grown, first, cut) => {
     const counters = [first];
@@ -359,7 +359,7 @@ test("isConfirmed() knows the counters that a history had, and no other", () => 
   equal(isConfirmed({ maxVersion: 7, recent: "" }, 6), false);
 });
 
-/** Takes in a node of another storage, newer than what is there and, mostly, below the counter. */
+/** Merges a node of another storage that is newer than the stored one and usually below the counter. */
 async function takeBelow(storage: SQLStorage, key: string, hash: string): Promise<void> {
   const there = (await storage.readReplicated([key])).get(key);
   const version = (there?.version ?? 0) + 1;
@@ -367,7 +367,7 @@ async function takeBelow(storage: SQLStorage, key: string, hash: string): Promis
   await storage.mergeNodes([{ node, replaces: there ?? null }]);
 }
 
-/** Holds the versions of some keys, as it is told. */
+/** Holds the versions of some keys as it received them. */
 abstract class Client {
   readonly keys: readonly string[];
   readonly held: Record<string, number>;
@@ -378,7 +378,7 @@ abstract class Client {
     this.keys = keys;
     this.held = Object.fromEntries(keys.map((key) => [key, 0]));
     this.done = this.follow(server, patience);
-    // It is awaited when all went well.
+    // It is awaited if everything went well.
     this.done.catch(() => {});
   }
 
@@ -389,7 +389,7 @@ abstract class Client {
   protected abstract follow(server: RealityServer, patience: number): Promise<void>;
 }
 
-/** Waits, and asks again. */
+/** Waits, then sends the next request. */
 class Waiter extends Client {
   protected async follow(server: RealityServer, patience: number): Promise<void> {
     let epoch: string | undefined;
@@ -405,7 +405,7 @@ class Waiter extends Client {
   }
 }
 
-/** Follows a stream for a number of readings, and comes back with the last id. */
+/** Follows a stream for a number of readings, and reconnects with the last id. */
 class Streamer extends Client {
   #leave: (() => unknown) | undefined;
 
@@ -439,8 +439,8 @@ class Streamer extends Client {
   }
 }
 
-/** Opens a stream, as an `EventSource` does that was told this id, and leaves after the first read. */
-async function visit(
+/** Opens a stream like an `EventSource` with this id, and disconnects after the first read. */
+async function openOnce(
   server: RealityServer,
   keys: readonly string[],
   id?: string,

@@ -13,7 +13,7 @@ function setUp(limits = {}) {
   return { clock, storage, server };
 }
 
-/** A sync under way: whether it has been answered, and its answer. */
+/** A running sync: whether it has been answered, and its answer. */
 function begin(server: RealityServer, request: SyncRequest, signal?: AbortSignal) {
   const sync = {
     answered: false,
@@ -27,7 +27,7 @@ function versions({ changed }: SyncResponse): Record<string, number> {
   return Object.fromEntries(Object.values(changed).map((meta) => [meta.key, meta.version]));
 }
 
-test("handleSync() tells what changed, the highest version, the epoch and the time", async () => {
+test("handleSync() returns changes, the highest version, the epoch and the time", async () => {
   const { clock, storage, server } = setUp();
   await server.updateNode("a", "ha");
   await server.updateNode("b", "hb");
@@ -48,7 +48,7 @@ test("handleSync() answers clients of the 1.x line with peers as an object", asy
   deepEqual((await server.handleSync({ known: {}, clientId: "6e9b8b4c" })).mesh.peers, []);
 });
 
-test("handleSync() tells everything to a client from another epoch", async () => {
+test("handleSync() reports everything to a client from another epoch", async () => {
   const { server } = setUp();
   await server.updateNode("a", "ha");
   deepEqual(versions(await server.handleSync({ known: { a: 1, gone: 3, never: 0 }, epoch: "older" })), {
@@ -59,7 +59,7 @@ test("handleSync() tells everything to a client from another epoch", async () =>
   deepEqual(versions(await server.handleSync({ known: { a: 1 }, epoch })), {});
 });
 
-test("handleSync() with wait answers at once when there is something to tell", async () => {
+test("handleSync() with wait answers at once if there is a change", async () => {
   const { server } = setUp();
   await server.updateNode("a", "1");
   deepEqual(versions(await server.handleSync({ known: { a: 0 }, wait: 20_000 })), { a: 1 });
@@ -110,7 +110,7 @@ test("handleSync() misses no change that is made while it reads, before it waits
   const release = storage.hold();
   const sync = begin(server, { known: { a: 0 }, wait: 20_000 });
   await settle();
-  // The read has seen the storage without "a", and is still on its way back.
+  // The read has seen the storage without "a" and has not returned yet.
   equal(storage.reads.length, 1);
   const update = server.updateNode("a", "1");
   await settle();
@@ -119,7 +119,7 @@ test("handleSync() misses no change that is made while it reads, before it waits
   deepEqual(versions(await sync.answer), { a: 1 });
 });
 
-test("handleSync() with wait ends quietly at its deadline", async () => {
+test("handleSync() with wait ends without changes at its deadline", async () => {
   const { clock, server } = setUp();
   const sync = begin(server, { known: { a: 0 }, wait: 3_000 });
   await clock.advance(2_999);
@@ -129,7 +129,7 @@ test("handleSync() with wait ends quietly at its deadline", async () => {
   equal((await server.getStats()).waiters, 0);
 });
 
-test("handleSync() shortens a wait over maxWait, and none by more than a sixteenth for spreading", async () => {
+test("handleSync() shortens a wait over maxWait, and each by at most a sixteenth at random", async () => {
   const { clock, server } = setUp({ maxWait: 1_600 });
   const long = begin(server, { known: { a: 0 }, wait: 1e15 });
   clock.randomValue = 0.999;
@@ -143,7 +143,7 @@ test("handleSync() shortens a wait over maxWait, and none by more than a sixteen
   equal(long.answered, true);
 });
 
-test("handleSync() does not wait when maxWait is 0, nor when no place is left", async () => {
+test("handleSync() does not wait if maxWait is 0 or no slot is free", async () => {
   deepEqual(versions(await setUp({ maxWait: 0 }).server.handleSync({ known: { a: 0 }, wait: 1000 })), {});
   const { server } = setUp({ maxWaiters: 1 });
   const first = begin(server, { known: { a: 0 }, wait: 1000 });
@@ -153,22 +153,22 @@ test("handleSync() does not wait when maxWait is 0, nor when no place is left", 
   await server.close();
 });
 
-test("an answer that comes sooner than asked, with nothing to tell, has a pause", async () => {
+test("a response that is earlier than requested and has no changes contains a pause", async () => {
   const pauseOf = async (server: RealityServer, request: SyncRequest) =>
     (await server.handleSync(request)).pause;
   const none = setUp({ maxWait: 0 }).server;
   const { clock, server } = setUp({ maxWaiters: 1 });
   clock.randomValue = 0.5;
-  // No keys: there is nothing to wait for.
+  // Without keys there is nothing to wait for.
   equal(await pauseOf(server, { known: {}, wait: 1000 }), 1_750);
   equal(await pauseOf(none, { known: { a: 0 }, wait: 1000 }), 500);
-  // Who did not want to wait decides by itself when to ask again.
+  // A client that did not want to wait chooses itself when to send the next request.
   equal(await pauseOf(none, { known: { a: 0 } }), undefined);
   equal(await pauseOf(none, { known: { a: 0 }, wait: 0 }), undefined);
   const first = begin(server, { known: { a: 0 }, wait: 1000 });
   await settle();
   equal(await pauseOf(server, { known: { a: 0 }, wait: 1000 }), 1_750);
-  // There is something to tell.
+  // There is a change.
   equal(await pauseOf(server, { known: { gone: 7 }, wait: 1000 }), undefined);
   await clock.advance(1_000);
   equal((await first.answer).pause, undefined);
@@ -178,7 +178,7 @@ test("an answer that comes sooner than asked, with nothing to tell, has a pause"
   equal((await last.answer).pause, 1_750);
 });
 
-test("handleSync() rejects with the signal's reason and frees its place when the client goes away", async () => {
+test("handleSync() rejects with the signal's reason and frees its slot when the client disconnects", async () => {
   const { clock, server } = setUp();
   const client = new AbortController();
   const sync = begin(server, { known: { a: 0 }, wait: 20_000 }, client.signal);
@@ -191,7 +191,7 @@ test("handleSync() rejects with the signal's reason and frees its place when the
   await rejects(server.handleSync({ known: { a: 0 }, wait: 1 }, { signal: client.signal }), /gone/);
 });
 
-test("handleSync() answers all who wait for one key from one read", async () => {
+test("handleSync() answers all waiting clients of a key from one read", async () => {
   const { storage, server } = setUp();
   const syncs = Array.from({ length: 1_000 }, () => begin(server, { known: { a: 0 }, wait: 20_000 }));
   await settle();
@@ -226,7 +226,7 @@ test("handleSync() rejects with a StorageError when the storage fails at the sta
   equal((await server.getStats()).waiters, 0);
 });
 
-test("handleSync() works on a storage with just the eight methods", async () => {
+test("handleSync() works with a storage that has only the eight methods", async () => {
   const server = new RealityServer({ storage: new NaiveStorage(), clock: new FakeClock() });
   const sync = begin(server, { known: { a: 0 }, wait: 20_000 });
   await settle();

@@ -4,7 +4,7 @@ import { Waiters, waitingBytes } from "../../../src/sync/waiters.ts";
 import { FakeClock, settle } from "../../clock.ts";
 import { test } from "../../harness.ts";
 
-test("wake() ends the wait of those who wait for the key, and of nobody else", async () => {
+test("wake() ends the waits for the key, and no others", async () => {
   const waiters = new Waiters(new FakeClock(), { ...DEFAULT_LIMITS, maxWaiters: 10 });
   const [a, b, both] = [waiters.add(["a"]), waiters.add(["b"]), waiters.add(["a", "b"])];
   const ends: string[] = [];
@@ -19,7 +19,7 @@ test("wake() ends the wait of those who wait for the key, and of nobody else", a
   deepEqual(ends, ["a wake", "both wake", "b closed"]);
 });
 
-test("next() ends at once when the wake came before it, and only once", async () => {
+test("next() ends at once after an earlier wake, and only once", async () => {
   const clock = new FakeClock();
   const waiters = new Waiters(clock, { ...DEFAULT_LIMITS, maxWaiters: 10 });
   const waiter = waiters.add(["a"]);
@@ -38,7 +38,7 @@ test("wake(null) ends every wait", async () => {
   deepEqual(await ends, ["wake", "wake"]);
 });
 
-test("release() gives back place, key and timer, also in the middle of a wait", async () => {
+test("release() frees slot, key and timer, also during a wait", async () => {
   const clock = new FakeClock();
   const waiters = new Waiters(clock, { ...DEFAULT_LIMITS, maxWaiters: 2 });
   const [first, second] = [waiters.add(["a", "b"]), waiters.add(["a"])];
@@ -57,7 +57,7 @@ test("release() gives back place, key and timer, also in the middle of a wait", 
   equal(await woken, "wake");
 });
 
-test("wake() looks at the waiters of the key only", async () => {
+test("wake() visits only the waiters of the key", async () => {
   const waiters = new Waiters(new FakeClock(), { ...DEFAULT_LIMITS, maxWaiters: 100_000 });
   for (let i = 0; i < 50_000; i++) waiters.add([`key:${i}`]);
   const one = waiters.add(["one"])?.next(1000);
@@ -69,7 +69,7 @@ test("wake() looks at the waiters of the key only", async () => {
   equal(performance.now() - begin < 1000, true);
 });
 
-test("close() ends every wait, takes no one any more, and settles when all have given back their places", async () => {
+test("close() ends every wait, refuses new waiters, and resolves when all have freed their slots", async () => {
   const clock = new FakeClock();
   const waiters = new Waiters(clock, { ...DEFAULT_LIMITS, maxWaiters: 10 });
   const [resting, busy] = [waiters.add(["a"]), waiters.add(["b"])];
@@ -89,7 +89,7 @@ test("close() ends every wait, takes no one any more, and settles when all have 
   await new Waiters(clock, { ...DEFAULT_LIMITS, maxWaiters: 10 }).close();
 });
 
-test("add() counts bytes and places by client and by connection, and release() gives them back once", () => {
+test("add() counts bytes and slots by client and by connection, and release() frees them once", () => {
   const limits = {
     maxWaiters: 10,
     maxWaitersPerClient: 5,
@@ -114,7 +114,7 @@ test("add() counts bytes and places by client and by connection, and release() g
     waiter!.release();
   }
   equal(waiters.add(["a"], from("x", one)) === null, false);
-  // 10,000 of the bytes are one client's: what it brings first may be more.
+  // One client may use 10,000 of the bytes. Its first waiter may be larger.
   const long = Array.from({ length: 60 }, (_, i) => `key:${i}`.padEnd(20));
   const large = waiters.add(long, from("y"));
   equal(large === null, false);

@@ -32,18 +32,18 @@ function setUp(options: Partial<RealityServerOptions> = {}) {
     );
     return response;
   };
-  /** The events so far, without their times; begins anew. */
+  /** Returns the events so far without their times, and clears them. */
   const take = () => events.splice(0).map(({ at: _, ...event }) => event);
   const waits = async () => {
     for (let i = 0; (await server.getStats()).waits < 1; i++) {
-      ok(i < 1_000, "nobody waits");
+      ok(i < 1_000, "no client waits");
       await settle();
     }
   };
   return { clock, storage, events, server, ask, take, waits };
 }
 
-test("onEvent hears of requests, with route, status and what they were about", async () => {
+test("onEvent receives requests with route, status and keys", async () => {
   const { server, ask, take } = setUp();
   await server.updateNode("a", "1");
   take();
@@ -73,7 +73,7 @@ test("onEvent hears of requests, with route, status and what they were about", a
   await server.close();
 });
 
-test("onEvent hears of refusals by code, before their requests", async () => {
+test("onEvent receives refusals by code, before their requests", async () => {
   const { server, ask, take } = setUp({ limits: { maxKeys: 1 } });
   const cases = [
     ["POST", "/nope", undefined, "none", "NOT_FOUND", 404],
@@ -93,7 +93,7 @@ test("onEvent hears of refusals by code, before their requests", async () => {
   await server.close();
 });
 
-test("onEvent hears how long a sync took and waited, and how its wait ended", async () => {
+test("onEvent receives the duration and the wait of a sync, and how the wait ended", async () => {
   const { clock, server, ask, take, waits } = setUp();
   await server.updateNode("a", "1");
   take();
@@ -129,7 +129,7 @@ test("onEvent hears how long a sync took and waited, and how its wait ended", as
   ]);
 });
 
-test("onEvent hears of a client that went away, as 499 and not as a failure", async () => {
+test("onEvent receives a client that disconnected as 499 and not as a failure", async () => {
   const { server, ask, take, waits } = setUp();
   const client = new AbortController();
   const answer = ask("POST", "/sync", { known: { a: 0 }, wait: 1_000 }, client.signal);
@@ -143,7 +143,7 @@ test("onEvent hears of a client that went away, as 499 and not as a failure", as
   await server.close();
 });
 
-test("onEvent hears when a stream begins, and why and after how long it ended", async () => {
+test("onEvent receives the start of a stream, and its end with reason and duration", async () => {
   const { clock, server, ask, take } = setUp();
   await server.updateNode("a", "1");
   take();
@@ -175,7 +175,7 @@ test("onEvent hears when a stream begins, and why and after how long it ended", 
   ]);
 });
 
-test("onEvent hears why else a stream ended: rights, no place, a storage that fails", async () => {
+test("onEvent receives the other reasons of a stream's end: rights, no slot, a storage that fails", async () => {
   const { clock, server, storage, take } = setUp({
     limits: { maxWaiters: 2 },
     authorize: () => ({ keys: true, expiresAt: clock.now() + 500 }),
@@ -209,7 +209,7 @@ test("onEvent hears why else a stream ended: rights, no place, a storage that fa
   await server.close();
 });
 
-test("onEvent hears once that the storage went bad and once that it is well, and of each change that failed", async () => {
+test("onEvent receives one event when the storage fails, one when it works again, and one for each failed change", async () => {
   const { server, storage, take } = setUp();
   storage.failure = new Error("password=secret");
   for (let i = 0; i < 3; i++) await server.updateNode("a", "1").catch(() => {});
@@ -227,14 +227,14 @@ test("onEvent hears once that the storage went bad and once that it is well, and
   await server.close();
 });
 
-test("onEvent hears of peers by their place, and by their URL only with eventKeys", async () => {
+test("onEvent receives peers by their index, and by their URL only with eventKeys", async () => {
   for (const eventKeys of [false, true]) {
     const events: RealityEvent[] = [];
     const servers = new Servers(["a", "b", "c"], { meshSecret: "a secret of the mesh" });
     servers.start("a", { onEvent: (event) => void events.push(event), eventKeys });
     await servers.meet();
     servers.cut = (from, to) => from === "a" && to === "c";
-    /** Lets servers change the node until the peer is so. */
+    /** Lets servers change the node until the peer has this state. */
     const reach = async (id: string, state: "down" | "up") => {
       for (let i = 0; !events.some((event) => event.type === "peer" && event.state === state); i++) {
         ok(i < 200, `no peer is ${state}`);
@@ -257,7 +257,7 @@ test("onEvent hears of peers by their place, and by their URL only with eventKey
   }
 });
 
-test("onEvent hears when Redis goes, and when it is back", async () => {
+test("onEvent receives the failure of Redis and its end", async () => {
   const redis = new FakeRedis();
   const clients = { publisher: new FakeIORedis(redis), subscriber: new FakeIORedis(redis) };
   const { server, take } = setUp({ redis: clients });
@@ -273,7 +273,7 @@ test("onEvent hears when Redis goes, and when it is back", async () => {
   await server.close();
 });
 
-test("every event has its time, by the server's clock", async () => {
+test("every event has the time of the server's clock", async () => {
   const { clock, server, events, ask } = setUp();
   await clock.advance(1_234);
   await server.updateNode("a", "1");
@@ -283,7 +283,7 @@ test("every event has its time, by the server's clock", async () => {
   equal(events.every(({ at }) => at === clock.now()), true);
 });
 
-test("what onEvent throws is ignored, and so is what it rejects with", async () => {
+test("exceptions and rejections of onEvent are ignored", async () => {
   const hooks = [
     () => {
       throw new Error("an observer's mistake");
@@ -302,7 +302,7 @@ test("what onEvent throws is ignored, and so is what it rejects with", async () 
   }
 });
 
-test("no event names a key, a hash, a URL or a cause, unless the server was told to", async () => {
+test("no event contains a key, a hash, a URL or a cause by default", async () => {
   const secrets = ['zebra"\\ 1', "http://zebra.example/?token=zebra", "zebra 🦓", "__proto__zebra"];
   const provoke = async (eventKeys: boolean) => {
     const { server, storage, events, ask } = setUp({
@@ -339,7 +339,7 @@ test("no event names a key, a hash, a URL or a cause, unless the server was told
   equal(JSON.stringify(named).includes('hash":'), false);
 });
 
-test("without onEvent nothing is made to tell, and with it nobody's answer changes", async () => {
+test("without onEvent no event is created, and with it no answer changes", async () => {
   const quiet = setUp({ onEvent: undefined });
   const loud = setUp();
   for (const { server } of [quiet, loud]) await server.updateNode("a", "1");

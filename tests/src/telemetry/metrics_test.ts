@@ -17,7 +17,7 @@ import { readMetrics, valueOf } from "../../prometheus.ts";
 import { HeldStorage } from "../../storages.ts";
 import { FakeIORedis, FakeRedis } from "../redis/fake_redis.ts";
 
-/** What such a parser makes of a text; it has no types of its own. */
+/** The result of the parser, which has no types of its own. */
 interface ParsedFamily {
   name: string;
   type: string;
@@ -41,7 +41,7 @@ function setUp(options: Partial<RealityServerOptions> = {}, mounting: HandlerOpt
       ...(signal ? { signal } : {}),
     });
   const scrape = async () => readMetrics(await (await get("/metrics")).text());
-  /** Lets things take their course until a number is this. */
+  /** Waits until a metric has this value. */
   const reach = async (name: string, value: number) => {
     for (let i = 0; valueOf(await scrape(), name) !== value; i++) {
       ok(i < 1_000, `${name} does not become ${value}`);
@@ -56,7 +56,7 @@ function createClients() {
   return { publisher: new FakeIORedis(redis), subscriber: new FakeIORedis(redis) };
 }
 
-test("a Histogram puts a number into the first bucket whose bound it does not exceed", () => {
+test("a Histogram adds a number to the first bucket whose bound it does not exceed", () => {
   const histogram = new Histogram([1, 10, 100]);
   for (const value of [0, 1, 1.5, 10, 11, 100, 101, 1e9, -5]) histogram.observe(value);
   deepEqual(histogram.counts, [3, 2, 2, 2]);
@@ -64,7 +64,7 @@ test("a Histogram puts a number into the first bucket whose bound it does not ex
   equal(histogram.sum, 0 + 1 + 1.5 + 10 + 11 + 100 + 101 + 1e9);
 });
 
-test("counters by name begin at 0 and are given in order", () => {
+test("counters by name start at 0 and are sorted", () => {
   const family = new CounterFamily();
   equal(family.get("b"), 0);
   for (const name of ["b", "a", "b"]) family.add(name);
@@ -76,7 +76,7 @@ test("counters by name begin at 0 and are given in order", () => {
   equal(new Counter().value, 0);
 });
 
-test("GET /metrics is Prometheus' text, as a parser of others reads it", async () => {
+test("GET /metrics is valid Prometheus text for an independent parser", async () => {
   const { server, get, sync } = setUp({ meshPeers: ["http://peer-1:3000"] });
   await server.updateMany([{ key: "a", hash: "1" }, { key: "b", hash: "1" }]);
   await (await sync({ known: { a: 0, b: 0 } })).body?.cancel();
@@ -100,7 +100,7 @@ test("GET /metrics is Prometheus' text, as a parser of others reads it", async (
   await server.close();
 });
 
-test("the names have their units, as Prometheus' conventions have it", async () => {
+test("the metric names have units as Prometheus' conventions require", async () => {
   const { server, scrape } = setUp({
     meshPeers: ["http://peer-1:3000"],
     redis: createClients(),
@@ -117,7 +117,7 @@ test("the names have their units, as Prometheus' conventions have it", async () 
   await server.close();
 });
 
-test("labels and helps are escaped", () => {
+test("labels and help texts are escaped", () => {
   const metrics = new Metrics();
   const odd = 'a\\b"c\nd}e,f=g 🙂';
   metrics.refusals.add(odd);
@@ -143,7 +143,7 @@ test("labels and helps are escaped", () => {
   equal(valueOf(families, "reality_uptime_seconds"), 0.0005);
 });
 
-test("the numbers say what happened", async () => {
+test("the metrics count what happened", async () => {
   const { clock, server, get, sync, scrape } = setUp();
   await server.updateMany([{ key: "a", hash: "1" }, { key: "b", hash: "1" }]);
   await (await sync({ known: { a: 0, b: 0, c: 0 } })).body?.cancel();
@@ -177,7 +177,7 @@ test("the numbers say what happened", async () => {
   await server.close();
 });
 
-test("requests for other paths than those under the base path are not counted, nor refused in the numbers", async () => {
+test("requests outside the base path are counted neither as requests nor as refusals", async () => {
   const { server, scrape } = setUp();
   const handler = server.getFetchHandler();
   for (const path of ["/", "/nope", "/realitysync", "/reality", "/sync"]) {
@@ -191,7 +191,7 @@ test("requests for other paths than those under the base path are not counted, n
   await server.close();
 });
 
-test("every wait that began has ended in one way, or goes on", async () => {
+test("every wait that began has ended in one way, or is still running", async () => {
   const { clock, server, storage, sync, scrape, reach } = setUp();
   await server.updateNode("a", "1");
   const outcomes = async () => {
@@ -209,7 +209,7 @@ test("every wait that began has ended in one way, or goes on", async () => {
     return { begun, ...ended };
   };
   const known = { a: 1 };
-  // What is answered at once has not waited.
+  // A request that is answered at once has not waited.
   await (await sync({ known: { a: 0 }, wait: 1_000 })).body?.cancel();
   const woken = sync({ known, wait: 20_000 });
   await reach("reality_waits_begun_total", 1);
@@ -248,7 +248,7 @@ test("every wait that began has ended in one way, or goes on", async () => {
   equal((await last).status, 200);
   deepEqual(await outcomes(), { begun: 5, wake: 1, timeout: 1, closed: 1, gone: 1, failed: 1 });
   equal(valueOf(await scrape(), "reality_closing"), 1);
-  // Only those that did not wait are in it: the first, and what was scraped is another route.
+  // Only requests that did not wait are in it: the first one. The scrape has another route.
   equal(valueOf(await scrape(), "reality_http_request_duration_seconds_count", { route: "sync" }), 1);
 });
 
@@ -284,7 +284,7 @@ test("every stream that began has ended for one reason, or is open", async () =>
   }
 });
 
-test("GET /metrics tells how mesh and Redis are", async () => {
+test("GET /metrics contains the state of mesh and Redis", async () => {
   const { server, scrape, reach } = setUp({
     meshPeers: ["http://peer-1:3000", "http://peer-2:3000"],
     redis: createClients(),
@@ -303,7 +303,7 @@ test("GET /metrics tells how mesh and Redis are", async () => {
   await server.close();
 });
 
-test("GET /metrics tells how many requests are under way, and not itself nor who waits", async () => {
+test("GET /metrics contains the number of running requests, without itself and waiting ones", async () => {
   const { server, storage, sync, scrape, reach } = setUp();
   const release = storage.hold();
   const reading = sync({ known: { a: 0 } });
@@ -320,7 +320,7 @@ test("GET /metrics tells how many requests are under way, and not itself nor who
   await waiting;
 });
 
-test("GET /metrics asks nothing of the storage", async () => {
+test("GET /metrics makes no storage call", async () => {
   const { server, storage, scrape } = setUp();
   const release = storage.hold();
   await scrape();
@@ -338,7 +338,7 @@ test("HEAD /metrics has no body, and other methods are not allowed", async () =>
   await server.close();
 });
 
-test("the option metrics takes the route away, or asks who may see it", async () => {
+test("the option metrics disables the route, or decides which requests may read it", async () => {
   const closed = setUp({}, { metrics: false });
   equal((await closed.get("/metrics")).status, 404);
   const open = setUp({}, { metrics: true });
