@@ -5,13 +5,13 @@
  */
 import type { Clock } from "../src/clock.ts";
 
-/** Time, timers and chance in a test's hands. */
+/** A clock whose time, timers and random numbers the test controls. */
 export class FakeClock implements Clock {
   readonly #timers = new Set<{ at: number; callback: () => void }>();
   #now: number;
   /** How far the date was set forward, or back. */
   #shift = 0;
-  /** What `random()` answers. */
+  /** What `random()` returns. */
   randomValue = 0;
 
   constructor(now: number = Date.UTC(2026, 0, 1)) {

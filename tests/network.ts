@@ -1,9 +1,9 @@
 /**
- * A network in memory that loses, repeats, delays and reorders messages as chance will have it.
+ * A network in memory that loses, repeats, delays and reorders messages at random.
  *
  * @module
  */
-import type { Chance } from "./chance.ts";
+import type { SeededRandom } from "./random.ts";
 import type { SimClock } from "./sim_clock.ts";
 
 /** What may happen to a message. Probabilities are from 0 to 1. */
@@ -68,11 +68,11 @@ interface Process {
   readonly asked: Set<() => void>;
 }
 
-/** Hosts and the lines between them. All chance is drawn for each line on its own. */
+/** Hosts and the links between them. Each link has random numbers of its own. */
 export class FakeNetwork {
   readonly #clock: SimClock;
-  readonly #chance: Chance;
-  readonly #lines = new Map<string, Chance>();
+  readonly #random: SeededRandom;
+  readonly #lines = new Map<string, SeededRandom>();
   readonly #processes = new Map<string, Process>();
   readonly #cuts = new Set<string>();
   readonly #strays = new Set<string>();
@@ -83,9 +83,9 @@ export class FakeNetwork {
   /** Hears of every message that arrives, just before it is handled. */
   onDelivery: (delivery: Delivery) => void = () => {};
 
-  constructor(clock: SimClock, chance: Chance) {
+  constructor(clock: SimClock, random: SeededRandom) {
     this.#clock = clock;
-    this.#chance = chance;
+    this.#random = random;
   }
 
   /** How many requests were sent. */
@@ -200,20 +200,20 @@ export class FakeNetwork {
     }
   }
 
-  #isLost(from: string, to: string, line: Chance, probability: number): boolean {
+  #isLost(from: string, to: string, line: SeededRandom, probability: number): boolean {
     return line.happens(probability) || this.#cuts.has(`${from} ${to}`);
   }
 
-  #after(line: Chance, callback: () => void): void {
+  #after(line: SeededRandom, callback: () => void): void {
     const { delay: [least, most], straggling, straggle } = this.faults;
     const more = line.happens(straggling) ? straggle : 0;
     this.#clock.after(line.between(least, most) + more, callback);
   }
 
-  #line(from: string, to: string): Chance {
+  #line(from: string, to: string): SeededRandom {
     const name = `${from} ${to}`;
     let line = this.#lines.get(name);
-    if (line === undefined) this.#lines.set(name, line = this.#chance.fork(name));
+    if (line === undefined) this.#lines.set(name, line = this.#random.fork(name));
     return line;
   }
 }

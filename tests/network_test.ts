@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Chance, holdCrypto } from "./chance.ts";
+import { holdCrypto, SeededRandom } from "./random.ts";
 import { test } from "./harness.ts";
 import { CALM, FakeNetwork, type NetworkFaults } from "./network.ts";
 import { MachineClock, settleAll, SimClock } from "./sim_clock.ts";
@@ -7,7 +7,7 @@ import { MachineClock, settleAll, SimClock } from "./sim_clock.ts";
 /** A network with a server that counts what it handles, and a client beside it. */
 function setUp(faults: Partial<NetworkFaults> = {}) {
   const clock = new SimClock();
-  const network = new FakeNetwork(clock, new Chance(1));
+  const network = new FakeNetwork(clock, new SeededRandom(1));
   network.faults = { ...CALM, ...faults };
   const handled: string[] = [];
   const server = network.join("server");
@@ -115,7 +115,7 @@ test("SimClock calls back in order of time, and in the order in which it was ask
 
 test("MachineClock is wrong by its skew, and sets no timer once it has stopped", () => {
   const world = new SimClock(1000);
-  const clock = new MachineClock(world, new Chance(1), -300);
+  const clock = new MachineClock(world, new SeededRandom(1), -300);
   assert.equal(clock.now(), 700);
   let calls = 0;
   clock.after(5, () => calls++);
@@ -128,7 +128,7 @@ test("MachineClock is wrong by its skew, and sets no timer once it has stopped",
 
 test("holdCrypto() draws the same from the same seed, and gives the runtime its own back", async () => {
   const draw = async () => {
-    const held = holdCrypto(new Chance("seed"), false);
+    const held = holdCrypto(new SeededRandom("seed"), false);
     try {
       const key = await crypto.subtle.importKey(
         "raw",

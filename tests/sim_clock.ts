@@ -6,7 +6,7 @@
  */
 import { setImmediate } from "node:timers";
 import type { Clock } from "../src/clock.ts";
-import type { Chance } from "./chance.ts";
+import type { SeededRandom } from "./random.ts";
 
 interface Timer {
   readonly at: number;
@@ -110,15 +110,15 @@ function isBefore(a: Timer, b: Timer): boolean {
 /** The clock of one machine, or of one process on it: wrong by some hours, and stopped when the process ends. */
 export class MachineClock implements Clock {
   readonly #world: SimClock;
-  readonly #chance: Chance;
+  readonly #random: SeededRandom;
   readonly #timers = new Set<() => void>();
   #stopped = false;
   /** By how much its date is wrong, in milliseconds. */
   skew: number;
 
-  constructor(world: SimClock, chance: Chance, skew: number = 0) {
+  constructor(world: SimClock, random: SeededRandom, skew: number = 0) {
     this.#world = world;
-    this.#chance = chance;
+    this.#random = random;
     this.skew = skew;
   }
 
@@ -136,7 +136,7 @@ export class MachineClock implements Clock {
   }
 
   random(): number {
-    return this.#chance.next();
+    return this.#random.next();
   }
 
   after(ms: number, callback: () => void): () => void {

@@ -168,7 +168,7 @@ class Crowd {
         this.#sync(client, (start + i + (this.#hops ? this.#round : 0)) % SERVERS)
       );
       for (let left = turn.length; left >= syncsPerChange; left -= syncsPerChange) {
-        // By chance, so that changes do not walk along with the clients.
+        // At random, so that changes do not follow the clients.
         work.push(this.#change(this.#changes++ * 7919 % this.#count, Math.floor(Math.random() * SERVERS)));
       }
       await Promise.all(work);

@@ -19,7 +19,7 @@ export class RoundClock implements Clock {
   #now: number = Date.now();
   #state: number;
 
-  /** @param seed What its chance begins with. */
+  /** @param seed the seed of its random numbers */
   constructor(seed: number) {
     this.#state = seed;
   }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Chance } from "../chance.ts";
+import type { SeededRandom } from "../random.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Isolation } from "./journal.ts";
 import type { Trouble } from "./link.ts";
@@ -33,43 +33,43 @@ export interface FaultRooms {
 export type FaultCounts = Record<Blow | Trouble, number>;
 
 /** Troubles lines and servers until the time is over; all is well again when this settles. */
-export async function makeFaults(chance: Chance, deps: FaultRooms): Promise<FaultCounts> {
+export async function makeFaults(random: SeededRandom, deps: FaultRooms): Promise<FaultCounts> {
   const counts: FaultCounts = {
     ...{ "split": 0, "kill": 0, "stop": 0, "one way": 0, "crash Redis": 0 },
     ...{ silent: 0, slow: 0, refused: 0, reset: 0, cut: 0 },
   };
   await Promise.all([
-    troubleLinks(chance.fork("links"), deps, counts),
-    strike(chance.fork("blows"), deps, counts),
+    troubleLinks(random.fork("links"), deps, counts),
+    strike(random.fork("blows"), deps, counts),
   ]);
   return counts;
 }
 
 /** Troubles one line after the other, for a while each. */
-async function troubleLinks(chance: Chance, deps: FaultRooms, counts: FaultCounts): Promise<void> {
+async function troubleLinks(random: SeededRandom, deps: FaultRooms, counts: FaultCounts): Promise<void> {
   while (!deps.isOver()) {
-    await deps.pause(chance.between(0, 300));
-    const link = chance.pick(deps.cluster.links);
-    const trouble = chance.pick(TROUBLES);
+    await deps.pause(random.between(0, 300));
+    const link = random.pick(deps.cluster.links);
+    const trouble = random.pick(TROUBLES);
     counts[trouble]++;
     link.trouble = trouble;
-    await deps.pause(chance.between(100, 1500));
+    await deps.pause(random.between(100, 1500));
     link.trouble = undefined;
   }
 }
 
 /** Lets one blow follow the other, with a moment of peace between. */
-async function strike(chance: Chance, deps: FaultRooms, counts: FaultCounts): Promise<void> {
+async function strike(random: SeededRandom, deps: FaultRooms, counts: FaultCounts): Promise<void> {
   const { cluster } = deps;
   const bag = BAG.filter((blow) => blow !== "crash Redis" || cluster.hasRedis);
   while (!deps.isOver()) {
-    for (const blow of chance.shuffle(bag)) {
-      await deps.pause(chance.between(100, 1000));
+    for (const blow of random.shuffle(bag)) {
+      await deps.pause(random.between(100, 1000));
       if (deps.isOver()) return;
       counts[blow]++;
-      const server = chance.pick(cluster.servers);
-      const ms = chance.between(300, 2000);
-      await STRIKES[blow]({ deps, chance, server, ms });
+      const server = random.pick(cluster.servers);
+      const ms = random.between(300, 2000);
+      await STRIKES[blow]({ deps, random, server, ms });
     }
   }
 }
@@ -77,7 +77,7 @@ async function strike(chance: Chance, deps: FaultRooms, counts: FaultCounts): Pr
 /** What a blow is given. */
 interface Strike {
   readonly deps: FaultRooms;
-  readonly chance: Chance;
+  readonly random: SeededRandom;
   readonly server: number;
   /** How long it lasts. */
   readonly ms: number;
@@ -105,9 +105,9 @@ const STRIKES: Readonly<Record<Blow, (strike: Strike) => Promise<void>>> = {
     if (!cluster.servers.every(isInside)) deps.note({ servers: inside, begin, end: performance.now() });
     block(false);
   },
-  async "one way"({ deps, chance, server, ms }) {
+  async "one way"({ deps, random, server, ms }) {
     const { cluster } = deps;
-    const isDeaf = chance.happens(0.5);
+    const isDeaf = random.happens(0.5);
     const others = cluster.servers.filter((other) => other !== server);
     const block = (isBlocked: boolean) => {
       for (const other of others) {

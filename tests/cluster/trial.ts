@@ -7,13 +7,13 @@
 import assert from "node:assert/strict";
 import process from "node:process";
 import { JOIN_MARK } from "../../src/mesh/merge.ts";
-import { Chance } from "../chance.ts";
+import { SeededRandom } from "../random.ts";
 import { RUNTIMES, testOn } from "../storage/runtimes.ts";
 import { type Answer, change, Hopper, Refused, sightsOf, sync, update } from "./clients.ts";
 import { Cluster, type SetUp } from "./cluster.ts";
 import { type FaultCounts, makeFaults } from "./faults.ts";
 import type { Change, Final, Isolation, Journal, Read } from "./journal.ts";
-import { judge } from "./judge.ts";
+import { checkCluster } from "./cluster_checker.ts";
 
 /** A kind of cluster. */
 export interface Trial {
@@ -69,7 +69,7 @@ export function testCluster({ name, seconds, use }: Trial): void {
     const again = `REALITY_CLUSTER_SEED=${seed}`;
     try {
       await use(async (setUp) => {
-        const { faults, ...counts } = await run(setUp, new Chance(seed), duration);
+        const { faults, ...counts } = await run(setUp, new SeededRandom(seed), duration);
         console.log(`${name}, ${again}: ${JSON.stringify(counts)}, faults ${JSON.stringify(faults)}`);
       });
     } catch (error) {
@@ -79,15 +79,15 @@ export function testCluster({ name, seconds, use }: Trial): void {
   });
 }
 
-async function run(setUp: SetUp, chance: Chance, duration: number): Promise<Outcome> {
+async function run(setUp: SetUp, random: SeededRandom, duration: number): Promise<Outcome> {
   const cluster = await Cluster.start(setUp);
   try {
-    const course = new Course(cluster, chance);
+    const course = new Course(cluster, random);
     const faults = await course.go(duration);
     const finals = await settle(cluster, course.keys);
     const healing = performance.now() - course.end;
     const journal: Journal = { storages: cluster.storages, finals, ...course };
-    assert.deepEqual(judge(journal), []);
+    assert.deepEqual(checkCluster(journal), []);
     const told = await checkTold(cluster, journal);
     const wake = await checkWakes(cluster);
     // What was the same stayed the same.
@@ -121,15 +121,15 @@ class Course {
   /** When the time was over. */
   end = 0;
   readonly #cluster: Cluster;
-  readonly #chance: Chance;
+  readonly #random: SeededRandom;
   readonly #pauses = new Map<ReturnType<typeof setTimeout>, () => void>();
   #isOver = false;
   #splits = 0;
   #written = 0;
 
-  constructor(cluster: Cluster, chance: Chance) {
+  constructor(cluster: Cluster, random: SeededRandom) {
     this.#cluster = cluster;
-    this.#chance = chance;
+    this.#random = random;
   }
 
   /** All keys that somebody changed. */
@@ -140,12 +140,12 @@ class Course {
   /** Lets clients and faults run for so many milliseconds; when this settles, nothing is wrong any more. */
   async go(duration: number): Promise<FaultCounts> {
     const clients = [
-      ...Array.from({ length: WRITERS }, (_, i) => this.#write(this.#chance.fork(`writer ${i}`))),
-      ...Array.from({ length: ASKERS }, (_, i) => this.#ask(this.#chance.fork(`asker ${i}`), i % 2 === 0)),
-      ...Array.from({ length: WAITERS }, (_, i) => this.#wait(this.#chance.fork(`waiter ${i}`), i % 2 === 0)),
+      ...Array.from({ length: WRITERS }, (_, i) => this.#write(this.#random.fork(`writer ${i}`))),
+      ...Array.from({ length: ASKERS }, (_, i) => this.#ask(this.#random.fork(`asker ${i}`), i % 2 === 0)),
+      ...Array.from({ length: WAITERS }, (_, i) => this.#wait(this.#random.fork(`waiter ${i}`), i % 2 === 0)),
     ];
     const end = setTimeout(() => this.#finish(), duration);
-    const faults = makeFaults(this.#chance.fork("faults"), {
+    const faults = makeFaults(this.#random.fork("faults"), {
       cluster: this.#cluster,
       pause: (ms) => this.#pause(ms),
       isOver: () => this.#isOver,
@@ -169,29 +169,29 @@ class Course {
     this.#pauses.clear();
   }
 
-  async #write(chance: Chance): Promise<void> {
+  async #write(random: SeededRandom): Promise<void> {
     while (!this.#isOver) {
-      await this.#pause(chance.between(10, 60));
-      const key = chance.pick(chance.happens(0.05) ? QUIET_KEYS : BUSY_KEYS);
-      await this.#change(chance.pick(this.#cluster.servers), key, chance.happens(0.15));
+      await this.#pause(random.between(10, 60));
+      const key = random.pick(random.happens(0.05) ? QUIET_KEYS : BUSY_KEYS);
+      await this.#change(random.pick(this.#cluster.servers), key, random.happens(0.15));
     }
   }
 
-  async #ask(chance: Chance, sendsEpoch: boolean): Promise<void> {
+  async #ask(random: SeededRandom, sendsEpoch: boolean): Promise<void> {
     const client = new Hopper(sendsEpoch);
     while (!this.#isOver) {
-      await this.#pause(chance.between(20, 80));
-      const keys = [...BUSY_KEYS, ...QUIET_KEYS].filter(() => chance.happens(0.7));
-      await this.#read(client, chance.pick(this.#cluster.servers), keys);
+      await this.#pause(random.between(20, 80));
+      const keys = [...BUSY_KEYS, ...QUIET_KEYS].filter(() => random.happens(0.7));
+      await this.#read(client, random.pick(this.#cluster.servers), keys);
     }
   }
 
-  async #wait(chance: Chance, sendsEpoch: boolean): Promise<void> {
+  async #wait(random: SeededRandom, sendsEpoch: boolean): Promise<void> {
     const client = new Hopper(sendsEpoch);
-    const key = chance.pick(QUIET_KEYS);
+    const key = random.pick(QUIET_KEYS);
     while (!this.#isOver) {
-      await this.#pause(chance.between(0, 20));
-      await this.#read(client, chance.pick(this.#cluster.servers), [key], chance.between(200, 1500));
+      await this.#pause(random.between(0, 20));
+      await this.#read(client, random.pick(this.#cluster.servers), [key], random.between(200, 1500));
     }
   }
 

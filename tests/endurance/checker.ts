@@ -6,7 +6,7 @@
  */
 import { parentPort } from "node:worker_threads";
 import type { Change, Final, Read } from "../cluster/journal.ts";
-import { judge, judgePiece } from "../cluster/judge.ts";
+import { checkCluster, checkPiece } from "../cluster/cluster_checker.ts";
 
 /** Messages to the checker: more of the history, or the final state that all servers agree on. */
 export type CheckerInput =
@@ -22,7 +22,7 @@ export type CheckerInput =
 export interface CheckerOutput {
   readonly faults: readonly string[];
   readonly isLast: boolean;
-  readonly judged: number;
+  readonly checked: number;
 }
 
 /** The length of a checked interval, in milliseconds. */
@@ -38,30 +38,30 @@ const storages = [0, 0, 0];
 let changes: Change[] = [];
 let reads: Read[] = [];
 let waiting: Read[] = [];
-let lastJudged = performance.now();
-let judged = 0;
+let lastCheck = performance.now();
+let checked = 0;
 
 parentPort?.on("message", (told: CheckerInput) => {
   if ("finals" in told) {
     reads = waiting;
-    say(judge({ storages, changes, reads, isolations: [], finals: told.finals }), true);
+    say(checkCluster({ storages, changes, reads, isolations: [], finals: told.finals }), true);
     parentPort?.close();
     return;
   }
   changes.push(...told.changes);
   waiting.push(...told.reads);
-  if (performance.now() - lastJudged < PIECE) return;
-  lastJudged = performance.now();
+  if (performance.now() - lastCheck < PIECE) return;
+  lastCheck = performance.now();
   // A key may be reported as gone while its deletion is in flight: check later answers once the outcome is known.
   reads = waiting.filter(({ answered }) => answered < told.settledUntil);
   waiting = waiting.filter(({ answered }) => answered >= told.settledUntil);
-  say(judgePiece({ storages, changes, reads }), false);
+  say(checkPiece({ storages, changes, reads }), false);
   forget();
 });
 
 function say(faults: readonly string[], isLast: boolean): void {
-  judged += reads.length;
-  parentPort?.postMessage({ faults, isLast, judged } satisfies CheckerOutput);
+  checked += reads.length;
+  parentPort?.postMessage({ faults, isLast, checked } satisfies CheckerOutput);
 }
 
 /** Forgets the answers, and the changes that are neither new nor can be what their key ends with. */

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Chance } from "../chance.ts";
+import type { SeededRandom } from "../random.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import { sightsOf } from "../cluster/clients.ts";
 import type { SyncResponse } from "../../src/types.ts";
@@ -29,7 +29,7 @@ const SHARED_KEYS_EACH = 2;
 /** What clients need of the run. */
 export interface ClientDeps {
   readonly cluster: Cluster;
-  readonly chance: Chance;
+  readonly random: SeededRandom;
   readonly record: Record;
 }
 
@@ -53,7 +53,7 @@ export class Clients {
     this.ownKeys = Array.from({ length: count }, (_, i) => `own:${i}`);
     this.sharedKeys = Array.from({ length: shared }, (_, i) => `shared:${i}`);
     this.#clients = this.ownKeys.map((own, i) => {
-      const picked = Array.from({ length: SHARED_KEYS_EACH }, () => deps.chance.pick(this.sharedKeys));
+      const picked = Array.from({ length: SHARED_KEYS_EACH }, () => deps.random.pick(this.sharedKeys));
       return new Client(i, [...new Set([own, ...picked])], deps);
     });
     // One timer for all of them.
@@ -82,9 +82,9 @@ export class Clients {
   }
 
   /** Disconnects some waiting clients, which come back later. */
-  hangUp(chance: Chance, share: number): number {
-    const leaving = this.#clients.filter(() => chance.happens(share));
-    for (const client of leaving) client.leave(chance.between(0, 2000));
+  hangUp(random: SeededRandom, share: number): number {
+    const leaving = this.#clients.filter(() => random.happens(share));
+    for (const client of leaving) client.leave(random.between(0, 2000));
     return leaving.length;
   }
 
@@ -170,7 +170,7 @@ class Client {
   }
 
   #take(status: number, body: string): void {
-    const { chance, record } = this.#deps;
+    const { random, record } = this.#deps;
     const answered = performance.now();
     this.isAsking = false;
     if (status !== 200) return this.#lose(`status ${status}`);
@@ -182,7 +182,7 @@ class Client {
     this.#epoch = response.epoch;
     sights.forEach(({ version }, i) => this.#known[i] = version);
     record.read({ server: this.#server, asked: this.#asked, answered, sights, held });
-    if (!chance.happens(HOP)) return this.#ask();
+    if (!random.happens(HOP)) return this.#ask();
     this.#hangUp();
     this.#hop();
     this.begin();
@@ -190,16 +190,16 @@ class Client {
 
   /** Its request is lost: tries another server after a random delay. */
   #lose(reason: string): void {
-    const { chance, record } = this.#deps;
+    const { random, record } = this.#deps;
     record.error(`a client lost its wait: ${reason}`);
     this.#hangUp();
     this.#hop();
-    this.#due = performance.now() + chance.between(100, 1500);
+    this.#due = performance.now() + random.between(100, 1500);
   }
 
   #hop(): void {
-    const { chance, cluster } = this.#deps;
-    this.#server = chance.pick(cluster.servers.filter((server) => server !== this.#server));
+    const { random, cluster } = this.#deps;
+    this.#server = random.pick(cluster.servers.filter((server) => server !== this.#server));
   }
 
   #hangUp(): void {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Chance } from "../chance.ts";
+import type { SeededRandom } from "../random.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import type { Link, Trouble } from "../cluster/link.ts";
 import type { PrivateServer } from "../run/server.ts";
@@ -59,33 +59,33 @@ export interface FaultDeps {
 
 /** Chooses and causes faults. Each kind of the list occurs before any occurs again. */
 export class Faults {
-  readonly #chance: Chance;
+  readonly #random: SeededRandom;
   readonly #deps: FaultDeps;
   #bag: FaultKind[] = [];
 
-  constructor(chance: Chance, deps: FaultDeps) {
-    this.#chance = chance;
+  constructor(random: SeededRandom, deps: FaultDeps) {
+    this.#random = random;
     this.#deps = deps;
   }
 
   /** Returns the kind of the next fault. */
   next(): FaultKind {
-    if (this.#bag.length === 0) this.#bag = this.#chance.shuffle(BAG);
+    if (this.#bag.length === 0) this.#bag = this.#random.shuffle(BAG);
     return this.#bag.pop()!;
   }
 
   /** Causes a fault. Settles when it is over, with a note on its target. */
   async strike(kind: FaultKind): Promise<string> {
     const longest = this.#deps.interval / 3;
-    const ms = Math.round(this.#chance.between(longest / 4, longest));
-    return await STRIKES[kind](this.#deps, this.#chance, ms);
+    const ms = Math.round(this.#random.between(longest / 4, longest));
+    return await STRIKES[kind](this.#deps, this.#random, ms);
   }
 }
 
 const STRIKES: Readonly<
-  Record<FaultKind, (deps: FaultDeps, chance: Chance, ms: number) => Promise<string>>
+  Record<FaultKind, (deps: FaultDeps, random: SeededRandom, ms: number) => Promise<string>>
 > = {
-  async "kill"({ cluster, victim }, _chance, ms) {
+  async "kill"({ cluster, victim }, _random, ms) {
     const server = victim();
     await cluster.kill(server);
     await pause(ms);
@@ -103,21 +103,21 @@ const STRIKES: Readonly<
     if (failure !== undefined) throw new Error(failure);
     return `${cluster.names[server]}, ended after ${took} ms`;
   },
-  async "crash Redis"({ cluster }, _chance, ms) {
+  async "crash Redis"({ cluster }, _random, ms) {
     await cluster.crashRedis();
     await pause(ms);
     await cluster.restartRedis();
     return `back after ${ms} ms`;
   },
-  async "restart Postgres"({ postgres }, _chance, ms) {
+  async "restart Postgres"({ postgres }, _random, ms) {
     await postgres.crash();
     await pause(ms / 4);
     await postgres.restart();
     return `crashed, back after ${Math.round(ms / 4)} ms`;
   },
-  async "break a link"({ links }, chance, ms) {
-    const name = chance.pick([...links.keys()]);
-    const trouble = chance.pick(TROUBLES);
+  async "break a link"({ links }, random, ms) {
+    const name = random.pick([...links.keys()]);
+    const trouble = random.pick(TROUBLES);
     const link = links.get(name)!;
     link.trouble = trouble;
     await pause(ms);
@@ -125,8 +125,8 @@ const STRIKES: Readonly<
     return `${name}: ${trouble} for ${ms} ms`;
   },
   "slow bodies": holdHalves,
-  "disconnect"({ clients }, chance) {
-    return Promise.resolve(`${clients.hangUp(chance, 0.2)} clients hung up in the middle of a wait`);
+  "disconnect"({ clients }, random) {
+    return Promise.resolve(`${clients.hangUp(random, 0.2)} clients hung up in the middle of a wait`);
   },
 };
 

@@ -11,7 +11,7 @@ import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import openSQL from "postgres";
-import { Chance } from "../chance.ts";
+import { SeededRandom } from "../random.ts";
 import { Cluster } from "../cluster/cluster.ts";
 import type { Final } from "../cluster/journal.ts";
 import { Link } from "../cluster/link.ts";
@@ -63,7 +63,7 @@ const seed = process.env.REALITY_ENDURANCE_SEED ?? String(Math.floor(Math.random
 const folder = minutes < LEAST_MINUTES
   ? pathToFileURL(`${process.cwd()}/test-output/endurance/`)
   : new URL("./", import.meta.url);
-const chance = new Chance(seed);
+const random = new SeededRandom(seed);
 
 const checker = new Worker(new URL("./checker.ts", import.meta.url));
 let say: (verdict: CheckerOutput) => void = () => {};
@@ -73,7 +73,7 @@ const record = new Record((changes, reads) =>
   tellChecker({ changes, reads, settledUntil: writers.settledUntil })
 );
 checker.on("message", (verdict: CheckerOutput) => {
-  for (const fault of verdict.faults) record.violate(`judge: ${fault}`);
+  for (const fault of verdict.faults) record.violate(`checker: ${fault}`);
   if (verdict.isLast) say(verdict);
 });
 
@@ -125,13 +125,13 @@ const cluster = await Cluster.start({
   statsInterval: sampleInterval,
 });
 const monitors = cluster.servers.map((server) => new ProcessMonitor(cluster, server, fail));
-const clients = new Clients(clientCount, { cluster, chance: chance.fork("clients"), record });
+const clients = new Clients(clientCount, { cluster, random: random.fork("clients"), record });
 const streams = new Streams(Math.round(clientCount / CLIENTS_PER_STREAM), clients.sharedKeys, {
   cluster,
-  chance: chance.fork("streams"),
+  random: random.fork("streams"),
   record,
 });
-const writers = new Writers({ cluster, chance: chance.fork("writers"), record, clients });
+const writers = new Writers({ cluster, random: random.fork("writers"), record, clients });
 const flushing = setInterval(() => record.flush(), 2000);
 console.log(`seed ${seed}; figures go to ${folder.pathname}results.json`);
 
@@ -169,8 +169,8 @@ process.exit(isWell ? 0 : 1);
 
 /** Causes a fault at each interval. In each third of the run, faults hit one server, so that processes run long. */
 async function makeFaults(): Promise<void> {
-  const order = chance.fork("victims").shuffle(cluster.servers);
-  const faults = new Faults(chance.fork("faults"), {
+  const order = random.fork("victims").shuffle(cluster.servers);
+  const faults = new Faults(random.fork("faults"), {
     cluster,
     postgres,
     clients,
@@ -231,7 +231,7 @@ async function finish(): Promise<void> {
   results.totals.tombstones = await countTombstones();
   record.flush();
   tellChecker({ finals });
-  results.totals.judged = (await lastWord).judged;
+  results.totals.checked = (await lastWord).checked;
   clients.stop();
   streams.stop();
   await checkEmpty();

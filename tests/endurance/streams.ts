@@ -5,7 +5,7 @@
  * @module
  */
 import { connect, type Socket } from "node:net";
-import type { Chance } from "../chance.ts";
+import type { SeededRandom } from "../random.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import type { Held } from "./clients.ts";
@@ -23,7 +23,7 @@ const LONGEST_QUIET = 70_000;
 /** What streams need of the run. */
 export interface StreamDeps {
   readonly cluster: Cluster;
-  readonly chance: Chance;
+  readonly random: SeededRandom;
   readonly record: Record;
 }
 
@@ -34,7 +34,7 @@ export class Streams {
 
   constructor(count: number, keys: readonly string[], deps: StreamDeps) {
     this.#streams = Array.from({ length: count }, (_, i) => {
-      const own = new Set(Array.from({ length: KEYS_EACH }, () => deps.chance.pick(keys)));
+      const own = new Set(Array.from({ length: KEYS_EACH }, () => deps.random.pick(keys)));
       return new Stream(i, [...own], deps);
     });
     this.#sweep = setInterval(() => {
@@ -166,11 +166,11 @@ class Stream {
   }
 
   #lose(reason: string): void {
-    const { chance, cluster, record } = this.#deps;
+    const { random, cluster, record } = this.#deps;
     record.error(`a stream ended: ${reason}`);
     this.#drop();
-    this.#server = chance.pick(cluster.servers.filter((server) => server !== this.#server));
-    this.#due = performance.now() + chance.between(500, 3000);
+    this.#server = random.pick(cluster.servers.filter((server) => server !== this.#server));
+    this.#due = performance.now() + random.between(500, 3000);
   }
 
   #drop(): void {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Chance } from "../chance.ts";
+import type { SeededRandom } from "../random.ts";
 import { type Cluster, WRITE_TOKEN } from "../cluster/cluster.ts";
 import { requestBytes } from "../../bench/http/load.ts";
 import type { Clients } from "./clients.ts";
@@ -28,7 +28,7 @@ const BEAT = 10;
 /** What writers need of the run. */
 export interface WriterDeps {
   readonly cluster: Cluster;
-  readonly chance: Chance;
+  readonly random: SeededRandom;
   readonly record: Record;
   readonly clients: Clients;
 }
@@ -85,12 +85,12 @@ export class Writers {
   }
 
   #write(): boolean {
-    const { chance, clients } = this.#deps;
+    const { random, clients } = this.#deps;
     const free = this.#writers.filter(({ isFree }) => isFree);
     if (free.length === 0) return false;
-    const key = chance.pick(chance.happens(SHARED) ? clients.sharedKeys : clients.ownKeys);
-    const writer = chance.pick(free);
-    if (chance.happens(DELETED)) writer.delete(key);
+    const key = random.pick(random.happens(SHARED) ? clients.sharedKeys : clients.ownKeys);
+    const writer = random.pick(free);
+    if (random.happens(DELETED)) writer.delete(key);
     else writer.change(key, `change ${this.#written++}`);
     return true;
   }

@@ -29,7 +29,7 @@ for (const adapter of ADAPTERS) {
     });
   });
 
-  test(`${adapter.name} answers requests by chance, and none with a failure`, async () => {
+  test(`${adapter.name} answers requests at random, and none with a failure`, async () => {
     await withAdapter(adapter, async (origin) => {
       await fc.assert(
         fc.asyncProperty(requests, async (request) => {

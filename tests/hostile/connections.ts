@@ -9,7 +9,7 @@ import { type ClientHttp2Stream, connect, constants } from "node:http2";
 import process from "node:process";
 import { createNodeHandler } from "../../adapters/node.ts";
 import type { RealityServerOptions } from "../../mod.ts";
-import { Chance } from "../chance.ts";
+import { SeededRandom } from "../random.ts";
 import { RawClient, until } from "../http/client.ts";
 import { runtime } from "../runtimes/child.ts";
 import { listenHttp2, listenNode } from "../runtimes/node.ts";
@@ -28,7 +28,7 @@ const PARTS = 4;
 const LARGE = Array.from({ length: 600 }, (_, i) => `large:${i}`.padEnd(512, "k"));
 
 const [seed = 0, total = 0] = process.argv.slice(2).map(Number);
-const chance = new Chance(seed);
+const random = new SeededRandom(seed);
 const scene = await HostileScene.open({ ...stallingHooks(), limits: shortLimits() }, { hooksStall: true });
 await scene.server.updateMany(LARGE.map((key) => ({ key, hash: "h".repeat(250) })));
 const handler = createNodeHandler(scene.server, scene.handler);
@@ -76,10 +76,10 @@ console.log(`end: ${failures} failures`);
 /** Many requests on one connection, whatever they are, which is then lost at some moment. */
 async function pipeline(): Promise<number> {
   const raw = await RawClient.connect(http1.origin);
-  const count = chance.between(1, 100);
+  const count = random.between(1, 100);
   // Waits most of the time, so that what comes later has to wait for its turn.
-  if (chance.happens(0.7)) raw.send(request("POST", "sync", WAIT));
-  for (let i = 1; i < count; i++) raw.send(chance.happens(0.5) ? chance.pick(corpus) : anyRequest());
+  if (random.happens(0.7)) raw.send(request("POST", "sync", WAIT));
+  for (let i = 1; i < count; i++) raw.send(random.happens(0.5) ? random.pick(corpus) : anyRequest());
   await moment();
   return await leave(raw, count);
 }
@@ -90,29 +90,29 @@ async function multiplex(): Promise<number> {
   session.on("error", () => {});
   const closed = new Promise<void>((resolve) => session.once("close", resolve));
   await new Promise<void>((resolve) => session.once("connect", resolve));
-  const count = chance.between(1, 40);
+  const count = random.between(1, 40);
   const streams: ClientHttp2Stream[] = [];
   for (let i = 0; i < count && !session.destroyed; i++) {
-    const isPost = chance.happens(0.6);
+    const isPost = random.happens(0.6);
     const stream = session.request({
       ":method": isPost ? "POST" : "GET",
       ":path": isPost ? "/reality/sync" : "/reality/events?keys=quiet",
       ...(isPost ? { "content-type": "application/json" } : {}),
-      ...(chance.happens(0.1) ? { "x-stall": chance.pick(STALLS) } : {}),
+      ...(random.happens(0.1) ? { "x-stall": random.pick(STALLS) } : {}),
     });
     stream.on("error", () => {});
     stream.on("response", (headers) => {
       if (headers[":status"] === 500) failures++;
     });
     if (!isPost) stream.end();
-    else if (chance.happens(0.2)) stream.write('{"known');
-    else stream.end(chance.happens(0.01) ? large : WAIT);
-    if (chance.happens(0.4)) stream.close(constants.NGHTTP2_CANCEL);
-    else if (chance.happens(0.5)) stream.resume();
+    else if (random.happens(0.2)) stream.write('{"known');
+    else stream.end(random.happens(0.01) ? large : WAIT);
+    if (random.happens(0.4)) stream.close(constants.NGHTTP2_CANCEL);
+    else if (random.happens(0.5)) stream.resume();
     streams.push(stream);
   }
   await moment();
-  for (const stream of streams) if (chance.happens(0.3)) stream.close(constants.NGHTTP2_CANCEL);
+  for (const stream of streams) if (random.happens(0.3)) stream.close(constants.NGHTTP2_CANCEL);
   await moment();
   session.destroy();
   await closed;
@@ -123,20 +123,20 @@ async function multiplex(): Promise<number> {
 async function readSlowly(): Promise<number> {
   const raw = await RawClient.connect(http1.origin);
   raw.pause();
-  const count = chance.between(1, 10);
+  const count = random.between(1, 10);
   for (let i = 0; i < count; i++) raw.send(request("POST", "sync", large));
-  await new Promise((resolve) => setTimeout(resolve, chance.between(0, 500)));
+  await new Promise((resolve) => setTimeout(resolve, random.between(0, 500)));
   return await leave(raw, count);
 }
 
 /** Requests whose hooks do not answer, of which some are left alone and some are waited for. */
 async function stall(): Promise<number> {
   const raw = await RawClient.connect(http1.origin);
-  const count = chance.between(1, 20);
+  const count = random.between(1, 20);
   raw.send(request("POST", "sync", WAIT, "X-Stall: key\r\n"));
-  for (let i = 1; i < count; i++) raw.send(anyRequest(chance.pick(STALLS)));
+  for (let i = 1; i < count; i++) raw.send(anyRequest(random.pick(STALLS)));
   // A hook is given up after 300 ms.
-  if (chance.happens(0.2)) await new Promise((resolve) => setTimeout(resolve, 350));
+  if (random.happens(0.2)) await new Promise((resolve) => setTimeout(resolve, 350));
   else await moment();
   return await leave(raw, count);
 }
@@ -149,7 +149,7 @@ async function leave(raw: RawClient, count: number): Promise<number> {
 
 function anyRequest(stalled?: string): string {
   const headers = stalled === undefined ? "" : `X-Stall: ${stalled}\r\n`;
-  return chance.pick([
+  return random.pick([
     () => request("POST", "sync", WAIT, headers),
     () => request("POST", "sync", '{"known":{"quiet":0}}', headers),
     () => request("POST", "invalidate", '{"keys":["quiet"]}', headers),
@@ -166,13 +166,13 @@ function request(method: string, path: string, body: string, headers = ""): stri
 
 /** At once, or after the server had its turn a few times. */
 async function moment(): Promise<void> {
-  const ms = chance.pick([0, 0, 1, 5, 30]);
+  const ms = random.pick([0, 0, 1, 5, 30]);
   if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 function pickDeed(): () => Promise<number> {
   const sum = deeds.reduce((sum, [weight]) => sum + weight, 0);
-  let left = chance.between(1, sum);
+  let left = random.between(1, sum);
   return deeds.find(([weight]) => (left -= weight) <= 0)![1];
 }
 

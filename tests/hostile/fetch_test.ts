@@ -51,7 +51,7 @@ for (const [name, options] of SERVERS) {
     });
   });
 
-  test(`createFetchHandler() of a server ${name} answers requests by chance, and none with a failure`, async () => {
+  test(`createFetchHandler() of a server ${name} answers requests at random, and none with a failure`, async () => {
     await withHandler(options, async (ask) => {
       await fc.assert(
         fc.asyncProperty(requests, async (request) => assert.ok(await ask(request) < 500)),

@@ -6,7 +6,7 @@
  */
 import fc from "fast-check";
 import process from "node:process";
-import { Chance } from "../chance.ts";
+import { SeededRandom } from "../random.ts";
 import type { HostileRequest } from "./corpus.ts";
 import { REQUESTS, TOKEN } from "./corpus.ts";
 import { requests } from "./inputs.ts";
@@ -26,7 +26,7 @@ const LARGE = 5_000;
 const SELDOM = 1_000;
 
 const seed = Number(process.argv[2]);
-const chance = new Chance(seed);
+const random = new SeededRandom(seed);
 const isLarge = ({ body }: HostileRequest) => body !== undefined && body.length > LARGE;
 const made = fc.sample(requests, { seed, numRuns: 2_000 }).map(withoutToken);
 const [small, large] = [[...REQUESTS.filter((one) => !isLarge(one)), ...made], REQUESTS.filter(isLarge)];
@@ -57,15 +57,15 @@ await scene.assertUnharmed(async (body) => {
 await scene.close();
 console.log(`end: ${failures} failures`);
 
-/** A request of the corpus, or one by chance with something in it changed. */
+/** A request of the corpus, or one at random with something in it changed. */
 function next(): HostileRequest {
-  if (chance.happens(1 / SELDOM)) return chance.pick(large);
-  const request = chance.pick(small);
+  if (random.happens(1 / SELDOM)) return random.pick(large);
+  const request = random.pick(small);
   const { body } = request;
-  if (body === undefined || body.length === 0 || chance.happens(0.3)) return request;
+  if (body === undefined || body.length === 0 || random.happens(0.3)) return request;
   const bytes = typeof body === "string" ? new TextEncoder().encode(body) : body.slice();
-  for (let i = chance.between(1, 3); i > 0; i--) {
-    bytes[chance.between(0, bytes.length - 1)] = chance.between(0, 255);
+  for (let i = random.between(1, 3); i > 0; i--) {
+    bytes[random.between(0, bytes.length - 1)] = random.between(0, 255);
   }
   return { ...withoutToken(request), body: bytes };
 }

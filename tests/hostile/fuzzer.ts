@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Chance } from "../chance.ts";
+import { SeededRandom } from "../random.ts";
 import type { Coverage } from "./coverage.ts";
 import { mutate } from "./mutate.ts";
 
@@ -52,7 +52,7 @@ const MAX_FAILURES = 10;
 /** Looks for inputs that break one of the targets. */
 export async function fuzz(targets: readonly Target[], options: FuzzOptions): Promise<Findings> {
   const { goesOn, coverage } = options;
-  const chance = new Chance(options.seed);
+  const random = new SeededRandom(options.seed);
   const kept = new Map<Target, Bytes[]>();
   const failures = new Map<string, Failure>();
   let executions = 0;
@@ -73,7 +73,7 @@ export async function fuzz(targets: readonly Target[], options: FuzzOptions): Pr
   }
   while (goesOn(executions) && failures.size < MAX_FAILURES) {
     for (const [target, inputs] of kept) {
-      const tried = Array.from({ length: AT_ONCE }, () => mutate(chance.pick(inputs), inputs, chance));
+      const tried = Array.from({ length: AT_ONCE }, () => mutate(random.pick(inputs), inputs, random));
       for (const input of tried) await execute(target, input);
       if (coverage === null || !await coverage.isNew(false)) continue;
       for (const input of tried) {

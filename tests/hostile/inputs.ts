@@ -1,5 +1,5 @@
 /**
- * Hostile input by chance: requests, envelopes and messages of no particular kind, from fast-check, which prints the
+ * Hostile input at random: requests, envelopes and messages of no particular kind, from fast-check, which prints the
  * seed of what fails.
  *
  * @module
@@ -100,7 +100,7 @@ const targets: fc.Arbitrary<string> = fc.oneof(
 
 /** Whole requests. */
 export const requests: fc.Arbitrary<HostileRequest> = fc.record({
-  name: fc.constant("by chance"),
+  name: fc.constant("at random"),
   method: fc.oneof({ weight: 3, arbitrary: fc.constant("POST") }, {
     weight: 1,
     arbitrary: fc.constantFrom(...METHODS),

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Chance } from "../chance.ts";
+import type { SeededRandom } from "../random.ts";
 import { MEMBERS, VALUES } from "./corpus.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -72,57 +72,57 @@ const WORDS: readonly Bytes[] = [
  *
  * @param input What is changed; it stays as it is.
  * @param others Inputs that pieces are taken from.
- * @param chance Decides what is done where.
+ * @param random Decides what is done where.
  */
-export function mutate(input: Bytes, others: readonly Bytes[], chance: Chance): Bytes {
+export function mutate(input: Bytes, others: readonly Bytes[], random: SeededRandom): Bytes {
   let bytes = input;
-  for (let i = chance.between(1, 4); i > 0; i--) bytes = chance.pick(WAYS)(bytes, others, chance);
+  for (let i = random.between(1, 4); i > 0; i--) bytes = random.pick(WAYS)(bytes, others, random);
   return bytes.slice(0, MAX_LENGTH);
 }
 
 /** One way to change an input. */
-type Way = (bytes: Bytes, others: readonly Bytes[], chance: Chance) => Bytes;
+type Way = (bytes: Bytes, others: readonly Bytes[], random: SeededRandom) => Bytes;
 
 const WAYS: readonly Way[] = [
   // A byte becomes another one.
-  (bytes, _, chance) => replace(bytes, place(bytes, chance), 1, [Uint8Array.of(chance.between(0, 255))]),
+  (bytes, _, random) => replace(bytes, place(bytes, random), 1, [Uint8Array.of(random.between(0, 255))]),
   // A bit flips.
-  (bytes, _, chance) => {
-    const at = place(bytes, chance);
-    return replace(bytes, at, 1, [Uint8Array.of((bytes[at] ?? 0) ^ (1 << chance.between(0, 7)))]);
+  (bytes, _, random) => {
+    const at = place(bytes, random);
+    return replace(bytes, at, 1, [Uint8Array.of((bytes[at] ?? 0) ^ (1 << random.between(0, 7)))]);
   },
   // A word comes in, or in the place of something.
-  (bytes, _, chance) => replace(bytes, place(bytes, chance), 0, [chance.pick(WORDS)]),
-  (bytes, _, chance) => replace(bytes, place(bytes, chance), chance.between(1, 8), [chance.pick(WORDS)]),
+  (bytes, _, random) => replace(bytes, place(bytes, random), 0, [random.pick(WORDS)]),
+  (bytes, _, random) => replace(bytes, place(bytes, random), random.between(1, 8), [random.pick(WORDS)]),
   // A value becomes another one: what stands between two signs of JSON.
-  (bytes, _, chance) => {
-    const start = bytes.indexOf(0x3a, place(bytes, chance)) + 1;
+  (bytes, _, random) => {
+    const start = bytes.indexOf(0x3a, place(bytes, random)) + 1;
     const length = bytes.subarray(start).findIndex((byte) => byte === 0x2c || byte === 0x7d || byte === 0x5d);
-    return replace(bytes, start, Math.max(0, length), [chance.pick(WORDS)]);
+    return replace(bytes, start, Math.max(0, length), [random.pick(WORDS)]);
   },
   // A piece goes, comes twice, or comes many times.
-  (bytes, _, chance) => replace(bytes, place(bytes, chance), chance.between(1, 16), []),
-  (bytes, _, chance) => {
-    const start = place(bytes, chance);
-    const piece = bytes.slice(start, start + chance.between(1, 32));
-    return replace(bytes, start, 0, Array.from({ length: chance.pick([1, 1, 1, 30]) }, () => piece));
+  (bytes, _, random) => replace(bytes, place(bytes, random), random.between(1, 16), []),
+  (bytes, _, random) => {
+    const start = place(bytes, random);
+    const piece = bytes.slice(start, start + random.between(1, 32));
+    return replace(bytes, start, 0, Array.from({ length: random.pick([1, 1, 1, 30]) }, () => piece));
   },
   // It is cut off.
-  (bytes, _, chance) => bytes.slice(0, place(bytes, chance)),
+  (bytes, _, random) => bytes.slice(0, place(bytes, random)),
   // A piece of another one comes in, or its end.
-  (bytes, others, chance) => {
-    const other = chance.pick(others);
-    const start = place(other, chance);
-    return replace(bytes, place(bytes, chance), 0, [other.slice(start, start + chance.between(1, 64))]);
+  (bytes, others, random) => {
+    const other = random.pick(others);
+    const start = place(other, random);
+    return replace(bytes, place(bytes, random), 0, [other.slice(start, start + random.between(1, 64))]);
   },
-  (bytes, others, chance) => {
-    const other = chance.pick(others);
-    return replace(bytes, place(bytes, chance), Infinity, [other.slice(place(other, chance))]);
+  (bytes, others, random) => {
+    const other = random.pick(others);
+    return replace(bytes, place(bytes, random), Infinity, [other.slice(place(other, random))]);
   },
 ];
 
-function place(bytes: Bytes, chance: Chance): number {
-  return chance.between(0, Math.max(0, bytes.length - 1));
+function place(bytes: Bytes, random: SeededRandom): number {
+  return random.between(0, Math.max(0, bytes.length - 1));
 }
 
 /** The bytes with so many of them, from a place on, replaced. */

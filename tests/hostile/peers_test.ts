@@ -293,7 +293,7 @@ const answers: fc.Arbitrary<Answer> = fc.record({
   ),
 });
 
-/** Envelopes by chance: with the fields of a hello, a call-back or a message, and anything in them. */
+/** Envelopes at random: with the fields of a hello, a call-back or a message, and anything in them. */
 const envelopes: fc.Arbitrary<unknown> = fc.oneof(
   { weight: 1, arbitrary: values },
   {

@@ -15,7 +15,7 @@ import {
 import { until } from "../http/client.ts";
 import { TOKEN } from "./corpus.ts";
 
-/** Nodes that nobody writes to: no input names them by chance. */
+/** Nodes that nobody writes to: no input names them at random. */
 const CALM: ReadonlyMap<string, string> = new Map([["left-alone:1", "still"], ["left-alone:2", "as ever"]]);
 
 /** A server, and all that it has reported. */

@@ -18,7 +18,7 @@ import type {
 } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { MemoryStorage } from "../../storage/memory/memory_storage.ts";
-import type { Chance } from "../chance.ts";
+import type { SeededRandom } from "../random.ts";
 import type { MachineClock } from "../sim_clock.ts";
 import type { Life, Record } from "./record.ts";
 
@@ -103,16 +103,16 @@ export class DiskPath implements MeshStorage {
   readonly features: StorageFeatures;
   readonly disk: Disk;
   readonly #clock: MachineClock;
-  readonly #chance: Chance;
+  readonly #random: SeededRandom;
   #ended = false;
   #isHurried = false;
   /** Only where others write, too: an exclusive storage has no use for it. */
   readonly readChanges?: (version: number, limit: number) => Promise<StorageChanges>;
 
-  constructor(disk: Disk, clock: MachineClock, chance: Chance) {
+  constructor(disk: Disk, clock: MachineClock, random: SeededRandom) {
     this.disk = disk;
     this.#clock = clock;
-    this.#chance = chance;
+    this.#random = random;
     const { exclusive } = disk.options;
     this.features = { ordered: true, tombstones: true, ...(exclusive ? { exclusive } : {}) };
     if (!exclusive) this.readChanges = (version, limit) => this.#readChanges(version, limit);
@@ -273,7 +273,7 @@ export class DiskPath implements MeshStorage {
 
   async #delay(): Promise<void> {
     const { slowness, slowest } = this.disk.options;
-    if (slowness === 0 || this.#isHurried || !this.#chance.happens(slowness)) return;
-    await new Promise<void>((resolve) => this.#clock.after(this.#chance.between(1, slowest), resolve));
+    if (slowness === 0 || this.#isHurried || !this.#random.happens(slowness)) return;
+    await new Promise<void>((resolve) => this.#clock.after(this.#random.between(1, slowest), resolve));
   }
 }

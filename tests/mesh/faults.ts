@@ -216,7 +216,7 @@ export async function examineFault({ edits, histories }: SourceFault): Promise<n
     const parts = [
       "src",
       "storage",
-      "tests/chance.ts",
+      "tests/random.ts",
       "tests/network.ts",
       "tests/sim_clock.ts",
       "tests/mesh",

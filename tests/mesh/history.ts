@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Chance } from "../chance.ts";
+import { SeededRandom } from "../random.ts";
 import { CALM, type NetworkFaults } from "../network.ts";
 import type { DiskOptions } from "./disk.ts";
 
@@ -83,36 +83,36 @@ const HOUR = 3_600_000;
 /** From this seed on, some histories are widened; seeds below mean what they always meant. */
 const WIDE_SEEDS = 1_000_000_000;
 
-/** A history made by chance. */
+/** A history made at random. */
 export function createHistory(seed: number): History {
   if (seed < WIDE_SEEDS) return createPlainHistory(seed);
   const plain = seed - WIDE_SEEDS;
-  const chance = new Chance(`wide ${plain}`);
+  const random = new SeededRandom(`wide ${plain}`);
   const history = createPlainHistory(plain);
-  return chance.happens(0.35) ? widen(history, chance) : history;
+  return random.happens(0.35) ? widen(history, random) : history;
 }
 
 /**
  * More of what meets swept deletions: storages that keep them for other times, longer histories, messages that are
  * under way for longer than deletions are kept, and keys that are deleted and made anew again and again.
  */
-function widen(history: History, chance: Chance): History {
-  const stretch = chance.pick([1, 1, 4, 15]);
-  const straggle = chance.pick([0, 2500, 6000, 12_000]);
+function widen(history: History, random: SeededRandom): History {
+  const stretch = random.pick([1, 1, 4, 15]);
+  const straggle = random.pick([0, 2500, 6000, 12_000]);
   const last = (history.steps.at(-1)?.at ?? 0) * stretch;
   const more: Step[] = [];
-  for (let left = chance.between(0, 8); left > 0; left--) {
-    const key = chance.between(0, history.keys - 1);
-    const server = () => chance.between(0, history.servers.length - 1);
-    const at = chance.between(0, last);
+  for (let left = random.between(0, 8); left > 0; left--) {
+    const key = random.between(0, history.keys - 1);
+    const server = () => random.between(0, history.servers.length - 1);
+    const at = random.between(0, last);
     more.push({ at, do: "delete", server: server(), key });
-    if (chance.happens(0.6)) {
-      more.push({ at: at + chance.between(1, 5000), do: "update", server: server(), key });
+    if (random.happens(0.6)) {
+      more.push({ at: at + random.between(1, 5000), do: "update", server: server(), key });
     }
   }
-  const straggling = { straggling: 0.05 + chance.next() * 0.25, straggle };
+  const straggling = { straggling: 0.05 + random.next() * 0.25, straggle };
   if (straggle > 0) {
-    more.push({ at: chance.between(0, last), do: "storm", faults: { ...CALM, ...straggling } });
+    more.push({ at: random.between(0, last), do: "storm", faults: { ...CALM, ...straggling } });
   }
   const steps = history.steps.map((step): Step => {
     const at = step.at * stretch;
@@ -123,32 +123,32 @@ function widen(history: History, chance: Chance): History {
     ...history,
     disks: history.disks.map((disk) => ({
       ...disk,
-      tombstoneTimeout: chance.pick([0, 50, 300, 1500, 4000, 86_400_000]),
+      tombstoneTimeout: random.pick([0, 50, 300, 1500, 4000, 86_400_000]),
     })),
     steps: [...steps, ...more].sort((a, b) => a.at - b.at),
   };
 }
 
 function createPlainHistory(seed: number): History {
-  const chance = new Chance(`history ${seed}`);
-  const count = chance.happens(0.04) ? chance.between(6, 9) : chance.pick([2, 2, 3, 3, 3, 4, 5]);
+  const random = new SeededRandom(`history ${seed}`);
+  const count = random.happens(0.04) ? random.between(6, 9) : random.pick([2, 2, 3, 3, 3, 4, 5]);
   const disks: DiskOptions[] = [];
-  const isSlow = chance.happens(0.5);
-  const sweeps = chance.happens(0.35);
+  const isSlow = random.happens(0.5);
+  const sweeps = random.happens(0.35);
   const addDisk = (): number =>
     disks.push({
-      tombstoneTimeout: sweeps ? chance.pick([0, 300, 1500, 4000]) : 86_400_000,
+      tombstoneTimeout: sweeps ? random.pick([0, 300, 1500, 4000]) : 86_400_000,
       exclusive: true,
-      slowness: isSlow ? chance.pick([0, 0.2, 0.5]) : 0,
-      slowest: chance.pick([5, 40, 200]),
+      slowness: isSlow ? random.pick([0, 0.2, 0.5]) : 0,
+      slowest: random.pick([5, 40, 200]),
     }) - 1;
-  const isSkewed = chance.happens(0.5);
-  const isStaggered = chance.happens(0.5);
-  const shares = chance.happens(0.4);
+  const isSkewed = random.happens(0.5);
+  const isStaggered = random.happens(0.5);
+  const shares = random.happens(0.4);
   const servers = Array.from({ length: count }, (_, i): ServerPlan => ({
-    disk: i > 0 && shares && chance.happens(0.4) ? chance.between(0, disks.length - 1) : addDisk(),
-    skew: isSkewed && chance.happens(0.5) ? chance.between(-5 * HOUR, 5 * HOUR) : chance.between(-20, 20),
-    start: isStaggered && chance.happens(0.6) ? chance.between(0, 1500) : 0,
+    disk: i > 0 && shares && random.happens(0.4) ? random.between(0, disks.length - 1) : addDisk(),
+    skew: isSkewed && random.happens(0.5) ? random.between(-5 * HOUR, 5 * HOUR) : random.between(-20, 20),
+    start: isStaggered && random.happens(0.6) ? random.between(0, 1500) : 0,
   }));
   servers.forEach(({ disk }, i) => {
     if (servers.some((other, j) => i !== j && other.disk === disk)) {
@@ -157,19 +157,19 @@ function createPlainHistory(seed: number): History {
   });
   const all = servers.map((_, i) => i);
   // Some worlds are rings or lines: there, news goes by way of others.
-  const isSparse = count > 2 && chance.happens(0.25);
-  const isRing = chance.happens(0.5);
+  const isSparse = count > 2 && random.happens(0.25);
+  const isRing = random.happens(0.5);
   const world = {
     seed,
     servers,
     disks,
-    clients: Array.from({ length: chance.between(1, 4) }, (_, i) => i === 1),
+    clients: Array.from({ length: random.between(1, 4) }, (_, i) => i === 1),
   };
-  // Chance of its own, so that what a seed meant before is as it was.
-  const more = new Chance(`more ${seed}`);
+  // A generator of its own: the histories of earlier seeds stay the same.
+  const more = new SeededRandom(`more ${seed}`);
   const redis = more.happens(0.35) ? all.filter(() => more.happens(0.9)) : [];
-  const isPaged = chance.happens(0.2);
-  const keys = isPaged ? 8 : chance.pick([1, 1, 2, 3, 5]);
+  const isPaged = random.happens(0.2);
+  const keys = isPaged ? 8 : random.pick([1, 1, 2, 3, 5]);
   return {
     ...world,
     peers: all.map((i) =>
@@ -177,120 +177,120 @@ function createPlainHistory(seed: number): History {
         i !== j && (!isSparse || Math.abs(i - j) === 1 || isRing && Math.abs(i - j) === count - 1)
       )
     ),
-    secret: chance.happens(0.4),
+    secret: random.happens(0.4),
     redis,
     rights: more.happens(0.3),
-    realCrypto: chance.happens(0.01),
-    interval: chance.happens(0.2) ? chance.pick([500, 3000]) : 0,
-    fanout: chance.happens(0.3) ? chance.between(1, 2) : 8,
-    timeout: chance.pick([300, 1000, 2000]),
+    realCrypto: random.happens(0.01),
+    interval: random.happens(0.2) ? random.pick([500, 3000]) : 0,
+    fanout: random.happens(0.3) ? random.between(1, 2) : 8,
+    timeout: random.pick([300, 1000, 2000]),
     maxBody: isPaged ? 1000 + 150 * count : 1_048_576,
     keys,
-    steps: addOutages(more, createSteps(chance, world, keys, isPaged), redis.length > 0),
-    healing: chance.happens(0.5) ? "syncs" : "changes",
+    steps: addOutages(more, createSteps(random, world, keys, isPaged), redis.length > 0),
+    healing: random.happens(0.5) ? "syncs" : "changes",
   };
 }
 
 function createSteps(
-  chance: Chance,
+  random: SeededRandom,
   { servers, disks, clients }: Pick<History, "servers" | "disks" | "clients">,
   keys: number,
   isPaged: boolean,
 ): Step[] {
   const steps: Step[] = [];
-  const pace = chance.pick([5, 60, 60, 250]);
-  const isRough = chance.happens(0.7);
-  const lies = chance.happens(0.3);
-  const deletions = chance.pick([0.15, 0.15, 0.5]);
+  const pace = random.pick([5, 60, 60, 250]);
+  const isRough = random.happens(0.7);
+  const lies = random.happens(0.3);
+  const deletions = random.pick([0.15, 0.15, 0.5]);
   const reserved: { server: number; key: number; name: number }[] = [];
-  const server = () => chance.between(0, servers.length - 1);
-  const key = () => chance.between(0, keys - 1);
+  const server = () => random.between(0, servers.length - 1);
+  const key = () => random.between(0, keys - 1);
   const others = servers.map((_, i) => i);
   let at = 0;
-  if (chance.happens(0.3)) steps.push({ at, do: "storm", faults: createFaults(chance) });
-  const length = chance.between(5, 40);
+  if (random.happens(0.3)) steps.push({ at, do: "storm", faults: createFaults(random) });
+  const length = random.between(5, 40);
   for (let i = 0; i < length; i++) {
-    at += chance.happens(0.15) ? 0 : Math.ceil(-Math.log(1 - chance.next()) * pace);
-    const dice = chance.next() * (isRough ? 1 : 0.78);
+    at += random.happens(0.15) ? 0 : Math.ceil(-Math.log(1 - random.next()) * pace);
+    const dice = random.next() * (isRough ? 1 : 0.78);
     if (dice < 0.33) {
-      const kind = chance.next();
+      const kind = random.next();
       if (kind < deletions) steps.push({ at, do: "delete", server: server(), key: key() });
       else if (kind < deletions + 0.1) steps.push({ at, do: "invalidate", server: server(), key: key() });
       else steps.push({ at, do: "update", server: server(), key: key() });
     } else if (dice < (isPaged ? 0.42 : 0.36)) {
-      const some = Array.from({ length: keys }, (_, k) => k).filter(() => isPaged || chance.happens(0.6));
+      const some = Array.from({ length: keys }, (_, k) => k).filter(() => isPaged || random.happens(0.6));
       steps.push({ at, do: "many", server: server(), keys: some });
     } else if (dice < 0.42) {
-      const several = chance.shuffle(others).slice(0, chance.between(2, 4));
-      const what = chance.happens(deletions) ? "delete" : "update";
+      const several = random.shuffle(others).slice(0, random.between(2, 4));
+      const what = random.happens(deletions) ? "delete" : "update";
       steps.push({ at, do: "burst", what, servers: several, key: key() });
     } else if (dice < 0.45) {
       const { server: by, key: of, name } = { server: server(), key: key(), name: i };
       reserved.push({ server: by, key: of, name });
       steps.push({ at, do: "reserve", server: by, key: of, name });
     } else if (dice < 0.48 && reserved.length > 0) {
-      steps.push({ at, do: "publish", ...reserved.splice(chance.between(0, reserved.length - 1), 1)[0]! });
+      steps.push({ at, do: "publish", ...reserved.splice(random.between(0, reserved.length - 1), 1)[0]! });
     } else if (dice < 0.76) {
-      const wait = chance.happens(0.3) ? chance.pick([1000, 8000, 20_000]) : 0;
-      steps.push({ at, do: "sync", server: server(), client: chance.between(0, clients.length - 1), wait });
+      const wait = random.happens(0.3) ? random.pick([1000, 8000, 20_000]) : 0;
+      steps.push({ at, do: "sync", server: server(), client: random.between(0, clients.length - 1), wait });
     } else if (dice < 0.78) {
       for (let i = 0; lies && i < 3; i++) {
-        const lie = chance.pick<Lie>(["push", "hello", "callback", "other", "replay", "garbage"]);
+        const lie = random.pick<Lie>(["push", "hello", "callback", "other", "replay", "garbage"]);
         steps.push({ at, do: "lie", server: server(), lie, key: key() });
       }
     } else if (dice < 0.83) {
-      const does = chance.pick(["stop", "kill", "kill"] as const);
-      steps.push({ at, do: does, server: server(), pause: chance.between(0, 1500) });
+      const does = random.pick(["stop", "kill", "kill"] as const);
+      steps.push({ at, do: does, server: server(), pause: random.between(0, 1500) });
     } else if (dice < 0.85) {
       steps.push({
         at,
         do: "wipe",
-        disk: chance.between(0, disks.length - 1),
-        pause: chance.between(0, 1500),
+        disk: random.between(0, disks.length - 1),
+        pause: random.between(0, 1500),
       });
-    } else if (dice < 0.9) steps.push({ at, do: "cut", cuts: createCuts(chance, servers.length) });
+    } else if (dice < 0.9) steps.push({ at, do: "cut", cuts: createCuts(random, servers.length) });
     else if (dice < 0.93) steps.push({ at, do: "mend" });
-    else if (dice < 0.96) steps.push({ at, do: "storm", faults: createFaults(chance) });
+    else if (dice < 0.96) steps.push({ at, do: "storm", faults: createFaults(random) });
     else if (dice < 0.98) steps.push({ at, do: "calm" });
-    else steps.push({ at, do: "jump", server: server(), by: chance.between(-2 * HOUR, 2 * HOUR) });
+    else steps.push({ at, do: "jump", server: server(), by: random.between(-2 * HOUR, 2 * HOUR) });
   }
   for (const { server, key, name } of reserved) {
-    if (chance.happens(0.5)) {
-      steps.push({ at: at + chance.between(1, 300), do: "publish", server, key, name });
+    if (random.happens(0.5)) {
+      steps.push({ at: at + random.between(1, 300), do: "publish", server, key, name });
     }
   }
   return steps;
 }
 
 /** With Redis away at times, where there is one. */
-function addOutages(chance: Chance, steps: readonly Step[], hasRedis: boolean): Step[] {
+function addOutages(random: SeededRandom, steps: readonly Step[], hasRedis: boolean): Step[] {
   const outages: Step[] = [];
   const last = steps.at(-1)?.at ?? 0;
-  for (let left = hasRedis ? chance.between(0, 2) : 0; left > 0; left--) {
-    const at = chance.between(0, last);
+  for (let left = hasRedis ? random.between(0, 2) : 0; left > 0; left--) {
+    const at = random.between(0, last);
     outages.push({ at, do: "redis", isAway: true });
-    outages.push({ at: at + chance.between(1, 3000), do: "redis", isAway: false });
+    outages.push({ at: at + random.between(1, 3000), do: "redis", isAway: false });
   }
   return [...steps, ...outages];
 }
 
-function createFaults(chance: Chance): NetworkFaults {
-  const some = (most: number) => chance.happens(0.5) ? chance.next() * most : 0;
+function createFaults(random: SeededRandom): NetworkFaults {
+  const some = (most: number) => random.happens(0.5) ? random.next() * most : 0;
   return {
     ...CALM,
     requestLoss: some(0.5),
     answerLoss: some(0.5),
     duplication: some(0.5),
-    delay: [1, chance.pick([3, 30, 300])],
+    delay: [1, random.pick([3, 30, 300])],
     straggling: some(0.3),
-    straggle: chance.pick([200, 2500]),
+    straggle: random.pick([200, 2500]),
   };
 }
 
 /** Two sides that do not hear each other, or of which one does not hear the other. */
-function createCuts(chance: Chance, count: number): [number, number][] {
-  const side = Array.from({ length: count }, () => chance.happens(0.5));
-  const isOneWay = chance.happens(0.35);
+function createCuts(random: SeededRandom, count: number): [number, number][] {
+  const side = Array.from({ length: count }, () => random.happens(0.5));
+  const isOneWay = random.happens(0.35);
   const cuts: [number, number][] = [];
   for (let i = 0; i < count; i++) {
     for (let j = 0; j < count; j++) {

@@ -1,5 +1,5 @@
 /**
- * Runs many histories: `deno task test:mesh [count] [first seed]`, 200,000 from a seed by chance on when nothing is said.
+ * Runs many histories: `deno task test:mesh [count] [first seed]`, by default 200,000 from a random seed on.
  * With one seed it tells all that happens.
  *
  * @module

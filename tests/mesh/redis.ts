@@ -6,7 +6,7 @@
  */
 import { EventEmitter } from "node:events";
 import type { NodeRedisSubscriber, RedisListener, RedisPublisher } from "../../src/redis/client.ts";
-import type { Chance } from "../chance.ts";
+import type { SeededRandom } from "../random.ts";
 import type { NetworkFaults } from "../network.ts";
 import type { SimClock } from "../sim_clock.ts";
 
@@ -16,7 +16,7 @@ export const CHANNEL = "reality";
 /** What a Redis is made of. */
 export interface RedisRooms {
   readonly clock: SimClock;
-  readonly chance: Chance;
+  readonly random: SeededRandom;
   /** What happens to messages at this moment. */
   faults(): NetworkFaults;
   /** Hears of every message that a server is handed, just before. */
@@ -76,12 +76,12 @@ export class SimRedis {
     });
   }
 
-  /** Hands a message to all who listen, as far as chance allows. */
+  /** Delivers a message to all subscribers, unless the seeded faults lose it. */
   publish(channel: string, text: string): void {
-    const { chance, faults, onDelivery } = this.#rooms;
+    const { random, faults, onDelivery } = this.#rooms;
     for (const client of this.#clients) {
-      if (!client.listensTo(channel) || chance.happens(faults().requestLoss)) continue;
-      for (let copies = chance.happens(faults().duplication) ? 2 : 1; copies > 0; copies--) {
+      if (!client.listensTo(channel) || random.happens(faults().requestLoss)) continue;
+      for (let copies = random.happens(faults().duplication) ? 2 : 1; copies > 0; copies--) {
         this.#later(() => {
           if (!client.isReady || !this.#clients.has(client)) return;
           onDelivery(client.host, text);
@@ -92,9 +92,9 @@ export class SimRedis {
   }
 
   #later(act: () => void): void {
-    const { clock, chance, faults } = this.#rooms;
+    const { clock, random, faults } = this.#rooms;
     const { delay: [shortest, longest], straggling, straggle } = faults();
-    const ms = chance.between(shortest, longest) / 2 + (chance.happens(straggling) ? straggle : 0);
+    const ms = random.between(shortest, longest) / 2 + (random.happens(straggling) ? straggle : 0);
     clock.after(ms, act);
   }
 }

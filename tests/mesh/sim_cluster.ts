@@ -5,7 +5,7 @@
  */
 import { RealityServer } from "../../src/server.ts";
 import type { SyncRequest, SyncResponse } from "../../src/types.ts";
-import { Chance } from "../chance.ts";
+import { SeededRandom } from "../random.ts";
 import { CALM, type Delivery, FakeNetwork } from "../network.ts";
 import { MachineClock, SimClock } from "../sim_clock.ts";
 import { Disk, DiskPath, type StandListener } from "./disk.ts";
@@ -39,7 +39,7 @@ export class SimCluster {
   readonly forgeries: Set<string> = new Set();
   /** Messages that the liar has read on the line. */
   readonly captured: Delivery[] = [];
-  readonly #chance: Chance;
+  readonly #random: SeededRandom;
   readonly #clients: readonly SimClient[];
   readonly #reserved = new Map<number, { version: number; process: ServerProcess }>();
   readonly #pending = new Set<string>();
@@ -56,12 +56,12 @@ export class SimCluster {
   constructor(history: History, trace?: (line: string) => void) {
     this.history = history;
     this.#trace = trace;
-    this.#chance = new Chance(`world ${history.seed}`);
-    this.network = new FakeNetwork(this.clock, this.#chance.fork("network"));
+    this.#random = new SeededRandom(`world ${history.seed}`);
+    this.network = new FakeNetwork(this.clock, this.#random.fork("network"));
     this.network.onDelivery = (delivery) => this.#noteDelivery(delivery);
     this.redis = new SimRedis({
       clock: this.clock,
-      chance: this.#chance.fork("redis"),
+      random: this.#random.fork("redis"),
       faults: () => this.network.faults,
       onDelivery: (host, text) => this.#noteNews(host, text),
     });
@@ -126,9 +126,9 @@ export class SimCluster {
     machine.isDue = isTaken;
     if (isTaken) return;
     const { history } = this;
-    const chance = this.#chance.fork(`${machine.host}.${machine.runs++}`);
-    const clock = new MachineClock(this.clock, chance, machine.skew);
-    const path = new DiskPath(machine.disk, clock, chance.fork("disk"));
+    const random = this.#random.fork(`${machine.host}.${machine.runs++}`);
+    const clock = new MachineClock(this.clock, random, machine.skew);
+    const path = new DiskPath(machine.disk, clock, random.fork("disk"));
     const station = this.network.join(machine.host);
     const redis = history.redis.includes(number) ? this.redis.join(machine.host) : undefined;
     const server = new RealityServer({
@@ -403,7 +403,7 @@ export class SimCluster {
     const request: SyncRequest = { known };
     if (client.epoch !== undefined) request.epoch = client.epoch;
     if (wait > 0) request.wait = wait;
-    const overHttp = this.#chance.happens(0.3);
+    const overHttp = this.#random.happens(0.3);
     const answer = await this.sync(
       process,
       request,
@@ -411,7 +411,7 @@ export class SimCluster {
     );
     client.isBusy = false;
     // The answer may get lost on its way to the client.
-    if (answer === undefined || this.#chance.happens(this.network.faults.answerLoss / 2)) return;
+    if (answer === undefined || this.#random.happens(this.network.faults.answerLoss / 2)) return;
     this.trace(() => `client ${name} hears ${JSON.stringify(answer.changed)} from ${this.#nameOf(process)}`);
     for (const { key, version } of Object.values(answer.changed)) client.known.set(key, version);
     if (!client.isPlain) client.epoch = answer.epoch;

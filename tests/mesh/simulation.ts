@@ -10,7 +10,7 @@ import {
   type ReplicatedNode,
   type StorageDelta,
 } from "../../src/store/contract.ts";
-import { Chance, holdCrypto } from "../chance.ts";
+import { holdCrypto, SeededRandom } from "../random.ts";
 import { CALM, type Delivery } from "../network.ts";
 import { settleAll } from "../sim_clock.ts";
 import type { History } from "./history.ts";
@@ -83,7 +83,7 @@ export interface Outcome {
  * @param trace Hears of everything that happens.
  */
 export async function run(history: History, trace?: (line: string) => void): Promise<Outcome> {
-  const crypto = holdCrypto(new Chance(`crypto ${history.seed}`), !history.realCrypto);
+  const crypto = holdCrypto(new SeededRandom(`crypto ${history.seed}`), !history.realCrypto);
   const restoreWeb = history.realCrypto ? () => {} : holdWeb();
   const rejections: unknown[] = [];
   const note = (reason: unknown) => void rejections.push(reason);

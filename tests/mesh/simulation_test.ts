@@ -8,7 +8,7 @@ import { drawSeed } from "./tally.ts";
 
 const { REALITY_MESH_SEED: first = drawSeed(), REALITY_MESH_COUNT: count = 5000 } = process.env;
 
-test(`servers keep their promise and become one in ${count} histories from seeds by chance`, async () => {
+test(`servers keep their promise and become one in ${count} histories from seeds at random`, async () => {
   console.log(`from seed ${first} on; again with: deno task test:mesh ${count} ${first}`);
   const tally = await examine({ first: Number(first), count: Number(count), onProgress: console.log });
   const report = tally.report();

@@ -109,7 +109,7 @@ export function inWords(faults: readonly Fault[]): string {
   return faults.slice(0, 6).map(({ kind, text }) => `  ${kind}: ${text}`).join("\n");
 }
 
-/** A first seed by chance, such that several hundred thousand from it on are safe integers and short. */
+/** A random first seed, such that several hundred thousand from it on are safe integers and short. */
 export function drawSeed(): number {
   return 1_000_000 + Math.floor(Math.random() * 999_000_000);
 }

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import process from "node:process";
 import type { RealityStorage } from "../../src/store/contract.ts";
-import { Chance } from "../chance.ts";
+import { SeededRandom } from "../random.ts";
 import { type Running, RUNTIMES, start } from "../storage/runtimes.ts";
 import type { FollowerLine, FollowerOrder } from "./follower.ts";
 
@@ -25,11 +25,11 @@ const STORAGE_TIMEOUT = 5000;
  */
 const RECOVERY = 2 * STORAGE_TIMEOUT;
 
-/** Chance for one race, from the seed in `REALITY_RACE_SEED`, or from a new one. Prints it. */
-export function drawChance(race: string): Chance {
+/** Returns the random numbers of a race, from the seed in `REALITY_RACE_SEED` or a new one. Prints the seed. */
+export function drawRandom(race: string): SeededRandom {
   const seed = Number(process.env.REALITY_RACE_SEED ?? Math.floor(Math.random() * 1e9));
   console.log(`REALITY_RACE_SEED=${seed}`);
-  return new Chance(`${race} ${seed}`);
+  return new SeededRandom(`${race} ${seed}`);
 }
 
 /** What the storage under test is used for here. */
@@ -106,7 +106,7 @@ export class Followers {
   }
 
   /** Has the processes end, and compares what their clients hold with what the storage has. */
-  async judge(): Promise<void> {
+  async check(): Promise<void> {
     await this.#storage.applyChanges([{ key: GROUP_KEY, hash: "end", updatedAt: 1 }]);
     await Promise.all(this.#processes.map(({ running }) => running.ended));
     const keys = this.#groups.flat();

@@ -10,7 +10,7 @@ import type { NodeChange, RealityStorage } from "../../src/store/contract.ts";
 import { type Running, type Runtime, start } from "../storage/runtimes.ts";
 import { open, type Place } from "./engines.ts";
 import type { Entry, Sight } from "./journal.ts";
-import { judge } from "./judge.ts";
+import { checkRace } from "./race_checker.ts";
 import type { WalkerOrder } from "./walker.ts";
 import type { WriterOrder } from "./writer.ts";
 
@@ -55,7 +55,7 @@ export const CHANGES: number = Number(process.env.REALITY_RACE_CHANGES ?? 20_000
 /**
  * Runs a race and fails unless every promise was kept.
  *
- * @throws When the judge finds fault, a process fails, or all of it takes too long.
+ * @throws if the checker finds a fault, a process fails, or the race takes too long
  */
 export async function race(options: RaceOptions): Promise<Outcome> {
   const { place, changes, keys = 50, timeout = 60_000 } = options;
@@ -114,7 +114,7 @@ export async function race(options: RaceOptions): Promise<Outcome> {
       reads: of("read"),
       pages: of("page"),
     };
-    const faults = judge({
+    const faults = checkRace({
       ...told,
       stored: history.map(({ key, version, hash }): Sight => [key, version, hash]),
       killed,

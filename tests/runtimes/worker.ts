@@ -40,7 +40,7 @@ interface ObjectState {
   readonly storage: { readonly sql: { exec(sql: string, ...params: unknown[]): { toArray(): object[] } } };
 }
 
-// Made while the worker starts, as an application would: no timer and no chance may be needed for that.
+// Created while the worker starts, as in an application, where timers and random numbers are not allowed.
 const early = createFetchHandler(new RealityServer({ storage: new MemoryStorage() }));
 
 /** The servers of a worker, or of a Durable Object. */

@@ -12,7 +12,7 @@ import { backupRecipe } from "../../run/databases.ts";
 import { setReadOnly, startReplicatedPair } from "../../run/replication.ts";
 import { PrivateServer } from "../../run/server.ts";
 import { RUNTIMES, testOn } from "../../storage/runtimes.ts";
-import { drawChance, Followers } from "../followers.ts";
+import { drawRandom, Followers } from "../followers.ts";
 
 /** Copies the table and its indexes. */
 const SAVE = [
@@ -45,7 +45,7 @@ testOn(
   "clients of processes whose PostgreSQL turns read-only, fails over and is restored come to hold what it has",
   async () => {
     // Decides how much is written between two faults, how a server goes away, and the order of the restores.
-    const chance = drawChance("failover");
+    const random = drawRandom("failover");
     const pair = await startReplicatedPair();
     const link = await Link.open(portOf(pair.primary.address));
     const address = new URL(pair.primary.address);
@@ -55,8 +55,8 @@ testOn(
     const followers = new Followers(address.href, storage, 2 * RESTORES.length + 2);
     let backup: PrivateServer | undefined;
 
-    const haveWritten = () => followers.haveWritten(chance.between(1, 15));
-    const haveWrittenOthers = () => followers.haveWrittenOthers(chance.between(1, 15));
+    const haveWritten = () => followers.haveWritten(random.between(1, 15));
+    const haveWrittenOthers = () => followers.haveWrittenOthers(random.between(1, 15));
     const haveRecovered = async (fault: string) => {
       console.log(`${fault}: all write again after ${await followers.haveRecovered()} ms`);
       await haveWritten();
@@ -65,7 +65,7 @@ testOn(
     let current = pair.primary;
     /** Has it take no more writes, and leads the address to another one, which lacks changes. */
     const replace = async (next: PrivateServer, promote: () => Promise<void>) => {
-      const cut = chance.pick(CUTS);
+      const cut = random.pick(CUTS);
       const { maxVersion } = await storage.readNodes([]);
       if (cut === "crash") await current.crash();
       else if (cut === "reset") link.trouble = "refused";
@@ -99,7 +99,7 @@ testOn(
     try {
       await haveWritten();
       await setReadOnly(current.address, true);
-      await followers.haveFailed(chance.between(1, 5));
+      await followers.haveFailed(random.between(1, 5));
       await setReadOnly(current.address, false);
       await haveRecovered("read-only");
 
@@ -109,8 +109,8 @@ testOn(
       await haveRecovered(`failover, ${await replace(pair.standby, pair.promote)}`);
 
       // Lost connections wake all who wait, which covers up what an earlier fault left untold: any may be the last.
-      for (const restore of chance.shuffle([...restoreRows, ...restoreRows, restoreServer])) await restore();
-      await followers.judge();
+      for (const restore of random.shuffle([...restoreRows, ...restoreRows, restoreServer])) await restore();
+      await followers.check();
     } finally {
       await followers.end();
       await storage.close();

@@ -12,7 +12,7 @@ import { isConfirmed } from "../../../src/store/history.ts";
 import type { SyncResponse } from "../../../src/types.ts";
 import { SQLStorage } from "../../../storage/sql/sql_storage.ts";
 import { FakeClock, settle } from "../../clock.ts";
-import { Chance } from "../../chance.ts";
+import { SeededRandom } from "../../random.ts";
 import { test } from "../../harness.ts";
 
 const KEYS = ["a", "b", "c", "d", "e", "f"];
@@ -294,7 +294,7 @@ for (const [disorder, kinds] of Object.entries(DISORDERS)) {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 4, maxLength: 60 }), fc.nat(), async (steps, seed) => {
         await withScene(async (scene) => {
-          const random = new Chance(seed);
+          const random = new SeededRandom(seed);
           const servers = [scene.openServer(), scene.openServer()];
           const writer = scene.openServer();
           await writer.updateNode("a", "first");

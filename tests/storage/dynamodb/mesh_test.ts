@@ -23,7 +23,7 @@ import { ServiceClock } from "../../../storage/dynamodb/service_clock.ts";
 import { TableReader } from "../../../storage/dynamodb/table_reader.ts";
 import { bucketOf, comparePlaces } from "../../../storage/dynamodb/table.ts";
 import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
-import { Chance } from "../../chance.ts";
+import { SeededRandom } from "../../random.ts";
 import { test } from "../../harness.ts";
 import { Intermediary, newTableName, withClient, withStorage } from "./kit.ts";
 import { TornService } from "./torn.ts";
@@ -99,7 +99,7 @@ function drawSeed(): number {
 
 for (const run of [1, 2, 3, 4]) {
   test(`readDelta() and listChangedSince() tell all that is there, wherever it lies, run ${run}`, async () => {
-    const chance = new Chance(drawSeed());
+    const chance = new SeededRandom(drawSeed());
     await withStorage(async (storage) => {
       const { replicaId } = await storage.getIdentity();
       // All in one bucket, so that a few of the history do not take all of it.
@@ -185,7 +185,7 @@ for (const [name, lacks] of [["index", false], ["table", true]] as const) {
       const intermediary = new Intermediary(client);
       const reader = new DynamoDBStorage({ client: intermediary.client, tableName, counter: "sequential" });
       await writer.createTable();
-      const chance = new Chance(name);
+      const chance = new SeededRandom(name);
       const keys = Array.from({ length: 50 }, (_, i) => `key:${i}`);
       await writer.applyChanges(changesOf("start"));
       const base: VersionVector = lacks ? new Map() : (await writer.readReplicaState()).vector;
@@ -327,7 +327,7 @@ async function pull(to: MeshStorage, from: MeshStorage, limit: number): Promise<
 
 for (const round of [1, 2, 3]) {
   test(`two tables and a memory that exchange while all write end equal, run ${round}`, async () => {
-    const chance = new Chance(`exchange ${drawSeed()}`);
+    const chance = new SeededRandom(`exchange ${drawSeed()}`);
     const order = (count: number) => chance.shuffle([...Array(count).keys()]);
     const service = new TornService(order, () => Promise.resolve());
     await withClient(async (client) => {
@@ -349,7 +349,7 @@ for (const round of [1, 2, 3]) {
       const memory = new MemoryStorage({ counter: "clock" });
       const storages: MeshStorage[] = [...tables, memory];
       const keys = Array.from({ length: 9 }, (_, i) => `key:${i}`);
-      const run = async (storage: MeshStorage, own: Chance) => {
+      const run = async (storage: MeshStorage, own: SeededRandom) => {
         for (let i = 0; i < 14; i++) {
           const change = changeOf(own.pick(keys), `${own.between(0, 1e9)}`);
           const what = own.next();

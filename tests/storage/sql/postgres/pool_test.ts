@@ -213,7 +213,7 @@ test("PostgresPool gives up a connection that has lived long enough, between two
     for (let i = 0; i < 2; i++) await clients.at(-1)!.answer();
     await next;
   }
-  // Chance makes it longer.
+  // SeededRandom makes it longer.
   clock.randomValue = 0.5;
   await clock.advance(30_000);
   await begin(pool, clients, 2);

@@ -1,44 +1,44 @@
 /**
- * Says what is wrong with a run of a cluster, from what its clients were told. Pure.
+ * Checks a run of a cluster by the answers that its clients got. Pure.
  *
  * @module
  */
 import { JOIN_MARK } from "../../src/mesh/merge.ts";
 import type { Change, Final, Journal } from "./journal.ts";
 
-/** So many faults are enough to understand what is wrong. */
+/** The number of reported faults. */
 const MAX_FAULTS = 10;
 
-/** When a version was first handed to a client: by any server, and by those of each storage. */
-interface Handed {
+/** When a version was first sent to a client: by any server, and by the servers of each storage. */
+interface Sent {
   first: number;
   readonly by: Map<number, number>;
 }
 
-/** What is wrong, in sentences; nothing when all promises were kept. */
-export function judge(journal: Journal): string[] {
-  const handed = noteHanded(journal);
+/** Returns the faults; none if all guarantees hold. */
+export function checkCluster(journal: Journal): string[] {
+  const sent = collectSent(journal);
   const faults = [
-    ...judgeReads(journal, handed),
-    ...judgeFinals(journal, handed),
-    ...(new Set(journal.storages).size === 1 ? judgeHistory(journal) : []),
+    ...checkReads(journal, sent),
+    ...checkFinals(journal, sent),
+    ...(new Set(journal.storages).size === 1 ? checkHistory(journal) : []),
   ];
   return faults.slice(0, MAX_FAULTS);
 }
 
-/** What is wrong with a piece of a run that goes on, of which nobody knows yet how it ends. */
-export function judgePiece(journal: Omit<Journal, "finals" | "isolations">): string[] {
+/** Returns the faults of a part of a run whose end is not known yet. */
+export function checkPiece(journal: Omit<Journal, "finals" | "isolations">): string[] {
   const piece: Journal = { ...journal, finals: new Map(), isolations: [] };
-  return [...judgeReads(piece, noteHanded(piece))].slice(0, MAX_FAULTS);
+  return [...checkReads(piece, collectSent(piece))].slice(0, MAX_FAULTS);
 }
 
-/** Key → version → when it was handed out. The one who writes is handed the version of what it wrote. */
-function noteHanded({ storages, changes, reads }: Journal): Map<string, Map<number, Handed>> {
-  const handed = new Map<string, Map<number, Handed>>();
+/** Key → version → when it was sent. A writer receives the version of its own write. */
+function collectSent({ storages, changes, reads }: Journal): Map<string, Map<number, Sent>> {
+  const sent = new Map<string, Map<number, Sent>>();
   const note = (key: string, version: number, answered: number, server: number) => {
     if (version === 0) return;
-    const versions = handed.get(key) ?? new Map<number, Handed>();
-    handed.set(key, versions);
+    const versions = sent.get(key) ?? new Map<number, Sent>();
+    sent.set(key, versions);
     const known = versions.get(version) ?? { first: Infinity, by: new Map<number, number>() };
     versions.set(version, known);
     known.first = Math.min(known.first, answered);
@@ -49,14 +49,14 @@ function noteHanded({ storages, changes, reads }: Journal): Map<string, Map<numb
   for (const { sights, answered, server } of reads) {
     for (const { key, version } of sights) note(key, version, answered, server);
   }
-  return handed;
+  return sent;
 }
 
 /**
- * While all goes on: once a storage has acknowledged a change, none of its servers leaves a client with a version
- * that was handed out before the change was asked for.
+ * During the run: once a storage has acknowledged a change, none of its servers leaves a client at
+ * a version that was sent before the change was requested.
  */
-function* judgeReads(journal: Journal, handed: Map<string, Map<number, Handed>>): Iterable<string> {
+function* checkReads(journal: Journal, sent: Map<string, Map<number, Sent>>): Iterable<string> {
   const { storages, changes, reads } = journal;
   const inStorage = ({ key, server }: { key: string; server: number }) => `${storages[server]} ${key}`;
   const acknowledged = changes.filter(({ answered }) => answered !== Infinity);
@@ -73,44 +73,45 @@ function* judgeReads(journal: Journal, handed: Map<string, Map<number, Handed>>)
           deletion.asked <= answered && deletion.answered >= update.asked
         );
         if (!mayBeGone) {
-          yield `${key} was not there for who asked server ${server} at ${ms(asked)}, after ${told(update)}`;
+          yield `${key} was not there for a client that asked server ${server} at ${ms(asked)}, after ${
+            describe(update)
+          }`;
         }
         continue;
       }
       const change = latest.get(name)?.(asked);
-      const { first = Infinity } = handed.get(key)?.get(version) ?? {};
+      const { first = Infinity } = sent.get(key)?.get(version) ?? {};
       if (change !== undefined && first < change.asked) {
-        yield `${key} was left at ${version}, handed out at ${
+        yield `${key} was left at ${version}, sent at ${
           ms(first)
-        }, for who asked server ${server} at ` +
-          `${ms(asked)}, after ${told(change)}`;
+        }, for a client that asked server ${server} at ` +
+          `${ms(asked)}, after ${describe(change)}`;
       }
     }
   }
 }
 
 /**
- * When all is over: the version of a key that all servers have was handed to nobody before one of its changes was
- * asked for, nor by a server which that change cannot have reached by then. Whoever holds such a version would
- * never be told of the change.
+ * At the end: the final version of a key was sent to no client before one of its changes
+ * was requested, nor by a server that the change cannot have reached by then. A client with such a version would miss the change for ever.
  */
-function* judgeFinals(journal: Journal, handed: Map<string, Map<number, Handed>>): Iterable<string> {
+function* checkFinals(journal: Journal, sent: Map<string, Map<number, Sent>>): Iterable<string> {
   const changes = byName(journal.changes, ({ key }) => key, (all) => all);
   for (const [key, all] of changes) {
     const final = journal.finals.get(key);
     if (final === undefined) {
-      yield `Nobody looked at ${key} when all was over`;
+      yield `The final state of ${key} was not read`;
       continue;
     }
     const acknowledged = all.filter(({ answered }) => answered !== Infinity);
     if (final.version === 0) {
-      yield* judgeAbsence(journal, acknowledged, all.filter(({ isDeletion }) => isDeletion));
+      yield* checkAbsence(journal, acknowledged, all.filter(({ isDeletion }) => isDeletion));
       continue;
     }
     if (!final.hash.startsWith(JOIN_MARK) && !all.some(({ hash }) => hash === final.hash)) {
-      yield `${key} ended as ${final.hash}, which nobody wrote`;
+      yield `${key} ended as ${final.hash}, which no client wrote`;
     }
-    const versions = handed.get(key)?.get(final.version);
+    const versions = sent.get(key)?.get(final.version);
     if (versions === undefined) continue;
     for (const change of acknowledged) {
       const fault = findUntold(journal, change, final, versions);
@@ -119,16 +120,16 @@ function* judgeFinals(journal: Journal, handed: Map<string, Map<number, Handed>>
   }
 }
 
-/** Whether somebody holds the final version who cannot have been told of a change. */
+/** Finds a client that has the final version, but cannot have received a change. */
 function findUntold(
   { storages, isolations }: Journal,
   change: Change,
   { version }: Final,
-  { first, by }: Handed,
+  { first, by }: Sent,
 ): string | undefined {
   const { key } = change;
   if (first < change.asked) {
-    return `${key} ended at ${version}, handed out at ${ms(first)}, before ${told(change)}`;
+    return `${key} ended at ${version}, sent at ${ms(first)}, before ${describe(change)}`;
   }
   for (const { servers, begin, end } of isolations) {
     if (change.asked < begin) continue;
@@ -136,17 +137,15 @@ function findUntold(
     const isInside = inside.has(storages[change.server]!);
     for (const [storage, answered] of by) {
       if (inside.has(storage) === isInside || answered > end) continue;
-      return `${key} ended at ${version}, handed out at ${
-        ms(answered)
-      } by storage ${storage}, cut off from ` +
-        `${ms(begin)} to ${ms(end)} from ${told(change)}`;
+      return `${key} ended at ${version}, sent at ${ms(answered)} by storage ${storage}, cut off from ` +
+        `${ms(begin)} to ${ms(end)} from ${describe(change)}`;
     }
   }
   return undefined;
 }
 
-/** A key that is not there was deleted by somebody who may have known of each of its changes. */
-function* judgeAbsence(
+/** A missing key was deleted by a client that may have known each of its changes. */
+function* checkAbsence(
   { storages, isolations }: Journal,
   acknowledged: readonly Change[],
   deletions: readonly Change[],
@@ -160,12 +159,14 @@ function* judgeAbsence(
           inside.has(storages[change.server]!) !== inside.has(storages[deletion.server]!);
       });
     };
-    if (!deletions.some(mayKnow)) yield `${change.key} ended deleted, by nobody who knew of ${told(change)}`;
+    if (!deletions.some(mayKnow)) {
+      yield `${change.key} ended deleted, but no deletion knew of ${describe(change)}`;
+    }
   }
 }
 
-/** Of one storage, more is known: no version has two hashes, and what was deleted last stays deleted. */
-function* judgeHistory({ changes, reads, finals }: Journal): Iterable<string> {
+/** With one storage, no version has two hashes, and a key whose last change is a deletion stays deleted. */
+function* checkHistory({ changes, reads, finals }: Journal): Iterable<string> {
   const hashes = new Map<string, string>();
   for (const { key, version, hash } of reads.flatMap(({ sights }) => sights)) {
     if (hash === undefined || version === 0) continue;
@@ -178,11 +179,11 @@ function* judgeHistory({ changes, reads, finals }: Journal): Iterable<string> {
     const { key, isDeletion, asked, answered } = change;
     if (!isDeletion || answered === Infinity || finals.get(key)?.version === 0) continue;
     const isWritten = updates.get(key)?.some((update) => update.answered >= asked);
-    if (!isWritten) yield `${key} is there after ${told(change)}`;
+    if (!isWritten) yield `${key} is there after ${describe(change)}`;
   }
 }
 
-/** Of changes with a time of asking and one of the answer: the one asked for last among those answered before. */
+/** Of the changes acknowledged before a moment, the one requested last. */
 function latestBefore(changes: readonly Change[]): (moment: number) => Change | undefined {
   const sorted = [...changes].sort((a, b) => a.answered - b.answered);
   let last: Change | undefined;
@@ -218,7 +219,7 @@ function isUpdate({ isDeletion }: Change): boolean {
   return !isDeletion;
 }
 
-function told({ hash, isDeletion, server, asked, answered }: Change): string {
+function describe({ hash, isDeletion, server, asked, answered }: Change): string {
   const what = isDeletion ? "a deletion" : hash;
   return `${what}, asked of server ${server} at ${ms(asked)} and acknowledged at ${ms(answered)}`;
 }

@@ -1,44 +1,44 @@
 /**
- * Says what is wrong with a race, from what its processes were told. Pure.
+ * Checks a race by the answers that its processes got. Pure.
  *
  * @module
  */
 import type { Acknowledged, Failed, Page, Read, Sight } from "./journal.ts";
 import { readHash } from "./journal.ts";
 
-/** All that is known of a race. */
+/** The record of a race. */
 export interface Race {
   readonly acknowledged: readonly Acknowledged[];
   readonly failed: readonly Failed[];
   readonly reads: readonly Read[];
-  /** What the walker read of the history, page by page. */
+  /** The pages of the history that the walker read. */
   readonly pages: readonly Page[];
-  /** What was stored when all was over. */
+  /** The nodes in the storage at the end. */
   readonly stored: readonly Sight[];
-  /** The processes that were killed: what they asked for may be there without having been acknowledged. */
+  /** The killed processes: their changes may be applied without an acknowledgement. */
   readonly killed: readonly string[];
   /** Whether the storage promises that versions become visible in order. */
   readonly ordered: boolean;
 }
 
-/** So many faults are enough to understand what is wrong. */
+/** The number of reported faults. */
 const MAX_FAULTS = 10;
 
-/** What is wrong, in sentences; nothing when all promises were kept. */
-export function judge(race: Race): string[] {
+/** Returns the faults; none if all guarantees hold. */
+export function checkRace(race: Race): string[] {
   const faults = [
-    ...judgeVersions(race),
-    ...judgeGrowth(race),
-    ...judgeSights(race),
-    ...judgeReads(race),
-    ...judgeStored(race),
-    ...(race.ordered ? judgePages(race) : []),
+    ...checkVersions(race),
+    ...checkGrowth(race),
+    ...checkSights(race),
+    ...checkReads(race),
+    ...checkStored(race),
+    ...(race.ordered ? checkPages(race) : []),
   ];
   return faults.slice(0, MAX_FAULTS);
 }
 
-/** Each change has a version of its own; those that went in together as one have the last of them written. */
-function* judgeVersions({ acknowledged, killed }: Race): Iterable<string> {
+/** Each change has a version of its own. Changes of one write share it, and the last of them is stored. */
+function* checkVersions({ acknowledged, killed }: Race): Iterable<string> {
   const together = new Map<number, Acknowledged[]>();
   for (const change of acknowledged) {
     const others = together.get(change.version);
@@ -59,13 +59,13 @@ function* judgeVersions({ acknowledged, killed }: Race): Iterable<string> {
       }
     }
     if (!killed.includes(name) && !changes.some(({ hash }) => hash === written)) {
-      yield `Version ${version} of ${key} holds ${written}, which nobody was told of`;
+      yield `Version ${version} of ${key} holds ${written}, which was acknowledged to no client`;
     }
   }
 }
 
-/** Whoever asks after something was acknowledged, in whatever process, gets a larger version. */
-function* judgeGrowth({ acknowledged }: Race): Iterable<string> {
+/** A change requested after an acknowledgement, in any process, gets a larger version. */
+function* checkGrowth({ acknowledged }: Race): Iterable<string> {
   const highest = highestBefore(acknowledged);
   for (const { key, hash, asked, version } of acknowledged) {
     const before = highest(asked);
@@ -73,8 +73,8 @@ function* judgeGrowth({ acknowledged }: Race): Iterable<string> {
   }
 }
 
-/** Nobody saw a version with a hash that was not written under it. */
-function* judgeSights({ acknowledged, reads, pages, stored }: Race): Iterable<string> {
+/** No client saw a version with another hash than the written one. */
+function* checkSights({ acknowledged, reads, pages, stored }: Race): Iterable<string> {
   const written = new Map<number, Acknowledged>();
   for (const change of acknowledged) written.set(change.version, change);
   const seen = [...reads.map(({ sights }) => sights), ...pages.map(({ sights }) => sights), stored].flat();
@@ -98,7 +98,7 @@ const NOTHING: Acknowledged = {
 };
 
 /** No sync was told less than what had been acknowledged before it asked. */
-function* judgeReads({ acknowledged, reads }: Race): Iterable<string> {
+function* checkReads({ acknowledged, reads }: Race): Iterable<string> {
   const highest = new Map<string, (moment: number) => number>();
   for (const [key, changes] of byKey(acknowledged)) highest.set(key, highestBefore(changes));
   for (const { asked, keys, sights } of reads) {
@@ -114,7 +114,7 @@ function* judgeReads({ acknowledged, reads }: Race): Iterable<string> {
 }
 
 /** What was acknowledged last is what is stored, unless something took its place whose end nobody was told. */
-function* judgeStored({ acknowledged, failed, stored, killed }: Race): Iterable<string> {
+function* checkStored({ acknowledged, failed, stored, killed }: Race): Iterable<string> {
   const uncertain = new Set(failed.map(({ hash }) => hash));
   const nodes = new Map(stored.map((sight) => [sight[0], sight]));
   for (const [key, changes] of byKey(acknowledged)) {
@@ -129,7 +129,7 @@ function* judgeStored({ acknowledged, failed, stored, killed }: Race): Iterable<
 }
 
 /** Whoever follows the history sees everything, or what took its place before they could. */
-function* judgePages({ acknowledged, pages }: Race): Iterable<string> {
+function* checkPages({ acknowledged, pages }: Race): Iterable<string> {
   let cursor = 0;
   const seen = new Map<string, number[]>();
   /** Up to which version somebody had read when. */

@@ -1,12 +1,12 @@
 /**
- * The judge of races: it lets pass what is right, and finds each kind of fault.
+ * The checker of races: it accepts correct races, and finds each kind of fault.
  *
  * @module
  */
 import assert from "node:assert/strict";
 import { test } from "../harness.ts";
 import type { Acknowledged, Page, Read, Sight } from "./journal.ts";
-import { judge, type Race } from "./judge.ts";
+import { checkRace, type Race } from "./race_checker.ts";
 
 function acknowledge(
   version: number,
@@ -43,14 +43,14 @@ const right: Race = {
 };
 
 function testFault(name: string, change: Partial<Race>, fault: RegExp): void {
-  test(`judge() finds ${name}`, () => {
-    const faults = judge({ ...right, ...change });
+  test(`checkRace() finds ${name}`, () => {
+    const faults = checkRace({ ...right, ...change });
     assert.ok(faults.some((text) => fault.test(text)), `expected ${fault}, got ${faults.join("; ")}`);
   });
 }
 
-test("judge() finds nothing wrong with a race in which all was kept", () => {
-  assert.deepEqual(judge(right), []);
+test("checkRace() accepts a correct race", () => {
+  assert.deepEqual(checkRace(right), []);
 });
 
 testFault("a version that two keys got", {
@@ -99,16 +99,16 @@ testFault("a history out of order", {
   pages: [page(25, ["b", 2, "q.0"], ["a", 1, "p.0"], ["a", 3, "p.2"])],
 }, /^The history told version 1 after 2/);
 
-test("judge() takes it that a killed process, or a failed change, may have written what nobody was told", () => {
+test("checkRace() accepts changes of a killed process, or failed ones, without an acknowledgement", () => {
   const stored: Sight[] = [["b", 2, "q.0"], ["a", 4, "p.3"]];
   const pages = [...right.pages, page(40, ["a", 4, "p.3"])];
-  assert.deepEqual(judge({ ...right, stored, pages, killed: ["p"] }), []);
+  assert.deepEqual(checkRace({ ...right, stored, pages, killed: ["p"] }), []);
   assert.deepEqual(
-    judge({ ...right, stored, pages, failed: [{ kind: "failed", key: "a", hash: "p.3" }] }),
+    checkRace({ ...right, stored, pages, failed: [{ kind: "failed", key: "a", hash: "p.3" }] }),
     [],
   );
 });
 
-test("judge() asks no order of a history that promises none", () => {
-  assert.deepEqual(judge({ ...right, ordered: false, pages: [page(25, ["a", 3, "p.2"])] }), []);
+test("checkRace() expects no order of a history that guarantees none", () => {
+  assert.deepEqual(checkRace({ ...right, ordered: false, pages: [page(25, ["a", 3, "p.2"])] }), []);
 });

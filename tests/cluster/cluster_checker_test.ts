@@ -1,12 +1,12 @@
 /**
- * The judge of clusters: it lets pass what is right, and finds each kind of fault.
+ * The checker of clusters: it accepts correct runs, and finds each kind of fault.
  *
  * @module
  */
 import assert from "node:assert/strict";
 import { test } from "../harness.ts";
 import type { Change, Final, Isolation, Journal, Read, Sight } from "./journal.ts";
-import { judge, judgePiece } from "./judge.ts";
+import { checkCluster, checkPiece } from "./cluster_checker.ts";
 
 type Moments = readonly [asked: number, answered: number];
 
@@ -66,14 +66,14 @@ const right: Journal = {
 };
 
 function testFault(name: string, change: Partial<Journal>, fault: RegExp): void {
-  test(`judge() finds ${name}`, () => {
-    const faults = judge({ ...right, ...change });
+  test(`checkCluster() finds ${name}`, () => {
+    const faults = checkCluster({ ...right, ...change });
     assert.ok(faults.some((text) => fault.test(text)), `expected ${fault}, got ${faults.join("; ")}`);
   });
 }
 
-test("judge() finds nothing wrong with a cluster that kept its promise", () => {
-  assert.deepEqual(judge(right), []);
+test("checkCluster() accepts a correct cluster", () => {
+  assert.deepEqual(checkCluster(right), []);
 });
 
 testFault("a client that is left with an old version by the server which acknowledged a change", {
@@ -85,7 +85,7 @@ testFault("the same at another server on that storage", {
 testFault("a deletion that is not seen where it was acknowledged", {
   reads: [...right.reads, read(2, [45, 46], { key: "gone", version: 30 })],
 }, /^gone was left at 30, .* after a deletion/);
-testFault("a node that is not there though nobody deleted it", {
+testFault("a missing node though no client deleted it", {
   reads: [...right.reads, read(1, [25, 26], { key: "a", version: 0, hash: "" })],
 }, /^a was not there .* after a\.20/);
 testFault("a node that was deleted before it was written, and is not there", {
@@ -94,13 +94,13 @@ testFault("a node that was deleted before it was written, and is not there", {
 }, /^a was not there/);
 testFault("a key that ends as it was before a change", {
   finals: finals({ ...Object.fromEntries(right.finals), a: { version: 10, hash: "a.10" } }),
-}, /^a ended at 10, handed out at 12\.0, before a\.20/);
+}, /^a ended at 10, sent at 12\.0, before a\.20/);
 testFault("a key that ends as it was before a deletion", {
   finals: finals({ ...Object.fromEntries(right.finals), gone: { version: 30, hash: "gone.30" } }),
 }, /^gone ended at 30, .* before a deletion/);
 testFault("a change that won though the other side never heard of it", {
   finals: finals({ ...Object.fromEntries(right.finals), both: { version: 41, hash: "both.41" } }),
-}, /^both ended at 41, handed out at 113\.0 by storage 1, cut off .* from both\.40/);
+}, /^both ended at 41, sent at 113\.0 by storage 1, cut off .* from both\.40/);
 testFault("the same the other way round", {
   finals: finals({ ...Object.fromEntries(right.finals), both: { version: 40, hash: "both.40" } }),
 }, /^both ended at 40, .* by storage 0, cut off .* from both\.41/);
@@ -109,21 +109,21 @@ testFault("a change that won over a deletion of which it cannot have known", {
 }, /^half ended at 60, .* from a deletion/);
 testFault("a deletion that won over a change of which it cannot have known", {
   finals: finals({ ...Object.fromEntries(right.finals), half: GONE }),
-}, /^half ended deleted, by nobody who knew of half\.60/);
-testFault("a key that ends deleted though nobody deleted it", {
+}, /^half ended deleted, but no deletion knew of half\.60/);
+testFault("a key that ends deleted though no client deleted it", {
   finals: finals({ ...Object.fromEntries(right.finals), a: GONE }),
 }, /^a ended deleted/);
-testFault("a hash that nobody wrote", {
+testFault("a hash that no client wrote", {
   finals: finals({ ...Object.fromEntries(right.finals), a: { version: 21, hash: "made up" } }),
 }, /^a ended as made up/);
-testFault("a key that was forgotten when all was over", { finals: new Map() }, /^Nobody looked at a/);
+testFault("a key without a final state", { finals: new Map() }, /^The final state of a was not read/);
 
-test("judge() bears a change that was not acknowledged, whether it came or not", () => {
+test("checkCluster() accepts a change without an acknowledgement, applied or not", () => {
   const lost = { ...update(1, "a", 0, [50, Infinity]), hash: "a.lost" };
   const changes = [...right.changes, lost];
-  assert.deepEqual(judge({ ...right, changes }), []);
+  assert.deepEqual(checkCluster({ ...right, changes }), []);
   const came = finals({ ...Object.fromEntries(right.finals), a: { version: 80, hash: "a.lost" } });
-  assert.deepEqual(judge({ ...right, changes, finals: came }), []);
+  assert.deepEqual(checkCluster({ ...right, changes, finals: came }), []);
 });
 
 /** All servers share a storage, of whose history more is known. */
@@ -135,26 +135,32 @@ const shared: Journal = {
   finals: finals({ a: GONE, b: { version: 3, hash: "b.3" } }),
 };
 
-test("judge() finds nothing wrong with one storage that kept its promise", () => {
-  assert.deepEqual(judge(shared), []);
+test("checkCluster() accepts a correct storage", () => {
+  assert.deepEqual(checkCluster(shared), []);
 });
 
-test("judge() finds a version that was seen with two hashes in one storage", () => {
+test("checkCluster() finds a version that was seen with two hashes in one storage", () => {
   const other = read(2, [13, 14], { key: "a", version: 1, hash: "another" });
-  assert.match(judge({ ...shared, reads: [...shared.reads, other] }).join(), /^Version 1 of a was seen as/);
+  assert.match(
+    checkCluster({ ...shared, reads: [...shared.reads, other] }).join(),
+    /^Version 1 of a was seen as/,
+  );
 });
 
-test("judge() finds a node that came back after its deletion in one storage", () => {
+test("checkCluster() finds a node that came back after its deletion in one storage", () => {
   const back = finals({ ...Object.fromEntries(shared.finals), a: { version: 4, hash: "\u0001a" } });
-  assert.match(judge({ ...shared, finals: back }).join(), /^a is there after a deletion/);
+  assert.match(checkCluster({ ...shared, finals: back }).join(), /^a is there after a deletion/);
 });
 
-test("judgePiece() finds who was left behind, and asks for no end", () => {
+test("checkPiece() finds a client that missed a change, and needs no final state", () => {
   const { storages, changes, reads } = right;
-  assert.deepEqual(judgePiece({ storages, changes, reads }), []);
+  assert.deepEqual(checkPiece({ storages, changes, reads }), []);
   const left = read(2, [23, 24], { key: "a", version: 10 });
   const before = read(1, [15, 16], { key: "a", version: 10, hash: "a.10" });
-  const [fault = "", ...others] = judgePiece({ storages, changes, reads: [before, left] });
-  assert.match(fault, /^a was left at 10, handed out at 12\.0, for who asked server 2 at 23\.0, after a\.20/);
+  const [fault = "", ...others] = checkPiece({ storages, changes, reads: [before, left] });
+  assert.match(
+    fault,
+    /^a was left at 10, sent at 12\.0, for a client that asked server 2 at 23\.0, after a\.20/,
+  );
   assert.deepEqual(others, []);
 });

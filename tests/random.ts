@@ -1,11 +1,11 @@
 /**
- * Chance that can be replayed: seeded numbers, also in place of the runtime's own.
+ * Seeded random numbers, also in place of those of the runtime.
  *
  * @module
  */
 
-/** Seeded chance. The same seed draws the same numbers on every runtime. */
-export class Chance {
+/** A seeded generator. The same seed gives the same numbers on every runtime. */
+export class SeededRandom {
   readonly #seed: string;
   #state: number;
 
@@ -14,7 +14,7 @@ export class Chance {
     this.#state = hashText(this.#seed);
   }
 
-  /** A number from 0 up to, not including, 1. */
+  /** Returns a number of at least 0 and below 1. */
   next(): number {
     this.#state = (this.#state + 0x6d2b79f5) | 0;
     let bits = Math.imul(this.#state ^ (this.#state >>> 15), this.#state | 1);
@@ -22,51 +22,51 @@ export class Chance {
     return ((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32;
   }
 
-  /** An integer from `low` to `high`, both included. */
+  /** Returns an integer from `low` to `high`, both included. */
   between(low: number, high: number): number {
     return low + Math.floor(this.next() * (high - low + 1));
   }
 
-  /** Whether something that happens with this probability happens now. */
+  /** Returns `true` with this probability. */
   happens(probability: number): boolean {
     return this.next() < probability;
   }
 
-  /** One of a list. */
+  /** Returns a random item. */
   pick<T>(list: readonly T[]): T {
     const picked = list[Math.floor(this.next() * list.length)];
     if (picked === undefined) throw new RangeError("Cannot pick from a list: it is empty");
     return picked;
   }
 
-  /** The list in another order. */
+  /** Returns the list in a random order. */
   shuffle<T>(list: readonly T[]): T[] {
     return list.map((item) => ({ item, place: this.next() })).sort((a, b) => a.place - b.place)
       .map(({ item }) => item);
   }
 
-  /** Chance of its own, which does not depend on what else is drawn here. */
-  fork(name: string | number): Chance {
-    return new Chance(`${this.#seed}/${name}`);
+  /** Returns a generator that is independent of the numbers drawn here. */
+  fork(name: string | number): SeededRandom {
+    return new SeededRandom(`${this.#seed}/${name}`);
   }
 }
 
-/** The runtime's chance and cryptography, in a test's hands until they are given back. */
+/** The replaced random numbers and cryptography of the runtime. */
 export interface HeldCrypto {
-  /** How many cryptographic operations are under way. */
+  /** The number of pending cryptographic operations. */
   readonly pending: number;
-  /** Gives the runtime its own back. */
+  /** Restores those of the runtime. */
   restore(): void;
 }
 
 /**
- * Draws all that is asked of `crypto.getRandomValues` and `Math.random` from `chance`. What `crypto.subtle` has to
- * do is counted and settles in the order in which it was asked for, so that a run depends on its seed alone.
+ * Takes the values of `crypto.getRandomValues` and `Math.random` from `random`. Operations of `crypto.subtle` are counted and
+ * settle in the order of their calls, so that a run depends on its seed alone.
  *
- * @param chance Where chance comes from.
- * @param quick Whether signatures are made by a plain checksum, at once. Nobody here tries to forge one.
+ * @param random the generator
+ * @param quick whether signatures are checksums, for tests that forge none
  */
-export function holdCrypto(chance: Chance, quick: boolean): HeldCrypto {
+export function holdCrypto(random: SeededRandom, quick: boolean): HeldCrypto {
   let pending = 0;
   let last: Promise<unknown> = Promise.resolve();
   const realRandom = Math.random;
@@ -83,26 +83,26 @@ export function holdCrypto(chance: Chance, quick: boolean): HeldCrypto {
   };
   const getRandomValues = <T extends ArrayBufferView>(view: T): T => {
     const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
-    for (let i = 0; i < bytes.length; i++) bytes[i] = chance.between(0, 255);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = random.between(0, 255);
     return view;
   };
   Object.defineProperty(crypto, "subtle", { value: quick ? checksums : slow, configurable: true });
   Object.defineProperty(crypto, "getRandomValues", { value: getRandomValues, configurable: true });
-  Math.random = () => chance.next();
+  Math.random = () => random.next();
   return {
     get pending() {
       return pending;
     },
     restore() {
       Math.random = realRandom;
-      // What was put on the object itself hides what its class has.
+      // The properties on the object hide those of its class.
       Reflect.deleteProperty(crypto, "subtle");
       Reflect.deleteProperty(crypto, "getRandomValues");
     },
   };
 }
 
-/** Stands in for HMAC: 32 bytes that depend on every byte of key and data. */
+/** Replaces HMAC: 32 bytes that depend on every byte of key and data. */
 const checksums = {
   importKey: (_format: string, key: Uint8Array) => Promise.resolve(key.slice()),
   sign: (_algorithm: unknown, key: Uint8Array, data: Uint8Array) =>
@@ -131,7 +131,7 @@ function checksum(key: Uint8Array, data: Uint8Array): Uint8Array {
   return new Uint8Array(words.buffer);
 }
 
-/** 32 bits of a text. */
+/** Hashes a text to 32 bits. */
 function hashText(text: string): number {
   let bits = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) bits = Math.imul(bits ^ text.charCodeAt(i), 0x01000193);
