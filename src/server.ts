@@ -496,7 +496,7 @@ export class RealityServer {
         const message = secret === undefined ? text : await secret.verifyBroadcast(channel, text);
         return message !== null && await mesh.redisUpdates.receive(message, secret !== undefined);
       },
-      onConnected: () => mesh.redisUpdates.recoverMissed(),
+      onMissed: () => mesh.redisUpdates.recoverMissed(),
       onHealth: (isDown) => this.#observer.recordRedis(isDown),
       report: (error) => this.#observer.report(error),
     });

@@ -143,7 +143,7 @@ export class Party implements RelayDeps {
     return Promise.resolve(true);
   }
 
-  onConnected(): void {
+  onMissed(): void {
     this.looks++;
     this.#look();
   }

@@ -33,7 +33,7 @@ class Rooms implements RelayDeps {
     return true;
   }
 
-  onConnected(): void {
+  onMissed(): void {
     this.looks++;
   }
 
