@@ -1,36 +1,36 @@
 /**
- * The command `reality-server check`: arguments in, a report and an exit code out.
+ * The command `reality-server check`: parses arguments, prints a report and returns an exit code.
  *
  * @module
  */
 import { CheckError, type CheckOptions, checkServer, type RuleResult } from "./mod.ts";
 
-/** Where the command writes lines. */
+/** The output of the command. */
 export interface CommandOutput {
-  /** The report. */
+  /** Prints a line of the report. */
   log(line: string): void;
-  /** Why there is none. */
+  /** Prints why there is no report. */
   error(line: string): void;
 }
 
-/** How the command is called. */
+/** The help text. */
 export const CHECK_USAGE =
-  `reality-server check URL checks a server by the rules of its protocol, and changes nothing.
+  `reality-server check URL checks a running server against the rules of the protocol. It changes nothing.
 
-  --write-token TOKEN      checks writes, too, on keys of its own that it takes away again
-  --header "Name: value"   sends this with every request; may be given several times
-  --timeout MS             how long one answer may take                          10000
-  --json                   prints the report as JSON
+  --write-token TOKEN      also check writes, on keys of its own that are deleted at the end
+  --header "Name: value"   send this header with every request; can be repeated
+  --timeout MS             time for one answer                                   10000
+  --json                   print the report as JSON
 
 URL is http://host/base-path, or http://host for the base path /reality.
-Ends with 0 when all rules hold that could be checked, 1 when one does not, 2 when there was nothing to check.`;
+Exit code: 0 if the server keeps all checked rules, 1 if a rule is broken, 2 if the server cannot be checked.`;
 
 /** Exit codes. */
 const HOLDS = 0;
 const BROKEN = 1;
 const NOTHING_CHECKED = 2;
 
-/** What the arguments say. */
+/** The parsed arguments. */
 interface Arguments {
   readonly url: string;
   readonly json: boolean;
@@ -38,11 +38,11 @@ interface Arguments {
 }
 
 /**
- * Checks a server and prints what was found.
+ * Checks a server and prints the report.
  *
- * @param args What follows `check` on the command line.
+ * @param args The arguments after `check`.
  * @param output Where to print.
- * @returns The exit code: 0, 1 when a rule is broken, 2 when nothing could be checked.
+ * @returns The exit code: 0, 1 if a rule is broken, 2 if the server cannot be checked.
  */
 export async function runCheck(args: readonly string[], output: CommandOutput): Promise<number> {
   if (args.includes("--help") || args.includes("-h")) {
@@ -50,14 +50,14 @@ export async function runCheck(args: readonly string[], output: CommandOutput): 
     return HOLDS;
   }
   try {
-    const { url, json, options } = readArguments(args);
+    const { url, json, options } = parseArguments(args);
     const report = await checkServer(url, {
       ...options,
-      onResult: (result) => json || output.log(lineOf(result)),
+      onResult: (result) => json || output.log(formatResult(result)),
     });
     if (json) output.log(JSON.stringify(report, null, 2));
     else {
-      for (const key of report.leftBehind) output.log(`The key ${key} could not be taken away`);
+      for (const key of report.leftBehind) output.log(`The key ${key} could not be deleted`);
       output.log(
         `\n${report.url}: ${report.ok} ok, ${report.failed} failed, ${report.notChecked} not checked`,
       );
@@ -73,7 +73,7 @@ export async function runCheck(args: readonly string[], output: CommandOutput): 
 
 class UsageError extends Error {}
 
-function readArguments(args: readonly string[]): Arguments {
+function parseArguments(args: readonly string[]): Arguments {
   const rest = [...args];
   const urls: string[] = [];
   const headers: Record<string, string> = {};
@@ -89,8 +89,8 @@ function readArguments(args: readonly string[]): Arguments {
   for (let arg = rest.shift(); arg !== undefined; arg = rest.shift()) {
     if (arg === "--json") json = true;
     else if (arg === "--write-token") options.writeToken = valueOf(arg);
-    else if (arg === "--timeout") options.timeout = readTimeout(valueOf(arg));
-    else if (arg === "--header") Object.assign(headers, readHeader(valueOf(arg)));
+    else if (arg === "--timeout") options.timeout = parseTimeout(valueOf(arg));
+    else if (arg === "--header") Object.assign(headers, parseHeader(valueOf(arg)));
     else if (arg.startsWith("-")) {
       throw new UsageError(
         `Cannot read the argument ${JSON.stringify(arg.replace(/=.*/s, "=…"))}: no such option`,
@@ -106,7 +106,7 @@ function readArguments(args: readonly string[]): Arguments {
   return { url, json, options: { ...options, headers } };
 }
 
-function readTimeout(text: string): number {
+function parseTimeout(text: string): number {
   const timeout = Number(text);
   if (/^\d{1,7}$/.test(text) && timeout >= 10) return timeout;
   throw new UsageError(
@@ -114,16 +114,16 @@ function readTimeout(text: string): number {
   );
 }
 
-function readHeader(text: string): Record<string, string> {
+function parseHeader(text: string): Record<string, string> {
   const [, name, value] = /^([\w!#$%&'*+.^`|~-]+): *(.*)$/.exec(text) ?? [];
-  // What follows may be a secret.
+  // The text may contain a secret.
   if (name === undefined || value === undefined) {
     throw new UsageError('Cannot read --header: expected "Name: value"');
   }
   return { [name.toLowerCase()]: value };
 }
 
-function lineOf({ rule, sentence, outcome, found }: RuleResult): string {
+function formatResult({ rule, sentence, outcome, found }: RuleResult): string {
   const said = outcome === "failed" ? "FAILED" : outcome;
   const line = `${rule.padEnd(5)} ${said.padEnd(11)}  ${sentence}`;
   if (found === undefined) return line;

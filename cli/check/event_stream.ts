@@ -1,9 +1,9 @@
 /**
- * Reads server-sent events, block by block.
+ * Reads server-sent events block by block.
  *
  * @module
  */
-import { BrokenRule, show } from "./verdict.ts";
+import { BrokenRule, format } from "./outcome.ts";
 
 /** One block of a stream: an event, or a comment. */
 export interface EventBlock {
@@ -11,7 +11,7 @@ export interface EventBlock {
   readonly data?: string;
   readonly id?: string;
   readonly retry?: string;
-  /** What follows a colon at the beginning of a line. */
+  /** The text after a colon at the beginning of a line. */
   readonly comment?: string;
 }
 
@@ -28,8 +28,8 @@ export class EventStream {
 
   /**
    * @param response The answer.
-   * @param controller What ends it.
-   * @param timeout Milliseconds that an expected block may take.
+   * @param controller Aborts the request.
+   * @param timeout Time for an expected block, in milliseconds.
    */
   constructor(response: Response, controller: AbortController, timeout: number) {
     this.headers = response.headers;
@@ -38,7 +38,7 @@ export class EventStream {
     this.#timeout = timeout;
   }
 
-  /** The next block; `null` at the stream's end, or when none came in time. */
+  /** Returns the next block; `null` at the end of the stream, or if there is none in time. */
   async next(timeout: number = this.#timeout): Promise<EventBlock | null> {
     const deadline = performance.now() + timeout;
     while (!this.#text.includes("\n\n")) {
@@ -56,33 +56,33 @@ export class EventStream {
     return Object.fromEntries(fields);
   }
 
-  /** Blocks up to the first one that fits, which must come. */
+  /** Returns all blocks up to the first one that matches. Throws if there is none in time. */
   async until(fits: (block: EventBlock) => boolean, what: string): Promise<EventBlock[]> {
     const blocks: EventBlock[] = [];
     const deadline = performance.now() + this.#timeout;
     for (;;) {
       const block = await this.next(deadline - performance.now());
       if (block === null) {
-        throw new BrokenRule(`no ${what} came within ${this.#timeout} ms, only ${show(blocks)}`);
+        throw new BrokenRule(`no ${what} arrived within ${this.#timeout} ms, only ${format(blocks)}`);
       }
       blocks.push(block);
       if (fits(block)) return blocks;
     }
   }
 
-  /** The opening: everything up to the first id. */
+  /** Returns the opening of the stream: all blocks up to the first id. */
   async open(): Promise<EventBlock[]> {
     return await this.until((block) => block.id !== undefined, "id");
   }
 
-  /** Hangs up. */
+  /** Disconnects. */
   async close(): Promise<void> {
     this.#controller.abort();
     await this.#reader?.cancel().catch(() => {});
     await this.#reading?.catch(() => {});
   }
 
-  /** The next text within some milliseconds; what comes later is kept for the next call. */
+  /** Returns the next text within some milliseconds. Later text is returned by the next call. */
   async #within(ms: number): Promise<string | null> {
     if (ms <= 0) return null;
     this.#reading ??= this.#read();

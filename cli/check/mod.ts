@@ -1,5 +1,5 @@
 /**
- * Checks any server that speaks the protocol, from outside: the rules of `src/PROTOCOL.md` by number.
+ * Checks a running server against the rules of `src/PROTOCOL.md`, from outside.
  *
  * ```ts
  * import { createFetchHandler, MemoryStorage, RealityServer } from "@rootlodge/reality-server";
@@ -21,71 +21,71 @@ import { checkRule, type RuleResult } from "./rule.ts";
 import { RULES } from "./rules.ts";
 import { CheckedServer, describe } from "./server.ts";
 import { redactURL } from "../../src/redact.ts";
-import { show } from "./verdict.ts";
+import { format } from "./outcome.ts";
 
 export type { RuleResult };
 
-/** How a server is checked. */
+/** Options of {@linkcode checkServer}. */
 export interface CheckOptions {
   /**
-   * A bearer token that opens the write routes. With it the check changes keys under a random prefix of its own, and
-   * takes them away at the end. Left out: it changes nothing, and leaves the rules unchecked that need a change.
+   * A bearer token of the write routes. With it the check changes keys with a random prefix, and deletes them at the end.
+   * Without it the check changes nothing, and skips the rules that need a change.
    *
    * @default {undefined}
    */
   writeToken?: string | undefined;
   /**
-   * Headers of every request, such as those by which the server knows who may read.
+   * Headers of every request, for example those that identify the client.
    *
    * @default {undefined}
    */
   headers?: Readonly<Record<string, string>> | undefined;
   /**
-   * How long one answer may take, in milliseconds, beside the time that it was asked to wait. Above 30,000 the check
-   * also waits for a heartbeat of servers with the usual interval.
+   * Time for one answer, in milliseconds, in addition to the `wait` of the request. Above 30,000 the check also waits for
+   * a heartbeat of a server with the default interval.
    *
    * @default {10000}
    */
   timeout?: number | undefined;
   /**
-   * Hears of every result as soon as it is there.
+   * Called with every result as soon as it is known.
    *
    * @default {undefined}
    */
   onResult?: ((result: RuleResult) => void) | undefined;
 }
 
-/** What became of all rules. */
+/** The results of all rules. */
 export interface CheckReport {
-  /** Where the server's routes hang. */
+  /** The URL of the base path. */
   url: string;
-  /** How many rules hold. */
+  /** The number of rules that the server keeps. */
   ok: number;
-  /** How many do not. */
+  /** The number of broken rules. */
   failed: number;
-  /** How many were not checked. */
+  /** The number of rules that were not checked. */
   notChecked: number;
-  /** All of them, in the order of the protocol. */
+  /** All results, in the order of the protocol. */
   results: RuleResult[];
-  /** Keys that the check has written and could not take away. */
+  /** Keys that the check has written and could not delete. */
   leftBehind: string[];
 }
 
-/** A server could not be checked at all: nothing answers, or it does not take the token. */
+/** A server cannot be checked: it does not answer, or does not accept the token. */
 export class CheckError extends Error {}
 
 /**
- * Checks a server by the rules of the protocol, one after the other.
+ * Checks a server against the rules of the protocol, one after the other.
  *
- * @param url Where it is: its base path, or only its origin for `/reality`.
- * @param options A token to write with, headers, and a limit of time.
- * @returns What became of each rule. Rejects for no rule that is broken.
- * @throws {CheckError} When the server cannot be reached, or does not take the token.
- * @throws {TypeError} When the URL is none.
+ * @param url The URL of the base path, or only the origin for `/reality`.
+ * @param options A write token, headers and a timeout.
+ * @returns The result of each rule. Does not reject if a rule is broken.
+ * @throws {CheckError} If the server cannot be reached or does not accept the token.
+ * @throws {TypeError} If the URL is not valid.
  */
 export async function checkServer(url: string, options: CheckOptions = {}): Promise<CheckReport> {
   const { writeToken, headers = {}, timeout = 10_000, onResult } = options;
-  const server = new CheckedServer(baseOf(url), { writeToken, headers, timeout });
+  const server = new CheckedServer(parseBase(url), { writeToken, headers, timeout });
   await reach(server, writeToken);
   const results: RuleResult[] = [];
   let leftBehind: string[] = [];
@@ -96,7 +96,7 @@ export async function checkServer(url: string, options: CheckOptions = {}): Prom
       onResult?.(result);
     }
   } finally {
-    leftBehind = await server.cleanUp();
+    leftBehind = await server.deleteWritten();
   }
   const count = (outcome: RuleResult["outcome"]) =>
     results.filter((result) => result.outcome === outcome).length;
@@ -110,11 +110,11 @@ export async function checkServer(url: string, options: CheckOptions = {}): Prom
   };
 }
 
-/** Finds out whether anything can be checked at all. */
+/** Throws if the server cannot be checked. */
 async function reach(server: CheckedServer, writeToken: string | undefined): Promise<void> {
   let answer;
   try {
-    answer = await server.ask("POST", "/sync", { body: { known: {} } });
+    answer = await server.send("POST", "/sync", { body: { known: {} } });
   } catch (error) {
     throw new CheckError(`Cannot check ${server.base}: ${(error as Error).message}`, { cause: error });
   }
@@ -122,17 +122,17 @@ async function reach(server: CheckedServer, writeToken: string | undefined): Pro
     throw new CheckError(`Cannot check ${server.base}: ${describe(answer)}`);
   }
   if (writeToken === undefined) return;
-  // Refused for its shape where the token is right, so that nothing is written yet.
-  const write = await server.ask("POST", "/update", { body: {}, headers: server.authorize([]) });
+  // The body is wrong: with a valid token the request is refused too, and nothing is written.
+  const write = await server.send("POST", "/update", { body: {}, headers: server.authorize([]) });
   if ([401, 403].includes(write.status)) {
     throw new CheckError(`Cannot write to ${server.base}: ${describe(write)}`);
   }
 }
 
-function baseOf(url: string): string {
+function parseBase(url: string): string {
   if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
     throw new TypeError(
-      `Cannot check ${show(redactURL(url))}: expected a URL such as http://localhost:8000/reality`,
+      `Cannot check ${format(redactURL(url))}: expected a URL such as http://localhost:8000/reality`,
     );
   }
   const { origin, pathname } = new URL(url);

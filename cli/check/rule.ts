@@ -1,34 +1,34 @@
 /**
- * What a rule of the protocol is to the check.
+ * A rule of the protocol, and its check.
  *
  * @module
  */
 import type { CheckedServer } from "./server.ts";
-import { BrokenRule, UncheckedRule } from "./verdict.ts";
+import { BrokenRule, UncheckedRule } from "./outcome.ts";
 
 /** One rule of `src/PROTOCOL.md`, or a part of one. */
 export interface Rule {
-  /** Its number there, such as `4.3`; of a chapter without numbers, the chapter's. */
+  /** Its number, such as `4.3`, or the number of a chapter without numbered rules. */
   readonly number: string;
-  /** What must be so. */
+  /** The rule in one sentence. */
   readonly sentence: string;
-  /** Finds out; for what cannot be seen from outside: why not. */
+  /** Checks a server. A string says why the rule cannot be checked from outside. */
   readonly check: string | ((server: CheckedServer) => Promise<void>);
 }
 
-/** What became of one rule, or of a part of one. */
+/** The result of one rule, or of a part of one. */
 export interface RuleResult {
   /** The rule's number in `src/PROTOCOL.md`. */
   rule: string;
-  /** What must be so. */
+  /** The rule in one sentence. */
   sentence: string;
-  /** Whether it is. */
+  /** Whether the server keeps the rule. */
   outcome: "ok" | "failed" | "not checked";
-  /** What was found instead, or why it was not checked. */
+  /** What was found instead, or why the rule was not checked. */
   found?: string;
 }
 
-/** Checks one rule; rejects for nothing that it finds. */
+/** Checks one rule. Does not reject if the rule is broken. */
 export async function checkRule(
   { number, sentence, check }: Rule,
   server: CheckedServer,
@@ -40,9 +40,9 @@ export async function checkRule(
     return { ...rule, outcome: "ok" };
   } catch (error) {
     const outcome = error instanceof UncheckedRule ? "not checked" : "failed";
-    // What a check trips over is an answer of a shape that nobody thought of.
+    // Any other error comes from an answer of an unexpected shape.
     const isExpected = error instanceof UncheckedRule || error instanceof BrokenRule;
-    const found = isExpected ? error.message : `an answer that cannot be read: ${String(error)}`;
+    const found = isExpected ? error.message : `an answer of an unexpected shape: ${String(error)}`;
     return { ...rule, outcome, found };
   }
 }

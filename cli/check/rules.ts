@@ -1,35 +1,38 @@
 /**
- * All rules, in the order of the protocol.
+ * The list of all rules, in the order of the protocol.
  *
  * @module
  */
-import { admission } from "./admission.ts";
-import { comparison } from "./comparison.ts";
-import { cors } from "./cors.ts";
-import { eventRules } from "./events.ts";
-import { everyRoute } from "./every_route.ts";
-import { exchange } from "./exchange.ts";
-import { openAPI, operation, stopping } from "./operation.ts";
+import { admissionRules } from "./rules/admission.ts";
+import { comparisonRules } from "./rules/comparison.ts";
+import { corsRules } from "./rules/cors.ts";
+import { eventRules } from "./rules/event_streams.ts";
+import { everyRouteRules } from "./rules/every_route.ts";
+import { betweenServersRules } from "./rules/between_servers.ts";
+import { healthRules } from "./rules/health.ts";
+import { openAPIRules } from "./rules/openapi.ts";
+import { closingRules } from "./rules/closing.ts";
 import type { Rule } from "./rule.ts";
-import { syncRules } from "./sync.ts";
-import { waiting } from "./waiting.ts";
-import { metrics, readiness } from "./watching.ts";
-import { writes } from "./writes.ts";
+import { syncRules } from "./rules/sync.ts";
+import { waitingRules } from "./rules/waiting.ts";
+import { metricsRules } from "./rules/metrics.ts";
+import { readinessRules } from "./rules/readiness.ts";
+import { writeRules } from "./rules/writes.ts";
 
-/** All rules of `src/PROTOCOL.md` but those for clients, in its order. */
+/** All rules of `src/PROTOCOL.md` except those for clients, in its order. */
 export const RULES: readonly Rule[] = [
-  ...everyRoute,
+  ...everyRouteRules,
   ...syncRules,
-  ...comparison,
-  ...waiting,
+  ...comparisonRules,
+  ...waitingRules,
   ...eventRules,
-  ...writes,
-  ...operation,
-  ...cors,
-  ...exchange,
-  ...openAPI,
-  ...stopping,
-  ...readiness,
-  ...metrics,
-  ...admission,
+  ...writeRules,
+  ...healthRules,
+  ...corsRules,
+  ...betweenServersRules,
+  ...openAPIRules,
+  ...closingRules,
+  ...readinessRules,
+  ...metricsRules,
+  ...admissionRules,
 ];

@@ -1,61 +1,61 @@
 /**
- * The server that is checked, and how it is asked: every request bounded in time, every key a new one.
+ * The server under check: sends requests with a timeout, and creates new keys.
  *
  * @module
  */
 import type { RealityNodeMeta, SyncRequest, SyncResponse } from "../../src/types.ts";
 import { EventStream } from "./event_stream.ts";
-import { BrokenRule, leave, must, show, UncheckedRule } from "./verdict.ts";
+import { assert, BrokenRule, format, skip, UncheckedRule } from "./outcome.ts";
 
-/** How a server is asked. */
+/** Options of {@linkcode CheckedServer}. */
 export interface ServerOptions {
-  /** A bearer token that opens the write routes; `undefined` to change nothing. */
+  /** A bearer token of the write routes; `undefined` to change nothing. */
   readonly writeToken: string | undefined;
   /** Headers of every request. */
   readonly headers: Readonly<Record<string, string>>;
-  /** Milliseconds that one answer may take, beside the time that was asked to wait. */
+  /** Time for one answer in addition to the `wait` of the request, in milliseconds. */
   readonly timeout: number;
 }
 
-/** A request, as a rule words it. */
-export interface Question {
-  /** Sent as it is when text or bytes, else as JSON. */
+/** Options of a request. */
+export interface RequestOptions {
+  /** Text and bytes are sent unchanged, other values as JSON. */
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Milliseconds that the answer is asked to wait. */
+  /** The `wait` of the request, in milliseconds. */
   readonly wait?: number;
 }
 
-/** An answer, read to its end. */
+/** An answer with its whole body. */
 export interface Answer {
-  /** What was asked: `POST /sync`. */
+  /** The request: `POST /sync`. */
   readonly request: string;
   readonly status: number;
   readonly headers: Headers;
   readonly text: string;
-  /** The body as JSON; `undefined` when it is none. */
+  /** The body as JSON; `undefined` if it is not JSON. */
   readonly json: unknown;
-  /** Milliseconds from the request to the body's end. */
+  /** Time from the request to the end of the body, in milliseconds. */
   readonly elapsed: number;
 }
 
-/** What a refusal's body says. */
+/** The body of a refusal. */
 export interface Refusal {
-  /** Without the prefix that all codes have. */
+  /** The code without its prefix. */
   readonly code: string;
   readonly message: string;
 }
 
-/** How often a request is sent again that came too often. */
+/** How many times a request is sent again after a 429. */
 const RETRIES = 3;
 
-/** One server under check. */
+/** The server under check. */
 export class CheckedServer {
-  /** Where its routes hang, without a slash at the end. */
+  /** The URL of the base path, without a slash at the end. */
   readonly base: string;
-  /** What all keys of this run begin with. */
+  /** The prefix of all keys of this run. */
   readonly prefix: string = `reality-check:${crypto.randomUUID()}:`;
-  /** Milliseconds that one answer may take. */
+  /** Time for one answer, in milliseconds. */
   readonly timeout: number;
   readonly #writeToken: string | undefined;
   readonly #headers: Readonly<Record<string, string>>;
@@ -63,26 +63,26 @@ export class CheckedServer {
   #keys = 0;
 
   /**
-   * @param base Where its routes hang.
-   * @param options How it is asked.
+   * @param base The URL of the base path.
+   * @param options The write token, headers and the timeout.
    */
   constructor(base: string, options: ServerOptions) {
     this.base = base.replace(/\/+$/, "");
     this.timeout = options.timeout;
     this.#writeToken = options.writeToken;
-    // In one spelling, so that what a rule sends replaces what is always sent.
+    // In lower case, so that the headers of a request replace these.
     this.#headers = Object.fromEntries(new Headers(options.headers));
   }
 
-  /** A key that nobody has used before. */
+  /** Returns a key that was never used before. */
   newKey(): string {
     return `${this.prefix}${++this.#keys}`;
   }
 
-  /** Sends a request and reads the answer to its end; one that came too often is sent again when it may be. */
-  async ask(method: string, path: string, question: Question = {}): Promise<Answer> {
+  /** Sends a request and reads the whole answer. After a 429 it waits for `Retry-After` and sends it again. */
+  async send(method: string, path: string, options: RequestOptions = {}): Promise<Answer> {
     for (let tries = 1;; tries++) {
-      const answer = await this.#askOnce(method, path, question);
+      const answer = await this.#sendOnce(method, path, options);
       if (answer.status !== 429) return answer;
       const pause = Number(answer.headers.get("retry-after")) * 1000;
       if (tries > RETRIES || !(pause > 0 && pause <= this.timeout)) {
@@ -92,21 +92,24 @@ export class CheckedServer {
     }
   }
 
-  /** Asks a sync that must be answered with 200, in the shape of one. */
-  async sync(request: SyncRequest, question: Question = {}): Promise<SyncResponse & { elapsed: number }> {
+  /** Sends a sync. The answer must be a 200 with `changed`. */
+  async sync(
+    request: SyncRequest,
+    options: RequestOptions = {},
+  ): Promise<SyncResponse & { elapsed: number }> {
     const { wait } = request;
-    const answer = await this.ask("POST", "/sync", {
-      ...question,
+    const answer = await this.send("POST", "/sync", {
+      ...options,
       body: request,
       ...(wait === undefined ? {} : { wait }),
     });
-    must(answer.status === 200, () => `${describe(answer)} to ${show(request)}`);
+    assert(answer.status === 200, () => `${describe(answer)} to ${format(request)}`);
     const { changed } = answer.json as Partial<SyncResponse> ?? {};
-    must(typeof changed === "object" && changed !== null, () => `no "changed" in ${show(answer.json)}`);
+    assert(typeof changed === "object" && changed !== null, () => `no "changed" in ${format(answer.json)}`);
     return { ...answer.json as SyncResponse, elapsed: answer.elapsed };
   }
 
-  /** What a server says to one version of one key; `undefined` for nothing. */
+  /** Sends one version of one key. Returns its meta if it is changed. */
   async compare(key: string, version: number, epoch?: string): Promise<RealityNodeMeta | undefined> {
     const { changed } = await this.sync({
       known: { [key]: version },
@@ -115,42 +118,42 @@ export class CheckedServer {
     return changed[key];
   }
 
-  /** Writes new states of keys; the rule is left unchecked where there is no token. */
+  /** Writes new hashes of keys. Skips the rule if there is no token. */
   async update(...keys: string[]): Promise<Record<string, number>> {
     const updates = keys.map((key) => ({ key, hash: crypto.randomUUID() }));
     return await this.write("/update", keys, { updates });
   }
 
-  /** Asks a write route to change some keys; gives their new versions. */
+  /** Sends a write. Returns the new versions of the keys. */
   async write(path: string, keys: readonly string[], body: unknown): Promise<Record<string, number>> {
-    const answer = await this.ask("POST", path, { body, headers: this.authorize(keys) });
-    leaveIfNotThere(answer);
-    must(answer.status === 200, () => `${describe(answer)} to a write with the token`);
+    const answer = await this.send("POST", path, { body, headers: this.authorize(keys) });
+    skipIfNotMounted(answer);
+    assert(answer.status === 200, () => `${describe(answer)} to a write with the token`);
     const { versions } = answer.json as { versions?: Record<string, number> } ?? {};
-    must(
+    assert(
       keys.every((key) => Number.isSafeInteger(versions?.[key])),
-      () => `no version of every key written in ${show(answer.json)}`,
+      () => `no version of every key written in ${format(answer.json)}`,
     );
     return versions as Record<string, number>;
   }
 
-  /** Takes a key away, and gives the answer. */
+  /** Deletes a key. Returns the answer. */
   async remove(key: string): Promise<Answer> {
-    const answer = await this.ask("DELETE", `/nodes/${encodeURIComponent(key)}`, {
+    const answer = await this.send("DELETE", `/nodes/${encodeURIComponent(key)}`, {
       headers: this.authorize([key]),
     });
     if (answer.status === 204) this.#written.delete(key);
     return answer;
   }
 
-  /** The headers that open the write routes for keys, which are remembered as written. */
+  /** Returns the headers of a write, and records its keys as written. Skips the rule if there is no token. */
   authorize(keys: readonly string[]): Record<string, string> {
-    if (this.#writeToken === undefined) leave("needs --write-token");
+    if (this.#writeToken === undefined) skip("needs --write-token");
     for (const key of keys) this.#written.add(key);
     return { authorization: `Bearer ${this.#writeToken}` };
   }
 
-  /** Opens an event stream, whose headers have come; the rule is left unchecked where there are none. */
+  /** Opens an event stream and waits for its headers. Skips the rule if the route is not mounted. */
   async openStream(keys: readonly string[], headers: Record<string, string> = {}): Promise<EventStream> {
     const query = keys.map((key) => `keys=${encodeURIComponent(key)}`).join("&");
     const controller = new AbortController();
@@ -163,22 +166,26 @@ export class CheckedServer {
       });
       if (response.status === 200) return new EventStream(response, controller, this.timeout);
       await response.body?.cancel();
-      if (response.status === 404) leave("GET /events is not mounted");
+      if (response.status === 404) skip("GET /events is not mounted");
       throw new BrokenRule(`GET /events was answered with ${response.status}`);
     } catch (error) {
-      throw toBroken(error, "GET /events", this.timeout, controller.signal);
+      throw toBrokenRule(error, "GET /events", this.timeout, controller.signal);
     } finally {
       clearTimeout(timer);
     }
   }
 
-  /** Takes away what was written; gives the keys that are still there. */
-  async cleanUp(): Promise<string[]> {
+  /** Deletes the written keys. Returns those that could not be deleted. */
+  async deleteWritten(): Promise<string[]> {
     for (const key of [...this.#written]) await this.remove(key).catch(() => {});
     return [...this.#written];
   }
 
-  async #askOnce(method: string, path: string, { body, headers, wait = 0 }: Question): Promise<Answer> {
+  async #sendOnce(
+    method: string,
+    path: string,
+    { body, headers, wait = 0 }: RequestOptions,
+  ): Promise<Answer> {
     const request = `${method} ${path.split("?")[0]}`;
     const isPlain = typeof body === "string" || body instanceof Uint8Array || body === undefined;
     const limit = this.timeout + wait;
@@ -208,26 +215,26 @@ export class CheckedServer {
         elapsed,
       };
     } catch (error) {
-      throw toBroken(error, request, limit, controller.signal);
+      throw toBrokenRule(error, request, limit, controller.signal);
     } finally {
       clearTimeout(timer);
     }
   }
 }
 
-/** Leaves a rule unchecked whose route is not there: one may be mounted without the others. */
-export function leaveIfNotThere(answer: Answer): void {
-  if (answer.status === 404) leave(`${answer.request} is not mounted`);
+/** Skips a rule if its route is not mounted: a server may mount a single route. */
+export function skipIfNotMounted(answer: Answer): void {
+  if (answer.status === 404) skip(`${answer.request} is not mounted`);
 }
 
-/** An answer in words. */
+/** Describes an answer. */
 export function describe(answer: Answer): string {
   const { code, message } = refusalOf(answer) ?? {};
   const said = code === undefined ? "" : ` ${code}: ${message}`;
   return `${answer.request} was answered with ${answer.status}${said}`;
 }
 
-/** What a refusal says; `undefined` for a body of another shape, as what stands in front of a server has it. */
+/** Returns the body of a refusal; `undefined` if it has another shape, as that of a proxy. */
 export function refusalOf(answer: Answer): Refusal | undefined {
   const { code, message } = (answer.json as { error?: Partial<Refusal> } | null | undefined)?.error ?? {};
   if (typeof code !== "string" || typeof message !== "string") return undefined;
@@ -235,22 +242,29 @@ export function refusalOf(answer: Answer): Refusal | undefined {
 }
 
 /**
- * Leaves a rule unchecked where the request was refused by what stands in front: a server has JSON for its refusals, a
- * proxy a page. nginx, for one, has no URL with `%00` reach a server.
+ * Skips a rule if a proxy in front refused the request: a server refuses with JSON, a proxy with an HTML page. For example,
+ * nginx refuses every URL with `%00`.
  */
-export function leaveIfProxied(answer: Answer): void {
+export function skipIfRefusedByProxy(answer: Answer): void {
   const isPage = /^text\/html\b/i.test(answer.headers.get("content-type") ?? "");
   if (answer.status >= 400 && answer.status < 500 && isPage && refusalOf(answer) === undefined) {
-    leave(`what stands in front refuses by itself: ${describe(answer)}`);
+    skip(`refused by a proxy in front: ${describe(answer)}`);
   }
 }
 
-/** Requires that an answer is a refusal with this status and code; what stands in front may refuse in its own words. */
-export function mustRefuse(answer: Answer, status: number, code: string): void {
-  if (answer.status !== status) leaveIfProxied(answer);
-  must(answer.status === status, () => `${describe(answer)}, expected ${status} ${code}`);
+/** Requires a refusal with this status and code. The refusal of a proxy in front needs the status only. */
+export function assertRefused(answer: Answer, status: number, code: string): void {
+  if (answer.status !== status) skipIfRefusedByProxy(answer);
+  assert(answer.status === status, () => `${describe(answer)}, expected ${status} ${code}`);
   const refusal = refusalOf(answer);
-  must(refusal === undefined || refusal.code === code, () => `${describe(answer)}, expected ${code}`);
+  assert(refusal === undefined || refusal.code === code, () => `${describe(answer)}, expected ${code}`);
+}
+
+/** Requires that `HEAD` is answered with 200 and without a body. */
+export async function assertHead(server: CheckedServer, path: string): Promise<void> {
+  const answer = await server.send("HEAD", path);
+  skipIfNotMounted(answer);
+  assert(answer.status === 200 && answer.text === "", () => describe(answer));
 }
 
 function parse(text: string): unknown {
@@ -261,10 +275,10 @@ function parse(text: string): unknown {
   }
 }
 
-function toBroken(error: unknown, request: string, limit: number, signal: AbortSignal): Error {
+function toBrokenRule(error: unknown, request: string, limit: number, signal: AbortSignal): Error {
   if (error instanceof BrokenRule || error instanceof UncheckedRule) return error;
   if (signal.aborted) return new BrokenRule(`${request} was not answered within ${limit} ms`);
   const { message, cause } = error as Error;
   const found = cause instanceof Error && cause.message !== "" ? cause.message : message;
-  return new BrokenRule(`${request} broke off: ${found}`);
+  return new BrokenRule(`${request} failed: ${found}`);
 }

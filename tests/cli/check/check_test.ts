@@ -18,10 +18,10 @@ import { type Listening, listenNode } from "../../runtimes/node.ts";
 
 const TOKEN = "token-of-the-check-01";
 
-/** What may stay unchecked at a server of ours: no heartbeat, Express reads bodies, no CORS, no peers, no limit. */
+/** Rules that may be skipped on our servers: no heartbeat, Express reads bodies, no CORS, no peers, no rate limit. */
 const PERHAPS_UNCHECKED = ["6.3", "2.7", "2.8", "9", "11.1", "16.4"];
 
-test("every numbered rule of the protocol is in the check, but those for clients", () => {
+test("the check has every numbered rule of the protocol except those for clients", () => {
   const text = readFileSync("src/PROTOCOL.md", "utf8");
   const numbers = text.split(/^## /m).slice(1).flatMap((chapter) => {
     const number = /^\d+/.exec(chapter)?.[0] ?? "";
@@ -29,12 +29,12 @@ test("every numbered rule of the protocol is in the check, but those for clients
     const rules = [...body.matchAll(/^(?:\| )?(\d+)(?:\.| \|) /gm)].map(([, rule]) => `${number}.${rule}`);
     return rules.length > 0 ? rules : [number];
   }).filter((number) => number !== "1" && !number.startsWith("10."));
-  // Of chapter 2, the table of statuses has lines that begin with a number, too.
+  // In chapter 2 the lines of the table of statuses also begin with a number.
   const expected = [...new Set(numbers)].filter((number) => !/^2\.[45]\d\d$/.test(number));
   assert.deepEqual([...new Set(RULES.map(({ number }) => number))], expected);
 });
 
-test("checkServer() finds nothing at node:http", async () => {
+test("checkServer() finds no broken rule behind node:http", async () => {
   await withServer({}, (server) => listenNode(createNodeHandler(server)), mustHold);
 });
 
@@ -49,7 +49,7 @@ test(`checkServer() finds nothing at ${serverName}, behind another base path and
   });
 });
 
-test("checkServer() leaves a rule unchecked whose request is refused by what stands in front", async () => {
+test("checkServer() skips a rule if a proxy in front refuses its request", async () => {
   const page = (status: number) =>
     new Response("<html>Not here</html>", { status, headers: { "content-type": "text/html" } });
   const listen = (server: RealityServer) => {
@@ -66,17 +66,17 @@ test("checkServer() leaves a rule unchecked whose request is refused by what sta
     for (const [rule, request] of [["2.6", "POST /nope"], ["7.1", "DELETE /nodes/"]] as const) {
       const found = results.filter((result) => result.rule === rule).map(({ found = "" }) => found);
       assert.ok(
-        found.some((text) => text.startsWith(`what stands in front refuses by itself: ${request}`)),
+        found.some((text) => text.startsWith(`refused by a proxy in front: ${request}`)),
         `${rule}: ${found}`,
       );
     }
   });
 });
 
-test("checkServer() finds nothing at Express that reads bodies itself", async () => {
+test("checkServer() finds no broken rule behind Express that reads bodies itself", async () => {
   await withServer({}, (server) => {
     const app = express();
-    // Quiet about what it refuses.
+    // Express does not log errors in this environment.
     app.set("env", "test");
     app.use(express.json());
     app.use(createExpressAdapter(server));
@@ -84,7 +84,7 @@ test("checkServer() finds nothing at Express that reads bodies itself", async ()
   }, mustHold);
 });
 
-test("checkServer() finds nothing at a server with a secret, a limit and an origin of its own", async () => {
+test("checkServer() finds no broken rule on a server with a secret, a rate limit and CORS", async () => {
   const handler: HandlerOptions = { cors: { origin: ["https://app.example"], credentials: true } };
   const listen = (server: RealityServer) => listenFetch(createFetchHandler(server, handler));
   const rateLimit = { limit: 1_000, window: 1_000, key: () => "everybody" };
@@ -98,7 +98,7 @@ test("checkServer() finds nothing at a server with a secret, a limit and an orig
   });
 });
 
-test("checkServer() changes nothing without a token, and leaves nothing behind with one", async () => {
+test("checkServer() changes nothing without a token, and deletes its keys with one", async () => {
   await withServer({}, (server) => listenNode(createNodeHandler(server)), async (origin, server) => {
     await server.updateNode("a", "1");
     const before = await server.getNode("a");
@@ -128,7 +128,7 @@ test("checkServer() changes nothing without a token, and leaves nothing behind w
   });
 });
 
-test("checkServer() checks a server that mounts nothing but POST /sync", async () => {
+test("checkServer() checks a server that mounts only POST /sync", async () => {
   await withServer({}, (server) => {
     const handler = createFetchHandler(server);
     return listenFetch(async (request) =>
@@ -144,7 +144,7 @@ test("checkServer() checks a server that mounts nothing but POST /sync", async (
   });
 });
 
-/** Checks with a token: every rule holds, and hardly one is left unchecked. */
+/** Checks with a token: no rule is broken, and only expected ones are skipped. */
 async function mustHold(origin: string): Promise<CheckReport> {
   const report = await checkServer(origin, { writeToken: TOKEN });
   const failed = report.results.filter(({ outcome }) => outcome === "failed");

@@ -3,24 +3,24 @@
  *
  * @module
  */
-import type { RealityNodeMeta } from "../../src/types.ts";
-import { mustBeGone } from "./comparison.ts";
-import type { EventBlock, EventStream } from "./event_stream.ts";
-import type { Rule } from "./rule.ts";
-import type { CheckedServer } from "./server.ts";
-import { leave, must, show } from "./verdict.ts";
+import type { RealityNodeMeta } from "../../../src/types.ts";
+import { assertDeleted } from "./comparison.ts";
+import type { EventBlock, EventStream } from "../event_stream.ts";
+import type { Rule } from "../rule.ts";
+import type { CheckedServer } from "../server.ts";
+import { assert, format, skip } from "../outcome.ts";
 
-/** How often servers send a heartbeat unless told otherwise, in milliseconds. */
+/** The default heartbeat interval of servers, in milliseconds. */
 const HEARTBEAT_INTERVAL = 30_000;
 
-/** How long a heartbeat is waited for where the time limit is too short for a usual one, in milliseconds. */
-const SHORT_LISTENING = 1_000;
+/** Time to wait for a heartbeat if the timeout is below the default interval, in milliseconds. */
+const SHORT_WAIT = 1_000;
 
 /** The rules of chapter 6. */
 export const eventRules: readonly Rule[] = [
   {
     number: "6.1",
-    sentence: "A change comes as update, with the node's meta; a deletion with the meta of rule 4.3",
+    sentence: "A change is sent as update with the meta of the node, a deletion with the meta of rule 4.3",
     async check(server) {
       const key = server.newKey();
       server.authorize([key]);
@@ -28,22 +28,22 @@ export const eventRules: readonly Rule[] = [
         await stream.open();
         const { [key]: version } = await server.update(key);
         const meta = metaOf(await nextUpdate(stream));
-        must(
+        assert(
           meta.key === key && meta.version === version,
-          () => `${show(meta)}, expected version ${version}`,
+          () => `${format(meta)}, expected version ${version}`,
         );
         await server.remove(key);
-        mustBeGone(metaOf(await nextUpdate(stream)), key);
+        assertDeleted(metaOf(await nextUpdate(stream)), key);
       });
     },
   },
   {
     number: "6.2",
-    sentence: "A new stream begins with an id, also where no key has a node",
+    sentence: "A new stream begins with an id, also if no key has a node",
     async check(server) {
       await withStream(server, [server.newKey()], {}, async (stream) => {
         const blocks = await stream.open();
-        must(blocks.every(({ event }) => event === undefined), () => `events in ${show(blocks)}`);
+        assert(blocks.every(({ event }) => event === undefined), () => `events in ${format(blocks)}`);
       });
     },
   },
@@ -55,21 +55,21 @@ export const eventRules: readonly Rule[] = [
       const versions = await server.update(...keys);
       await withStream(server, [...keys, server.newKey()], {}, async (stream) => {
         const metas = (await stream.open()).filter(({ event }) => event === "update").map(metaOf);
-        const told = Object.fromEntries(metas.map(({ key, version }) => [key, version]));
-        const fits = metas.length === 2 && keys.every((key) => told[key] === versions[key]);
-        must(fits, () => `${show(metas)}, expected versions ${show(versions)}`);
+        const received = Object.fromEntries(metas.map(({ key, version }) => [key, version]));
+        const fits = metas.length === 2 && keys.every((key) => received[key] === versions[key]);
+        assert(fits, () => `${format(metas)}, expected versions ${format(versions)}`);
       });
     },
   },
   {
     number: "6.3",
-    sentence: "Only the last event of one reading carries an id",
+    sentence: "Only the last event of one read has an id",
     async check(server) {
       const keys = [server.newKey(), server.newKey()];
       await server.update(...keys);
       await withStream(server, keys, {}, async (stream) => {
         const updates = (await stream.open()).filter(({ event }) => event === "update");
-        must(updates.length === 2, () => `an id before the last of two updates: ${show(updates)}`);
+        assert(updates.length === 2, () => `an id before the last of two updates: ${format(updates)}`);
       });
     },
   },
@@ -77,36 +77,39 @@ export const eventRules: readonly Rule[] = [
     number: "6.3",
     sentence: "Heartbeats are comments, and have no id",
     async check(server) {
-      const patience = server.timeout > HEARTBEAT_INTERVAL ? server.timeout : SHORT_LISTENING;
+      const patience = server.timeout > HEARTBEAT_INTERVAL ? server.timeout : SHORT_WAIT;
       await withStream(server, [server.newKey()], {}, async (stream) => {
         await stream.open();
         const block = await stream.next(patience);
         if (block === null) {
-          leave(`none came within ${patience} ms: --timeout ${HEARTBEAT_INTERVAL + 10_000} waits for one`);
+          skip(`none came within ${patience} ms: --timeout ${HEARTBEAT_INTERVAL + 10_000} waits for one`);
         }
-        must(block.comment !== undefined && block.event === undefined, () => `no comment: ${show(block)}`);
-        must(block.id === undefined, () => `an id: ${show(block)}`);
+        assert(
+          block.comment !== undefined && block.event === undefined,
+          () => `no comment: ${format(block)}`,
+        );
+        assert(block.id === undefined, () => `an id: ${format(block)}`);
       });
     },
   },
   {
     number: "6.4",
-    sentence: "A Last-Event-ID that cannot be honoured gives resync, with the epoch",
+    sentence: "A Last-Event-ID that cannot be resumed gives resync, with the epoch",
     async check(server) {
       for (const id of ["garbage", "another%20epoch:7"]) {
         await withStream(server, [server.newKey()], { "last-event-id": id }, async (stream) => {
           const blocks = await stream.open();
           const resync = blocks.find(({ event }) => event === "resync");
-          must(resync !== undefined, () => `no resync after ${show(id)}: ${show(blocks)}`);
+          assert(resync !== undefined, () => `no resync after ${format(id)}: ${format(blocks)}`);
           const { epoch } = JSON.parse(resync.data ?? "null") ?? {};
-          must(typeof epoch === "string", () => `the data of resync is ${show(resync.data)}`);
+          assert(typeof epoch === "string", () => `the data of resync is ${format(resync.data)}`);
         });
       }
     },
   },
   {
     number: "6.4",
-    sentence: "With Last-Event-ID a stream begins with what changed since, deletions among it",
+    sentence: "With Last-Event-ID a stream begins with the changes since then, including deletions",
     async check(server) {
       const keys = [server.newKey(), server.newKey()];
       const [kept = "", gone = ""] = keys;
@@ -119,21 +122,21 @@ export const eventRules: readonly Rule[] = [
       await server.remove(gone);
       await withStream(server, keys, { "last-event-id": id }, async (stream) => {
         const metas = (await stream.open()).filter(({ event }) => event === "update").map(metaOf);
-        const told = metas.some((meta) => meta.key === kept && meta.version === version);
-        must(told, () => `no word on the change: ${show(metas)}`);
-        mustBeGone(metas.find((meta) => meta.key === gone), gone);
+        const isSent = metas.some((meta) => meta.key === kept && meta.version === version);
+        assert(isSent, () => `the change is missing in ${format(metas)}`);
+        assertDeleted(metas.find((meta) => meta.key === gone), gone);
       });
     },
   },
   {
     number: "6.5",
     sentence: "A slow reader gets the newest state of each key, never a backlog",
-    check: "would take more changes than a server of somebody's should bear",
+    check: "would require more changes than a check should make",
   },
   {
     number: "6.6",
-    sentence: "The server ends a stream after its lifetime, and says for how long to stay away",
-    check: "takes longer than a check should",
+    sentence: "The server ends a stream after its lifetime, and sends retry before",
+    check: "would take too long",
   },
   {
     number: "6.7",
@@ -142,12 +145,12 @@ export const eventRules: readonly Rule[] = [
       await withStream(server, [server.newKey()], {}, (stream) => {
         const header = (name: string, expected: RegExp) => {
           const found = stream.headers.get(name);
-          must(expected.test(found ?? ""), () => `${name} is ${show(found)}`);
+          assert(expected.test(found ?? ""), () => `${name} is ${format(found)}`);
         };
         header("content-type", /^text\/event-stream\b/);
         header("cache-control", /\bno-store\b/);
         header("cache-control", /\bno-transform\b/);
-        // nginx keeps this header to itself.
+        // nginx removes this header.
         if (!/nginx/i.test(stream.headers.get("server") ?? "")) header("x-accel-buffering", /^no$/);
         return Promise.resolve();
       });
@@ -178,6 +181,6 @@ function metaOf({ data = "" }: EventBlock): RealityNodeMeta {
   try {
     return JSON.parse(data);
   } catch {
-    must(false, `the data is no JSON: ${show(data)}`);
+    assert(false, `the data is not JSON: ${format(data)}`);
   }
 }

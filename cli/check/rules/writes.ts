@@ -3,11 +3,11 @@
  *
  * @module
  */
-import type { Rule } from "./rule.ts";
-import { type Answer, describe, leaveIfNotThere, leaveIfProxied, refusalOf } from "./server.ts";
-import { leave, must, show } from "./verdict.ts";
+import type { Rule } from "../rule.ts";
+import { type Answer, describe, refusalOf, skipIfNotMounted, skipIfRefusedByProxy } from "../server.ts";
+import { assert, format, skip } from "../outcome.ts";
 
-/** Requests that would change nothing even where they are let in, for their shape. The key is longer than any may be. */
+/** Requests that change nothing even if they are authorized: their shape is wrong. The key is too long. */
 const HARMLESS: readonly [method: string, path: string, body?: unknown][] = [
   ["POST", "/update", {}],
   ["POST", "/invalidate", {}],
@@ -15,22 +15,22 @@ const HARMLESS: readonly [method: string, path: string, body?: unknown][] = [
 ];
 
 /** The rules of chapter 7. */
-export const writes: readonly Rule[] = [
+export const writeRules: readonly Rule[] = [
   {
     number: "7.1",
-    sentence: "Without a right token the write routes are closed: 401 with WWW-Authenticate, or 403",
+    sentence: "Without a valid token the write routes are closed: 401 with WWW-Authenticate, or 403",
     async check(server) {
       const strangers = [{}, { authorization: `Bearer reality-check-${crypto.randomUUID()}` }];
       for (const [method, path, body] of HARMLESS) {
         for (const headers of strangers) {
-          mustBeClosed(await server.ask(method, path, { body, headers: { authorization: "", ...headers } }));
+          assertClosed(await server.send(method, path, { body, headers: { authorization: "", ...headers } }));
         }
       }
     },
   },
   {
     number: "7.2",
-    sentence: "POST /update takes one { key, hash }, or a list of them as updates",
+    sentence: "POST /update accepts one { key, hash }, or a list of them as updates",
     async check(server) {
       const [one, two, three] = [server.newKey(), server.newKey(), server.newKey()];
       await server.write("/update", [one], { key: one, hash: "1" });
@@ -39,12 +39,12 @@ export const writes: readonly Rule[] = [
       });
       const { changed } = await server.sync({ known: { [one]: 0, [two]: 0, [three]: 0 } });
       const hashes = [one, two, three].map((key) => changed[key]?.hash);
-      must(hashes.join() === "1,2,3", () => `hashes ${show(hashes)}, expected 1, 2 and 3`);
+      assert(hashes.join() === "1,2,3", () => `hashes ${format(hashes)}, expected 1, 2 and 3`);
     },
   },
   {
     number: "7.3",
-    sentence: "POST /invalidate takes keys, and writes a hash never used before",
+    sentence: "POST /invalidate accepts keys, and writes a hash that was never used before",
     async check(server) {
       const key = server.newKey();
       const hashes = new Set<string | undefined>();
@@ -53,28 +53,28 @@ export const writes: readonly Rule[] = [
         const { changed } = await server.sync({ known: { [key]: 0 } });
         hashes.add(changed[key]?.hash);
       }
-      must(
+      assert(
         hashes.size === 3 && !hashes.has(undefined),
-        () => `hashes ${show([...hashes])} after three times`,
+        () => `hashes ${format([...hashes])} after three times`,
       );
     },
   },
   {
     number: "7.4",
-    sentence: "The answer has versions and epoch, and comes once the change is there for every question",
+    sentence: "The answer has versions and epoch, and is sent once every request gets the change",
     async check(server) {
       for (const path of ["/update", "/invalidate"]) {
         const key = server.newKey();
         const body = path === "/update" ? { key, hash: "1" } : { keys: [key] };
-        const answer = await server.ask("POST", path, { body, headers: server.authorize([key]) });
-        leaveIfNotThere(answer);
-        must(answer.status === 200, () => describe(answer));
+        const answer = await server.send("POST", path, { body, headers: server.authorize([key]) });
+        skipIfNotMounted(answer);
+        assert(answer.status === 200, () => describe(answer));
         const { versions, epoch } = answer.json as { versions?: Record<string, number>; epoch?: unknown };
-        must(Number.isSafeInteger(versions?.[key]), () => `versions is ${show(versions)}`);
+        assert(Number.isSafeInteger(versions?.[key]), () => `versions is ${format(versions)}`);
         const now = await server.sync({ known: { [key]: 0 } });
-        must(epoch === now.epoch, () => `epoch is ${show(epoch)}, and ${show(now.epoch)} at a sync`);
+        assert(epoch === now.epoch, () => `epoch is ${format(epoch)}, and ${format(now.epoch)} at a sync`);
         const found = now.changed[key]?.version;
-        must(found === versions?.[key], () => `a sync says version ${found}, the write ${versions?.[key]}`);
+        assert(found === versions?.[key], () => `a sync says version ${found}, the write ${versions?.[key]}`);
       }
     },
   },
@@ -86,9 +86,9 @@ export const writes: readonly Rule[] = [
       await server.update(key);
       for (let i = 0; i < 2; i++) {
         const answer = await server.remove(key);
-        must(answer.status === 204 && answer.text === "", () => describe(answer));
+        assert(answer.status === 204 && answer.text === "", () => describe(answer));
         const meta = await server.compare(key, 0);
-        must(meta === undefined, () => `it is still there: ${show(meta)}`);
+        assert(meta === undefined, () => `it is still there: ${format(meta)}`);
       }
     },
   },
@@ -99,9 +99,9 @@ export const writes: readonly Rule[] = [
       const key = `${server.newKey()} a/b?c=d&e#f%25 é 🙂`;
       await server.update(key);
       const answer = await server.remove(key);
-      must(answer.status === 204, () => `${describe(answer)} to the key ${show(key)}`);
+      assert(answer.status === 204, () => `${describe(answer)} to the key ${format(key)}`);
       const meta = await server.compare(key, 0);
-      must(meta === undefined, () => `it is still there: ${show(meta)}`);
+      assert(meta === undefined, () => `it is still there: ${format(meta)}`);
     },
   },
   {
@@ -112,19 +112,19 @@ export const writes: readonly Rule[] = [
       const updates = ["1", "2", "3"].map((hash) => ({ key, hash }));
       await server.write("/update", [key], { updates });
       const { changed } = await server.sync({ known: { [key]: 0 } });
-      must(changed[key]?.hash === "3", () => `${show(changed[key])}, expected the hash 3`);
+      assert(changed[key]?.hash === "3", () => `${format(changed[key])}, expected the hash 3`);
     },
   },
 ];
 
-function mustBeClosed(answer: Answer): void {
-  leaveIfNotThere(answer);
-  must(answer.status >= 300, () => `${describe(answer)} without a right token`);
+function assertClosed(answer: Answer): void {
+  skipIfNotMounted(answer);
+  assert(answer.status >= 300, () => `${describe(answer)} without a valid token`);
   const code = refusalOf(answer)?.code;
-  leaveIfProxied(answer);
-  if (code === "BAD_REQUEST") leave("authorizeWrite decides here, and is asked only about what is in order");
-  must([401, 403].includes(answer.status), () => `${describe(answer)}, expected 401 or 403`);
+  skipIfRefusedByProxy(answer);
+  if (code === "BAD_REQUEST") skip("authorizeWrite decides, and is called only for valid requests");
+  assert([401, 403].includes(answer.status), () => `${describe(answer)}, expected 401 or 403`);
   if (answer.status !== 401) return;
   const found = answer.headers.get("www-authenticate");
-  must(/^Bearer\b/i.test(found ?? ""), () => `WWW-Authenticate is ${show(found)}`);
+  assert(/^Bearer\b/i.test(found ?? ""), () => `WWW-Authenticate is ${format(found)}`);
 }

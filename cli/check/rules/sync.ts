@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { Rule } from "./rule.ts";
-import { describe, mustRefuse, refusalOf } from "./server.ts";
-import { must, show } from "./verdict.ts";
+import type { Rule } from "../rule.ts";
+import { assertRefused, describe, refusalOf } from "../server.ts";
+import { assert, format } from "../outcome.ts";
 
 const HIGHEST = Number.MAX_SAFE_INTEGER;
 const LEGACY = { clientId: "reality-check", mode: "native", hint: "focus", timestamp: 1 };
@@ -14,11 +14,11 @@ const LEGACY = { clientId: "reality-check", mode: "native", hint: "focus", times
 export const syncRules: readonly Rule[] = [
   {
     number: "3.1",
-    sentence: "Only known is needed; the other fields are optional",
+    sentence: "Only known is required; the other fields are optional",
     async check(server) {
       await server.sync({ known: {} });
       await server.sync({ known: { [server.newKey()]: 0 }, epoch: "x", wait: 0, ...LEGACY });
-      mustRefuse(await server.ask("POST", "/sync", { body: {} }), 400, "BAD_REQUEST");
+      assertRefused(await server.send("POST", "/sync", { body: {} }), 400, "BAD_REQUEST");
     },
   },
   {
@@ -26,19 +26,19 @@ export const syncRules: readonly Rule[] = [
     sentence: "The answer has changed, mesh.peers, mesh.serverVersion, epoch and serverTime",
     async check(server) {
       const key = server.newKey();
-      const answer = await server.ask("POST", "/sync", { body: { known: { [key]: 1 } } });
-      must(answer.status === 200, () => describe(answer));
+      const answer = await server.send("POST", "/sync", { body: { known: { [key]: 1 } } });
+      assert(answer.status === 200, () => describe(answer));
       const type = answer.headers.get("content-type");
-      must(/^application\/json\b/.test(type ?? ""), () => `Content-Type is ${show(type)}`);
+      assert(/^application\/json\b/.test(type ?? ""), () => `Content-Type is ${format(type)}`);
       const { changed, mesh, epoch, serverTime } = await server.sync({ known: { [key]: 1 } });
-      must(
+      assert(
         Object.keys(changed).every((one) => one === key),
-        () => `keys that nobody asked for: ${show(changed)}`,
+        () => `keys that were not requested: ${format(changed)}`,
       );
-      must(Array.isArray(mesh?.peers), () => `mesh is ${show(mesh)}`);
-      must(isVersion(mesh.serverVersion), () => `mesh.serverVersion is ${show(mesh.serverVersion)}`);
-      must(typeof epoch === "string", () => `epoch is ${show(epoch)}`);
-      must(Number.isSafeInteger(serverTime), () => `serverTime is ${show(serverTime)}`);
+      assert(Array.isArray(mesh?.peers), () => `mesh is ${format(mesh)}`);
+      assert(isVersion(mesh.serverVersion), () => `mesh.serverVersion is ${format(mesh.serverVersion)}`);
+      assert(typeof epoch === "string", () => `epoch is ${format(epoch)}`);
+      assert(Number.isSafeInteger(serverTime), () => `serverTime is ${format(serverTime)}`);
     },
   },
   {
@@ -47,7 +47,7 @@ export const syncRules: readonly Rule[] = [
     async check(server) {
       for (const legacy of [{}, LEGACY]) {
         const { mesh } = await server.sync({ known: {}, ...legacy });
-        must(!show(mesh).includes("://"), () => `a URL in ${show(mesh)}`);
+        assert(!format(mesh).includes("://"), () => `a URL in ${format(mesh)}`);
       }
     },
   },
@@ -57,41 +57,41 @@ export const syncRules: readonly Rule[] = [
     async check(server) {
       const { mesh } = await server.sync({ known: {}, ...LEGACY });
       const { peers } = mesh;
-      must(
+      assert(
         typeof peers === "object" && peers !== null && !Array.isArray(peers),
-        () => `peers is ${show(peers)}`,
+        () => `peers is ${format(peers)}`,
       );
       const states = Object.values(peers);
       const known = ["healthy", "degraded", "unhealthy", "unknown"];
-      must(states.every((state) => known.includes(state)), () => `peers is ${show(peers)}`);
+      assert(states.every((state) => known.includes(state)), () => `peers is ${format(peers)}`);
     },
   },
   {
     number: "3.4",
-    sentence: "No version that a client sends moves anything in the server",
+    sentence: "Versions that a client sends change nothing in the server",
     async check(server) {
       const key = server.newKey();
       await server.sync({ known: { [key]: HIGHEST } });
       const { changed, mesh } = await server.sync({ known: { [key]: 0 } });
-      must(!Object.hasOwn(changed, key), () => `the server took over ${show(changed)}`);
-      must(mesh.serverVersion < HIGHEST, () => `serverVersion has become ${mesh.serverVersion}`);
+      assert(!Object.hasOwn(changed, key), () => `the server stored ${format(changed)}`);
+      assert(mesh.serverVersion < HIGHEST, () => `serverVersion has become ${mesh.serverVersion}`);
     },
   },
   {
     number: "3.5",
-    sentence: "gossip without proof of who is asking is refused with 401 or 403",
+    sentence: "gossip without a valid proof is refused with 401 or 403",
     async check(server) {
       for (const gossip of [{ form: 1 }, { form: 1, message: "{}" }]) {
-        const answer = await server.ask("POST", "/sync", { body: { known: {}, gossip } });
+        const answer = await server.send("POST", "/sync", { body: { known: {}, gossip } });
         const fits = [401, 403].includes(answer.status) && refusalOf(answer) !== undefined;
-        must(fits, () => `${describe(answer)} to ${show(gossip)}`);
+        assert(fits, () => `${describe(answer)} to ${format(gossip)}`);
       }
     },
   },
   {
     number: "3.6",
     sentence: "A server with peers that finds a client ahead of it asks its peers first",
-    check: "cannot be seen from outside",
+    check: "not visible to a client",
   },
 ];
 
