@@ -58,7 +58,7 @@ export const SYNCS: readonly BrokenServer[] = [
     does: "sends missing keys as deleted after a change of epoch",
     breaks: ["4.1"],
     answer: onAnswer(({ answer, body }) => {
-      if (!/nobody/.test(String(body.epoch))) return;
+      if (!/unknown epoch/.test(String(body.epoch))) return;
       for (const key of Object.keys(body.known)) answer.changed[key] ??= gone(key);
     }),
   },
