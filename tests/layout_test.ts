@@ -98,6 +98,7 @@ test("node: modules are imported only where a runtime is the subject", () => {
     "cli/signals.ts",
     "storage/sql/postgres/address.ts",
     "storage/sql/postgres/sockets.ts",
+    "storage/sql/sqlite/database.ts",
     "storage/sql/sqlite/sqlite_storage.ts",
   ];
   const users = published.filter((file) => foreign(file).some((name) => name.startsWith("node:")));

@@ -1,0 +1,113 @@
+/**
+ * Watches an SQLite file for changes by other processes.
+ *
+ * @module
+ */
+import { isConfirmed } from "../../../src/store/history.ts";
+import type { ChangeListener } from "../../../src/store/contract.ts";
+import type { SQLDialect } from "../dialect.ts";
+import type { SQLiteConnection } from "./connection.ts";
+import { sqliteDialect } from "./dialect.ts";
+
+/** The most changed keys that are named. With more, listeners are told that any key may have changed. */
+const MAX_KEYS = 1000;
+
+/** The state of the table that listeners know. */
+interface TableSnapshot {
+  readonly fileVersion: unknown;
+  readonly maxVersion: number;
+  readonly epoch: unknown;
+  readonly late: unknown;
+  readonly recent: string;
+}
+
+/** Polls a file while there are listeners, and calls them with the keys that other processes changed. */
+export class FileWatcher {
+  readonly #connection: SQLiteConnection;
+  readonly #dialect: SQLDialect;
+  readonly #pollInterval: number;
+  readonly #listeners = new Set<{ readonly call: ChangeListener }>();
+  #snapshot: TableSnapshot | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /**
+   * @param connection The file's connection.
+   * @param tableName The table's name.
+   * @param pollInterval How often the file is polled, in milliseconds.
+   */
+  constructor(connection: SQLiteConnection, tableName: string, pollInterval: number) {
+    this.#connection = connection;
+    this.#dialect = sqliteDialect(tableName);
+    this.#pollInterval = pollInterval;
+  }
+
+  /** Adds a listener, and returns a function that removes it. */
+  add(call: ChangeListener): () => Promise<void> {
+    const listener = { call };
+    if (this.#listeners.size === 0) {
+      [this.#snapshot] = this.#read(this.#fileVersion());
+      this.#schedule(this.#pollInterval);
+    }
+    this.#listeners.add(listener);
+    return () => {
+      this.#listeners.delete(listener);
+      if (this.#listeners.size === 0) clearTimeout(this.#timer);
+      return Promise.resolve();
+    };
+  }
+
+  /** Removes all listeners. */
+  stop(): void {
+    this.#listeners.clear();
+    clearTimeout(this.#timer);
+  }
+
+  #schedule(delayMs: number): void {
+    this.#timer = setTimeout(() => {
+      const keys = this.#poll();
+      // The next poll is scheduled before the listeners are called, so that one that throws stops nothing.
+      this.#schedule(keys === undefined ? Math.min(delayMs * 2, this.#pollInterval) : this.#pollInterval / 5);
+      if (keys !== undefined) { for (const { call } of [...this.#listeners]) call(keys); }
+    }, delayMs);
+  }
+
+  /** The keys that changed since the last snapshot; `null` for any key, `undefined` for none. */
+  #poll(): string[] | null | undefined {
+    try {
+      const fileVersion = this.#fileVersion();
+      const before = this.#snapshot;
+      if (fileVersion === before?.fileVersion) return undefined;
+      const [snapshot, keys] = this.#read(fileVersion, before?.maxVersion);
+      this.#snapshot = snapshot;
+      // Another epoch, a node that was published below the counter, or data that were set back.
+      const isBroken = before === undefined || snapshot.epoch !== before.epoch ||
+        snapshot.late !== before.late || !isConfirmed(snapshot, before.maxVersion);
+      return isBroken || keys.length > MAX_KEYS ? null : keys;
+    } catch {
+      // The file is busy or broken, so the changes are unknown. Readers find out by themselves.
+      this.#snapshot = undefined;
+      return undefined;
+    }
+  }
+
+  /** Differs whenever another connection has written to the file. Costs microseconds. */
+  #fileVersion(): unknown {
+    const [row] = this.#connection.all("PRAGMA data_version");
+    return `${this.#connection.replacements}:${row?.data_version}`;
+  }
+
+  /** The table's state, and the keys that changed after a version. */
+  #read(fileVersion: unknown, after: number = Number.MAX_SAFE_INTEGER): [TableSnapshot, string[]] {
+    const { sql, params } = this.#dialect.readChanges(after, MAX_KEYS + 1);
+    const rows = this.#connection.all(sql, params);
+    const counter = rows.find((row) => row.node_key === "");
+    const snapshot = {
+      fileVersion,
+      maxVersion: Number(counter?.version),
+      epoch: counter?.hash,
+      late: counter?.late,
+      recent: String(counter?.recent),
+    };
+    return [snapshot, rows.filter((row) => row !== counter).map((row) => String(row.node_key))];
+  }
+}
