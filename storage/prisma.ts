@@ -5,7 +5,7 @@
  */
 import { kindOf } from "../src/store/node.ts";
 import { readStorageOptions, type StorageOptions, wrongOption } from "./options.ts";
-import { findFault, printModel, type RuntimeModel } from "./sql/prisma_model.ts";
+import { findMismatch, printModel, type RuntimeModel } from "./sql/prisma_model.ts";
 import { type SQLDialectName, SQLStorage, type SQLValue, type SQLWritten } from "./sql/sql_storage.ts";
 
 export type { CounterKind, StorageOptions } from "./options.ts";
@@ -145,7 +145,7 @@ function findTable(
   }
   const model = models[modelName]!;
   const tableName = model.dbName ?? modelName;
-  const fault = findFault(dialect, model);
+  const fault = findMismatch(dialect, model);
   if (fault) throw wrongModel(`model "${modelName}" is of another kind: ${fault}`, dialect, modelName);
   return { dialect, tableName };
 }

@@ -53,9 +53,9 @@ export function checkChanges(changes: readonly NodeChange[], maxChanges: number)
  * @throws {TypeError} When two of them name one key, or a field is of the wrong kind.
  * @throws {RangeError} When there are more than `maxChanges`, or a version or stamp is none.
  */
-export function checkMerges(takes: readonly NodeMerge[], maxChanges: number): void {
-  checkChanges(takes.map(({ node }) => node), maxChanges);
-  for (const { node } of takes) {
+export function checkMerges(merges: readonly NodeMerge[], maxChanges: number): void {
+  checkChanges(merges.map(({ node }) => node), maxChanges);
+  for (const { node } of merges) {
     if (!("replicaId" in node)) continue;
     checkMeta(node.key, node);
     if (

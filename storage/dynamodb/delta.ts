@@ -10,9 +10,12 @@
  */
 import { includesDot, lowestMissing, type VersionVector } from "../../src/store/contract.ts";
 import type { Call } from "./client.ts";
-import { type BucketRange, inParallel, nodesOf, type TableReader } from "./table_reader.ts";
-import { seenOf, stampOf, type State, type StoredNode, tellsStampsAfter } from "./state.ts";
-import { bucketOf, BUCKETS, comparePlaces } from "./table.ts";
+import { inParallel } from "./in_parallel.ts";
+import type { KeyPage } from "./table_queries.ts";
+import { recentNodesOf, type TableReader } from "./table_reader.ts";
+import { containsDotsAfter, type State, vectorOf } from "./state.ts";
+import { dotVersionOf, type StoredNode } from "./stored_node.ts";
+import { bucketOf, BUCKETS, compareKeys } from "./table.ts";
 
 /** Some 2 MB of rows in most tables. */
 const MAX_ROWS = 10_000;
@@ -20,7 +23,7 @@ const MAX_ROWS = 10_000;
 const MIN_ROWS = 100;
 
 /** What is asked for. */
-export interface DeltaQuestion {
+export interface DeltaQuery {
   /** What the one who asks has seen. */
   readonly base: VersionVector;
   /** How many nodes a page has at most. */
@@ -35,7 +38,7 @@ export interface DeltaQuestion {
 export interface DeltaPage {
   /** The counter's item as it was before the nodes were read. */
   readonly state: State;
-  /** Nodes and tombstones outside of the base, in the order of {@linkcode comparePlaces}. */
+  /** Nodes and tombstones outside of the base, in the order of {@linkcode compareKeys}. */
   readonly nodes: readonly StoredNode[];
   /** The key after which the next page begins; `null` on the last one. */
   readonly next: string | null;
@@ -45,23 +48,23 @@ export interface DeltaPage {
 export async function readDelta(
   reader: TableReader,
   call: Call,
-  question: DeltaQuestion,
+  query: DeltaQuery,
 ): Promise<DeltaPage> {
-  const { base, limit, after, maxRows = MAX_ROWS } = question;
+  const { base, limit, after, maxRows = MAX_ROWS } = query;
   const state = await reader.readState(call);
-  const lowest = lowestMissing(base, seenOf(state));
+  const lowest = lowestMissing(base, vectorOf(state));
   if (lowest === Infinity) return { state, nodes: [], next: null };
   const start = after === undefined ? 0 : bucketOf(after);
-  const told = nodesOf(state);
-  const isTold = tellsStampsAfter(state, lowest);
+  const recent = recentNodesOf(state);
+  const isRecent = containsDotsAfter(state, lowest);
   const isOutside = (node: StoredNode) =>
-    !includesDot(base, { version: stampOf(node), replicaId: node.replicaId ?? state.replicaId });
-  const readByKey = async (bucket: number): Promise<BucketRange> => {
+    !includesDot(base, { version: dotVersionOf(node), replicaId: node.replicaId ?? state.replicaId });
+  const readByKey = async (bucket: number): Promise<KeyPage> => {
     const nodes: StoredNode[] = [];
     let end = bucket === start ? after : undefined;
     let found = 0;
     do {
-      const part = await reader.queryKeys(call, BUCKETS[bucket] ?? "", {
+      const part = await reader.queries.queryKeys(call, BUCKETS[bucket] ?? "", {
         after: end,
         limit: Math.min(maxRows, Math.max(MIN_ROWS, limit + 1 - found)),
       });
@@ -72,11 +75,11 @@ export async function readDelta(
     return { nodes, end };
   };
   /** Nothing where the index has too many rows, of which those before the page would be read for every page. */
-  const readBucket = async (bucket: number): Promise<BucketRange | undefined> => {
-    if (isTold) return { nodes: [], end: undefined };
+  const readBucket = async (bucket: number): Promise<KeyPage | undefined> => {
+    if (isRecent) return { nodes: [], end: undefined };
     if (lowest === 0) return await readByKey(bucket);
     const range = { version: lowest, limit: maxRows };
-    const { nodes, end } = await reader.queryBucket(call, BUCKETS[bucket] ?? "", range);
+    const { nodes, end } = await reader.queries.queryBucket(call, BUCKETS[bucket] ?? "", range);
     return end === Infinity ? { nodes, end: undefined } : undefined;
   };
   const nodes: StoredNode[] = [];
@@ -84,18 +87,18 @@ export async function readDelta(
   let width = lowest > 0 && after === undefined ? BUCKETS.length : 1;
   for (let first = start; first < BUCKETS.length; first += width, width *= 2) {
     const buckets = [...BUCKETS.keys()].slice(first, first + width);
-    const shelves = await inParallel(buckets, readBucket);
+    const pages = await inParallel(buckets, readBucket);
     for (const [i, bucket] of buckets.entries()) {
-      const shelf = shelves[i] ?? await readByKey(bucket);
+      const page = pages[i] ?? await readByKey(bucket);
       const isWanted = (node: StoredNode) =>
         bucketOf(node.key) === bucket && isOutside(node) &&
-        (after === undefined || comparePlaces(node.key, after) > 0) &&
-        (shelf.end === undefined || comparePlaces(node.key, shelf.end) <= 0);
-      const latest = reader.choose([...shelf.nodes, ...told], state);
-      nodes.push(...[...latest.values()].filter(isWanted).sort((a, b) => comparePlaces(a.key, b.key)));
+        (after === undefined || compareKeys(node.key, after) > 0) &&
+        (page.end === undefined || compareKeys(node.key, page.end) <= 0);
+      const latest = reader.latestOf([...page.nodes, ...recent], state);
+      nodes.push(...[...latest.values()].filter(isWanted).sort((a, b) => compareKeys(a.key, b.key)));
       const last = nodes[limit - 1];
       if (nodes.length > limit && last) return { state, nodes: nodes.slice(0, limit), next: last.key };
-      if (shelf.end !== undefined) return { state, nodes, next: shelf.end };
+      if (page.end !== undefined) return { state, nodes, next: page.end };
     }
   }
   return { state, nodes, next: null };

@@ -55,24 +55,12 @@ import {
   MissingTableError,
 } from "./client.ts";
 import { readDelta } from "./delta.ts";
-import { TableReader, type View } from "./table_reader.ts";
+import { TableReader, type TableReading } from "./table_reader.ts";
 import { createTable } from "./create_table.ts";
-import {
-  collectedAt,
-  collectedVersionAt,
-  type Draft,
-  inPlaceOf,
-  MAX_ORIGINS,
-  type NewNode,
-  recentAt,
-  seenOf,
-  type State,
-  toldStamp,
-  toMeta,
-  toStamped,
-  toTrace,
-  untilWhen,
-} from "./state.ts";
+import { collectedAt, collectedVersionAt, expiryOf } from "./expiry.ts";
+import type { Draft } from "./next_state.ts";
+import { MAX_REPLICAS, maxReportedDot, recentAt, type State, vectorOf } from "./state.ts";
+import { dotFields, keepIndexPosition, type NewNode, toMeta, toReplicated } from "./stored_node.ts";
 import { fitsTable, MAX_KEY_BYTES } from "./table.ts";
 import { TableWriter } from "./table_writer.ts";
 import { type ReadStorageOptions, readStorageOptions, type StorageOptions, wrongOption } from "../options.ts";
@@ -149,7 +137,7 @@ export class DynamoDBStorage implements MeshStorage {
   readonly #clock: ServiceClock;
   #counterKind: CounterKind;
   /** Whether it stands beside others. */
-  #isBeside = false;
+  #isMesh = false;
   readonly #reader: TableReader;
   readonly #writer: TableWriter;
   #creating: Promise<void> | undefined;
@@ -186,7 +174,7 @@ export class DynamoDBStorage implements MeshStorage {
     this.#reader = new TableReader(
       this.#tableName,
       clock,
-      (counter) => this.#counterKind === "sequential" ? 0 : this.#drawAbove(counter, new Map()),
+      (counter) => this.#counterKind === "sequential" ? 0 : this.#numberAbove(counter, new Map()),
     );
     this.#writer = new TableWriter(this.#reader, this.#tableName, { clock, now: this.#options.now });
   }
@@ -282,7 +270,7 @@ export class DynamoDBStorage implements MeshStorage {
    */
   async incrementVersion(_key: string): Promise<number> {
     return await this.#run("incrementVersion", async (call) => {
-      await this.#settleResidue(call);
+      await this.#ensureResidue(call);
       return await this.#writer.increment(call, (state) => this.#next(state));
     });
   }
@@ -297,20 +285,23 @@ export class DynamoDBStorage implements MeshStorage {
     await this.#run("setNode", async (call) => {
       checkMeta(key, meta);
       checkKey(key);
-      await this.#settleResidue(call);
+      await this.#ensureResidue(call);
       await this.#writer.commit(call, async () => {
-        const { state, nodes } = await this.#reader.look(call, [key]);
+        const { state, nodes } = await this.#reader.readNodes(call, [key]);
         const stored = nodes.get(key);
         if (stored && !isNewer(meta, stored)) return [state, undefined];
         const next = this.#next(state);
         // Its number may be counted as seen already, by storages that never saw this node.
         const isOwn = (next - meta.version) % counterStep(this.#counterKind) === 0;
-        const dotVersion = meta.version <= toldStamp(state) || !isOwn ? next : meta.version;
+        const dotVersion = meta.version <= maxReportedDot(state) || !isOwn ? next : meta.version;
         checkCounter(dotVersion);
-        const trace = toTrace(meta.version, { dotVersion, place: Math.max(dotVersion, meta.version) });
-        const node = { ...this.#stored(meta), ...trace };
+        const trace = dotFields(meta.version, {
+          dotVersion,
+          indexPosition: Math.max(dotVersion, meta.version),
+        });
+        const node = { ...this.#storedNode(meta), ...trace };
         const counter = Math.max(state.counter, meta.version, dotVersion);
-        return [state, { nodes: [inPlaceOf(node, stored)], counter }];
+        return [state, { nodes: [keepIndexPosition(node, stored)], counter }];
       });
     });
   }
@@ -336,8 +327,8 @@ export class DynamoDBStorage implements MeshStorage {
   /** What this storage has taken in. Costs one read of the counter's item. */
   async readReplicaState(): Promise<ReplicaState> {
     return await this.#run("readReplicaState", async (call) => {
-      await this.#settleResidue(call);
-      return this.#seenAt(await this.#reader.readState(call));
+      await this.#ensureResidue(call);
+      return this.#replicaStateOf(await this.#reader.readState(call));
     });
   }
 
@@ -358,9 +349,13 @@ export class DynamoDBStorage implements MeshStorage {
           `Cannot read a page: expected what another one gave as next, got ${after.length} characters`,
         );
       }
-      await this.#settleResidue(call);
+      await this.#ensureResidue(call);
       const { state, nodes, next } = await readDelta(this.#reader, call, { base, limit, after });
-      return { ...this.#seenAt(state), nodes: nodes.map((node) => toStamped(node, state.replicaId)), next };
+      return {
+        ...this.#replicaStateOf(state),
+        nodes: nodes.map((node) => toReplicated(node, state.replicaId)),
+        next,
+      };
     });
   }
 
@@ -368,8 +363,8 @@ export class DynamoDBStorage implements MeshStorage {
   async readReplicated(keys: readonly string[]): Promise<Map<string, ReplicatedNode>> {
     if (keys.length === 0) return new Map();
     return await this.#run("readReplicated", async (call) => {
-      const { state, nodes } = await this.#reader.look(call, keys);
-      return new Map([...nodes].map(([key, node]) => [key, toStamped(node, state.replicaId)]));
+      const { state, nodes } = await this.#reader.readNodes(call, keys);
+      return new Map([...nodes].map(([key, node]) => [key, toReplicated(node, state.replicaId)]));
     });
   }
 
@@ -391,10 +386,10 @@ export class DynamoDBStorage implements MeshStorage {
       const keys = merges.map(({ node }) => node.key);
       keys.forEach(checkKey);
       if (merges.length === 0) return [];
-      await this.#settleResidue(call);
+      await this.#ensureResidue(call);
       const written = await this.#writer.commit(call, async () => {
-        const view = await this.#reader.look(call, keys);
-        return [view.state, this.#draftTakes(merges, view, collected)];
+        const view = await this.#reader.readNodes(call, keys);
+        return [view.state, this.#draftMerges(merges, view, collected)];
       });
       const nodes = new Map(written.map((node) => [node.key, node]));
       return keys.map((key) => {
@@ -423,7 +418,7 @@ export class DynamoDBStorage implements MeshStorage {
         isOlder = epoch < state.epoch;
         return [
           state,
-          draftSeen(state, { vector: vector, collected: collected, ...(isOlder ? { epoch } : {}) }),
+          draftAdoption(state, { vector: vector, collected: collected, ...(isOlder ? { epoch } : {}) }),
         ];
       });
       return isOlder;
@@ -440,8 +435,8 @@ export class DynamoDBStorage implements MeshStorage {
     await this.#run("avoidResidues", async (call) => {
       await this.#writer.commit(call, async () => {
         const state = await this.#reader.readState(call);
-        const others = othersOf(state, vector);
-        return [state, isResidueTaken(others, state.drawn) ? this.#draftDraw(state, others) : undefined];
+        const others = otherReplicas(state, vector);
+        return [state, isResidueTaken(others, state.drawn) ? this.#draftResidue(state, others) : undefined];
       });
     });
   }
@@ -449,7 +444,7 @@ export class DynamoDBStorage implements MeshStorage {
   /** From now on changes are numbered by the clock, as storages beside each other must. */
   countByClock(): void {
     this.#counterKind = "clock";
-    this.#isBeside = true;
+    this.#isMesh = true;
   }
 
   /**
@@ -509,13 +504,13 @@ export class DynamoDBStorage implements MeshStorage {
       checkChanges(changes, MAX_CHANGES);
       for (const { key } of changes) checkKey(key);
       if (changes.length === 0) return [];
-      await this.#settleResidue(call);
+      await this.#ensureResidue(call);
       const written = await this.#writer.commit(call, async () => {
         const state = this.#reader.last ?? await this.#reader.readState(call);
         const [first, step] = [this.#next(state), counterStep(this.#counterKind)];
         const nodes = changes.map(({ key, hash, updatedAt, deleted }, i) => {
           const version = first + i * step;
-          return this.#stored({ key, version, hash, updatedAt, ...(deleted ? { deleted } : {}) });
+          return this.#storedNode({ key, version, hash, updatedAt, ...(deleted ? { deleted } : {}) });
         });
         const counter = first + (changes.length - 1) * step;
         checkCounter(counter);
@@ -526,9 +521,9 @@ export class DynamoDBStorage implements MeshStorage {
   }
 
   /** What of the nodes to be taken is written, where the nodes that are there are these. */
-  #draftTakes(
+  #draftMerges(
     merges: readonly NodeMerge[],
-    { state, nodes: there }: View,
+    { state, nodes: there }: TableReading,
     collected?: VersionVector,
   ): Draft | undefined {
     // Nothing was swept that the judgement did not know of: the commit fails if that changes meanwhile.
@@ -542,14 +537,14 @@ export class DynamoDBStorage implements MeshStorage {
     for (const { node, replaces } of merges) {
       const stored = there.get(node.key);
       if (stored === undefined && !mayAdd) continue;
-      if (!isSameDot(stored ? dotOf(toStamped(stored, state.replicaId)) : null, replaces)) continue;
+      if (!isSameDot(stored ? dotOf(toReplicated(stored, state.replicaId)) : null, replaces)) continue;
       let taken: NewNode;
-      if ("replicaId" in node) taken = { ...this.#stored(node), ...toTrace(node.version, node) };
+      if ("replicaId" in node) taken = { ...this.#storedNode(node), ...dotFields(node.version, node) };
       else {
-        taken = this.#stored({ ...node, version: counter = next });
+        taken = this.#storedNode({ ...node, version: counter = next });
         next += step;
       }
-      nodes.push(inPlaceOf(taken, stored));
+      nodes.push(keepIndexPosition(taken, stored));
     }
     checkCounter(counter);
     return nodes.length === 0 ? undefined : { nodes, counter };
@@ -563,12 +558,12 @@ export class DynamoDBStorage implements MeshStorage {
 
   #floor(state: State | undefined): number {
     const now = this.#options.now();
-    const isAlone = this.#isBeside && (state === undefined || othersOf(state, new Map()).size === 0);
-    return isAlone ? spreadFloor(now) : counterFloor(this.#counterKind, now);
+    const hasMetNone = this.#isMesh && (state === undefined || otherReplicas(state, new Map()).size === 0);
+    return hasMetNone ? spreadFloor(now) : counterFloor(this.#counterKind, now);
   }
 
   /** Draws a residue where the table has none: it was made by an older version, or numbered one by one. */
-  async #settleResidue(call: Call): Promise<void> {
+  async #ensureResidue(call: Call): Promise<void> {
     const { last } = this.#reader;
     if (this.#counterKind === "clock" && last?.drawn === 0 || last === undefined) {
       await this.#writer.commit(call, async () => {
@@ -576,37 +571,37 @@ export class DynamoDBStorage implements MeshStorage {
         // What was numbered by the clock stays so.
         if (state.drawn > 0) this.#counterKind = "clock";
         const isWanted = this.#counterKind === "clock" && state.drawn === 0;
-        return [state, isWanted ? this.#draftDraw(state, othersOf(state, new Map())) : undefined];
+        return [state, isWanted ? this.#draftResidue(state, otherReplicas(state, new Map())) : undefined];
       });
     }
   }
 
   /** A commit of no nodes, by which a residue is drawn that no other storage has. */
-  #draftDraw(state: State, others: VersionVector): Draft {
-    const drawn = this.#drawAbove(state.counter, others, state);
+  #draftResidue(state: State, others: VersionVector): Draft {
+    const drawn = this.#numberAbove(state.counter, others, state);
     checkCounter(drawn);
     return { nodes: [], counter: drawn, drawn };
   }
 
-  #drawAbove(counter: number, others: VersionVector, state?: State): number {
+  #numberAbove(counter: number, others: VersionVector, state?: State): number {
     const base = Math.max(counter, this.#floor(state));
     return alignNumber(base, drawResidue(others), RESIDUES) + RESIDUES;
   }
 
-  #seenAt(state: State): ReplicaState {
+  #replicaStateOf(state: State): ReplicaState {
     const { epoch, replicaId, maxVersion } = state;
     return {
       epoch,
       replicaId: replicaId,
-      vector: seenOf(state),
+      vector: vectorOf(state),
       collected: collectedAt(state, this.#clock.late),
       maxVersion,
     };
   }
 
   /** A node as it is stored: a tombstone gets the moment after which it may be forgotten. */
-  #stored(meta: RealityNodeMeta): NewNode {
-    const until = meta.deleted ? untilWhen(this.#clock.late, this.#options.tombstoneTimeout) : undefined;
+  #storedNode(meta: RealityNodeMeta): NewNode {
+    const until = meta.deleted ? expiryOf(this.#clock.late, this.#options.tombstoneTimeout) : undefined;
     return until === undefined ? toMeta(meta) : { ...toMeta(meta), until };
   }
 
@@ -615,11 +610,11 @@ export class DynamoDBStorage implements MeshStorage {
     keys: readonly string[],
   ): Promise<StorageReading & { readonly nodes: Map<string, RealityNodeMeta> }> {
     return await this.#run(operation, async (call) => {
-      const { state, nodes: stored, isMixed } = await this.#reader.look(call, keys);
+      const { state, nodes: stored, isInconsistent } = await this.#reader.readNodes(call, keys);
       const nodes = new Map<string, RealityNodeMeta>();
       for (const node of stored.values()) if (!node.deleted) nodes.set(node.key, toMeta(node));
       const reading = { nodes, ...this.#momentOf(state) };
-      return isMixed ? { ...reading, newest: null } : reading;
+      return isInconsistent ? { ...reading, newest: null } : reading;
     });
   }
 
@@ -638,29 +633,29 @@ export class DynamoDBStorage implements MeshStorage {
 }
 
 /** What was seen of other storages, here or by one that tells so. */
-function othersOf(state: State, vector: VersionVector): Map<string, number> {
+function otherReplicas(state: State, vector: VersionVector): Map<string, number> {
   const others = joinVectors(state.vector, vector);
   others.delete(state.replicaId);
   return others;
 }
 
 /** What changes when that much was taken in; nothing if it was before. */
-function draftSeen(
+function draftAdoption(
   state: State,
-  told: { readonly vector: VersionVector; readonly collected: VersionVector; readonly epoch?: string },
+  adopted: { readonly vector: VersionVector; readonly collected: VersionVector; readonly epoch?: string },
 ): Draft | undefined {
-  const { vector: vector, collected: collected, epoch } = told;
+  const { vector: vector, collected: collected, epoch } = adopted;
   let { counter } = state;
   for (const dotVersion of vector.values()) if (dotVersion > counter) counter = dotVersion;
   checkCounter(counter);
-  const known = new Map(state.vector).set(state.replicaId, toldStamp(state));
+  const known = new Map(state.vector).set(state.replicaId, maxReportedDot(state));
   const isKnown = coversVector(known, vector) && coversVector(state.collected, collected);
   if (isKnown && epoch === undefined && counter === state.counter) return undefined;
   const origins = Math.max(joinVectors(known, vector).size, joinVectors(state.collected, collected).size);
-  if (origins > MAX_ORIGINS) {
-    throw new RangeError(`Cannot note what was seen: at most ${MAX_ORIGINS} origins, got ${origins}`);
+  if (origins > MAX_REPLICAS) {
+    throw new RangeError(`Cannot note what was seen: at most ${MAX_REPLICAS} origins, got ${origins}`);
   }
-  return { nodes: [], counter, ...told };
+  return { nodes: [], counter, ...adopted };
 }
 
 function checkKey(key: string): void {

@@ -6,17 +6,10 @@
 import { utf8Length } from "../../src/store/node.ts";
 import type { VersionVector } from "../../src/store/contract.ts";
 import type { Fields } from "./client.ts";
-import {
-  type ExpiringTombstones,
-  formatCommits,
-  parseCommits,
-  placeOf,
-  type State,
-  type StoredNode,
-  toNode,
-  toTrace,
-  TTL_DELAY,
-} from "./state.ts";
+import { formatCommits, parseCommits } from "./commits.ts";
+import { TTL_DELAY } from "./expiry.ts";
+import type { ExpiringTombstones, State } from "./state.ts";
+import { dotFields, indexPositionOf, type StoredNode, toNode } from "./stored_node.ts";
 
 /** One value of an item, in the form of the API. */
 export interface Value {
@@ -89,7 +82,7 @@ export function keyOf(key: string): Item {
 }
 
 /** In which order keys are told in pages, which no change of a node moves: as they lie in the table. */
-export function comparePlaces(a: string, b: string): number {
+export function compareKeys(a: string, b: string): number {
   const [one, other] = [a, b].map(bucketOf) as [number, number];
   return one - other || compareBytes(a, b);
 }
@@ -103,13 +96,13 @@ export function bucketOf(key: string): number {
 function compareBytes(a: string, b: string): number {
   for (let i = 0; i < a.length && i < b.length; i++) {
     const [one, other] = [a.charCodeAt(i), b.charCodeAt(i)];
-    if (one !== other) return lift(one) - lift(other);
+    if (one !== other) return codePointRank(one) - codePointRank(other);
   }
   return a.length - b.length;
 }
 
 /** Moves surrogates above all other units, as what they stand for is. */
-function lift(unit: number): number {
+function codePointRank(unit: number): number {
   return unit >= 0xd800 && unit < 0xe000 ? unit + 0x10000 : unit;
 }
 
@@ -121,16 +114,16 @@ export function isState(item: Item): boolean {
 /** A node as an item. */
 export function formatNode(node: StoredNode): Item {
   const { key, version, hash, updatedAt, revision, deleted, until, dotVersion, replicaId } = node;
-  const place = placeOf(node);
+  const position = indexPositionOf(node);
   const item: Record<string, Value> = {
     ...keyOf(key),
-    version: { N: String(place) },
+    version: { N: String(position) },
     hash: { S: hash },
     updated_at: { N: String(updatedAt) },
     revision: { N: String(revision) },
   };
   if (deleted) item.deleted = { BOOL: true };
-  if (place !== version) item.node_version = { N: String(version) };
+  if (position !== version) item.node_version = { N: String(version) };
   if (dotVersion !== undefined) item.stamp = { N: String(dotVersion) };
   if (replicaId !== undefined) item.origin = { S: replicaId };
   if (until !== undefined) item[TTL_ATTRIBUTE] = { N: String(until + TTL_DELAY) };
@@ -139,8 +132,8 @@ export function formatNode(node: StoredNode): Item {
 
 /** A node from its item. */
 export function parseNode(item: Item): StoredNode {
-  const place = readInteger(item, "version");
-  const version = item.node_version === undefined ? place : readInteger(item, "node_version");
+  const position = readInteger(item, "version");
+  const version = item.node_version === undefined ? position : readInteger(item, "node_version");
   const dotVersion = item.stamp === undefined ? version : readInteger(item, "stamp");
   const meta = {
     key: readText(item, "node_key"),
@@ -154,7 +147,7 @@ export function parseNode(item: Item): StoredNode {
   }
   return {
     ...toNode(meta, until),
-    ...toTrace(version, { dotVersion, replicaId: item.origin?.S, place }),
+    ...dotFields(version, { dotVersion, replicaId: item.origin?.S, indexPosition: position }),
     revision: readInteger(item, "revision"),
   };
 }
@@ -171,17 +164,19 @@ export function formatState(state: State): Item {
     swept_version: { N: String(state.collectedVersion) },
     late: { N: String(state.late) },
     commits: { S: formatCommits(state.commits) },
-    graves: { S: JSON.stringify(state.graves.map((grave) => formatGrave(grave, state.replicaId))) },
+    graves: { S: JSON.stringify(state.expiring.map((group) => formatExpiring(group, state.replicaId))) },
   };
   if (state.drawn > 0) item.drawn = { N: String(state.drawn) };
   // A storage that stands alone has none of these, and the item is the smaller for it.
-  if (state.maxStamp !== state.maxVersion) item.max_stamp = { N: String(state.maxStamp) };
+  if (state.maxDotVersion !== state.maxVersion) item.max_stamp = { N: String(state.maxDotVersion) };
   if (state.vector.size > 0) item.seen = { S: JSON.stringify([...state.vector]) };
-  if (!isOwn(state.collected, state.replicaId, state.collectedVersion)) {
+  if (!isOwnOnly(state.collected, state.replicaId, state.collectedVersion)) {
     item.swept = { S: JSON.stringify([...state.collected]) };
   }
-  if (state.strays.length > 0) {
-    item.strays = { S: JSON.stringify(state.strays.map(({ version, place }) => [version, place])) };
+  if (state.displaced.length > 0) {
+    item.strays = {
+      S: JSON.stringify(state.displaced.map(({ version, indexPosition }) => [version, indexPosition])),
+    };
   }
   return item;
 }
@@ -198,44 +193,44 @@ export function parseState(item: Item): State {
     counter: readInteger(item, "counter"),
     drawn: item.drawn === undefined ? 0 : readInteger(item, "drawn"),
     maxVersion,
-    maxStamp: item.max_stamp === undefined ? maxVersion : readInteger(item, "max_stamp"),
-    vector: readSeen(item, "seen"),
+    maxDotVersion: item.max_stamp === undefined ? maxVersion : readInteger(item, "max_stamp"),
+    vector: parseVector(item, "seen"),
     collectedVersion,
-    collected: item.swept === undefined ? ofOwn(replicaId, collectedVersion) : readSeen(item, "swept"),
-    strays: (JSON.parse(item.strays?.S ?? "[]") as [number, number][]).map(
-      ([version, place]) => ({ version, place }),
+    collected: item.swept === undefined ? ownVector(replicaId, collectedVersion) : parseVector(item, "swept"),
+    displaced: (JSON.parse(item.strays?.S ?? "[]") as [number, number][]).map(
+      ([version, position]) => ({ version, indexPosition: position }),
     ),
     late: readInteger(item, "late"),
     commits: parseCommits(readText(item, "commits")),
-    graves: (JSON.parse(readText(item, "graves")) as GraveText[]).map((grave) =>
-      parseGrave(grave, replicaId)
+    expiring: (JSON.parse(readText(item, "graves")) as ExpiringText[]).map((group) =>
+      parseExpiring(group, replicaId)
     ),
     turn: item.turn?.S,
   };
 }
 
 /** A moment, a version, and stamps where they are not that version by the own origin. */
-type GraveText = [number, number, (readonly [string, number])[]?];
+type ExpiringText = [number, number, (readonly [string, number])[]?];
 
-function formatGrave({ until, version, stamps }: ExpiringTombstones, own: string): GraveText {
-  return isOwn(stamps, own, version) ? [until, version] : [until, version, [...stamps]];
+function formatExpiring({ until, version, vector }: ExpiringTombstones, own: string): ExpiringText {
+  return isOwnOnly(vector, own, version) ? [until, version] : [until, version, [...vector]];
 }
 
-function parseGrave([until, version, stamps]: GraveText, own: string): ExpiringTombstones {
-  return { until, version, stamps: stamps ? new Map(stamps) : ofOwn(own, version) };
+function parseExpiring([until, version, stamps]: ExpiringText, own: string): ExpiringTombstones {
+  return { until, version, vector: stamps ? new Map(stamps) : ownVector(own, version) };
 }
 
 /** Whether stamps are those of a storage that stands alone: its own, and no other than the version. */
-function isOwn(stamps: VersionVector, own: string, version: number): boolean {
+function isOwnOnly(stamps: VersionVector, own: string, version: number): boolean {
   return version === 0 ? stamps.size === 0 : stamps.size === 1 && stamps.get(own) === version;
 }
 
-function ofOwn(own: string, version: number): VersionVector {
+function ownVector(own: string, version: number): VersionVector {
   return new Map(version === 0 ? [] : [[own, version]]);
 }
 
 /** Pairs, since an object would not keep every name. */
-function readSeen(item: Item, name: string): VersionVector {
+function parseVector(item: Item, name: string): VersionVector {
   return new Map(JSON.parse(item[name]?.S ?? "[]") as [string, number][]);
 }
 

@@ -8,24 +8,20 @@ import { createReplicaId } from "../../src/store/contract.ts";
 import { checkCounter } from "../validate.ts";
 import type { ServiceClock } from "./service_clock.ts";
 import { type Call, type Fields, nameOf } from "./client.ts";
+import { parseItems } from "./table_queries.ts";
 import type { TableReader } from "./table_reader.ts";
-import {
-  type Draft,
-  isCollected,
-  type NewNode,
-  nextState,
-  type State,
-  type StoredNode,
-  trimCommits,
-} from "./state.ts";
+import { isCollected } from "./expiry.ts";
+import { type Draft, nextState, trimCommits } from "./next_state.ts";
+import type { State } from "./state.ts";
+import type { NewNode, StoredNode } from "./stored_node.ts";
 import { formatNode, formatState, type Item, parseState, STATE_KEY } from "./table.ts";
 
 /** So long others wait for one whose turn it is, in milliseconds: it may have died. */
-const PATIENCE = 1000;
+const TURN_TIMEOUT = 1000;
 /** So long after meeting others a process asks for its turn before it writes, in milliseconds. */
-const CONTENTION = 500;
+const CONTENTION_TIME = 500;
 /** For these reasons a transaction may be cancelled and yet go through the next time. */
-const PASSING: ReadonlySet<string> = new Set([
+const RETRYABLE: ReadonlySet<string> = new Set([
   "ConditionalCheckFailed",
   "ProvisionedThroughputExceeded",
   "ThrottlingError",
@@ -46,9 +42,9 @@ export class TableWriter {
   /** Stands in the counter's item when it is this storage's turn to write. */
   #ownName = "";
   /** When a commit was last turned down because of others, by `performance.now()`. */
-  #metOthers = -Infinity;
+  #contendedAt = -Infinity;
   /** Who is let pass, and since when, by `performance.now()`. */
-  #passing: { readonly turn: string; readonly revision: number; readonly since: number } | undefined;
+  #yieldedTo: { readonly turn: string; readonly revision: number; readonly since: number } | undefined;
 
   /**
    * @param reader Reads the same table, and remembers for this one as well.
@@ -88,7 +84,7 @@ export class TableWriter {
 
   async #tryCommit(call: Call, plan: Plan): Promise<readonly NewNode[]> {
     // Where others write, asking for the turn first costs less than a transaction that is turned down.
-    if (performance.now() - this.#metOthers < CONTENTION) await this.#takeTurn(call);
+    if (performance.now() - this.#contendedAt < CONTENTION_TIME) await this.#takeTurn(call);
     for (let attempt = 0;; attempt++) {
       call.check();
       const [state, draft] = await plan();
@@ -100,9 +96,9 @@ export class TableWriter {
         await call.pause(attempt);
         continue;
       }
-      this.#metOthers = performance.now();
+      this.#contendedAt = performance.now();
       // What this process remembered was old: the answer told what is new. Beyond that, others are writing.
-      if (outcome === "met" || attempt > 0) await this.#takeTurn(call);
+      if (outcome === "contended" || attempt > 0) await this.#takeTurn(call);
     }
   }
 
@@ -115,16 +111,16 @@ export class TableWriter {
     while (true) {
       const state = await this.#reader.readState(call);
       if (state.turn === this.#name) return;
-      if (state.turn !== undefined) this.#metOthers = performance.now();
+      if (state.turn !== undefined) this.#contendedAt = performance.now();
       // Others' transactions leave but short moments in which the item can be written: no time to read it first.
-      while (this.#mayPass(state)) {
+      while (this.#mayCommit(state)) {
         const outcome = await this.#update(call, "SET #turn = :name", "attribute_exists(#bucket)", {
           names: ["bucket"],
           values: { ":name": { S: this.#name } },
           turn: state.turn,
         });
-        if (outcome === "old") break;
-        if (outcome !== "met") return;
+        if (outcome === "outdated") break;
+        if (outcome !== "contended") return;
         await call.pause(0);
       }
       await call.pause(0);
@@ -135,18 +131,18 @@ export class TableWriter {
     for (let attempt = 0; attempt < 5; attempt++) {
       const turn = this.#name;
       const more = { names: ["bucket"], values: {}, turn };
-      if (await this.#update(call, "REMOVE #turn", "attribute_exists(#bucket)", more) !== "met") return;
+      if (await this.#update(call, "REMOVE #turn", "attribute_exists(#bucket)", more) !== "contended") return;
       await call.pause(0);
     }
   }
 
   /** Whether nobody else is to be let pass; who has been for long may have died. */
-  #mayPass({ turn, revision }: State): boolean {
+  #mayCommit({ turn, revision }: State): boolean {
     if (turn === undefined || turn === this.#name) return true;
-    if (this.#passing?.turn !== turn || this.#passing.revision !== revision) {
-      this.#passing = { turn, revision, since: performance.now() };
+    if (this.#yieldedTo?.turn !== turn || this.#yieldedTo.revision !== revision) {
+      this.#yieldedTo = { turn, revision, since: performance.now() };
     }
-    return performance.now() - this.#passing.since >= PATIENCE;
+    return performance.now() - this.#yieldedTo.since >= TURN_TIMEOUT;
   }
 
   /** The state to be written, without commits of which every reader can see all. */
@@ -158,7 +154,9 @@ export class TableWriter {
     const written = unsettled.flatMap(({ nodes }) => nodes);
     for (let attempt = 0;; attempt++) {
       const rows = new Map(
-        (await this.#reader.readRows(call, written.map(({ key }) => key))).map((row) => [row.key, row]),
+        (await this.#reader.queries.readRows(call, written.map(({ key }) => key))).map((
+          row,
+        ) => [row.key, row]),
       );
       const now = this.#clock.early;
       const isVisible = (node: StoredNode) =>
@@ -171,7 +169,11 @@ export class TableWriter {
   }
 
   /** Moves the table from one state to the next, in one transaction; says whether it did, or what hindered it. */
-  async #transact(call: Call, state: State, next: State): Promise<"done" | "old" | "met" | "busy"> {
+  async #transact(
+    call: Call,
+    state: State,
+    next: State,
+  ): Promise<"done" | "outdated" | "contended" | "busy"> {
     const TableName = this.#tableName;
     const nodes = next.commits.at(-1)?.nodes ?? [];
     const counter: Fields = {
@@ -202,7 +204,7 @@ export class TableWriter {
       if (nameOf(error) !== "TransactionCanceledException") throw error;
       return this.#readCancellation(call, error as Error, state);
     }
-    this.#reader.note(next);
+    this.#reader.remember(next);
     this.#reader.settled.add(next.revision);
     return "done";
   }
@@ -212,10 +214,10 @@ export class TableWriter {
     call: Call,
     error: Error & { CancellationReasons?: unknown },
     before: State,
-  ): "old" | "met" | "busy" {
+  ): "outdated" | "contended" | "busy" {
     const reasons = (error.CancellationReasons ?? []) as readonly { Code?: string; Item?: Item }[];
     const codes = reasons.map(({ Code }) => Code ?? "None").filter((code) => code !== "None");
-    if (codes.length === 0 || codes.some((code) => !PASSING.has(code))) {
+    if (codes.length === 0 || codes.some((code) => !RETRYABLE.has(code))) {
       throw new StorageError(
         call.operation,
         new Error(`${error.message} ${[...new Set(codes)].join(", ")}`, { cause: error }),
@@ -223,11 +225,11 @@ export class TableWriter {
     }
     if (codes.includes("ConditionalCheckFailed")) {
       const item = reasons[0]?.Item;
-      if (item?.epoch) this.#reader.note(this.#reader.parse(call, () => parseState(item)), before);
+      if (item?.epoch) this.#reader.remember(parseItems(call, () => parseState(item)), before);
       else this.#reader.forget();
-      return "old";
+      return "outdated";
     }
-    return codes.includes("TransactionConflict") ? "met" : "busy";
+    return codes.includes("TransactionConflict") ? "contended" : "busy";
   }
 
   /**
@@ -239,9 +241,11 @@ export class TableWriter {
   async increment(call: Call, next: (state: State) => number): Promise<number> {
     let state = this.#reader.last ?? await this.#reader.readState(call);
     while (true) {
-      const outcome = this.#mayPass(state) ? await this.#tryIncrement(call, state, next(state)) : "met";
+      const outcome = this.#mayCommit(state)
+        ? await this.#tryIncrement(call, state, next(state))
+        : "contended";
       if (typeof outcome === "number") return outcome;
-      if (outcome === "met") await call.pause(0);
+      if (outcome === "contended") await call.pause(0);
       state = await this.#reader.readState(call);
     }
   }
@@ -251,7 +255,7 @@ export class TableWriter {
     call: Call,
     { drawn, turn }: State,
     version: number,
-  ): Promise<number | "old" | "met"> {
+  ): Promise<number | "outdated" | "contended"> {
     checkCounter(version);
     const outcome = await this.#update(
       call,
@@ -272,7 +276,7 @@ export class TableWriter {
     change: string,
     condition: string,
     more: { readonly names: readonly string[]; readonly values: Item; readonly turn: string | undefined },
-  ): Promise<State | "old" | "met"> {
+  ): Promise<State | "outdated" | "contended"> {
     try {
       const { Attributes } = await call.request("updateItem", {
         TableName: this.#tableName,
@@ -283,10 +287,10 @@ export class TableWriter {
         ExpressionAttributeValues: { ...more.values, ":turn": { S: more.turn ?? this.#name } },
         ReturnValues: "ALL_NEW",
       }, ["ConditionalCheckFailedException", "TransactionConflictException"]);
-      return this.#reader.note(this.#reader.parse(call, () => parseState(Attributes as Item)));
+      return this.#reader.remember(parseItems(call, () => parseState(Attributes as Item)));
     } catch (error) {
-      if (nameOf(error) === "ConditionalCheckFailedException") return "old";
-      if (nameOf(error) === "TransactionConflictException") return "met";
+      if (nameOf(error) === "ConditionalCheckFailedException") return "outdated";
+      if (nameOf(error) === "TransactionConflictException") return "contended";
       throw error;
     }
   }

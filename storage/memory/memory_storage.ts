@@ -52,9 +52,9 @@ export type MemoryStorageOptions = StorageOptions;
 const MAX_CHANGES = 10_000;
 
 /** So many tombstones are swept at once, and two more for each node that was written before, ... */
-const MAX_SWEPT = 100;
+const MAX_COLLECTED = 100;
 /** ... up to so many nodes: a longer list is swept for in several steps. */
-const MAX_PAID = 500;
+const MAX_COUNTED = 500;
 
 /**
  * Keeps nodes in memory, about 110 bytes each beside the text of the key. Every method settles at once, and
@@ -88,41 +88,41 @@ export class MemoryStorage implements MeshStorage {
   readonly #options: ReadStorageOptions;
   #counterKind: CounterKind;
   /** Whether it stands beside others. */
-  #isBeside = false;
+  #isMesh = false;
   #identity: StorageIdentity | undefined;
-  // A node is a place in these columns: a fraction of what an object and its boxed numbers take.
-  readonly #places = new Map<string, number>();
+  // A node is a slot in these columns: a fraction of what an object and its boxed numbers take.
+  readonly #slots = new Map<string, number>();
   readonly #order = new VersionOrder();
   readonly #keys: string[] = [""];
   readonly #hashes: string[] = [""];
   #updatedAt = new Float64Array(1024);
   #deleted = new Uint8Array(1024);
-  /** By place: where in `#origins` the origin of its stamp stands. */
-  #originOf = new Uint32Array(1024);
+  /** By slot: where in `#replicaIds` the origin of its stamp stands. */
+  #replicaOf = new Uint32Array(1024);
   /** The own origin is the first. */
-  readonly #origins: string[] = [""];
-  /** By place, where it is not the version: the stamp of a node that was published below the counter. */
-  readonly #lateStamps = new Map<number, number>();
+  readonly #replicaIds: string[] = [""];
+  /** By slot, where it is not the version: the stamp of a node that was published below the counter. */
+  readonly #lateDots = new Map<number, number>();
   readonly #vector = new Map<string, number>();
   readonly #collected = new Map<string, number>();
-  readonly #freePlaces: number[] = [];
+  readonly #freeSlots: number[] = [];
   readonly #lookup: NodeLookup = {
     get: (key) => this.#read(key),
     versionOf: (key) => {
-      const place = this.#places.get(key);
-      return place === undefined || this.#deleted[place] === 1 ? 0 : this.#order.versionOf(place);
+      const slot = this.#slots.get(key);
+      return slot === undefined || this.#deleted[slot] === 1 ? 0 : this.#order.versionOf(slot);
     },
   };
-  /** The places of tombstones in order of the moments from which on they may be swept. */
+  /** The slots of tombstones in order of the moments from which on they may be swept. */
   readonly #tombstones = new VersionOrder();
   /** How many nodes were written for which no tombstones were swept yet. */
-  #unpaid = 0;
+  #uncounted = 0;
   #counter = 0;
   /** The number with which the residue of all numbers was drawn; 0 as long as none was. */
   #drawn = 0;
   #maxVersion = 0;
   /** What is told as seen of the own origin: nothing is ever published at or below it. */
-  #maxStamp = 0;
+  #maxDotVersion = 0;
   #collectedVersion = 0;
   /** How many nodes came with a version already passed. */
   #late = 0;
@@ -154,7 +154,7 @@ export class MemoryStorage implements MeshStorage {
    * @param _keys Not used: nothing has to be fetched.
    */
   readNodes(_keys: readonly string[]): StorageReading | Promise<StorageReading> {
-    const { epoch, replicaId } = this.#identify();
+    const { epoch, replicaId } = this.#ensureIdentity();
     return {
       nodes: this.#lookup,
       maxVersion: this.#maxVersion,
@@ -172,7 +172,7 @@ export class MemoryStorage implements MeshStorage {
 
   /** The names of this storage, for as long as it lives. */
   getIdentity(): Promise<StorageIdentity> {
-    return Promise.resolve(this.#identify());
+    return Promise.resolve(this.#ensureIdentity());
   }
 
   /** Begins another life of the data: another epoch, another origin, nothing seen of other storages. */
@@ -196,10 +196,10 @@ export class MemoryStorage implements MeshStorage {
   listChangedSince(version: number, limit: number = Infinity): Promise<RealityNodeMeta[]> {
     const metas: RealityNodeMeta[] = [];
     let last = 0;
-    for (let place = this.#order.firstAbove(version); place !== 0; place = this.#order.next(place)) {
-      const current = this.#order.versionOf(place);
+    for (let slot = this.#order.firstAbove(version); slot !== 0; slot = this.#order.next(slot)) {
+      const current = this.#order.versionOf(slot);
       if (metas.length >= limit && current !== last) break;
-      metas.push(this.#metaAt(place));
+      metas.push(this.#metaAt(slot));
       last = current;
     }
     return Promise.resolve(metas);
@@ -221,17 +221,17 @@ export class MemoryStorage implements MeshStorage {
   // deno-lint-ignore require-await -- what it throws must reject
   async setNode(key: string, meta: RealityNodeMeta): Promise<void> {
     checkMeta(key, meta);
-    this.#sweep();
-    const place = this.#places.get(key);
-    if (place !== undefined && !isNewer(meta, this.#metaAt(place))) return;
+    this.#collect();
+    const slot = this.#slots.get(key);
+    if (slot !== undefined && !isNewer(meta, this.#metaAt(slot))) return;
     // Its number may be counted as seen already, by storages that never saw this node.
     const next = this.#next();
     const isOwn = (next - meta.version) % counterStep(this.#counterKind) === 0;
-    const dotVersion = meta.version <= this.#maxStamp || !isOwn ? next : meta.version;
+    const dotVersion = meta.version <= this.#maxDotVersion || !isOwn ? next : meta.version;
     checkCounter(dotVersion);
     if (meta.version <= this.#maxVersion) this.#late++;
-    this.#write(meta, meta.version, { version: dotVersion, replicaId: this.#identify().replicaId });
-    this.#maxStamp = dotVersion;
+    this.#write(meta, meta.version, { version: dotVersion, replicaId: this.#ensureIdentity().replicaId });
+    this.#maxDotVersion = dotVersion;
   }
 
   /** Takes a node away: a change with a version of its own, which leaves a tombstone. */
@@ -249,7 +249,7 @@ export class MemoryStorage implements MeshStorage {
    */
   applyChanges(changes: readonly NodeChange[]): RealityNodeMeta[] | Promise<RealityNodeMeta[]> {
     checkChanges(changes, MAX_CHANGES);
-    this.#sweep();
+    this.#collect();
     const [first, step] = [this.#next(), counterStep(this.#counterKind)];
     // The end of all numbers is looked for first: there, none of the changes is made.
     checkCounter(first + (changes.length - 1) * step);
@@ -258,7 +258,7 @@ export class MemoryStorage implements MeshStorage {
 
   /** What this storage has taken in. */
   readReplicaState(): Promise<ReplicaState> {
-    return Promise.resolve(this.#readSeen());
+    return Promise.resolve(this.#replicaState());
   }
 
   /**
@@ -269,10 +269,10 @@ export class MemoryStorage implements MeshStorage {
    * @param after `next` of the page before.
    */
   readDelta(base: VersionVector, limit: number, after?: string): Promise<StorageDelta> {
-    const state = this.#readSeen();
-    const found = after === undefined ? this.#newest(base, state.vector, limit) : undefined;
+    const state = this.#replicaState();
+    const found = after === undefined ? this.#missingByVersion(base, state.vector, limit) : undefined;
     return Promise.resolve(
-      found ? { ...state, nodes: found, next: null } : { ...state, ...this.#page(base, limit, after) },
+      found ? { ...state, nodes: found, next: null } : { ...state, ...this.#missingPage(base, limit, after) },
     );
   }
 
@@ -280,8 +280,8 @@ export class MemoryStorage implements MeshStorage {
   readReplicated(keys: readonly string[]): Promise<Map<string, ReplicatedNode>> {
     const nodes = new Map<string, ReplicatedNode>();
     for (const key of keys) {
-      const place = this.#places.get(key);
-      if (place !== undefined) nodes.set(key, this.#stampedAt(place));
+      const slot = this.#slots.get(key);
+      if (slot !== undefined) nodes.set(key, this.#replicatedAt(slot));
     }
     return Promise.resolve(nodes);
   }
@@ -310,8 +310,8 @@ export class MemoryStorage implements MeshStorage {
     let next = this.#next();
     checkCounter(next + (merges.filter(({ node }) => !("replicaId" in node)).length - 1) * step);
     return merges.map(({ node, replaces }) => {
-      const place = this.#places.get(node.key);
-      const there = place === undefined ? null : dotOf(this.#stampedAt(place));
+      const slot = this.#slots.get(node.key);
+      const there = slot === undefined ? null : dotOf(this.#replicatedAt(slot));
       if (!isSameDot(there, replaces) || there === null && !mayAdd) return null;
       if (!("replicaId" in node)) {
         const version = next;
@@ -320,7 +320,7 @@ export class MemoryStorage implements MeshStorage {
       }
       if (node.version <= this.#maxVersion) this.#late++;
       this.#write(node, node.version, dotOf(node));
-      return this.#metaAt(this.#places.get(node.key) ?? 0);
+      return this.#metaAt(this.#slots.get(node.key) ?? 0);
     });
   }
 
@@ -331,7 +331,7 @@ export class MemoryStorage implements MeshStorage {
    * @returns Whether the epoch is another one now.
    */
   adoptVector(vector: VersionVector, epoch: string, collected: VersionVector = new Map()): Promise<boolean> {
-    const identity = this.#identify();
+    const identity = this.#ensureIdentity();
     for (const [replicaId, dotVersion] of vector) {
       this.#counter = Math.max(this.#counter, dotVersion);
       if (replicaId === identity.replicaId || (this.#vector.get(replicaId) ?? 0) >= dotVersion) continue;
@@ -353,21 +353,21 @@ export class MemoryStorage implements MeshStorage {
   // deno-lint-ignore require-await -- what it throws must reject
   async avoidResidues(vector: VersionVector): Promise<void> {
     const others = joinVectors(this.#vector, vector);
-    others.delete(this.#identify().replicaId);
-    if (isResidueTaken(others, this.#drawn)) this.#draw(others);
+    others.delete(this.#ensureIdentity().replicaId);
+    if (isResidueTaken(others, this.#drawn)) this.#drawResidue(others);
   }
 
   /** From now on changes are numbered by the clock, as storages beside each other must. */
   countByClock(): void {
     this.#counterKind = "clock";
-    this.#isBeside = true;
+    this.#isMesh = true;
   }
 
-  #readSeen(): ReplicaState {
-    this.#sweep();
-    if (this.#counterKind === "clock" && this.#drawn === 0) this.#draw(this.#vector);
-    const { epoch, replicaId } = this.#identify();
-    const vector = new Map(this.#vector).set(replicaId, this.#maxStamp);
+  #replicaState(): ReplicaState {
+    this.#collect();
+    if (this.#counterKind === "clock" && this.#drawn === 0) this.#drawResidue(this.#vector);
+    const { epoch, replicaId } = this.#ensureIdentity();
+    const vector = new Map(this.#vector).set(replicaId, this.#maxDotVersion);
     return {
       epoch,
       replicaId,
@@ -378,30 +378,34 @@ export class MemoryStorage implements MeshStorage {
   }
 
   /** All that lies outside of `base`, found by version; undefined when it is more than `limit`. */
-  #newest(base: VersionVector, vector: VersionVector, limit: number): ReplicatedNode[] | undefined {
+  #missingByVersion(base: VersionVector, vector: VersionVector, limit: number): ReplicatedNode[] | undefined {
     const nodes: ReplicatedNode[] = [];
     const lowest = lowestMissing(base, vector);
-    for (let place = this.#order.firstAbove(lowest); place !== 0; place = this.#order.next(place)) {
-      const node = this.#stampedAt(place);
-      if (this.#lateStamps.has(place) || includesDot(base, dotOf(node))) continue;
+    for (let slot = this.#order.firstAbove(lowest); slot !== 0; slot = this.#order.next(slot)) {
+      const node = this.#replicatedAt(slot);
+      if (this.#lateDots.has(slot) || includesDot(base, dotOf(node))) continue;
       if (nodes.push(node) > limit) return undefined;
     }
-    for (const [place, dot] of this.#lateStamps) {
+    for (const [slot, dot] of this.#lateDots) {
       if (dot <= lowest) continue;
-      const node = this.#stampedAt(place);
+      const node = this.#replicatedAt(slot);
       if (!includesDot(base, dotOf(node)) && nodes.push(node) > limit) return undefined;
     }
     return nodes;
   }
 
-  /** The next so many outside of `base`, in the order of their places, which a key keeps. */
-  #page(base: VersionVector, limit: number, after: string = "0"): Pick<StorageDelta, "nodes" | "next"> {
+  /** The next so many outside of `base`, in the order of their slots, which a key keeps. */
+  #missingPage(
+    base: VersionVector,
+    limit: number,
+    after: string = "0",
+  ): Pick<StorageDelta, "nodes" | "next"> {
     const nodes: ReplicatedNode[] = [];
-    for (let place = Number(after) + 1; place < this.#keys.length; place++) {
-      if (this.#keys[place] === "") continue;
-      const node = this.#stampedAt(place);
+    for (let slot = Number(after) + 1; slot < this.#keys.length; slot++) {
+      if (this.#keys[slot] === "") continue;
+      const node = this.#replicatedAt(slot);
       if (includesDot(base, dotOf(node))) continue;
-      if (nodes.push(node) >= limit) return { nodes, next: String(place) };
+      if (nodes.push(node) >= limit) return { nodes, next: String(slot) };
     }
     return { nodes, next: null };
   }
@@ -409,16 +413,16 @@ export class MemoryStorage implements MeshStorage {
   /** Writes a change of this storage's own. */
   #apply(change: NodeChange, version: number): RealityNodeMeta {
     const { key, hash, updatedAt, deleted } = change;
-    this.#write(change, version, { version, replicaId: this.#identify().replicaId });
-    this.#maxStamp = version;
+    this.#write(change, version, { version, replicaId: this.#ensureIdentity().replicaId });
+    this.#maxDotVersion = version;
     const meta: RealityNodeMeta = { key, version, hash, updatedAt };
     if (deleted) meta.deleted = true;
     return meta;
   }
 
   #read(key: string): RealityNodeMeta | undefined {
-    const place = this.#places.get(key);
-    return place === undefined || this.#deleted[place] === 1 ? undefined : this.#metaAt(place);
+    const slot = this.#slots.get(key);
+    return slot === undefined || this.#deleted[slot] === 1 ? undefined : this.#metaAt(slot);
   }
 
   #readAll(keys: readonly string[]): Map<string, RealityNodeMeta> {
@@ -431,32 +435,32 @@ export class MemoryStorage implements MeshStorage {
   }
 
   /** A meta of the caller's own: what is done to it does not reach the storage. */
-  #metaAt(place: number): RealityNodeMeta {
+  #metaAt(slot: number): RealityNodeMeta {
     const meta: RealityNodeMeta = {
-      key: this.#keys[place] ?? "",
-      version: this.#order.versionOf(place),
-      hash: this.#hashes[place] ?? "",
-      updatedAt: this.#updatedAt[place] ?? 0,
+      key: this.#keys[slot] ?? "",
+      version: this.#order.versionOf(slot),
+      hash: this.#hashes[slot] ?? "",
+      updatedAt: this.#updatedAt[slot] ?? 0,
     };
-    if (this.#deleted[place] === 1) meta.deleted = true;
+    if (this.#deleted[slot] === 1) meta.deleted = true;
     return meta;
   }
 
-  #stampedAt(place: number): ReplicatedNode {
-    const meta = this.#metaAt(place);
-    const replicaId = this.#origins[this.#originOf[place] ?? 0] || this.#identify().replicaId;
-    return { ...meta, replicaId: replicaId, dotVersion: this.#lateStamps.get(place) ?? meta.version };
+  #replicatedAt(slot: number): ReplicatedNode {
+    const meta = this.#metaAt(slot);
+    const replicaId = this.#replicaIds[this.#replicaOf[slot] ?? 0] || this.#ensureIdentity().replicaId;
+    return { ...meta, replicaId: replicaId, dotVersion: this.#lateDots.get(slot) ?? meta.version };
   }
 
-  #placeOrigin(replicaId: string): number {
-    if (replicaId === this.#identify().replicaId) return 0;
-    const place = this.#origins.indexOf(replicaId);
-    return place !== -1 ? place : this.#origins.push(replicaId) - 1;
+  #replicaIndex(replicaId: string): number {
+    if (replicaId === this.#ensureIdentity().replicaId) return 0;
+    const slot = this.#replicaIds.indexOf(replicaId);
+    return slot !== -1 ? slot : this.#replicaIds.push(replicaId) - 1;
   }
 
   /** The number that is given next. */
   #next(): number {
-    if (this.#counterKind === "clock" && this.#drawn === 0) this.#draw(this.#vector);
+    if (this.#counterKind === "clock" && this.#drawn === 0) this.#drawResidue(this.#vector);
     const base = Math.max(this.#counter, this.#floor());
     const step = counterStep(this.#counterKind);
     return alignNumber(base, this.#drawn, step) + step;
@@ -464,17 +468,15 @@ export class MemoryStorage implements MeshStorage {
 
   #floor(): number {
     const now = this.#options.now();
-    return this.#isBeside && this.#vector.size === 0
-      ? spreadFloor(now)
-      : counterFloor(this.#counterKind, now);
+    return this.#isMesh && this.#vector.size === 0 ? spreadFloor(now) : counterFloor(this.#counterKind, now);
   }
 
   /** Draws a residue that no other storage has, with a number that no node will have. */
-  #draw(others: VersionVector): void {
+  #drawResidue(others: VersionVector): void {
     const base = Math.max(this.#counter, this.#floor());
     const number = alignNumber(base, drawResidue(others), RESIDUES) + RESIDUES;
     checkCounter(number);
-    this.#counter = this.#maxStamp = this.#drawn = number;
+    this.#counter = this.#maxDotVersion = this.#drawn = number;
   }
 
   #write(
@@ -482,39 +484,39 @@ export class MemoryStorage implements MeshStorage {
     version: number,
     dot: Dot,
   ): void {
-    let place = this.#places.get(key);
-    if (place === undefined) {
-      place = this.#freePlaces.pop() ?? this.#keys.length;
-      if (place >= this.#updatedAt.length) this.#grow(place);
-      this.#places.set(key, place);
-      this.#keys[place] = key;
+    let slot = this.#slots.get(key);
+    if (slot === undefined) {
+      slot = this.#freeSlots.pop() ?? this.#keys.length;
+      if (slot >= this.#updatedAt.length) this.#grow(slot);
+      this.#slots.set(key, slot);
+      this.#keys[slot] = key;
     } else {
-      this.#order.remove(place);
-      if (this.#expires(place)) this.#tombstones.remove(place);
+      this.#order.remove(slot);
+      if (this.#expires(slot)) this.#tombstones.remove(slot);
     }
-    this.#order.insert(place, version);
-    this.#hashes[place] = hash;
-    this.#updatedAt[place] = updatedAt;
-    this.#deleted[place] = deleted ? 1 : 0;
-    this.#originOf[place] = this.#placeOrigin(dot.replicaId);
-    if (dot.version === version) this.#lateStamps.delete(place);
-    else this.#lateStamps.set(place, dot.version);
-    this.#unpaid++;
+    this.#order.insert(slot, version);
+    this.#hashes[slot] = hash;
+    this.#updatedAt[slot] = updatedAt;
+    this.#deleted[slot] = deleted ? 1 : 0;
+    this.#replicaOf[slot] = this.#replicaIndex(dot.replicaId);
+    if (dot.version === version) this.#lateDots.delete(slot);
+    else this.#lateDots.set(slot, dot.version);
+    this.#uncounted++;
     this.#counter = Math.max(this.#counter, version, dot.version);
     this.#maxVersion = Math.max(this.#maxVersion, version);
-    if (this.#expires(place)) {
+    if (this.#expires(slot)) {
       const { elapsed, tombstoneTimeout } = this.#options;
-      this.#tombstones.insert(place, elapsed() + tombstoneTimeout);
+      this.#tombstones.insert(slot, elapsed() + tombstoneTimeout);
     }
   }
 
   /** Whether a tombstone is there that is not kept for ever. */
-  #expires(place: number): boolean {
-    return this.#deleted[place] === 1 && this.#options.tombstoneTimeout < Infinity;
+  #expires(slot: number): boolean {
+    return this.#deleted[slot] === 1 && this.#options.tombstoneTimeout < Infinity;
   }
 
   /** The names are made at the first question: a Worker may not draw chance while it starts. */
-  #identify(): StorageIdentity {
+  #ensureIdentity(): StorageIdentity {
     return this.#identity ??= Object.freeze({
       epoch: createEpoch(this.#options.now()),
       replicaId: createReplicaId(),
@@ -522,35 +524,35 @@ export class MemoryStorage implements MeshStorage {
   }
 
   /** Forgets the oldest tombstones whose time is over; so many at most that no write takes long. */
-  #sweep(): void {
+  #collect(): void {
     const now = this.#options.elapsed();
-    const written = Math.min(this.#unpaid, MAX_PAID);
-    this.#unpaid -= written;
-    for (let left = MAX_SWEPT + 2 * written; left > 0; left--) {
-      const place = this.#tombstones.next(0);
-      if (place === 0 || this.#tombstones.versionOf(place) > now) return;
-      const { key, version, replicaId, dotVersion } = this.#stampedAt(place);
+    const written = Math.min(this.#uncounted, MAX_COUNTED);
+    this.#uncounted -= written;
+    for (let left = MAX_COLLECTED + 2 * written; left > 0; left--) {
+      const slot = this.#tombstones.next(0);
+      if (slot === 0 || this.#tombstones.versionOf(slot) > now) return;
+      const { key, version, replicaId, dotVersion } = this.#replicatedAt(slot);
       this.#collected.set(replicaId, Math.max(this.#collected.get(replicaId) ?? 0, dotVersion));
       this.#collectedVersion = Math.max(this.#collectedVersion, version);
-      this.#lateStamps.delete(place);
-      this.#tombstones.remove(place);
-      this.#order.remove(place);
-      this.#places.delete(key);
-      this.#keys[place] = this.#hashes[place] = "";
-      this.#freePlaces.push(place);
+      this.#lateDots.delete(slot);
+      this.#tombstones.remove(slot);
+      this.#order.remove(slot);
+      this.#slots.delete(key);
+      this.#keys[slot] = this.#hashes[slot] = "";
+      this.#freeSlots.push(slot);
     }
   }
 
-  #grow(place: number): void {
-    const size = Math.ceil(Math.max(place + 1, this.#updatedAt.length * 1.5));
+  #grow(slot: number): void {
+    const size = Math.ceil(Math.max(slot + 1, this.#updatedAt.length * 1.5));
     const updatedAt = new Float64Array(size);
     updatedAt.set(this.#updatedAt);
     this.#updatedAt = updatedAt;
     const deleted = new Uint8Array(size);
     deleted.set(this.#deleted);
     this.#deleted = deleted;
-    const originOf = new Uint32Array(size);
-    originOf.set(this.#originOf);
-    this.#originOf = originOf;
+    const replicaOf = new Uint32Array(size);
+    replicaOf.set(this.#replicaOf);
+    this.#replicaOf = replicaOf;
   }
 }

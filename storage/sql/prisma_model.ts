@@ -81,7 +81,7 @@ export function printModel(dialect: SQLDialectName, modelName: string, tableName
 }
 
 /** What keeps a model's table from being ours; `undefined` where nothing does. */
-export function findFault(dialect: SQLDialectName, model: RuntimeModel): string | undefined {
+export function findMismatch(dialect: SQLDialectName, model: RuntimeModel): string | undefined {
   const types = new Map(model.fields.map((field) => [field.dbName ?? field.name, field.type]));
   const wrong = fieldsOf(dialect).flatMap(({ column, type }) => {
     const expected = type.replace("?", "");

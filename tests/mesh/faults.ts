@@ -101,7 +101,7 @@ export const FAULTS: readonly SourceFault[] = [
     name: "a number that was reserved and is published late counts as seen",
     edits: [{
       file: MEMORY,
-      find: "const dotVersion = meta.version <= this.#maxStamp || !isOwn ? next : meta.version;",
+      find: "const dotVersion = meta.version <= this.#maxDotVersion || !isOwn ? next : meta.version;",
       put: "const dotVersion = meta.version;",
     }],
     histories: 200,

@@ -9,7 +9,7 @@ export interface SingleClient {
   /** Runs one statement. */
   unsafe(sql: string, params?: never[], options?: { prepare?: boolean }): PromiseLike<readonly object[]>;
   /** Ends the connection. A running statement has at most `timeout` seconds left. */
-  end(options?: { timeout?: number }): Promise<void>;
+  end(options?: { timeout?: number | undefined }): Promise<void>;
 }
 
 /** The events of a client's connection. */

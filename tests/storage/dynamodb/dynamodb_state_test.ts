@@ -5,30 +5,28 @@
  */
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { MAX_COMMITS_TEXT } from "../../../storage/dynamodb/commits.ts";
+import { collectedAt, collectedVersionAt, expiryOf, isCollected } from "../../../storage/dynamodb/expiry.ts";
+import { nextState, trimCommits } from "../../../storage/dynamodb/next_state.ts";
 import {
-  collectedAt,
-  collectedVersionAt,
   completeTo,
+  containsCommitsSince,
+  containsDotsAfter,
+  containsVersionsAfter,
   createState,
-  inPlaceOf,
-  isCollected,
-  MAX_COMMITS_TEXT,
-  type NewNode,
-  nextState,
-  placeOf,
-  seenOf,
+  maxReportedDot,
   type State,
-  tellsAfter,
-  tellsSince,
-  tellsStampsAfter,
-  toldStamp,
-  toTrace,
-  trimCommits,
-  untilWhen,
+  vectorOf,
 } from "../../../storage/dynamodb/state.ts";
 import {
+  dotFields,
+  indexPositionOf,
+  keepIndexPosition,
+  type NewNode,
+} from "../../../storage/dynamodb/stored_node.ts";
+import {
   bucketOf,
-  comparePlaces,
+  compareKeys,
   formatNode,
   formatState,
   keyOf,
@@ -74,7 +72,10 @@ test("parseState() and parseNode() read what formatState() and formatNode() wrot
   const trace = fc.record({ dotVersion: fc.maxSafeNat(), replicaId: origin, place: fc.maxSafeNat() }, {
     requiredKeys: [],
   });
-  const stored = fc.tuple(kept, trace).map(([node, trace]) => ({ ...node, ...toTrace(node.version, trace) }));
+  const stored = fc.tuple(kept, trace).map(([node, trace]) => ({
+    ...node,
+    ...dotFields(node.version, trace),
+  }));
   const seen = fc.array(fc.tuple(origin, fc.maxSafeNat())).map((pairs) => new Map(pairs));
   const draft = fc.record({
     nodes: fc.array(stored, { maxLength: 3 }),
@@ -97,21 +98,21 @@ test("parseState() and parseNode() read what formatState() and formatNode() wrot
 test("tellsSince() is true as far back as commits are told", () => {
   const all = stateOf(5);
   const late = { ...all, commits: all.commits.slice(3) };
-  assert.deepEqual([1, 2, 3, 4, 5].map((count) => tellsSince(late, stateOf(count))), [
+  assert.deepEqual([1, 2, 3, 4, 5].map((count) => containsCommitsSince(late, stateOf(count))), [
     false,
     false,
     true,
     true,
     true,
   ]);
-  assert.equal(tellsSince(late, { ...stateOf(4), replicaId: "another" }), false);
-  assert.equal(tellsSince(stateOf(4), all), false);
+  assert.equal(containsCommitsSince(late, { ...stateOf(4), replicaId: "another" }), false);
+  assert.equal(containsCommitsSince(stateOf(4), all), false);
 });
 
 test("tellsAfter() is true from the version before the first commit told", () => {
   const all = stateOf(5);
   const late = { ...all, commits: all.commits.slice(3) };
-  assert.deepEqual([0, 2, 3, 4, 5, 9].map((version) => tellsAfter(late, version)), [
+  assert.deepEqual([0, 2, 3, 4, 5, 9].map((version) => containsVersionsAfter(late, version)), [
     false,
     false,
     true,
@@ -119,7 +120,7 @@ test("tellsAfter() is true from the version before the first commit told", () =>
     true,
     true,
   ]);
-  assert.equal(tellsAfter(EMPTY, 0), true);
+  assert.equal(containsVersionsAfter(EMPTY, 0), true);
 });
 
 test("trimCommits() keeps what fits, the last commit always, and none out of the middle", () => {
@@ -142,29 +143,29 @@ test("trimCommits() keeps every commit from the first one on that is not settled
 });
 
 test("untilWhen() is never too early, and few moments lie ahead at any time", () => {
-  assert.equal(untilWhen(NOW, Infinity), undefined);
+  assert.equal(expiryOf(NOW, Infinity), undefined);
   for (const timeout of [0, 1, 1000, 3_600_000, 86_400_000, 1e15]) {
     const moments = new Set<number>();
     for (let i = 0; i < 1000; i++) {
       const now = NOW + Math.floor(i * timeout / 1000);
-      const until = untilWhen(now, timeout) ?? 0;
+      const until = expiryOf(now, timeout) ?? 0;
       assert.ok(until * 1000 >= now + timeout);
       assert.ok(until * 1000 <= now + timeout * 9 / 8 + 1000);
       moments.add(until);
     }
     assert.ok(moments.size <= 10, `${moments.size} moments`);
   }
-  assert.ok(Number.isSafeInteger(untilWhen(NOW, Number.MAX_VALUE)));
+  assert.ok(Number.isSafeInteger(expiryOf(NOW, Number.MAX_VALUE)));
 });
 
 test("nextState() sweeps what is over, once, and never what is not", () => {
   const [soon, late] = [NOW / 1000 + 10, NOW / 1000 + 20];
   let state = nextState(EMPTY, { nodes: [nodeOf("a", 1, soon), nodeOf("b", 2, late)], counter: 2 }, NOW);
-  assert.deepEqual([state.collectedVersion, state.graves.length], [0, 2]);
+  assert.deepEqual([state.collectedVersion, state.expiring.length], [0, 2]);
   const tombstones = state.commits[0]?.nodes ?? [];
   state = nextState(state, { nodes: [nodeOf("c", 3)], counter: 3 }, NOW + 10_000);
   const grave = { until: late, version: 2, stamps: new Map([["o", 2]]) };
-  assert.deepEqual([state.collectedVersion, state.graves], [1, [grave]]);
+  assert.deepEqual([state.collectedVersion, state.expiring], [1, [grave]]);
   assert.deepEqual(tombstones.map((node) => isCollected(node, state, NOW + 10_000)), [true, false]);
   // Nobody wrote since, yet DynamoDB may have taken it away.
   assert.equal(collectedVersionAt(state, NOW + 20_000), 1);
@@ -185,7 +186,7 @@ test("nextState() notes for each origin what it sweeps", () => {
   const expected = new Map([["o", 9], ["x", 50]]);
   assert.deepEqual(collectedAt(state, NOW + 10_000 + 86_400_000), expected);
   const swept = nextState(state, { nodes: [], counter: 60 }, NOW + 10_000);
-  assert.deepEqual([swept.collected, swept.collectedVersion, swept.graves], [expected, 40, []]);
+  assert.deepEqual([swept.collected, swept.collectedVersion, swept.expiring], [expected, 40, []]);
   const [own] = nodes as [NewNode];
   assert.ok(isCollected(own, swept, NOW + 10_000));
   // One that was told of for no origin is still there.
@@ -198,21 +199,21 @@ test("nextState() notes for each origin what it sweeps", () => {
 test("seenOf() tells the highest stamp of its own that is visible, and what was taken in of others", () => {
   let state = nextState(EMPTY, { nodes: [nodeOf("a", 1), nodeOf("b", 4)], counter: 9 }, NOW);
   state = nextState(state, { nodes: [{ ...nodeOf("c", 20), replicaId: "x" }], counter: 20 }, NOW);
-  assert.deepEqual([seenOf(state), state.maxVersion], [new Map([["o", 4]]), 20]);
+  assert.deepEqual([vectorOf(state), state.maxVersion], [new Map([["o", 4]]), 20]);
   state = nextState(state, { nodes: [], counter: 20, vector: new Map([["x", 20], ["y", 3], ["o", 2]]) }, NOW);
-  assert.deepEqual(seenOf(state), new Map([["x", 20], ["y", 3], ["o", 4]]));
+  assert.deepEqual(vectorOf(state), new Map([["x", 20], ["y", 3], ["o", 4]]));
   state = nextState(state, { nodes: [{ ...nodeOf("d", 2), dotVersion: 21 }], counter: 21 }, NOW);
-  assert.deepEqual([seenOf(state).get("o"), toldStamp(state)], [21, 21]);
+  assert.deepEqual([vectorOf(state).get("o"), maxReportedDot(state)], [21, 21]);
 });
 
 test("toldStamp() is as high as others have heard of, though the storage was set back", () => {
   let state = nextState(EMPTY, { nodes: [nodeOf("a", 5)], counter: 5 }, NOW);
   state = nextState(state, { nodes: [{ ...nodeOf("b", 40), replicaId: "o" }], counter: 40 }, NOW);
-  assert.deepEqual([seenOf(state).get("o"), toldStamp(state)], [5, 40]);
+  assert.deepEqual([vectorOf(state).get("o"), maxReportedDot(state)], [5, 40]);
   state = nextState(state, { nodes: [], counter: 70, vector: new Map([["o", 70]]) }, NOW);
-  assert.deepEqual([seenOf(state).get("o"), toldStamp(state)], [5, 70]);
+  assert.deepEqual([vectorOf(state).get("o"), maxReportedDot(state)], [5, 70]);
   state = nextState(state, { nodes: [nodeOf("c", 71)], counter: 71 }, NOW);
-  assert.deepEqual([seenOf(state).get("o"), toldStamp(state), state.vector], [71, 71, new Map()]);
+  assert.deepEqual([vectorOf(state).get("o"), maxReportedDot(state), state.vector], [71, 71, new Map()]);
 });
 
 test("inPlaceOf() puts no node below its stamp or below where its key lay before", () => {
@@ -222,9 +223,11 @@ test("inPlaceOf() puts no node below its stamp or below where its key lay before
     [nodeOf("a", 5), nodeOf("a", 7), 7],
     [{ ...nodeOf("a", 5), dotVersion: 9 }, nodeOf("a", 7), 9],
     [nodeOf("a", 8), { ...nodeOf("a", 5), dotVersion: 9 }, 9],
-    [nodeOf("a", 8), { ...nodeOf("a", 5), dotVersion: 9, place: 12 }, 12],
+    [nodeOf("a", 8), { ...nodeOf("a", 5), dotVersion: 9, indexPosition: 12 }, 12],
   ];
-  for (const [node, other, place] of places) assert.equal(placeOf(inPlaceOf(node, other)), place);
+  for (const [node, other, place] of places) {
+    assert.equal(indexPositionOf(keepIndexPosition(node, other)), place);
+  }
 });
 
 test("completeTo() stops before any node that lies above its version, of however many", () => {
@@ -236,18 +239,18 @@ test("completeTo() stops before any node that lies above its version, of however
       dotVersion: version + 1 + above,
     }));
     for (const node of nodes) state = nextState(state, { nodes: [node], counter: 500 }, NOW);
-    assert.ok(state.strays.length <= 8);
+    assert.ok(state.displaced.length <= 8);
     const end = completeTo(state, place);
     assert.ok(end <= place);
-    for (const node of nodes) assert.ok(placeOf(node) <= place || node.version > end);
+    for (const node of nodes) assert.ok(indexPositionOf(node) <= place || node.version > end);
   }));
 });
 
 test("tellsStampsAfter() is true where no stamp above lies in a commit that is not told", () => {
   let state = nextState(stateOf(5), { nodes: [{ ...nodeOf("late", 3), dotVersion: 6 }], counter: 6 }, NOW);
   state = { ...state, commits: [] };
-  assert.deepEqual([4, 5, 6].map((version) => tellsAfter(state, version)), [false, true, true]);
-  assert.deepEqual([4, 5, 6].map((stamp) => tellsStampsAfter(state, stamp)), [false, false, true]);
+  assert.deepEqual([4, 5, 6].map((version) => containsVersionsAfter(state, version)), [false, true, true]);
+  assert.deepEqual([4, 5, 6].map((stamp) => containsDotsAfter(state, stamp)), [false, false, true]);
 });
 
 test("comparePlaces() has the order of buckets, and in each that of the keys' bytes", () => {
@@ -260,7 +263,7 @@ test("comparePlaces() has the order of buckets, and in each that of the keys' by
     const [one, other] = [bytes.encode(a), bytes.encode(b)];
     const differs = one.findIndex((byte, i) => byte !== other[i]);
     const order = differs === -1 ? one.length - other.length : (one[differs] ?? 0) - (other[differs] ?? -1);
-    assert.equal(Math.sign(comparePlaces(a, b)), Math.sign(bucketOf(a) - bucketOf(b) || order));
+    assert.equal(Math.sign(compareKeys(a, b)), Math.sign(bucketOf(a) - bucketOf(b) || order));
   }));
 });
 

@@ -21,7 +21,7 @@ import { Call, connect } from "../../../storage/dynamodb/client.ts";
 import { readDelta } from "../../../storage/dynamodb/delta.ts";
 import { ServiceClock } from "../../../storage/dynamodb/service_clock.ts";
 import { TableReader } from "../../../storage/dynamodb/table_reader.ts";
-import { bucketOf, comparePlaces } from "../../../storage/dynamodb/table.ts";
+import { bucketOf, compareKeys } from "../../../storage/dynamodb/table.ts";
 import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
 import { SeededRandom } from "../../random.ts";
 import { test } from "../../harness.ts";
@@ -44,7 +44,7 @@ async function flood(storage: DynamoDBStorage, hash: string = "h"): Promise<void
 }
 
 function byKey(nodes: Iterable<ReplicatedNode>): ReplicatedNode[] {
-  return [...nodes].sort((a, b) => comparePlaces(a.key, b.key));
+  return [...nodes].sort((a, b) => compareKeys(a.key, b.key));
 }
 
 /** All pages, and what they told as seen, the first of them least. */
@@ -251,7 +251,7 @@ test("readDelta() goes on by key where a bucket has too many rows for one page",
           told.push(...page.nodes.map(({ key }) => key));
           after = page.next ?? undefined;
         }
-        assert.deepEqual(told, expected.sort(comparePlaces));
+        assert.deepEqual(told, expected.sort(compareKeys));
         assert.ok(pages >= told.length / limit);
       }
     }

@@ -1,0 +1,56 @@
+/**
+ * When tombstones of a DynamoDB table expire, and which ones count as collected. Pure.
+ *
+ * @module
+ */
+import { joinVectors } from "../../src/store/contract.ts";
+import type { State } from "./state.ts";
+import { dotVersionOf, type NewNode } from "./stored_node.ts";
+
+/**
+ * DynamoDB takes expired items away when it likes. It is told to wait this much longer, in seconds, ...
+ */
+export const TTL_DELAY = 86_400;
+
+/** ... and whoever reads so much later that nobody has written since, in seconds, takes the tombstone for swept. */
+const TTL_GUARD = TTL_DELAY / 2;
+
+/** So many tombstone moments at most lie ahead. */
+const MAX_EXPIRING = 8;
+
+/** When a tombstone that is made now may be forgotten, in seconds since 1970; `undefined` for never. */
+export function expiryOf(now: number, timeout: number): number | undefined {
+  if (timeout === Infinity) return undefined;
+  // Moments are rounded up, so that however many tombstones there are, few moments have to be remembered.
+  const step = Math.max(1, Math.floor(timeout / 1000 / MAX_EXPIRING));
+  const until = Math.ceil((now + timeout) / 1000 / step) * step;
+  return Math.min(until, Number.MAX_SAFE_INTEGER - TTL_DELAY);
+}
+
+/** Whether this is a tombstone that counts as forgotten. */
+export function isCollected(
+  node: NewNode,
+  { collectedVersion, collected, replicaId }: State,
+  now: number,
+): boolean {
+  return node.deleted === true && node.until !== undefined && node.version <= collectedVersion &&
+    dotVersionOf(node) <= (collected.get(node.replicaId ?? replicaId) ?? 0) && node.until * 1000 <= now;
+}
+
+/** The highest version among tombstones that are gone, or may be. */
+export function collectedVersionAt(state: State, now: number): number {
+  let collected = state.collectedVersion;
+  for (const { until, version } of state.expiring) {
+    if ((until + TTL_GUARD) * 1000 <= now) collected = Math.max(collected, version);
+  }
+  return collected;
+}
+
+/** For each origin the highest stamp among tombstones that are gone, or may be. */
+export function collectedAt(state: State, now: number): Map<string, number> {
+  let collected = new Map(state.collected);
+  for (const { until, vector } of state.expiring) {
+    if ((until + TTL_GUARD) * 1000 <= now) collected = joinVectors(collected, vector);
+  }
+  return collected;
+}

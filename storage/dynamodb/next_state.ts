@@ -1,0 +1,159 @@
+/**
+ * The state of the counter's item after a commit. Pure.
+ *
+ * @module
+ */
+import { joinVectors, type VersionVector } from "../../src/store/contract.ts";
+import { utf8Length } from "../../src/store/node.ts";
+import { type Commit, formatCommits, MAX_COMMITS_TEXT } from "./commits.ts";
+import type { DisplacedRange, State } from "./state.ts";
+import { dotVersionOf, indexPositionOf, type NewNode } from "./stored_node.ts";
+
+/** What a commit changes. */
+export interface Draft {
+  /** The nodes as they will be. */
+  readonly nodes: readonly NewNode[];
+  /** The last version given, then. */
+  readonly counter: number;
+  /** The number with which another residue is drawn, if one is. No node has it. */
+  readonly drawn?: number;
+  /** What was taken in, if that is told. */
+  readonly vector?: VersionVector;
+  /** What was swept elsewhere, if that is told. */
+  readonly collected?: VersionVector;
+  /** The epoch, if it is another one. */
+  readonly epoch?: string;
+  /** The origin, if it is another one: then nothing counts as seen but what is here. */
+  readonly replicaId?: string;
+}
+
+/** So many stretches of strays are told apart. */
+const MAX_DISPLACED = 8;
+
+/**
+ * The state after a commit.
+ *
+ * @param state The state before it.
+ * @param draft What it changes.
+ * @param now Milliseconds since 1970; tombstones whose time is over are swept.
+ */
+export function nextState(state: State, draft: Draft, now: number): State {
+  const before = state.maxVersion;
+  let [{ late, maxDotVersion, displaced }, maxVersion] = [state, before];
+  const replicaId = draft.replicaId ?? state.replicaId;
+  let vector = draft.vector ? joinVectors(state.vector, draft.vector) : state.vector;
+  if (draft.replicaId !== undefined) vector = new Map();
+  for (const node of draft.nodes) {
+    if (node.version <= before) late++;
+    maxVersion = Math.max(maxVersion, node.version);
+    if (indexPositionOf(node) !== node.version) {
+      displaced = addDisplaced(displaced, { version: node.version, indexPosition: indexPositionOf(node) });
+    }
+    if (node.replicaId === undefined) maxDotVersion = Math.max(maxDotVersion, dotVersionOf(node));
+    // One of its own comes back, so it was set back to an earlier state.
+    else if (node.replicaId === replicaId) {
+      vector = joinVectors(vector, new Map([[replicaId, dotVersionOf(node)]]));
+    }
+  }
+  maxDotVersion = Math.max(maxDotVersion, draft.drawn ?? 0);
+  // What it tells by itself need not be kept twice.
+  if ((vector.get(replicaId) ?? Infinity) <= maxDotVersion) {
+    vector = new Map([...vector].filter(([other]) => other !== replicaId));
+  }
+  const revision = state.revision + 1;
+  return {
+    epoch: draft.epoch ?? state.epoch,
+    replicaId,
+    revision,
+    counter: draft.counter,
+    drawn: draft.drawn ?? state.drawn,
+    maxVersion,
+    maxDotVersion,
+    vector,
+    displaced,
+    late,
+    commits: [...state.commits, {
+      revision,
+      before,
+      nodes: draft.nodes.map((node) => ({ ...node, revision })),
+    }],
+    ...collectExpired(rename(state, replicaId), draft, now),
+  };
+}
+
+/** The state with what is told of its own tombstones told of the same under another origin. */
+function rename(state: State, replicaId: string): State {
+  if (replicaId === state.replicaId) return state;
+  const copy = (vector: VersionVector): VersionVector => {
+    const dotVersion = vector.get(state.replicaId);
+    return dotVersion === undefined ? vector : new Map(vector).set(replicaId, dotVersion);
+  };
+  const expiring = state.expiring.map((group) => ({ ...group, stamps: copy(group.vector) }));
+  return { ...state, replicaId, collected: copy(state.collected), expiring };
+}
+
+/** What is swept, and which tombstones are to be. */
+function collectExpired(
+  state: State,
+  draft: Draft,
+  now: number,
+): Pick<State, "collectedVersion" | "collected" | "expiring"> {
+  const expiring = new Map(state.expiring.map((group) => [group.until, group]));
+  for (const node of draft.nodes) {
+    const { version, until, replicaId = state.replicaId } = node;
+    if (until === undefined) continue;
+    const group = expiring.get(until) ?? { until, version, vector: new Map() };
+    expiring.set(until, {
+      until,
+      version: Math.max(group.version, version),
+      vector: joinVectors(group.vector, new Map([[replicaId, dotVersionOf(node)]])),
+    });
+  }
+  let { collectedVersion } = state;
+  let collected = draft.collected ? joinVectors(state.collected, draft.collected) : state.collected;
+  for (const group of state.expiring) {
+    if (group.until * 1000 > now) continue;
+    collectedVersion = Math.max(collectedVersion, group.version);
+    collected = joinVectors(collected, group.vector);
+    // A tombstone of this commit with the same moment waits for the next one.
+    if (expiring.get(group.until) === group) expiring.delete(group.until);
+  }
+  return { collectedVersion, collected, expiring: [...expiring.values()] };
+}
+
+/** Few stretches that hold all strays: the lowest places, which are looked for least, are told apart least. */
+function addDisplaced(
+  displaced: readonly DisplacedRange[],
+  range: DisplacedRange,
+): readonly DisplacedRange[] {
+  if (
+    displaced.some(({ version, indexPosition }) =>
+      version <= range.version && indexPosition >= range.indexPosition
+    )
+  ) return displaced;
+  const all = [...displaced, range].sort((a, b) => a.indexPosition - b.indexPosition);
+  const [first, second, ...rest] = all;
+  if (all.length <= MAX_DISPLACED || !first || !second) return all;
+  return [{ version: Math.min(first.version, second.version), indexPosition: second.indexPosition }, ...rest];
+}
+
+/**
+ * The state with as few commits as it should tell of: the last one; those before it while they fit; and all
+ * from the first one on that may not be visible in every row yet.
+ *
+ * @param state With all commits.
+ * @param isSettled Whether all that a commit wrote is visible for certain.
+ * @returns The state, and the commits that would not be in it if they were settled.
+ */
+export function trimCommits(
+  state: State,
+  isSettled: (revision: number) => boolean,
+): [State, readonly Commit[]] {
+  const texts = state.commits.map((commit) => utf8Length(formatCommits([commit])));
+  let total = texts.reduce((sum, length) => sum + length, 0);
+  let first = 0;
+  while (first < state.commits.length - 1 && total > MAX_COMMITS_TEXT) total -= texts[first++] ?? 0;
+  const unsettled = state.commits.slice(0, first).filter(({ revision }) => !isSettled(revision));
+  const from = unsettled[0] === undefined ? first : state.commits.indexOf(unsettled[0]);
+  return [{ ...state, commits: state.commits.slice(from) }, unsettled];
+}

@@ -1,0 +1,83 @@
+/**
+ * A node as a DynamoDB table stores it. Pure.
+ *
+ * @module
+ */
+import type { ReplicatedNode } from "../../src/store/contract.ts";
+import type { RealityNodeMeta } from "../../src/types.ts";
+
+/**
+ * A node, or a tombstone that has a moment after which it may be forgotten. Whatever is left out is as it is for
+ * a change that was made here and took the next version: most are.
+ */
+export interface NewNode extends RealityNodeMeta {
+  /** The origin of its stamp, where it was taken from another storage. */
+  readonly replicaId?: string;
+  /** The stamp's number, where it is not the version. */
+  readonly dotVersion?: number;
+  /** Its place in the index, where that is not the stamp's number. */
+  readonly indexPosition?: number;
+  /** For a tombstone that is not kept for ever: that moment, in seconds since 1970. */
+  readonly until?: number;
+}
+
+/** The same, as some commit wrote it. Of several of one key the one of the latest commit counts. */
+export interface StoredNode extends NewNode {
+  /** The commit's place in the order of all commits. */
+  readonly revision: number;
+}
+
+/** The number of a node's stamp. */
+export function dotVersionOf({ dotVersion, version }: NewNode): number {
+  return dotVersion ?? version;
+}
+
+/**
+ * Where a node lies in the index: at its stamp or above, and never below a place that its key had before. So
+ * whoever goes up the index meets every key that was there when they began.
+ */
+export function indexPositionOf(node: NewNode): number {
+  return node.indexPosition ?? dotVersionOf(node);
+}
+
+/** The node as it lies in the index in the place of another one of its key. */
+export function keepIndexPosition(node: NewNode, other: NewNode | undefined): NewNode {
+  const indexPosition = other === undefined ? 0 : indexPositionOf(other);
+  return indexPosition > dotVersionOf(node) ? { ...node, indexPosition } : node;
+}
+
+/** What a node keeps of its stamp and its place: only what its version does not say. */
+export function dotFields(
+  version: number,
+  trace: {
+    readonly dotVersion?: number | null | undefined;
+    readonly replicaId?: string | null | undefined;
+    readonly indexPosition?: number | null | undefined;
+  },
+): Pick<NewNode, "dotVersion" | "replicaId" | "indexPosition"> {
+  const dotVersion = trace.dotVersion ?? version;
+  const indexPosition = trace.indexPosition ?? dotVersion;
+  return {
+    ...(dotVersion === version ? {} : { dotVersion }),
+    ...(trace.replicaId ? { replicaId: trace.replicaId } : {}),
+    ...(indexPosition === dotVersion ? {} : { indexPosition }),
+  };
+}
+
+/** A node as stored: `until` is left out for a node, and 0 for a tombstone that is kept for ever. */
+export function toNode(meta: RealityNodeMeta, until: number | undefined): NewNode {
+  if (until === undefined) return meta;
+  return until === 0 ? { ...meta, deleted: true } : { ...meta, deleted: true, until };
+}
+
+/** A node as the caller gets it. */
+export function toMeta({ key, version, hash, updatedAt, deleted }: RealityNodeMeta): RealityNodeMeta {
+  const meta: RealityNodeMeta = { key, version, hash, updatedAt };
+  if (deleted) meta.deleted = true;
+  return meta;
+}
+
+/** A node as other storages get it. */
+export function toReplicated(node: NewNode, own: string): ReplicatedNode {
+  return { ...toMeta(node), replicaId: node.replicaId ?? own, dotVersion: dotVersionOf(node) };
+}
