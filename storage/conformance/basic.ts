@@ -89,7 +89,7 @@ const EDGE_KEYS = ["edge", " edge", "edge ", "edge  ", " ", "  "];
 
 /** Registers these tests. */
 export function testBasic({ check, supports }: Kit): void {
-  check("has the methods and features it is said to have, and no others", async (storage) => {
+  check("has the methods and features that supports lists, and no others", async (storage) => {
     for (const method of METHODS) {
       assertEquals(typeof storage[method] === "function", supports[method], `supports.${method}`);
     }
@@ -100,14 +100,14 @@ export function testBasic({ check, supports }: Kit): void {
     assertEquals(await storage.isHealthy(), true, "isHealthy()");
   });
 
-  check("getNode() gives null for a key never written", async (storage) => {
+  check("getNode() returns null for a key that was never written", async (storage) => {
     assertEquals(await storage.getNode("nobody"), null, "getNode()");
     await write(storage, "somebody");
     assertEquals(await storage.getNode("nobody"), null, "getNode() beside another node");
     assertEquals(await storage.getNode("__proto__"), null, "getNode() of a name that objects have");
   });
 
-  check("getNodes() gives those that are there, and an empty map for no keys", async (storage) => {
+  check("getNodes() returns the stored nodes, and an empty map for no keys", async (storage) => {
     const one = await write(storage, "one");
     const two = await write(storage, "two");
     const found = await storage.getNodes(["two", "nobody", "one", "two"]);
@@ -117,7 +117,7 @@ export function testBasic({ check, supports }: Kit): void {
     assertEquals(await storage.getNodes(["nobody"]), new Map(), "getNodes() of a key never written");
   });
 
-  check("setNode() publishes: every reading method tells the same", async (storage) => {
+  check("setNode() publishes: every read method returns the same", async (storage) => {
     const meta = { key: "a", version: 7, hash: "abc", updatedAt: 1_699_876_543_210 };
     await storage.setNode("a", meta);
     assertEquals(await storage.getNode("a"), meta, "getNode()");
@@ -126,14 +126,14 @@ export function testBasic({ check, supports }: Kit): void {
     assertEquals(await storage.getMaxVersion(), 7, "getMaxVersion()");
   });
 
-  check("setNode() puts a newer node in the place of an older one", async (storage) => {
+  check("setNode() replaces an older node by a newer one", async (storage) => {
     await write(storage, "a");
     const second = await write(storage, "a");
     assertEquals(await storage.getNode("a"), second, "getNode()");
     assertEquals(await storage.listChangedSince(0), [second], "listChangedSince()");
   });
 
-  check("deleteNode() takes away one node and no other", async (storage) => {
+  check("deleteNode() deletes one node and no other", async (storage) => {
     await write(storage, "a");
     const other = await write(storage, "b");
     await storage.deleteNode("a");
@@ -141,7 +141,7 @@ export function testBasic({ check, supports }: Kit): void {
     assertEquals(await storage.getNodes(["a", "b"]), new Map([["b", other]]), "getNodes()");
   });
 
-  check("deleteNode() of a key that is not there does no harm", async (storage) => {
+  check("deleteNode() of a missing key does not fail", async (storage) => {
     await storage.deleteNode("nobody");
     await write(storage, "a");
     await storage.deleteNode("a");
@@ -167,7 +167,7 @@ export function testBasic({ check, supports }: Kit): void {
     }
   });
 
-  check("keys that look alike stay apart, and each comes back as it was written", async (storage) => {
+  check("similar keys are different nodes, and each is returned as it was written", async (storage) => {
     const edges = supports.edgeSpaces ? EDGE_KEYS : [];
     const all = [...AWKWARD_KEYS, ...edges, ...longestKeys(supports.maxKeyBytes)];
     const keys = all.filter((key) => supports.byteOrderMark || !key.startsWith("\ufeff"));
@@ -186,7 +186,7 @@ export function testBasic({ check, supports }: Kit): void {
     );
   });
 
-  check("a key is not there because one that looks like it is", async (storage) => {
+  check("a key does not exist because a similar one does", async (storage) => {
     const written = [
       "user:1",
       "usér:1",
@@ -219,27 +219,30 @@ export function testBasic({ check, supports }: Kit): void {
   });
 
   if (!supports.edgeSpaces) {
-    check("setNode() refuses keys with a space at an end, which it could not keep apart", async (storage) => {
-      const meta = await write(storage, "edge");
-      for (const key of EDGE_KEYS.filter((key) => key !== "edge")) {
-        await assertRejects(
-          () => storage.setNode(key, metaOf(key, 100)),
-          `setNode() of ${JSON.stringify(key)}`,
-        );
-      }
-      assertEquals(await storage.getNode("edge"), meta, "getNode()");
-    });
+    check(
+      "setNode() rejects keys with a leading or trailing space, which it could not distinguish",
+      async (storage) => {
+        const meta = await write(storage, "edge");
+        for (const key of EDGE_KEYS.filter((key) => key !== "edge")) {
+          await assertRejects(
+            () => storage.setNode(key, metaOf(key, 100)),
+            `setNode() of ${JSON.stringify(key)}`,
+          );
+        }
+        assertEquals(await storage.getNode("edge"), meta, "getNode()");
+      },
+    );
   }
 
   if (supports.maxKeyBytes < 512) {
-    check("setNode() refuses a key that is too long, instead of cutting it", async (storage) => {
+    check("setNode() rejects a key that is too long, and does not truncate it", async (storage) => {
       const key = "x".repeat(supports.maxKeyBytes + 1);
       await assertRejects(() => storage.setNode(key, metaOf(key, 1)), "setNode()");
       assertEquals(await storage.listChangedSince(0), [], "listChangedSince()");
     });
   }
 
-  check("getNodes() takes as many keys as a sync may name", async (storage) => {
+  check("getNodes() accepts as many keys as a sync request", async (storage) => {
     const metas = [...Array(300).keys()].map((i) => metaOf(`key:${i}`, i + 1));
     for (const meta of metas) await storage.setNode(meta.key, meta);
     const keys = [...Array(10_000).keys()].map((i) => `key:${i}`);

@@ -6,7 +6,7 @@
 import type { RealityStorage } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { assert, assertEquals, assertRejects } from "./assert.ts";
-import { assertHistory, changeOf, deletionOf, type Kit, metaOf, nodesOf, there, write } from "./kit.ts";
+import { assertHistory, changeOf, defined, deletionOf, type Kit, metaOf, nodesOf, write } from "./kit.ts";
 
 /** Registers these tests. */
 export function testBatch(kit: Kit): void {
@@ -21,7 +21,7 @@ export async function apply(
   storage: RealityStorage,
   ...changes: ReturnType<typeof changeOf>[]
 ): Promise<RealityNodeMeta[]> {
-  return await there(storage.applyChanges?.(changes));
+  return await defined(storage.applyChanges?.(changes));
 }
 
 function testChanges({ check, supports }: Kit): void {
@@ -45,12 +45,12 @@ function testChanges({ check, supports }: Kit): void {
     assert(await storage.incrementVersion("a") > Math.max(...versions), "Expected the counter to have moved");
   });
 
-  check("applyChanges() of nothing changes nothing", async (storage) => {
+  check("applyChanges() without changes changes nothing", async (storage) => {
     assertEquals(await apply(storage), [], "the metas");
     assertEquals(await storage.getMaxVersion(), 0, "getMaxVersion()");
   });
 
-  check("applyChanges() deletes, also what is not there, with a version of its own", async (storage) => {
+  check("applyChanges() deletes nodes, also missing ones, with a version of its own", async (storage) => {
     await apply(storage, changeOf("a"), changeOf("b"));
     const metas = await apply(storage, deletionOf("a"), changeOf("b", "2"), deletionOf("nobody"));
     assertEquals(metas.map(({ deleted }) => deleted ?? false), [true, false, true], "deleted");
@@ -60,7 +60,7 @@ function testChanges({ check, supports }: Kit): void {
     assertEquals(await storage.getMaxVersion(), metas[2]?.version, "getMaxVersion()");
   });
 
-  check("applyChanges() takes as many changes as it says it takes", async (storage) => {
+  check("applyChanges() accepts features.maxChanges changes", async (storage) => {
     const { maxChanges = 1000 } = storage.features ?? {};
     const count = Math.min(maxChanges, 10_000);
     const changes = [...Array(count).keys()].map((i) => changeOf(`key "${i}" 😀`, `hash-${i}`));
@@ -74,7 +74,7 @@ function testChanges({ check, supports }: Kit): void {
     assertEquals(await storage.listChangedSince(0), metas, "listChangedSince()");
   });
 
-  check("applyChanges() that is refused changes nothing at all", async (storage) => {
+  check("applyChanges() that rejects changes nothing", async (storage) => {
     const { maxChanges = 1000 } = storage.features ?? {};
     const meta = await write(storage, "a");
     await assertRejects(
@@ -89,7 +89,7 @@ function testChanges({ check, supports }: Kit): void {
     assertEquals(await storage.getMaxVersion(), meta.version, "getMaxVersion()");
   });
 
-  check("applyChanges() at the end of all numbers refuses, and what is there stays", async (storage) => {
+  check("applyChanges() at the end of all numbers rejects, and stored nodes stay", async (storage) => {
     const meta = metaOf("a", Number.MAX_SAFE_INTEGER - 1);
     await storage.setNode("a", meta);
     await assertRejects(() => apply(storage, changeOf("a"), changeOf("b"), changeOf("c")), "applyChanges()");
@@ -98,14 +98,14 @@ function testChanges({ check, supports }: Kit): void {
 }
 
 function testReading({ check }: Kit): void {
-  check("readNodes() says what getNodes() and getMaxVersion() say", async (storage) => {
-    const empty = there(await storage.readNodes?.([]));
+  check("readNodes() agrees with getNodes() and getMaxVersion()", async (storage) => {
+    const empty = defined(await storage.readNodes?.([]));
     assertEquals([empty.maxVersion, empty.collectedVersion], [0, 0], "a new storage");
     await write(storage, "a");
     await write(storage, "b");
     await storage.deleteNode("b");
     await storage.incrementVersion("c");
-    const reading = there(await storage.readNodes?.(["a", "b", "c", "a", ""]));
+    const reading = defined(await storage.readNodes?.(["a", "b", "c", "a", ""]));
     const keys = ["a", "b", "c"];
     assertEquals(nodesOf(reading, keys), await storage.getNodes(keys), "nodes");
     assertEquals(reading.maxVersion, await storage.getMaxVersion(), "maxVersion");
@@ -114,18 +114,18 @@ function testReading({ check }: Kit): void {
   });
 
   check(
-    "readNodes() tells by `late`, with the node, when one took its place in the past",
+    "readNodes() reports by `late`, together with the node, that a node was published below the counter",
     async (storage) => {
       const reserved = await storage.incrementVersion("late");
       await write(storage, "next");
-      const before = there(await storage.readNodes?.(["late"]));
+      const before = defined(await storage.readNodes?.(["late"]));
       assert(Number.isSafeInteger(before.late) && before.late >= 0, `Expected a count, got ${before.late}`);
       await write(storage, "new");
       await storage.incrementVersion("reserved");
-      const between = there(await storage.readNodes?.(["late"]));
+      const between = defined(await storage.readNodes?.(["late"]));
       assertEquals(between.late, before.late, "late after what came in order");
       await storage.setNode("late", metaOf("late", reserved));
-      const after = there(await storage.readNodes?.(["late"]));
+      const after = defined(await storage.readNodes?.(["late"]));
       assertEquals(after.nodes.get("late")?.version, reserved, "the node");
       assert(after.late > between.late, `Expected late above ${between.late}, got ${after.late}`);
       const changes = await storage.readChanges?.(0, 10);
@@ -133,20 +133,20 @@ function testReading({ check }: Kit): void {
     },
   );
 
-  check("readNodes() takes more keys than fit into one question", async (storage) => {
+  check("readNodes() accepts more keys than fit into one statement", async (storage) => {
     const metas = [metaOf("first", 1), metaOf("last", 2)];
     for (const meta of metas) await storage.setNode(meta.key, meta);
     const keys = ["first", ...[...Array(3000).keys()].map((i) => `${i}:`.padEnd(400, "x")), "last"];
-    const reading = there(await storage.readNodes?.(keys));
+    const reading = defined(await storage.readNodes?.(keys));
     assertEquals(nodesOf(reading, keys), new Map(metas.map((meta) => [meta.key, meta])), "nodes");
     assertEquals(reading.maxVersion, 2, "maxVersion");
   });
 }
 
 function testFollowing({ check, checkShared }: Kit): void {
-  check("readChanges() says what listChangedSince() and readNodes() say", async (storage) => {
-    const empty = there(await storage.readChanges?.(0, 10));
-    const { nodes: _, ...moment } = there(await storage.readNodes?.([]));
+  check("readChanges() agrees with listChangedSince() and readNodes()", async (storage) => {
+    const empty = defined(await storage.readChanges?.(0, 10));
+    const { nodes: _, ...moment } = defined(await storage.readNodes?.([]));
     assertEquals(empty, { ...moment, nodes: [] }, "a new storage");
     for (const key of ["a", "b", "a", "c"]) await write(storage, key);
     await storage.deleteNode("b");
@@ -154,7 +154,7 @@ function testFollowing({ check, checkShared }: Kit): void {
     const all = await storage.listChangedSince(0);
     for (const { version } of all) {
       for (const limit of [1, 2, 10]) {
-        const changes = there(await storage.readChanges?.(version - 1, limit));
+        const changes = defined(await storage.readChanges?.(version - 1, limit));
         const expected = all.filter((meta) => meta.version >= version).slice(0, limit);
         assertEquals(changes.nodes, expected, `${limit} from version ${version} on`);
         assertEquals(changes.maxVersion, await storage.getMaxVersion(), "maxVersion");
@@ -165,29 +165,32 @@ function testFollowing({ check, checkShared }: Kit): void {
     assertEquals((await storage.readChanges?.(Number.MAX_SAFE_INTEGER, 10))?.nodes, [], "after all versions");
   });
 
-  checkShared("readChanges() tells by `late` when a node took its place in the past", async (one, other) => {
-    const reserved = await other.incrementVersion("late");
-    await write(other, "next");
-    const before = there(await one.readChanges?.(0, 10));
-    await write(other, "new");
-    const between = there(await one.readChanges?.(0, 10));
-    assertEquals(between.late, before.late, "late after a node in order");
-    await other.setNode("late", metaOf("late", reserved));
-    const after = there(await one.readChanges?.(0, 10));
-    assert(after.late > between.late, `Expected late above ${between.late}, got ${after.late}`);
-  });
+  checkShared(
+    "readChanges() reports by `late` that a node was published below the counter",
+    async (one, other) => {
+      const reserved = await other.incrementVersion("late");
+      await write(other, "next");
+      const before = defined(await one.readChanges?.(0, 10));
+      await write(other, "new");
+      const between = defined(await one.readChanges?.(0, 10));
+      assertEquals(between.late, before.late, "late after a node in order");
+      await other.setNode("late", metaOf("late", reserved));
+      const after = defined(await one.readChanges?.(0, 10));
+      assert(after.late > between.late, `Expected late above ${between.late}, got ${after.late}`);
+    },
+  );
 }
 
 function testIdentity({ check, checkShared, options: { create, destroy } }: Kit): void {
-  check("getIdentity() names the storage, lastingly, and each storage otherwise", async (storage) => {
-    const identity = there(await storage.getIdentity?.());
+  check("getIdentity() returns lasting names, different for each storage", async (storage) => {
+    const identity = defined(await storage.getIdentity?.());
     assert(/^[0-9a-z]{9}-[0-9a-z]+$/.test(identity.epoch), `Expected an epoch, got ${identity.epoch}`);
     assert(identity.replicaId.length >= 8, `Expected a random name, got ${identity.replicaId}`);
     await write(storage, "a");
     assertEquals(await storage.getIdentity?.(), identity, "getIdentity() after a write");
     const second = await create();
     try {
-      const other = there(await second.getIdentity?.());
+      const other = defined(await second.getIdentity?.());
       assert(other.epoch !== identity.epoch, "Two storages have the same epoch");
       assert(other.replicaId !== identity.replicaId, "Two storages have the same origin");
     } finally {
@@ -195,7 +198,7 @@ function testIdentity({ check, checkShared, options: { create, destroy } }: Kit)
     }
   });
 
-  checkShared("getIdentity() is the same for all who share the data", async (one, other) => {
+  checkShared("getIdentity() is the same in all processes on one storage", async (one, other) => {
     const [first, second] = await Promise.all([one.getIdentity?.(), other.getIdentity?.()]);
     assertEquals(second, first, "getIdentity() of the other");
   });

@@ -20,7 +20,7 @@ export function testFaults({ check, options: { disconnect }, supports }: Kit): v
   }
 
   if (supports.close) {
-    check("close() lets go, may come twice, and later calls reject with ClosedError", async (storage) => {
+    check("close() may be called twice, and later calls reject with ClosedError", async (storage) => {
       await write(storage, "a");
       await storage.close?.();
       await storage.close?.();
@@ -28,7 +28,7 @@ export function testFaults({ check, options: { disconnect }, supports }: Kit): v
       assertEquals(await storage.isHealthy(), false, "isHealthy()");
     });
 
-    check("close() lets go of a storage that was never used", async (storage) => {
+    check("close() closes a storage that was never used", async (storage) => {
       await storage.close?.();
       assertEquals(await storage.isHealthy(), false, "isHealthy()");
     });

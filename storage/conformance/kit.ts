@@ -134,9 +134,9 @@ export function createKit(options: StorageTestOptions): Kit {
       maxKeyBytes: 512,
       ...options.supports,
     },
-    check: (title, fn) => register(title, 1, async ([storage]) => await fn(there(storage))),
+    check: (title, fn) => register(title, 1, async ([storage]) => await fn(defined(storage))),
     checkShared: (title, fn) => {
-      if (share) register(title, 2, async ([one, other]) => await fn(there(one), there(other)));
+      if (share) register(title, 2, async ([one, other]) => await fn(defined(one), defined(other)));
     },
   };
 }
@@ -154,7 +154,7 @@ export function nodesOf({ nodes }: StorageReading, keys: readonly string[]): Map
 }
 
 /** The value, which must be there. */
-export function there<T>(value: T | undefined | null): T {
+export function defined<T>(value: T | undefined | null): T {
   assert(value !== undefined && value !== null, "Expected a value, got nothing");
   return value;
 }

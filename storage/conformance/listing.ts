@@ -4,13 +4,13 @@
  * @module
  */
 import { assert, assertEquals } from "./assert.ts";
-import { assertHistory, awaitSweep, deletionOf, keysOf, type Kit, metaOf, there, write } from "./kit.ts";
+import { assertHistory, awaitSweep, defined, deletionOf, keysOf, type Kit, metaOf, write } from "./kit.ts";
 
 /** Registers these tests. */
 export function testListing(kit: Kit): void {
   const { check, supports } = kit;
 
-  check("listChangedSince() gives what is above a version, in order, each key once", async (storage) => {
+  check("listChangedSince() returns nodes above a version, in order, each key once", async (storage) => {
     for (const key of ["c", "a", "b", "a", "d"]) await write(storage, key);
     const all = await storage.listChangedSince(0);
     assertEquals(keysOf(all), ["c", "b", "a", "d"], "the keys");
@@ -37,7 +37,7 @@ export function testListing(kit: Kit): void {
         assert(page.every(({ version }) => version > last), `A page of ${limit} goes back`);
         if (page.length === 0) break;
         vector.push(...keysOf(page));
-        last = there(page.at(-1)).version;
+        last = defined(page.at(-1)).version;
       }
       assertEquals(vector.sort(), keysOf(metas).sort(), `all pages of ${limit}`);
     }
@@ -65,7 +65,7 @@ export function testListing(kit: Kit): void {
 
   if (supports.tombstones) testTombstones(kit);
   else {
-    check("listChangedSince() does not tell a deleted node as if it were there", async (storage) => {
+    check("listChangedSince() does not return a deleted node as an existing one", async (storage) => {
       await write(storage, "a");
       const other = await write(storage, "b");
       await storage.deleteNode("a");
@@ -75,7 +75,7 @@ export function testListing(kit: Kit): void {
 }
 
 function testTombstones({ check, options: { elapse }, supports }: Kit): void {
-  check("a deletion is news: it has a version of its own in the history", async (storage) => {
+  check("a deletion has a version of its own in the history", async (storage) => {
     const { version } = await write(storage, "a");
     const other = await write(storage, "b");
     await storage.deleteNode("a");
@@ -83,11 +83,11 @@ function testTombstones({ check, options: { elapse }, supports }: Kit): void {
     assertEquals(kept, other, "the node beside it");
     assertEquals(more, [], "nothing more");
     assertEquals([tombstone?.key, tombstone?.deleted], ["a", true], "the tombstone");
-    assert(there(tombstone).version > version + 1, "Expected a version of its own");
+    assert(defined(tombstone).version > version + 1, "Expected a version of its own");
     assertEquals(await storage.getMaxVersion(), tombstone?.version, "getMaxVersion()");
     assertEquals(await storage.listChangedSince(other.version), [tombstone], "listChangedSince()");
     assert(
-      await storage.incrementVersion("a") > there(tombstone).version,
+      await storage.incrementVersion("a") > defined(tombstone).version,
       "Expected the counter to have moved",
     );
   });
@@ -117,7 +117,7 @@ function testTombstones({ check, options: { elapse }, supports }: Kit): void {
   });
 
   if (!elapse) return;
-  check("a tombstone is swept when its time is over, and the counter stays where it was", async (storage) => {
+  check("a tombstone is collected after its time, and the counter stays as it was", async (storage) => {
     const live = await write(storage, "live");
     for (const key of ["gone", "back"]) {
       await write(storage, key);
@@ -133,7 +133,7 @@ function testTombstones({ check, options: { elapse }, supports }: Kit): void {
     await storage.setNode("late", metaOf("late", live.version));
     await awaitSweep(async () => (await storage.listChangedSince(0)).length === 3);
     const [first, second, ...rest] = await storage.listChangedSince(0);
-    assertEquals(keysOf([there(first), there(second)]).sort(), ["late", "live"], "the first two");
+    assertEquals(keysOf([defined(first), defined(second)]).sort(), ["late", "live"], "the first two");
     assertEquals(rest, [back], "the rest of the history");
     assertEquals(await storage.getMaxVersion(), before, "getMaxVersion()");
     if (supports.readNodes) {
@@ -144,7 +144,7 @@ function testTombstones({ check, options: { elapse }, supports }: Kit): void {
     assertEquals(await storage.getNode("gone"), again, "getNode() of a key that was swept");
   });
 
-  check("a tombstone is not swept before its time", async (storage) => {
+  check("a tombstone is not collected before its time", async (storage) => {
     await storage.deleteNode("old");
     await elapse(storage);
     await storage.deleteNode("young");

@@ -1,7 +1,7 @@
 /**
  * The kit: a storage that stands beside others keeps where each change comes from and what it has taken in.
  *
- * What it tells others is in `mesh_delta.ts`, what it takes from them in `mesh_takes.ts`.
+ * What it tells others is in `mesh_delta.ts`, what it takes from them in `mesh_merges.ts`.
  *
  * @module
  */
@@ -15,23 +15,23 @@ import {
 } from "../../src/store/contract.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { apply } from "./batch.ts";
-import { changeOf, deletionOf, keysOf, type Kit, metaOf, there, write } from "./kit.ts";
+import { changeOf, defined, deletionOf, keysOf, type Kit, metaOf, write } from "./kit.ts";
 import {
   FIRST_EPOCH,
-  foreign,
-  fresh,
   highest,
   LAST_EPOCH,
   MANY,
+  mergeNew,
   meshKit,
+  ownDotVersion,
   ownNode,
-  ownSeen,
-  stampedOf,
+  replicaNode,
+  replicatedOf,
 } from "./mesh_kit.ts";
 import { testDeltas } from "./mesh_delta.ts";
 import { testMeshRaces } from "./mesh_races.ts";
 import { testResidues } from "./mesh_residues.ts";
-import { testTakes } from "./mesh_takes.ts";
+import { testMerges } from "./mesh_merges.ts";
 
 const METHODS = [
   "readReplicaState",
@@ -48,7 +48,7 @@ const CLOCK_START_MS = Date.UTC(2020, 0, 1);
 /** Registers these tests. */
 export function testMesh(kit: Kit): void {
   const { check, supports } = kit;
-  check("has all the methods of a storage beside others, or none of them", async (storage) => {
+  check("has all the methods of a mesh storage, or none of them", async (storage) => {
     for (const method of METHODS) {
       const found = typeof (storage as Partial<MeshStorage>)[method] === "function";
       assertEquals(found, supports.mesh, `supports.mesh, as for ${method}()`);
@@ -57,74 +57,87 @@ export function testMesh(kit: Kit): void {
     await storage.isHealthy();
   });
   if (!supports.mesh) return;
-  testSeen(kit);
+  testReplicaState(kit);
   testAdopting(kit);
   testDeltas(kit);
-  testTakes(kit);
+  testMerges(kit);
   testMeshRaces(kit);
   testResidues(kit);
 }
 
-function testSeen(kit: Kit): void {
+function testReplicaState(kit: Kit): void {
   const { checkMesh } = meshKit(kit);
 
-  checkMesh("readSeen() of a new storage tells its names, and that it has seen no other", async (storage) => {
-    const { vector, collected, maxVersion, ...identity } = await storage.readReplicaState();
-    assertEquals(identity, await storage.getIdentity(), "its names");
-    assertEquals([...vector.keys()].filter((replicaId) => replicaId !== identity.replicaId), [], "seen");
-    assertEquals([...collected.values()].filter((stamp) => stamp !== 0), [], "swept");
-    assertEquals(maxVersion, 0, "maxVersion");
-  });
+  checkMesh(
+    "readReplicaState() of a new storage returns its identity, and no other replica",
+    async (storage) => {
+      const { vector, collected, maxVersion, ...identity } = await storage.readReplicaState();
+      assertEquals(identity, await storage.getIdentity(), "its names");
+      assertEquals([...vector.keys()].filter((replicaId) => replicaId !== identity.replicaId), [], "seen");
+      assertEquals([...collected.values()].filter((stamp) => stamp !== 0), [], "swept");
+      assertEquals(maxVersion, 0, "maxVersion");
+    },
+  );
 
-  checkMesh("readSeen() counts every change of its own, as soon as it is made", async (storage) => {
+  checkMesh("readReplicaState() includes every own change as soon as it is made", async (storage) => {
     const makes: [string, () => Promise<unknown>][] = [
       ["applyChanges()", () => apply(storage, changeOf("a"), changeOf("b"), deletionOf("c"))],
       ["setNode()", () => write(storage, "a")],
       ["deleteNode()", () => storage.deleteNode("b")],
-      ["takeNodes()", () => storage.mergeNodes([{ node: changeOf("d"), replaces: null }])],
+      ["mergeNodes()", () => storage.mergeNodes([{ node: changeOf("d"), replaces: null }])],
     ];
     for (const [name, make] of makes) {
       await make();
-      const newest = there((await storage.listChangedSince(0)).at(-1));
-      assertEquals(await ownSeen(storage), newest.version, `the own entry in seen after ${name}`);
+      const newest = defined((await storage.listChangedSince(0)).at(-1));
+      assertEquals(await ownDotVersion(storage), newest.version, `the own entry in seen after ${name}`);
       assertEquals((await storage.readReplicaState()).maxVersion, newest.version, `maxVersion after ${name}`);
     }
   });
 
-  checkMesh("readSeen() does not count a number that was reserved and is not published", async (storage) => {
-    const { version } = await write(storage, "a");
-    const reserved = await storage.incrementVersion("b");
-    assertEquals(await ownSeen(storage), version, "the own entry in seen");
-    await storage.setNode("b", metaOf("b", reserved));
-    assertEquals(await ownSeen(storage), reserved, "the own entry in seen after publishing");
-    assertEquals((await stampedOf(storage, "b")).dotVersion, reserved, "the stamp");
-  });
+  checkMesh(
+    "readReplicaState() does not include a number that was reserved and not published",
+    async (storage) => {
+      const { version } = await write(storage, "a");
+      const reserved = await storage.incrementVersion("b");
+      assertEquals(await ownDotVersion(storage), version, "the own entry in seen");
+      await storage.setNode("b", metaOf("b", reserved));
+      assertEquals(await ownDotVersion(storage), reserved, "the own entry in seen after publishing");
+      assertEquals((await replicatedOf(storage, "b")).dotVersion, reserved, "the stamp");
+    },
+  );
 
-  checkMesh("a node published after a higher one is outside of what was told as seen", async (storage) => {
-    const { replicaId } = await storage.getIdentity();
-    const reserved = await storage.incrementVersion("late");
-    const next = await write(storage, "next");
-    const { vector } = await storage.readReplicaState();
-    await storage.setNode("late", metaOf("late", reserved));
-    assertEquals(await storage.getNode("late"), metaOf("late", reserved), "getNode()");
-    const node = await stampedOf(storage, "late");
-    assertEquals([node.version, node.replicaId], [reserved, replicaId], "its version and origin");
-    assert(
-      !includesDot(vector, dotOf(node)),
-      `Stamp ${node.dotVersion} was told as seen before it was there`,
-    );
-    assertEquals(await storage.getMaxVersion(), next.version, "getMaxVersion()");
-    assertEquals(await ownSeen(storage), node.dotVersion, "the own entry in seen");
-    assertEquals((await storage.readDelta(vector, MANY)).nodes, [node], "the next delta");
-    assert(
-      await storage.incrementVersion("x") > node.dotVersion,
-      "Expected the counter to be above the stamp",
-    );
-    const again = await write(storage, "late");
-    assertEquals(await stampedOf(storage, "late"), ownNode(again, replicaId), "the node once written again");
-  });
+  checkMesh(
+    "the version vector of before does not include a node that was published after a higher one",
+    async (storage) => {
+      const { replicaId } = await storage.getIdentity();
+      const reserved = await storage.incrementVersion("late");
+      const next = await write(storage, "next");
+      const { vector } = await storage.readReplicaState();
+      await storage.setNode("late", metaOf("late", reserved));
+      assertEquals(await storage.getNode("late"), metaOf("late", reserved), "getNode()");
+      const node = await replicatedOf(storage, "late");
+      assertEquals([node.version, node.replicaId], [reserved, replicaId], "its version and origin");
+      assert(
+        !includesDot(vector, dotOf(node)),
+        `Stamp ${node.dotVersion} was told as seen before it was there`,
+      );
+      assertEquals(await storage.getMaxVersion(), next.version, "getMaxVersion()");
+      assertEquals(await ownDotVersion(storage), node.dotVersion, "the own entry in seen");
+      assertEquals((await storage.readDelta(vector, MANY)).nodes, [node], "the next delta");
+      assert(
+        await storage.incrementVersion("x") > node.dotVersion,
+        "Expected the counter to be above the stamp",
+      );
+      const again = await write(storage, "late");
+      assertEquals(
+        await replicatedOf(storage, "late"),
+        ownNode(again, replicaId),
+        "the node once written again",
+      );
+    },
+  );
 
-  checkMesh("setNode() that publishes nothing counts nothing as seen", async (storage) => {
+  checkMesh("setNode() that publishes nothing does not change the version vector", async (storage) => {
     const older = await storage.incrementVersion("a");
     const between = await storage.incrementVersion("a");
     const { version } = await write(storage, "a");
@@ -132,44 +145,51 @@ function testSeen(kit: Kit): void {
     for (const meta of [metaOf("a", older), metaOf("a", between), metaOf("a", version)]) {
       await storage.setNode("a", meta);
     }
-    assertEquals(await storage.readReplicaState(), before, "readSeen()");
+    assertEquals(await storage.readReplicaState(), before, "readReplicaState()");
     const foreignTop = version + 1000;
-    await storage.mergeNodes([fresh(foreign("b", foreignTop))]);
+    await storage.mergeNodes([mergeNew(replicaNode("b", foreignTop))]);
     await storage.setNode("b", metaOf("b", foreignTop - 1));
     assertEquals(
-      await ownSeen(storage),
+      await ownDotVersion(storage),
       version,
       "the own entry in seen after a node older than a taken one",
     );
   });
 
-  checkMesh("numbers reserved before and published in any order are all told in the end", async (storage) => {
-    const reserved: number[] = [];
-    for (let i = 0; i < 6; i++) reserved.push(await storage.incrementVersion("x"));
-    let known: VersionVector = new Map();
-    const told = new Map<string, ReplicatedNode>();
-    for (const i of [3, 1, 5, 0, 4, 2]) {
-      const key = `key:${i}`;
-      await storage.setNode(key, metaOf(key, there(reserved[i])));
-      const { vector, nodes } = await storage.readDelta(known, MANY);
-      assertEquals(keysOf(nodes), [key], "what came since the last delta");
-      for (const node of nodes) told.set(node.key, node);
-      known = vector;
-    }
-    assertEquals(new Set([...told.values()].map(({ dotVersion }) => dotVersion)).size, 6, "how many stamps");
-    assertEquals(told, await storage.readReplicated([...told.keys()]), "what was told");
-  });
+  checkMesh(
+    "numbers that were reserved before and published in any order are all in a later delta",
+    async (storage) => {
+      const reserved: number[] = [];
+      for (let i = 0; i < 6; i++) reserved.push(await storage.incrementVersion("x"));
+      let known: VersionVector = new Map();
+      const told = new Map<string, ReplicatedNode>();
+      for (const i of [3, 1, 5, 0, 4, 2]) {
+        const key = `key:${i}`;
+        await storage.setNode(key, metaOf(key, defined(reserved[i])));
+        const { vector, nodes } = await storage.readDelta(known, MANY);
+        assertEquals(keysOf(nodes), [key], "what came since the last delta");
+        for (const node of nodes) told.set(node.key, node);
+        known = vector;
+      }
+      assertEquals(
+        new Set([...told.values()].map(({ dotVersion }) => dotVersion)).size,
+        6,
+        "how many stamps",
+      );
+      assertEquals(told, await storage.readReplicated([...told.keys()]), "what was told");
+    },
+  );
 }
 
 function testAdopting(kit: Kit): void {
   const { checkMesh } = meshKit(kit);
   const { elapse } = kit.options;
 
-  checkMesh("adoptSeen() joins what was seen, and lifts the counter", async (storage) => {
+  checkMesh("adoptVector() joins the version vectors, and raises the counter", async (storage) => {
     const { epoch, replicaId } = await storage.getIdentity();
     const { version: top } = await write(storage, "a");
     const adopt = async (vector: Record<string, number>) => {
-      assertEquals(await storage.adoptVector(new Map(Object.entries(vector)), epoch), false, "adoptSeen()");
+      assertEquals(await storage.adoptVector(new Map(Object.entries(vector)), epoch), false, "adoptVector()");
       return highest((await storage.readReplicaState()).vector);
     };
     assertEquals(await adopt({ ox: top + 10, oy: 5 }), { [replicaId]: top, ox: top + 10, oy: 5 }, "seen");
@@ -187,7 +207,7 @@ function testAdopting(kit: Kit): void {
     assertEquals(await storage.getNode("a"), metaOf("a", top), "the node");
   });
 
-  checkMesh("adoptSeen() keeps names of origins that objects have", async (storage) => {
+  checkMesh("adoptVector() keeps replica ids that are names of object properties", async (storage) => {
     const { epoch } = await storage.getIdentity();
     const vector = new Map([["__proto__", 3], ["constructor", 4], ["toString", 5]]);
     await storage.adoptVector(vector, epoch);
@@ -195,7 +215,7 @@ function testAdopting(kit: Kit): void {
     for (const [replicaId, stamp] of vector) assertEquals(found.get(replicaId), stamp, replicaId);
   });
 
-  checkMesh("adoptSeen() takes an epoch that sorts before its own, and no other", async (storage) => {
+  checkMesh("adoptVector() adopts an epoch that sorts before its own, and no other", async (storage) => {
     const { epoch, replicaId } = await storage.getIdentity();
     await write(storage, "a");
     assertEquals(await storage.adoptVector(new Map(), LAST_EPOCH), false, "a later epoch");
@@ -206,7 +226,11 @@ function testAdopting(kit: Kit): void {
     assertEquals(await storage.adoptVector(new Map(), epoch), false, "the epoch it had");
     assertEquals(await storage.getIdentity(), { epoch: FIRST_EPOCH, replicaId }, "getIdentity()");
     const { vector, ...state } = await storage.readReplicaState();
-    assertEquals([state.epoch, state.replicaId, vector.get("ox")], [FIRST_EPOCH, replicaId, 3], "readSeen()");
+    assertEquals(
+      [state.epoch, state.replicaId, vector.get("ox")],
+      [FIRST_EPOCH, replicaId, 3],
+      "readReplicaState()",
+    );
     if (storage.readNodes) assertEquals((await storage.readNodes([])).epoch, FIRST_EPOCH, "readNodes()");
     if (storage.readChanges) {
       assertEquals((await storage.readChanges(0, 1)).epoch, FIRST_EPOCH, "readChanges()");
@@ -218,19 +242,19 @@ function testAdopting(kit: Kit): void {
     // The storage's clock may be the test's own: it is later than this anyway.
     const floor = (Date.UTC(2021, 0, 1) - CLOCK_START_MS) * 1000;
     const [meta] = await apply(storage, changeOf("a"));
-    const own = there((await storage.mergeNodes([{ node: changeOf("b"), replaces: null }]))[0]);
+    const own = defined((await storage.mergeNodes([{ node: changeOf("b"), replaces: null }]))[0]);
     const reserved = await storage.incrementVersion("c");
-    assert(there(meta).version > floor, `Expected a version above ${floor}, got ${meta?.version}`);
+    assert(defined(meta).version > floor, `Expected a version above ${floor}, got ${meta?.version}`);
     assert(
-      own.version > there(meta).version,
+      own.version > defined(meta).version,
       `Expected a version above ${meta?.version}, got ${own.version}`,
     );
     assert(reserved > own.version, `Expected a version above ${own.version}, got ${reserved}`);
-    assertEquals(await ownSeen(storage), own.version, "the own entry in seen");
+    assertEquals(await ownDotVersion(storage), own.version, "the own entry in seen");
     if (!elapse) return;
     await elapse(storage);
     await storage.deleteNode("a");
-    const { version } = await stampedOf(storage, "a");
+    const { version } = await replicatedOf(storage, "a");
     assert(version > reserved + 1000, `Expected the version to follow the clock, got ${version}`);
   });
 }

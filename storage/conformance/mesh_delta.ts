@@ -15,25 +15,25 @@ import {
   allSettle,
   awaitSweep,
   changeOf,
+  defined,
   deletionOf,
   keysOf,
   type Kit,
   metaOf,
-  there,
   write,
 } from "./kit.ts";
 import {
   asMesh,
   byKey,
-  foreign,
-  fresh,
   highest,
   LAST_EPOCH,
   MANY,
+  mergeNew,
   meshKit,
   ownNode,
   readPages,
-  stampedOf,
+  replicaNode,
+  replicatedOf,
   stampedOfAll,
 } from "./mesh_kit.ts";
 
@@ -48,17 +48,26 @@ function testDelta(kit: Kit): void {
   const { checkMesh } = meshKit(kit);
   const { elapse } = kit.options;
 
-  checkMesh("readStamped() gives nodes and tombstones with their stamps, and no others", async (storage) => {
-    const { replicaId } = await storage.getIdentity();
-    const [a, b, c] = await apply(storage, changeOf("a"), changeOf("b"), deletionOf("c"));
-    const expected = new Map([a, b, c].map((meta) => [there(meta).key, ownNode(there(meta), replicaId)]));
-    assertEquals(await storage.readReplicated(["a", "nobody", "b", "a", "c"]), expected, "readStamped()");
-    assertEquals(await storage.readReplicated([]), new Map(), "readStamped() of nothing");
-    assertEquals(await storage.readReplicated([""]), new Map(), "readStamped() of the empty key");
-  });
+  checkMesh(
+    "readReplicated() returns nodes and tombstones with their dots, and no others",
+    async (storage) => {
+      const { replicaId } = await storage.getIdentity();
+      const [a, b, c] = await apply(storage, changeOf("a"), changeOf("b"), deletionOf("c"));
+      const expected = new Map(
+        [a, b, c].map((meta) => [defined(meta).key, ownNode(defined(meta), replicaId)]),
+      );
+      assertEquals(
+        await storage.readReplicated(["a", "nobody", "b", "a", "c"]),
+        expected,
+        "readReplicated()",
+      );
+      assertEquals(await storage.readReplicated([]), new Map(), "readReplicated() of nothing");
+      assertEquals(await storage.readReplicated([""]), new Map(), "readReplicated() of the empty key");
+    },
+  );
 
   checkMesh(
-    "readDelta() from nothing gives all nodes and tombstones, each with its stamp",
+    "readDelta() with an empty base returns all nodes and tombstones with their dots",
     async (storage) => {
       assertEquals((await storage.readDelta(new Map(), MANY)).nodes, [], "nodes of a new storage");
       const { replicaId } = await storage.getIdentity();
@@ -77,24 +86,31 @@ function testDelta(kit: Kit): void {
     },
   );
 
-  checkMesh("readDelta() from what was seen gives nothing, and later what came since", async (storage) => {
-    await apply(storage, changeOf("a"), changeOf("b"), changeOf("c"));
-    const { vector } = await storage.readDelta(new Map(), MANY);
-    const still = await storage.readDelta(vector, MANY);
-    assertEquals([still.nodes, still.next, still.vector], [[], null, vector], "the delta when nothing came");
-    await apply(storage, changeOf("b", "2"), deletionOf("c"));
-    await write(storage, "d");
-    const { nodes } = await storage.readDelta(vector, MANY);
-    assertEquals(byKey(nodes), byKey(await stampedOfAll(storage, "b", "c", "d")), "what came since");
-    await storage.incrementVersion("e");
-    assertEquals((await storage.readDelta(vector, MANY)).nodes.length, 3, "nodes after a reservation");
-  });
+  checkMesh(
+    "readDelta() from the storage's own version vector returns nothing, and later what came since",
+    async (storage) => {
+      await apply(storage, changeOf("a"), changeOf("b"), changeOf("c"));
+      const { vector } = await storage.readDelta(new Map(), MANY);
+      const still = await storage.readDelta(vector, MANY);
+      assertEquals(
+        [still.nodes, still.next, still.vector],
+        [[], null, vector],
+        "the delta when nothing came",
+      );
+      await apply(storage, changeOf("b", "2"), deletionOf("c"));
+      await write(storage, "d");
+      const { nodes } = await storage.readDelta(vector, MANY);
+      assertEquals(byKey(nodes), byKey(await stampedOfAll(storage, "b", "c", "d")), "what came since");
+      await storage.incrementVersion("e");
+      assertEquals((await storage.readDelta(vector, MANY)).nodes.length, 3, "nodes after a reservation");
+    },
+  );
 
-  checkMesh("readDelta() tells apart what was seen of each origin", async (storage) => {
+  checkMesh("readDelta() compares the dots of each replica by themselves", async (storage) => {
     const { replicaId } = await storage.getIdentity();
     const own = await write(storage, "own");
-    const [x, y] = [foreign("x", own.version + 7, "ox"), foreign("y", own.version + 3, "oy")];
-    await storage.mergeNodes([fresh(x), fresh(y)]);
+    const [x, y] = [replicaNode("x", own.version + 7, "ox"), replicaNode("y", own.version + 3, "oy")];
+    await storage.mergeNodes([mergeNew(x), mergeNew(y)]);
     await storage.adoptVector(new Map([["ox", x.dotVersion], ["oy", y.dotVersion]]), LAST_EPOCH);
     const all = { own: ownNode(own, replicaId), x, y };
     const bases: [Record<string, number>, (keyof typeof all)[]][] = [
@@ -112,60 +128,69 @@ function testDelta(kit: Kit): void {
     }
   });
 
-  checkMesh("adoptSeen() notes what was swept where a full copy came from", async (storage) => {
-    const { epoch } = await storage.getIdentity();
-    await storage.adoptVector(new Map([["ox", 900]]), epoch, new Map([["ox", 700], ["oy", 5]]));
-    await storage.adoptVector(new Map([["ox", 950]]), epoch, new Map([["ox", 600], ["oy", 8]]));
-    await storage.adoptVector(new Map([["ox", 990]]), epoch);
-    const { collected } = await storage.readReplicaState();
-    assertEquals([collected.get("ox"), collected.get("oy")], [700, 8], "swept");
-  });
+  checkMesh(
+    "adoptVector() records which tombstones the source of a full copy has collected",
+    async (storage) => {
+      const { epoch } = await storage.getIdentity();
+      await storage.adoptVector(new Map([["ox", 900]]), epoch, new Map([["ox", 700], ["oy", 5]]));
+      await storage.adoptVector(new Map([["ox", 950]]), epoch, new Map([["ox", 600], ["oy", 8]]));
+      await storage.adoptVector(new Map([["ox", 990]]), epoch);
+      const { collected } = await storage.readReplicaState();
+      assertEquals([collected.get("ox"), collected.get("oy")], [700, 8], "swept");
+    },
+  );
 
   if (!elapse) return;
 
-  checkMesh("readSeen() tells how far tombstones of each origin were swept", async (storage) => {
-    const { replicaId } = await storage.getIdentity();
-    const [, gone] = await apply(storage, changeOf("live"), deletionOf("gone"));
-    const top = there(gone).version;
-    const reserved = await storage.incrementVersion("late");
-    await write(storage, "next");
-    await storage.setNode("late", { ...metaOf("late", reserved), deleted: true });
-    const late = await stampedOf(storage, "late");
-    const [x, y, kept] = [
-      { ...foreign("x", top + 5000, "ox"), deleted: true as const },
-      { ...foreign("y", top + 9000, "ox"), deleted: true as const },
-      foreign("kept", top + 9999, "oz"),
-    ];
-    await storage.mergeNodes([fresh(x), fresh(y), fresh(kept)]);
-    assertEquals(highest((await storage.readReplicaState()).collected), {}, "swept before");
-    await elapse(storage);
-    await write(storage, "live");
-    await awaitSweep(async () => (await storage.readReplicated(["gone", "late", "x", "y"])).size === 0);
-    const { collected, vector } = await storage.readReplicaState();
-    assertEquals(highest(collected), { [replicaId]: late.dotVersion, ox: y.dotVersion }, "swept");
-    assertEquals(await storage.readReplicated(["gone", "late", "x", "y"]), new Map(), "the tombstones");
-    assertEquals((await storage.readDelta(new Map(), MANY)).collected, collected, "swept in a delta");
-    assertEquals(
-      vector.get(replicaId),
-      (await stampedOf(storage, "live")).dotVersion,
-      "the own entry in seen",
-    );
-  });
+  checkMesh(
+    "readReplicaState() returns how far tombstones of each replica were collected",
+    async (storage) => {
+      const { replicaId } = await storage.getIdentity();
+      const [, gone] = await apply(storage, changeOf("live"), deletionOf("gone"));
+      const top = defined(gone).version;
+      const reserved = await storage.incrementVersion("late");
+      await write(storage, "next");
+      await storage.setNode("late", { ...metaOf("late", reserved), deleted: true });
+      const late = await replicatedOf(storage, "late");
+      const [x, y, kept] = [
+        { ...replicaNode("x", top + 5000, "ox"), deleted: true as const },
+        { ...replicaNode("y", top + 9000, "ox"), deleted: true as const },
+        replicaNode("kept", top + 9999, "oz"),
+      ];
+      await storage.mergeNodes([mergeNew(x), mergeNew(y), mergeNew(kept)]);
+      assertEquals(highest((await storage.readReplicaState()).collected), {}, "swept before");
+      await elapse(storage);
+      await write(storage, "live");
+      await awaitSweep(async () => (await storage.readReplicated(["gone", "late", "x", "y"])).size === 0);
+      const { collected, vector } = await storage.readReplicaState();
+      assertEquals(highest(collected), { [replicaId]: late.dotVersion, ox: y.dotVersion }, "swept");
+      assertEquals(await storage.readReplicated(["gone", "late", "x", "y"]), new Map(), "the tombstones");
+      assertEquals((await storage.readDelta(new Map(), MANY)).collected, collected, "swept in a delta");
+      assertEquals(
+        vector.get(replicaId),
+        (await replicatedOf(storage, "live")).dotVersion,
+        "the own entry in seen",
+      );
+    },
+  );
 }
 
 function testPages(kit: Kit): void {
   const { checkMesh } = meshKit(kit);
 
   checkMesh(
-    "the pages of readDelta() together hold every node once, whatever their size",
+    "the pages of readDelta() together contain every node once, with any page size",
     async (storage) => {
       const metas = await apply(
         storage,
         ...[...Array(23).keys()].map((i) => changeOf(`key:${(i * 7) % 23}`)),
       );
       await apply(storage, deletionOf("key:3"), changeOf("key:9", "2"));
-      const top = there(metas.at(-1)).version;
-      await storage.mergeNodes([fresh(foreign("foreign", top + 500)), fresh(foreign("low", 3))]);
+      const top = defined(metas.at(-1)).version;
+      await storage.mergeNodes([
+        mergeNew(replicaNode("foreign", top + 500)),
+        mergeNew(replicaNode("low", 3)),
+      ]);
       const expected = byKey(await stampedOfAll(storage, ...keysOf(metas), "foreign", "low"));
       for (const limit of [1, 2, 7, 24, 25, MANY]) {
         const pages = await readPages(storage, new Map(), limit);
@@ -183,17 +208,20 @@ function testPages(kit: Kit): void {
     },
   );
 
-  checkMesh("the pages of readDelta() from a base hold what lies outside of it", async (storage) => {
-    const keys = [...Array(12).keys()].map((i) => `key:${i}`);
-    await apply(storage, ...keys.map((key) => changeOf(key)));
-    const { vector } = await storage.readReplicaState();
-    const changed = keys.filter((_key, i) => i % 3 === 1);
-    await apply(storage, ...changed.map((key) => changeOf(key, "2")));
-    for (const limit of [1, 2, 3, 4]) {
-      const nodes = (await readPages(storage, vector, limit)).flatMap((page) => page.nodes);
-      assertEquals(byKey(nodes), byKey(await stampedOfAll(storage, ...changed)), `all pages of ${limit}`);
-    }
-  });
+  checkMesh(
+    "the pages of readDelta() contain the nodes whose dots the base does not include",
+    async (storage) => {
+      const keys = [...Array(12).keys()].map((i) => `key:${i}`);
+      await apply(storage, ...keys.map((key) => changeOf(key)));
+      const { vector } = await storage.readReplicaState();
+      const changed = keys.filter((_key, i) => i % 3 === 1);
+      await apply(storage, ...changed.map((key) => changeOf(key, "2")));
+      for (const limit of [1, 2, 3, 4]) {
+        const nodes = (await readPages(storage, vector, limit)).flatMap((page) => page.nodes);
+        assertEquals(byKey(nodes), byKey(await stampedOfAll(storage, ...changed)), `all pages of ${limit}`);
+      }
+    },
+  );
 
   for (const limit of [1, 2, 7]) {
     checkMesh(`pages of ${limit} miss nothing that changes while they are read`, async (storage) => {
@@ -213,7 +241,7 @@ function testPages(kit: Kit): void {
         const key = (i: number) => `key:${(page * i) % 15}`;
         await apply(
           storage,
-          changeOf(there(nodes[0]).key, `${page}`),
+          changeOf(defined(nodes[0]).key, `${page}`),
           changeOf(`new:${page % 4}`, `${page}`),
         );
         if (page % 2) await storage.deleteNode(key(4));
@@ -223,18 +251,18 @@ function testPages(kit: Kit): void {
         assert((told.get(key)?.version ?? 0) >= version, `The node of ${key} is on no page`);
       }
       // What changed meanwhile lies outside of what the first page told as seen.
-      for (const node of (await storage.readDelta(there(known), MANY)).nodes) told.set(node.key, node);
+      for (const node of (await storage.readDelta(defined(known), MANY)).nodes) told.set(node.key, node);
       const all = [...keys, ...[...Array(4).keys()].map((i) => `new:${i}`)];
       assertEquals(told, await storage.readReplicated(all), "the pages and the next delta together");
     });
   }
 
-  kit.check("what readDelta() tells as seen is never younger than its nodes", async (storage) => {
+  kit.check("the version vector of readDelta() is never newer than its nodes", async (storage) => {
     await deltasWhileWriting(() => asMesh(storage));
   });
   kit.checkShared(
-    "what readDelta() tells as seen is never younger than its nodes, in two processes",
-    async (...pair) => await deltasWhileWriting((i) => asMesh(there(pair[i % 2]))),
+    "the version vector of readDelta() is never newer than its nodes, with two processes",
+    async (...pair) => await deltasWhileWriting((i) => asMesh(defined(pair[i % 2]))),
   );
 }
 
@@ -242,7 +270,7 @@ function testSweptPages(kit: Kit, elapse: NonNullable<Kit["options"]["elapse"]>)
   const title = "what readDelta() tells as swept is never older than its nodes";
   kit.check(title, async (storage) => await deltasWhileSweeping(() => asMesh(storage), elapse));
   kit.checkShared(`${title}, in two processes`, async (...pair) => {
-    await deltasWhileSweeping((i) => asMesh(there(pair[i % 2])), elapse);
+    await deltasWhileSweeping((i) => asMesh(defined(pair[i % 2])), elapse);
   });
 }
 

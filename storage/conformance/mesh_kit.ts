@@ -15,7 +15,7 @@ import {
 } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { assert } from "./assert.ts";
-import { keysOf, type Kit, there } from "./kit.ts";
+import { defined, keysOf, type Kit } from "./kit.ts";
 
 /** Sorts before every epoch that a storage makes. */
 export const FIRST_EPOCH = "000000000-first";
@@ -42,7 +42,7 @@ export function asMesh(storage: RealityStorage): MeshStorage {
 }
 
 /** A node as another storage wrote it. */
-export function foreign(key: string, version: number, replicaId: string = "other"): ReplicatedNode {
+export function replicaNode(key: string, version: number, replicaId: string = "other"): ReplicatedNode {
   return {
     key,
     version,
@@ -59,13 +59,13 @@ export function ownNode(meta: RealityNodeMeta, replicaId: string): ReplicatedNod
 }
 
 /** A node, or a change, that is to be written in the place of another. */
-export function take(node: ReplicatedNode | NodeChange, replaces: Dot | null): NodeMerge {
+export function mergeOf(node: ReplicatedNode | NodeChange, replaces: Dot | null): NodeMerge {
   return { node, replaces };
 }
 
 /** A node that is to be taken where there is none. */
-export function fresh(node: ReplicatedNode): NodeMerge {
-  return take(node, null);
+export function mergeNew(node: ReplicatedNode): NodeMerge {
+  return mergeOf(node, null);
 }
 
 /** The stamp that a version has which this storage gave. */
@@ -74,23 +74,23 @@ export function dotOfMeta({ replicaId }: { readonly replicaId: string }, version
 }
 
 /** A stamped node without its stamp. */
-export function metaIn({ replicaId: _origin, dotVersion: _stamp, ...meta }: ReplicatedNode): RealityNodeMeta {
+export function toMeta({ replicaId: _origin, dotVersion: _stamp, ...meta }: ReplicatedNode): RealityNodeMeta {
   return meta;
 }
 
 /** The node or tombstone of a key, which must be there. */
-export async function stampedOf(storage: MeshStorage, key: string): Promise<ReplicatedNode> {
-  return there((await storage.readReplicated([key])).get(key));
+export async function replicatedOf(storage: MeshStorage, key: string): Promise<ReplicatedNode> {
+  return defined((await storage.readReplicated([key])).get(key));
 }
 
 /** The nodes or tombstones of keys, which must all be there. */
 export async function stampedOfAll(storage: MeshStorage, ...keys: string[]): Promise<ReplicatedNode[]> {
   const nodes = await storage.readReplicated(keys);
-  return keys.map((key) => there(nodes.get(key)));
+  return keys.map((key) => defined(nodes.get(key)));
 }
 
 /** The highest stamp of its own that a storage tells as seen. */
-export async function ownSeen(storage: MeshStorage): Promise<number> {
+export async function ownDotVersion(storage: MeshStorage): Promise<number> {
   const { vector, replicaId } = await storage.readReplicaState();
   return vector.get(replicaId) ?? 0;
 }
@@ -107,7 +107,7 @@ export function byKey<T extends RealityNodeMeta>(nodes: readonly T[]): T[] {
 
 /** The keys of metas, which must all have been written. */
 export function keysOfAll(metas: readonly (RealityNodeMeta | null)[]): string[] {
-  return keysOf(metas.map(there));
+  return keysOf(metas.map(defined));
 }
 
 /** All pages of a delta. */

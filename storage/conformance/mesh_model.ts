@@ -16,7 +16,7 @@ import {
   type VersionVector,
 } from "../../src/store/contract.ts";
 import { assert, assertEquals } from "./assert.ts";
-import { changeOf, deletionOf, type Kit, metaOf, there } from "./kit.ts";
+import { changeOf, defined, deletionOf, type Kit, metaOf } from "./kit.ts";
 
 const KEYS = ["a", "A", "b", "😀"];
 const ORIGINS = ["ox", "oy"];
@@ -133,7 +133,7 @@ class Follower {
       // Tombstones that it was never told of are gone: only a full copy tells what is no longer there.
       this.#known = new Map();
       this.#told.clear();
-      vector = there(await this.#readPages(limit));
+      vector = defined(await this.#readPages(limit));
     }
     this.#known = joinVectors(this.#known, vector);
     // What is swept meanwhile is told as swept afterwards.
@@ -195,13 +195,13 @@ class Follower {
     if (written === null) {
       [written] = await this.#storage.mergeNodes([{ node, above, replaces: await this.#stampAt(key) }]);
     }
-    const { version } = there(written);
+    const { version } = defined(written);
     if ("replicaId" in node) assertEquals(version, node.version, "the version of a node that was taken");
     else {assert(
         version > maxVersion && version > above,
         `Expected a version above ${maxVersion} and ${above}`,
       );}
-    const found = there((await this.#storage.readReplicated([key])).get(key));
+    const found = defined((await this.#storage.readReplicated([key])).get(key));
     assertEquals([found.version, found.hash], [version, node.hash], "what was written");
   }
 

@@ -7,18 +7,18 @@ import { dotOf, includesDot } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { apply } from "./batch.ts";
-import { allSettle, changeOf, type Kit, there, write } from "./kit.ts";
+import { allSettle, changeOf, defined, type Kit, write } from "./kit.ts";
 import {
   FIRST_EPOCH,
-  foreign,
-  fresh,
   highest,
   MANY,
+  mergeNew,
+  mergeOf,
   meshKit,
-  metaIn,
   ownNode,
-  stampedOf,
-  take,
+  replicaNode,
+  replicatedOf,
+  toMeta,
 } from "./mesh_kit.ts";
 
 /** Registers these tests. */
@@ -27,13 +27,17 @@ export function testMeshRaces(kit: Kit): void {
 
   checkBoth("what one process takes and adopts, the other one has", async (one, other) => {
     const { version: top } = await write(one, "a");
-    const node = foreign("b", top + 1000);
-    await one.mergeNodes([fresh(node)]);
+    const node = replicaNode("b", top + 1000);
+    await one.mergeNodes([mergeNew(node)]);
     await one.adoptVector(new Map([["other", node.dotVersion]]), FIRST_EPOCH);
-    assertEquals(await other.readReplicaState(), await one.readReplicaState(), "readSeen() of the other");
+    assertEquals(
+      await other.readReplicaState(),
+      await one.readReplicaState(),
+      "readReplicaState() of the other",
+    );
     assertEquals((await other.readReplicaState()).epoch, FIRST_EPOCH, "the epoch");
     assertEquals((await other.getIdentity()).epoch, FIRST_EPOCH, "getIdentity()");
-    assertEquals(await stampedOf(other, "b"), node, "readStamped() of the other");
+    assertEquals(await replicatedOf(other, "b"), node, "readReplicated() of the other");
     assertEquals(await other.readDelta(new Map(), MANY), await one.readDelta(new Map(), MANY), "readDelta()");
     assert(await other.incrementVersion("a") > node.version, "Expected the other's counter to have moved");
   });
@@ -45,16 +49,16 @@ export function testMeshRaces(kit: Kit): void {
         ? dotOf(ownNode(await write(one, key), (await one.getIdentity()).replicaId))
         : null;
       const top = await one.getMaxVersion();
-      const nodes = [foreign(key, top + 10, "ox"), foreign(key, top + 20, "oy")];
+      const nodes = [replicaNode(key, top + 10, "ox"), replicaNode(key, top + 20, "oy")];
       const own = { node: changeOf(key, "own"), replaces: before };
       const [x, y, z] = await allSettle([
-        one.mergeNodes([take(there(nodes[0]), before)]),
-        other.mergeNodes([take(there(nodes[1]), before)]),
+        one.mergeNodes([mergeOf(defined(nodes[0]), before)]),
+        other.mergeNodes([mergeOf(defined(nodes[1]), before)]),
         one.mergeNodes([own]),
       ]);
       const written = [x?.[0], y?.[0], z?.[0]].filter((meta) => meta !== null);
       assertEquals(written.length, 1, `how many were written in round ${round}`);
-      assertEquals(metaIn(await stampedOf(other, key)), written[0], "the node");
+      assertEquals(toMeta(await replicatedOf(other, key)), written[0], "the node");
     }
   });
 
@@ -79,7 +83,7 @@ export function testMeshRaces(kit: Kit): void {
   checkBoth("changes and takes at once share no version, and the deltas miss none", async (one, other) => {
     const given = new Set<number>();
     const give = (metas: readonly (RealityNodeMeta | null)[]) => {
-      for (const { version } of metas.map(there)) {
+      for (const { version } of metas.map(defined)) {
         assert(!given.has(version), `Version ${version} was given twice`);
         given.add(version);
       }

@@ -6,8 +6,8 @@
 import { type MeshStorage, RESIDUES, type VersionVector } from "../../src/store/contract.ts";
 import { assert, assertEquals } from "./assert.ts";
 import { apply } from "./batch.ts";
-import { allSettle, changeOf, deletionOf, type Kit, metaOf, there, write } from "./kit.ts";
-import { asMesh, foreign, fresh, meshKit, ownSeen, stampedOf } from "./mesh_kit.ts";
+import { allSettle, changeOf, defined, deletionOf, type Kit, metaOf, write } from "./kit.ts";
+import { asMesh, mergeNew, meshKit, ownDotVersion, replicaNode, replicatedOf } from "./mesh_kit.ts";
 
 /** Registers these tests. */
 export function testResidues(kit: Kit): void {
@@ -15,33 +15,33 @@ export function testResidues(kit: Kit): void {
   const { create, destroy } = kit.options;
 
   checkMesh(
-    "all numbers of a storage have one residue, which seen tells from the first on",
+    "all numbers of a storage have one residue, which its version vector contains from the start",
     async (storage) => {
       storage.countByClock();
       const residue = await residueOf(storage);
-      assert(await ownSeen(storage) > 0, "Expected a number in seen before any change");
+      assert(await ownDotVersion(storage) > 0, "Expected a number in seen before any change");
       const numbers = [await storage.incrementVersion("a")];
       const metas = await apply(storage, changeOf("a"), deletionOf("b"), changeOf("c"));
       numbers.push(...metas.map(({ version }) => version), (await write(storage, "d")).version);
-      const above = there(numbers.at(-1)) + 12_345;
+      const above = defined(numbers.at(-1)) + 12_345;
       const own = await storage.mergeNodes([
         { node: changeOf("e"), above, replaces: null },
-        fresh(foreign("f", above + 1)),
+        mergeNew(replicaNode("f", above + 1)),
         { node: deletionOf("g"), replaces: null },
       ]);
-      numbers.push(there(own[0]).version, there(own[2]).version);
+      numbers.push(defined(own[0]).version, defined(own[2]).version);
       numbers.push(await storage.incrementVersion("a"));
       await storage.deleteNode("a");
-      numbers.push((await stampedOf(storage, "a")).version);
+      numbers.push((await replicatedOf(storage, "a")).version);
       for (const number of numbers) assertEquals(number % RESIDUES, residue, `the residue of ${number}`);
       assertEquals(new Set(numbers).size, numbers.length, "how many numbers");
       assertEquals(await residueOf(storage), residue, "the residue in seen");
-      assertEquals((await storage.readReplicaState()).maxVersion, there(numbers.at(-1)), "maxVersion");
+      assertEquals((await storage.readReplicaState()).maxVersion, defined(numbers.at(-1)), "maxVersion");
     },
   );
 
   checkMesh(
-    "a node that is published with another residue gets a stamp of the storage's own",
+    "a node that is published with another residue gets a dot of the storage's own",
     async (storage) => {
       storage.countByClock();
       const residue = await residueOf(storage);
@@ -49,10 +49,10 @@ export function testResidues(kit: Kit): void {
       for (const version of [1, top + 1, top + 10_001]) {
         const key = `key:${version}`;
         await storage.setNode(key, metaOf(key, version));
-        const node = await stampedOf(storage, key);
+        const node = await replicatedOf(storage, key);
         assertEquals(node.version, version, "its version");
         assertEquals(node.dotVersion % RESIDUES, residue, "the residue of its stamp");
-        assertEquals(await ownSeen(storage), node.dotVersion, "the own entry in seen");
+        assertEquals(await ownDotVersion(storage), node.dotVersion, "the own entry in seen");
         const next = await storage.incrementVersion("x");
         assert(
           next > Math.max(node.version, node.dotVersion),
@@ -64,7 +64,7 @@ export function testResidues(kit: Kit): void {
     },
   );
 
-  checkMesh("keepApart() draws another residue where another storage has the same", async (storage) => {
+  checkMesh("avoidResidues() draws another residue if another storage has the same", async (storage) => {
     storage.countByClock();
     const { version } = await write(storage, "a");
     const reserved = await storage.incrementVersion("late");
@@ -77,23 +77,23 @@ export function testResidues(kit: Kit): void {
     const residue = await residueOf(storage);
     assert(residue !== version % RESIDUES, `Expected another residue than ${residue}`);
     assert(residue !== (reserved + 1) % RESIDUES, `Expected another residue than that of "far"`);
-    const drawn = await ownSeen(storage);
+    const drawn = await ownDotVersion(storage);
     assert(drawn > reserved, `Expected a number above ${reserved} in seen, got ${drawn}`);
     const state = await storage.readReplicaState();
     assertEquals([state.epoch, state.maxVersion], [epoch, maxVersion], "epoch and maxVersion");
     assertEquals([...state.vector.keys()], [replicaId], "whose changes were taken in");
     await storage.avoidResidues(others);
-    assertEquals(await ownSeen(storage), drawn, "the own entry in seen after the same once more");
+    assertEquals(await ownDotVersion(storage), drawn, "the own entry in seen after the same once more");
     for (const meta of await apply(storage, changeOf("b"), changeOf("c"))) {
       assertEquals(meta.version % RESIDUES, residue, "the residue of a change");
     }
     await storage.setNode("late", metaOf("late", reserved));
-    const late = await stampedOf(storage, "late");
+    const late = await replicatedOf(storage, "late");
     assertEquals([late.version, late.dotVersion % RESIDUES], [reserved, residue], "what was reserved before");
     assert(late.dotVersion > drawn, `Expected a stamp above ${drawn}, got ${late.dotVersion}`);
   });
 
-  checkMesh("keepApart() looks at storages that were taken in before as well", async (storage) => {
+  checkMesh("avoidResidues() considers storages that were merged before as well", async (storage) => {
     storage.countByClock();
     const { version } = await write(storage, "a");
     const { epoch, replicaId } = await storage.getIdentity();
@@ -104,13 +104,13 @@ export function testResidues(kit: Kit): void {
     assertEquals(await residueOf(storage), (version + RESIDUES - 1) % RESIDUES, "the only one that is free");
     assertEquals(
       (await storage.readReplicaState()).vector.get(replicaId),
-      await ownSeen(storage),
+      await ownDotVersion(storage),
       "the own entry",
     );
   });
 
   checkMesh(
-    "keepApart() takes the residue that was not used for the longest time once all are taken",
+    "avoidResidues() draws the residue that was unused for the longest time once all are taken",
     async (storage) => {
       storage.countByClock();
       const { version } = await write(storage, "a");
@@ -120,18 +120,21 @@ export function testResidues(kit: Kit): void {
       all.set("o9", oldest);
       await storage.avoidResidues(all);
       assertEquals(await residueOf(storage), oldest % RESIDUES, "its residue");
-      const drawn = await ownSeen(storage);
+      const drawn = await ownDotVersion(storage);
       await storage.avoidResidues(all);
-      assertEquals(await ownSeen(storage), drawn, "the own entry in seen after the same once more");
+      assertEquals(await ownDotVersion(storage), drawn, "the own entry in seen after the same once more");
       await storage.avoidResidues(
         new Map(all).set("o9", oldest + 10_000 * RESIDUES + drawn - drawn % RESIDUES),
       );
-      assert(await ownSeen(storage) > drawn, "Expected another number once that storage is heard of again");
+      assert(
+        await ownDotVersion(storage) > drawn,
+        "Expected another number once that storage is heard of again",
+      );
     },
   );
 
   checkMesh(
-    "storages made apart never share a residue once they have exchanged what they have seen",
+    "storages share no residue after they have exchanged their version vectors",
     async (storage) => {
       const others: MeshStorage[] = [];
       try {
@@ -139,7 +142,7 @@ export function testResidues(kit: Kit): void {
         const all = [storage, ...others];
         for (const one of all) one.countByClock();
         // Made to clash, all at once: each hears of the others as they were before.
-        const top = Math.max(...await Promise.all(all.map(ownSeen)));
+        const top = Math.max(...await Promise.all(all.map(ownDotVersion)));
         const base = top - top % RESIDUES + 100 * RESIDUES;
         for (const one of all) {
           const crowd = new Map<string, number>();
@@ -160,14 +163,14 @@ export function testResidues(kit: Kit): void {
   );
 
   checkBoth(
-    "two processes on one storage number with the same residue, also when another one is drawn",
+    "two processes on one storage use the same residue, also after another one was drawn",
     async (one, other) => {
       one.countByClock();
       other.countByClock();
       const residues = new Set<number>();
       const numbers: number[] = [];
       for (let round = 0; round < 4; round++) {
-        const clash: VersionVector = new Map([[`o${round}`, await ownSeen(one) + RESIDUES]]);
+        const clash: VersionVector = new Map([[`o${round}`, await ownDotVersion(one) + RESIDUES]]);
         await allSettle<unknown>([one.avoidResidues(clash), other.avoidResidues(clash)]);
         const residue = await residueOf(one);
         assertEquals(await residueOf(other), residue, "the other's residue");
@@ -196,5 +199,5 @@ export function testResidues(kit: Kit): void {
 
 /** The residue that a storage tells others. */
 async function residueOf(storage: MeshStorage): Promise<number> {
-  return await ownSeen(storage) % RESIDUES;
+  return await ownDotVersion(storage) % RESIDUES;
 }

@@ -10,7 +10,7 @@ import { testBasic } from "./basic.ts";
 import { testBatch } from "./batch.ts";
 import { testFaults } from "./faults.ts";
 import { createKit, type StorageTestOptions } from "./kit.ts";
-import { testLives } from "./lives.ts";
+import { testEpochs } from "./epochs.ts";
 import { testListing } from "./listing.ts";
 import { testMesh } from "./mesh.ts";
 import { testMeshModel } from "./mesh_model.ts";
@@ -80,7 +80,7 @@ export function testStorage(options: StorageTestOptions): void {
   testListing(kit);
   testRaces(kit);
   testSubscribe(kit);
-  testLives(kit);
+  testEpochs(kit);
   testModel(kit);
   testMesh(kit);
   testMeshModel(kit);

@@ -11,11 +11,11 @@ import {
   allSettle,
   assertHistory,
   changeOf,
+  defined,
   deletionOf,
   type Kit,
   metaOf,
   nodesOf,
-  there,
   write,
 } from "./kit.ts";
 
@@ -26,7 +26,7 @@ const ROUNDS = 6;
 export function testRaces({ check, checkShared, supports }: Kit): void {
   const both = (title: string, fn: (pick: (i: number) => RealityStorage) => Promise<void>) => {
     check(title, async (storage) => await fn(() => storage));
-    checkShared(`${title}, in two processes`, async (...pair) => await fn((i) => there(pair[i % 2])));
+    checkShared(`${title}, in two processes`, async (...pair) => await fn((i) => defined(pair[i % 2])));
   };
 
   both("incrementVersion() called at once gives different numbers, all above those before", async (pick) => {
@@ -53,7 +53,7 @@ export function testRaces({ check, checkShared, supports }: Kit): void {
     const keys = ["a", "b", "c"];
     let writing = true;
     const writers = [...Array(WRITERS).keys()].map(async (writer) => {
-      for (let i = 0; i < ROUNDS; i++) await write(pick(writer), there(keys[(writer + i) % keys.length]));
+      for (let i = 0; i < ROUNDS; i++) await write(pick(writer), defined(keys[(writer + i) % keys.length]));
     });
     const readers = [0, 1].map(async (reader) => {
       const last = new Map<string, number>();
@@ -158,7 +158,7 @@ export function testRaces({ check, checkShared, supports }: Kit): void {
     });
     const reader = (async () => {
       for (; writing; await aTurn()) {
-        const reading = there(await pick(1).readNodes?.(keys));
+        const reading = defined(await pick(1).readNodes?.(keys));
         const nodes = nodesOf(reading, keys);
         const versions = [...nodes.values()].map(({ version }) => version);
         const { maxVersion } = reading;
@@ -178,7 +178,7 @@ export function testRaces({ check, checkShared, supports }: Kit): void {
 
   both("readNodes() shows every late node that it counts", async (pick) => {
     const keys = [0, 1, 2].flatMap((writer) => [...Array(ROUNDS).keys()].map((i) => `late:${writer}:${i}`));
-    const before = there(await pick(0).readNodes?.([])).late;
+    const before = defined(await pick(0).readNodes?.([])).late;
     let writing = true;
     const writers = [0, 1, 2].map(async (writer) => {
       for (const key of keys.filter((key) => key.startsWith(`late:${writer}:`))) {
@@ -188,7 +188,7 @@ export function testRaces({ check, checkShared, supports }: Kit): void {
       }
     });
     const look = async () => {
-      const reading = there(await pick(1).readNodes?.(keys));
+      const reading = defined(await pick(1).readNodes?.(keys));
       const { late } = reading;
       const nodes = nodesOf(reading, keys);
       assert(late - before <= nodes.size, `${late - before} nodes came late, and ${nodes.size} are there`);

@@ -5,13 +5,13 @@
  */
 import { isMeshStorage, type RealityStorage } from "../../src/store/contract.ts";
 import { assert, assertSettles } from "./assert.ts";
-import { changeOf, type Kit, metaOf, there, write } from "./kit.ts";
+import { changeOf, defined, type Kit, metaOf, write } from "./kit.ts";
 
 /** Registers these tests. */
 export function testSubscribe({ checkShared, supports }: Kit): void {
   if (!supports.subscribe) return;
 
-  checkShared("subscribe() tells every change that another process makes", async (one, other) => {
+  checkShared("subscribe() reports every change of another process", async (one, other) => {
     const ear = new Ear();
     const leave = await ear.listen(one);
     for (const key of ["a", "b", "a"]) {
@@ -25,7 +25,7 @@ export function testSubscribe({ checkShared, supports }: Kit): void {
     await leave();
   });
 
-  checkShared("subscribe() tells a node that came with a version already passed", async (one, other) => {
+  checkShared("subscribe() reports a node with a version that was already passed", async (one, other) => {
     const reserved = await other.incrementVersion("late");
     await write(other, "next");
     const ear = new Ear();
@@ -38,7 +38,7 @@ export function testSubscribe({ checkShared, supports }: Kit): void {
 
   if (supports.mesh) testMeshNews(checkShared);
 
-  checkShared("subscribe() tells each who listens, until it leaves", async (one, other) => {
+  checkShared("subscribe() calls each listener until it is removed", async (one, other) => {
     const [first, second] = [new Ear(), new Ear()];
     const leaveFirst = await first.listen(one);
     const leaveSecond = await second.listen(one);
@@ -63,7 +63,7 @@ export function testSubscribe({ checkShared, supports }: Kit): void {
 }
 
 function testMeshNews(checkShared: Kit["checkShared"]): void {
-  checkShared("subscribe() tells nodes that another process takes in", async (one, other) => {
+  checkShared("subscribe() reports nodes that another process merges", async (one, other) => {
     assert(isMeshStorage(other), "Expected a storage that can stand beside others");
     const { version } = await write(other, "a");
     const ear = new Ear();
@@ -81,7 +81,7 @@ function testMeshNews(checkShared: Kit["checkShared"]): void {
     await leave();
   });
 
-  checkShared("subscribe() tells that the epoch is another one now", async (one, other) => {
+  checkShared("subscribe() reports that the epoch has changed", async (one, other) => {
     assert(isMeshStorage(other), "Expected a storage that can stand beside others");
     await write(other, "a");
     const ear = new Ear();
@@ -99,7 +99,7 @@ class Ear {
   readonly #waiting: { readonly key: string; readonly settle: () => void }[] = [];
 
   async listen(storage: RealityStorage): Promise<() => Promise<void>> {
-    return await there(
+    return await defined(
       storage.subscribe?.((keys) => {
         this.count++;
         for (const { key, settle } of this.#waiting) {

@@ -4,7 +4,7 @@
  * @module
  */
 import { assert, assertEquals, assertRejects } from "./assert.ts";
-import { type Kit, metaOf, there, write } from "./kit.ts";
+import { defined, type Kit, metaOf, write } from "./kit.ts";
 
 /** Registers these tests. */
 export function testVersions({ check, checkShared, supports }: Kit): void {
@@ -31,13 +31,13 @@ export function testVersions({ check, checkShared, supports }: Kit): void {
     assertEquals(await storage.getMaxVersion(), meta.version, "getMaxVersion()");
   });
 
-  check("setNode() lifts the counter to its version", async (storage) => {
+  check("setNode() raises the counter to its version", async (storage) => {
     await storage.setNode("a", metaOf("a", 1_000_000));
     assertEquals(await storage.getMaxVersion(), 1_000_000, "getMaxVersion()");
     assert(await storage.incrementVersion("b") > 1_000_000, "Expected a version above 1000000");
   });
 
-  check("setNode() takes versions up to near 2^53 and gives them back exactly", async (storage) => {
+  check("setNode() accepts versions up to nearly 2^53 and returns them exactly", async (storage) => {
     const version = Number.MAX_SAFE_INTEGER - 100_000;
     await storage.setNode("a", metaOf("a", version));
     assertEquals(await storage.getNode("a"), metaOf("a", version), "getNode()");
@@ -48,7 +48,7 @@ export function testVersions({ check, checkShared, supports }: Kit): void {
   });
 
   check(
-    "setNode() never puts an older node in the place of a newer one, in whatever order",
+    "setNode() never replaces a newer node by an older one, in any order",
     async (storage) => {
       const orders = permutations([1, 2, 3, 4]);
       for (const [i, order] of orders.entries()) {
@@ -67,13 +67,13 @@ export function testVersions({ check, checkShared, supports }: Kit): void {
     assertEquals(await storage.getMaxVersion(), meta.version, "getMaxVersion()");
   });
 
-  check("of two nodes with one version, one is kept, and whole", async (storage) => {
+  check("of two nodes with one version, one is stored completely", async (storage) => {
     const pairs = [["low", "middle"], ["Z", "a"], ["a", "a "], ["z", "é"], ["\uffee", "😀"], ["", "0"]];
     for (const [low = "", high = ""] of pairs) {
       for (const order of [[low, high], [high, low]]) {
         const key = `key:${order}`;
         for (const hash of order) await storage.setNode(key, { ...metaOf(key, 5), hash });
-        const kept = there(await storage.getNode(key));
+        const kept = defined(await storage.getNode(key));
         // Servers that compare the same two must keep the same; only storages with a name of their own meet so.
         const allowed = supports.getIdentity ? [high] : [low, high];
         assert(allowed.includes(kept.hash), `Expected ${allowed.join(" or ")}, got ${kept.hash}`);
@@ -83,7 +83,7 @@ export function testVersions({ check, checkShared, supports }: Kit): void {
   });
 
   check(
-    "a node that comes late, with a version already passed, is published all the same",
+    "a node with a version that was already passed is published",
     async (storage) => {
       const reserved = await storage.incrementVersion("late");
       const next = await write(storage, "next");

@@ -158,21 +158,21 @@ test("untilWhen() is never too early, and few moments lie ahead at any time", ()
   assert.ok(Number.isSafeInteger(expiryOf(NOW, Number.MAX_VALUE)));
 });
 
-test("nextState() sweeps what is over, once, and never what is not", () => {
+test("nextState() collects expired tombstones once, and no others", () => {
   const [soon, late] = [NOW / 1000 + 10, NOW / 1000 + 20];
   let state = nextState(EMPTY, { nodes: [nodeOf("a", 1, soon), nodeOf("b", 2, late)], counter: 2 }, NOW);
   assert.deepEqual([state.collectedVersion, state.expiring.length], [0, 2]);
   const tombstones = state.commits[0]?.nodes ?? [];
   state = nextState(state, { nodes: [nodeOf("c", 3)], counter: 3 }, NOW + 10_000);
-  const grave = { until: late, version: 2, stamps: new Map([["o", 2]]) };
-  assert.deepEqual([state.collectedVersion, state.expiring], [1, [grave]]);
+  const group = { until: late, version: 2, vector: new Map([["o", 2]]) };
+  assert.deepEqual([state.collectedVersion, state.expiring], [1, [group]]);
   assert.deepEqual(tombstones.map((node) => isCollected(node, state, NOW + 10_000)), [true, false]);
   // Nobody wrote since, yet DynamoDB may have taken it away.
   assert.equal(collectedVersionAt(state, NOW + 20_000), 1);
   assert.equal(collectedVersionAt(state, NOW + 20_000 + 86_400_000), 2);
 });
 
-test("nextState() notes for each origin what it sweeps", () => {
+test("nextState() records for each replica what it collects", () => {
   const until = NOW / 1000 + 10;
   const nodes = [
     nodeOf("a", 3, until),
@@ -185,18 +185,22 @@ test("nextState() notes for each origin what it sweeps", () => {
   assert.deepEqual(collectedAt(state, NOW + 20_000), new Map());
   const expected = new Map([["o", 9], ["x", 50]]);
   assert.deepEqual(collectedAt(state, NOW + 10_000 + 86_400_000), expected);
-  const swept = nextState(state, { nodes: [], counter: 60 }, NOW + 10_000);
-  assert.deepEqual([swept.collected, swept.collectedVersion, swept.expiring], [expected, 40, []]);
+  const collected = nextState(state, { nodes: [], counter: 60 }, NOW + 10_000);
+  assert.deepEqual([collected.collected, collected.collectedVersion, collected.expiring], [expected, 40, []]);
   const [own] = nodes as [NewNode];
-  assert.ok(isCollected(own, swept, NOW + 10_000));
+  assert.ok(isCollected(own, collected, NOW + 10_000));
   // One that was told of for no origin is still there.
-  assert.ok(!isCollected({ ...own, replicaId: "z" }, swept, NOW + 10_000));
-  assert.ok(!isCollected({ ...own, replicaId: "x", version: 3, dotVersion: 51 }, swept, NOW + 10_000));
-  const told = nextState(swept, { nodes: [], counter: 60, collected: new Map([["x", 70], ["o", 1]]) }, NOW);
-  assert.deepEqual(told.collected, new Map([["o", 9], ["x", 70]]));
+  assert.ok(!isCollected({ ...own, replicaId: "z" }, collected, NOW + 10_000));
+  assert.ok(!isCollected({ ...own, replicaId: "x", version: 3, dotVersion: 51 }, collected, NOW + 10_000));
+  const adopted = nextState(
+    collected,
+    { nodes: [], counter: 60, collected: new Map([["x", 70], ["o", 1]]) },
+    NOW,
+  );
+  assert.deepEqual(adopted.collected, new Map([["o", 9], ["x", 70]]));
 });
 
-test("seenOf() tells the highest stamp of its own that is visible, and what was taken in of others", () => {
+test("vectorOf() returns the highest own dot that is visible, and the merged dots of others", () => {
   let state = nextState(EMPTY, { nodes: [nodeOf("a", 1), nodeOf("b", 4)], counter: 9 }, NOW);
   state = nextState(state, { nodes: [{ ...nodeOf("c", 20), replicaId: "x" }], counter: 20 }, NOW);
   assert.deepEqual([vectorOf(state), state.maxVersion], [new Map([["o", 4]]), 20]);

@@ -269,7 +269,7 @@ test("readDelta() refuses what cannot be the next of a page", async () => {
   });
 });
 
-test("adoptSeen() refuses more origins than the counter's item has room for", async () => {
+test("adoptVector() refuses more origins than the counter's item has room for", async () => {
   await withStorage(async (storage) => {
     const origins = (count: number) => new Map(Array.from({ length: count }, (_, i) => [`origin-${i}`, 1]));
     await assert.rejects(storage.adoptVector(origins(2000), "z"), {

@@ -30,8 +30,8 @@ const ways: [string, (storage: DynamoDBStorage) => Promise<unknown>][] = [
     await storage.setNode("next", { key: "next", version, hash: "x", updatedAt: 1 });
   }],
   ["incrementVersion()", (storage) => storage.incrementVersion("next")],
-  ["takeNodes()", (storage) => storage.mergeNodes([{ node: changeOf("next"), replaces: null }])],
-  ["adoptSeen()", async (storage) => {
+  ["mergeNodes()", (storage) => storage.mergeNodes([{ node: changeOf("next"), replaces: null }])],
+  ["adoptVector()", async (storage) => {
     await storage.adoptVector(new Map([["other", 7]]), (await storage.getIdentity()).epoch);
   }],
   ["newEpoch()", (storage) => storage.newEpoch()],

@@ -6,14 +6,14 @@
 import { isConfirmed, lateMarksSince, markOf } from "../../src/store/history.ts";
 import type { MeshStorage, RealityStorage, StorageMoment } from "../../src/store/contract.ts";
 import { assert, assertEquals } from "./assert.ts";
-import { changeOf, deletionOf, type Kit, metaOf, nodesOf, there, write } from "./kit.ts";
-import { asMesh, foreign, fresh, highest, MANY, meshKit, stampedOfAll } from "./mesh_kit.ts";
+import { changeOf, defined, deletionOf, type Kit, metaOf, nodesOf, write } from "./kit.ts";
+import { asMesh, highest, MANY, mergeNew, meshKit, replicaNode, stampedOfAll } from "./mesh_kit.ts";
 
 /** After so many commits at least an earlier counter can still be told. DynamoDB keeps few: its item has to stay small. */
 const COMMITS = 3;
 
 /** Registers these tests. */
-export function testLives(kit: Kit): void {
+export function testEpochs(kit: Kit): void {
   if (kit.supports.recent) testRecent(kit);
   if (kit.supports.newEpoch) testNewEpoch(kit);
 }
@@ -28,7 +28,9 @@ function testRecent(kit: Kit): void {
       await storage.setNode(`set:${i}`, metaOf(`set:${i}`, await storage.getMaxVersion() + 3)),
     async (storage, i) => {
       if (!supports.mesh) return;
-      await asMesh(storage).mergeNodes([fresh(foreign(`taken:${i}`, await storage.getMaxVersion() + 7))]);
+      await asMesh(storage).mergeNodes([
+        mergeNew(replicaNode(`taken:${i}`, await storage.getMaxVersion() + 7)),
+      ]);
     },
     async (storage, i) => {
       if (!supports.mesh) return;
@@ -36,11 +38,11 @@ function testRecent(kit: Kit): void {
     },
     async (storage, i) => {
       if (!supports.mesh) return;
-      await asMesh(storage).mergeNodes([fresh(foreign(`late:${i}`, 1 + i))]);
+      await asMesh(storage).mergeNodes([mergeNew(replicaNode(`late:${i}`, 1 + i))]);
     },
   ];
 
-  check("a counter that was read is confirmed after the next commits, whatever they are", async (storage) => {
+  check("a counter that was read is confirmed after any further commits", async (storage) => {
     const positions = [0];
     for (const [i, commit] of [...commits, ...commits].entries()) {
       await commit(storage, i);
@@ -75,14 +77,14 @@ function testRecent(kit: Kit): void {
     }
   });
 
-  check("the keys that were published below the counter are told by their marks", async (storage) => {
+  check("keys that were published below the counter are reported by their marks", async (storage) => {
     const reserved = await storage.incrementVersion("reserved");
     await write(storage, "own");
     const publish = async (keys: readonly string[], commit: () => unknown) => {
       const before = await readMoments(storage);
       await commit();
       for (const [i, moment] of (await readMoments(storage)).entries()) {
-        const { late } = there(before[i]);
+        const { late } = defined(before[i]);
         assert(moment.late > late, `Expected late above ${late}, got ${moment.late}`);
         const marks = lateMarksSince(moment, late);
         assertEquals(marks, new Set(keys.map(markOf)), `the marks in ${show(moment)}`);
@@ -97,30 +99,30 @@ function testRecent(kit: Kit): void {
     await publish(["reserved"], () => storage.setNode("reserved", metaOf("reserved", reserved)));
     if (!supports.mesh) return;
     const mesh = asMesh(storage);
-    await mesh.mergeNodes([fresh(foreign("high", await storage.getMaxVersion() + 1_000))]);
-    await publish(["a"], () => mesh.mergeNodes([fresh(foreign("a", 5))]));
+    await mesh.mergeNodes([mergeNew(replicaNode("high", await storage.getMaxVersion() + 1_000))]);
+    await publish(["a"], () => mesh.mergeNodes([mergeNew(replicaNode("a", 5))]));
     await publish(["b", "c"], async () => {
-      await mesh.mergeNodes([fresh(foreign("b", 6)), { node: changeOf("own:2"), replaces: null }]);
+      await mesh.mergeNodes([mergeNew(replicaNode("b", 6)), { node: changeOf("own:2"), replaces: null }]);
       await write(storage, "own:3");
-      await mesh.mergeNodes([fresh(foreign("c", 7))]);
+      await mesh.mergeNodes([mergeNew(replicaNode("c", 7))]);
     });
     const top = await storage.getMaxVersion();
     const above = async () =>
-      await mesh.mergeNodes([fresh(foreign("d", 8)), fresh(foreign("e", top + 256_000))]);
+      await mesh.mergeNodes([mergeNew(replicaNode("d", 8)), mergeNew(replicaNode("e", top + 256_000))]);
     const [before] = await readMoments(storage);
     await above();
     const [moment] = await readMoments(storage);
-    const marks = lateMarksSince(there(moment), there(before).late);
+    const marks = lateMarksSince(defined(moment), defined(before).late);
     assert(
       marks?.has(markOf("d")) === true,
-      `Expected the mark of a key among others in ${show(there(moment))}`,
+      `Expected the mark of a key among others in ${show(defined(moment))}`,
     );
-    assert(isConfirmed(there(moment), top), `Expected ${top} to be confirmed by ${show(there(moment))}`);
+    assert(isConfirmed(defined(moment), top), `Expected ${top} to be confirmed by ${show(defined(moment))}`);
     // Too many to be told each: then it may be any key.
     const keys = Array.from({ length: 40 }, (_, i) => `many:${i}`);
-    await mesh.mergeNodes(keys.map((key, i) => fresh(foreign(key, 10 + i))));
+    await mesh.mergeNodes(keys.map((key, i) => mergeNew(replicaNode(key, 10 + i))));
     for (const moment of await readMoments(storage)) {
-      const marks = lateMarksSince(moment, there(before).late);
+      const marks = lateMarksSince(moment, defined(before).late);
       assert(marks === null || keys.every((key) => marks.has(markOf(key))), `Expected all marks, or null`);
     }
   });
@@ -141,12 +143,12 @@ function testNewEpoch(kit: Kit): void {
   const { check, checkShared, supports } = kit;
   const { checkMesh } = meshKit(kit);
 
-  check("newEpoch() gives other names, and keeps nodes and counter", async (storage) => {
+  check("newEpoch() returns a new identity, and keeps nodes and counter", async (storage) => {
     const [kept, gone] = [await write(storage, "a"), await write(storage, "b")];
     await storage.deleteNode("b");
     const top = await storage.getMaxVersion();
     const before = await storage.getIdentity?.();
-    const names = await there(storage.newEpoch?.());
+    const names = await defined(storage.newEpoch?.());
     assertEquals(await storage.getIdentity?.(), names, "getIdentity()");
     assert(names.epoch !== before?.epoch, "Expected another epoch");
     assert(names.replicaId !== before?.replicaId, "Expected another origin");
@@ -158,13 +160,13 @@ function testNewEpoch(kit: Kit): void {
     }
     const next = await write(storage, "c");
     assert(next.version > top && top > gone.version, `Expected a version above ${top}, got ${next.version}`);
-    assert((await there(storage.newEpoch?.())).epoch !== names.epoch, "Expected another epoch each time");
+    assert((await defined(storage.newEpoch?.())).epoch !== names.epoch, "Expected another epoch each time");
   });
 
-  checkShared("newEpoch() holds for every process on the storage", async (one, other) => {
+  checkShared("newEpoch() applies to every process on the storage", async (one, other) => {
     const meta = await write(one, "a");
     await other.getNode("a");
-    const names = await there(one.newEpoch?.());
+    const names = await defined(one.newEpoch?.());
     assertEquals(await other.getIdentity?.(), names, "getIdentity() of the other");
     const later = await write(other, "b");
     assert(later.version > meta.version, "Expected the other to go on from the counter");
@@ -173,7 +175,7 @@ function testNewEpoch(kit: Kit): void {
   });
 
   if (supports.subscribe) {
-    checkShared("subscribe() tells that another process began another life", async (one, other) => {
+    checkShared("subscribe() reports that another process called newEpoch()", async (one, other) => {
       await write(other, "a");
       let hear = () => {};
       const heard = new Promise<void>((resolve) => hear = resolve);
@@ -191,13 +193,13 @@ function testNewEpoch(kit: Kit): void {
     const { version } = await write(storage, "own");
     await write(storage, "gone");
     await storage.deleteNode("gone");
-    await storage.mergeNodes([fresh(foreign("theirs", version + 50))]);
+    await storage.mergeNodes([mergeNew(replicaNode("theirs", version + 50))]);
     const { epoch } = await storage.getIdentity();
     await storage.adoptVector(new Map([["other", version + 50]]), epoch, new Map([["third", 7]]));
     const before = await storage.readReplicaState();
-    const { replicaId } = await there((storage as MeshStorage).newEpoch?.());
+    const { replicaId } = await defined((storage as MeshStorage).newEpoch?.());
     const after = await storage.readReplicaState();
-    const own = there(before.vector.get(before.replicaId));
+    const own = defined(before.vector.get(before.replicaId));
     assertEquals(highest(after.vector), { [replicaId]: own }, "seen");
     assertEquals(after.collected.get("third"), 7, "swept");
     const [node, grave, theirs] = await stampedOfAll(storage, "own", "gone", "theirs");
