@@ -67,7 +67,6 @@ const KNOWN_FAULTS: readonly string[] = [
   "throws RealityServer.invalidate",
   "throws RealityServer.invalidateMany",
   "throws RealityServer.deleteNode",
-  "throws MemoryStorage.mergeNodes",
 ];
 
 /** The output of `deno doc --json`, as far as it is read. */

@@ -1,6 +1,5 @@
 /**
- * A storage in this process's memory: gone when the process ends, and the reference the others are compared
- * with.
+ * A storage in this process's memory. Its data are lost when the process ends. Tests compare other storages with it.
  *
  * @module
  */
@@ -46,24 +45,24 @@ import { VersionOrder } from "./version_order.ts";
 
 export type { CounterKind, StorageOptions } from "../options.ts";
 
-/** How a {@linkcode MemoryStorage} counts and forgets. */
+/** How a {@linkcode MemoryStorage} numbers changes, and how long it keeps deletions. */
 export type MemoryStorageOptions = StorageOptions;
 
 const MAX_CHANGES = 10_000;
 
-/** So many tombstones are swept at once, and two more for each node that was written before, ... */
+/** How many tombstones one write collects, plus two for each node that was written since the last collection, ... */
 const MAX_COLLECTED = 100;
-/** ... up to so many nodes: a longer list is swept for in several steps. */
+/** ... up to this many nodes. More nodes are counted for later writes. */
 const MAX_COUNTED = 500;
 
 /**
- * Keeps nodes in memory, about 110 bytes each beside the text of the key. Every method settles at once, and
- * `listChangedSince` costs what it returns, not what is stored.
+ * Keeps nodes in memory, about 110 bytes each beside the text of the key. Every method settles at once. The cost of
+ * `listChangedSince` depends on what it returns, not on what is stored.
  *
- * The data is gone when the process ends, and the next life has another epoch. Clients that send the epoch
- * back then refetch. Clients that send none are told by their versions: changes are numbered by the microseconds
- * since 2020, so that the next life does not give the numbers of an earlier one again. `{ counter: "sequential" }`
- * counts 1, 2, 3 instead; after a restart, clients that send no epoch can then miss changes.
+ * The data are lost when the process ends, and the next process has another epoch. Clients that send the epoch back then
+ * fetch again. For clients that send none, versions suffice: changes are numbered by the microseconds since 2020, so the
+ * next process does not give an earlier number again. `{ counter: "sequential" }` counts 1, 2, 3 instead. Then clients
+ * that send no epoch can miss changes after a restart.
  *
  * @example
  * ```ts
@@ -76,7 +75,7 @@ const MAX_COUNTED = 500;
  * ```
  */
 export class MemoryStorage implements MeshStorage {
-  /** One counter, versions visible in order, deletions told, nobody else can write. */
+  /** One counter; versions become visible in order; deletions are part of the history; no other process can write. */
   readonly features: StorageFeatures = Object.freeze({
     ordered: true,
     tombstones: true,
@@ -87,21 +86,21 @@ export class MemoryStorage implements MeshStorage {
 
   readonly #options: ReadStorageOptions;
   #counterKind: CounterKind;
-  /** Whether it stands beside others. */
+  /** Whether the storage is part of a mesh. */
   #isMesh = false;
   #identity: StorageIdentity | undefined;
-  // A node is a slot in these columns: a fraction of what an object and its boxed numbers take.
+  // A node is a slot in these columns. That takes a fraction of the memory of an object with boxed numbers.
   readonly #slots = new Map<string, number>();
   readonly #order = new VersionOrder();
   readonly #keys: string[] = [""];
   readonly #hashes: string[] = [""];
   #updatedAt = new Float64Array(1024);
   #deleted = new Uint8Array(1024);
-  /** By slot: where in `#replicaIds` the origin of its stamp stands. */
+  /** By slot: the index in `#replicaIds` of its dot's replica id. */
   #replicaOf = new Uint32Array(1024);
-  /** The own origin is the first. */
+  /** The first one stands for the storage's own. */
   readonly #replicaIds: string[] = [""];
-  /** By slot, where it is not the version: the stamp of a node that was published below the counter. */
+  /** By slot, where it is not the version: the version of the node's dot. */
   readonly #lateDots = new Map<number, number>();
   readonly #vector = new Map<string, number>();
   readonly #collected = new Map<string, number>();
@@ -113,43 +112,43 @@ export class MemoryStorage implements MeshStorage {
       return slot === undefined || this.#deleted[slot] === 1 ? 0 : this.#order.versionOf(slot);
     },
   };
-  /** The slots of tombstones in order of the moments from which on they may be swept. */
+  /** The slots of tombstones, in order of the times from which on they may be collected. */
   readonly #tombstones = new VersionOrder();
-  /** How many nodes were written for which no tombstones were swept yet. */
+  /** How many nodes were written that no collection has counted yet. */
   #uncounted = 0;
   #counter = 0;
   /** The number with which the residue of all numbers was drawn; 0 as long as none was. */
   #drawn = 0;
   #maxVersion = 0;
-  /** What is told as seen of the own origin: nothing is ever published at or below it. */
+  /** The highest own dot version in the version vector. No own dot at or below it is ever published. */
   #maxDotVersion = 0;
   #collectedVersion = 0;
-  /** How many nodes came with a version already passed. */
+  /** How many nodes were published below the counter. */
   #late = 0;
 
   /**
    * Makes an empty storage.
    *
-   * @param options How to count and when to forget deletions.
-   * @throws {TypeError} When an option is unknown or wrong; names it.
+   * @param options How to number changes, and how long to keep deletions.
+   * @throws {TypeError} When an option is unknown or wrong; the message names it.
    */
   constructor(options: MemoryStorageOptions = {}) {
     this.#options = readStorageOptions(options, "MemoryStorage");
     this.#counterKind = this.#options.counter;
   }
 
-  /** The node's current meta; `null` if it was never there or is deleted. */
+  /** The node's current meta; `null` if it never existed or is deleted. */
   getNode(key: string): Promise<RealityNodeMeta | null> {
     return Promise.resolve(this.#read(key) ?? null);
   }
 
-  /** The current metas of those keys that are there. */
+  /** The current metas of those keys that exist. */
   getNodes(keys: readonly string[]): Promise<Map<string, RealityNodeMeta>> {
     return Promise.resolve(this.#readAll(keys));
   }
 
   /**
-   * Counter and names of this moment, and every node, looked up when it is asked for.
+   * Counter and identity of this moment, and every node, which is looked up when it is requested.
    *
    * @param _keys Not used: nothing has to be fetched.
    */
@@ -165,24 +164,24 @@ export class MemoryStorage implements MeshStorage {
     };
   }
 
-  /** The highest version that a reader can see, or that was. */
+  /** The highest version that was ever visible. */
   getMaxVersion(): Promise<number> {
     return Promise.resolve(this.#maxVersion);
   }
 
-  /** The names of this storage, for as long as it lives. */
+  /** The storage's epoch and replica id. */
   getIdentity(): Promise<StorageIdentity> {
     return Promise.resolve(this.#ensureIdentity());
   }
 
-  /** Begins another life of the data: another epoch, another origin, nothing seen of other storages. */
+  /** Gives the data another epoch and another replica id, and empties the version vector. */
   newEpoch(): Promise<StorageIdentity> {
     this.#vector.clear();
     this.#identity = Object.freeze({ epoch: createEpoch(this.#options.now()), replicaId: createReplicaId() });
     return Promise.resolve(this.#identity);
   }
 
-  /** True: memory answers as long as the process does. */
+  /** Always true. */
   isHealthy(): Promise<boolean> {
     return Promise.resolve(true);
   }
@@ -191,7 +190,7 @@ export class MemoryStorage implements MeshStorage {
    * The history after a version, in order, with tombstones.
    *
    * @param version Nodes with this version or a lower one are left out.
-   * @param limit So many are enough; nodes of one version are never cut apart.
+   * @param limit The most nodes. Nodes of one version are never separated, so there may be more.
    */
   listChangedSince(version: number, limit: number = Infinity): Promise<RealityNodeMeta[]> {
     const metas: RealityNodeMeta[] = [];
@@ -206,25 +205,30 @@ export class MemoryStorage implements MeshStorage {
   }
 
   /**
-   * Reserves the next version; no reader sees anything of it.
+   * Reserves the next version. Readers do not see it.
    *
    * @param _key Not used: one counter serves all keys.
    */
-  // deno-lint-ignore require-await -- what it throws must reject
+  // deno-lint-ignore require-await -- an exception must become a rejection
   async incrementVersion(_key: string): Promise<number> {
     const version = this.#next();
     checkCounter(version);
     return this.#counter = version;
   }
 
-  /** Publishes a node unless a newer one is there, and lifts the counter to at least its version. */
-  // deno-lint-ignore require-await -- what it throws must reject
+  /**
+   * Publishes a node unless a newer one is stored, and raises the counter to at least its version.
+   *
+   * @throws {TypeError} When the meta names another key, or a field has the wrong type.
+   * @throws {RangeError} When its version is not an integer from 1 to 2^53 − 1.
+   */
+  // deno-lint-ignore require-await -- an exception must become a rejection
   async setNode(key: string, meta: RealityNodeMeta): Promise<void> {
     checkMeta(key, meta);
     this.#collect();
     const slot = this.#slots.get(key);
     if (slot !== undefined && !isNewer(meta, this.#metaAt(slot))) return;
-    // Its number may be counted as seen already, by storages that never saw this node.
+    // Other storages may have merged everything up to this number, without this node.
     const next = this.#next();
     const isOwn = (next - meta.version) % counterStep(this.#counterKind) === 0;
     const dotVersion = meta.version <= this.#maxDotVersion || !isOwn ? next : meta.version;
@@ -234,38 +238,38 @@ export class MemoryStorage implements MeshStorage {
     this.#maxDotVersion = dotVersion;
   }
 
-  /** Takes a node away: a change with a version of its own, which leaves a tombstone. */
+  /** Deletes a node. The deletion is a change with a version of its own, and leaves a tombstone. */
   async deleteNode(key: string): Promise<void> {
     await this.applyChanges([{ key, hash: "", updatedAt: this.#options.now(), deleted: true }]);
   }
 
   /**
-   * Makes many changes at once, each with a version of its own, in the order given.
+   * Makes many changes in one step. Each gets a version of its own, in the order given.
    *
    * @param changes At most 10 000, no two of the same key.
    * @returns The metas as written, in the order given.
-   * @throws {TypeError} When two changes name one key, or a field is of the wrong kind; then none is made.
+   * @throws {TypeError} When two changes have the same key, or a field has the wrong type; then none is made.
    * @throws {RangeError} When there are too many; then none is made.
    */
   applyChanges(changes: readonly NodeChange[]): RealityNodeMeta[] | Promise<RealityNodeMeta[]> {
     checkChanges(changes, MAX_CHANGES);
     this.#collect();
     const [first, step] = [this.#next(), counterStep(this.#counterKind)];
-    // The end of all numbers is looked for first: there, none of the changes is made.
+    // Checked first: at the end of all numbers none of the changes is made.
     checkCounter(first + (changes.length - 1) * step);
     return changes.map((change, i) => this.#apply(change, first + i * step));
   }
 
-  /** What this storage has taken in. */
+  /** The storage's version vector, collected tombstones and identity. */
   readReplicaState(): Promise<ReplicaState> {
     return Promise.resolve(this.#replicaState());
   }
 
   /**
-   * Nodes and tombstones with a stamp outside of `base`.
+   * Nodes and tombstones whose dots `base` does not include.
    *
-   * @param base What the one who asks has seen; an empty map asks for everything.
-   * @param limit When there are more, this page has the first so many, and `next`.
+   * @param base The version vector of the storage that asks. An empty map asks for everything.
+   * @param limit The most nodes of a page. When there are more, the page has `next`.
    * @param after `next` of the page before.
    */
   readDelta(base: VersionVector, limit: number, after?: string): Promise<StorageDelta> {
@@ -276,7 +280,7 @@ export class MemoryStorage implements MeshStorage {
     );
   }
 
-  /** The nodes and tombstones of these keys, with their stamps. */
+  /** The nodes and tombstones of these keys, with their dots. */
   readReplicated(keys: readonly string[]): Promise<Map<string, ReplicatedNode>> {
     const nodes = new Map<string, ReplicatedNode>();
     for (const key of keys) {
@@ -287,15 +291,17 @@ export class MemoryStorage implements MeshStorage {
   }
 
   /**
-   * Writes nodes that came from other storages, each only if the node here is still the one it was judged
-   * against.
+   * Writes nodes of other storages in one step. Each is written only if the stored node is still the one that it was
+   * merged with.
    *
    * @param merges At most 10 000, no two of the same key.
-   * @param collected The swept tombstones that were known when the takes were judged.
-   * @returns For each the meta as written; `null` where another node was there.
-   * @throws As `applyChanges` does; then nothing is written.
+   * @param collected The collected tombstones that were known when the nodes were merged. Nodes of keys that are not
+   *   stored are only written if no other tombstone was collected since. Left out: they are written.
+   * @returns For each merge the meta as written; `null` where another node was stored.
+   * @throws {TypeError} When two merges have the same key, or a field has the wrong type; then nothing is written.
+   * @throws {RangeError} When there are too many, or a version or dot is invalid; then nothing is written.
    */
-  // deno-lint-ignore require-await -- what it throws must reject
+  // deno-lint-ignore require-await -- an exception must become a rejection
   async mergeNodes(
     merges: readonly NodeMerge[],
     collected?: VersionVector,
@@ -325,10 +331,12 @@ export class MemoryStorage implements MeshStorage {
   }
 
   /**
-   * Notes that everything up to `seen` was taken in, and takes an older epoch for its own.
+   * Joins the version vector of another storage whose nodes were merged, and adopts its epoch if that is older.
    *
-   * @param collected After a full copy: the tombstones that were swept where it came from.
-   * @returns Whether the epoch is another one now.
+   * @param vector Its version vector.
+   * @param epoch Its epoch.
+   * @param collected Its collected tombstones, after a full copy.
+   * @returns Whether the epoch changed.
    */
   adoptVector(vector: VersionVector, epoch: string, collected: VersionVector = new Map()): Promise<boolean> {
     const identity = this.#ensureIdentity();
@@ -346,18 +354,18 @@ export class MemoryStorage implements MeshStorage {
   }
 
   /**
-   * Draws another residue where a storage in `seen`, or one that was taken in before, has the same.
+   * Draws another residue if a storage in `vector`, or one that was merged before, has the same.
    *
-   * @param vector Origin → the highest stamp of that origin known to the other storage.
+   * @param vector Replica id → the highest dot version of that replica that the other storage knows.
    */
-  // deno-lint-ignore require-await -- what it throws must reject
+  // deno-lint-ignore require-await -- an exception must become a rejection
   async avoidResidues(vector: VersionVector): Promise<void> {
     const others = joinVectors(this.#vector, vector);
     others.delete(this.#ensureIdentity().replicaId);
     if (isResidueTaken(others, this.#drawn)) this.#drawResidue(others);
   }
 
-  /** From now on changes are numbered by the clock, as storages beside each other must. */
+  /** Numbers changes by the clock from now on. Storages of a mesh must do so. */
   countByClock(): void {
     this.#counterKind = "clock";
     this.#isMesh = true;
@@ -377,7 +385,7 @@ export class MemoryStorage implements MeshStorage {
     };
   }
 
-  /** All that lies outside of `base`, found by version; undefined when it is more than `limit`. */
+  /** All nodes whose dots `base` does not include, found by version; `undefined` if there are more than `limit`. */
   #missingByVersion(base: VersionVector, vector: VersionVector, limit: number): ReplicatedNode[] | undefined {
     const nodes: ReplicatedNode[] = [];
     const lowest = lowestMissing(base, vector);
@@ -394,7 +402,7 @@ export class MemoryStorage implements MeshStorage {
     return nodes;
   }
 
-  /** The next so many outside of `base`, in the order of their slots, which a key keeps. */
+  /** The next nodes whose dots `base` does not include, in the order of their slots, which a key keeps. */
   #missingPage(
     base: VersionVector,
     limit: number,
@@ -434,7 +442,7 @@ export class MemoryStorage implements MeshStorage {
     return nodes;
   }
 
-  /** A meta of the caller's own: what is done to it does not reach the storage. */
+  /** A copy for the caller. Changing it does not change the storage. */
   #metaAt(slot: number): RealityNodeMeta {
     const meta: RealityNodeMeta = {
       key: this.#keys[slot] ?? "",
@@ -458,7 +466,7 @@ export class MemoryStorage implements MeshStorage {
     return slot !== -1 ? slot : this.#replicaIds.push(replicaId) - 1;
   }
 
-  /** The number that is given next. */
+  /** The next number. */
   #next(): number {
     if (this.#counterKind === "clock" && this.#drawn === 0) this.#drawResidue(this.#vector);
     const base = Math.max(this.#counter, this.#floor());
@@ -510,12 +518,12 @@ export class MemoryStorage implements MeshStorage {
     }
   }
 
-  /** Whether a tombstone is there that is not kept for ever. */
+  /** Whether the slot has a tombstone that is not kept for ever. */
   #expires(slot: number): boolean {
     return this.#deleted[slot] === 1 && this.#options.tombstoneTimeout < Infinity;
   }
 
-  /** The names are made at the first question: a Worker may not draw chance while it starts. */
+  /** The identity is made at the first use: a Worker must not use random numbers while it starts. */
   #ensureIdentity(): StorageIdentity {
     return this.#identity ??= Object.freeze({
       epoch: createEpoch(this.#options.now()),
@@ -523,7 +531,7 @@ export class MemoryStorage implements MeshStorage {
     });
   }
 
-  /** Forgets the oldest tombstones whose time is over; so many at most that no write takes long. */
+  /** Deletes the oldest expired tombstones: so many at most that no write takes long. */
   #collect(): void {
     const now = this.#options.elapsed();
     const written = Math.min(this.#uncounted, MAX_COUNTED);

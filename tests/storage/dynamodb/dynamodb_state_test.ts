@@ -52,7 +52,7 @@ function stateOf(count: number, key: (version: number) => string = (version) => 
   return state;
 }
 
-test("parseState() and parseNode() read what formatState() and formatNode() wrote", () => {
+test("parseState() and parseNode() parse what formatState() and formatNode() format", () => {
   const node = fc.record({
     key: fc.string({ minLength: 1, unit: "grapheme" }),
     version: fc.maxSafeNat(),
@@ -95,7 +95,7 @@ test("parseState() and parseNode() read what formatState() and formatNode() wrot
   }));
 });
 
-test("tellsSince() is true as far back as commits are told", () => {
+test("containsCommitsSince() is true as far back as the item has commits", () => {
   const all = stateOf(5);
   const late = { ...all, commits: all.commits.slice(3) };
   assert.deepEqual([1, 2, 3, 4, 5].map((count) => containsCommitsSince(late, stateOf(count))), [
@@ -109,7 +109,7 @@ test("tellsSince() is true as far back as commits are told", () => {
   assert.equal(containsCommitsSince(stateOf(4), all), false);
 });
 
-test("tellsAfter() is true from the version before the first commit told", () => {
+test("containsVersionsAfter() is true from the version before the first commit", () => {
   const all = stateOf(5);
   const late = { ...all, commits: all.commits.slice(3) };
   assert.deepEqual([0, 2, 3, 4, 5, 9].map((version) => containsVersionsAfter(late, version)), [
@@ -123,7 +123,7 @@ test("tellsAfter() is true from the version before the first commit told", () =>
   assert.equal(containsVersionsAfter(EMPTY, 0), true);
 });
 
-test("trimCommits() keeps what fits, the last commit always, and none out of the middle", () => {
+test("trimCommits() keeps the commits that fit, always the last one, without a gap", () => {
   const [few] = trimCommits(stateOf(3), () => true);
   assert.equal(few.commits.length, 3);
   const [some] = trimCommits(stateOf(100), () => true);
@@ -134,7 +134,7 @@ test("trimCommits() keeps what fits, the last commit always, and none out of the
   assert.equal(one.commits.length, 1);
 });
 
-test("trimCommits() keeps every commit from the first one on that is not settled, and names those too many", () => {
+test("trimCommits() keeps every commit from the first unsettled one on, and returns those that do not fit", () => {
   const state = stateOf(40);
   const [kept, unsettled] = trimCommits(state, (revision) => revision !== 12 && revision !== 39);
   assert.equal(kept.commits[0]?.revision, 12);
@@ -142,7 +142,7 @@ test("trimCommits() keeps every commit from the first one on that is not settled
   assert.deepEqual(unsettled.map(({ revision }) => revision), [12]);
 });
 
-test("untilWhen() is never too early, and few moments lie ahead at any time", () => {
+test("expiryOf() is never too early, and has few different values at any time", () => {
   assert.equal(expiryOf(NOW, Infinity), undefined);
   for (const timeout of [0, 1, 1000, 3_600_000, 86_400_000, 1e15]) {
     const moments = new Set<number>();
@@ -210,7 +210,7 @@ test("vectorOf() returns the highest own dot that is visible, and the merged dot
   assert.deepEqual([vectorOf(state).get("o"), maxReportedDot(state)], [21, 21]);
 });
 
-test("toldStamp() is as high as others have heard of, though the storage was set back", () => {
+test("maxReportedDot() includes dots that others know, even if the storage was set back", () => {
   let state = nextState(EMPTY, { nodes: [nodeOf("a", 5)], counter: 5 }, NOW);
   state = nextState(state, { nodes: [{ ...nodeOf("b", 40), replicaId: "o" }], counter: 40 }, NOW);
   assert.deepEqual([vectorOf(state).get("o"), maxReportedDot(state)], [5, 40]);
@@ -220,7 +220,7 @@ test("toldStamp() is as high as others have heard of, though the storage was set
   assert.deepEqual([vectorOf(state).get("o"), maxReportedDot(state), state.vector], [71, 71, new Map()]);
 });
 
-test("inPlaceOf() puts no node below its stamp or below where its key lay before", () => {
+test("keepIndexPosition() puts no node below its dot or below the earlier position of its key", () => {
   const places: [NewNode, NewNode | undefined, number][] = [
     [nodeOf("a", 7), undefined, 7],
     [nodeOf("a", 7), nodeOf("a", 5), 7],
@@ -234,7 +234,7 @@ test("inPlaceOf() puts no node below its stamp or below where its key lay before
   }
 });
 
-test("completeTo() stops before any node that lies above its version, of however many", () => {
+test("completeTo() stops before every node whose index position is above its version", () => {
   const strays = fc.array(fc.tuple(fc.nat(200), fc.nat(200)), { maxLength: 30 });
   fc.assert(fc.property(strays, fc.nat(400), (pairs, place) => {
     let state = EMPTY;
@@ -250,14 +250,14 @@ test("completeTo() stops before any node that lies above its version, of however
   }));
 });
 
-test("tellsStampsAfter() is true where no stamp above lies in a commit that is not told", () => {
+test("containsDotsAfter() is true if the item has every commit with a dot above", () => {
   let state = nextState(stateOf(5), { nodes: [{ ...nodeOf("late", 3), dotVersion: 6 }], counter: 6 }, NOW);
   state = { ...state, commits: [] };
   assert.deepEqual([4, 5, 6].map((version) => containsVersionsAfter(state, version)), [false, true, true]);
   assert.deepEqual([4, 5, 6].map((stamp) => containsDotsAfter(state, stamp)), [false, false, true]);
 });
 
-test("comparePlaces() has the order of buckets, and in each that of the keys' bytes", () => {
+test("compareKeys() orders by bucket, then by the bytes of the keys", () => {
   const bytes = new TextEncoder();
   const key = fc.oneof(
     fc.string({ minLength: 1, unit: "binary" }),
@@ -271,14 +271,14 @@ test("comparePlaces() has the order of buckets, and in each that of the keys' by
   }));
 });
 
-test("nextState() counts nodes that take their place in the past", () => {
+test("nextState() counts nodes that are published below the counter", () => {
   const state = stateOf(5);
   assert.equal(state.late, 0);
   const after = nextState(state, { nodes: [nodeOf("late", 3), nodeOf("new", 9)], counter: 9 }, NOW);
   assert.deepEqual([after.late, after.maxVersion, after.commits.at(-1)?.before], [1, 9, 5]);
 });
 
-test("keyOf() spreads keys evenly over the buckets, the same way for ever", () => {
+test("keyOf() spreads keys evenly over the buckets, always in the same way", () => {
   const counts = new Map<string, number>();
   for (let i = 0; i < 16_000; i++) {
     const bucket = keyOf(`chat:room:${i}`).bucket?.S ?? "";
