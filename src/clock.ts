@@ -40,9 +40,9 @@ export const systemClock: Clock = {
  */
 export async function settlesWithin(clock: Clock, ms: number, task: Promise<unknown>): Promise<boolean> {
   let cancel = () => {};
-  const late = new Promise<false>((resolve) => cancel = clock.after(ms, () => resolve(false)));
+  const timeout = new Promise<false>((resolve) => cancel = clock.after(ms, () => resolve(false)));
   try {
-    return await Promise.race([task.then(() => true), late]);
+    return await Promise.race([task.then(() => true), timeout]);
   } finally {
     cancel();
   }

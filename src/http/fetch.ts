@@ -58,9 +58,9 @@ export type FetchHandler = (
  * How long a connection may be idle, in seconds: the default of Bun, no limit, and longer than any heartbeat
  * interval.
  */
-const USUAL_SILENCE = 10;
-const ENDLESS_SILENCE = 0;
-const STREAM_SILENCE = 120;
+const DEFAULT_IDLE_SECONDS = 10;
+const NO_IDLE_LIMIT = 0;
+const STREAM_IDLE_SECONDS = 120;
 
 /** Creates a fetch handler that passes requests to a request handler. */
 export function toFetchHandler(handler: RequestHandler): FetchHandler {
@@ -69,10 +69,10 @@ export function toFetchHandler(handler: RequestHandler): FetchHandler {
     const { request } = incoming;
     const bun = findBunServer(incoming.env);
     if (bun === null) return handler(incoming).then(toResponse);
-    incoming.onWait = () => bun.timeout(request, ENDLESS_SILENCE);
+    incoming.onWait = () => bun.timeout(request, NO_IDLE_LIMIT);
     return handler(incoming).then((reply) => {
-      if (incoming.waits) bun.timeout(request, USUAL_SILENCE);
-      if (typeof reply.body === "object" && reply.body !== null) bun.timeout(request, STREAM_SILENCE);
+      if (incoming.waits) bun.timeout(request, DEFAULT_IDLE_SECONDS);
+      if (typeof reply.body === "object" && reply.body !== null) bun.timeout(request, STREAM_IDLE_SECONDS);
       return toResponse(reply);
     });
   };
@@ -164,7 +164,7 @@ async function readBuffered(context: RequestContext | FetchContext, maxBytes: nu
   }
   if (bytes === undefined) {
     throw new Error(
-      "The body was read before it came here, and nobody has kept it: hand over a clone of the request, or Hono's context",
+      "The body was read already and is not available: pass a clone of the request, or Hono's context",
     );
   }
   if (bytes.byteLength > maxBytes) throw tooLarge(maxBytes);

@@ -4,241 +4,23 @@
  *
  * @module
  */
-import type { ErrorCode } from "../errors.ts";
 import { VERSION } from "../version.ts";
-
-/** A part of the document. */
-type Part = Readonly<Record<string, unknown>>;
-
-/** The description of a refusal, and the headers that other refusals do not have. */
-interface RefusalPart {
-  readonly description: string;
-  readonly messages: Readonly<Partial<Record<ErrorCode, string>>>;
-  readonly headers?: readonly HeaderName[];
-}
-
-type HeaderName = keyof typeof headers;
-
-const KEY = "chat:room:general";
-const NODE = { key: KEY, version: 6, hash: "abc123", updatedAt: 1699876543210 };
-const EPOCH = "0lqx1k2p3-x1y2z3w4";
-
-const headers = {
-  "Cache-Control": { description: "No cache keeps the answer.", schema: { const: "no-store" } },
-  "Retry-After": {
-    description: "Seconds to stay away, spread by chance so that clients do not come back together.",
-    schema: { type: "integer", minimum: 1 },
-  },
-  "Allow": { description: "The methods that the path has.", schema: { type: "string" } },
-  "RateLimit-Policy": {
-    description: "Where requests are limited by `rateLimit`: how many in how many seconds.",
-    schema: { type: "string" },
-    example: '"default";q=600;w=60',
-  },
-  "RateLimit": {
-    description: "How many of them are left, and in how many seconds there are more.",
-    schema: { type: "string" },
-    example: '"default";r=599;t=1',
-  },
-  "Accept-Encoding": {
-    description: "Where the body was compressed: it must not be.",
-    schema: { const: "identity" },
-  },
-  "WWW-Authenticate": { description: "How to say who writes.", schema: { const: "Bearer" } },
-  "Connection": { description: "With HTTP/1.1: the connection ends here.", schema: { const: "close" } },
-};
-
-/** The headers of every route with a rate limit. */
-const LIMITED = ["RateLimit-Policy", "RateLimit"] as const;
-
-const schemas = {
-  Key: {
-    type: "string",
-    minLength: 1,
-    description: "A node's name: 1 to 512 bytes of UTF-8 (`maxKeyBytes`), no control characters, no lone " +
-      "surrogates. Compared byte for byte.",
-    examples: [KEY],
-  },
-  Version: {
-    type: "integer",
-    minimum: 0,
-    maximum: Number.MAX_SAFE_INTEGER,
-    description: "Larger is newer; 0 stands for none.",
-  },
-  Hash: {
-    type: "string",
-    description: "The application's fingerprint of the node's state: up to 256 bytes of UTF-8 " +
-      "(`maxHashBytes`) without control characters. Compared, never interpreted.",
-  },
-  Epoch: {
-    type: "string",
-    maxLength: 128,
-    description: "Names one life of the data set: in another, versions mean nothing. Empty for none.",
-    examples: [EPOCH],
-  },
-  Node: object(["key", "version", "hash", "updatedAt"], {
-    key: ref("schemas", "Key"),
-    version: ref("schemas", "Version"),
-    hash: ref("schemas", "Hash"),
-    updatedAt: { type: "integer", minimum: 0, description: "Milliseconds since 1970; it orders nothing." },
-    deleted: {
-      const: true,
-      description: "The node is gone; then version and updatedAt are 0, hash is empty.",
-    },
-  }, "All that is kept and told about a node, never its data."),
-  Versions: {
-    type: "object",
-    additionalProperties: ref("schemas", "Version"),
-    description: "Key → version.",
-  },
-  SyncRequest: object(["known"], {
-    known: { ...ref("schemas", "Versions"), description: "What the client holds; 0 for none." },
-    epoch: { ...ref("schemas", "Epoch"), description: "The epoch that those versions came from." },
-    wait: {
-      type: "number",
-      minimum: 0,
-      description: "Milliseconds to wait for a change; more than `maxWait` (25000) is shortened.",
-    },
-    clientId: { type: "string", maxLength: 256, description: "Sent by clients of the 1.x line." },
-    mode: { type: "string", maxLength: 256, description: "Sent by clients of the 1.x line." },
-    hint: { type: "string", maxLength: 256, description: "Sent by clients of the 1.x line." },
-    timestamp: { type: "number", description: "Sent by clients of the 1.x line; not used." },
-    gossip: { type: "object", description: "For servers only, which prove who they are." },
-  }),
-  SyncResponse: object(["changed", "mesh", "epoch", "serverTime"], {
-    changed: {
-      type: "object",
-      additionalProperties: ref("schemas", "Node"),
-      description: "What the client should fetch again; empty for nothing.",
-    },
-    mesh: object(["peers", "serverVersion"], {
-      peers: {
-        description: "Ids of other servers, never URLs: a list, or for clients of the 1.x line an object.",
-        oneOf: [
-          { type: "array", items: { type: "string" } },
-          {
-            type: "object",
-            additionalProperties: { enum: ["healthy", "degraded", "unhealthy", "unknown"] },
-          },
-        ],
-      },
-      serverVersion: { ...ref("schemas", "Version"), description: "The highest version in the storage." },
-    }),
-    epoch: ref("schemas", "Epoch"),
-    serverTime: { type: "integer", description: "The server's clock, in milliseconds since 1970." },
-    pause: {
-      type: "integer",
-      minimum: 1,
-      description:
-        "Milliseconds to stay away before the next sync, where one that wanted to wait is answered sooner " +
-        "and there is nothing to tell.",
-    },
-  }),
-  ExchangeResponse: object(["gossip"], { gossip: { type: "object" } }, "The answer to another server."),
-  Update: object(["key", "hash"], { key: ref("schemas", "Key"), hash: ref("schemas", "Hash") }),
-  UpdateRequest: {
-    anyOf: [
-      ref("schemas", "Update"),
-      object(["updates"], { updates: { type: "array", items: ref("schemas", "Update") } }),
-    ],
-  },
-  InvalidateRequest: object(["keys"], { keys: { type: "array", items: ref("schemas", "Key") } }),
-  WriteResponse: object(["versions", "epoch"], {
-    versions: ref("schemas", "Versions"),
-    epoch: ref("schemas", "Epoch"),
-  }, "Sent once the storage has the changes."),
-  EventStream: {
-    type: "string",
-    description: "Server-sent events. `update`: `data` is a Node. `resync`: `data` is a Resync, and an " +
-      "`update` for each key follows. Ids are opaque; heartbeats are comments and have none. `retry` says how " +
-      "long to stay away when the stream ends.",
-  },
-  Resync: object(
-    ["epoch"],
-    { epoch: ref("schemas", "Epoch") },
-    "The id of `Last-Event-ID` was not honoured.",
-  ),
-  Health: object(["status"], { status: { const: "ok" } }),
-  Ready: object(["status"], { status: { const: "ready" } }),
-  NotReady: object(["status"], {
-    status: {
-      enum: ["starting", "storage", "closing"],
-      description: "The peers have not been asked yet for what they have, the storage is not well, or the " +
-        "server is being closed.",
-    },
-  }),
-};
-
-const refusals: Readonly<Record<number, RefusalPart>> = {
-  400: {
-    description: "Not JSON, a field of the wrong shape, a key or a hash that is none.",
-    messages: {
-      ERR_REALITY_BAD_REQUEST: 'Cannot read "known": expected an object, got an array',
-    },
-  },
-  401: {
-    description:
-      "A write without a right bearer token, a reading by nobody known, or a `gossip` that does not prove who sent it.",
-    messages: { ERR_REALITY_UNAUTHORIZED: "Cannot write: no bearer token" },
-    headers: ["WWW-Authenticate"],
-  },
-  403: {
-    description: "Nobody may do this here, or not this client.",
-    messages: { ERR_REALITY_FORBIDDEN: "Cannot write: authorizeWrite did not allow it" },
-  },
-  404: {
-    description: "Nothing is at this path.",
-    messages: {
-      ERR_REALITY_NOT_FOUND:
-        'Nothing is at this path: expected one under basePath "/reality", such as /reality/sync',
-    },
-  },
-  405: {
-    description: "The path has other methods.",
-    messages: { ERR_REALITY_METHOD: "Cannot GET here: allowed is POST" },
-    headers: ["Allow"],
-  },
-  408: {
-    description: "The body took longer than `bodyTimeout` to arrive.",
-    messages: {
-      ERR_REALITY_TIMEOUT: "Cannot read the body: it was not there after bodyTimeout (10000 ms)",
-    },
-    headers: ["Connection"],
-  },
-  413: {
-    description: "A limit is exceeded; the message has its name.",
-    messages: {
-      ERR_REALITY_BODY_TOO_LARGE: "Cannot read the body: larger than maxBodyBytes (1048576)",
-      ERR_REALITY_TOO_MANY_KEYS: "Cannot take 10001 keys in one request: more than maxKeys (10000)",
-    },
-    headers: ["Connection"],
-  },
-  415: {
-    description: "The body is not declared as JSON, or is compressed.",
-    messages: { ERR_REALITY_MEDIA_TYPE: 'Cannot read the body: expected application/json, got "text/plain"' },
-    headers: ["Accept-Encoding"],
-  },
-  429: {
-    description: "This client asks more often than `rateLimit` allows.",
-    messages: { ERR_REALITY_RATE_LIMITED: "Cannot take the request: rateLimit is used up, try again in 7 s" },
-    headers: ["Retry-After"],
-  },
-  500: {
-    description: "A fault of the server or of a hook.",
-    messages: { ERR_REALITY_INTERNAL: "The server failed at this request" },
-  },
-  503: {
-    description:
-      "The storage fails, a hook takes too long, the server has too much to do, or it is stopping.",
-    messages: {
-      ERR_REALITY_STORAGE: "The storage does not answer",
-      ERR_REALITY_HOOK: "The server took too long to check the request",
-      ERR_REALITY_OVERLOADED: "Cannot take the request: maxRequests (10000) are being answered",
-      ERR_REALITY_CLOSED: "The server is closed",
-    },
-    headers: ["Retry-After", "Connection"],
-  },
-};
+import {
+  EPOCH,
+  type HeaderName,
+  headers,
+  KEY,
+  LIMITED,
+  NODE,
+  object,
+  type Part,
+  pick,
+  ref,
+  type RefusalPart,
+  refusals,
+  type SchemaName,
+  schemas,
+} from "./openapi_parts.ts";
 
 /**
  * Creates the document of one base path.
@@ -251,19 +33,21 @@ export function createOpenAPI(basePath: string): Part {
     info: {
       title: "Reality",
       version: VERSION,
-      summary: "Live data over plain HTTP: clients ask what changed, or wait until something does.",
-      description:
-        "The rules behind this are in `src/PROTOCOL.md`. A path that is not here is answered with " +
-        "404, another method with 405. Limits are options of the server; the ones named here are the defaults. " +
-        "Where pages of other origins may read, answers have `Access-Control-Allow-Origin` and `Vary`, and " +
+      summary: "Live data over plain HTTP: clients request changes, or wait for them.",
+      description: "The protocol is described in `src/PROTOCOL.md`. Other paths are answered with " +
+        "404, other methods with 405. Limits are options of the server; the ones named here are the defaults. " +
+        "If pages of other origins may read, answers have `Access-Control-Allow-Origin` and `Vary`, and " +
         "`OPTIONS` is answered with 204.",
       license: { name: "MIT", identifier: "MIT" },
     },
     servers: [{ url: basePath === "" ? "/" : basePath }],
     tags: [
       { name: "read", description: "For clients." },
-      { name: "write", description: "For back ends. Closed unless the server was told who may write." },
-      { name: "operate", description: "For those who run the server." },
+      {
+        name: "write",
+        description: "For back ends. Disabled unless the server has `writeTokens` or `authorizeWrite`.",
+      },
+      { name: "operate", description: "For operators." },
     ],
     paths: {
       "/sync": { post: sync },
@@ -273,24 +57,25 @@ export function createOpenAPI(basePath: string): Part {
       "/nodes/{key}": { delete: deleteNode },
       ...readable("/health", "getHealth", {
         tags: ["operate"],
-        summary: "Whether the process answers. Asks nothing of the storage.",
+        summary: "Whether the process answers. Makes no storage call.",
         responses: { 200: answer("It does.", "Health", { status: "ok" }) },
       }),
       ...readable("/ready", "getReady", {
         tags: ["operate"],
-        summary: "Whether the server should be sent requests. Asks the storage, and begins to ask the peers.",
+        summary:
+          "Whether the server is ready for requests. Checks the storage, and starts to contact the peers.",
         responses: {
           200: answer("It should.", "Ready", { status: "ready" }),
-          503: answer("It should not, at the moment.", "NotReady", { status: "storage" }),
+          503: answer("It is not ready now.", "NotReady", { status: "storage" }),
         },
       }),
       ...readable("/metrics", "getMetrics", {
         tags: ["operate"],
         summary:
-          "The server's numbers in Prometheus' text format; not there with the option `metrics: false`.",
+          "The metrics of the server in Prometheus' text format; disabled by the option `metrics: false`.",
         responses: {
           200: {
-            description: "No key, URL or name of a server is in it.",
+            description: "Contains no keys, URLs or server names.",
             headers: pick(["Cache-Control"]),
             content: {
               "text/plain; version=0.0.4; charset=utf-8": {
@@ -327,7 +112,7 @@ export function createOpenAPI(basePath: string): Part {
           type: "apiKey",
           in: "header",
           name: "Authorization",
-          description: "Whatever the application's own hook asks for.",
+          description: "The credentials that the application's hook requires.",
         },
       },
     },
@@ -337,7 +122,7 @@ export function createOpenAPI(basePath: string): Part {
 const sync: Part = {
   tags: ["read"],
   operationId: "sync",
-  summary: "Says which of the client's versions are old; with `wait`, as soon as one of them is.",
+  summary: "Returns which of the client's versions are outdated; with `wait`, as soon as one of them is.",
   requestBody: jsonBody("SyncRequest", {
     ask: { known: { [KEY]: 5, "user:123": 2 }, epoch: EPOCH },
     wait: { known: { [KEY]: 6 }, epoch: EPOCH, wait: 20000 },
@@ -345,7 +130,7 @@ const sync: Part = {
   }),
   responses: {
     200: {
-      description: "What changed; to another server, what it lacks.",
+      description: "The changes; for another server, the nodes that it lacks.",
       headers: pick(["Cache-Control", "Retry-After", ...LIMITED]),
       content: {
         "application/json": {
@@ -387,20 +172,20 @@ const sync: Part = {
 const events: Part = {
   tags: ["read"],
   operationId: "events",
-  summary: "Streams what changes, for clients that use `EventSource`.",
+  summary: "Streams changes, for clients that use `EventSource`.",
   parameters: [
     {
       name: "keys",
       in: "query",
       required: true,
-      description: "The keys to follow, each in a parameter of its own.",
+      description: "The keys to follow, one parameter for each.",
       schema: { type: "array", minItems: 1, items: ref("schemas", "Key") },
       example: [KEY, "user:123"],
     },
     {
       name: "Last-Event-ID",
       in: "header",
-      description: "Where a stream that broke had come to.",
+      description: "The last event id of the previous stream.",
       schema: { type: "string" },
     },
     {
@@ -413,11 +198,11 @@ const events: Part = {
   responses: {
     200: {
       description:
-        "A stream that lasts until either side ends it. One that finds too much to do, a client that has asked too " +
-        "often, or a server that stops, ends at once and says when to come back: an `EventSource` never does from a refusal.",
+        "A stream that lasts until either side ends it. If the server is overloaded or closing, or the client has " +
+        "used up its rate limit, it ends at once with a retry delay: an `EventSource` does not reconnect after a refusal.",
       headers: {
         "Cache-Control": {
-          description: "No cache keeps it, no proxy holds it back.",
+          description: "No cache stores it and no proxy buffers it.",
           schema: { const: "no-store, no-transform" },
         },
         "X-Accel-Buffering": { description: "The same, for nginx.", schema: { const: "no" } },
@@ -439,7 +224,7 @@ const events: Part = {
 const update: Part = {
   tags: ["write"],
   operationId: "update",
-  summary: "Says that nodes are now in the states that hashes stand for.",
+  summary: "Publishes new hashes of nodes.",
   security: [{ writeToken: [] }, { authorizeWrite: [] }],
   requestBody: jsonBody("UpdateRequest", {
     one: { key: KEY, hash: "abc123" },
@@ -451,7 +236,7 @@ const update: Part = {
 const invalidate: Part = {
   tags: ["write"],
   operationId: "invalidate",
-  summary: "Says that nodes changed, where there is no hash to give.",
+  summary: "Publishes that nodes changed, without hashes.",
   security: [{ writeToken: [] }, { authorizeWrite: [] }],
   requestBody: jsonBody("InvalidateRequest", { several: { keys: [KEY, "user:123"] } }),
   responses: written({ versions: { [KEY]: 6, "user:123": 7 }, epoch: EPOCH }),
@@ -460,7 +245,7 @@ const invalidate: Part = {
 const deleteNode: Part = {
   tags: ["write"],
   operationId: "deleteNode",
-  summary: "Takes a node away. Clients that hold a version of it are told that it is gone.",
+  summary: "Deletes a node. Clients that hold a version of it receive the deletion.",
   security: [{ writeToken: [] }, { authorizeWrite: [] }],
   parameters: [{
     name: "key",
@@ -471,7 +256,7 @@ const deleteNode: Part = {
     example: KEY,
   }],
   responses: {
-    204: { description: "It is gone, or was never there.", headers: pick(["Cache-Control", ...LIMITED]) },
+    204: { description: "It is deleted, or never existed.", headers: pick(["Cache-Control", ...LIMITED]) },
     ...refuse(400, 401, 403, 429, 500, 503),
   },
 };
@@ -503,14 +288,14 @@ function written(example: unknown): Part {
   };
 }
 
-function jsonBody(schema: keyof typeof schemas, values: Part): Part {
+function jsonBody(schema: SchemaName, values: Part): Part {
   const content = { "application/json": { schema: ref("schemas", schema), examples: examples(values) } };
   return { required: true, content };
 }
 
 function answer(
   description: string,
-  schema: keyof typeof schemas,
+  schema: SchemaName,
   example: unknown,
   headers: readonly HeaderName[] = [],
 ): Part {
@@ -539,18 +324,6 @@ function describeRefusal({ description, messages, headers = [] }: RefusalPart): 
   };
 }
 
-function object(required: readonly string[], properties: Part, description?: string): Part {
-  return { type: "object", ...(description === undefined ? {} : { description }), required, properties };
-}
-
 function examples(values: Part): Part {
   return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, { value }]));
-}
-
-function pick(names: readonly HeaderName[]): Part {
-  return Object.fromEntries(names.map((name) => [name, ref("headers", name)]));
-}
-
-function ref(kind: "schemas" | "headers" | "responses", name: string): Part {
-  return { $ref: `#/components/${kind}/${name}` };
 }

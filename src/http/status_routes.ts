@@ -73,7 +73,7 @@ export function createMetricsRoute(deps: HandlerDeps, option: unknown): Route | 
       if (typeof option === "function") {
         const call = (): unknown => option(request.toRequest(), { context: request.getContext() });
         if (await deps.hooks.call("metrics", call, () => request.getSignal()) !== true) {
-          throw new RefusalError("ERR_REALITY_FORBIDDEN", "The option metrics turns this request down");
+          throw new RefusalError("ERR_REALITY_FORBIDDEN", "The option metrics refuses this request");
         }
       }
       return withoutBody(request, {

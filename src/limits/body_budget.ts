@@ -101,14 +101,14 @@ export class SharedBodyBudget implements BodyBudget {
     if (this.#isClosed) return new ClosedError();
     return new UnreadRefusal(
       "ERR_REALITY_TIMEOUT",
-      `Cannot read the body: it was not there after bodyTimeout (${this.#timeout} ms)`,
+      `Cannot read the body: it did not arrive within bodyTimeout (${this.#timeout} ms)`,
     );
   }
 
   #full(): RefusalError {
     return new UnreadRefusal(
       "ERR_REALITY_OVERLOADED",
-      `Cannot read the body: maxReadingBytes (${this.#max}) are held by all that are being read`,
+      `Cannot read the body: maxReadingBytes (${this.#max}) are in use by all bodies`,
     );
   }
 }

@@ -132,10 +132,10 @@ export class ClientLimit {
         new RealityError(
           "ERR_REALITY_INTERNAL",
           request.remoteAddress() === UNIX_SOCKET
-            ? 'Cannot limit clients: they come through a Unix socket, which has no address; put "unix" into ' +
-              'trustProxy and let the proxy say X-Forwarded-For, or give "rateLimit.key"'
-            : "Cannot limit clients: their address is not known here; hand the runtime's second argument on to the " +
-              'handler, or give "rateLimit.key"',
+            ? 'Cannot limit clients: they connect through a Unix socket, which has no address; put "unix" into ' +
+              'trustProxy and let the proxy send X-Forwarded-For, or set "rateLimit.key"'
+            : "Cannot limit clients: their address is unknown; pass the runtime's second argument to the " +
+              'handler, or set "rateLimit.key"',
         ),
       );
     }

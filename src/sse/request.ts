@@ -68,7 +68,7 @@ export function toStreamRequest(given: EventSourceRequest): StreamRequest {
     }
   }
   throw new TypeError(
-    `Cannot open a stream: expected a Request, or that of node:http, Express, Fastify or Hono, got ${
+    `Cannot open a stream: expected a Request, or a request of node:http, Express, Fastify or Hono, got ${
       nameShape(given)
     }`,
   );

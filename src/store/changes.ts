@@ -108,7 +108,9 @@ export class Changes {
     const made: RealityNodeMeta[] = [];
     let left = nodes;
     for (let i = 0; left.length > 0; i++) {
-      if (i === MAX_MERGE_ATTEMPTS) throw new StorageError("mergeNodes", "these nodes change too often");
+      if (i === MAX_MERGE_ATTEMPTS) {
+        throw new StorageError("mergeNodes", "the nodes change too often to merge them");
+      }
       const mine = await this.#writer.readReplicated(left.map(({ key }) => key));
       const { merge, collected } = await prepare(mine.size < left.length);
       const merges = left.flatMap((node) => merge(node, mine.get(node.key)) ?? []);

@@ -421,15 +421,15 @@ export function drawResidue(others: VersionVector): number {
  * @param drawn The number with which the storage drew its residue; 0 for none.
  */
 export function isResidueTaken(others: VersionVector, drawn: number): boolean {
-  const stamps = [...others.values()].filter((dotVersion) => dotVersion > 0);
-  const rivals = stamps.filter((dotVersion) => (dotVersion - drawn) % RESIDUES === 0);
+  const dotVersions = [...others.values()].filter((dotVersion) => dotVersion > 0);
+  const rivals = dotVersions.filter((dotVersion) => (dotVersion - drawn) % RESIDUES === 0);
   if (drawn === 0 || rivals.length === 0) return false;
-  const isFull = new Set(stamps.map((dotVersion) => dotVersion % RESIDUES)).size === RESIDUES;
+  const isFull = new Set(dotVersions.map((dotVersion) => dotVersion % RESIDUES)).size === RESIDUES;
   return !isFull || rivals.some((dotVersion) => dotVersion >= drawn);
 }
 
 /** A random integer from 0 up to, but not including, `limit`, which is at most 2^32. */
 function drawBelow(limit: number): number {
-  const [chance = 0] = crypto.getRandomValues(new Uint32Array(1));
-  return Math.floor(chance / 2 ** 32 * limit);
+  const [random = 0] = crypto.getRandomValues(new Uint32Array(1));
+  return Math.floor(random / 2 ** 32 * limit);
 }

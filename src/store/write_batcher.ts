@@ -217,7 +217,7 @@ export class WriteBatcher {
 
   #mesh(): MeshStorage {
     if (isMeshStorage(this.#storage)) return this.#storage;
-    throw new TypeError("This storage keeps no stamps: it cannot take in what another one has");
+    throw new TypeError("This storage keeps no dots: it cannot merge nodes of another storage");
   }
 
   async #commitAll(first: Promise<void>): Promise<void> {

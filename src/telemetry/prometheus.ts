@@ -74,11 +74,11 @@ export function renderMetrics(view: MetricsView): string {
 }
 
 function writeResponses(page: Page, { metrics, responses }: MetricsView): void {
-  page.gauge("reality_pending_responses", "Responses that clients have not taken yet.", one(responses.size));
+  page.gauge("reality_pending_responses", "Responses that clients have not read yet.", one(responses.size));
   page.gauge("reality_pending_response_bytes", "Bytes of these responses.", one(responses.bytes));
   page.counter(
     "reality_responses_cut_total",
-    "Responses cut off that clients did not take.",
+    "Responses cut off because clients did not read them.",
     one(metrics.responsesCut.value),
   );
 }
@@ -97,7 +97,7 @@ function writeRequests(page: Page, { requests, requestDurations, refusals }: Met
   );
   page.counter(
     "reality_refusals_total",
-    "Requests turned down or failed, by code.",
+    "Requests refused or failed, by code.",
     refusals.entries.map(([code, value]) => [{ code }, value]),
   );
 }
@@ -107,13 +107,13 @@ function writeSyncs(page: Page, { metrics, waiters, wakes, streams }: MetricsVie
   page.histogram("reality_sync_keys", "Keys that a sync asked for.", [[NONE, metrics.syncKeys]]);
   page.counter(
     "reality_changed_keys_total",
-    "Keys told as changed by syncs.",
+    "Keys reported as changed by syncs.",
     one(metrics.changedKeys.value),
   );
   page.counter("reality_waits_begun_total", "Syncs that began to wait.", one(metrics.waitsBegun.value));
   page.counter(
     "reality_waits_ended_total",
-    "Syncs whose wait is over, by how it ended.",
+    "Syncs whose wait has ended, by how it ended.",
     metrics.waitsEnded.entries.map(([outcome, value]) => [{ outcome }, value]),
   );
   page.histogram(
@@ -122,13 +122,13 @@ function writeSyncs(page: Page, { metrics, waiters, wakes, streams }: MetricsVie
     [[NONE, metrics.waitDurations]],
     1000,
   );
-  page.counter("reality_wakes_total", "Times that something waiting was told to look again.", one(wakes));
+  page.counter("reality_wakes_total", "Times that a waiting sync or stream was woken.", one(wakes));
   page.gauge("reality_waiters", "Syncs and streams that wait now.", one(waiters));
   page.gauge("reality_streams", "Event streams that are open now.", one(streams));
   page.counter("reality_streams_begun_total", "Event streams begun.", one(metrics.streamsBegun.value));
   page.counter(
     "reality_streams_ended_total",
-    "Event streams that are over, by reason.",
+    "Event streams that have ended, by reason.",
     metrics.streamsEnded.entries.map(([reason, value]) => [{ reason }, value]),
   );
   page.counter("reality_changes_total", "Nodes changed through this server.", one(metrics.changes.value));
@@ -170,13 +170,13 @@ function writeMesh(page: Page, mesh: MeshStats): void {
   );
   page.gauge(
     "reality_mesh_lag_seconds",
-    "Time for which the peer that is furthest behind has been owed news.",
+    "Age of the oldest update that a peer has not received yet.",
     one(lag / 1000),
   );
   page.counter("reality_mesh_exchanges_total", "Exchanges begun with peers.", one(mesh.exchanges));
   page.counter("reality_mesh_exchange_failures_total", "Those that failed.", one(mesh.failures));
   page.counter("reality_mesh_answers_total", "Messages of peers that were answered.", one(mesh.answers));
-  page.counter("reality_mesh_nodes_taken_total", "Nodes taken in from other storages.", one(mesh.nodesTaken));
+  page.counter("reality_mesh_nodes_taken_total", "Nodes merged from other storages.", one(mesh.nodesTaken));
   page.counter("reality_mesh_sent_bytes_total", "Bytes sent to peers.", one(mesh.sentBytes));
   page.counter("reality_mesh_received_bytes_total", "Bytes received from peers.", one(mesh.receivedBytes));
 }
