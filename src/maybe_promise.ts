@@ -2,8 +2,8 @@
  * Values that may be available at once.
  *
  * A storage in the memory of this process answers without a promise. Then a sync and a single change are answered
- * without one as well, because the promises would cost more than the rest of the work. `bench/sync_bench.ts` measures
- * it: the groups "fetch handler" and "handleSync". All other code uses plain promises.
+ * without one as well, because the promises would cost more than the rest of the work. `bench/sync_bench.ts` measures the
+ * sync, and "updateNode, memory" of `bench/against.ts` the change. All other code uses plain promises.
  *
  * @module
  */

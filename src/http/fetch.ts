@@ -164,7 +164,7 @@ async function readBuffered(context: RequestContext | FetchContext, maxBytes: nu
   }
   if (bytes === undefined) {
     throw new Error(
-      "The body was read already and is not available: pass a clone of the request, or Hono's context",
+      "The body was read before and is not available any more: pass a clone of the request, or Hono's context",
     );
   }
   if (bytes.byteLength > maxBytes) throw tooLarge(maxBytes);

@@ -132,9 +132,9 @@ export class ClientLimit {
         new RealityError(
           "ERR_REALITY_INTERNAL",
           request.remoteAddress() === UNIX_SOCKET
-            ? 'Cannot limit clients: they connect through a Unix socket, which has no address; put "unix" into ' +
+            ? 'Cannot limit clients: they come through a Unix socket, which has no address; put "unix" into ' +
               'trustProxy and let the proxy send X-Forwarded-For, or set "rateLimit.key"'
-            : "Cannot limit clients: their address is unknown; pass the runtime's second argument to the " +
+            : "Cannot limit clients: their address is not known; pass the runtime's second argument to the " +
               'handler, or set "rateLimit.key"',
         ),
       );
