@@ -80,7 +80,7 @@ test("clients without a known address are not limited, which is reported once", 
   const { ask, reports } = setUpLimit({});
   for (let i = 0; i < 3; i++) equal(await ask({ address: null }), null);
   equal(reports.length, 1);
-  match(reports[0]?.message ?? "", /address is not known here; .*"rateLimit.key"/);
+  match(reports[0]?.message ?? "", /address is not known.*"rateLimit.key"/);
 });
 
 function setUpLimit(options: Partial<RateLimitConfig>, trusted: TrustedProxies = 0) {
