@@ -356,7 +356,7 @@ function isForgotten(node: ReplicatedNode | undefined, by: StorageDelta): boolea
 
 /**
  * Whether a storage was told that this tombstone was swept. Two storages may keep different tombstones of a key when the
- * one between them swept the newer one before it reached the other side: see *Swept tombstones* in `src/mesh/README.md`.
+ * one between them swept the newer one before it reached the other side: see *Collected tombstones* in `src/mesh/README.md`.
  */
 function isSwept(node: ReplicatedNode | undefined, by: StorageDelta): boolean {
   return node?.deleted === true &&
