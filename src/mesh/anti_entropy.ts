@@ -1,5 +1,5 @@
 /**
- * Deltas, page by page: giving another storage what it lacks, and taking in what it has.
+ * Anti-entropy: composes and merges deltas, page by page.
  *
  * @module
  */
@@ -30,63 +30,63 @@ export interface AntiEntropyDeps {
   wake(keys: readonly string[] | null): void;
 }
 
-/** A delta that has come in part: what its next page continues. */
+/** A delta of which some pages were merged: what its next page continues. */
 export interface PartialDelta {
-  /** What the sender had seen before its first page: adopted after the last, and not sooner. */
+  /** The sender's version vector before its first page: adopted after the last page, not earlier. */
   readonly adopt: VersionVector;
   readonly full: boolean;
-  /** In a full copy: the keys of nodes, not of tombstones, that it has brought so far. */
+  /** In a full copy: the keys of the nodes, not of the tombstones, received so far. */
   readonly keys: Set<string>;
-  /** Names the page that is still to come. */
+  /** The cursor of the page that is still to come. */
   readonly next: string;
 }
 
-/** What became of a page. */
+/** The result of merging a page. */
 export interface MergedPage {
-  /** Whether it followed on what is here, and was taken in. */
+  /** Whether the page continued what is here, and was merged. */
   readonly isMerged: boolean;
   /**
-   * The keys of nodes that were written here as they were there, and of those that were deleted since a full copy lacks
-   * them: whoever gets the same copy finds out the same.
+   * The keys of nodes that were written unchanged, and of those that were deleted since a full copy lacks them: every
+   * server that gets the same copy deletes them too.
    */
   readonly written: readonly string[];
-  /** Changes of this storage's own that were made instead: news to everybody. */
+  /** Changes of this storage's own that were made instead: new to every server. */
   readonly made: readonly RealityNodeMeta[];
-  /** What the next page continues; undefined when none is to come. */
+  /** What the next page continues; undefined after the last. */
   readonly incoming: PartialDelta | undefined;
 }
 
-/** What a peer is given: what this storage has seen, and a page of what the peer lacks. */
+/** What is sent to a peer: this storage's version vector, and a page of what the peer lacks. */
 export interface ComposedPage {
   readonly state: ReplicaState;
   readonly delta: Delta | undefined;
-  /** With the first page of a full copy: what the peer lacks that only such a copy can tell it. */
+  /** With the first page of a full copy: the collected dots that the peer does not cover. */
   readonly reason?: string;
 }
 
-/** A page that was left aside. */
+/** The result for a page that was not merged. */
 export const UNMERGED: MergedPage = { isMerged: false, written: [], made: [], incoming: undefined };
 
 const EMPTY: VersionVector = new Map();
 
-/** Gives and takes pages for one storage. It keeps nothing between them. */
+/** Composes and merges pages for one storage. It keeps nothing between them. */
 export class AntiEntropy {
   readonly #deps: AntiEntropyDeps;
-  /** The delta that is taken in now, or was last. */
+  /** The current merge, or the last one. */
   #lastMerge: Promise<unknown> = Promise.resolve();
 
-  /** @param deps The storage, and the way in. */
+  /** @param deps The storage, and the way in for nodes. */
   constructor(deps: AntiEntropyDeps) {
     this.#deps = deps;
   }
 
   /**
-   * A page of what a peer lacks.
+   * Composes a page of what a peer lacks.
    *
-   * @param theirs What it has seen; undefined when that is not known, and then it is given nothing.
-   * @param limit How many nodes at most.
-   * @param pageRequest The page it asks for, if not the first.
-   * @param maySendCopy Whether it may be given a full copy for this reason, where a delta loses nothing either.
+   * @param theirs The peer's version vector; undefined when it is not known: then the page has no nodes.
+   * @param limit The maximum number of nodes.
+   * @param pageRequest The page that the peer asks for, if not the first.
+   * @param maySendCopy Whether a full copy may be sent for this reason, where a delta loses nothing either.
    */
   async compose(
     theirs: VersionVector | undefined,
@@ -111,8 +111,8 @@ export class AntiEntropy {
     };
     if (pageRequest !== undefined) return await read(pageRequest.full ? EMPTY : theirs);
     const given = await read(theirs);
-    // Deletions that it never heard of are forgotten here: only a full copy can tell it what is gone. Where more was seen
-    // here of where they were made, it has to come first. Where not, both wait for the rest of what was made there.
+    // Deletions that the peer does not know were collected here: only a full copy shows what is gone. It has to come
+    // first where this storage covers more of the replica that made them. Elsewhere a delta loses nothing.
     const { vector, collected } = given.state;
     const lacking = [...collected].filter(([replicaId, dotVersion]) =>
       dotVersion > (theirs.get(replicaId) ?? 0)
@@ -126,11 +126,11 @@ export class AntiEntropy {
   }
 
   /**
-   * Takes in a page, if it follows on what is here. One after the other: a node is judged by what had been seen, and
-   * must not come to stand after another delta has brought its deletion, and that was forgotten.
+   * Merges a page, if it continues what is here. Deltas are merged serially: a deleted node could be resurrected after
+   * its tombstone is collected.
    *
    * @param previous What the page before left; undefined when there was none.
-   * @param message The message that the page came in.
+   * @param message The message with the page.
    */
   merge(previous: PartialDelta | undefined, message: Message): Promise<MergedPage> {
     const turn = this.#lastMerge.then(() => this.#mergeNext(previous, message));
@@ -144,19 +144,19 @@ export class AntiEntropy {
     if (theirs === undefined) return UNMERGED;
     if (delta !== undefined && delta.after !== null && delta.after !== previous?.next) return UNMERGED;
     const mine = await callStorage("readReplicaState", () => storage.readReplicaState());
-    // Before anything is numbered for the nodes it brings.
+    // Draw another residue before any change is numbered for these nodes.
     const known = joinVectors(theirs, highestDots(delta?.nodes ?? []));
     if (sharesResidue(mine, known)) await callStorage("avoidResidues", () => storage.avoidResidues(known));
     if (delta === undefined) {
-      // All that it has is here, but its epoch may be the older one all the same.
+      // All that the peer has is here, but its epoch may be the older one.
       const isOlder = message.epoch < mine.epoch && coversVector(mine.vector, theirs);
       if (isOlder && await callStorage("adoptVector", () => storage.adoptVector(theirs, message.epoch))) {
         wake(null);
       }
       return UNMERGED;
     }
-    // A delta may lack deletions that were forgotten there. It loses none as long as nothing more counts as seen here of
-    // where they were made.
+    // A delta may lack deletions that were collected there. It loses none as long as it raises no entry of their
+    // replica in the version vector.
     const adopt = delta.after === null ? theirs : previous?.adopt ?? theirs;
     const losesNothing = [...collected].every(([replicaId, dotVersion]) =>
       dotVersion <= (mine.vector.get(replicaId) ?? 0) || !advances(adopt, mine.vector, replicaId)
@@ -165,8 +165,8 @@ export class AntiEntropy {
     try {
       return await this.#mergeDelta(delta, { message, mine, theirs, previous });
     } finally {
-      // Of a page that failed as well: some of it may have been written. And not before what was seen is adopted: a
-      // client that is told may change the node at once, and that change should be known to have come after.
+      // Also after a failure: some nodes may have been written. Not before the version vector is adopted: a client may
+      // change the node as soon as it is told, and that change must be known to come after these nodes.
       wake(delta.nodes.map(({ key }) => key));
     }
   }
@@ -183,7 +183,7 @@ export class AntiEntropy {
     const { storage, callStorage, getChanges, wake } = this.#deps;
     const { collected: collected = EMPTY, epoch } = message;
     const { taken: written, made } = await getChanges().merge(delta.nodes, async (isMissing) => {
-      // What is not here may have been forgotten since we looked.
+      // A missing node may have been collected since the state was read.
       const { vector, collected } = isMissing
         ? await callStorage("readReplicaState", () => storage.readReplicaState())
         : mine;
@@ -191,24 +191,23 @@ export class AntiEntropy {
     });
     const before = delta.after === null ? undefined : previous;
     const { adopt = theirs, keys = new Set<string>() } = before ?? {};
-    // A tombstone says no more than its own deletion, beside which another may have been forgotten.
+    // A tombstone does not count: beside the deletion that it tells, another may have been collected.
     if (delta.full) { for (const { key, deleted } of delta.nodes) if (!deleted) keys.add(key); }
     if (delta.next !== null) {
       return { isMerged: true, written, made, incoming: { adopt, keys, full: delta.full, next: delta.next } };
     }
-    const judgeRest = () =>
-      this.#mergeMissing(keys, { mine: mine.vector, theirs: adopt, collected: collected });
-    const dropped = delta.full ? await judgeRest() : [];
-    const isNews = delta.full || epoch < mine.epoch || !coversVector(mine.vector, adopt);
-    // Only now: until here, what was seen of the sender's is not all taken in.
-    const isNewEpoch = isNews &&
+    const mergeRest = () => this.#mergeMissing(keys, { mine: mine.vector, theirs: adopt, collected });
+    const dropped = delta.full ? await mergeRest() : [];
+    const isNew = delta.full || epoch < mine.epoch || !coversVector(mine.vector, adopt);
+    // Not earlier: until here, not all that the vector covers was merged.
+    const isNewEpoch = isNew &&
       await callStorage(
         "adoptVector",
         () => storage.adoptVector(adopt, epoch, delta.full ? collected : undefined),
       );
     if (isNewEpoch) wake(null);
-    // Once more, for what was changed here since: as long as it was not adopted, nobody knew what had been forgotten.
-    if (delta.full) dropped.push(...await judgeRest());
+    // Once more, for what changed here meanwhile: before the adoption no merge knew the collected dots.
+    if (delta.full) dropped.push(...await mergeRest());
     const deleted = dropped.flatMap(({ key, deleted }) => deleted ? key : []);
     const joined = dropped.filter(({ deleted }) => !deleted);
     return {
@@ -219,7 +218,7 @@ export class AntiEntropy {
     };
   }
 
-  /** Judges what is here and not in a full copy: what was forgotten there is either missing here or told anew. */
+  /** Merges the nodes here that a full copy lacks: each is deleted, or joined with what was collected there. */
   async #mergeMissing(keys: ReadonlySet<string>, context: MergeContext): Promise<RealityNodeMeta[]> {
     const { storage, callStorage, getChanges, wake } = this.#deps;
     const written: RealityNodeMeta[] = [];
@@ -243,7 +242,7 @@ export class AntiEntropy {
   }
 }
 
-/** Origin → the highest stamp among nodes. */
+/** Replica id → the highest dot version among nodes. */
 function highestDots(nodes: readonly ReplicatedNode[]): VersionVector {
   const dots = new Map<string, number>();
   for (const { replicaId, dotVersion } of nodes) {
@@ -252,7 +251,7 @@ function highestDots(nodes: readonly ReplicatedNode[]): VersionVector {
   return dots;
 }
 
-/** Whether some other storage numbers with the residue of this one. */
+/** Whether another storage has the residue of this one. */
 function sharesResidue({ vector, replicaId }: ReplicaState, known: VersionVector): boolean {
   const own = vector.get(replicaId) ?? 0;
   return [...known].some(([other, dotVersion]) =>
@@ -260,7 +259,7 @@ function sharesResidue({ vector, replicaId }: ReplicaState, known: VersionVector
   );
 }
 
-/** Whether more of this origin was seen than by another one. */
+/** Whether a version vector covers more of a replica than another one does. */
 function advances(vector: VersionVector, other: VersionVector, replicaId: string): boolean {
   return (vector.get(replicaId) ?? 0) > (other.get(replicaId) ?? 0);
 }

@@ -1,31 +1,31 @@
 /**
- * Which of the versions that clients hold, and this server does not know, are worth asking the peers about. Anybody can
- * claim any version: without a bound, each such request would cost an exchange with several peers.
+ * Which versions that clients claim, and this server does not know, are worth asking the peers about. A client can
+ * claim any version: without a limit, each such request would cost an exchange with several peers.
  *
- * A client whose claim is not looked into is told what there is here, as after a fruitless round: it fetches once too
- * often, and misses nothing.
+ * A client whose claim is not checked is told what this server has, as after a round without a result: it fetches once
+ * too often, and misses nothing.
  *
  * @module
  */
 import type { Clock } from "../clock.ts";
 import type { RealityNodeMeta } from "../types.ts";
 
-/** A client holds this version of this key, which is more than is known here. */
+/** A version of a key that a client holds, above the version here. */
 export type Claim = Readonly<Pick<RealityNodeMeta, "key" | "version">>;
 
-/** How long peers are not asked again about a claim of which they knew nothing, in milliseconds. */
+/** How long peers are not asked again about a claim that none of them confirmed, in milliseconds. */
 const PAUSE = 10_000;
 
-/** So many claims are remembered, and so many of one request. */
+/** The maximum number of claims that are remembered, in all and of one request. */
 const MAX_CLAIMS = 1_000;
 const MAX_RECORDED = 100;
 
-/** So many requests at once may be fruitless, … */
+/** How many requests without a result are allowed at once, … */
 const BURST = 20;
-/** … and so many a second in the long run: who claims something else each time is bounded by that. */
+/** … and per second in the long run. This limits clients that claim something else each time. */
 const PER_SECOND = 2;
 
-/** The claims that came to nothing. */
+/** The claims that no peer confirmed. */
 export class ClaimedVersions {
   readonly #clock: Clock;
   /** Claim → until when it is not asked about, by `clock.elapsed()`. The oldest stands first. */
@@ -33,19 +33,19 @@ export class ClaimedVersions {
   #budget: number = BURST;
   #refilledAt = 0;
 
-  /** @param clock Where time comes from. */
+  /** @param clock The clock of pauses and budget. */
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  /** Says whether the peers should be asked about one of these. */
+  /** Whether the peers should be asked about one of these claims. */
   areWorthChecking(claims: readonly Claim[]): boolean {
     const now = this.#clock.elapsed();
     return this.#refillBudget(now) >= 1 &&
       claims.some((claim) => (this.#unconfirmed.get(nameOf(claim)) ?? 0) <= now);
   }
 
-  /** Notes that the peers were asked about these for one request, and knew nothing. */
+  /** Records that the peers were asked about these claims for one request, and confirmed none. */
   recordUnconfirmed(claims: readonly Claim[]): void {
     if (claims.length === 0) return;
     const now = this.#clock.elapsed();
@@ -61,7 +61,7 @@ export class ClaimedVersions {
     }
   }
 
-  /** What is left of the budget. */
+  /** Refills the budget by the time passed, and returns it. */
   #refillBudget(now: number): number {
     this.#budget = Math.min(BURST, this.#budget + (now - this.#refilledAt) / 1_000 * PER_SECOND);
     this.#refilledAt = now;

@@ -1,48 +1,48 @@
 /**
- * Which full copies other storages were given, so that none is given again and again.
+ * Which full copies were sent to other storages, so that none is sent again and again.
  *
  * @module
  */
 import type { Clock } from "../clock.ts";
 
-/** How long the same copy is not given again, in milliseconds: the first pause, and what it grows to. */
+/** How long the same copy is not sent again, in milliseconds: the first pause, and the longest. */
 const FIRST_PAUSE = 1_000;
 const LONGEST_PAUSE = 60_000;
 
-/** So many storages are remembered. */
+/** The maximum number of storages that are remembered. */
 const MAX_STORAGES = 1_000;
 
-/** A copy that a storage was given to the end. */
+/** A copy that was sent completely. */
 interface Copy {
   readonly reason: string;
   readonly times: number;
-  /** Not again before that, by `clock.elapsed()`. */
+  /** When it may be sent again, by `clock.elapsed()`. */
   readonly pauseEnd: number;
 }
 
-/** Full copies by the origin of the storage that was given them. */
+/** Full copies, by the replica id of the receiver. */
 export class FullCopies {
   readonly #clock: Clock;
   readonly #begun = new Map<string, string>();
   readonly #completed = new Map<string, Copy>();
 
-  /** @param clock Measures the pauses. */
+  /** @param clock The clock of the pauses. */
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
   /**
-   * Whether a storage may be given a full copy now.
+   * Whether a full copy may be sent to a storage now.
    *
    * @param replicaId The storage.
-   * @param reason What it lacks that only a full copy can tell it.
+   * @param reason The collected dots that the storage does not cover.
    */
   maySend(replicaId: string, reason: string): boolean {
     const last = this.#completed.get(replicaId);
     return last?.reason !== reason || last.pauseEnd <= this.#clock.elapsed();
   }
 
-  /** Notes that a storage is given the first page of a copy, for this reason. */
+  /** Records that the first page of a copy is sent to a storage, for this reason. */
   recordFirstPage(replicaId: string, reason: string): void {
     this.#begun.delete(replicaId);
     this.#begun.set(replicaId, reason);
@@ -53,7 +53,7 @@ export class FullCopies {
     }
   }
 
-  /** Notes that it is given the last page. */
+  /** Records that the last page is sent. */
   recordLastPage(replicaId: string): void {
     const reason = this.#begun.get(replicaId);
     if (reason === undefined) return;

@@ -1,5 +1,5 @@
 /**
- * Taking in what another storage wrote: the four cases, and nodes that stand for several changes. Pure.
+ * Merges nodes of another storage: the four cases, and joined nodes that stand for several changes. Pure.
  *
  * @module
  */
@@ -17,42 +17,42 @@ import {
 /** What the hash of a joined node begins with: a control character, which no hash of an application has. */
 export const JOIN_MARK = "\u0001";
 
-/** Characters in the print of one change: 48 bits of it. */
+/** The length of a change's fingerprint, in characters: 48 bits. */
 const FINGERPRINT_LENGTH = 8;
 
-/** So many prints fit into the shortest hash that every storage takes, 256 bytes. */
+/** How many fingerprints fit into 256 bytes, the shortest maximum length of a hash. */
 const MAX_FINGERPRINTS = 31;
 
 const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~";
 
-/** What is known of both sides when a node is judged. */
+/** What is known of both sides when a node is merged. */
 export interface MergeContext {
-  /** What the storage here has taken in. */
+  /** The version vector here. */
   readonly mine: VersionVector;
-  /** What the storage there had taken in when it gave its node, or before. */
+  /** The version vector there, not later than the node. */
   readonly theirs: VersionVector;
-  /** The tombstones that were swept on the side that does not have the node. */
+  /** The dots of tombstones that were collected on the side that does not have the node. */
   readonly collected: VersionVector;
 }
 
 /**
- * Decides what becomes of a node that another storage has.
+ * Decides how to merge a node of another storage.
  *
  * @param theirs Their node or tombstone.
- * @param mine The node or tombstone of the same key here, if there is one.
- * @param context What either side has seen.
- * @returns What to write, or `null` to leave all as it is.
+ * @param mine The node or tombstone of the same key here, if it exists.
+ * @param context The version vectors and the collected dots.
+ * @returns What to write, or `null` for nothing.
  */
 export function mergeNode(
   theirs: ReplicatedNode,
   mine: ReplicatedNode | undefined,
   context: MergeContext,
 ): NodeMerge | null {
-  // 1. Taken in before, it or what it was replaced with.
+  // 1. It was merged before, or its replacement was.
   const dot = dotOf(theirs);
   if (includesDot(context.mine, dot)) return null;
   if (mine === undefined) {
-    // 2. Nothing is here; nor has anything been forgotten here that they never heard of.
+    // 2. Nothing is here, and nothing was collected here that they do not cover.
     if (coversVector(context.theirs, context.collected)) return { node: theirs, replaces: null };
     return joinNodes(
       theirs,
@@ -63,15 +63,15 @@ export function mergeNode(
   }
   const own = dotOf(mine);
   if (isSameDot(own, dot)) return null;
-  // Beside a tombstone, too, deletions may have been forgotten here that they never heard of.
+  // Beside a tombstone, too, deletions may have been collected here that they do not cover.
   const forgotten = mine.deleted && !theirs.deleted ? unseenChanges(context.collected, context.theirs) : [];
-  // 3. They knew mine when they kept theirs.
+  // 3. They knew my node when they kept theirs.
   if (includesDot(context.theirs, own)) {
     if (forgotten.length === 0) return { node: theirs, replaces: own };
     return joinNodes(theirs, theirs, unite(changesOf(theirs), forgotten), own);
   }
-  // 4. Neither knew of the other. Whichever has the lower version may be held by a client that was never told
-  // of the other change, so the one that stays must stand for both, with a version above both.
+  // 4. Neither knew of the other. A client may hold the node with the lower version and not know of the other change,
+  // so the node that is kept must stand for both, with a version above both.
   const changes = unite(unite(changesOf(mine), changesOf(theirs)), forgotten);
   const ahead = isAhead(mine, theirs) ? mine : theirs;
   const behind = ahead === mine ? theirs : mine;
@@ -82,15 +82,15 @@ export function mergeNode(
 }
 
 /**
- * Decides what becomes of a node here that a full copy does not have.
+ * Decides how to merge a node here that a full copy lacks.
  *
  * @param mine The node.
- * @param knowledge What had been seen on either side before the copy, and the tombstones that were swept there.
- * @returns What to write, or `null` to leave all as it is.
+ * @param context The version vectors before the copy, and the dots that were collected there.
+ * @returns What to write, or `null` for nothing.
  */
 export function mergeMissing(
   mine: ReplicatedNode,
-  { mine: vector, theirs, collected: collected }: MergeContext,
+  { mine: vector, theirs, collected }: MergeContext,
 ): NodeMerge | null {
   if (mine.deleted) return null;
   const { key, updatedAt } = mine;
@@ -98,18 +98,17 @@ export function mergeMissing(
   const changes = unite(changesOf(mine), unseenChanges(collected, vector));
   const hasUnseen = changes.length > changesOf(mine).length;
   if (includesDot(theirs, replaces)) {
-    // They knew it: it was deleted there, and forgotten. The tombstone stands for the same changes on every server
-    // that finds this out, so that these tombstones need not be joined with each other.
+    // They knew it: it was deleted there, and the tombstone was collected. The new tombstone stands for the same changes
+    // on every server that gets the copy, so these tombstones are not joined with each other.
     const hash = hasUnseen ? joinedHash(changes) : "";
     return { node: { key, hash, updatedAt, deleted: true }, above: mine.version, replaces };
   }
-  // They did not know it, and may have deleted and forgotten the key as they had it: the counterpart of case 2.
+  // They did not know it, and may have deleted the key and collected its tombstone: the counterpart of case 2.
   return hasUnseen ? joinNodes(mine, mine, changes, replaces) : null;
 }
 
 /**
- * The changes that a node stands for, each by its print, in order: its own, or, for a joined node, those that its
- * hash spells out.
+ * The sorted fingerprints of the changes that a node stands for: its own, or, for a joined node, those in its hash.
  */
 export function changesOf(node: ReplicatedNode): readonly string[] {
   if (!node.hash.startsWith(JOIN_MARK)) return [fingerprintOf(dotOf(node))];
@@ -122,16 +121,16 @@ export function changesOf(node: ReplicatedNode): readonly string[] {
 
 /** The hash of a node that stands for these changes. */
 export function joinedHash(changes: readonly string[]): string {
-  // Too many to spell out: one print of them all stands for them. Whoever has only some of them joins once more.
+  // Too many to list: one fingerprint stands for all. A storage that has only some of them joins once more.
   return JOIN_MARK + (changes.length > MAX_FINGERPRINTS ? digest(changes.join("")) : changes.join(""));
 }
 
-/** Both lists as one, in order, nothing twice. */
+/** The sorted union of both lists. */
 export function unite(a: readonly string[], b: readonly string[]): readonly string[] {
   return [...new Set([...a, ...b])].sort();
 }
 
-/** The short print of one change. */
+/** The fingerprint of one change. */
 export function fingerprintOf({ version, replicaId }: Dot): string {
   return digest(`${version}@${replicaId}`);
 }
@@ -152,18 +151,18 @@ function joinNodes(
   };
 }
 
-/** What one side has forgotten before the other heard of it: any of it may have been the deletion of one key. */
+/** The collected dots that the other side does not cover: any of them may have been the deletion of a key. */
 function unseenChanges(collected: VersionVector, vector: VersionVector): readonly string[] {
   const forgotten = [...collected].map(([replicaId, version]) => ({ replicaId, version }));
   return forgotten.filter((dot) => !includesDot(vector, dot)).map(fingerprintOf);
 }
 
-/** Of two nodes of one key: the higher version, and of the same version the lesser origin. */
+/** Orders two nodes of one key: the higher version, and of equal versions the lesser replica id. */
 function isAhead(a: ReplicatedNode, b: ReplicatedNode): boolean {
   return a.version !== b.version ? a.version > b.version : a.replicaId < b.replicaId;
 }
 
-/** 48 bits of a text, in eight characters. Spreads well; keeps no secret. */
+/** A 48-bit hash of a text, in eight characters. Well distributed; not cryptographic. */
 function digest(text: string): string {
   let [low, high] = [0x9e3779b9, 0x85ebca6b];
   for (let i = 0; i < text.length; i++) {

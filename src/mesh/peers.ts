@@ -1,5 +1,5 @@
 /**
- * The other servers: where they are, how they are, and what they are owed. Pure: time and chance are handed in.
+ * The peers: their URLs, their states and their pending updates. Pure: time and randomness are parameters.
  *
  * @module
  */
@@ -8,26 +8,26 @@ import type { PeerState } from "../types.ts";
 import { type Invalidation, MAX_INVALIDATION_KEYS, MAX_PAGE_NODES, type Message } from "./message.ts";
 import type { PartialDelta } from "./anti_entropy.ts";
 
-/** A peer that failed so many times in a row is gone. */
+/** A peer is gone after this many failures in a row. */
 const GONE_AFTER = 4;
 
 /** The pause after a first failure; it doubles with each further one, up to the longest. In milliseconds. */
 const FIRST_PAUSE = 250;
 const LONGEST_PAUSE = 30_000;
 
-/** News that a peer was not told yet. A set of keys, never a queue: however long it is away, no more than this. */
+/** Updates that a peer was not told of yet. A set of keys, never a queue: it is bounded however long the peer is away. */
 export class PendingUpdates {
-  /** Whether there is anything that it should hear of. */
+  /** Whether the peer is to be told of anything. */
   hasUpdates = false;
-  /** Servers that it is asked to tell. */
+  /** The ids of the servers that the peer is asked to tell. */
   forwards: Set<string> = new Set();
-  /** Keys that changed, for a peer on the same storage; `null` when they are too many to name. */
+  /** The keys that changed, for a peer on the same storage; `null` for all, when they are too many. */
   #keys: Set<string> | null = new Set();
   #version = 0;
-  /** Since when, by `clock.elapsed()`. */
+  /** Since when updates are pending, by `clock.elapsed()`. */
   since: number | undefined;
 
-  /** Adds news. */
+  /** Adds an update. */
   add(now: number, invalidation?: Invalidation, forwards: readonly string[] = []): void {
     this.hasUpdates = true;
     this.since ??= now;
@@ -43,7 +43,7 @@ export class PendingUpdates {
     for (const id of ids) this.forwards.add(id);
   }
 
-  /** What a server on the same storage should look at again; undefined for nothing. */
+  /** The invalidation for a server on the same storage; undefined for none. */
   get invalidation(): Invalidation | undefined {
     if (this.#keys?.size === 0) return undefined;
     return { keys: this.#keys && [...this.#keys], version: this.#version };
@@ -52,28 +52,28 @@ export class PendingUpdates {
 
 /** One other server. */
 export class Peer {
-  /** Where it is asked. */
+  /** The URL of its sync route. */
   readonly url: string;
-  /** Its storage's origin, once it has answered; empty for a storage that has none. */
+  /** The replica id of its storage, once it has answered; empty for a storage without one. */
   replicaId: string | undefined;
-  /** What its storage has taken in, as it said last. */
+  /** The version vector that it sent last. */
   vector: VersionVector | undefined;
-  /** What it should be told. */
+  /** What it is to be told. */
   pending: PendingUpdates = new PendingUpdates();
-  /** The pages that an exchange was in the midst of when the peer did not answer. */
+  /** The positions of the pages at which an exchange failed. */
   interrupted:
     | { readonly incoming: PartialDelta | undefined; readonly outgoing: Message["pageRequest"] }
     | undefined;
-  /** The exchange that is under way. */
+  /** The exchange in progress. */
   currentExchange: Promise<void> | undefined;
-  /** Calls off the next try. */
+  /** Cancels the scheduled retry. */
   cancelRetry: (() => void) | undefined;
-  /** How many nodes a page for it has at most: fewer, once it found one too large. */
+  /** The maximum number of nodes in a page for it: lowered when it refuses a page as too large. */
   maxPageNodes: number = MAX_PAGE_NODES;
   #id: string | undefined;
   #isSelf = false;
   #failures = 0;
-  /** How often in a row it lacked something at the end of an exchange. */
+  /** How many exchanges in a row ended with the peer still lacking something. */
   #incompletes = 0;
   #isGone = false;
   #nextTry = 0;
@@ -82,8 +82,8 @@ export class Peer {
   readonly #onChange: () => void;
 
   /**
-   * @param url Where it is asked.
-   * @param onChange Called when its id or its state is another, or whether it is the server itself.
+   * @param url The URL of its sync route.
+   * @param onChange Called when its id, its state or `isSelf` changes.
    */
   constructor(url: string, onChange: () => void = () => {}) {
     this.url = url;
@@ -99,7 +99,7 @@ export class Peer {
     this.#change(() => this.#id = id);
   }
 
-  /** Whether this turned out to be the server itself, when it was last asked. */
+  /** Whether the URL led back to this server at the last attempt. */
   get isSelf(): boolean {
     return this.#isSelf;
   }
@@ -108,14 +108,14 @@ export class Peer {
     this.#change(() => this.#isSelf = isSelf);
   }
 
-  /** How it is; undefined before it has answered or failed for the first time. Only its own answers make it alive. */
+  /** Its state; undefined before its first answer or failure. Only its own answers make it alive. */
   get state(): PeerState | undefined {
     if (this.#isGone) return "gone";
     if (this.#failures > 0) return "suspect";
     return this.#lastExchange === undefined ? undefined : "alive";
   }
 
-  /** How often it has failed since it last answered. */
+  /** How many times it has failed since its last answer. */
   get failures(): number {
     return this.#failures;
   }
@@ -125,12 +125,12 @@ export class Peer {
     return this.#lastExchange;
   }
 
-  /** When it may be tried again, by `clock.elapsed()`. */
+  /** When the next exchange is allowed, by `clock.elapsed()`. */
   get nextAttempt(): number {
     return this.#nextTry;
   }
 
-  /** It answered. */
+  /** Records a complete exchange. */
   recordAnswer(now: number): void {
     this.#change(() => {
       this.#failures = 0;
@@ -141,7 +141,7 @@ export class Peer {
     });
   }
 
-  /** It answered, and still lacks what it was pushed again and again: it rests as if it had failed. */
+  /** Records an exchange after which the peer still lacks what it was pushed: it is paused as after a failure. */
   recordIncomplete(now: number, random: number): void {
     const times = this.#incompletes + 1;
     this.recordAnswer(now);
@@ -149,12 +149,12 @@ export class Peer {
     this.#nextTry = now + pauseAfter(times, random);
   }
 
-  /** It answered in the midst of pages: should the next one fail, it is tried again as after a first failure. */
+  /** Records an answer between pages: if the next page fails, the pause is that of a first failure. */
   recordProgress(): void {
     this.#change(() => this.#failures = Math.min(this.#failures, 1));
   }
 
-  /** It did not answer as it should. */
+  /** Records a failed exchange. */
   recordFailure(now: number, random: number): void {
     this.#change(() => {
       this.#failures++;
@@ -163,14 +163,14 @@ export class Peer {
     this.#nextTry = now + pauseAfter(this.#failures, random);
   }
 
-  /** It is left alone until then, for no fault of its own. */
+  /** Pauses exchanges until then, without a failure of the peer. */
   pauseUntil(until: number): void {
     this.#nextTry = until;
   }
 
-  /** It asked us: it is worth a try now, though only its answer makes it alive. */
+  /** Records a request of the peer: an exchange may succeed now, though only its answer makes it alive. */
   recordRequest(): void {
-    // Two that lack something of each other would otherwise never let each other rest.
+    // Otherwise two servers that lack something of each other would never pause.
     if (this.#incompletes === 0) this.#nextTry = 0;
   }
 
@@ -181,7 +181,7 @@ export class Peer {
   }
 }
 
-/** How long to leave a peer alone after so many failures in a row, in milliseconds. */
+/** The pause after this many failures in a row, in milliseconds. */
 function pauseAfter(failures: number, random: number): number {
   const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** Math.min(failures - 1, 20));
   return Math.ceil(pause * (0.5 + random));
@@ -190,43 +190,43 @@ function pauseAfter(failures: number, random: number): number {
 /** All other servers that this one knows. */
 export class Peers {
   readonly #all: Peer[] = [];
-  // Asked for at every sync, and seldom another.
+  // Cached: read at every sync, and rarely changed.
   #others: readonly Peer[] | undefined;
   #states: ReadonlyMap<string, PeerState> | undefined;
 
-  /** @param urls Where they are. */
+  /** @param urls The URLs of their sync routes. */
   constructor(urls: readonly string[]) {
     for (const url of urls) this.add(url);
   }
 
-  /** Those that are not this server itself. */
+  /** All peers that are not this server itself. */
   get others(): readonly Peer[] {
     return this.#others ??= this.#all.filter((peer) => !peer.isSelf);
   }
 
-  /** Id → state of all that have ever answered. */
+  /** Id → state of all peers that have ever answered. */
   get states(): ReadonlyMap<string, PeerState> {
     return this.#states ??= this.#listStates();
   }
 
-  /** The one at this URL. */
+  /** The peer at this URL. */
   findByURL(url: string): Peer | undefined {
     return this.#all.find((peer) => peer.url === url);
   }
 
-  /** Gives URLs that once led back to this server another try: addresses move. */
+  /** Allows URLs that led back to this server again, after a pause: addresses move. */
   retryOwnAddresses(now: number): void {
     for (const peer of this.#all) if (peer.isSelf && peer.nextAttempt <= now) peer.isSelf = false;
   }
 
-  /** Adds one; harmless when it is there. */
+  /** Adds a peer, unless it is known. */
   add(url: string): void {
     if (this.#all.some((peer) => peer.url === url)) return;
     this.#all.push(new Peer(url, () => this.#clearLists()));
     this.#clearLists();
   }
 
-  /** The one with this id, if it has answered yet. */
+  /** The peer with this id, if it has answered before. */
   findById(id: string): Peer | undefined {
     return this.#all.find((peer) => peer.id === id && !peer.isSelf);
   }
