@@ -1,5 +1,5 @@
 /**
- * The two Redis connections that a server's `redis` option takes, over npm:ioredis.
+ * The two Redis connections of the server option `redis`, with npm:ioredis.
  *
  * @module
  */
@@ -8,44 +8,44 @@ import type { IORedisSubscriber, RedisPublisher } from "../src/redis/client.ts";
 
 export type { IORedisSubscriber, RedisClient, RedisPublisher } from "../src/redis/client.ts";
 
-/** How long Redis is waited for. */
+/** Options of {@linkcode connectRedis}. */
 export interface ConnectRedisOptions {
   /**
-   * How long the first connection is waited for, in milliseconds. After that the server starts without Redis, and
-   * uses it as soon as it is there. Lower starts sooner while Redis is away; 0 does not wait. At most 600000.
+   * Time to wait for the first connection, in milliseconds: 0 to 600000. After it the server starts without Redis and
+   * uses Redis once it is connected. A lower value starts sooner while Redis is unreachable; 0 does not wait.
    *
    * @default {2000}
    */
   connectTimeout?: number;
 }
 
-/** Two connections to one Redis, which come back by themselves when they are lost. A server's `redis` option. */
+/** Two connections to one Redis that reconnect automatically. The value of the server option `redis`. */
 export interface RedisConnection {
   /** The client that publishes. */
   readonly publisher: RedisPublisher;
   /** The client that subscribes. */
   readonly subscriber: IORedisSubscriber;
-  /** Ends both. Close the server first: it leaves them as they are. */
+  /** Closes both connections. Close the server first: it does not close them. */
   close(): Promise<void>;
 }
 
-/** What is longest waited for, in milliseconds. */
+/** The highest `connectTimeout`, in milliseconds. */
 const MAX_CONNECT_TIMEOUT = 600_000;
 
-/** How long Redis may take to end a connection before it is cut, in milliseconds. */
+/** Time for Redis to close a connection before it is destroyed, in milliseconds. */
 const DISCONNECT_TIMEOUT = 500;
 
 /**
- * Connects to Redis twice, once to publish and once to subscribe, and gives what a server's `redis` option takes.
+ * Connects to Redis twice, once to publish and once to subscribe. The result is the value of the server option `redis`.
  *
- * A Redis that is away is no error, since everything works without it: the server's `onError` hears of it. For
- * sentinels, clusters and other settings make two clients of your own; a server takes them as they are.
+ * An unreachable Redis is not an error, because the server works without it: it is reported to `onError`. For sentinels,
+ * clusters and other settings create two clients of your own and pass them to the server.
  *
  * @param url The address: `redis://user:password@host:6379`, or `rediss://` for TLS.
- * @param options How long to wait.
- * @returns The connections, once they are there or `connectTimeout` is over.
- * @throws {TypeError} When the address is none or an option is unknown or wrong; names it.
- * @throws {RangeError} When `connectTimeout` is out of range.
+ * @param options The time to wait.
+ * @returns The connections, once they are ready or after `connectTimeout`.
+ * @throws {TypeError} If the address is not valid, or an option is unknown or wrong. The message names the option.
+ * @throws {RangeError} If `connectTimeout` is out of range.
  *
  * @example
  * ```ts
@@ -60,7 +60,7 @@ const DISCONNECT_TIMEOUT = 500;
  * ```
  */
 export async function connectRedis(url: string, options: ConnectRedisOptions = {}): Promise<RedisConnection> {
-  // The address may hold a password, so it is in no message.
+  // The address may contain a password: it is in no message.
   if (typeof url !== "string" || !/^rediss?:\/\//.test(url) || !URL.canParse(url)) {
     throw new TypeError("Cannot connect to Redis: expected an address such as redis://localhost:6379");
   }
@@ -70,13 +70,13 @@ export async function connectRedis(url: string, options: ConnectRedisOptions = {
     lazyConnect: true,
     disconnectTimeout: DISCONNECT_TIMEOUT,
   };
-  const open = () => new Redis(url, settings);
-  const clients = new Clients(open(), open());
+  const create = () => new Redis(url, settings);
+  const clients = new Clients(create(), create());
   await clients.connect(connectTimeout);
   return clients;
 }
 
-/** A class, so that `close` is not among the fields that are checked as options, or spread into others. */
+/** A class: its method `close` is not an own property, so it is neither checked as an option nor spread. */
 class Clients implements RedisConnection {
   readonly publisher: Redis;
   readonly subscriber: Redis;
@@ -89,10 +89,10 @@ class Clients implements RedisConnection {
 
   async connect(timeout: number): Promise<void> {
     const ready = [this.publisher, this.subscriber].map((client) => {
-      // Without a listener ioredis prints what happens before a server listens, and after it has closed.
+      // Without a listener ioredis prints errors before the server starts and after it is closed.
       client.on("error", () => {});
       const connected = new Promise<void>((resolve) => client.once("ready", resolve));
-      // A connection that is refused is tried again by itself.
+      // ioredis retries a refused connection.
       client.connect().catch(() => {});
       return connected;
     });
@@ -125,7 +125,7 @@ function readTimeout(options: ConnectRedisOptions): number {
 }
 
 async function end(client: Redis): Promise<void> {
-  // Between two attempts to connect nothing is open, and ioredis would never say that it has ended.
+  // Between two attempts to connect, ioredis has no connection and does not emit "end".
   const isOpen = ["connecting", "connect", "ready"].includes(client.status);
   const ended = new Promise<void>((resolve) => client.once("end", resolve));
   client.disconnect();

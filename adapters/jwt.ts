@@ -1,5 +1,5 @@
 /**
- * Reading rights out of JSON Web Tokens, over npm:jose: a server's `authorize` option.
+ * Reading rights from JSON Web Tokens, with npm:jose: an `authorize` hook.
  *
  * @module
  */
@@ -16,38 +16,38 @@ import type { ReadingRights } from "../src/options.ts";
 
 export type { AllowedKeys, ReadingRights } from "../src/options.ts";
 
-/** How tokens are verified. One of `secret` and `jwksURL` is needed. */
+/** Options of {@linkcode jwtAuthorize}. One of `secret` and `jwksURL` is required. */
 export interface JWTOptions {
   /**
-   * What tokens are signed with, by HS256, HS384 or HS512: 32 characters or more. Of several, each is believed, so that
-   * the secret can be changed without an outage.
+   * The secret with which tokens are signed, by HS256, HS384 or HS512: 32 characters or more. Each of several secrets is
+   * accepted, so that the secret can be changed without an outage.
    *
    * @default nothing
    */
   secret?: string | readonly string[] | undefined;
   /**
-   * Where the public keys of the issuer are, as a JSON Web Key Set: tokens are signed by RSA, ECDSA or EdDSA. The keys are
-   * fetched when they are needed, and again after 10 minutes, or for a key that is not known at most every 30 seconds.
+   * The URL of the public keys of the issuer, a JSON Web Key Set. Tokens are signed by RSA, ECDSA or EdDSA. The keys are
+   * fetched when they are needed, and again after 10 minutes. For an unknown key they are fetched every 30 seconds at most.
    *
    * @default nothing
    */
   jwksURL?: string | URL | undefined;
   /**
-   * The `iss` that a token must have.
+   * The required `iss` of a token.
    *
    * @default any, or none
    */
   issuer?: string | undefined;
   /**
-   * The `aud` that a token must have; of several, one of them.
+   * The required `aud` of a token, or several of which it must have one.
    *
    * @default any, or none
    */
   audience?: string | readonly string[] | undefined;
   /**
-   * The cookie that has the token where there is no `Authorization` header. `EventSource` cannot send the header.
+   * The cookie with the token if there is no `Authorization` header. `EventSource` cannot send the header.
    *
-   * @default none is looked at
+   * @default no cookie is used
    */
   cookie?: string | undefined;
 }
@@ -58,7 +58,7 @@ const PUBLIC_ALGORITHMS = [
   ...["ES256", "ES384", "ES512", "EdDSA", "Ed25519"],
 ];
 
-/** How far the clocks of issuer and server may be apart, in seconds. */
+/** Allowed difference between the clocks of issuer and server, in seconds. */
 const CLOCK_TOLERANCE = 5;
 
 /** The shortest secret, in characters: HS256 needs 256 bits. */
@@ -67,17 +67,17 @@ const SHORTEST_SECRET = 32;
 const OPTIONS: readonly string[] = ["secret", "jwksURL", "issuer", "audience", "cookie"];
 
 /**
- * Makes an `authorize` that reads what a client may read out of its token.
+ * Creates an `authorize` hook that gets the reading rights of a client from its token.
  *
- * The token stands in `Authorization: Bearer <token>` and has the claim
- * `"reality": { "keys": ["user:7"], "prefixes": ["chat:room:"] }`: keys that may be read, and what such keys begin with;
- * `"prefixes": [""]` is every key. After its `exp` waits and streams end; 5 seconds are allowed for clocks that differ.
- * A request without a valid token is refused with 401; keys that the token does not name look like ones that are not
- * there.
+ * The token is in `Authorization: Bearer <token>` and has the claim
+ * `"reality": { "keys": ["user:7"], "prefixes": ["chat:room:"] }`: keys and prefixes of keys that the client may read.
+ * `"prefixes": [""]` allows every key. Waits and streams end after the `exp` of the token; clocks may differ by 5 seconds.
+ * A request without a valid token is refused with 401. A key that the token does not allow is treated as one without a
+ * node.
  *
  * @param options How tokens are verified.
- * @returns What a server takes as `authorize`.
- * @throws {TypeError} For an option that is unknown, missing or wrong; names it.
+ * @returns The `authorize` hook.
+ * @throws {TypeError} If an option is unknown, missing or wrong; the message names it.
  *
  * @example
  * ```ts
@@ -125,7 +125,7 @@ export function jwtAuthorize(
   };
 }
 
-/** Gives the claims of a token that is valid. */
+/** Verifies a token and returns its claims. */
 type Verify = (token: string) => Promise<JWTPayload>;
 
 type VerifyOptions = Parameters<typeof jwtVerify>[2];
@@ -155,23 +155,23 @@ function byKeys(keys: JWTVerifyGetKey, options: VerifyOptions): Verify {
   };
 }
 
-/** The runtime's own, which lets go of an answer that is not read. */
+/** Fetches the keys, and releases the connection of a failed answer. */
 async function fetchKeys(...request: Parameters<typeof fetch>): Promise<Response> {
   const response = await fetch(...request);
   if (response.status !== 200) await response.body?.cancel();
   return response;
 }
 
-/** What is wrong with a token is the client's matter; that keys cannot be had is the server's. */
+/** Returns a 401 for a token that is not valid, and a fault of the server if the keys cannot be fetched. */
 function refusalOf(error: unknown): RealityError {
   if (error instanceof errors.JWTExpired) return unauthorized("the token has expired");
   if (error instanceof errors.JWTClaimValidationFailed) {
-    return unauthorized(`the token's "${error.claim}" is not as it has to be`);
+    return unauthorized(`the token has a wrong "${error.claim}"`);
   }
   const isFault = !(error instanceof errors.JOSEError) || error instanceof errors.JWKSTimeout ||
     error instanceof errors.JWKSInvalid || error.code === "ERR_JOSE_GENERIC";
   if (!isFault) return unauthorized("the token is not valid");
-  return new RealityError("ERR_REALITY_HOOK", "The keys by which tokens are verified cannot be had", {
+  return new RealityError("ERR_REALITY_HOOK", "Cannot fetch the keys that verify tokens", {
     cause: error,
   });
 }
@@ -191,8 +191,8 @@ function tokenOf(headers: Headers, cookie: string | undefined): string | undefin
 function rightsOf({ reality, exp }: JWTPayload, keys: readonly string[]): ReadingRights {
   if (typeof reality !== "object" || reality === null) throw unauthorized('the token has no claim "reality"');
   const { keys: named = [], prefixes = [] } = reality as { keys?: unknown; prefixes?: unknown };
-  if (!isTexts(named) || !isTexts(prefixes)) {
-    throw unauthorized('the token\'s "reality" is not { "keys": […], "prefixes": […] } of texts');
+  if (!isStrings(named) || !isStrings(prefixes)) {
+    throw unauthorized('the token\'s "reality" is not { "keys": […], "prefixes": […] } of strings');
   }
   const whole = new Set(named);
   const allowed = keys.filter((key) => whole.has(key) || prefixes.some((prefix) => key.startsWith(prefix)));
@@ -201,7 +201,7 @@ function rightsOf({ reality, exp }: JWTPayload, keys: readonly string[]): Readin
     : { keys: allowed, expiresAt: Math.max(0, Math.floor((exp + CLOCK_TOLERANCE) * 1_000)) };
 }
 
-function isTexts(value: unknown): value is readonly string[] {
+function isStrings(value: unknown): value is readonly string[] {
   return Array.isArray(value) && value.every((one) => typeof one === "string");
 }
 
@@ -241,7 +241,7 @@ function checkOptions(options: JWTOptions): CheckedOptions {
 
 function listOf(name: string, value: string | readonly string[] | undefined): readonly string[] {
   const list: readonly unknown[] = value === undefined ? [] : Array.isArray(value) ? value : [value];
-  if (!isTexts(list)) throw wrong(name, "a string, or an array of strings");
+  if (!isStrings(list)) throw wrong(name, "a string, or an array of strings");
   return list;
 }
 

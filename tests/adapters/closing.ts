@@ -1,5 +1,5 @@
 /**
- * A server that is closed when it is told to, in a process that nothing ends but its having nothing left to do.
+ * A server that is closed by a message, in a process that ends only when nothing keeps it running.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { createNodeHandler } from "../../adapters/node.ts";
 
 const server = new RealityServer({
   storage: new MemoryStorage(),
-  // Nobody listens there: what is owed to it is tried again and again.
+  // No server listens there: pending updates are sent again and again.
   meshPeers: ["http://127.0.0.1:9"],
   mesh: { interval: 100, timeout: 500 },
   onError: (error) => console.log(`reported ${error.code}`),

@@ -6,7 +6,7 @@ import { Child } from "../runtimes/child.ts";
 
 const HEAD = "Host: a\r\nContent-Type: application/json\r\n";
 
-test("close() leaves nothing that keeps a process: no timer, no listener, no connection", async () => {
+test("close() leaves no timer, listener or connection that keeps the process running", async () => {
   const child = Child.run("tests/adapters/closing.ts", {}, tmpdir());
   const clients: RawClient[] = [];
   try {

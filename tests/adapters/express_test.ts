@@ -1,5 +1,5 @@
 /**
- * The adapter of Express 4 and 5 and of Fastify, with and without somebody in front who reads the bodies.
+ * The adapter for Express 4 and 5 and for Fastify, with and without a middleware that reads bodies.
  *
  * @module
  */
@@ -68,7 +68,7 @@ for (const [name, framework] of [["Express 5", express], ["Express 4", requireEx
           assert.equal(response.status, 200);
           assert.equal((await response.json()).changed.a.hash, "1");
         }
-        // A path of its own that does not fit is answered here, and says what was expected.
+        // A route that does not match the base path is answered here, and the message says what was expected.
         const response = await post(`${origin}/api/live/misplaced`, { known: {} });
         assert.equal(response.status, 404);
         assert.match((await response.json()).error.message, /basePath "\/reality"/);
@@ -117,7 +117,7 @@ for (const [name, framework] of [["Express 5", express], ["Express 4", requireEx
     await withServer(async (server) => {
       const app = framework();
       app.use(framework.raw({ type: "*/*" }), (request, _response, next) => {
-        // Bytes of another realm, as in Jest, are no instances of this one's; and some keep the raw body as well.
+        // Bytes of another realm, as in Jest, are not instances of our Uint8Array. Some frameworks keep the raw body as well.
         const body = runInNewContext("Uint8Array.from(bytes)", { bytes: [...request.body] });
         assert.ok(!(body instanceof Uint8Array));
         Object.assign(request, { body, raw: request.body });
@@ -226,7 +226,7 @@ testMultiplexed(test, {
     }),
 });
 
-test("createExpressAdapter() in Fastify keeps several cookies apart, and what answers vary by together", async () => {
+test("createExpressAdapter() in Fastify keeps several cookies as headers, and merges Vary", async () => {
   await withServer(async (server) => {
     const app = fastify();
     app.addHook("onRequest", (_request, reply, done) => {
@@ -249,7 +249,7 @@ test("createExpressAdapter() in Fastify keeps several cookies apart, and what an
   });
 });
 
-test("createExpressAdapter() in Fastify leaves Fastify's hooks and headers alone", async () => {
+test("createExpressAdapter() in Fastify keeps Fastify's hooks and headers", async () => {
   await withServer(async (server) => {
     const app = fastify();
     const seen: number[] = [];
@@ -278,7 +278,7 @@ test("createExpressAdapter() in Fastify leaves Fastify's hooks and headers alone
   });
 });
 
-/** Express 4 beside Express 5: a package of the same name, which only its folder tells apart. */
+/** Express 4 besides Express 5: the same package name in another folder. */
 function requireExpress4(): typeof express {
   const packages = "node_modules/.deno";
   const folder = readdirSync(packages).find((name) => name.startsWith("express@4."));
@@ -286,13 +286,13 @@ function requireExpress4(): typeof express {
   return createRequire(import.meta.url)(`../../${packages}/${folder}/node_modules/express`);
 }
 
-/** Finds the user, as the middleware of an application would. */
+/** Sets the user, as the middleware of an application would. */
 const signIn: express.RequestHandler = (request, _response, next) => {
   Object.assign(request, { user: request.headers["x-user"] });
   next();
 };
 
-/** The limit for who reads the bodies in front: it is theirs that holds for a body that does not say its length. */
+/** The limit of the middleware that reads bodies: it applies to a body without a declared length. */
 function limitOf(scene: SceneName): number {
   return scene === "small" ? SMALL.maxBodyBytes : 1_048_576;
 }
@@ -342,6 +342,6 @@ async function post(url: string, body: unknown): Promise<Response> {
     headers: { "content-type": "application/json" },
     body: typeof body === "string" ? body : JSON.stringify(body),
   });
-  // Read here, so that no test forgets it.
+  // Read the body here, so that no test forgets it.
   return new Response(await response.text(), response);
 }

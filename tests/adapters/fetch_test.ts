@@ -1,5 +1,5 @@
 /**
- * The fetch handler before the runtime's own server.
+ * The fetch handler behind the server of the runtime.
  *
  * @module
  */
@@ -26,10 +26,10 @@ const adapter: Adapter = {
 
 testAdapter(test, adapter);
 testSlowReader(test, adapter);
-// Of the runtimes' own servers, Deno's speaks HTTP/2 without TLS.
+// Of the servers of the runtimes only that of Deno supports HTTP/2 without TLS.
 if (serverName === "Deno.serve") testMultiplexed(test, { ...adapter, missesEarlyResets: true });
 
-test("createFetchHandler() asks Bun's server for patience, as long as a client waits", async () => {
+test("createFetchHandler() disables the idle timeout of Bun's server while a client waits", async () => {
   const server = new RealityServer({ storage: new MemoryStorage() });
   await server.updateNode("a", "1");
   const handler = createFetchHandler(server);
@@ -54,7 +54,7 @@ test("createFetchHandler() asks Bun's server for patience, as long as a client w
   await server.close();
 });
 
-test("createFetchHandler() ignores whatever else it is handed beside the request", async () => {
+test("createFetchHandler() ignores unknown arguments after the request", async () => {
   const server = new RealityServer({ storage: new MemoryStorage() });
   const handler = createFetchHandler(server);
   for (const host of [undefined, null, "x", {}, { timeout: 1 }, () => {}]) {

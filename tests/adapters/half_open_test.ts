@@ -1,6 +1,6 @@
 /**
- * Thousands of clients that open a connection and send half a request: the server goes on serving, and lets go of all
- * of them.
+ * Thousands of clients that open a connection and send half a request: the server still answers others, and closes all of
+ * these connections.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import { listenFetch, serverName } from "../runtimes/fetch.ts";
 import { type Listening, listenNode } from "../runtimes/node.ts";
 
 const CROWD = 1_000;
-/** As many at once as the system takes connections to be accepted. */
+/** As many at the same time as the backlog of the system allows. */
 const STEP = 100;
 
 const HALF_HEAD = "POST /reality/sync HTTP/1.1\r\nHost: a\r\nContent-Ty";
@@ -53,7 +53,7 @@ for (const { name, looksAtHeads, listen } of adapters) {
   test(`${name} serves on among ${2 * CROWD} clients that send half a request, and lets go of them`, async () => {
     const server = new RealityServer({
       storage: new MemoryStorage(),
-      // One place more than the crowd takes: if one of it were kept, the second crowd would leave none.
+      // One place more than the crowd uses: if one of its places were kept, the second crowd would leave none.
       limits: { maxRequests: CROWD + 1, maxReadingBytes: CROWD * 1_000, bodyTimeout: 300 },
     });
     const { origin, close } = await listen(server);
@@ -65,7 +65,7 @@ for (const { name, looksAtHeads, listen } of adapters) {
         await bodies.open(origin, (i) => HALF_BODIES[i % HALF_BODIES.length]!);
         await isServed(origin);
         await eventually(() => bodies.refused + bodies.lost === CROWD, () => `${bodies.refused} were told`);
-        // On a busy machine the whole head of some comes too late, or they are gone before they have read why.
+        // On a busy machine some headers arrive too late, or clients close before they have read the refusal.
         assert.ok(bodies.refused > CROWD / 2, `${bodies.refused} of ${CROWD} were told`);
         bodies.close();
         await isServed(origin);
@@ -81,7 +81,7 @@ for (const { name, looksAtHeads, listen } of adapters) {
   });
 }
 
-/** Many sockets that send one text each. */
+/** Opens many sockets that send one text each. */
 class Crowd {
   readonly #sockets: Socket[] = [];
   /** How many were told that their body did not come. */
@@ -127,7 +127,7 @@ async function eventually(condition: () => boolean, found: () => string): Promis
   }
 }
 
-/** Asks for health and for an answer, on a connection of their own. */
+/** Requests health and a sync, each on its own connection. */
 async function isServed(origin: string): Promise<void> {
   const raw = await RawClient.connect(origin);
   raw.send("GET /reality/health HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -1,5 +1,5 @@
 /**
- * The fetch handler in Hono, which hands its handlers a context.
+ * The fetch handler in Hono, which passes a context to its handlers.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import { testAdapter } from "../http/kit.ts";
 import { listenBun, listenFetch, serverName } from "../runtimes/fetch.ts";
 import { type Listening, listenNode } from "../runtimes/node.ts";
 
-/** Hono has a server for Node of its own; elsewhere it stands before the runtime's. */
+/** Hono has its own server for Node. Elsewhere the server of the runtime is used. */
 const isNode = serverName === "a bridge on Node";
 
 testAdapter(test, {
@@ -37,7 +37,7 @@ testAdapter(test, {
     }),
 });
 
-test("createFetchHandler() is a handler of Hono as it stands", async () => {
+test("createFetchHandler() returns a handler that Hono can mount", async () => {
   const server = new RealityServer({ storage: new MemoryStorage() });
   await server.updateNode("a", "1");
   const handler = createFetchHandler(server);
@@ -85,7 +85,7 @@ for (const [title, middleware] of reads) {
       [413, post(large)],
       // Without a declared length.
       [413, post(new Blob([large]).stream())],
-      // Hono unpacks nothing.
+      // Hono does not decompress bodies.
       [415, post('{"known":{}}', { "content-encoding": "gzip" })],
     ] as const;
     for (const [status, refusal] of refused) {
@@ -98,7 +98,7 @@ for (const [title, middleware] of reads) {
   });
 }
 
-test("createFetchHandler() says so when a body was read before", async () => {
+test("createFetchHandler() reports a body that was read before", async () => {
   const reports: Error[] = [];
   const server = new RealityServer({ storage: new MemoryStorage(), onError: (error) => reports.push(error) });
   const request = new Request("http://localhost/reality/sync", {
@@ -109,7 +109,7 @@ test("createFetchHandler() says so when a body was read before", async () => {
   await request.text();
   const handler = createFetchHandler(server);
   assert.equal((await handler(request)).status, 500);
-  // Hono has not kept what was read past it.
+  // Hono did not cache the body that was read.
   assert.equal((await handler(new Context(request))).status, 500);
   for (const report of reports) assert.match(String(report.cause), /read before.*Hono's context/);
   assert.equal(reports.length, 2);
@@ -117,7 +117,7 @@ test("createFetchHandler() says so when a body was read before", async () => {
 });
 
 if (serverName === "Bun.serve") {
-  test("createFetchHandler() lets clients wait for longer than Bun's idle timeout, in Hono as Bun starts it", async () => {
+  test("createFetchHandler() lets clients wait longer than Bun's idle timeout, in Hono that Bun starts", async () => {
     const server = new RealityServer({ storage: new MemoryStorage() });
     const app = new Hono();
     app.get("/silent", () => new Promise<Response>(() => {}));
@@ -136,7 +136,7 @@ if (serverName === "Bun.serve") {
       fetch(`${origin}/reality/events?keys=a`),
     ]);
     await until(async () => (await server.getStats()).waiters === 4, "all wait");
-    // Bun looks every few seconds. Who is silent without its being told is cut by then.
+    // Bun checks every few seconds. An idle connection would be closed by then.
     await Promise.all(listening.map(({ origin }) => assert.rejects(fetch(`${origin}/silent`))));
     await server.updateNode("a", "1");
     for (const response of await Promise.all(waiting)) {
@@ -173,7 +173,7 @@ test("createFetchHandler() finds Bun's server in Hono's environment, and nothing
     assert.deepEqual(asked.splice(0), [0, 10]);
     assert.equal(await sync(env), 429);
   }
-  // A service binding of a Worker answers to every name.
+  // A service binding of a Worker has every property.
   const binding = new Proxy({}, { get: (_target, name) => (...args: unknown[]) => asked.push([name, args]) });
   assert.equal(await sync({ server: binding }), 200);
   assert.deepEqual(asked, []);

@@ -11,7 +11,7 @@ import { testOnEngine } from "../storage/engines.ts";
 
 const url = sharedRedis();
 
-test("connectRedis() gives two connections that are there, and ends both", async () => {
+test("connectRedis() returns two open connections, and closes both", async () => {
   const connection = await connectRedis(url);
   const { publisher, subscriber } = connection;
   assert.deepEqual([publisher.status, subscriber.status], ["ready", "ready"]);
@@ -25,7 +25,7 @@ test("connectRedis() gives two connections that are there, and ends both", async
   await connection.close();
 });
 
-test("connectRedis() gives what the option of a server takes, as it is or with a channel", async () => {
+test("connectRedis() returns a value for the server option, also with a channel", async () => {
   const connection = await connectRedis(url);
   try {
     const storage = new MemoryStorage();
@@ -38,7 +38,7 @@ test("connectRedis() gives what the option of a server takes, as it is or with a
   }
 });
 
-test("connectRedis() does not wait long for a Redis that is away, and uses it once it is there", async () => {
+test("connectRedis() waits a short time for an unreachable Redis, and uses it once it is connected", async () => {
   const server = await PrivateServer.start(redisRecipe());
   await server.crash();
   const connection = await connectRedis(server.address, { connectTimeout: 50 });
@@ -69,12 +69,12 @@ testOnEngine("close() of a connection ends also while Redis is away", async () =
   await soon(connection.close(), "the end");
 });
 
-test("connectRedis() does not wait at all where it is told so", async () => {
+test("connectRedis() does not wait with connectTimeout 0", async () => {
   const connection = await connectRedis(url, { connectTimeout: 0 });
   await connection.close();
 });
 
-test("connectRedis() refuses what is no address, without saying it, and wrong options", async () => {
+test("connectRedis() refuses an invalid address without printing it, and wrong options", async () => {
   for (
     const wrong of ["localhost:6379", "http://me:secret@localhost", "redis://me:secret@[x", "", undefined]
   ) {

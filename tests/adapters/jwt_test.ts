@@ -12,7 +12,7 @@ async function sign(payload: JWTPayload, secret = SECRET, alg = "HS256"): Promis
   return await new SignJWT(payload).setProtectedHeader({ alg }).sign(new TextEncoder().encode(secret));
 }
 
-/** What a client with this header is told: the keys, or why it is refused. */
+/** Returns the keys that a client with this header may read, or why it is refused. */
 async function askWith(options: JWTOptions, headers: Record<string, string>): Promise<string> {
   const server = new RealityServer({ storage: new MemoryStorage(), authorize: jwtAuthorize(options) });
   const keys = ["user:7", "user:70", "chat:1", "other"];
@@ -33,7 +33,7 @@ async function askWith(options: JWTOptions, headers: Record<string, string>): Pr
 
 const ask = (options: JWTOptions, token: string) => askWith(options, { authorization: `Bearer ${token}` });
 
-test("jwtAuthorize() lets a client read the keys and prefixes that its token names", async () => {
+test("jwtAuthorize() allows the keys and prefixes of the token", async () => {
   const cases: [JWTPayload, string][] = [
     [CLAIM, "user:7,chat:1"],
     [{ reality: { keys: ["other"] } }, "other"],
@@ -43,11 +43,11 @@ test("jwtAuthorize() lets a client read the keys and prefixes that its token nam
     [{}, '401 Cannot read: the token has no claim "reality"'],
     [
       { reality: { keys: "user:7" } },
-      '401 Cannot read: the token\'s "reality" is not { "keys": […], "prefixes": […] } of texts',
+      '401 Cannot read: the token\'s "reality" is not { "keys": […], "prefixes": […] } of strings',
     ],
     [
       { reality: { prefixes: [7] } },
-      '401 Cannot read: the token\'s "reality" is not { "keys": […], "prefixes": […] } of texts',
+      '401 Cannot read: the token\'s "reality" is not { "keys": […], "prefixes": […] } of strings',
     ],
   ];
   for (const [payload, expected] of cases) {
@@ -55,7 +55,7 @@ test("jwtAuthorize() lets a client read the keys and prefixes that its token nam
   }
 });
 
-test("jwtAuthorize() refuses a token that is not valid, and one that is missing", async () => {
+test("jwtAuthorize() refuses an invalid token and a missing one", async () => {
   const now = Math.floor(Date.now() / 1000);
   const invalid = "401 Cannot read: the token is not valid";
   const options: JWTOptions = { secret: SECRET, issuer: "me", audience: ["app", "page"] };
@@ -65,9 +65,9 @@ test("jwtAuthorize() refuses a token that is not valid, and one that is missing"
     [await sign(whole, SECRET, "HS512"), "user:7,chat:1"],
     [await sign({ ...whole, exp: now + 60 }), "user:7,chat:1"],
     [await sign({ ...whole, exp: now - 60 }), "401 Cannot read: the token has expired"],
-    [await sign({ ...whole, nbf: now + 60 }), '401 Cannot read: the token\'s "nbf" is not as it has to be'],
-    [await sign({ ...whole, iss: "you" }), '401 Cannot read: the token\'s "iss" is not as it has to be'],
-    [await sign({ ...CLAIM, iss: "me" }), '401 Cannot read: the token\'s "aud" is not as it has to be'],
+    [await sign({ ...whole, nbf: now + 60 }), '401 Cannot read: the token has a wrong "nbf"'],
+    [await sign({ ...whole, iss: "you" }), '401 Cannot read: the token has a wrong "iss"'],
+    [await sign({ ...CLAIM, iss: "me" }), '401 Cannot read: the token has a wrong "aud"'],
     [await sign(whole, "another secret of 32 characters!"), invalid],
     [`${(await sign(whole)).slice(0, -4)}AAAA`, invalid],
     [new UnsecuredJWT(whole).encode(), invalid],
@@ -83,13 +83,13 @@ test("jwtAuthorize() refuses a token that is not valid, and one that is missing"
   }
 });
 
-test("jwtAuthorize() believes two secrets while they are changed, and takes the token from a cookie if told to", async () => {
+test("jwtAuthorize() accepts two secrets, and a token in a cookie with the option cookie", async () => {
   const old = "the secret of before, 32 or more";
   const options = { secret: [SECRET, old], cookie: "reality" };
   assert.equal(await ask(options, await sign(CLAIM, old)), "user:7,chat:1");
   const cookie = `a=1; reality=${await sign(CLAIM)}; b=2`;
   assert.equal(await askWith(options, { cookie }), "user:7,chat:1");
-  // The header is the client's own word.
+  // The header takes precedence over the cookie.
   assert.match(await askWith(options, { cookie, authorization: "Bearer x" }), /^401/);
 });
 
@@ -101,7 +101,7 @@ test("jwtAuthorize() ends waits and streams with the token", async () => {
   assert.deepEqual(rights, { keys: ["user:7"], expiresAt: (exp + 5) * 1000 });
 });
 
-test("jwtAuthorize() verifies by the keys at a URL, and takes no shared secret then", async () => {
+test("jwtAuthorize() verifies with the keys at a URL, and then accepts no shared secret", async () => {
   const { publicKey, privateKey } = await generateKeyPair("ES256");
   const jwk = { ...await exportJWK(publicKey), kid: "1", alg: "ES256" };
   let status = 200;
@@ -113,7 +113,7 @@ test("jwtAuthorize() verifies by the keys at a URL, and takes no shared secret t
     const options = { jwksURL: `${origin}/keys` };
     const signed = await new SignJWT(CLAIM).setProtectedHeader({ alg: "ES256", kid: "1" }).sign(privateKey);
     assert.equal(await ask(options, signed), "user:7,chat:1");
-    // Signed with what everybody knows: the public key.
+    // Signed with the public key as a secret: everyone knows it.
     assert.equal(
       await ask(options, await sign(CLAIM, JSON.stringify(jwk))),
       "401 Cannot read: the token is not valid",
@@ -125,7 +125,7 @@ test("jwtAuthorize() verifies by the keys at a URL, and takes no shared secret t
   }
 });
 
-test("jwtAuthorize() refuses options by name", () => {
+test("jwtAuthorize() refuses wrong options and names them", () => {
   const cases: [unknown, RegExp][] = [
     [{}, /expected one of the options secret and jwksURL/],
     [{ secret: SECRET, jwksURL: "http://a" }, /expected one of the options/],

@@ -1,5 +1,5 @@
 /**
- * Servers that find each other through adapters of which only `POST /reality/sync` is mounted, over real sockets.
+ * Servers that exchange messages through adapters with only `POST /reality/sync` mounted, over real sockets.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import { test } from "../harness.ts";
 import { listenFetch } from "../runtimes/fetch.ts";
 import { type Listening, listenNode } from "../runtimes/node.ts";
 
-/** Puts an adapter before a server that is made once all addresses are known. */
+/** Listens with an adapter whose server is created once all addresses are known. */
 type Open = (getServer: () => RealityServer) => Promise<Listening>;
 
 const adapters: Record<string, Open> = {
@@ -68,7 +68,7 @@ for (const meshSecret of [undefined, "a secret of these servers"]) {
           }),
         )
       );
-      // More than Express reads at once: what is too large for a peer is cut smaller.
+      // More than the body limit of Express: a delta that is too large for a peer is split.
       const many = Array.from(
         { length: 700 },
         (_, i) => ({ key: `many:${i}:${"x".repeat(200)}`, hash: "h" }),
@@ -78,10 +78,10 @@ for (const meshSecret of [undefined, "a secret of these servers"]) {
         await server.updateNode("k", `of ${server.serverId}`);
         const { version } = (await server.getNode("k"))!;
         for (const other of servers) {
-          // Above it when it met a change that did not know of it, while much else was still on its way.
+          // Higher if it was merged with a concurrent change while other pages were still being sent.
           for (let known = 0; known < version;) {
             const { changed } = await other.handleSync({ known: { k: known }, wait: 10_000 });
-            assert.ok(changed.k, `${other.serverId} does not hear of a change on ${server.serverId}`);
+            assert.ok(changed.k, `${other.serverId} does not receive a change of ${server.serverId}`);
             known = changed.k.version;
           }
         }

@@ -31,7 +31,7 @@ testMultiplexed(test, {
     }),
 });
 
-test("a session of HTTP/2 has no more places to wait than one connection", async () => {
+test("an HTTP/2 session has as many places to wait as one connection", async () => {
   const limits = { maxWaitersPerConnection: 2 };
   const server = new RealityServer({
     storage: new MemoryStorage(),
@@ -54,7 +54,7 @@ test("a session of HTTP/2 has no more places to wait than one connection", async
   const all = waiting.map((answer) => answer.then(({ pause }) => paused += pause === undefined ? 0 : 1));
   await until(() => Promise.resolve(paused === 3), "three are sent away");
   assert.equal((await server.getStats()).waiters, 2);
-  // A proxy brings many clients by one connection.
+  // A proxy sends requests of many clients on one connection.
   const others = Array.from({ length: 3 }, (_, i) => wait({ "x-forwarded-for": `203.0.113.${i}` }));
   await until(async () => (await server.getStats()).waiters === 5, "three more wait");
   await server.updateNode("a", "1");
@@ -66,7 +66,7 @@ test("a session of HTTP/2 has no more places to wait than one connection", async
   await new Promise((resolve) => listener.close(resolve));
 });
 
-test("createNodeHandler() answers HTTP/2, waits and streams in it, and notices who hangs up", async () => {
+test("createNodeHandler() answers, waits and streams over HTTP/2, and notices disconnected clients", async () => {
   const server = new RealityServer({ storage: new MemoryStorage(), limits: { maxBodyBytes: 100 } });
   await server.updateNode("a", "1");
   const listener = createServer(createNodeHandler(server));
@@ -101,7 +101,7 @@ test("createNodeHandler() answers HTTP/2, waits and streams in it, and notices w
   await new Promise((resolve) => listener.close(resolve));
 });
 
-test("createNodeHandler() gives up a body of HTTP/2 that stops coming, and the stream with it", async () => {
+test("createNodeHandler() abandons an HTTP/2 body that stalls, and closes its stream", async () => {
   const server = new RealityServer({ storage: new MemoryStorage(), limits: { bodyTimeout: 50 } });
   const listener = createServer(createNodeHandler(server));
   await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));

@@ -11,7 +11,7 @@ import { FakeClock } from "../clock.ts";
 import { test } from "../harness.ts";
 import { soon } from "../http/client.ts";
 
-test("createNodeHandler() listens to a connection as often at the hundredth question of a hook as at the first", async () => {
+test("createNodeHandler() adds no further listener to a connection when a hook is called again", async () => {
   const seen: Request[] = [];
   const authorize = (request: Request) => seen.push(request) > 0;
   const server = new RealityServer({ storage: new MemoryStorage(), authorize });
@@ -31,7 +31,7 @@ test("createNodeHandler() listens to a connection as often at the hundredth ques
   await server.close();
 });
 
-test("createNodeHandler() writes no more of a stream until the client has taken what it has", async () => {
+test("createNodeHandler() writes no more of a stream until the client has read the previous part", async () => {
   const server = new RealityServer({ storage: new MemoryStorage() });
   await server.updateNode("a", "1");
   const response = new FakeResponse();
@@ -50,7 +50,7 @@ test("createNodeHandler() writes no more of a stream until the client has taken 
   await server.close();
 });
 
-test("createNodeHandler() leaves a response alone that was answered or lost meanwhile", async () => {
+test("createNodeHandler() does not write to a response that was already answered or closed", async () => {
   const server = new RealityServer({ storage: new MemoryStorage() });
   const handler = createNodeHandler(server);
   for (const state of ["headersSent", "destroyed", "writableEnded"] as const) {
@@ -66,7 +66,7 @@ test("createNodeHandler() leaves a response alone that was answered or lost mean
   await server.close();
 });
 
-test("createNodeHandler() cuts the connection when the response will not take the answer", async () => {
+test("createNodeHandler() closes the connection if writing the response throws", async () => {
   const server = new RealityServer({ storage: new MemoryStorage() });
   for (const url of ["/reality/health", "/reality/events?keys=a"]) {
     const response = new FakeResponse();
@@ -81,7 +81,7 @@ test("createNodeHandler() cuts the connection when the response will not take th
   await server.close();
 });
 
-test("createNodeHandler() cuts the connection of a large answer that nobody takes, and no other", async () => {
+test("createNodeHandler() closes only the connection of a large answer that the client does not read", async () => {
   const clock = new FakeClock();
   const server = new RealityServer({ storage: new MemoryStorage(), clock });
   const keys = Array.from({ length: 600 }, (_, i) => `${i}`.padEnd(100, "k"));
@@ -109,7 +109,7 @@ test("createNodeHandler() cuts the connection of a large answer that nobody take
   await server.close();
 });
 
-/** A response that only remembers. */
+/** A response that records what is written. */
 class FakeResponse extends EventEmitter implements NodeOutgoing {
   statusCode = 0;
   headersSent = false;

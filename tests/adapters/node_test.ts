@@ -1,5 +1,5 @@
 /**
- * The adapter of `node:http`.
+ * The adapter for `node:http`.
  *
  * @module
  */
@@ -37,7 +37,7 @@ const adapter: Adapter = {
 testAdapter(test, adapter);
 testSlowReader(test, adapter);
 
-test("hooks may name the type of the host that they are for", async () => {
+test("hooks can have the context type of their host", async () => {
   const authorizeWrite: AuthorizeWrite<ExpressRequest> = (_request, _keys, { context }) => context.secure;
   const options: RealityServerOptions = {
     storage: new MemoryStorage(),
@@ -59,7 +59,7 @@ test("hooks may name the type of the host that they are for", async () => {
   await server.close();
 });
 
-test("createNodeHandler() listens to a connection once, however many requests of it wait, and not if it is closed", async () => {
+test("createNodeHandler() adds one listener to a connection for all of its waiting requests, and none if it is closed", async () => {
   const server = new RealityServer({ storage: new MemoryStorage() });
   const answer = createNodeHandler(server);
   const late: (() => void)[] = [];
@@ -86,7 +86,7 @@ test("createNodeHandler() listens to a connection once, however many requests of
   await close();
 });
 
-test("createNodeHandler() and createExpressAdapter() fit the types that they are for", async () => {
+test("createNodeHandler() and createExpressAdapter() match the types of Node, Express and Fastify", async () => {
   const server = new RealityServer({ storage: new MemoryStorage() });
   const http: RequestListener = createNodeHandler(server);
   const http2: (request: Http2ServerRequest, response: Http2ServerResponse) => void = createNodeHandler(
@@ -98,19 +98,19 @@ test("createNodeHandler() and createExpressAdapter() fit the types that they are
   await server.close();
 });
 
-test("createNodeHandler() closes the connection of a refused body, after its answer is out", async () => {
+test("createNodeHandler() closes the connection of a refused body after the answer was sent", async () => {
   await withNode({ limits: { maxBodyBytes: 100 } }, async (url) => {
     const raw = await RawClient.connect(url);
     raw.send("POST /reality/sync HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n");
     raw.send("Content-Length: 3000000\r\n\r\n");
-    // More than the systems hold between them: it is all taken, so that the client comes to read.
+    // More than the socket buffers hold: the server reads all of it, so that the client reads the answer.
     raw.send("x".repeat(3_000_000));
     await raw.closed();
     assert.match(raw.received, /^HTTP\/1\.1 413 [\s\S]*\r\nconnection: close\r\n[\s\S]*BODY_TOO_LARGE/i);
   });
 });
 
-test("createNodeHandler() does not read an endless body that nobody wants", async () => {
+test("createNodeHandler() does not read an endless body that is not needed", async () => {
   await withNode({}, async (url) => {
     for (const path of ["/nope", "/reality/sync", "/reality/update"]) {
       const raw = await RawClient.connect(url);
@@ -121,7 +121,7 @@ test("createNodeHandler() does not read an endless body that nobody wants", asyn
   });
 });
 
-test("createNodeHandler() shows hooks a Request with what was sent", async () => {
+test("createNodeHandler() passes hooks a Request with the method, URL and headers that were sent", async () => {
   const seen: Request[] = [];
   const authorizeWrite = (request: Request) => seen.push(request) > 0;
   await withNode({ authorizeWrite }, async (url) => {
@@ -140,7 +140,7 @@ test("createNodeHandler() shows hooks a Request with what was sent", async () =>
   });
 });
 
-test("createNodeHandler() survives a Host header that is none", async () => {
+test("createNodeHandler() accepts an invalid Host header", async () => {
   const seen: string[] = [];
   const authorizeWrite = (request: Request) => seen.push(request.url) > 0;
   await withNode({ authorizeWrite }, async (url) => {
@@ -148,15 +148,15 @@ test("createNodeHandler() survives a Host header that is none", async () => {
     raw.send("DELETE /reality/nodes/a HTTP/1.1\r\nHost: a b/c\r\n\r\n");
     const received = await raw.receive((text) => text.includes("\r\n\r\n"));
     await raw.close();
-    // A runtime may refuse it by itself.
+    // A runtime may refuse it itself.
     assert.match(received, /^HTTP\/1\.1 (204|400) /);
     if (received.startsWith("HTTP/1.1 204")) assert.deepEqual(seen, ["http://localhost/reality/nodes/a"]);
   });
 });
 
-test("createNodeHandler() cuts off who is slow to take a response, also while it waits for its turn", async () => {
+test("createNodeHandler() disconnects a client that reads a response too slowly, also a pipelined one", async () => {
   await withNode({ limits: { maxBodyBytes: 8_000_000, responseTimeout: 300 } }, async (url, server) => {
-    // More than the systems hold between them.
+    // More than the socket buffers hold.
     const keys = Array.from({ length: 10_000 }, (_, i) => `${i}`.padEnd(500, "k"));
     await server.updateMany(keys.map((key) => ({ key, hash: "h".repeat(250) })));
     const send = (raw: RawClient, known: readonly string[], wait: number) => {
@@ -195,7 +195,7 @@ test("createNodeHandler() cuts off who is slow to take a response, also while it
   });
 });
 
-test("listenerLimits keep connections for longer than the 60 s of proxies", async () => {
+test("listenerLimits keep idle connections longer than the 60 s of proxies", async () => {
   const server = new RealityServer({ storage: new MemoryStorage() });
   const listener = createHttpServer(listenerLimits, createNodeHandler(server));
   await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
@@ -208,7 +208,7 @@ test("listenerLimits keep connections for longer than the 60 s of proxies", asyn
   await new Promise((resolve) => listener.close(resolve));
 });
 
-test("createNodeHandler() reads a body whose encoding was set before, and counts its bytes", async () => {
+test("createNodeHandler() reads a body after setEncoding, and counts its bytes", async () => {
   const reports: Error[] = [];
   const server = new RealityServer({
     storage: new MemoryStorage(),
@@ -225,7 +225,7 @@ test("createNodeHandler() reads a body whose encoding was set before, and counts
     fetch(`${origin}/reality/sync`, {
       method: "POST",
       headers: { "content-type": "application/json", "x-encoding": encoding },
-      // Without a declared length, and parted within a character.
+      // Without a declared length, and split within a character.
       body: new Blob([JSON.stringify({ known: { "é🙂": 0 }, x: "🙂".repeat(length / 4) })]).stream(),
       duplex: "half",
     } as RequestInit);

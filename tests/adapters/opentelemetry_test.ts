@@ -14,7 +14,7 @@ import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
 import { HeldStorage } from "../storages.ts";
 
-/** A reader that is read when the test says so. */
+/** A metric reader that collects when the test asks for it. */
 class TestReader extends MetricReader {
   protected override onShutdown(): Promise<void> {
     return Promise.resolve();
@@ -25,7 +25,7 @@ class TestReader extends MetricReader {
   }
 }
 
-/** Keeps spans, and sets no timers as the SDK's own exporter does. */
+/** Keeps spans. Unlike the exporter of the SDK it sets no timers. */
 class TestExporter implements SpanExporter {
   readonly spans: ReadableSpan[] = [];
 
@@ -39,7 +39,7 @@ class TestExporter implements SpanExporter {
   }
 }
 
-/** A server that is watched by an SDK of its own. */
+/** Creates a server with its own SDK. */
 function setUp(options: Partial<RealityServerOptions> = {}) {
   const exporter = new TestExporter();
   const spans = new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
@@ -86,7 +86,7 @@ function shape(span: ReadableSpan | undefined) {
   return span && { name: span.name, attributes: span.attributes, status: span.status.code };
 }
 
-test("openTelemetry() makes spans with the times and numbers of what happened, and no key", async () => {
+test("openTelemetry() creates spans with times and attributes, and without keys", async () => {
   const { clock, server, spans, close } = setUp();
   const start = clock.now();
   await server.updateNode("secret:key", "1");
@@ -116,14 +116,14 @@ test("openTelemetry() makes spans with the times and numbers of what happened, a
   await close();
 });
 
-test("openTelemetry() names keys where the server was told to", async () => {
+test("openTelemetry() adds keys to spans with eventKeys", async () => {
   const { server, spans, close } = setUp({ eventKeys: true });
   await server.updateMany([{ key: "a", hash: "1" }, { key: "b", hash: "1" }]);
   deepEqual(spans()[0]?.attributes["reality.keys"], ["a", "b"]);
   await close();
 });
 
-test("openTelemetry() makes a span of each request and each stream, and marks what failed", async () => {
+test("openTelemetry() creates a span for each request and stream, and marks failed ones", async () => {
   const { clock, handler, storage, spans, close } = setUp();
   const post = (body: unknown) =>
     handler(
@@ -196,7 +196,7 @@ test("openTelemetry() makes a span of each request and each stream, and marks wh
   await close();
 });
 
-test("openTelemetry() makes spans below the one that is active where the server was called", async () => {
+test("openTelemetry() creates spans whose parent is the active span of the caller", async () => {
   const { clock, handler, server, spans, tracer, close } = setUp();
   const manager = new AsyncLocalStorageContextManager().enable();
   context.setGlobalContextManager(manager);
@@ -212,7 +212,7 @@ test("openTelemetry() makes spans below the one that is active where the server 
         }),
       );
     await run("first change", () => server.updateNode("a", "1"));
-    // One that waits is woken from another context, and one runs beside it.
+    // A waiting request is woken from another context, and another request runs at the same time.
     const waiting = run("waiting", () => sync(10_000));
     await settle();
     await run("beside", () => sync(0));
@@ -239,7 +239,7 @@ test("openTelemetry() makes spans below the one that is active where the server 
   }
 });
 
-test("openTelemetry() counts what happened, with no key among the attributes", async () => {
+test("openTelemetry() records metrics without keys in their attributes", async () => {
   const { clock, handler, server, storage, numbers, close } = setUp();
   await server.updateMany([{ key: "a", hash: "1" }, { key: "b", hash: "1" }]);
   await server.handleSync({ known: { a: 0, b: 0 } });
@@ -265,7 +265,7 @@ test("openTelemetry() counts what happened, with no key among the attributes", a
   await close();
 });
 
-test("openTelemetry() does nothing without an SDK, and begins when one is registered", async () => {
+test("openTelemetry() does nothing without an SDK, and starts when one is registered", async () => {
   const onEvent = openTelemetry();
   const server = new RealityServer({ storage: new HeldStorage(), clock: new FakeClock(), onEvent });
   await server.updateNode("a", "1");

@@ -1,5 +1,5 @@
 /**
- * What every adapter refuses at its construction.
+ * Options that every adapter refuses when it is created.
  *
  * @module
  */
@@ -18,7 +18,7 @@ const adapters: Record<string, (server: RealityServer, options: HandlerOptions) 
 };
 
 for (const [name, open] of Object.entries(adapters)) {
-  test(`${name}() refuses every origin together with credentials, and what is no origin`, async () => {
+  test(`${name}() refuses "*" together with credentials, and invalid origins`, async () => {
     const server = new RealityServer({ storage: new MemoryStorage() });
     const refused: [unknown, RegExp][] = [
       [

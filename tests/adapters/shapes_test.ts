@@ -1,5 +1,5 @@
 /**
- * Requests that have the shape of what they are for, and are of another make; and what is none.
+ * Requests of another class with the expected shape, and values that are not requests.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { MemoryStorage, RealityServer, type RealityServerOptions } from "../../m
 import { test } from "../harness.ts";
 import { EventReader, soon, until } from "../http/client.ts";
 
-/** A `Request` as another library has it: nothing of it is an instance of what the runtime has. */
+/** A `Request` of another library: no part of it is an instance of a class of the runtime. */
 class ForeignRequest {
   readonly url: string;
   readonly method: string;
@@ -29,7 +29,7 @@ class ForeignRequest {
       get: (name) => real.headers.get(name),
       forEach: (callback) => real.headers.forEach(callback),
     };
-    // Such as a stream of Node's.
+    // Such as a stream of Node.
     this.body = real.body && { pipe() {} };
     this.signal = hasSignal ? real.signal : null;
   }
@@ -51,7 +51,7 @@ function post(body: unknown): RequestInit {
   };
 }
 
-test("createFetchHandler() answers a Request of another library, hooks and all", async () => {
+test("createFetchHandler() answers a Request of another library, and passes it to hooks", async () => {
   await withServer({
     authorize: (request) => request.headers.get("x-user") === "ana",
     limits: { maxBodyBytes: 100 },
@@ -76,7 +76,7 @@ test("createFetchHandler() answers a Request of another library, hooks and all",
   });
 });
 
-test("createFetchHandler() hears the hang-up of a Request of another library", async () => {
+test("createFetchHandler() notices that the client of a Request of another library disconnected", async () => {
   await withServer({}, async (server) => {
     const controller = new AbortController();
     const { signal } = controller;
@@ -89,7 +89,7 @@ test("createFetchHandler() hears the hang-up of a Request of another library", a
   });
 });
 
-test("handleSSECompat() takes a Request of another library, and what Fastify and Hono make of one", async () => {
+test("handleSSECompat() accepts a Request of another library, and the requests of Fastify and Hono", async () => {
   await withServer({}, async (server) => {
     const node = {
       headers: {},
@@ -101,7 +101,7 @@ test("handleSSECompat() takes a Request of another library, and what Fastify and
       const events = new EventReader(await server.handleSSECompat(request, { keys: ["a"] }));
       const { id = "" } = await events.nextEvent("update");
       await events.cancel();
-      // Nothing is new to who resumes.
+      // A client that resumes has missed nothing.
       const resumed = new EventReader(
         await server.handleSSECompat(foreign("/events", { headers: { "last-event-id": id } }), {
           keys: ["a"],
@@ -113,7 +113,7 @@ test("handleSSECompat() takes a Request of another library, and what Fastify and
   });
 });
 
-test("what is no request is refused by name", async () => {
+test("an argument that is not a request is refused, and the message names its type", async () => {
   await withServer({}, async (server) => {
     const web = new Request("http://localhost/reality/health");
     const node = { method: "GET", url: "/reality/health", headers: {}, socket: { once() {} }, on() {} };

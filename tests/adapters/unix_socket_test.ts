@@ -15,7 +15,7 @@ import { socketAddress } from "../../src/http/request_shape.ts";
 import { test } from "../harness.ts";
 import { serverName } from "../runtimes/fetch.ts";
 
-/** As much of the runtimes' own servers as is used here. */
+/** The servers of the runtimes: the parts that are used. */
 interface Runtimes {
   Deno?: {
     serve(
@@ -30,7 +30,7 @@ interface Runtimes {
   };
 }
 
-/** Listens on a Unix socket; gives what closes it. */
+/** Listens on a Unix socket. Returns a function that closes it. */
 type Listen = (server: RealityServer, path: string) => Promise<() => Promise<unknown>>;
 
 const adapters: [string, Listen][] = [["node:http", listenNode]];
@@ -55,11 +55,11 @@ for (const [name, listen] of adapters) {
   });
 }
 
-test("socketAddress() takes no connection that its client has reset for a Unix socket", () => {
+test("socketAddress() does not treat a connection that its client has reset as a Unix socket", () => {
   const open = { destroyed: false };
   assert.equal(socketAddress({ ...open, localAddress: "::1", remoteAddress: "192.0.2.1" }), "192.0.2.1");
   assert.equal(socketAddress(open), "unix");
-  // This is what Node, Deno and Bun have of a connection whose reset they have not read yet.
+  // Node, Deno and Bun have such a socket for a connection whose reset they have not read yet.
   assert.equal(socketAddress({ ...open, localAddress: "::1" }), null);
   assert.equal(socketAddress({ destroyed: true }), null);
   for (const none of [{}, null, undefined]) assert.equal(socketAddress(none), null);
