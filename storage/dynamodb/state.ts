@@ -7,21 +7,21 @@ import type { VersionVector } from "../../src/store/contract.ts";
 import { lateEntry, markOf } from "../../src/store/history.ts";
 import type { Commit } from "./commits.ts";
 
-/** Tombstones whose time is over at the same moment. */
+/** Tombstones that expire at the same time. */
 export interface ExpiringTombstones {
   /** That moment, in seconds since 1970. */
   readonly until: number;
   /** The highest version among them. */
   readonly version: number;
-  /** Origin → the highest stamp among them. */
+  /** Replica id → the highest dot version among them. */
   readonly vector: VersionVector;
 }
 
-/** Nodes that do not lie at their version in the index, but above it. */
+/** A range of nodes whose index positions are above their versions. */
 export interface DisplacedRange {
   /** The lowest version that one of them has. */
   readonly version: number;
-  /** The highest place at which one of them lies. */
+  /** The highest index position of one of them. */
   readonly indexPosition: number;
 }
 
@@ -37,24 +37,24 @@ export interface State {
   readonly drawn: number;
   /** The highest visible version. */
   readonly maxVersion: number;
-  /** The highest version among tombstones swept so far. */
+  /** The highest version among collected tombstones. */
   readonly collectedVersion: number;
-  /** Origin → the highest stamp among tombstones swept so far. */
+  /** Replica id → the highest dot version among collected tombstones. */
   readonly collected: VersionVector;
-  /** The highest visible stamp of this storage's own. */
+  /** The highest visible version of an own dot. */
   readonly maxDotVersion: number;
   /**
    * Origin → the highest stamp that was taken in. For the own origin: the highest of which others may have been
    * told, by this storage in a state that it was set back from.
    */
   readonly vector: VersionVector;
-  /** The nodes that lie elsewhere than at their version, as few stretches, lowest places first. */
+  /** The nodes whose index positions are not their versions, as few ranges, lowest positions first. */
   readonly displaced: readonly DisplacedRange[];
-  /** How many nodes came with a version already passed. */
+  /** How many nodes were published below the counter. */
   readonly late: number;
   /** The last commits without a gap, the newest last. */
   readonly commits: readonly Commit[];
-  /** When which tombstones may be swept. */
+  /** When which tombstones expire. */
   readonly expiring: readonly ExpiringTombstones[];
   /** The process whose turn it is to commit, if one has asked for it. */
   readonly turn?: string | undefined;
@@ -95,7 +95,7 @@ export function createState(
   };
 }
 
-/** Whether this state tells of every commit after that one. */
+/** Whether the item contains every commit after an earlier state. */
 export function containsCommitsSince(state: State, earlier: State): boolean {
   if (state.replicaId !== earlier.replicaId || state.revision < earlier.revision) return false;
   if (state.revision === earlier.revision) return state.maxVersion === earlier.maxVersion;
@@ -119,12 +119,12 @@ export function recentAt({ commits, maxVersion, late }: State): string {
   return text;
 }
 
-/** What was taken in as of a state, and can be told: of its own, all that is visible. */
+/** The version vector of a state: its own entry includes all visible dots. */
 export function vectorOf({ vector, replicaId, maxDotVersion }: State): Map<string, number> {
   return new Map(vector).set(replicaId, maxDotVersion);
 }
 
-/** The highest number of its own that others may have been told as seen: nothing may be published below it. */
+/** The highest own dot version that others may know. Nothing may be published at or below it. */
 export function maxReportedDot({ vector, replicaId, maxDotVersion }: State): number {
   return Math.max(maxDotVersion, vector.get(replicaId) ?? 0);
 }
@@ -140,13 +140,13 @@ export function completeTo({ displaced }: State, indexPosition: number): number 
   );
 }
 
-/** Whether this state tells of every node with a stamp above this one. */
+/** Whether the item's commits contain every node with a dot version above this one. */
 export function containsDotsAfter(state: State, dotVersion: number): boolean {
   return containsVersionsAfter(state, dotVersion) &&
     state.displaced.every(({ indexPosition }) => indexPosition <= dotVersion);
 }
 
-/** Whether this state tells of every node with a version above this one. */
+/** Whether the item's commits contain every node with a version above this one. */
 export function containsVersionsAfter(state: State, version: number): boolean {
   return version >= state.maxVersion || (state.commits[0]?.before ?? Infinity) <= version;
 }

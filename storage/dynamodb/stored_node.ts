@@ -11,11 +11,11 @@ import type { RealityNodeMeta } from "../../src/types.ts";
  * a change that was made here and took the next version: most are.
  */
 export interface NewNode extends RealityNodeMeta {
-  /** The origin of its stamp, where it was taken from another storage. */
+  /** The replica id of its dot, where it was merged from another storage. */
   readonly replicaId?: string;
-  /** The stamp's number, where it is not the version. */
+  /** The version of its dot, where it is not the node's version. */
   readonly dotVersion?: number;
-  /** Its place in the index, where that is not the stamp's number. */
+  /** Its position in the index, where that is not the version of its dot. */
   readonly indexPosition?: number;
   /** For a tombstone that is not kept for ever: that moment, in seconds since 1970. */
   readonly until?: number;
@@ -23,11 +23,11 @@ export interface NewNode extends RealityNodeMeta {
 
 /** The same, as some commit wrote it. Of several of one key the one of the latest commit counts. */
 export interface StoredNode extends NewNode {
-  /** The commit's place in the order of all commits. */
+  /** The number of the commit, in the order of all commits. */
   readonly revision: number;
 }
 
-/** The number of a node's stamp. */
+/** The version of a node's dot. */
 export function dotVersionOf({ dotVersion, version }: NewNode): number {
   return dotVersion ?? version;
 }
@@ -40,13 +40,13 @@ export function indexPositionOf(node: NewNode): number {
   return node.indexPosition ?? dotVersionOf(node);
 }
 
-/** The node as it lies in the index in the place of another one of its key. */
+/** The node, at the index position of the node of its key that it replaces if that is higher. */
 export function keepIndexPosition(node: NewNode, other: NewNode | undefined): NewNode {
   const indexPosition = other === undefined ? 0 : indexPositionOf(other);
   return indexPosition > dotVersionOf(node) ? { ...node, indexPosition } : node;
 }
 
-/** What a node keeps of its stamp and its place: only what its version does not say. */
+/** The fields for a node's dot and index position. Those that equal the version are left out. */
 export function dotFields(
   version: number,
   trace: {
@@ -77,7 +77,7 @@ export function toMeta({ key, version, hash, updatedAt, deleted }: RealityNodeMe
   return meta;
 }
 
-/** A node as other storages get it. */
+/** A node with its dot, as other storages get it. */
 export function toReplicated(node: NewNode, own: string): ReplicatedNode {
   return { ...toMeta(node), replicaId: node.replicaId ?? own, dotVersion: dotVersionOf(node) };
 }
