@@ -17,7 +17,7 @@ import type { NodeUpdate, RealityNodeMeta } from "../types.ts";
 export type MergeFunction = (theirs: ReplicatedNode, mine: ReplicatedNode | undefined) => NodeMerge | null;
 
 /** A merge function, and the tombstones that it takes into account. */
-export interface MergeContext {
+export interface PreparedMerge {
   readonly merge: MergeFunction;
   /** The collected tombstones that were known when the merge was decided. Left out if every node is stored here. */
   readonly collected?: VersionVector;
@@ -29,7 +29,7 @@ export interface MergeContext {
  *
  * @param isMissing Whether some of the nodes to merge are not stored here.
  */
-export type PrepareMerge = (isMissing: boolean) => MergeContext | Promise<MergeContext>;
+export type PrepareMerge = (isMissing: boolean) => PreparedMerge | Promise<PreparedMerge>;
 
 /** The result of merging nodes of another storage. */
 export interface MergedNodes {

@@ -6,7 +6,8 @@
  */
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
-import { lateEntry, lateMarksSince, markOf, marksOf } from "../../../src/store/history.ts";
+import fc from "fast-check";
+import { isConfirmed, lateEntry, lateMarksSince, markOf, marksOf } from "../../../src/store/history.ts";
 import { RealityServer } from "../../../src/server.ts";
 import type { ChangeListener, RealityStorage, StorageMoment } from "../../../src/store/contract.ts";
 import { SQLStorage } from "../../../storage/sql/sql_storage.ts";
@@ -161,4 +162,24 @@ test("lateMarksSince() returns the marks of exactly the published entries, or nu
   for (const key of ["", "a", "chat:general", "\u{1F600}", "x".repeat(512)]) {
     ok(/^[0-9a-z]{2}$/.test(markOf(key)));
   }
+});
+
+test("isConfirmed() accepts exactly the counters that a history had", () => {
+  const steps = fc.array(fc.integer({ min: 1, max: 10_000 }), { maxLength: 80 });
+  fc.assert(fc.property(steps, fc.nat(1_000_000), fc.nat(20), (grown, first, cut) => {
+    const counters = [first];
+    for (const step of grown) counters.push(counters.at(-1)! + step);
+    const maxVersion = counters.at(-1)!;
+    const recent = grown.map((step) => `,${step}`).join("").slice(cut);
+    const confirmed = counters.filter((position) => isConfirmed({ maxVersion, recent }, position));
+    deepEqual(confirmed, counters.slice(-confirmed.length));
+    ok(confirmed.length >= Math.min(counters.length, counters.length - Math.ceil(cut / 2)));
+    for (const position of [maxVersion + 1, maxVersion - 1, first + 1, first - 1]) {
+      if (!counters.includes(position)) equal(isConfirmed({ maxVersion, recent }, position), false);
+    }
+  }));
+  equal(isConfirmed({ maxVersion: 7 }, 3), true);
+  equal(isConfirmed({ maxVersion: 7 }, 8), false);
+  equal(isConfirmed({ maxVersion: 7, recent: "" }, 7), true);
+  equal(isConfirmed({ maxVersion: 7, recent: "" }, 6), false);
 });

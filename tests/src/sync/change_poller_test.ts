@@ -1,32 +1,15 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { ReadBatcher } from "../../../src/store/read_batcher.ts";
 import { DEFAULT_LIMITS } from "../../../src/options.ts";
-import { RealityServer } from "../../../src/server.ts";
 import { Waiters } from "../../../src/sync/waiters.ts";
 import { ChangePoller } from "../../../src/sync/change_poller.ts";
-import type { ChangeListener, RealityStorage, StorageFeatures } from "../../../src/store/contract.ts";
+import type { ChangeListener, RealityStorage } from "../../../src/store/contract.ts";
 import { FakeClock, settle } from "../../clock.ts";
 import { test } from "../../harness.ts";
 import { NaiveStorage } from "../../storage/naive_storage.ts";
-import { HeldStorage, HistoryStorage } from "../../storages.ts";
+import { HistoryStorage } from "../../storages.ts";
 import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
-
-/** A storage that another process can change as well. */
-class SharedStorage extends HeldStorage {
-  override readonly features: StorageFeatures = { ordered: true, tombstones: true };
-  lists: number[] = [];
-
-  override listChangedSince(version: number, limit?: number) {
-    this.lists.push(version);
-    return super.listChangedSince(version, limit);
-  }
-
-  /** A change of another process, which this server does not notice. */
-  async changeElsewhere(...keys: string[]): Promise<void> {
-    const changes = keys.map((key) => ({ key, hash: "elsewhere", updatedAt: 1 }));
-    await MemoryStorage.prototype.applyChanges.call(this, changes);
-  }
-}
+import { setUp, SharedStorage } from "./change_poller_kit.ts";
 
 /** The same with announcements. */
 class AnnouncingStorage extends SharedStorage {
@@ -49,45 +32,6 @@ class ListingStorage extends SharedStorage {
     this.reads.push([]);
     return super.getMaxVersion();
   }
-}
-
-/** A storage whose subscriptions behave as a test says. */
-class TroubledStorage extends SharedStorage {
-  attempts = 0;
-  ended = 0;
-  listener: ChangeListener | undefined;
-  onSubscribe: () => Promise<void> | void = () => {};
-  onUnsubscribe: () => Promise<void> | void = () => {};
-
-  subscribe(listener: ChangeListener): Promise<() => Promise<void>> {
-    this.attempts++;
-    const end = async () => {
-      this.ended++;
-      await this.onUnsubscribe();
-    };
-    // An exception here is thrown by the call itself.
-    const subscribed = this.onSubscribe();
-    return Promise.resolve(subscribed).then(() => {
-      this.listener = listener;
-      return end;
-    });
-  }
-}
-
-const never = () => new Promise<void>(() => {});
-
-function setUp<S extends RealityStorage>(storage: S) {
-  const clock = new FakeClock();
-  const errors: string[] = [];
-  const server = new RealityServer({ storage, clock, onError: (error) => errors.push(error.message) });
-  const wait = (known: Record<string, number>, signal?: AbortSignal) => {
-    const sync = { answer: undefined as Record<string, number> | undefined };
-    void server.handleSync({ known, wait: 25_000 }, signal ? { signal } : {}).then(({ changed }) => {
-      sync.answer = Object.fromEntries(Object.values(changed).map((meta) => [meta.key, meta.version]));
-    }, () => {});
-    return sync;
-  };
-  return { clock, server, storage, wait, errors };
 }
 
 test("ChangePoller finds what another process changed and wakes its waiters", async () => {
@@ -284,94 +228,6 @@ test("ChangePoller wakes all waiters if a tombstone was collected before the pol
     await clock.advance(600);
     deepEqual(sync.answer, { a: 0 });
     await server.close();
-  }
-});
-
-test("ChangePoller retries a subscription that fails or throws, with growing delays, while a client waits", async () => {
-  const { clock, server, storage, wait, errors } = setUp(new TroubledStorage());
-  storage.onSubscribe = () => {
-    throw new Error("no LISTEN here");
-  };
-  const sync = wait({ a: 0 });
-  await settle();
-  equal(storage.attempts, 1);
-  await clock.advance(500);
-  equal(storage.attempts, 2);
-  storage.onSubscribe = () => Promise.reject(new Error("no LISTEN here"));
-  await clock.advance(1_000);
-  equal(storage.attempts, 3);
-  await clock.advance(2_000);
-  equal(storage.attempts, 4);
-  storage.onSubscribe = () => {};
-  await clock.advance(4_000);
-  equal(storage.attempts, 5);
-  equal(sync.answer, undefined);
-  equal(errors.filter((message) => /LISTEN/.test(message)).length, 1);
-  // From now on announcements wake waiters, and polls are rare.
-  await clock.advance(10_000);
-  await storage.changeElsewhere("a");
-  storage.listener?.(["a"]);
-  await settle();
-  deepEqual(sync.answer, { a: 1 });
-  await server.close();
-  equal(storage.ended, 1);
-  equal(clock.timers, 0);
-});
-
-test("ChangePoller does not retry a subscription when no client waits any more", async () => {
-  const { clock, server, storage, wait } = setUp(new TroubledStorage());
-  storage.onSubscribe = () => Promise.reject(new Error("no"));
-  const client = new AbortController();
-  wait({ a: 0 }, client.signal);
-  await clock.advance(1_000);
-  client.abort();
-  await clock.advance(1_000);
-  const { attempts } = storage;
-  await clock.advance(120_000);
-  equal(storage.attempts, attempts);
-  equal(clock.timers, 0);
-  await server.close();
-});
-
-test("ChangePoller gives up a subscription that is not established in time, and ends it when it is", async () => {
-  const { clock, server, storage, wait } = setUp(new TroubledStorage());
-  let arrive = () => {};
-  storage.onSubscribe = () => new Promise((resolve) => arrive = resolve);
-  wait({ a: 0 });
-  await clock.advance(10_000);
-  equal(storage.attempts, 1);
-  storage.onSubscribe = () => {};
-  await clock.advance(500);
-  equal(storage.attempts, 2);
-  equal(storage.ended, 0);
-  arrive();
-  await settle();
-  equal(storage.ended, 1);
-  await server.close();
-  equal(storage.ended, 2);
-});
-
-test("ChangePoller ignores an unsubscribe that rejects, and close() does not wait for one that hangs", async () => {
-  for (const onUnsubscribe of [() => Promise.reject(new Error("no")), never]) {
-    const { clock, server, storage, wait, errors } = setUp(new TroubledStorage());
-    storage.onUnsubscribe = onUnsubscribe;
-    const client = new AbortController();
-    wait({ a: 0 }, client.signal);
-    await settle();
-    client.abort();
-    await clock.advance(10_100);
-    equal(storage.ended, 1);
-    equal(errors.length, 1);
-    const sync = wait({ a: 0 });
-    await settle();
-    await storage.changeElsewhere("a");
-    await clock.advance(600);
-    deepEqual(sync.answer, { a: 1 });
-    let isClosed = false;
-    void server.close().then(() => isClosed = true);
-    await clock.advance(10_000);
-    equal(isClosed, true);
-    equal(clock.timers, 0);
   }
 });
 

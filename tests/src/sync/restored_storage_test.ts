@@ -8,7 +8,6 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import fc from "fast-check";
 import { RealityServer } from "../../../src/server.ts";
-import { isConfirmed } from "../../../src/store/history.ts";
 import type { SyncResponse } from "../../../src/types.ts";
 import { SQLStorage } from "../../../storage/sql/sql_storage.ts";
 import { FakeClock, settle } from "../../clock.ts";
@@ -338,26 +337,6 @@ for (const [disorder, kinds] of Object.entries(DISORDERS)) {
     );
   });
 }
-
-test("isConfirmed() accepts exactly the counters that a history had", () => {
-  const steps = fc.array(fc.integer({ min: 1, max: 10_000 }), { maxLength: 80 });
-  fc.assert(fc.property(steps, fc.nat(1_000_000), fc.nat(20), (grown, first, cut) => {
-    const counters = [first];
-    for (const step of grown) counters.push(counters.at(-1)! + step);
-    const maxVersion = counters.at(-1)!;
-    const recent = grown.map((step) => `,${step}`).join("").slice(cut);
-    const confirmed = counters.filter((position) => isConfirmed({ maxVersion, recent }, position));
-    deepEqual(confirmed, counters.slice(-confirmed.length));
-    ok(confirmed.length >= Math.min(counters.length, counters.length - Math.ceil(cut / 2)));
-    for (const position of [maxVersion + 1, maxVersion - 1, first + 1, first - 1]) {
-      if (!counters.includes(position)) equal(isConfirmed({ maxVersion, recent }, position), false);
-    }
-  }));
-  equal(isConfirmed({ maxVersion: 7 }, 3), true);
-  equal(isConfirmed({ maxVersion: 7 }, 8), false);
-  equal(isConfirmed({ maxVersion: 7, recent: "" }, 7), true);
-  equal(isConfirmed({ maxVersion: 7, recent: "" }, 6), false);
-});
 
 /** Merges a node of another storage that is newer than the stored one and usually below the counter. */
 async function takeBelow(storage: SQLStorage, key: string, hash: string): Promise<void> {
