@@ -22,14 +22,14 @@ export type RequestSource =
   & Pick<IncomingRequest, "getSignal" | "toRequest" | "getContext">
   & Locatable;
 
-/** What the desk asks of the server. */
+/** What the routes need of the server. */
 export interface HandlerDeps {
   readonly limits: Limits;
-  /** Whether `close()` was called: then nothing new is taken on. */
+  /** Whether `close()` was called. Then new requests are refused. */
   readonly isClosing: boolean;
-  /** Answers a sync request of whatever shape, or refuses it. */
+  /** Answers a sync request, or refuses it if its shape is wrong. */
   sync(body: unknown, client: RequestSource, record: RequestRecord): MaybePromise<SyncResponse>;
-  /** Opens an event stream; the signal tells that the client is gone where a runtime does not cancel the stream. */
+  /** Opens an event stream. The client's signal ends it where a runtime does not cancel the stream. */
   events(
     options: SSEOptions,
     lastEventId: string | null,
@@ -46,21 +46,21 @@ export interface HandlerDeps {
   };
   readonly concurrency: Pick<ConcurrencyLimit, "enter" | "leave">;
   readonly hooks: Pick<Hooks, "call">;
-  /** How often each client may ask; undefined for as often as it likes. */
+  /** Limits how often each client may send requests; undefined for no limit. */
   readonly clientLimit: Pick<ClientLimit, "take" | "fields"> | undefined;
   readonly bodies: BodyBudget;
   readonly responses: ResponseBudget;
-  /** A whole event stream that only says when to come back: after so many milliseconds at least, by chance. */
+  /** The text of a stream that only tells the client to reconnect after a random delay, at least `pause` milliseconds. */
   closingStream(pause: number): string;
-  /** Whether this server should be sent requests. */
+  /** Whether this server is ready for requests. */
   ready(): Promise<ReadyState>;
-  /** The server's numbers. */
+  /** The metrics of the server. */
   view(): MetricsView;
-  /** Hears of every request under the base path that has its answer. */
+  /** Records each request under the base path that was answered. */
   note(record: RequestRecord, method: string, status: number): void;
-  /** Hears of what should not have happened. */
+  /** Reports an unexpected error. */
   report(error: unknown): void;
-  /** Milliseconds since some moment. */
+  /** Milliseconds since an arbitrary moment. */
   elapsed(): number;
   random(): number;
 }
