@@ -8,7 +8,7 @@ import type { NodeChange, NodeMerge } from "../src/store/contract.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 
 /**
- * Sees to it that a meta can be published under a key.
+ * Checks that a meta can be published under a key.
  *
  * @throws {TypeError} When the meta names another key, or a field is of the wrong kind.
  * @throws {RangeError} When its version is no integer from 1 to 2^53 − 1.
@@ -27,9 +27,9 @@ export function checkMeta(key: string, meta: RealityNodeMeta): void {
 }
 
 /**
- * Sees to it that changes can go in together.
+ * Checks that changes can be made in one step.
  *
- * @throws {TypeError} When two of them name one key, or a field is of the wrong kind.
+ * @throws {TypeError} When two of them have the same key, or a field has the wrong type.
  * @throws {RangeError} When there are more than `maxChanges`.
  */
 export function checkChanges(changes: readonly NodeChange[], maxChanges: number): void {
@@ -48,10 +48,10 @@ export function checkChanges(changes: readonly NodeChange[], maxChanges: number)
 }
 
 /**
- * Sees to it that nodes of other storages can go in together.
+ * Checks that nodes of other storages can be merged in one step.
  *
- * @throws {TypeError} When two of them name one key, or a field is of the wrong kind.
- * @throws {RangeError} When there are more than `maxChanges`, or a version or stamp is none.
+ * @throws {TypeError} When two of them have the same key, or a field has the wrong type.
+ * @throws {RangeError} When there are more than `maxChanges`, or a version or dot is invalid.
  */
 export function checkMerges(merges: readonly NodeMerge[], maxChanges: number): void {
   checkChanges(merges.map(({ node }) => node), maxChanges);
@@ -62,15 +62,17 @@ export function checkMerges(merges: readonly NodeMerge[], maxChanges: number): v
       !isVersion(node.dotVersion) || node.dotVersion === 0 || typeof node.replicaId !== "string" ||
       node.replicaId === ""
     ) {
-      throw new RangeError(`Cannot take node ${JSON.stringify(node.key)}: expected a stamp and its origin`);
+      throw new RangeError(
+        `Cannot merge node ${JSON.stringify(node.key)}: expected a dot version and a replica id`,
+      );
     }
   }
 }
 
 /**
- * Sees to it that a version can be given and told.
+ * Checks that a version can be given.
  *
- * @throws {RangeError} When the counter has come to its end, which only a version taken in from outside does.
+ * @throws {RangeError} When the counter has reached its end. Only a version of another storage can move it there.
  */
 export function checkCounter(version: number): void {
   if (version > Number.MAX_SAFE_INTEGER) {
@@ -78,7 +80,7 @@ export function checkCounter(version: number): void {
   }
 }
 
-/** A key the size of nothing would be taken for the storage's own, and other fields would not come back. */
+/** An empty key would be the counter's row, and fields of another type would not be returned as they were. */
 function checkFields({ key, hash, updatedAt }: NodeChange | RealityNodeMeta): void {
   if (typeof key !== "string" || key === "") {
     throw new TypeError(

@@ -16,7 +16,7 @@ const METHODS = [
   "close",
 ] as const;
 
-/** Keys that something between here and the disk might take for one another, or for something else. */
+/** Keys that a driver or database might confuse with one another, or change. */
 const AWKWARD_KEYS = [
   "user:1",
   "User:1",

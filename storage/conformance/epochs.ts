@@ -1,5 +1,5 @@
 /**
- * The kit: a history that went back can be told from one that went on, and an operator can begin another life.
+ * The kit: a history that was set back can be distinguished from one that continued, and newEpoch() starts another one.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { assert, assertEquals } from "./assert.ts";
 import { changeOf, defined, deletionOf, type Kit, metaOf, nodesOf, write } from "./kit.ts";
 import { asMesh, highest, MANY, mergeNew, meshKit, replicaNode, stampedOfAll } from "./mesh_kit.ts";
 
-/** After so many commits at least an earlier counter can still be told. DynamoDB keeps few: its item has to stay small. */
+/** How many commits a reading must at least report. DynamoDB keeps few: its item must stay small. */
 const COMMITS = 3;
 
 /** Registers these tests. */
@@ -118,7 +118,7 @@ function testRecent(kit: Kit): void {
       `Expected the mark of a key among others in ${show(defined(moment))}`,
     );
     assert(isConfirmed(defined(moment), top), `Expected ${top} to be confirmed by ${show(defined(moment))}`);
-    // Too many to be told each: then it may be any key.
+    // With too many changes, any key may have changed.
     const keys = Array.from({ length: 40 }, (_, i) => `many:${i}`);
     await mesh.mergeNodes(keys.map((key, i) => mergeNew(replicaNode(key, 10 + i))));
     for (const moment of await readMoments(storage)) {

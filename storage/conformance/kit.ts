@@ -75,7 +75,7 @@ export interface StorageSupport {
    */
   edgeSpaces?: boolean;
   /**
-   * Keys may begin with U+FEFF, which some drivers take for a byte order mark and drop. With `false` no such
+   * Keys may begin with U+FEFF, which some drivers remove as a byte order mark. With `false` no such
    * key is tried.
    *
    * @default {true}
@@ -181,7 +181,7 @@ export async function write(storage: RealityStorage, key: string): Promise<Reali
   return meta;
 }
 
-/** Waits until there is what is asked for, for five seconds at most: a sweep may come after the write that begins it. */
+/** Waits until a condition holds, for five seconds at most: tombstones may be collected after the write returns. */
 export async function awaitSweep(isDone: () => Promise<boolean>): Promise<void> {
   for (let i = 0; i < 500 && !await isDone(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
 }

@@ -1,7 +1,7 @@
 /**
- * The kit: a storage that stands beside others keeps where each change comes from and what it has taken in.
+ * The kit: a mesh storage keeps the dot of each change, and a version vector of what it has merged.
  *
- * What it tells others is in `mesh_delta.ts`, what it takes from them in `mesh_merges.ts`.
+ * Deltas for other storages are tested in `mesh_delta.ts`, merges from them in `mesh_merges.ts`.
  *
  * @module
  */

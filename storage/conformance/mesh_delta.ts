@@ -237,7 +237,7 @@ function testPages(kit: Kit): void {
         for (const node of nodes) told.set(node.key, node);
         if (next === null) break;
         after = next;
-        // One that was told, one that may not have been, and one that was never there.
+        // One that was returned, one that may not have been, and one that never existed.
         const key = (i: number) => `key:${(page * i) % 15}`;
         await apply(
           storage,
@@ -250,7 +250,7 @@ function testPages(kit: Kit): void {
       for (const [key, { version }] of before) {
         assert((told.get(key)?.version ?? 0) >= version, `The node of ${key} is on no page`);
       }
-      // What changed meanwhile lies outside of what the first page told as seen.
+      // The version vector of the first page does not include later changes.
       for (const node of (await storage.readDelta(defined(known), MANY)).nodes) told.set(node.key, node);
       const all = [...keys, ...[...Array(4).keys()].map((i) => `new:${i}`)];
       assertEquals(told, await storage.readReplicated(all), "the pages and the next delta together");
@@ -274,7 +274,7 @@ function testSweptPages(kit: Kit, elapse: NonNullable<Kit["options"]["elapse"]>)
   });
 }
 
-/** Reads deltas while tombstones are swept: each is among the nodes, or told as swept. */
+/** Reads deltas while tombstones are collected: each is among the nodes, or reported as collected. */
 async function deltasWhileSweeping(
   pick: (i: number) => MeshStorage,
   elapse: NonNullable<Kit["options"]["elapse"]>,
@@ -286,7 +286,7 @@ async function deltasWhileSweeping(
     await pick(0).deleteNode("gone");
     const base = round % 2 ? vector : new Map<string, number>();
     await elapse(pick(0));
-    // More than one at once, as each may come before the sweep, after it or in between.
+    // Several at once: each may come before, during or after the collection.
     const readLater = async (i: number) => {
       for (let task = 0; task < i; task++) await new Promise((resolve) => setTimeout(resolve, 0));
       return await pick(i).readDelta(base, MANY);
@@ -306,7 +306,7 @@ async function deltasWhileSweeping(
   }
 }
 
-/** Reads deltas, each from what the one before told as seen, while others write; then all must be there. */
+/** Reads deltas, each from the version vector of the one before, while others write; then all nodes must be in them. */
 async function deltasWhileWriting(pick: (i: number) => MeshStorage): Promise<void> {
   const [writers, rounds] = [4, 8];
   let writing = true;

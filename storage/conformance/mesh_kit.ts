@@ -63,17 +63,17 @@ export function mergeOf(node: ReplicatedNode | NodeChange, replaces: Dot | null)
   return { node, replaces };
 }
 
-/** A node that is to be taken where there is none. */
+/** A merge of a node whose key is not stored. */
 export function mergeNew(node: ReplicatedNode): NodeMerge {
   return mergeOf(node, null);
 }
 
-/** The stamp that a version has which this storage gave. */
+/** The dot of a version that this storage gave. */
 export function dotOfMeta({ replicaId }: { readonly replicaId: string }, version: number): Dot {
   return { version, replicaId };
 }
 
-/** A stamped node without its stamp. */
+/** A replicated node without its dot. */
 export function toMeta({ replicaId: _origin, dotVersion: _stamp, ...meta }: ReplicatedNode): RealityNodeMeta {
   return meta;
 }
@@ -89,7 +89,7 @@ export async function stampedOfAll(storage: MeshStorage, ...keys: string[]): Pro
   return keys.map((key) => defined(nodes.get(key)));
 }
 
-/** The highest stamp of its own that a storage tells as seen. */
+/** The own entry of a storage's version vector. */
 export async function ownDotVersion(storage: MeshStorage): Promise<number> {
   const { vector, replicaId } = await storage.readReplicaState();
   return vector.get(replicaId) ?? 0;

@@ -1,5 +1,5 @@
 /**
- * The kit: a storage takes in what others wrote, each node only in the place of the one it was judged against.
+ * The kit: a storage merges nodes of other storages, each only if the stored node is the one that it was merged with.
  *
  * @module
  */
@@ -91,7 +91,7 @@ function testTaking(kit: Kit): void {
     ]);
     const after = await storage.readReplicaState();
     assertEquals(highest(after.vector), highest(before.vector), "seen");
-    // Its own newest node is gone, but it was told as seen.
+    // Its own newest node was replaced, but the version vector still includes it.
     assertEquals(await ownDotVersion(storage), top, "the own entry in seen");
   });
 
@@ -338,7 +338,7 @@ function testAbsence(kit: Kit): void {
       const { version: top } = await write(storage, "there");
       const { collected: before } = await storage.readReplicaState();
       const replaces = dotOfMeta(await storage.readReplicaState(), top);
-      // As a full copy tells it: what was swept elsewhere may have been the deletion of any key.
+      // As after a full copy: a tombstone that was collected elsewhere may have been the deletion of any key.
       await storage.adoptVector(new Map(), LAST_EPOCH, new Map([["ox", 700]]));
       const { collected: after } = await storage.readReplicaState();
       for (const node of [replicaNode("a", top + 10), changeOf("a", "own"), deletionOf("a")]) {

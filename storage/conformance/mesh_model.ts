@@ -1,5 +1,5 @@
 /**
- * The kit: whoever follows a storage by its deltas alone knows it as it is, after any run of operations.
+ * The kit: the deltas of a storage are enough to reconstruct it, after any sequence of operations.
  *
  * @module
  */
@@ -117,7 +117,7 @@ class Follower {
       const above = Math.max(0, this.#given + operation.lift);
       await this.#write({ node, above });
     }
-    // Late stamps are given without being told.
+    // Late dots are given without being returned.
     this.#give(
       Math.max(
         ...(await this.#storage.readReplicaState()).vector.values(),
@@ -130,13 +130,13 @@ class Follower {
   async follow(limit: number): Promise<void> {
     let vector = await this.#readPages(limit);
     if (vector === undefined) {
-      // Tombstones that it was never told of are gone: only a full copy tells what is no longer there.
+      // Tombstones that were in no delta were collected: only a full copy shows which nodes do not exist any more.
       this.#known = new Map();
       this.#told.clear();
       vector = defined(await this.#readPages(limit));
     }
     this.#known = joinVectors(this.#known, vector);
-    // What is swept meanwhile is told as swept afterwards.
+    // A tombstone that is collected meanwhile is reported as collected afterwards.
     const nodes = await this.#storage.readReplicated(KEYS);
     const { collected } = await this.#storage.readReplicaState();
     for (const key of KEYS) {
@@ -191,7 +191,7 @@ class Follower {
     assertEquals(missed, [null], "in the place of another node");
     const { maxVersion } = await this.#storage.readReplicaState();
     let [written] = await this.#storage.mergeNodes([{ node, above, replaces: await this.#stampAt(key) }]);
-    // A tombstone whose time was over may have been swept at that very moment.
+    // An expired tombstone may have been collected at that moment.
     if (written === null) {
       [written] = await this.#storage.mergeNodes([{ node, above, replaces: await this.#stampAt(key) }]);
     }

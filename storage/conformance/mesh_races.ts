@@ -1,5 +1,5 @@
 /**
- * The kit: two processes on the same data that take in from others at once.
+ * The kit: two processes on one storage that merge at the same time.
  *
  * @module
  */

@@ -1,7 +1,7 @@
 /**
  * The storage contract as a list of tests, for every storage of this package and for those that others write.
  *
- * Runs wherever JavaScript does: it takes the runner's `test`, and imports nothing but fast-check (an optional
+ * Runs wherever JavaScript does: it uses the runner's `test`, and imports nothing but fast-check (an optional
  * peer dependency of the npm package: `npm install --save-dev fast-check`).
  *
  * @module

@@ -1,6 +1,6 @@
 /**
  * The kit: a random run of operations ends as the same run on a plain map does. Made with fast-check, which
- * whoever runs the kit installs.
+ * the user of the kit installs.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * The kit: whoever subscribes hears of the changes that other processes make.
+ * The kit: subscriptions report the changes of other processes.
  *
  * @module
  */

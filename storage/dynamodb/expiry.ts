@@ -8,11 +8,11 @@ import type { State } from "./state.ts";
 import { dotVersionOf, type NewNode } from "./stored_node.ts";
 
 /**
- * DynamoDB takes expired items away when it likes. It is told to wait this much longer, in seconds, ...
+ * DynamoDB deletes expired items at any later time. Their attribute is this much later, in seconds, ...
  */
 export const TTL_DELAY = 86_400;
 
-/** ... and whoever reads so much later that nobody has written since, in seconds, takes the tombstone for swept. */
+/** ... and a reading this much after the expiry, in seconds, counts the tombstone as collected, if there was no write since. */
 const TTL_GUARD = TTL_DELAY / 2;
 
 /** So many tombstone moments at most lie ahead. */
@@ -46,7 +46,7 @@ export function collectedVersionAt(state: State, now: number): number {
   return collected;
 }
 
-/** For each origin the highest stamp among tombstones that are gone, or may be. */
+/** For each replica the highest dot version among tombstones that were deleted, or may have been. */
 export function collectedAt(state: State, now: number): Map<string, number> {
   let collected = new Map(state.collected);
   for (const { until, vector } of state.expiring) {

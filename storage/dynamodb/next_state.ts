@@ -27,7 +27,7 @@ export interface Draft {
   readonly replicaId?: string;
 }
 
-/** So many stretches of strays are told apart. */
+/** The most ranges of displaced nodes. */
 const MAX_DISPLACED = 8;
 
 /**
@@ -35,7 +35,7 @@ const MAX_DISPLACED = 8;
  *
  * @param state The state before it.
  * @param draft What it changes.
- * @param now Milliseconds since 1970; tombstones whose time is over are swept.
+ * @param now Milliseconds since 1970; expired tombstones are collected.
  */
 export function nextState(state: State, draft: Draft, now: number): State {
   const before = state.maxVersion;
@@ -81,7 +81,7 @@ export function nextState(state: State, draft: Draft, now: number): State {
   };
 }
 
-/** The state with what is told of its own tombstones told of the same under another origin. */
+/** The state with its own tombstones recorded under another replica id as well. */
 function rename(state: State, replicaId: string): State {
   if (replicaId === state.replicaId) return state;
   const copy = (vector: VersionVector): VersionVector => {
@@ -92,7 +92,7 @@ function rename(state: State, replicaId: string): State {
   return { ...state, replicaId, collected: copy(state.collected), expiring };
 }
 
-/** What is swept, and which tombstones are to be. */
+/** Which tombstones are collected, and which ones expire later. */
 function collectExpired(
   state: State,
   draft: Draft,
@@ -121,7 +121,7 @@ function collectExpired(
   return { collectedVersion, collected, expiring: [...expiring.values()] };
 }
 
-/** Few stretches that hold all strays: the lowest places, which are looked for least, are told apart least. */
+/** Adds a range. Where there are too many, the two lowest become one: they are searched least. */
 function addDisplaced(
   displaced: readonly DisplacedRange[],
   range: DisplacedRange,

@@ -24,10 +24,10 @@ export type Item = Readonly<Record<string, Value>>;
 /** The index that puts the nodes of a bucket in order: by their attribute "version", which is a node's place. */
 export const INDEX = "by_version";
 
-/** The attribute by which DynamoDB takes tombstones away. */
+/** The attribute by which DynamoDB deletes tombstones. */
 export const TTL_ATTRIBUTE = "expires_at";
 
-/** The most bytes that a sort key takes. */
+/** The longest sort key, in bytes. */
 export const MAX_KEY_BYTES = 1024;
 
 /**
@@ -67,7 +67,7 @@ export const TABLE_SHAPE: Fields = {
   BillingMode: "PAY_PER_REQUEST",
 };
 
-/** Whether a key can be one of this table's, so that asking for it is no mistake. */
+/** Whether the table can have this key. DynamoDB rejects a request for any other key. */
 export function fitsTable(key: string): boolean {
   return key !== "" && (key.length * 3 <= MAX_KEY_BYTES || utf8Length(key) <= MAX_KEY_BYTES);
 }
@@ -81,7 +81,7 @@ export function keyOf(key: string): Item {
   return { bucket: { S: bucket }, node_key: { S: key } };
 }
 
-/** In which order keys are told in pages, which no change of a node moves: as they lie in the table. */
+/** The order of keys in pages: that of the table. A change of a node does not move its key. */
 export function compareKeys(a: string, b: string): number {
   const [one, other] = [a, b].map(bucketOf) as [number, number];
   return one - other || compareBytes(a, b);
@@ -209,7 +209,7 @@ export function parseState(item: Item): State {
   };
 }
 
-/** A moment, a version, and stamps where they are not that version by the own origin. */
+/** A time, a version, and dots where they are not that version by the own replica. */
 type ExpiringText = [number, number, (readonly [string, number])[]?];
 
 function formatExpiring({ until, version, vector }: ExpiringTombstones, own: string): ExpiringText {
@@ -220,7 +220,7 @@ function parseExpiring([until, version, stamps]: ExpiringText, own: string): Exp
   return { until, version, vector: stamps ? new Map(stamps) : ownVector(own, version) };
 }
 
-/** Whether stamps are those of a storage that stands alone: its own, and no other than the version. */
+/** Whether a version vector has only the storage's own entry, and that is the version. */
 function isOwnOnly(stamps: VersionVector, own: string, version: number): boolean {
   return version === 0 ? stamps.size === 0 : stamps.size === 1 && stamps.get(own) === version;
 }
