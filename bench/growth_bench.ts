@@ -91,7 +91,7 @@ async function growNodes(): Promise<void> {
   }
 }
 
-/** More and more who wait on one process: each on a connection of its own, and a hundred on each of fewer. */
+/** Growing numbers of waiting clients at one process: each on its own connection, and a hundred on each connection. */
 async function growWaiters(): Promise<void> {
   const named = process.argv.find((word) => word === "deno" || word === "bun" || word === "node") ?? "deno";
   const command = findRuntime(named as "deno");

@@ -66,7 +66,7 @@ if (!flags.includes("--quick")) writeFigures(Object.keys(benches));
 drawContenders();
 finishRun();
 
-/** All in the runtime's own process, except that who waits comes from another one, as in `waiters`. */
+/** All in the process of the runtime, except that the waiting clients run in another one, as in `waiters`. */
 function growOn(runtime: typeof RUNTIMES[number]): void {
   const command = findRuntime(runtime);
   const load = findRuntime("node") ?? findRuntime("deno")!;

@@ -35,7 +35,7 @@ finish("storage", rows);
 
 async function measureMemory(nodes: number): Promise<void> {
   progress(`${runtime}, memory: ${nodes} nodes`);
-  // The keys are there before: their text is the application's, whoever keeps them.
+  // The keys exist before: their text belongs to the application.
   const keys = Array.from({ length: nodes }, (_, i) => keyOf(i));
   const fills: [string, () => Promise<unknown>][] = [
     ["objects in a Map", () => Promise.resolve(fillMap(keys))],

@@ -1,5 +1,5 @@
 /**
- * Very many who wait, beside a bare long poll and what people use: `node bench/waiters_bench.ts deno`. The clients are connections of this
+ * Very many waiting clients, beside a bare long poll and other libraries: `node bench/waiters_bench.ts deno`. The clients are connections of this
  * process; what is measured runs on the runtime that is named.
  *
  * @module
@@ -17,7 +17,7 @@ import { keyOf } from "./workload.ts";
 const count = Math.min(isQuick ? 1000 : Number(process.env.REALITY_BENCH_COUNT ?? 10_000), mostConnections());
 /** So many nodes change one after another, each of which one client waits for. */
 const changes = isQuick ? 50 : 200;
-/** From here on nobody waits for nodes. */
+/** Indexes from here on have no waiting client. */
 const NOBODYS = 15_000;
 const rounds = isQuick ? 1 : Number(process.env.REALITY_BENCH_ROUNDS ?? 3);
 

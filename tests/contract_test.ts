@@ -97,7 +97,7 @@ test("the options that were asked for are options", async () => {
   await server.close();
 });
 
-test("updating a node with a hash made of its state tells who follows it", async () => {
+test("updating a node with a hash made of its state notifies its followers", async () => {
   const server = new RealityServer({ storage: new MemoryStorage() });
   const room = { messages: [{ id: 1 }] };
   const newMessage = { id: 2 };

@@ -1,7 +1,7 @@
 /*
  * What a request costs that can be counted, so that no busy machine and no slow one changes it: questions to the
- * storage, bytes of an answer, timers, and bytes of memory that a sync takes and leaves to be collected. Who makes one
- * of them smaller writes the new figure down here.
+ * storage, bytes of an answer, timers, and bytes of memory that a sync takes and leaves to be collected. A change
+ * that lowers one of them updates the figure here.
  */
 
 import { deepEqual, equal, ok } from "node:assert/strict";
@@ -104,7 +104,7 @@ for (
     await answer;
   });
 
-  test(`${WAITERS} who wait are woken with one question to ${kind} storage`, async () => {
+  test(`${WAITERS} waiting clients are woken with one read of ${kind} storage`, async () => {
     const { server, count } = await setUp(kind);
     const answers = Array.from(
       { length: WAITERS },

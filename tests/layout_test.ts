@@ -180,7 +180,7 @@ function reach(start: string): string[] {
   return [...found];
 }
 
-/** Imports of project files by files below `folder` that `allowed` turns down, as "a → b". */
+/** Imports of project files by files below `folder` that `allowed` refuses, as "a → b". */
 function edges(folder: string, allowed: (file: string, target: string) => boolean): string[] {
   return everything.filter((file) => file.startsWith(folder)).flatMap((file) =>
     importsOf(file).filter((name) => name.startsWith(".")).map((name) => resolve(file, name))

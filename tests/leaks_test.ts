@@ -182,7 +182,7 @@ test("the command tells no secret, with a Redis, peers and a database that refus
   const served = Child.run("cli/bin.ts", { ...env, REALITY_STORAGE: "memory:" }, tmpdir());
   const ended = Child.run("cli/bin.ts", { ...env, REALITY_STORAGE: POSTGRES }, tmpdir());
   try {
-    // Nobody has asked anything yet.
+    // No request has been sent yet.
     await served.printed(/Redis failed: .*WRONGPASS/);
     const [, url = ""] = await served.printed(/ is at (http:\S+)\n/);
     const headers = { "content-type": "application/json", authorization: `Bearer ${token}` };

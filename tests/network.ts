@@ -80,7 +80,7 @@ export class FakeNetwork {
   #bytes = 0;
   /** What happens to messages. */
   faults: NetworkFaults = CALM;
-  /** Hears of every message that arrives, just before it is handled. */
+  /** Called with each message before it is handled. */
   onDelivery: (delivery: Delivery) => void = () => {};
 
   constructor(clock: SimClock, random: SeededRandom) {

@@ -34,7 +34,7 @@ export class LongPoll {
    *
    * @param body The same body as a waiting sync's.
    * @param answer Called once, with the answer's body.
-   * @returns Lets go of it: the client is gone.
+   * @returns a function that removes the waiting client
    */
   hold(body: string, answer: (body: string) => void): () => void {
     const { known, wait } = JSON.parse(body) as { known: Record<string, number>; wait: number };
@@ -53,7 +53,7 @@ export class LongPoll {
     return () => this.#release(held);
   }
 
-  /** Changes a node and answers all who wait for it. */
+  /** Changes a node and answers all its waiting clients. */
   update(key: string): void {
     this.#versions.set(key, this.#versions.size + 1);
     for (const held of this.#held.get(key) ?? []) {

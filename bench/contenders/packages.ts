@@ -1,6 +1,6 @@
 /**
  * Packages that only the benches need: fetched with npm into `.cache/contenders` when a bench first wants them, so
- * that nobody else installs them.
+ * that no other task installs them.
  *
  * @module
  */

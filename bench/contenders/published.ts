@@ -47,7 +47,7 @@ export async function createPublished(nodes: number): Promise<{
   for (let i = 0; i < nodes; i++) await server.updateNode(keyOf(i), HASH);
   const fetch = server.getFetchHandler();
   const deps = server.getHandlerDeps();
-  // Who waits is a listener here, and Node warns of many.
+  // Each waiting client is a listener, and Node warns of many.
   deps.events.setMaxListeners(0);
   return {
     update: (key) => server.updateNode(key, HASH),
@@ -55,7 +55,7 @@ export async function createPublished(nodes: number): Promise<{
     serve: async () => ({
       fetch,
       ...isNode && { listener: await listenerOf(module, deps) },
-      // Only what comes by a route wakes who waits.
+      // Only changes through a route wake waiting clients.
       change: (key) => module.handleNodeUpdate({ body: { key, hash: HASH } }, deps),
       watch: () => Promise.resolve({ waiting: deps.events.listenerCount("invalidation"), reads: 0 }),
     }),

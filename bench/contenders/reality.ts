@@ -8,7 +8,7 @@ import { createExpressAdapter, createFetchHandler, MemoryStorage, RealityServer 
 import { HASH, keyOf } from "../workload.ts";
 import type { Served } from "./served.ts";
 
-/** Above what anybody measures here. */
+/** Above all measured counts. */
 const MANY = 200_000;
 /** Longer than it takes until so many wait, in milliseconds. */
 const LONG = 300_000;

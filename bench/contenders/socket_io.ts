@@ -1,5 +1,5 @@
 /**
- * What socket.io does, over WebSockets: a room for each key, joined by who follows it. With a Redis it has the Redis
+ * What socket.io does, over WebSockets: a socket.io room for each key, joined by its followers. With a Redis it has the Redis
  * adapter, as its own pages say it is used with several servers.
  *
  * @module

@@ -30,7 +30,7 @@ export abstract class WaitingClient {
     this.socket = socket;
   }
 
-  /** Waits for a newer version of a key; settles when the server must have heard of it, where that can be known. */
+  /** Waits for a newer version of a key; settles when the server must have received it, where that can be known. */
   async wait(key: string, version: number): Promise<void> {
     await this.follow(key, version);
     this.isAnswered = false;

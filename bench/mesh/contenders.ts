@@ -1,5 +1,5 @@
 /**
- * What the latency bench compares: the ways by which a change in one process answers who waits in another.
+ * What the latency bench compares: the ways by which a change in one process answers a waiting client at another.
  *
  * @module
  */

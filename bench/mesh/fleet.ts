@@ -104,7 +104,7 @@ export class Fleet {
     return { rounds, told: toldTraffic, after, leastBytes, sample: this.#lines.takeSample() };
   }
 
-  /** Lets time pass until nobody tries anything any more; what is sent meanwhile. */
+  /** Advances the clock until no server retries. Returns the traffic in between. */
   async rest(): Promise<Traffic> {
     return await this.#run(() => false);
   }

@@ -1,5 +1,5 @@
 /**
- * How soon a change in one process answers who waits in another, by the mesh, beside bare messages between the same
+ * How soon a change in one process answers a waiting client at another, by the mesh, beside bare messages between the same
  * two processes: `node bench/mesh/latency_bench.ts deno`. What is measured runs on the runtime that is named; the
  * client is this process.
  *
@@ -51,7 +51,7 @@ class Client {
     });
   }
 
-  /** Waits for what comes next. */
+  /** Waits for the next message. */
   wait(): Promise<number> {
     const isBare = this.way.path.startsWith("/bare/");
     const body = isBare ? "{}" : JSON.stringify({ known: { [KEY]: this.#version }, wait: 20_000 });

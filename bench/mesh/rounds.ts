@@ -70,7 +70,7 @@ export class RoundClock implements Clock {
 export interface Traffic {
   /** Requests, without those that only say hello. */
   messages: number;
-  /** Requests that found nobody. */
+  /** Requests to stopped servers. */
   lost: number;
   /** Bytes of all bodies, answers included. */
   bytes: number;
@@ -83,7 +83,7 @@ export interface Traffic {
 export class Lines {
   readonly #clock: RoundClock;
   readonly #handlers = new Map<string, (request: Request) => Promise<Response>>();
-  /** Hosts that nobody reaches. */
+  /** Unreachable hosts. */
   readonly down: Set<string> = new Set();
   #traffic: Traffic = emptyTraffic();
   #sample: string | undefined;

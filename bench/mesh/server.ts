@@ -60,7 +60,7 @@ const joined = new Map<string, Joined>();
 const begun: Record<string, number[]> = {};
 const settled: Record<string, number[]> = {};
 const arrived: Record<string, number[]> = {};
-/** Path → who waits there for a bare message, and whether one came while nobody did. */
+/** Path → the request that waits there for a bare message, and whether one arrived without a request. */
 const held = new Map<string, (text: string) => void>();
 const missed = new Set<string>();
 let [other, message, answer, published, publishLength] = ["", "{}", "{}", "{}", 0];

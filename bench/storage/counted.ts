@@ -9,10 +9,10 @@ import type { RealityStorage } from "../../src/store/contract.ts";
 import type { PostgresClient } from "../../storage/sql/postgres/postgres_storage.ts";
 import { openSQLite, type SQLiteDatabase } from "../../storage/sql/sqlite/sqlite_storage.ts";
 
-/** Hears of every statement before it is sent. */
+/** Called before each statement is sent. */
 export type OnAsk = () => void;
 
-/** A storage of ours, with what lets go of it. */
+/** One of our storages, with a function that closes it. */
 export interface Opened {
   readonly storage: RealityStorage;
   close(): Promise<void>;

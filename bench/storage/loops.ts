@@ -1,5 +1,5 @@
 /**
- * What somebody would write who uses the driver alone: a statement for each, and the same merged by hand.
+ * The same with the driver alone: a statement for each change, and merged statements written by hand.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * How soon a change in one process answers who waits in another, without Redis and without mesh, and what waiting
+ * How soon a change in one process answers a waiting client at another, without Redis and without mesh, and what waiting
  * asks of the database: `deno task bench:databases`.
  *
  * @module
@@ -19,7 +19,7 @@ const PACES = [
 ] as const;
 /** How long statements are counted. */
 const COUNT_MS = isQuick ? 1000 : 10_000;
-/** As long as a server takes to see that nobody waits any more. */
+/** How long a server takes to notice that no request waits. */
 const REST_MS = 5500;
 
 const rows: Row[] = [];

@@ -30,7 +30,7 @@ const HALF_BODIES = [
 
 interface Adapter {
   name: string;
-  /** Whether connections are let go of on which no request has come in. */
+  /** Whether connections without a request are closed. */
   looksAtHeads: boolean;
   listen(server: RealityServer): Promise<Listening>;
 }
@@ -50,7 +50,7 @@ const adapters: readonly Adapter[] = [
 ];
 
 for (const { name, looksAtHeads, listen } of adapters) {
-  test(`${name} serves on among ${2 * CROWD} clients that send half a request, and lets go of them`, async () => {
+  test(`${name} continues to serve beside ${2 * CROWD} clients that send half a request, and closes them`, async () => {
     const server = new RealityServer({
       storage: new MemoryStorage(),
       // One place more than the crowd uses: if one of its places were kept, the second crowd would leave none.
@@ -71,7 +71,7 @@ for (const { name, looksAtHeads, listen } of adapters) {
         await isServed(origin);
       }
       if (looksAtHeads) {
-        await eventually(() => heads.lost === CROWD, () => `${heads.lost} were let go of`);
+        await eventually(() => heads.lost === CROWD, () => `${heads.lost} were closed`);
       }
     } finally {
       heads.close();
@@ -86,7 +86,7 @@ class Crowd {
   readonly #sockets: Socket[] = [];
   /** How many were told that their body did not come. */
   refused = 0;
-  /** How many were let go of without a word of that, or with another one. */
+  /** How many were closed without a 408, or with another status. */
   lost = 0;
 
   async open(origin: string, textOf: (i: number) => string): Promise<void> {

@@ -58,7 +58,7 @@ const reads: readonly (readonly [string, MiddlewareHandler])[] = [
   ["arrayBuffer", async (c, next) => void await c.req.arrayBuffer().then(next)],
   ["blob", async (c, next) => void await c.req.blob().then(next)],
   ["parseBody", async (c, next) => void await c.req.parseBody().then(next)],
-  ["text that nobody waits for", async (c, next) => (void c.req.text().catch(() => {}), await next())],
+  ["text that is not awaited", async (c, next) => (void c.req.text().catch(() => {}), await next())],
   ["a validator", validator("json", (value) => value)],
 ];
 

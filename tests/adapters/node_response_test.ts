@@ -115,7 +115,7 @@ class FakeResponse extends EventEmitter implements NodeOutgoing {
   headersSent = false;
   writableEnded = false;
   destroyed = false;
-  /** Whether the client takes what is written. */
+  /** Whether the client reads what is written. */
   keepsUp = true;
   chunks: string[] = [];
   ends = 0;

@@ -16,7 +16,7 @@ import type { RedisLibrary, ServerLine, ServerOrder } from "./server.ts";
 export interface SetUp {
   /** Where each server keeps its nodes; the same place for those that share a storage. */
   readonly places: readonly Place[];
-  /** What the servers know and nobody else; left out, they call each other back. */
+  /** The secret of the mesh. Without one, servers prove themselves by callbacks. */
   readonly meshSecret?: string;
   /** With which client each server uses Redis; undefined for one without. Left out, there is no Redis. */
   readonly redis?: readonly (RedisLibrary | undefined)[];
@@ -191,7 +191,7 @@ export class Cluster {
     );
   }
 
-  /** The process that is a server now; undefined while there is none. */
+  /** The current process of a server; `undefined` without one. */
   processOf(server: number): Running | undefined {
     return this.#members[server]!.running;
   }

@@ -98,7 +98,7 @@ testFault("a key that ends as it was before a change", {
 testFault("a key that ends as it was before a deletion", {
   finals: finals({ ...Object.fromEntries(right.finals), gone: { version: 30, hash: "gone.30" } }),
 }, /^gone ended at 30, .* before a deletion/);
-testFault("a change that won though the other side never heard of it", {
+testFault("a change that won although the other side never received it", {
   finals: finals({ ...Object.fromEntries(right.finals), both: { version: 41, hash: "both.41" } }),
 }, /^both ended at 41, sent at 113\.0 by storage 1, cut off .* from both\.40/);
 testFault("the same the other way round", {

@@ -25,7 +25,7 @@ export interface FaultRooms {
   isOver(): boolean;
   /** Is called when servers have just been cut off, before they meet again. */
   onSplit(servers: readonly number[]): Promise<void>;
-  /** Hears of the servers that were cut off from all others, which share no storage with them. */
+  /** Called with the servers that are partitioned from all others. They share no storage with them. */
   note(isolation: Isolation): void;
 }
 

@@ -1,5 +1,5 @@
 /**
- * A line between two processes that a test can trouble: whoever connects to its port reaches the target, or not.
+ * A link between two processes in which a test can cause faults: connections to its port reach the target, or fail.
  *
  * @module
  */
@@ -11,9 +11,9 @@ export type Trouble =
   | "silent"
   /** Bytes come late. */
   | "slow"
-  /** Nobody can connect, and connections that were open are lost. */
+  /** New connections are refused, and open ones are reset. */
   | "refused"
-  /** Connections are lost as soon as somebody asks through them. */
+  /** Connections are reset at the next request. */
   | "reset"
   /** What is asked gets through; the connection is lost when the answer comes. */
   | "cut";
@@ -45,7 +45,7 @@ export class Link {
   passed = 0;
   /** How many pieces of bytes, and connections, were lost or held. */
   kept = 0;
-  /** The port to which it leads, on this machine; undefined when nobody is there. */
+  /** The target's port on this machine; `undefined` without a target. */
   target: number | undefined;
 
   private constructor(server: Server) {
@@ -134,7 +134,7 @@ export class Link {
     this.#pass(pair, far, near);
   }
 
-  /** Passes on what comes from one side, each piece and the end in their order. */
+  /** Forwards the bytes of one side and its end, in order. */
   #pass(pair: Pair, from: Socket, to: Socket): void {
     let late = 0;
     const send = (deliver: () => void) => {
@@ -167,7 +167,7 @@ export class Link {
     });
     const end = () =>
       send(() => {
-        // A side that has gone is heard of no sooner than its bytes would be.
+        // The end of a side arrives no sooner than its bytes would.
         if (this.#state === "silent" || pair.isAbandoned) pair.isBroken = true;
         else to.end(() => to.destroy());
       });

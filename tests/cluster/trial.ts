@@ -57,7 +57,7 @@ interface Outcome {
   readonly reports: number;
   /** From the end of the faults until all servers had the same and knew of each other, in milliseconds. */
   readonly healing: number;
-  /** From asking for a change of one server to the answer of who waits at another, the longest, in milliseconds. */
+  /** The longest time from a change at one server to the answer of a waiting client at another, in milliseconds. */
   readonly wake: number;
 }
 
@@ -96,7 +96,7 @@ async function run(setUp: SetUp, random: SeededRandom, duration: number): Promis
     await checkSilence(cluster);
     await endWhileWaiting(cluster);
     const acknowledged = course.changes.filter(({ answered }) => answered !== Infinity).length;
-    assert.ok(acknowledged > 0 && course.reads.length > 0, "somebody wrote and read");
+    assert.ok(acknowledged > 0 && course.reads.length > 0, "clients wrote and read");
     return {
       faults,
       acknowledged,
@@ -132,7 +132,7 @@ class Course {
     this.#random = random;
   }
 
-  /** All keys that somebody changed. */
+  /** All changed keys. */
   get keys(): readonly string[] {
     return [...new Set(this.changes.map(({ key }) => key))];
   }
@@ -350,24 +350,26 @@ async function endWhileWaiting(cluster: Cluster): Promise<void> {
   const waits = cluster.servers.map((server) => sync(cluster.urlOf(server), request));
   await Promise.all(cluster.servers.map((server) => sync(cluster.urlOf(server), { known: { never: 0 } })));
   await Promise.all([cluster.end(), Promise.allSettled(waits)]);
-  assert.ok(performance.now() - beginning < LONGEST_WAKE, "who waited heard of the end");
+  assert.ok(performance.now() - beginning < LONGEST_WAKE, "waiting clients are answered at the end");
 }
 
-/** Who waits at any server is woken by a change on any other; gives the longest that it took. */
+/** Checks that a change on each server wakes clients at each other one. Returns the longest time. */
 async function checkWakes(cluster: Cluster): Promise<number> {
   let longest = 0;
   for (const writer of cluster.servers) {
     const key = `wake:${writer}`;
     const request = { known: { [key]: 0 }, wait: 2 * LONGEST_WAKE };
     const waits = cluster.servers.map((server) => sync(cluster.urlOf(server), request));
-    // Asked after those who wait, and answered when they most likely do.
+    // Sent after the waiting syncs: once these are answered, those most likely wait.
     await Promise.all(cluster.servers.map((server) => sync(cluster.urlOf(server), { known: { [key]: 0 } })));
     const asking = { key, hash: "woken", isDeletion: false, server: writer };
     const { asked, answered, version } = await change(cluster.urlOf(writer), asking);
     assert.ok(answered < Infinity, `${cluster.names[writer]} acknowledged a change`);
     for (const [server, wait] of waits.entries()) {
       const { changed, answered } = await wait;
-      const place = `who waits at ${cluster.names[server]} for a change at ${cluster.names[writer]}`;
+      const place = `a client that waits at ${cluster.names[server]} for a change at ${
+        cluster.names[writer]
+      }`;
       assert.equal(changed[key]?.version, version, `${place} is told of it`);
       assert.ok(answered - asked < LONGEST_WAKE, `${place} is told after ${answered - asked} ms`);
       longest = Math.max(longest, answered - asked);

@@ -136,7 +136,7 @@ test("follow() comes back to a server that was away, and says so", async () => {
   await follower.stop();
 });
 
-test("follow() asks nothing while nobody looks, and asks at once when somebody does", async () => {
+test("follow() sends no request while the page is hidden, and one at once when it is shown", async () => {
   await using server = new RealityServer({ storage: new MemoryStorage() });
   const transport = through(server);
   const page = Object.assign(new EventTarget(), { hidden: false });
@@ -219,7 +219,7 @@ test("followEvents() looks at every key after each opening, and opens anew for n
   assert.equal(third.isClosed, true);
 });
 
-/** A line of waiting: whoever asks first gets what comes first. */
+/** A queue: the first caller gets the first value. */
 class Line<T> {
   readonly #come: T[] = [];
   readonly #asked: ((value: T) => void)[] = [];

@@ -24,7 +24,7 @@ const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-ru
 /** A demo and a browser of its own for one test. */
 interface Stage {
   url: string;
-  /** Opens a window of somebody's own. */
+  /** Opens a window with its own session. */
   open(path: string, options?: BrowserContextOptions): Promise<Page>;
   /** Stops the server as a person does. */
   stop(): Promise<void>;
@@ -82,7 +82,7 @@ test("a window shows what another one adds, ticks and removes", async () => {
 test("a window on the event stream shows the same as one that asks", async () => {
   await withStage("file", async ({ open }) => {
     const ada = await open("/?as=Ada");
-    const jon = await open("/?as=Jon&adapter=events");
+    const jon = await open("/?as=Jon&transport=events");
 
     await add(ada, "A canoe");
     await row(jon, "A canoe").waitFor();
@@ -103,7 +103,7 @@ test("a window on the event stream shows the same as one that asks", async () =>
 test("windows survive a restart of the server and lose nothing", async () => {
   await withStage("file", async ({ open, stop, start }) => {
     const ada = await open("/?as=Ada");
-    const jon = await open("/?as=Jon&adapter=events");
+    const jon = await open("/?as=Jon&transport=events");
     await add(ada, "A canoe");
     await row(jon, "A canoe").waitFor();
 
@@ -125,7 +125,7 @@ test("windows survive a restart of the server and lose nothing", async () => {
 test("windows follow a server that forgot everything", async () => {
   await withStage("memory", async ({ open, stop, start }) => {
     const ada = await open("/?as=Ada");
-    const jon = await open("/?as=Jon&adapter=events");
+    const jon = await open("/?as=Jon&transport=events");
     await add(ada, "A canoe");
     await Promise.all([row(ada, "A canoe").waitFor(), row(jon, "A canoe").waitFor()]);
     await stop();
@@ -172,15 +172,15 @@ test("the board works by keyboard, and says aloud what others do", async () => {
     await row(jon, "A canoe").and(jon.locator(".done")).waitFor();
     await jon.locator("#said", { hasText: "Ada packed A canoe" }).waitFor({ state: "attached" });
 
-    // Whoever stands on a row that goes away is put on its neighbour, not at the top of the page.
+    // If the focused row is removed, the focus moves to its neighbour and not to the top of the page.
     await row(jon, "A canoe").getByRole("button").click();
     await row(ada, "A canoe").waitFor({ state: "detached" });
     assert.equal(await focused(ada), "Firewood, two baskets");
   });
 });
 
-test("the page fits a desk and a phone, in the light and in the dark", async () => {
-  const desk = { viewport: { width: 1280, height: 1000 } };
+test("the page fits a desktop and a phone, in the light and in the dark", async () => {
+  const desktop = { viewport: { width: 1280, height: 1000 } };
   const phone = {
     viewport: { width: 375, height: 812 },
     isMobile: true,
@@ -188,8 +188,8 @@ test("the page fits a desk and a phone, in the light and in the dark", async () 
     deviceScaleFactor: 2,
   };
   const looks: [name: string, path: string, options: BrowserContextOptions][] = [
-    ["desk-light", "/?as=Ada", desk],
-    ["desk-dark", "/?as=Jon&adapter=events", { ...desk, colorScheme: "dark" }],
+    ["desktop-light", "/?as=Ada", desktop],
+    ["desktop-dark", "/?as=Jon&transport=events", { ...desktop, colorScheme: "dark" }],
     ["phone-light", "/?as=Mina", phone],
     ["phone-dark", "/?as=Bo", { ...phone, colorScheme: "dark", reducedMotion: "reduce" }],
     ["phone-narrow", "/?as=Cleo", { ...phone, viewport: { width: 320, height: 568 } }],
@@ -210,7 +210,7 @@ test("the page fits a desk and a phone, in the light and in the dark", async () 
       assert.ok(content! <= width!, `${name} is ${content} px wide on a screen of ${width}`);
       await page.context().close();
     };
-    const desks: [name: string, page: Page][] = [];
+    const desktops: [name: string, page: Page][] = [];
     for (const [name, path, options] of looks) {
       const page = await open(path, options);
       const frames = name === "pair" ? page.frames().slice(1) : [page];
@@ -220,11 +220,11 @@ test("the page fits a desk and a phone, in the light and in the dark", async () 
       // Not check(): what was fetched before the click may be drawn after it, until the page is told of the tick.
       await frames[0]!.locator("#items li", { hasText: item.text }).getByRole("checkbox").click();
       await frames.at(-1)!.locator("#items li.done", { hasText: item.text }).waitFor();
-      // The desks stay and watch what happens on the others, so that they have something to draw.
-      if (name.startsWith("desk")) desks.push([name, page]);
+      // The desktops stay open and follow the changes of the others, so that they have something to draw.
+      if (name.startsWith("desktop")) desktops.push([name, page]);
       else await look(name, page);
     }
-    for (const [name, page] of desks) await look(name, page);
+    for (const [name, page] of desktops) await look(name, page);
   });
 });
 

@@ -1,5 +1,5 @@
 /**
- * Every adapter, listening on a socket, and a client that sends it anything at all.
+ * Every adapter on a socket, and a client that sends arbitrary requests.
  *
  * @module
  */

@@ -41,7 +41,7 @@ for (const adapter of ADAPTERS) {
     });
   });
 
-  test(`${adapter.name} bears what is too long to be a request`, async () => {
+  test(`${adapter.name} survives a request that is too long`, async () => {
     await withAdapter(adapter, async (origin) => {
       for (const target of OVERLONG_TARGETS) {
         const request = { name: "", method: "GET", target, headers: [["Host", "a"]] } as const;

@@ -1,6 +1,6 @@
 /**
  * Sends hostile requests over real connections to `node:http` and `node:http2`: many at once on one connection, reset,
- * answered to nobody who reads, held up by hooks that do not answer. Prints what is left after each part. Started by
+ * not read by the client, held up by hooks that do not answer. Prints what is left after each part. Started by
  * `connections_test.ts` in a process of its own, with the seed and the number of requests as its arguments.
  *
  * @module
@@ -65,7 +65,7 @@ for (let part = 1; part <= PARTS; part++) {
   await until(async () => {
     const { waiters, streams, pendingResponses } = await scene.server.getStats();
     return waiters + streams + pendingResponses === 0 && countHandles() <= idle;
-  }, "nobody waits, nothing is pending, and no handle is left");
+  }, "no request waits, nothing is pending, and no handle is left");
   console.log(`after ${sent}: ${await measureMemory()} bytes`);
 }
 await scene.assertUnharmed((body) => sync(http1.origin, body));
@@ -77,7 +77,7 @@ console.log(`end: ${failures} failures`);
 async function pipeline(): Promise<number> {
   const raw = await RawClient.connect(http1.origin);
   const count = random.between(1, 100);
-  // Waits most of the time, so that what comes later has to wait for its turn.
+  // Mostly a waiting sync, so that later requests are queued.
   if (random.happens(0.7)) raw.send(request("POST", "sync", WAIT));
   for (let i = 1; i < count; i++) raw.send(random.happens(0.5) ? random.pick(corpus) : anyRequest());
   await moment();
@@ -119,7 +119,7 @@ async function multiplex(): Promise<number> {
   return count;
 }
 
-/** Responses and a stream that are larger than the connection, which nobody reads. */
+/** Responses and a stream that are larger than the connection's buffers and are not read. */
 async function readSlowly(): Promise<number> {
   const raw = await RawClient.connect(http1.origin);
   raw.pause();

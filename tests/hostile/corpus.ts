@@ -30,7 +30,7 @@ const json = (value: unknown): string => JSON.stringify(value);
 const bytes = (...values: number[]): Uint8Array<ArrayBuffer> => Uint8Array.from(values);
 const utf8 = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text);
 
-/** What can stand where a value is expected, as JSON text; some of it is none. */
+/** JSON texts to put in the place of a value; some are invalid. */
 export const VALUES: readonly string[] = [
   "null",
   "true",
@@ -144,7 +144,7 @@ export const BODIES: ReadonlyMap<string, Body> = new Map<string, Body>([
   ["objects, 100,000 deep", '{"a":'.repeat(DEPTH) + "0" + "}".repeat(DEPTH)],
   ["objects, 100,000 deep and cut off", '{"a":'.repeat(DEPTH)],
   ["known, 100,000 deep", `{"known":${'{"a":'.repeat(DEPTH)}0${"}".repeat(DEPTH)}}`],
-  ["a field that nobody knows, 100,000 deep", `{"known":{},"x":${"[".repeat(DEPTH)}${"]".repeat(DEPTH)}}`],
+  ["an unknown field, 100,000 deep", `{"known":{},"x":${"[".repeat(DEPTH)}${"]".repeat(DEPTH)}}`],
   ["a list of 100,000 numbers", `[${"1,".repeat(DEPTH)}1]`],
   ["a member twice", '{"known":{"a":0},"known":7}'],
   ["a member a thousand times", `{${'"known":{"a":0},'.repeat(1_000)}"known":{}}`],
@@ -307,7 +307,7 @@ export const HEADERS: readonly Field[] = [
   ["X-Long", "x".repeat(7_000)],
 ];
 
-/** Methods that are none of ours. */
+/** Methods without a route. */
 export const METHODS: readonly string[] = [
   "GET",
   "HEAD",

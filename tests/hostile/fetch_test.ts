@@ -22,7 +22,7 @@ const SERVERS: ReadonlyMap<string, Partial<RealityServerOptions>> = new Map<
 >([
   ["as it comes", {}],
   ["with a secret", {
-    meshSecret: "a secret that nobody guesses",
+    meshSecret: "a secret that no peer guesses",
     meshPeers: ["http://b"],
     mesh: { fetch: away },
   }],
@@ -92,7 +92,7 @@ const READ: readonly string[] = [
   "Forwarded",
 ];
 
-/** Values that take a careless pattern long: how they begin, what comes again and again, and how they end. */
+/** Values on which a careless pattern backtracks: their start, the repeated part, and their end. */
 const FILLS: readonly (readonly [start: string, fill: string, end: string])[] = [
   ["application/", "+", "x"],
   ["application/json", " ", "x"],

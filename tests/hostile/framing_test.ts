@@ -13,7 +13,7 @@ import { TOKEN } from "./corpus.ts";
 import { ADAPTERS, NODE_ADAPTER, sendBytes, sync } from "./adapters.ts";
 import { HostileScene } from "./scene.ts";
 
-/** The request that someone hides behind another: it would change a node that nobody may change. */
+/** The smuggled request: it would change a node that no client may change. */
 const HIDDEN = "DELETE /reality/nodes/left-alone:1 HTTP/1.1\r\nHost: a\r\n" +
   `Authorization: Bearer ${TOKEN}\r\nContent-Length: 0\r\n\r\n`;
 
@@ -38,7 +38,7 @@ const FIRST: ReadonlyMap<string, string> = new Map([
   ["a length past 2^64", `${POST}Content-Length: 18446744073709551628\r\n\r\n${BODY}`],
   ["a length that is no number", `${POST}Content-Length: ${SIZE}a\r\n\r\n${BODY}`],
   ["a length with a space before the colon", `${POST}Content-Length : ${SIZE}\r\n\r\n${BODY}`],
-  ["a coding that nobody knows", `${POST}Transfer-Encoding: xchunked\r\n\r\n${CHUNKS}`],
+  ["an unknown coding", `${POST}Transfer-Encoding: xchunked\r\n\r\n${CHUNKS}`],
   ["chunked, but not last", `${POST}Transfer-Encoding: chunked, identity\r\n\r\n${CHUNKS}`],
   [
     "chunked twice",
@@ -64,7 +64,7 @@ const FIRST: ReadonlyMap<string, string> = new Map([
   ["a chunk's extension with LF alone", `${POST}Transfer-Encoding: chunked\r\n\r\nc;a\n${BODY}\r\n0\r\n\r\n`],
   ["a line that ends nowhere", `POST /reality/sync HTTP/1.1 X\r\nContent-Length: ${SIZE}\r\n\r\n${BODY}`],
   [
-    "a version that nobody speaks",
+    "an unknown version",
     `POST /reality/sync HTTP/9.9\r\nHost: a\r\nContent-Length: ${SIZE}\r\n\r\n${BODY}`,
   ],
   ["a preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
@@ -103,7 +103,7 @@ for (const [name, first] of FIRST) {
 }
 
 for (const adapter of ADAPTERS.filter((adapter) => adapter !== NODE_ADAPTER)) {
-  test(`${adapter.name} lets nothing through that hides behind a request of unclear length`, async () => {
+  test(`${adapter.name} runs no request that is smuggled behind one of ambiguous length`, async () => {
     const scene = await HostileScene.open();
     const { origin, close } = await adapter.listen(scene);
     try {

@@ -79,7 +79,7 @@ async function join({ ask }: Place, secret: string): Promise<(message: string) =
     post,
   );
   return async (message) => {
-    // What is refused has no envelope, which whoever asks would call a false answer.
+    // A refusal has no envelope, which the caller reports as an invalid answer.
     await pass.exchange(message, post).catch(() => {});
     return status;
   };
@@ -224,7 +224,7 @@ test("who says hello in a peer's name without being at its address is refused, a
     assert.equal(callbacks.length, PEERS.length);
     for (const gossip of callbacks as { callback: { nonce: string; token: string } }[]) {
       assert.equal(gossip.callback.nonce, hello.nonce);
-      // Even a peer's owner who tells the token on cannot have it used: nobody has accepted it.
+      // A token that a peer passes on is useless: no server has accepted it.
       const { token } = gossip.callback;
       assert.equal((await place.ask({ form: 1, token, message: newsOf("forged", 1) })).status, 401);
       assert.equal((await place.ask({ form: 1, callback: gossip.callback })).status, 401);
@@ -315,7 +315,7 @@ function nonces(): fc.Arbitrary<unknown> {
   return fc.oneof(values, fc.constant(freshNonce(0)));
 }
 
-/** A nonce that nobody has used, one for each number. */
+/** An unused nonce for each number. */
 function freshNonce(i: number): string {
   return i.toString(36).padStart(26, "n");
 }

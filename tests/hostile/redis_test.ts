@@ -1,5 +1,5 @@
 /**
- * Hostile messages on Redis: whoever may publish there says anything at all.
+ * Hostile messages on Redis: a client with access to the channel publishes arbitrary messages.
  *
  * @module
  */
@@ -100,11 +100,11 @@ for (const [name, secret] of [["with a secret", SECRET], ["without a secret", un
     });
   });
 
-  test(`a server ${name} bears a flood of messages on Redis, and calls nobody more often for it`, async () => {
+  test(`a server ${name} bears a flood of messages on Redis, and sends no more requests for it`, async () => {
     await withRedis(secret, async ({ redis, called, scene }) => {
       await settle();
       const before = called.length;
-      // They name a storage that nobody has: so the server named in them would be asked.
+      // They name an unknown storage, so that the server named in them would be asked.
       const message = JSON.stringify({
         id: "b",
         run: "r",

@@ -15,7 +15,7 @@ import {
 import { until } from "../http/client.ts";
 import { TOKEN } from "./corpus.ts";
 
-/** Nodes that nobody writes to: no input names them at random. */
+/** Nodes without writes: no random input names them. */
 const CALM: ReadonlyMap<string, string> = new Map([["left-alone:1", "still"], ["left-alone:2", "as ever"]]);
 
 /** A server, and all that it has reported. */
@@ -72,8 +72,8 @@ export class HostileScene {
   }
 
   /**
-   * What must hold whatever came in: nothing failed within, nobody is left waiting, a plain sync is answered rightly,
-   * and the nodes that nobody wrote to are what they were.
+   * What must hold after each input: no internal error, no waiting request, a correct answer to a
+   * plain sync, and unchanged nodes that were not written to.
    *
    * @param sync Asks an adapter.
    */
@@ -82,7 +82,7 @@ export class HostileScene {
     for (const [key, meta] of this.#calm) assert.deepEqual(await this.storage.getNode(key), meta);
   }
 
-  /** The same without the last: for input of somebody who may change every node. Gives what the sync told. */
+  /** The same without the last: for input of a client that may change every node. Returns the answer of the sync. */
   async assertServes(sync: (body: string) => Promise<{ status: number; body: string }>): Promise<unknown> {
     const keys = [...CALM.keys(), "never-there"];
     const known = Object.fromEntries(keys.map((key) => [key, 0]));
@@ -91,7 +91,7 @@ export class HostileScene {
     await until(async () => {
       const { waiters, streams } = await this.server.getStats();
       return waiters === 0 && streams === 0;
-    }, "nobody waits any more");
+    }, "no request waits");
     this.assertNoFault();
     return JSON.parse(body).changed;
   }

@@ -1,5 +1,5 @@
 /**
- * What is fuzzed: everything that reads what comes from outside, and what must hold of all that it makes of it.
+ * The functions that are fuzzed, all of which read outside input, and the invariants of their results.
  *
  * @module
  */
@@ -144,7 +144,7 @@ export const TARGETS: readonly Target[] = [
             { xForwardedFor: fields[0], forwarded: fields[1] },
             trusted,
           );
-          // What comes of it is an address, in the one form that it has.
+          // The result is an address in its canonical form.
           assert.equal(clientAddress(address, { xForwardedFor: null, forwarded: null }, 0), address);
         }
       }
@@ -159,7 +159,7 @@ export const TARGETS: readonly Target[] = [
       const cursor = parseCursor(text);
       if (cursor !== null) assert.deepEqual(parseCursor(formatCursor(cursor)), cursor);
       const frames = eventFrame("update", { key: text }, "id") + cursorFrame("id");
-      // One event is one line of data, whatever it holds: nobody can write a second event into it.
+      // One event is one line of data, whatever it holds: a value cannot inject a second event.
       assert.equal(frames.split("\n").filter((line) => line.startsWith("data: ")).length, 1);
       assert.equal(frames.split("\n\n").length, 3);
       await Promise.resolve();

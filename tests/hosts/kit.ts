@@ -1,5 +1,5 @@
 /**
- * What must hold behind a host that is not ours: a short list, since the adapters themselves have the whole of it.
+ * What must hold behind a foreign host: a short list, since the adapters pass the whole kit.
  *
  * @module
  */
@@ -55,19 +55,22 @@ export function testHost({ name, listen, userOf }: Host): void {
     await wrong.body?.cancel();
   });
 
-  register("who waits is woken, and who hangs up frees its place", async (server, origin) => {
-    const waiting = post(origin, { known: { "ana:2": 0 }, wait: 20_000 });
-    await hasWaiters(server, 1);
-    await server.updateNode("ana:2", "1");
-    assert.equal((await (await soon(waiting, "the answer")).json()).changed["ana:2"].hash, "1");
-    const raw = await RawClient.connect(origin);
-    const body = '{"known":{"ana:3":0},"wait":20000}';
-    raw.send("POST /reality/sync HTTP/1.1\r\nHost: a\r\nX-User: ana\r\nContent-Type: application/json\r\n");
-    raw.send(`Content-Length: ${body.length}\r\n\r\n${body}`);
-    await hasWaiters(server, 1);
-    await raw.close();
-    await hasWaiters(server, 0);
-  });
+  register(
+    "a waiting client is woken, and a client that disconnects frees its slot",
+    async (server, origin) => {
+      const waiting = post(origin, { known: { "ana:2": 0 }, wait: 20_000 });
+      await hasWaiters(server, 1);
+      await server.updateNode("ana:2", "1");
+      assert.equal((await (await soon(waiting, "the answer")).json()).changed["ana:2"].hash, "1");
+      const raw = await RawClient.connect(origin);
+      const body = '{"known":{"ana:3":0},"wait":20000}';
+      raw.send("POST /reality/sync HTTP/1.1\r\nHost: a\r\nX-User: ana\r\nContent-Type: application/json\r\n");
+      raw.send(`Content-Length: ${body.length}\r\n\r\n${body}`);
+      await hasWaiters(server, 1);
+      await raw.close();
+      await hasWaiters(server, 0);
+    },
+  );
 
   register("a stream tells at once what changes, and ends with its client", async (server, origin) => {
     const response = await fetch(`${origin}/reality/events?keys=ana:1`, { headers: { "x-user": "ana" } });

@@ -6,49 +6,49 @@
 import type { ServerStats } from "../../mod.ts";
 import type { Operation, SceneName } from "./scenes.ts";
 
-/** An adapter, and what differs about it. */
+/** An adapter under test, and how it differs from others. */
 export interface Adapter {
-  /** What the tests are called after. */
+  /** The prefix of its test names. */
   readonly name: string;
-  /** Opens it before a new server of this scene. */
+  /** Opens it with a new server of this scene. */
   open(scene: SceneName): Promise<OpenAdapter>;
-  /** A framework in front reads the bodies, and refuses by itself what is no JSON: the status is the same. */
+  /** A framework parses the bodies and refuses invalid JSON itself, with the same status. */
   readonly parsesBodies?: boolean;
-  /** A framework in front answers for all paths that are not ours. */
+  /** A framework answers unknown paths. */
   readonly ownNotFound?: boolean;
-  /** A framework in front takes no media type but `application/json`. */
+  /** A framework accepts only `application/json`. */
   readonly onlyPlainJSON?: boolean;
-  /** The runtime decides by itself which connections it keeps. */
+  /** The runtime decides which connections stay open. */
   readonly ownConnections?: boolean;
-  /** The runtime finds out that a client is gone only when it next sends something to it. */
+  /** The runtime notices a disconnect only at its next write. */
   readonly noticesLate?: boolean;
-  /** What hooks get from it, as the scene `readers` names it; a user is the one whom a middleware in front has found. */
+  /** The name of its hook context in the scene `readers`, with the user that a middleware has found. */
   readonly host: string;
-  /** The runtime takes up the next request of a connection only when the one before is answered. */
+  /** The runtime handles the next request of a connection only after the answer to the one before. */
   readonly answersInTurn?: boolean;
-  /** The host does not read the body of a GET, and then does not hear that its connection closes. */
+  /** The host does not read the body of a GET and then does not notice that its connection closes. */
   readonly leavesBodies?: boolean;
-  /** The runtime does not tell that a stream of HTTP/2 was reset together with its head. */
+  /** The runtime does not report an HTTP/2 stream that is reset together with its head. */
   readonly missesEarlyResets?: boolean;
-  /** The runtime does not tell the address that connected. */
+  /** The runtime does not report the client's address. */
   readonly tellsNoAddress?: boolean;
-  /** Requests that follow one on its connection before it is answered are lost, and the answer with them. */
+  /** Pipelined requests are lost, and the answer to the first one with them. */
   readonly losesPipelined?: boolean;
-  /** The runtime keeps the connection of a body that was refused until the client leaves it. */
+  /** The runtime keeps the connection of a refused body open until the client closes it. */
   readonly keepsConnection?: boolean;
 }
 
-/** An adapter with a server behind it. */
+/** An open adapter with a server. */
 export interface OpenAdapter {
   /** The address of a path under the server's base path. */
   url(path: string): string;
-  /** Does something to the server from behind. */
+  /** Runs an operation on the server directly. */
   operate(operation: Operation): Promise<unknown>;
-  /** Closes adapter and server, and everything that was opened with them. */
+  /** Closes the adapter, the server and all that was opened with them. */
   close(): Promise<void>;
 }
 
-/** The numbers of the server behind an adapter. */
+/** Returns the statistics of the server. */
 export async function statsOf(adapter: OpenAdapter): Promise<ServerStats> {
   return await adapter.operate({ do: "stats" }) as ServerStats;
 }

@@ -17,7 +17,7 @@ export const AUTHORIZED: Record<string, string> = { authorization: `Bearer ${TOK
 /** The headers of a write with a JSON body. */
 export const WRITE: Record<string, string> = { ...JSON_TYPE, ...AUTHORIZED };
 
-/** Keys that break what takes them for more than text. */
+/** Keys that break code which treats them as more than text. */
 export const STRANGE_KEYS: readonly string[] = [
   "__proto__",
   "constructor",
@@ -33,7 +33,7 @@ export const STRANGE_KEYS: readonly string[] = [
   "'; DROP TABLE nodes; --",
 ];
 
-/** Registers a test of an adapter, before a server of this scene. */
+/** Registers a test of an adapter with a server of this scene. */
 export type OnAdapter = (title: string, scene: SceneName, run: (client: Client) => Promise<void>) => void;
 
 /** Returns a function that registers tests of one adapter. */
@@ -49,7 +49,7 @@ export function registerOn(test: Test, adapter: Adapter): OnAdapter {
     });
 }
 
-/** Asks an adapter. */
+/** A client of an adapter. */
 export class Client {
   readonly #adapter: OpenAdapter;
   readonly #noticesLate: boolean;
@@ -95,7 +95,7 @@ export class Client {
     return await this.operate({ do: "reports" }) as string[];
   }
 
-  /** Waits until so many wait. */
+  /** Waits until so many requests wait. */
   async hasWaiters(count: number): Promise<void> {
     await until(async () => (await this.stats()).waiters === count, `${count} wait`);
   }
@@ -105,7 +105,7 @@ export class Client {
     await until(async () => (await this.stats()).streams === count, `${count} streams are open`);
   }
 
-  /** Waits until the server has noticed that nobody reads its streams of this key any more. */
+  /** Waits until the server has closed the streams of this key, whose clients are gone. */
   async isLeft(key: string): Promise<void> {
     const isOver = async () => {
       const { streams, waiters } = await this.stats();
@@ -116,7 +116,7 @@ export class Client {
     await until(isOver, "no stream is open");
   }
 
-  /** Finds out that the server still answers. */
+  /** Checks that the server still answers. */
   async isWell(): Promise<void> {
     const response = await soon(this.get("/health"), "an answer");
     assert.equal(response.status, 200);

@@ -11,7 +11,7 @@ import { RawClient } from "./client.ts";
 /** Registers tests of the encoding of bodies. */
 export function testEncoding(onAdapter: OnAdapter, adapter: Adapter): void {
   if (!adapter.parsesBodies) {
-    onAdapter("bytes that are no UTF-8 are refused", "plain", async (client) => {
+    onAdapter("bytes that are not UTF-8 are refused", "plain", async (client) => {
       const response = await client.post("/sync", new Uint8Array([0x7b, 0x22, 0xff, 0x22, 0x7d]));
       assert.equal(response.status, 400);
       assert.match(await response.text(), /UTF-8/);
@@ -19,7 +19,7 @@ export function testEncoding(onAdapter: OnAdapter, adapter: Adapter): void {
   }
 }
 
-/** Bodies in pieces, broken off or broken. */
+/** Registers tests of bodies that arrive in pieces, are cut off or malformed. */
 export function testBodies(onAdapter: OnAdapter): void {
   onAdapter("a body in small pieces is read like any other", "small", async (client) => {
     const raw = await RawClient.connect(client.url(""));
@@ -34,7 +34,7 @@ export function testBodies(onAdapter: OnAdapter): void {
     }
   });
 
-  onAdapter("a client that hangs up in the middle of its body does no harm", "plain", async (client) => {
+  onAdapter("a client that disconnects within its body does no harm", "plain", async (client) => {
     for (const header of ["Content-Length: 1000", "Transfer-Encoding: chunked"]) {
       const raw = await RawClient.connect(client.url(""));
       raw.send(`${syncHead(client, header)}5\r\n{"kno`);
@@ -59,7 +59,7 @@ export function testBodies(onAdapter: OnAdapter): void {
   });
 }
 
-/** Bodies that nobody should read to their end. */
+/** Registers tests of bodies that must not be read to their end. */
 export function testLargeBodies(onAdapter: OnAdapter): void {
   onAdapter("a body that says it is too large is refused before it comes", "small", async (client) => {
     const raw = await RawClient.connect(client.url(""));
@@ -79,7 +79,7 @@ export function testLargeBodies(onAdapter: OnAdapter): void {
       raw.send(syncHead(client, "Transfer-Encoding: chunked"));
       const chunk = `3e8\r\n${"x".repeat(1000)}\r\n`;
       raw.send(chunk + chunk + chunk);
-      // The end never comes: only who counts can answer.
+      // The body never ends: only a server that counts bytes can answer.
       const received = await raw.receive((text) => text.includes("maxBodyBytes (2000)"));
       assert.match(received, /^HTTP\/1\.1 413 /);
     } finally {

@@ -82,7 +82,7 @@ export class RawClient {
     this.#socket.write(text);
   }
 
-  /** Stops reading, so that what comes in piles up at the sender. */
+  /** Stops reading, so that data piles up at the sender. */
   pause(): void {
     this.#socket.pause();
   }

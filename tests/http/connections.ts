@@ -28,7 +28,7 @@ export function testKeepAlive(onAdapter: OnAdapter): void {
   });
 }
 
-/** What a server that closes does about connections. */
+/** Registers tests of connections to a server that closes. */
 export function testConnections(onAdapter: OnAdapter): void {
   onAdapter(
     "a server that closes tells with each answer to leave the connection",

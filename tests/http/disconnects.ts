@@ -9,9 +9,9 @@ import type { Adapter } from "./adapter.ts";
 import { type OnAdapter, syncHead } from "./adapter_client.ts";
 import { RawClient } from "./client.ts";
 
-/** Who goes away while the server has nothing to send. */
+/** Registers tests of disconnects while the server has nothing to send. */
 export function testHangingUp(onAdapter: OnAdapter, adapter: Adapter): void {
-  onAdapter("a client that hangs up while it waits gives its place back", "plain", async (client) => {
+  onAdapter("a client that disconnects while it waits frees its slot", "plain", async (client) => {
     const controller = new AbortController();
     const waiting = client.sync({ known: { a: 0 }, wait: 20_000 }, controller.signal).catch(() => "hung up");
     const raw = await RawClient.connect(client.url(""));
@@ -28,7 +28,7 @@ export function testHangingUp(onAdapter: OnAdapter, adapter: Adapter): void {
 
   if (!adapter.leavesBodies) {
     onAdapter(
-      "a client that hangs up within a body that its stream has no use for",
+      "a client that disconnects within the body of a stream request",
       "plain",
       async (client) => {
         const raw = await RawClient.connect(client.url(""));
@@ -43,7 +43,7 @@ export function testHangingUp(onAdapter: OnAdapter, adapter: Adapter): void {
   }
 
   for (const kind of ["sync", "stream"] as const) {
-    const title = `a connection that closes gives back the places of all its pipelined requests: ${kind}`;
+    const title = `a connection that closes frees the slots of all its pipelined requests: ${kind}`;
     onAdapter(title, "plain", async (client) => {
       const body = '{"known":{"a":0},"wait":20000}';
       const request = kind === "sync"

@@ -34,7 +34,7 @@ export function testErrors(onAdapter: OnAdapter): void {
 
   onAdapter("a server that is closed says so, and health still answers", "plain", async (client) => {
     await client.operate({ do: "close" });
-    // It is not even looked at what is sent.
+    // The body is not parsed.
     for (const body of [{ known: {} }, { known: 7 }]) {
       const response = await client.post("/sync", body);
       assert.equal(response.status, 503);

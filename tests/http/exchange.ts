@@ -8,7 +8,7 @@ import type { Adapter } from "./adapter.ts";
 import { type Client, JSON_TYPE, toInit } from "./adapter_client.ts";
 import type { SceneName } from "./scenes.ts";
 
-/** A request, and what is to come back. */
+/** A request and its expected answer. */
 export interface Exchange {
   readonly title: string;
   readonly scene?: SceneName;
@@ -18,18 +18,18 @@ export interface Exchange {
   /** The path is not under the base path. */
   readonly whole?: true;
   readonly headers?: Record<string, string>;
-  /** Sent as it is when text or bytes, else as JSON. */
+  /** Sent unchanged if it is text or bytes, otherwise as JSON. */
   readonly body?: unknown;
   readonly status: number;
-  /** The code of the refusal, without its prefix. */
+  /** The error code, without its prefix. */
   readonly code?: string;
-  /** What the refusal's message says. */
+  /** A pattern of the error message. */
   readonly message?: RegExp;
-  /** What headers are to be; `null` for none. */
+  /** The expected headers; `null` for a missing one. */
   readonly answers?: Record<string, string | RegExp | null>;
-  /** What the body is to be, as JSON; `""` for none. */
+  /** The expected body, parsed as JSON; `""` for an empty one. */
   readonly json?: unknown;
-  /** The refusal is about the bytes of the body, which a framework in front may make by itself. */
+  /** The error concerns the bytes of the body: a framework may send it itself. */
   readonly bytes?: true;
 }
 
@@ -63,7 +63,7 @@ export async function check(adapter: Adapter, client: Client, exchange: Exchange
   if (status < 400) return;
   assert.equal(response.headers.get("cache-control"), "no-store");
   if (method === "HEAD") return assert.equal(text, "");
-  // Readiness is no refusal, and has a body of its own.
+  // An answer of `/ready` is not an error and has another body.
   if (exchange.json !== undefined) return;
   const { error, ...rest } = JSON.parse(text);
   assert.deepEqual([Object.keys(rest), Object.keys(error)], [[], ["code", "message"]]);

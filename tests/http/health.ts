@@ -61,14 +61,14 @@ export const healthExchanges: readonly Exchange[] = [
     answers: { allow: "GET, HEAD" },
   },
   {
-    title: "the numbers are answered as Prometheus has it",
+    title: "the metrics are sent in the format of Prometheus",
     path: "/metrics",
     method: "GET",
     status: 200,
     answers: { "content-type": "text/plain; version=0.0.4; charset=utf-8", "cache-control": "no-store" },
   },
   {
-    title: "the numbers are answered without a body to HEAD",
+    title: "the metrics are sent without a body to HEAD",
     path: "/metrics",
     method: "HEAD",
     status: 200,
@@ -82,7 +82,7 @@ export const healthExchanges: readonly Exchange[] = [
     answers: { allow: "GET, HEAD" },
   },
   {
-    title: "the numbers are nowhere where they were taken away",
+    title: "the metrics have no route if they are disabled",
     scene: "closed",
     path: "/metrics",
     method: "GET",
@@ -90,7 +90,7 @@ export const healthExchanges: readonly Exchange[] = [
     code: "NOT_FOUND",
   },
   {
-    title: "the numbers are refused to whom the application turns down",
+    title: "the metrics are refused to clients that the application refuses",
     scene: "hook",
     path: "/metrics",
     method: "GET",
@@ -98,7 +98,7 @@ export const healthExchanges: readonly Exchange[] = [
     code: "FORBIDDEN",
   },
   {
-    title: "the numbers are given to whom the application lets in",
+    title: "the metrics are sent to clients that the application allows",
     scene: "hook",
     path: "/metrics",
     method: "GET",

@@ -1,6 +1,6 @@
 /**
  * What every adapter does with too much at once, with clients that ask too often, with bodies that do not come and with
- * streams that nobody takes.
+ * streams that no client reads.
  *
  * @module
  */
@@ -17,7 +17,7 @@ export function testAdmission(onAdapter: OnAdapter, adapter: Adapter): void {
   testRates(onAdapter, adapter);
   testPlaces(onAdapter);
   testShares(onAdapter, adapter);
-  // Who reads bodies in front waits for them, and unpacks them, as it is told to.
+  // A framework that parses bodies waits for them and decompresses them itself.
   if (!adapter.parsesBodies) testSlowBodies(onAdapter, adapter);
 }
 

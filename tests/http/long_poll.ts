@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { AUTHORIZED, type OnAdapter, WRITE } from "./adapter_client.ts";
 import { soon } from "./client.ts";
 
-/** Who waits, and who goes away meanwhile. */
+/** Registers tests of waiting syncs. */
 export function testWaiting(onAdapter: OnAdapter): void {
   onAdapter("a waiting sync is answered by a change, through whichever way in", "plain", async (client) => {
     const ways: ((key: string) => Promise<unknown>)[] = [
@@ -45,7 +45,7 @@ export function testWaiting(onAdapter: OnAdapter): void {
     assert.deepEqual((await soon(waiting, "the answer")).changed, {});
   });
 
-  onAdapter("a sync is answered at once when there is no place to wait", "full", async (client) => {
+  onAdapter("a sync is answered at once when there is no free slot to wait", "full", async (client) => {
     const first = client.sync({ known: { a: 0 }, wait: 20_000 });
     await client.hasWaiters(1);
     const second = await soon(client.sync({ known: { a: 0 }, wait: 20_000 }), "the second answer");
@@ -54,7 +54,7 @@ export function testWaiting(onAdapter: OnAdapter): void {
     assert.equal((await first).changed.a?.hash, "1");
   });
 
-  onAdapter("many wait and all are woken", "plain", async (client) => {
+  onAdapter("many waiting syncs are all woken", "plain", async (client) => {
     const waiting = Array.from({ length: 30 }, () => client.sync({ known: { crowd: 0 }, wait: 20_000 }));
     await client.hasWaiters(30);
     await client.operate({ do: "update", key: "crowd", hash: "1" });

@@ -110,12 +110,12 @@ class MultiplexedClient {
     await until(async () => (await statsOf(this.#adapter)).waiters === count, `${count} wait`);
   }
 
-  /** Waits until nobody waits any more. */
+  /** Waits until no request waits. */
   async isLeft(): Promise<void> {
     await until(async () => {
       const { waiters, streams } = await statsOf(this.#adapter);
       return waiters + streams === 0;
-    }, "nobody waits");
+    }, "no request waits");
   }
 
   /** Breaks the connection. */

@@ -14,7 +14,7 @@ const JSON_TYPE = { "content-type": "application/json" };
 const ANA = { ...JSON_TYPE, "x-user": "ana" };
 const BOB = { ...JSON_TYPE, "x-user": "bob" };
 
-/** The node that Ana may not read, and one of the same length that nobody ever made. */
+/** The node that Ana may not read, and a key of the same length without a node. */
 const FORBIDDEN = "bob:1";
 const NOWHERE = "bob:2";
 
@@ -90,7 +90,7 @@ function testWhatIsAsked(onAdapter: OnAdapter): void {
     const waiting = client.post("/sync?page=7", { known: { "ana:2": 0, "bob:1": 0 }, wait: 20_000 }, headers);
     await client.hasWaiters(1);
     await client.operate({ do: "update", key: "ana:2", hash: "1" });
-    const response = await soon(waiting, "the answer to who waits");
+    const response = await soon(waiting, "the answer to a waiting client");
     assert.deepEqual(Object.keys((await response.json()).changed), ["ana:2"]);
     const asked = await client.operate({ do: "asked" }) as Asked[];
     // Once before it waits and once after the wake.
@@ -249,7 +249,7 @@ function testWhatIsSeen(onAdapter: OnAdapter): void {
     await client.isLeft("ana:1");
   });
 
-  onAdapter("who waits is not woken into a key that it may not read", "readers", async (client) => {
+  onAdapter("a waiting client is not woken by a key that it may not read", "readers", async (client) => {
     const events = new EventReader(await client.get(`/events?keys=${FORBIDDEN}&keys=ana:1`, ANA));
     assert.notEqual((await events.next())?.retry, undefined);
     const waiting = client.post("/sync", { known: { [FORBIDDEN]: 0, "ana:1": 0 }, wait: 20_000 }, ANA);
@@ -284,7 +284,7 @@ function testWhatIsSeen(onAdapter: OnAdapter): void {
 
 function testWhatIsGranted(onAdapter: OnAdapter): void {
   onAdapter(
-    "a right that is granted is told at once to who waits, once the server is told",
+    "a granted right wakes a waiting client as soon as the server is told of it",
     "readers",
     async (client) => {
       await client.operate({ do: "update", key: "ana:1", hash: "1" });

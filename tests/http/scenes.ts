@@ -1,6 +1,6 @@
 /**
- * The servers that the HTTP kit asks its questions of, and what a test does to them from behind. Runs in whatever
- * process the adapter is in.
+ * The servers of the HTTP kit, and the operations that a test runs on them directly. Runs in
+ * the process of the adapter.
  *
  * @module
  */
@@ -35,7 +35,7 @@ export type SceneName =
   | "unwell"
   | "fast";
 
-/** What a scene says about a server. */
+/** The options of a scene. */
 interface SceneOptions {
   server?: Partial<RealityServerOptions>;
   handler?: HandlerOptions;
@@ -80,11 +80,11 @@ class UnwellStorage extends MemoryStorage {
 }
 
 const scenes: Record<SceneName, SceneOptions> = {
-  /** Everything as it comes, with open write routes. */
+  /** Default options, with write tokens. */
   plain: { server: { writeTokens: TOKENS } },
-  /** Nobody was given a way to write, and the numbers were taken away. */
+  /** No write access, and no metrics. */
   closed: { handler: { metrics: false } },
-  /** The application decides who writes, where no token fits, and who sees the numbers. */
+  /** The application decides about writes without a token, and about the metrics. */
   hook: {
     server: {
       writeTokens: TOKENS,
@@ -141,7 +141,7 @@ const scenes: Record<SceneName, SceneOptions> = {
   fast: { server: { clock: fastClock() } },
   /** Few requests for each address, with a trusted proxy on this machine. */
   limited: { server: { rateLimit: RATE, trustProxy: ["127.0.0.0/8", "::1"] } },
-  /** Little time for who is slow. */
+  /** Short time limits for slow clients. */
   impatient: { server: { limits: { bodyTimeout: 100, stallTimeout: 200 } } },
   /** Room to wait for several clients, each of which has a share; a proxy on this machine says who they are. */
   shared: { server: { limits: SHARES, trustProxy: ["127.0.0.0/8", "::1"] } },
@@ -153,7 +153,7 @@ const scenes: Record<SceneName, SceneOptions> = {
 export interface Scene {
   readonly server: RealityServer;
   readonly handler: HandlerOptions;
-  /** The codes of what `onError` heard. */
+  /** The codes of the errors that `onError` got. */
   readonly reports: string[];
   /** Who may read, in the scene `readers`. */
   readonly readers: Readers;
@@ -173,7 +173,7 @@ export interface Asked {
 interface Readers {
   readonly authorize: Authorize;
   readonly asked: Asked[];
-  /** Keys that nobody may read any more. */
+  /** Keys whose read rights are revoked. */
   readonly revoked: Set<string>;
 }
 
@@ -267,7 +267,7 @@ export async function operate(
     case "update again and again":
       for (let round = 0; round < operation.rounds; round++) {
         await server.updateMany(operation.keys.map((key) => ({ key, hash: operation.hash })));
-        // Lets who streams have its turn.
+        // Let the streams run.
         await new Promise((resolve) => setTimeout(resolve));
       }
       return null;

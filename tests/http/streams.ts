@@ -13,7 +13,7 @@ export const streamExchanges: readonly Exchange[] = [
   { ...bad, title: "a stream of nothing is refused", path: "/events", method: "GET", message: /"keys"/ },
   {
     ...bad,
-    title: "a stream of a key that is none is refused",
+    title: "a stream of an invalid key is refused",
     path: "/events?keys=%00",
     method: "GET",
     message: /"keys\[0\]"/,
@@ -28,10 +28,10 @@ export const streamExchanges: readonly Exchange[] = [
   },
 ];
 
-/** Event streams, from opening to end. */
+/** Registers tests of event streams. */
 export function testStreams(onAdapter: OnAdapter): void {
   onAdapter(
-    "a stream tells the present, then each change, then the end of a node",
+    "a stream sends the current node, then each change, then the deletion",
     "plain",
     async (client) => {
       await client.operate({ do: "update", key: "news", hash: "1" });
@@ -64,7 +64,7 @@ export function testStreams(onAdapter: OnAdapter): void {
     const { id = "" } = await before.nextEvent("update");
     await before.cancel();
     await client.operate({ do: "update", key: "b", hash: "2" });
-    // Some clients cannot send headers, and put it into the query.
+    // Clients that cannot send headers use the query.
     const query = `&lastEventId=${encodeURIComponent(id)}`;
     for (const [more, headers] of [["", { "last-event-id": id }], [query, {}]] as const) {
       const after = new EventReader(await client.get(`/events?keys=a&keys=b${more}`, headers));
@@ -75,7 +75,7 @@ export function testStreams(onAdapter: OnAdapter): void {
     await client.isLeft("a");
   });
 
-  onAdapter("a stream that cannot be resumed says so and tells everything", "plain", async (client) => {
+  onAdapter("a stream that cannot be resumed sends resync and all nodes", "plain", async (client) => {
     await client.operate({ do: "update", key: "a", hash: "1" });
     for (const id of ["garbage", "another-life:1", "another-life:another-storage:0:1", "%:%:0:1"]) {
       const events = new EventReader(await client.get("/events?keys=a", { "last-event-id": id }));
@@ -115,7 +115,7 @@ export function testStreams(onAdapter: OnAdapter): void {
     assert.ok(Number(last?.retry) >= 500);
   });
 
-  onAdapter("a client that hangs up ends its stream", "plain", async (client) => {
+  onAdapter("a client that disconnects ends its stream", "plain", async (client) => {
     const raw = await RawClient.connect(client.url(""));
     const { pathname } = new URL(client.url("/events"));
     raw.send(`GET ${pathname}?keys=a HTTP/1.1\r\nHost: a\r\n\r\n`);
@@ -154,7 +154,7 @@ export function testBackpressure(onAdapter: OnAdapter): void {
       await client.operate({ do: "update again and again", keys, hash, rounds });
       await client.operate({ do: "update", key: keys[0] ?? "", hash: "the newest" });
       await raw.resumeUntil("the newest");
-      // Whatever the two systems hold between them is not ours to bound, but it is far from everything.
+      // The buffers of the two systems are not under our control, but are far smaller than everything.
       const everything = rounds * keys.length * (200 + hash.length);
       assert.ok(raw.bytes < everything * 0.7, `${raw.bytes} of at least ${everything} bytes were sent`);
     } finally {

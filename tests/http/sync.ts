@@ -21,7 +21,7 @@ export const syncExchanges: readonly Exchange[] = [
     body: { known: {} },
     status: 200,
   },
-  { title: "a sync may have fields that nobody knows", body: { known: {}, later: [1] }, status: 200 },
+  { title: "a sync may have unknown fields", body: { known: {}, later: [1] }, status: 200 },
   {
     title: "a sync waits no longer than maxWait",
     scene: "small",
@@ -47,7 +47,7 @@ export const syncExchanges: readonly Exchange[] = [
     body: { known: {} },
     status: 200,
   },
-  { ...bad, title: "a body that is no JSON is refused", body: "{", message: /JSON/, bytes: true },
+  { ...bad, title: "a body that is not JSON is refused", body: "{", message: /JSON/, bytes: true },
   { ...bad, title: "an empty body is refused", body: "", message: /JSON/, bytes: true },
   {
     ...bad,

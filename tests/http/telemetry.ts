@@ -25,7 +25,7 @@ const KEYS: readonly string[] = [
 
 /** Registers what must be so behind every adapter. */
 export function testWatching(onAdapter: OnAdapter, noticesLate = false): void {
-  onAdapter("/metrics tells what came in by the adapter", "plain", async (client) => {
+  onAdapter("/metrics counts the requests through the adapter", "plain", async (client) => {
     await client.sync({ known: { a: 0 } });
     await client.operate({ do: "update", key: "a", hash: "1" });
     await client.sync({ known: { a: 0, b: 0 } });

@@ -21,7 +21,7 @@ export const writeExchanges: readonly Exchange[] = [
       return [
         {
           ...route,
-          title: `${method} ${path} is closed to all where nobody was given a way`,
+          title: `${method} ${path} is refused without writeTokens and authorizeWrite`,
           scene: "closed" as const,
           headers: { ...type, ...AUTHORIZED },
           status: 403,
@@ -113,7 +113,7 @@ export const writeExchanges: readonly Exchange[] = [
   },
   {
     ...bad,
-    title: "a deletion of a key that is none is refused, and splits no header",
+    title: "a deletion of an invalid key is refused, and splits no header",
     path: "/nodes/a%0d%0aset-cookie:%20b=c",
     method: "DELETE",
     headers: AUTHORIZED,

@@ -47,7 +47,7 @@ Deno.test("createFetchHandler() answers behind route(), and leaves other paths t
   });
 });
 
-Deno.test("createFetchHandler() behind route() holds who waits until there is news, and lets go of who leaves", async () => {
+Deno.test("createFetchHandler() behind route() answers a waiting client at a change, and frees the slot of one that disconnects", async () => {
   await withOrigin(async (origin, server) => {
     const waiting = sync(origin, { known: { a: 0 }, wait: 25_000 });
     await until(async () => (await server.getStats()).waiters === 1);

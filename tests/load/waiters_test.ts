@@ -96,7 +96,7 @@ test(`updateNode() wakes ${MANY} waiting syncs, all of them with one read of the
   await server.close();
 });
 
-test(`updateNode() of one key among ${MANY} that are waited for wakes who waits for it`, async () => {
+test(`updateNode() of one key among ${MANY} with waiting clients wakes the clients of that key`, async () => {
   const { server, storage, clock } = setUp();
   const told: SyncResponse[] = [];
   const answers = Array.from(

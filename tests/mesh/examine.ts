@@ -14,7 +14,7 @@ export interface Examination {
   readonly count: number;
   /** How many smaller histories are tried for the first failure of each kind. @default {200} */
   readonly shrinks?: number;
-  /** Hears of each failure, and of how far it has come. */
+  /** Called with each failure and with the progress. */
   readonly onProgress?: (line: string) => void;
 }
 

@@ -33,7 +33,7 @@ const KEEP_APART =
   '    if (sharesResidue(mine, known)) await callStorage("avoidResidues", () => storage.avoidResidues(known));\n';
 const CASE_4 = "  // 4. Neither knew of the other.";
 
-/** Mistakes that somebody could make, each against one rule of `src/mesh/README.md`. */
+/** Mistakes, each against one rule of `src/mesh/README.md`. */
 export const FAULTS: readonly SourceFault[] = [
   {
     name: "two changes that did not know of each other are left as they are",
@@ -167,7 +167,7 @@ export const FAULTS: readonly SourceFault[] = [
     histories: 500,
   },
   {
-    name: "a message is believed whoever sent it",
+    name: "a message is accepted from any sender",
     edits: [{
       file: "src/mesh/callback_proof.ts",
       find: "    if (url === undefined || !peers.includes(url)) throw unauthorized();\n",
@@ -176,7 +176,7 @@ export const FAULTS: readonly SourceFault[] = [
     histories: 2000,
   },
   {
-    name: "a message on Redis is believed though nobody signed it",
+    name: "an unsigned message on Redis is accepted",
     edits: [{
       file: "src/mesh/redis_updates.ts",
       find: "isSigned ? await replication.merge(undefined, message, true) : UNMERGED",

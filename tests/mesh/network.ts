@@ -158,7 +158,7 @@ class PlainSignal {
   }
 }
 
-/** One for all: nobody here looks at where it was made, and an error's stack takes long to write down. */
+/** One for all: its stack is never read, and takes long to create. */
 const ABORTED = new DOMException("The signal has been aborted", "AbortError");
 
 class PlainController {

@@ -10,8 +10,8 @@ import { includesDot, type ReplicatedNode, type VersionVector } from "../../src/
  * What can go wrong. `promise`: a client is not told. `unity`, `epoch`: servers do not become one. `traffic`: they
  * talk on with nothing new to say. `nap`: a waiting client sleeps on. `hang`, `timer`: something never ends. `lost`:
  * an acknowledged change was not made. `number`: a storage used a stamp twice, or the number of one
- * that it had met. `forged`: what nobody wrote was taken
- * in or handed out. `leak`: somebody unproven was told, or called, or a client what it may not read. `error`: something
+ * that it had met. `forged`: a change that no client wrote
+ * was stored or sent. `leak`: a peer without proof was sent nodes, or called, or a client got what it may not read. `error`: something
  * failed that should not. `crash`: the process that ran the history ended, or had to be ended.
  */
 export type FaultKind =
@@ -44,7 +44,7 @@ export interface Life {
   readonly name: string;
   replicaId: string;
   wiped: boolean;
-  /** Key → the changes that have come to stand here, or were known to what stood here. */
+  /** Key → the changes that were stored here, or were known to a stored one. */
   readonly reached: Map<string, Changes>;
   /** Key → those of them that surely are here. */
   readonly held: Map<string, Changes>;
@@ -156,7 +156,7 @@ export class Record {
   take(life: Life, node: ReplicatedNode): void {
     const writing = this.#writings.get(nameOf(node));
     if (writing === undefined || writing.version !== node.version || writing.hash !== node.hash) {
-      return this.blame("forged", `${life.name} took in what nobody wrote: ${JSON.stringify(node)}`);
+      return this.blame("forged", `${life.name} stored what no client wrote: ${JSON.stringify(node)}`);
     }
     this.#reach(life, node.key, writing.past, writing.held);
   }

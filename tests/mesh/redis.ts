@@ -19,7 +19,7 @@ export interface RedisRooms {
   readonly random: SeededRandom;
   /** What happens to messages at this moment. */
   faults(): NetworkFaults;
-  /** Hears of every message that a server is handed, just before. */
+  /** Called before each message is delivered to a server. */
   onDelivery(host: string, text: string): void;
 }
 

@@ -18,10 +18,10 @@ import { WaitLimits } from "./wait_limits.ts";
 import { Record } from "./record.ts";
 import { CHANNEL, SimRedis } from "./redis.ts";
 
-/** When everything that a server had under way must have ended, in milliseconds after it was closed. */
+/** How long after close() the last timer of a server may run, in milliseconds. */
 const AFTER_CLOSE = 5000;
 
-/** The secret of worlds that have one. */
+/** The secret of clusters with one. */
 const SECRET = "a secret of thirty-two characters";
 
 /** Runs the servers, clients and faults of one history. */
@@ -33,11 +33,11 @@ export class SimCluster {
   readonly machines: readonly Machine[];
   readonly history: History;
   readonly traffic: Traffic = { requests: 0, bytes: 0, loaded: 0, nodes: 0, pages: 0, published: 0 };
-  /** Everything that was ever handed to a client. */
+  /** All versions that were ever sent to a client. */
   readonly handed: Map<string, Handed> = new Map();
-  /** What the liar has published through Redis. */
+  /** What the byzantine peer has published through Redis. */
   readonly forgeries: Set<string> = new Set();
-  /** Messages that the liar has read on the line. */
+  /** Requests that the byzantine peer has read on the network. */
   readonly captured: Delivery[] = [];
   readonly #random: SeededRandom;
   readonly #clients: readonly SimClient[];
@@ -45,13 +45,13 @@ export class SimCluster {
   readonly #pending = new Set<string>();
   readonly #trace: ((line: string) => void) | undefined;
   readonly #waitLimits: WaitLimits;
-  /** All that have not ended, those that are being stopped among them. */
+  /** All processes that have not ended, including those that are stopping. */
   readonly #processes = new Set<ServerProcess>();
   #writes = 0;
 
   /**
    * @param history What is there and what happens.
-   * @param trace Hears of everything that happens.
+   * @param trace called with a line for each step
    */
   constructor(history: History, trace?: (line: string) => void) {
     this.history = history;
@@ -94,7 +94,7 @@ export class SimCluster {
     }));
   }
 
-  /** What is still under way, in words. */
+  /** Descriptions of pending calls. */
   get pending(): readonly string[] {
     return [...this.#pending];
   }
@@ -303,14 +303,14 @@ export class SimCluster {
       if (this.record.ofVersion(key, version).length === 0) {
         this.record.blame(
           "forged",
-          `${this.#nameOf(process)} handed out ${key} ${version}, which nobody wrote`,
+          `${this.#nameOf(process)} sent ${key} ${version}, which no client wrote`,
         );
       }
     }
     return answer;
   }
 
-  /** Sees to it that a key which a guest may not read looks like one that is not there. */
+  /** Checks that a key which a guest may not read looks like a missing one. */
   #checkGuest(process: ServerProcess, { known }: SyncRequest, { changed }: SyncResponse): void {
     for (const key of Object.keys(known)) {
       if (mayGuestRead(key)) continue;
@@ -342,7 +342,7 @@ export class SimCluster {
     });
   }
 
-  /** Sees to it that what a server acknowledges was written. */
+  /** Checks that acknowledged changes were written. */
   #acknowledge(
     number: number,
     what: string,
@@ -417,12 +417,12 @@ export class SimCluster {
     if (!client.isPlain) client.epoch = answer.epoch;
   }
 
-  /** Notes what is under way, and what went wrong with it; settles with undefined then. */
+  /** Records a pending call and its error. Settles with `undefined` after an error. */
   async #watch<T>(name: string, process: ServerProcess, act: () => Promise<T>): Promise<T | undefined> {
     const entry = `${name}, since ${this.clock.now() - Date.UTC(2026, 0, 1)} ms`;
     this.#pending.add(entry);
     try {
-      // A process that is killed answers nothing; whoever asked gives up on it.
+      // A killed process answers nothing: the client stops waiting.
       return await Promise.race([act(), process.ended]);
     } catch (error) {
       this.trace(() => `${name} fails: ${error}`);
@@ -444,7 +444,7 @@ export class SimCluster {
         const known = wait.known.get(key);
         if (known === version) wait.newsAt = undefined;
         else if (known !== undefined) wait.newsAt ??= this.clock.now();
-        // Nobody has to tell a server what the application does past it: others on the storage find it out.
+        // A server is not notified of writes of the application to the storage: the servers find them by polling.
         if (isAside) wait.isAside = true;
       }
     }
@@ -472,7 +472,7 @@ export class SimCluster {
     });
   }
 
-  /** Notes what came by way of Redis: only what is signed brings nodes. */
+  /** Records what arrived through Redis: only signed messages carry nodes. */
   #noteNews(host: string, text: string): void {
     this.trace(() => `redis → ${host} ${text}`);
     const machine = this.machines.find((machine) => machine.host === host);

@@ -80,7 +80,7 @@ export interface Outcome {
 /**
  * Runs a history.
  *
- * @param trace Hears of everything that happens.
+ * @param trace called with a line for each step
  */
 export async function run(history: History, trace?: (line: string) => void): Promise<Outcome> {
   const crypto = holdCrypto(new SeededRandom(`crypto ${history.seed}`), !history.realCrypto);
@@ -92,7 +92,7 @@ export async function run(history: History, trace?: (line: string) => void): Pro
     const outcome = await new Run(history, () => crypto.pending > 0, trace).run();
     const strays = rejections.map((reason): Fault => ({
       kind: "error",
-      text: `Nobody caught ${(reason as Error)?.stack ?? reason}`,
+      text: `Unhandled rejection: ${(reason as Error)?.stack ?? reason}`,
     }));
     return { ...outcome, faults: [...outcome.faults, ...strays] };
   } finally {
@@ -160,7 +160,7 @@ class Run {
     for (const process of cluster.running) void this.#watchOn(process);
     if (cluster.history.healing === "changes") {
       // Another key than those before, since a new change of one would tell everybody what was forgotten. One after
-      // the other, so that all but one hear of it from others.
+      // the other, so that all but one receive it from others.
       cluster.machines.forEach((_, i) => {
         cluster.clock.after(ROUND / 4 + i * 700, () => cluster.change(i, "update", "healing"));
       });
@@ -201,7 +201,7 @@ class Run {
     }
   }
 
-  /** The promise: whoever holds a version is told of every change that was unknown to it. */
+  /** Checks the promise: a client with any version is told of each change that was unknown to it. */
   async #checkPromise(): Promise<void> {
     const cluster = this.#cluster;
     const { record } = cluster;

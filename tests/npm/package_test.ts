@@ -219,7 +219,7 @@ test("the command ends when npx does, which does not pass on the signal", async 
   const { address, rest } = await firstAddress(npx.stdout);
   npx.kill("SIGTERM");
   await npx.status;
-  // The pipe ends with the last one who holds it: the server itself.
+  // The pipe ends with its last holder: the server itself.
   await rest;
   await assert.rejects(fetch(`${address}/reality/health`));
 });

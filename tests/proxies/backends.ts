@@ -69,7 +69,7 @@ export class Backend {
     await until(async () => (await this.server.getStats()).waiters === count, `${count} wait`);
   }
 
-  /** Stops as the command does: answers who waits, lets answers out, and takes no connection any more. */
+  /** Stops as the command does: answers waiting clients, sends pending answers, and accepts no connection. */
   async stop(): Promise<void> {
     const closed = new Promise((resolve) => this.#listener.close(resolve));
     await this.server.close();

@@ -39,7 +39,7 @@ test("Caddy: syncs, writes and health pass through, and metrics do not", async (
   });
 });
 
-test("Caddy: who waits is woken through the other server, and who hangs up gives its place back", async () => {
+test("Caddy: a waiting client is woken through the other server, and one that disconnects frees its slot", async () => {
   await withCaddy({}, async (origin, backends) => {
     const waiting = sync(origin, { a: 0 }, 20_000);
     const [first, other] = await findWaiting(backends);
@@ -101,7 +101,7 @@ test("Caddy: a body over our limit is refused by us", async () => {
   });
 });
 
-test("Caddy: a server that stops is heard of until the next look at /ready, and then no more", async () => {
+test("Caddy: a server that stops gets requests until the next check of /ready, and none after it", async () => {
   await withCaddy({}, async (origin, backends) => {
     const waiting = sync(origin, { quiet: 0 }, 20_000);
     const [first, second] = await findWaiting(backends);
@@ -115,7 +115,7 @@ test("Caddy: a server that stops is heard of until the next look at /ready, and 
       }
       return answers.every(({ status }) => status === 200);
     };
-    await until(isLeft, "nobody is sent to the server that stops");
+    await until(isLeft, "no client is sent to the server that stops");
     for (let round = 0; round < 10; round++) {
       const many = await Promise.all(Array.from({ length: 100 }, () => statusOf(ask(origin, {}))));
       assert.deepEqual(many.filter((status) => status !== 200), []);
@@ -127,7 +127,7 @@ test("Caddy: a server that stops is heard of until the next look at /ready, and 
 });
 
 test("Caddy: a server that is gone costs nothing, and a 502 without lb_retries", async () => {
-  // Nobody looks at /ready: only asking shows it.
+  // Without checks of /ready: only requests show it.
   const blind = ["health_uri /reality/ready", ""] as const;
   await withCaddy({ edits: [blind] }, async (origin, backends) => {
     await backends[0].stop();

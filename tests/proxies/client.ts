@@ -19,7 +19,7 @@ export function ask(origin: string, known: Record<string, number>, wait = 0): Pr
   return fetch(`${origin}/reality/sync`, { method: "POST", headers: JSON_TYPE, body });
 }
 
-/** The answer to who asks what changed. */
+/** Sends a sync and returns its answer. */
 export async function sync(origin: string, known: Record<string, number>, wait = 0): Promise<SyncResponse> {
   const response = await ask(origin, known, wait);
   assert.equal(response.status, 200);
@@ -38,14 +38,14 @@ export function hashOf({ data = "" }: { data?: string }): string {
   return JSON.parse(data).hash;
 }
 
-/** Waits until somebody waits at one of two servers; gives that one first. */
+/** Waits until a client waits at one of two servers. Returns that server first. */
 export async function findWaiting(backends: readonly [Backend, Backend]): Promise<[Backend, Backend]> {
   let found = -1;
   await until(async () => {
     const stats = await Promise.all(backends.map(({ server }) => server.getStats()));
     found = stats.findIndex(({ waiters }) => waiters > 0);
     return found !== -1;
-  }, "somebody waits");
+  }, "a client waits");
   return found === 0 ? [...backends] : [backends[1], backends[0]];
 }
 
@@ -68,7 +68,7 @@ export async function askFrom(
 /** A server that does not keep what it offers. */
 export interface BrokenServer {
   readonly origin: string;
-  /** How many connections it has closed on somebody. */
+  /** How many connections it has closed on clients. */
   readonly broken: number;
   close(): Promise<void>;
 }

@@ -26,7 +26,7 @@ const HANG_UPS = [
   "GET /reality/events?keys=b HTTP/1.1\r\nHost: a\r\n\r\n",
 ];
 
-/** Nobody looks at /ready: only asking shows it. */
+/** Without checks of /ready: only requests show it. */
 const blind = [["option httpchk GET /reality/ready", ""], ["check inter 1s fall 1 rise 1 ", ""]] as const;
 
 test("HAProxy: syncs, writes and health pass through, and metrics do not", async () => {
@@ -50,7 +50,7 @@ test("HAProxy: syncs, writes and health pass through, and metrics do not", async
   });
 });
 
-test("HAProxy: who waits is woken through the other server, and who hangs up gives its place back", async () => {
+test("HAProxy: a waiting client is woken through the other server, and one that disconnects frees its slot", async () => {
   await withHAProxy({}, async (origin, backends) => {
     const waiting = sync(origin, { a: 0 }, 20_000);
     const [first, other] = await findWaiting(backends);
@@ -106,7 +106,7 @@ test("HAProxy: events come at once, and heartbeats keep a stream for longer than
   });
 });
 
-test("HAProxy: nobody hears of a server that stops, and without retry-on they do", async () => {
+test("HAProxy: clients do not notice a server that stops, and without retry-on they do", async () => {
   await withHAProxy({ edits: blind }, async (origin, backends) => {
     const waiting = sync(origin, { quiet: 0 }, 20_000);
     const [first] = await findWaiting(backends);
@@ -134,7 +134,7 @@ test("HAProxy: a server that stops is left at the next look at /ready", async ()
         const statuses = await Promise.all(Array.from({ length: 20 }, () => statusOf(ask(origin, {}))));
         return statuses.every((status) => status === 200);
       };
-      await until(isLeft, "nobody is sent to the server that stops");
+      await until(isLeft, "no client is sent to the server that stops");
     },
   );
 });

@@ -41,7 +41,7 @@ test("nginx: a server passes the check", async () => {
   });
 });
 
-test("nginx: who waits is woken by a change through the other server", async () => {
+test("nginx: a waiting client is woken by a change through the other server", async () => {
   await withNginx({}, async ({ origin }, backends) => {
     for (const key of ["a", "b", "c"]) {
       const waiting = sync(origin, { [key]: 0 }, 20_000);
@@ -196,7 +196,7 @@ test("nginx: a server that stops loses no request", async () => {
   });
 });
 
-test("nginx: without proxy_next_upstream, a server that stops is heard of by clients", async () => {
+test("nginx: without proxy_next_upstream, clients notice a server that stops", async () => {
   const edits = [["proxy_next_upstream error timeout http_503 non_idempotent;", ""]] as const;
   await withNginx({ edits }, async ({ origin }, backends) => {
     await backends[0].server.close();
@@ -410,7 +410,7 @@ test("nginx: each client that waits takes two of worker_connections", async () =
   });
 });
 
-test("nginx: a reload cuts nobody off before worker_shutdown_timeout", async () => {
+test("nginx: a reload disconnects no client before worker_shutdown_timeout", async () => {
   await withNginx({}, async ({ origin, reload, log }, backends) => {
     const waiting = sync(origin, { a: 0 }, 20_000);
     const [, other] = await findWaiting(backends);

@@ -25,7 +25,7 @@ export interface Place {
 export interface OpenOptions {
   /** How many connections there may be, where there are any. @default {4} */
   readonly connections?: number;
-  /** Hears of every statement or request before it is sent. */
+  /** Called before each statement or request is sent. */
   readonly onAsk?: () => void;
 }
 

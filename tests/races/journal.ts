@@ -24,7 +24,7 @@ export interface Failed {
   readonly hash: string;
 }
 
-/** What somebody saw of a node. */
+/** A node as a client saw it. */
 export type Sight = readonly [key: string, version: number, hash: string];
 
 /** A sync, and what it answered. */

@@ -122,7 +122,7 @@ export async function race(options: RaceOptions): Promise<Outcome> {
     });
     assert.deepEqual(faults, []);
     assert.ok(told.acknowledged.length >= share * RUNTIMES.length, "every writer made its changes");
-    assert.ok(told.reads.length > 0 && told.pages.length > 1, "somebody read meanwhile");
+    assert.ok(told.reads.length > 0 && told.pages.length > 1, "there were reads meanwhile");
     return {
       acknowledged: told.acknowledged.length,
       failed: told.failed.length,

@@ -113,7 +113,7 @@ function* checkReads({ acknowledged, reads }: Race): Iterable<string> {
   }
 }
 
-/** What was acknowledged last is what is stored, unless something took its place whose end nobody was told. */
+/** The last acknowledged change is stored, unless one without an acknowledgement replaced it. */
 function* checkStored({ acknowledged, failed, stored, killed }: Race): Iterable<string> {
   const uncertain = new Set(failed.map(({ hash }) => hash));
   const nodes = new Map(stored.map((sight) => [sight[0], sight]));
@@ -128,11 +128,11 @@ function* checkStored({ acknowledged, failed, stored, killed }: Race): Iterable<
   }
 }
 
-/** Whoever follows the history sees everything, or what took its place before they could. */
+/** A reader of the history sees each change, or one that replaced it before. */
 function* checkPages({ acknowledged, pages }: Race): Iterable<string> {
   let cursor = 0;
   const seen = new Map<string, number[]>();
-  /** Up to which version somebody had read when. */
+  /** The version read so far at each moment. */
   const passed: { readonly version: number; readonly answered: number }[] = [];
   for (const { sights, answered } of pages) {
     for (const [key, version] of sights) {

@@ -72,7 +72,7 @@ testFault("a version that did not grow, though its change was asked for later, e
 testFault("a hash that was seen under another's version", {
   reads: [read(30, ["a"], ["a", 3, "p.0"])],
 }, /^Version 3 was a as p.2 and was seen as a as p.0/);
-testFault("two hashes that were seen under one version which nobody was told of", {
+testFault("two hashes that were seen under one version that was never acknowledged", {
   reads: [read(30, ["c"], ["c", 9, "q.5"]), read(30, ["c"], ["c", 9, "q.6"])],
 }, /^Version 9 was c as q.5 and was seen as c as q.6/);
 testFault("a sync that was told of an older version", {
@@ -86,7 +86,7 @@ testFault(
   { stored: [["a", 3, "p.2"]] },
   /^b was acknowledged as 2, q.0, and is/,
 );
-testFault("a stored node that nobody wrote", {
+testFault("a stored node that no process wrote", {
   stored: [["b", 2, "q.0"], ["a", 4, "p.3"]],
 }, /^a was acknowledged as 3, p.2, and is stored as 4, p.3/);
 testFault("a version that the history never told", {

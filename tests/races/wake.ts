@@ -1,6 +1,6 @@
 /**
- * What servers on one storage owe each other without Redis and without mesh: a change in one process answers who
- * waits in another, and waiting costs the database little.
+ * Servers on one storage without Redis and without mesh: a change in one process answers a
+ * waiting client at another, and waiting costs the database little.
  *
  * @module
  */
@@ -31,7 +31,7 @@ export function testWakes({ name, engine, use, runtime }: Waited): void {
   const usePlace = (fn: (place: Place) => Promise<void>) =>
     use((address) => fn({ engine, address, tableName: newTableName() }));
 
-  testOn([runtime], `${name}: a change in one process answers who waits in another`, async () => {
+  testOn([runtime], `${name}: a change in one process answers a waiting client at another`, async () => {
     await usePlace(async (place) => {
       const order: WaiterOrder = { place, key: "a" };
       const { storage, close } = await open(place);
@@ -57,7 +57,7 @@ export function testWakes({ name, engine, use, runtime }: Waited): void {
     });
   });
 
-  test(`${name}: a server asks the database nothing while nobody waits`, async () => {
+  test(`${name}: a server sends no statement without a waiting request`, async () => {
     let asked = 0;
     const clock = new FastClock();
     await usePlace(async (place) => {
@@ -80,7 +80,7 @@ export function testWakes({ name, engine, use, runtime }: Waited): void {
     });
   });
 
-  test(`${name}: a hundred who wait hold no connection`, async () => {
+  test(`${name}: a hundred waiting requests hold no connection`, async () => {
     await usePlace(async (place) => {
       await withServer(place, { connections: 1 }, async (server) => {
         await withServer(place, { connections: 1 }, async (other) => {

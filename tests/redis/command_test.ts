@@ -36,7 +36,7 @@ test("the command serves while Redis is away, and stops", async () => {
   await server.stop();
   await run({ REDIS_URL: server.address }, async (child) => {
     const [, url = ""] = await child.printed(/ is at (http:\S+)\n/);
-    // Before anybody asks.
+    // Before any request.
     await child.printed(/RelayError: Redis failed: .*ECONNREFUSED/);
     const response = await fetch(`${url}/health`);
     assert.deepEqual(await response.json(), { status: "ok" });

@@ -1,5 +1,5 @@
 /**
- * A private server on a free port of this machine, which ends together with whoever started it.
+ * A private server on a free port of this machine, which ends together with its parent process.
  *
  * @module
  */

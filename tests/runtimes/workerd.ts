@@ -47,7 +47,7 @@ export async function startWorkerd(httpDatabase = ""): Promise<Workerd> {
   const miniflare = new Miniflare({
     modules: readModules("tests/runtimes/worker.ts"),
     compatibilityDate: "2026-07-01",
-    // Without it a worker does not hear of clients that hang up.
+    // Without it a worker does not notice disconnects.
     compatibilityFlags: ["enable_request_signal"],
     d1Databases: ["D1"],
     durableObjects: { OBJECT: { className: "ServerObject", useSQLite: true } },

@@ -51,7 +51,7 @@ for (const [database, name] of Object.entries(names) as [keyof typeof names, str
       assert.match((await streams[i]!.nextEvent("update")).data ?? "", new RegExp(`"hash":"of ${key}"`));
       await streams[i]!.cancel();
     }
-    // What those requests left behind holds up nobody.
+    // The remains of those requests delay no other request.
     for (let i = 0; i < 20; i++) await client.doSomething(i);
     const told = await client.sync(Object.fromEntries([...client.written.keys()].map((key) => [key, 0])));
     for (const [key, exists] of client.written) {
@@ -73,7 +73,7 @@ for (const [database, name] of Object.entries(names) as [keyof typeof names, str
     await adapter.close();
   });
 
-  test(`who waits is told in workerd when whoever began to wait first is answered, on ${name}`, async () => {
+  test(`a waiting client in workerd is answered after the first waiting client is, on ${name}`, async () => {
     const adapter = await open();
     const client = new Client(adapter);
     const first = client.sync({ first: 0 }, 300);

@@ -108,7 +108,7 @@ testOn(
       await haveWrittenOthers();
       await haveRecovered(`failover, ${await replace(pair.standby, pair.promote)}`);
 
-      // Lost connections wake all who wait, which covers up what an earlier fault left untold: any may be the last.
+      // Lost connections wake all waiting clients, which hides what an earlier fault missed: so any fault may be the last.
       for (const restore of random.shuffle([...restoreRows, ...restoreRows, restoreServer])) await restore();
       await followers.check();
     } finally {
