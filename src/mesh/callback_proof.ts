@@ -1,5 +1,5 @@
 /**
- * Proof without a secret: whoever says hello is called back, at the addresses that were configured.
+ * Proof without a secret: the sender of a hello is called back at the configured addresses.
  *
  * ```
  * A → B  hello      { form, hello: { nonce, id } }          answered when B has called back
@@ -8,15 +8,15 @@
  * A → B  message    { form, token, message }              → { form, message }
  * ```
  *
- * Of hellos that are too many, B asks about several at once: its call-back has more of them in `nonces`, and the answer
- * says in `nonce` which one it is.
+ * When there are too many hellos, B asks about several at once: its callback has more of them in `nonces`, and the
+ * answer tells in `nonce` which one it confirms.
  *
- * B calls only its own configured URLs. So the token reaches only a server that sits at one of them, and only the
- * one that sent the nonce keeps it. It is good until B restarts or gives A another, and stands for that one URL.
+ * B calls only its own configured URLs. So the token reaches only a server at one of them, and only the server that sent
+ * the nonce keeps it. The token is valid until B restarts or gives A another, and stands for that one URL.
  *
- * What this takes on trust: the lines between servers, since whoever reads along has the token; the configured
- * peers, since one that passes on a hello which came to it can speak for its sender; and that an address leads to
- * one server. Where that is too much, there is the secret.
+ * This proof trusts the network between servers, since an eavesdropper gets the token; the configured peers, since one
+ * that relays a hello can impersonate its sender; and that an address leads to one server. Where that is too much, use
+ * the secret.
  *
  * @module
  */
@@ -41,50 +41,50 @@ import {
 } from "./proof.ts";
 import { type HTTPClientOptions, postEnvelope, withDeadline } from "./http_client.ts";
 
-/** Strangers can have each configured URL called so often at once, … */
+/** How many calls to each configured URL strangers can cause at once, … */
 const MAX_CALLS = 10;
-/** … and so often a second in the long run. */
+/** … and per second in the long run. */
 const CALLS_PER_SECOND = 2;
 
-/** The part of `timeout` that one step of answering a hello may take. */
+/** The share of `timeout` that one step of answering a hello may take. */
 const STEP_SHARE = 0.45;
 
-/** How a proof by call-back is made. */
+/** What a proof by callback needs. */
 export interface CallbackProofOptions extends HTTPClientOptions {
-  /** This server's id. It is no proof, and tells peers which of their URLs to try first. */
+  /** This server's id. It proves nothing, and tells peers which of their URLs to try first. */
   readonly id: string;
-  /** The URLs at which others are believed to sit, as they are when asked. */
+  /** Returns the configured URLs of the peers. */
   readonly peers: () => readonly string[];
 }
 
-/** A hello of ours that is under way. */
+/** A hello of this server in progress. */
 interface PendingHello {
-  /** What the call-back has brought. */
+  /** The token that the callback has brought. */
   token?: string;
-  /** Whether it has come to this very server. */
+  /** Whether the hello arrived at this server itself. */
   isOwn?: boolean;
 }
 
-/** What the server at one URL may use to speak to us. */
+/** The token of the server at one URL. */
 interface PeerToken {
   /** The token's digest. */
   readonly digest: string;
-  /** What the server called itself. */
+  /** The id in the server's hello. */
   readonly id: string;
 }
 
-/** Proves by being where others have configured us to be. */
+/** Proves that this server is at the address that others have configured. */
 export class CallbackProof implements Proof {
   readonly #options: CallbackProofOptions;
-  /** By the digest of the nonce. */
+  /** Hellos of this server, by the digest of the nonce. */
   readonly #pendingHellos = new Map<string, PendingHello>();
-  /** By URL: one each. */
+  /** By URL: one token each. */
   readonly #tokens = new Map<string, PeerToken>();
-  /** Digest → URL, for each grant. */
+  /** Digest → URL, for each token. */
   readonly #urls = new Map<string, string>();
   readonly #rounds: CallbackRounds;
   #key: Promise<CryptoKey> | undefined;
-  /** How many calls strangers can cause now, and when that was so. */
+  /** How many calls strangers can cause, and when it was computed. */
   #budget: { calls: number; at: number } | undefined;
 
   constructor(options: CallbackProofOptions) {
@@ -167,7 +167,7 @@ export class CallbackProof implements Proof {
     };
   }
 
-  /** Finds the URL at which a hello was said: first where a server of that id was, then at all others. */
+  /** Finds the URL of a hello's sender: first where a server of that id was, then at all others. */
   async #findSender(
     nonce: string,
     { id, peers, signal }: { id: string; peers: readonly string[]; signal: AbortSignal | undefined },
@@ -184,7 +184,7 @@ export class CallbackProof implements Proof {
     return null;
   }
 
-  /** Calls back at all of the URLs at once, each with a token of its own: the first that knows the nonce has it. */
+  /** Calls back at all of the URLs at once, each with its own token. The first that confirms the nonce is the sender. */
   async #callFirst(
     nonce: string,
     urls: readonly string[],
@@ -196,7 +196,7 @@ export class CallbackProof implements Proof {
     });
   }
 
-  /** One round: asks each URL which of these hellos was said there. */
+  /** Makes one round: asks each URL which of these hellos it has sent. */
   async #callAll(
     nonces: readonly string[],
     onFound: (nonce: string, found: HelloSender) => void,
@@ -210,13 +210,13 @@ export class CallbackProof implements Proof {
           const { nonce, found } = await this.#callBack(url, nonces, signal);
           onFound(nonce, found);
         } catch {
-          // Nobody is there, or nobody who has said one of these.
+          // The server is unreachable, or has sent none of these.
         }
       }));
     });
   }
 
-  /** Asks at a URL which of these hellos was said there. */
+  /** Asks a URL which of these hellos it has sent. */
   async #callBack(
     url: string,
     nonces: readonly string[],
@@ -227,7 +227,7 @@ export class CallbackProof implements Proof {
     const callback = { nonce: first, ...(rest.length > 0 ? { nonces: rest } : {}), token };
     const answer = await postEnvelope(this.#options, url, { gossip: { form: FORM, callback }, signal });
     const envelope = readAnswer(url, answer);
-    // A server of an earlier version knows of the first alone, and names none.
+    // A server of an earlier version reads the first only, and names none.
     const nonce = envelope("nonce") ?? first;
     if (envelope("accepted") !== true || typeof nonce !== "string" || !nonces.includes(nonce)) {
       throw invalidAnswer(url, "It does not know our token");
@@ -235,12 +235,12 @@ export class CallbackProof implements Proof {
     return { nonce, found: { url, token } };
   }
 
-  /** Sooner than who says hello gives up, so that he hears of it: at most half his time in either step. */
+  /** Less than half of the sender's own timeout for either step, so that the answer arrives in time. */
   get #stepOptions(): Pick<HTTPClientOptions, "clock" | "timeout"> {
     return { clock: this.#options.clock, timeout: this.#options.timeout * STEP_SHARE };
   }
 
-  /** Takes the place of what the URL had before, and of all that is no longer configured. */
+  /** Stores a token. Removes the one that the URL had before, and those of URLs that are no longer configured. */
   #storeToken(url: string, token: PeerToken): void {
     const peers = this.#options.peers();
     for (const [other, { digest }] of this.#tokens) {
@@ -252,7 +252,7 @@ export class CallbackProof implements Proof {
     this.#urls.set(token.digest, url);
   }
 
-  /** Takes that many calls from what strangers can cause, if so many are left. */
+  /** Spends calls of the budget, if it suffices. */
   #spendCalls(calls: number): boolean {
     const budget = this.#refillBudget();
     if (budget.calls < calls) return false;
@@ -260,7 +260,7 @@ export class CallbackProof implements Proof {
     return true;
   }
 
-  /** After how many milliseconds so many calls are left. */
+  /** After how many milliseconds the budget suffices for this many calls. */
   #pauseFor(calls: number): number {
     const lacking = calls - this.#refillBudget().calls;
     return Math.max(0, Math.ceil(lacking / (CALLS_PER_SECOND * this.#options.peers().length) * 1_000));
@@ -277,8 +277,8 @@ export class CallbackProof implements Proof {
   }
 
   /**
-   * What a nonce or a token is looked up by: how long the look-up takes tells nothing about those that are there,
-   * since nobody else can know where a guess will be looked for.
+   * The key under which a nonce or a token is stored. It is keyed with a secret of this process, so the time of a
+   * look-up reveals nothing about the stored ones.
    */
   async #digest(text: string): Promise<string> {
     this.#key ??= importKey();

@@ -1,37 +1,36 @@
 /**
- * Calls back for hellos that are too many to call back for one by one: one round of calls asks about all of them.
+ * Callbacks for many hellos at once: one round of calls asks about all of them.
  *
- * Anybody can say hello. A budget bounds the calls that strangers cause; once it is used up, a hello of a peer must not
- * share the fate of theirs. So what waits then is asked about together, in a call to each URL at each round, however
- * many hellos there are.
+ * Every client can send a hello. A budget limits the calls that strangers cause. Once it is used up, the hello of a peer
+ * must still be answered. So the waiting hellos share a round: one call to each URL, however many hellos there are.
  *
  * @module
  */
 import type { Clock } from "../clock.ts";
 
-/** So many hellos are asked about in one round, by chance where there are more; the others wait for the next. */
+/** The maximum number of hellos in one round, chosen at random; the others wait for the next. */
 export const MAX_NONCES = 100;
 
-/** So many wait at once; of more, one by chance is turned down. */
+/** The maximum number of waiting hellos; of more, a random one is refused. */
 const MAX_WAITING = 1_000;
 
-/** Who was found to have said a hello. */
+/** The sender of a hello: the URL at which a server confirmed it, and the token that it got. */
 export interface HelloSender {
   readonly url: string;
   readonly token: string;
 }
 
-/** Hears who said a hello. */
+/** Receives the sender of a hello. */
 type OnFound = (nonce: string, found: HelloSender) => void;
 
-/** What rounds of call-backs are made with. */
+/** What rounds of callbacks need. */
 export interface RoundOptions {
   readonly clock: Clock;
   /** How long a hello waits for its round, in milliseconds. */
   readonly timeout: number;
-  /** Says after how many milliseconds the budget has enough for a round: 0 for now. */
+  /** Returns after how many milliseconds the budget suffices for a round: 0 for now. */
   readonly pause: () => number;
-  /** Takes a round out of the budget, and asks all URLs about these nonces. Never rejects, and ends by a deadline. */
+  /** Spends a round of the budget, and asks all URLs about these nonces. Never rejects, and settles by a deadline. */
   readonly callAll: (
     nonces: readonly string[],
     onFound: OnFound,
@@ -42,24 +41,24 @@ export interface RoundOptions {
 /** The hellos that wait for a round. */
 export class CallbackRounds {
   readonly #options: RoundOptions;
-  /** Nonce → hears who said it; `null` for nobody that was found. */
+  /** Nonce → receives its sender; `null` when none was found. */
   readonly #waiting = new Map<string, (found: HelloSender | null) => void>();
   #cancelRound: (() => void) | undefined;
 
-  /** @param options What they are made with. */
+  /** @param options The clock, the budget and the calls. */
   constructor(options: RoundOptions) {
     this.#options = options;
   }
 
-  /** Whether a hello waits: whoever comes now waits as well, lest the budget never have enough for a round. */
+  /** Whether a hello waits. Then new ones wait as well: otherwise the budget might never suffice for a round. */
   get hasWaiting(): boolean {
     return this.#waiting.size > 0;
   }
 
   /**
-   * Waits for the next round, and asks in it.
+   * Waits for the next round, and looks for the sender in it.
    *
-   * @returns Who said the hello; `null` where nobody was found, or there was no round in time.
+   * @returns The sender of the hello; `null` when none was found, or there was no round in time.
    */
   find(nonce: string, signal?: AbortSignal): Promise<HelloSender | null> {
     const { clock, timeout } = this.#options;
@@ -99,7 +98,7 @@ export class CallbackRounds {
     for (const resolve of asked.values()) resolve(null);
   }
 
-  /** Some of those that wait, in an order by chance. */
+  /** Draws some of the waiting nonces, in random order. */
   #drawNonces(): string[] {
     const nonces = [...this.#waiting.keys()];
     const count = Math.min(nonces.length, MAX_NONCES);

@@ -1,5 +1,5 @@
 /**
- * One POST to another server and its answer, within limits of time and size.
+ * One POST request to another server and its answer, within limits of time and size.
  *
  * @module
  */
@@ -7,24 +7,24 @@ import type { Clock } from "../clock.ts";
 import { PeerError } from "../errors.ts";
 import { kindOf } from "../store/node.ts";
 
-/** What it takes to call another server. */
+/** What a request to another server needs. */
 export interface HTTPClientOptions {
   readonly clock: Clock;
-  /** What stands in for the runtime's `fetch`, if anything does. */
+  /** Replaces the runtime's `fetch`. */
   readonly fetch?: ((request: Request) => Promise<Response>) | undefined;
-  /** How long one exchange may take, hello and call-backs included, in milliseconds. */
+  /** How long one exchange may take, hello and callbacks included, in milliseconds. */
   readonly timeout: number;
-  /** How many bytes an answer may have. */
+  /** The maximum size of an answer, in bytes. */
   readonly maxBytes: number;
 }
 
-/** Counts the bytes of an exchange: bodies only, as they are before any compression. */
+/** Counts the bytes of an exchange: bodies only, before any compression. */
 export interface ByteCounts {
   sentBytes: number;
   receivedBytes: number;
 }
 
-/** The cause of a `PeerError` when there was an answer, with a status that is not 200. */
+/** The cause of a `PeerError` for an answer whose status is not 200. */
 export class StatusError extends Error {
   override readonly name: string = "StatusError";
   /** The answer's HTTP status. 413: the message was too large for the peer, so send less. */
@@ -49,14 +49,14 @@ export function statusOf(error: unknown): number | undefined {
 }
 
 /**
- * Sends one envelope and gets the envelope of the answer.
+ * Sends one envelope and returns the envelope of the answer.
  *
- * @param url Where to.
+ * @param url The URL.
  * @param gossip The envelope.
- * @param signal Ends the call; it then ends at once, whatever `fetch` does.
- * @param byteCounts Where the bytes are counted.
+ * @param signal Aborts the call at once, even if `fetch` ignores it.
+ * @param byteCounts Counts the bytes.
  * @throws {PeerError} `UNREACHABLE` without an answer, with one that breaks off, or with a status of 500 and above;
- *   `REFUSED` for any other status but 200, redirects above all; `REPLY` for what is too large or no JSON.
+ *   `REFUSED` for any other status but 200, redirects above all; `REPLY` for an answer that is too large or not JSON.
  */
 export async function postEnvelope(
   { fetch, maxBytes }: HTTPClientOptions,
@@ -74,7 +74,7 @@ export async function postEnvelope(
     }
     if (Number(response.headers.get("content-length")) > maxBytes) throw tooLarge(url, maxBytes);
   } catch (error) {
-    // Not waited for: a runtime may settle it only when the other side has sent the rest.
+    // Not awaited: a runtime may settle it only when the other side has sent the rest.
     response.body?.cancel().catch(() => {});
     throw error;
   }
@@ -82,8 +82,8 @@ export async function postEnvelope(
 }
 
 /**
- * Runs something that ends by a deadline: the signal it is given aborts then, or when `outer` does. Whatever still
- * listens to it when the work is done is called off as well.
+ * Runs work with a deadline: its signal aborts at the deadline, or when `outer` aborts. The signal also aborts when the
+ * work is done, to cancel what still listens to it.
  */
 export async function withDeadline<T>(
   { clock, timeout }: Pick<HTTPClientOptions, "clock" | "timeout">,
@@ -124,12 +124,12 @@ async function call(
     signal.throwIfAborted();
     const headers = { "content-type": "application/json", "accept": "application/json" };
     const init: RequestInit = { method: "POST", headers, body, redirect: "manual", signal };
-    // A `Request` is made only for who asks for one: on Node its body would pass through one more stream.
+    // A `Request` is created only for a custom `fetch`: on Node its body would pass through one more stream.
     const answering = fetch === undefined ? globalThis.fetch(url, init) : fetch(new Request(url, init));
     try {
       return await orAbort(answering, signal);
     } catch (error) {
-      // An answer that comes after all is let go.
+      // Cancel an answer that arrives later.
       answering.then((late) => late.body?.cancel()).catch(() => {});
       throw error;
     }
@@ -138,7 +138,7 @@ async function call(
   }
 }
 
-/** An answer that is not 200 is no answer of the exchange. A redirect is never followed: it may lead anywhere. */
+/** Throws for every status but 200. A redirect is never followed: it may lead anywhere. */
 function checkStatus(url: string, { status, type }: Response): void {
   if (status === 200) return;
   if (type === "opaqueredirect" || status >= 300 && status < 400) {
@@ -203,7 +203,7 @@ function tooLarge(url: string, maxBytes: number): PeerError {
   return new PeerError(url, "reply", `The answer is larger than ${maxBytes} bytes`);
 }
 
-/** Runtimes wrap why a connection failed; the inner error says it. */
+/** Runtimes wrap the cause of a failed connection: use the inner error. */
 function unreachable(url: string, cause: unknown): PeerError {
   const inner = cause instanceof Error ? cause.cause : undefined;
   const found = inner instanceof Error && inner.message !== "" ? inner : cause;

@@ -1,5 +1,5 @@
 /**
- * What servers say to each other: one message as JSON text, out and in. Pure.
+ * Messages between servers: written and read as JSON text. Pure.
  *
  * @module
  */
@@ -9,26 +9,26 @@ import type { ReplicatedNode, VersionVector } from "../store/contract.ts";
 import type { PeerState } from "../types.ts";
 import { JOIN_MARK } from "./merge.ts";
 
-/** One message of an exchange, be it asked or answered, or sent through Redis. */
+/** One message: a request or an answer of an exchange, or an update through Redis. */
 export interface Message {
   /** The sender's `serverId`. */
   readonly id: string;
-  /** Names this run of the sender: so it knows its own messages. */
+  /** Names the sender's process: a server recognizes its own messages by it. */
   readonly incarnation: string;
-  /** The names of the sender's storage; empty for one that has none. */
+  /** The replica id of the sender's storage; like the epoch, it is empty for a storage without an identity. */
   readonly replicaId: string;
   readonly epoch: string;
-  /** The servers that the sender knows, by id. */
+  /** Id → state of the servers that the sender knows. */
   readonly peers: ReadonlyMap<string, PeerState>;
-  /** With discovery: where the sender reaches those that answer it, by id. */
+  /** With discovery: id → URL of the peers that the sender reaches. */
   readonly urls?: ReadonlyMap<string, string>;
-  /** "Look again", to servers on the same storage. */
+  /** The invalidation for servers on the same storage. */
   readonly invalidation?: Invalidation;
-  /** Ids of servers that the receiver is asked to tell. */
+  /** The ids of the servers that the receiver is asked to tell. */
   readonly forwards?: readonly string[];
-  /** What the sender's storage has taken in, read before the nodes of `delta`. */
+  /** The sender's version vector, read before the nodes of `delta`. */
   readonly vector?: VersionVector;
-  /** The tombstones that the sender's storage has swept. */
+  /** The dots of tombstones that the sender's storage has collected. */
   readonly collected?: VersionVector;
   /** Nodes that the receiver may lack. */
   readonly delta?: Delta;
@@ -40,36 +40,36 @@ export interface Message {
 export interface Invalidation {
   /** The keys; `null` for all. */
   readonly keys: readonly string[] | null;
-  /** The highest version among the changes: news of a version is passed on once. */
+  /** The highest version among the changes: an invalidation is forwarded once per version. */
   readonly version: number;
 }
 
 /** One page of a delta. */
 export interface Delta {
-  /** The nodes are those outside of it; the receiver must have seen all of it. */
+  /** The nodes are those outside of this version vector; the receiver must cover it. */
   readonly base: VersionVector;
   /** Whether this is everything that the sender has: a full copy, with an empty base. */
   readonly full: boolean;
-  /** `next` of the page before; `null` on the first. */
+  /** The cursor of this page: `next` of the page before; `null` on the first. */
   readonly after: string | null;
-  /** What names the page after this; `null` on the last. */
+  /** The cursor of the next page; `null` on the last. */
   readonly next: string | null;
   readonly nodes: readonly ReplicatedNode[];
 }
 
-/** The most nodes in one page. */
+/** The maximum number of nodes in one page. */
 export const MAX_PAGE_NODES = 500;
 
-/** The most keys in one "look again"; for more it says "at everything". */
+/** The maximum number of keys in one invalidation; for more it names all. */
 export const MAX_INVALIDATION_KEYS = 500;
 
-/** The most servers that one message names, and origins that a `seen` has. */
+/** The maximum number of servers in one message, and of replica ids in one version vector. */
 const MAX_NAMES = 20_000;
 
-/** The longest name of a place in a delta, in characters. */
+/** The maximum length of a cursor, in characters. */
 const MAX_CURSOR_LENGTH = 4_096;
 
-/** The highest number that is taken in: 142 years after 2020. What is above would use up the counter. */
+/** The highest number that is accepted: 142 years after 2020. Higher ones would use up the counter. */
 const MAX_DOT_VERSION = 2 ** 52;
 
 const STATES: readonly unknown[] = ["alive", "suspect", "gone"];
@@ -169,7 +169,7 @@ function readNode(what: string, value: unknown): ReplicatedNode {
   const { key, version, hash, updatedAt, stamp: dotVersion = version } = fields;
   const keyWrong = keyFault(key, MAX_KEY_BYTES);
   if (keyWrong !== undefined) throw badMessage(`${what}.key`, keyWrong);
-  // Joined nodes spell their changes behind a mark that no hash of an application has.
+  // A joined node lists its changes behind a mark that no hash of an application has.
   const isJoined = typeof hash === "string" && hash.startsWith(JOIN_MARK);
   const hashWrong = hashFault(
     isJoined ? hash.slice(JOIN_MARK.length) : hash,
@@ -241,13 +241,13 @@ function readDotVersion(what: string, value: unknown): number {
   throw badMessage(what, `expected an integer from 1 to 2^52, got ${kindOf(value)}`);
 }
 
-/** An id, a run, an origin or an epoch. */
+/** Reads an id, an incarnation, a replica id or an epoch. */
 function readName(what: string, value: unknown): string {
   if (typeof value === "string" && /^[\x21-\x7e]{1,128}$/.test(value)) return value;
   throw badMessage(what, `expected 1 to 128 visible characters of ASCII, got ${kindOf(value)}`);
 }
 
-/** A storage's own word for a place in a delta. What no key can have, a database might fail at. */
+/** Reads a storage's cursor. Characters that no key can have are refused: a database might fail on them. */
 function readCursor(what: string, value: unknown): string {
   const isText = typeof value === "string" && value.length <= MAX_CURSOR_LENGTH &&
     !/[\p{Cc}\p{Cs}]/u.test(value);

@@ -1,11 +1,10 @@
 /**
- * What both ways of proving who is asking have in common: the secret (`secret.ts`) and the call-back
- * (`callback.ts`).
+ * The interface of both proofs of identity: by secret (`secret_proof.ts`) and by callback (`callback_proof.ts`).
  *
- * Either way a server first says *hello* to a URL. What it is told there is its pass for exchanges with that URL,
- * until the other server turns it down; then it says hello again. Both ends speak in envelopes: the field `gossip`
- * of a request and of its answer. An envelope has `form: 1`; one of another form is refused by name, fields that
- * are not known are ignored, and whoever sends anything else unproven hears one and the same refusal.
+ * With either proof a server first sends a *hello* to a URL. The answer opens a session for exchanges with that URL.
+ * When the other server refuses the session, a new hello is sent. Both ends use envelopes: the field `gossip` of a
+ * request and of its answer. An envelope has `form: 1`. One of another form is refused by name, unknown fields are
+ * ignored, and everything else that is unproven gets the same refusal.
  *
  * @module
  */
@@ -16,15 +15,15 @@ import { randomName } from "../store/contract.ts";
 /** The form of every envelope that this version writes, and the only one it reads. */
 export const FORM = 1;
 
-/** An opened envelope: a proven message, or one that the proof has dealt with by itself. */
+/** A verified envelope: a proven message, or one that the proof answers itself. */
 export type Verified =
   | {
     readonly kind: "message";
-    /** What a proven server said. */
+    /** The message of a proven server. */
     readonly message: string;
-    /** The configured URL at which that server was found; left out where the proof does not tell. */
+    /** The configured URL of that server; left out where the proof does not tell. */
     readonly url?: string;
-    /** Makes the envelope of the answer. */
+    /** Creates the envelope of the answer. */
     createAnswer(answer: string): Promise<unknown>;
   }
   | {
@@ -36,7 +35,7 @@ export type Verified =
 /** Sends one envelope to a URL and gets the envelope of the answer; throws a `PeerError` when there is none. */
 export type Post = (gossip: unknown) => Promise<unknown>;
 
-/** What a hello brought: messages to that URL are believed there, and the answers can be believed here. */
+/** The session that a hello opened: both ends prove themselves in its exchanges. */
 export interface PeerSession {
   /**
    * Sends a message and gets the answer.
@@ -46,23 +45,23 @@ export interface PeerSession {
   exchange(message: string, post: Post): Promise<string>;
 }
 
-/** Proves to others who we are, and asks it of them. */
+/** Proves this server to others, and verifies others. */
 export interface Proof {
   /**
-   * Opens the envelope of a request to this server.
+   * Verifies the envelope of a request to this server.
    *
-   * @param gossip The field `gossip`, of whatever shape.
-   * @param signal Calls off what opening does besides (a call-back).
+   * @param gossip The field `gossip`, unchecked.
+   * @param signal Aborts the calls that the verification makes.
    * @throws {RefusalError} `BAD_REQUEST` for an envelope of another form, `UNAUTHORIZED` for one that proves
    *   nothing, `FORBIDDEN` when this server has no peers to prove anything to.
    */
   verify(gossip: unknown, signal?: AbortSignal): Promise<Verified>;
 
   /**
-   * Says hello.
+   * Sends a hello, and opens a session.
    *
-   * @param url Where `post` sends to.
-   * @throws {PeerError} When nobody at the URL gives a pass.
+   * @param url The URL that `post` sends to.
+   * @throws {PeerError} When the server at the URL opens no session.
    */
   authenticate(url: string, post: Post): Promise<PeerSession>;
 }
@@ -106,27 +105,27 @@ export function readFields(value: unknown): Envelope | null {
   return (name) => Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined;
 }
 
-/** The one refusal for all that proves nothing: it does not say why, so that nobody can feel their way. */
+/** The one refusal for every unproven envelope. It gives no reason, so that it helps no attacker. */
 export function unauthorized(): RefusalError {
   return new RefusalError("ERR_REALITY_UNAUTHORIZED", 'Cannot take "gossip": it does not prove who sent it');
 }
 
-/** The refusal of a server that has nobody to believe. */
+/** The refusal of a server without peers. */
 export function noPeers(): RefusalError {
   return new RefusalError("ERR_REALITY_FORBIDDEN", 'Cannot read "gossip": this server has no peers');
 }
 
-/** The error for an answer that is not what it should be. */
+/** The error for an invalid answer. */
 export function invalidAnswer(url: string, found: string): PeerError {
   return new PeerError(url, "reply", found);
 }
 
-/** A random text that nobody guesses (130 bits and more): a nonce, a token, or the name of a server's life. */
+/** A random text of 130 bits and more: a nonce, a token, or the name of a process. */
 export function createNonce(): string {
   return randomName(26);
 }
 
-/** Whether it can be such a text. */
+/** Whether a value has the form of such a text. */
 export function isNonce(value: unknown): value is string {
   return typeof value === "string" && /^[a-z0-9]{26}$/.test(value);
 }

@@ -1,5 +1,5 @@
 /**
- * Proof by a shared secret: HMAC-SHA-256 over every message, to one life of one server, once.
+ * Proof by a shared secret: HMAC-SHA-256 over every message, valid once, for one process of one server.
  *
  * ```
  * hello    { form, hello: { nonce } }           → { form, name, proofs }      proofs of: nonce, name
@@ -7,17 +7,18 @@
  *                                                 proofs of: to, nonce, message → nonce, name, message
  * ```
  *
- * A message says to whom it goes: a name that the receiver has drawn at random, and gives to whoever says hello.
- * So it is worth nothing at another server or after a restart. A name lives for some minutes and a number of
- * messages, and of all those its server keeps the nonces, so that none is taken twice. That is the window, and it
- * needs no clocks that agree: a server only measures how long its own name has lived. A memory that would grow too
- * large ends the name, which refuses what was signed to it; nothing is ever forgotten that could still be taken. Every answer brings the newest name, so that one who talks often never has to ask.
+ * A message names its receiver: a name that the receiver has drawn at random, and returns to every hello. So the message
+ * is worth nothing at another server or after a restart. A name is valid for some minutes and a number of messages. The
+ * server stores the nonces of all of them, so that none is accepted twice. This window needs no synchronized clocks: a
+ * server only measures the age of its own names. When the nonces would use too much memory, the name expires, and
+ * messages signed to it are refused; no nonce is dropped that could still be accepted. Every answer carries the newest
+ * name, so a server that sends often needs no new hello.
  *
- * The answer to a hello is signed: a message goes only where somebody has just shown that they have the secret.
+ * The answer to a hello is signed: a message is sent only to a server that has just proven that it has the secret.
  *
- * With two secrets there is a proof by each, and one that fits is enough: servers understand each other as long
- * as they have a secret in common, in whichever order it stands. So a secret is changed by giving every server the
- * new one beside the old, one after the other, and then taking the old one away.
+ * With two secrets there is a proof by each, and one valid proof suffices: servers need one secret in common, in any
+ * order. To change the secret, give every server the new one beside the old, one server after the other, and then remove
+ * the old one.
  *
  * @module
  */
@@ -40,38 +41,38 @@ import {
   type Verified,
 } from "./proof.ts";
 
-/** How many secrets are valid at once. */
+/** The maximum number of secrets. */
 const MAX_SECRETS = 2;
 
-/** What a proof is for. It is signed with the rest, so that none can be used in another's place. */
+/** The purpose of a proof. It is signed as well, so that a proof cannot be used for another purpose. */
 type Purpose = "hello" | "message" | "answer" | "news";
 
-/** One name of this server, and the messages that were signed to it. */
+/** One name of this server, and the nonces of the messages signed to it. */
 interface SigningName {
   readonly text: string;
   readonly since: number;
   readonly nonces: Set<string>;
 }
 
-/** How a proof by secret is made. */
+/** What a proof by secret needs. */
 export interface SecretProofOptions {
-  /** The secrets, one or two. Texts of 32 random characters or more are beyond guessing. */
+  /** The secrets, one or two. Texts of 32 random characters or more cannot be guessed. */
   readonly secrets: readonly string[];
   readonly clock: Clock;
-  /** How long a name is given out, in milliseconds; it is believed for as long again. @default {300_000} */
+  /** How long a name is sent out, in milliseconds; it is accepted for as long again. @default {300_000} */
   readonly nameTimeout?: number;
-  /** How many messages are signed to a name before there is a new one; it takes as many again. @default {8192} */
+  /** How many messages are signed to a name before it is replaced; as many again are accepted. @default {8192} */
   readonly maxNonces?: number;
 }
 
-/** Proves by a shared secret. */
+/** The proof by a shared secret. */
 export class SecretProof implements Proof {
   readonly #secrets: readonly string[];
   readonly #clock: Clock;
   readonly #nameTimeout: number;
   readonly #maxNonces: number;
   #keys: Promise<readonly CryptoKey[]> | undefined;
-  /** The newest first. Empty until it is asked for: a Worker may not draw randomness while it starts. */
+  /** The newest first. Empty until the first use: a Worker may not draw randomness while it starts. */
   #names: readonly SigningName[] = [];
 
   constructor({ secrets, clock, nameTimeout = 300_000, maxNonces = 8192 }: SecretProofOptions) {
@@ -94,7 +95,7 @@ export class SecretProof implements Proof {
     const name = this.#findName(to);
     if (name === undefined || !isNonce(nonce) || typeof message !== "string") throw unauthorized();
     const proven = await this.#verify(envelope, "message", name.text, nonce, message);
-    // Only what is proven costs memory, and between this look and the note nothing else can happen.
+    // Only proven messages use memory. No await may come between this check and `add`.
     if (!proven || name.nonces.has(nonce) || name.nonces.size >= 2 * this.#maxNonces) throw unauthorized();
     name.nonces.add(nonce);
     return {
@@ -122,20 +123,20 @@ export class SecretProof implements Proof {
   }
 
   /**
-   * Signs a message that goes to everybody on a channel, such as Redis.
+   * Signs a message for all subscribers of a channel, such as one of Redis.
    *
-   * It says neither to whom nor when, and may be taken again and at any time: a server that has just started
-   * knows no nonces, and clocks may be wrong by hours, so that a window would lose news and still not keep out a
-   * message repeated within it. What is said there must be true whenever it is heard, as deltas are: one that
-   * comes again or late brings stamps that were seen, and nothing happens.
+   * The message names no receiver and no time, and may be replayed: a server that has just started knows no nonces, and
+   * clocks may be wrong by hours, so a window would lose updates and still accept a message repeated within it. The
+   * content must be valid at any time, as deltas are: one that arrives again or late has dots that are covered, and
+   * changes nothing.
    *
-   * @param channel Where it goes. It is worth nothing on another channel, or as a request.
+   * @param channel The channel. The message is invalid on another channel, or as a request.
    */
   async signBroadcast(channel: string, message: string): Promise<string> {
     return JSON.stringify({ form: FORM, message, proofs: await this.#sign("news", channel, message) });
   }
 
-  /** Opens what {@linkcode signBroadcast} has made; `null` for what is not proven. */
+  /** Verifies a message of {@linkcode signBroadcast}; `null` when it is not proven. */
   async verifyBroadcast(channel: string, text: string): Promise<string | null> {
     let envelope: Envelope | null;
     try {
@@ -165,7 +166,7 @@ export class SecretProof implements Proof {
     };
   }
 
-  /** The name to give out now. */
+  /** The name to send out now. */
   #name(): SigningName {
     const now = this.#clock.elapsed();
     const [newest] = this.#names;
@@ -177,7 +178,7 @@ export class SecretProof implements Proof {
     return name;
   }
 
-  /** The name that a message was signed to, if it still lives. */
+  /** The name that a message was signed to, if it is still valid. */
   #findName(to: unknown): SigningName | undefined {
     const now = this.#clock.elapsed();
     return this.#names.find(({ text, since }) => text === to && now < since + 2 * this.#nameTimeout);
@@ -191,7 +192,7 @@ export class SecretProof implements Proof {
     );
   }
 
-  /** Whether one of the envelope's proofs is by one of our secrets. The comparison takes the same time always. */
+  /** Whether one of the envelope's proofs is by one of our secrets. The comparison takes constant time. */
   async #verify(envelope: Envelope, purpose: Purpose, ...fields: readonly string[]): Promise<boolean> {
     const proofs = envelope("proofs");
     if (!Array.isArray(proofs) || proofs.length > MAX_SECRETS) return false;
@@ -216,12 +217,12 @@ export class SecretProof implements Proof {
   }
 }
 
-/** What is signed. As JSON, no two lists of texts give the same bytes, lone surrogates included. */
+/** Encodes what is signed. As JSON, no two lists of texts have the same bytes, lone surrogates included. */
 function encode(purpose: Purpose, fields: readonly string[]): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(JSON.stringify(["reality mesh", FORM, purpose, ...fields]));
 }
 
-/** Whether it can be a proof: 32 bytes as base64url. */
+/** Whether a value has the form of a proof: 32 bytes as base64url. */
 function isProof(value: unknown): value is string {
   return typeof value === "string" && /^[\w-]{43}$/.test(value);
 }

@@ -1,5 +1,5 @@
 /**
- * Exchanges with other servers: a message there and its answer back, proven both ways, by a deadline.
+ * Sends messages to other servers: proven both ways, and with a deadline.
  *
  * @module
  */
@@ -14,12 +14,12 @@ import {
   withDeadline,
 } from "./http_client.ts";
 
-/** How a transport is made. */
+/** What a transport needs. */
 export interface TransportOptions extends HTTPClientOptions {
   readonly proof: Proof;
 }
 
-/** What an exchange brought. */
+/** The answer to a message, and the bytes of the exchange. */
 export interface TransportReply extends Readonly<ByteCounts> {
   /** The proven answer. */
   readonly message: string;
@@ -36,7 +36,7 @@ export class Transport {
   readonly #options: TransportOptions;
   /** By URL. */
   readonly #sessions = new Map<string, PeerSession>();
-  /** By URL: a hello under way. It never rejects; that is for the one who said it. */
+  /** By URL: the hello in progress. Never rejects: its sender handles the failure. */
   readonly #authentications = new Map<string, Promise<void>>();
 
   constructor(options: TransportOptions) {
@@ -44,12 +44,12 @@ export class Transport {
   }
 
   /**
-   * Makes one exchange: says hello first where that is needed, and says it again, once, where it is needed after
-   * all, since the other server has restarted. Always ends by the deadline.
+   * Sends a message. Sends a hello first if there is no session, and once more if the other server refuses the
+   * session, as after a restart. Always settles by the deadline.
    *
    * @param url The peer's whole URL.
-   * @param message What to say.
-   * @param signal Calls the exchange off.
+   * @param message The message.
+   * @param signal Aborts the exchange.
    * @returns The answer, and the bytes of all that was sent and received for it.
    * @throws {PeerError} `UNREACHABLE`, `REFUSED` or `REPLY`, with the URL. `statusOf` tells a 413, after which less
    *   may be sent; a cause of `OwnAddressError`, that the URL leads back here.
@@ -84,7 +84,7 @@ export class Transport {
     }
   }
 
-  /** Says hello. Those who want the same at once wait for the first, as a second hello may undo its pass. */
+  /** Sends a hello. Concurrent calls wait for the first, since a second hello may end the session of the first. */
   async #authenticate(url: string, send: Post, signal: AbortSignal): Promise<PeerSession> {
     for (
       let other = this.#authentications.get(url);
@@ -109,9 +109,9 @@ export class Transport {
 }
 
 /**
- * Whether an error makes it doubtful that the pass is still good. A peer that cannot be reached may well be the same
- * when it is back, and where only one direction works, a hello might not get through when a message does. 500 is
- * what a framework makes of a refusal that it does not know.
+ * Whether the session may have expired. A peer that is unreachable may be the same process when it is reachable again,
+ * and where only one direction works, a hello may fail when a message succeeds. A framework may answer 500 for a
+ * refusal that it does not know.
  */
 function mayHaveExpired(error: unknown): boolean {
   const status = statusOf(error);
