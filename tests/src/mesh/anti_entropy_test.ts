@@ -45,7 +45,7 @@ function nodeOf(key: string, version: number): ReplicatedNode {
   return { key, version, hash: "theirs", updatedAt: 1, replicaId: "ob", dotVersion: version };
 }
 
-test("merge() adopts what was seen after the last page, and not before", async () => {
+test("merge() adopts the version vector after the last page, not before", async () => {
   const storage = new MemoryStorage();
   const { antiEntropy } = setUp(storage);
   const message = messageOf([nodeOf("x", 5), nodeOf("y", 7)]);
@@ -63,7 +63,7 @@ test("merge() adopts what was seen after the last page, and not before", async (
   equal((await storage.readReplicaState()).vector.get("ob"), 7);
 });
 
-test("merge() leaves a delta whose base was not seen here", async () => {
+test("merge() ignores a delta whose base is not covered here", async () => {
   const storage = new MemoryStorage();
   const { antiEntropy, woken } = setUp(storage);
   const message = messageOf([nodeOf("x", 5)]);
@@ -75,7 +75,7 @@ test("merge() leaves a delta whose base was not seen here", async () => {
   equal(await storage.getNode("x"), null);
 });
 
-test("merge() leaves a delta of a peer that has forgotten what was not seen here", async () => {
+test("merge() ignores a delta of a peer that has collected a dot that is not covered here", async () => {
   const { antiEntropy } = setUp(new MemoryStorage());
   const { isMerged } = await antiEntropy.merge(
     undefined,
@@ -84,7 +84,7 @@ test("merge() leaves a delta of a peer that has forgotten what was not seen here
   equal(isMerged, false);
 });
 
-test("merge() takes a delta of a peer that has forgotten what it does not count as seen either", async () => {
+test("merge() merges a delta of a peer that has collected a dot which it does not cover either", async () => {
   const storage = new MemoryStorage();
   const { antiEntropy } = setUp(storage);
   const message = messageOf([nodeOf("x", 5)], {
@@ -96,7 +96,7 @@ test("merge() takes a delta of a peer that has forgotten what it does not count 
   deepEqual([vector.get("oa"), vector.get("oc"), collected.get("oc")], [5, undefined, undefined]);
 });
 
-test("merge() wakes who waits for what it brings, also when it fails halfway", async () => {
+test("merge() wakes the waiters of the keys of a page, also when it fails halfway", async () => {
   const storage = new MemoryStorage();
   const { antiEntropy, woken } = setUp(storage);
   await antiEntropy.merge(undefined, messageOf([nodeOf("x", 5)]));
@@ -106,7 +106,7 @@ test("merge() wakes who waits for what it brings, also when it fails halfway", a
   deepEqual(woken.flat(), ["y"]);
 });
 
-test("merge() tells anew a node whose deletion is forgotten here in the very moment of judging", async () => {
+test("merge() joins a node whose deletion is collected here during the merge", async () => {
   for (const moment of ["readReplicated", "readReplicaState", "mergeNodes"] as const) {
     let now = Date.now();
     const storage = new MemoryStorage({ counter: "clock", tombstoneTimeout: 1_000, now: () => now });
@@ -131,7 +131,7 @@ test("merge() tells anew a node whose deletion is forgotten here in the very mom
   }
 });
 
-test("merge() does not add a node whose key was changed, deleted and swept since it was judged", async () => {
+test("merge() does not add a node whose key was changed, deleted and collected since it was merged", async () => {
   let now = Date.now();
   const storage = new MemoryStorage({ counter: "clock", tombstoneTimeout: 0, now: () => now });
   const { antiEntropy } = setUp(storage);

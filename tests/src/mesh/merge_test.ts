@@ -75,7 +75,7 @@ function assumeStamps(...nodes: ReplicatedNode[]): void {
   fc.pre(nodes.every((a) => nodes.every((b) => a === b || !isSameDot(dotOf(a), dotOf(b)))));
 }
 
-test("judge() makes a change that stands for the same from both sides", () => {
+test("mergeNode() makes a change that stands for the same from both sides", () => {
   fc.assert(fc.property(nodes, nodes, (a, b) => {
     assumeStamps(a, b);
     const [left, right] = [mergeNode(a, b, STRANGERS), mergeNode(b, a, STRANGERS)];
@@ -87,7 +87,7 @@ test("judge() makes a change that stands for the same from both sides", () => {
   }));
 });
 
-test("judge() joins three nodes to the same hash in any order", () => {
+test("mergeNode() joins three nodes to the same hash in any order", () => {
   fc.assert(fc.property(nodes, nodes, nodes, (a, b, c) => {
     const pair = (x: ReplicatedNode, y: ReplicatedNode) => written(mergeNode(x, y, STRANGERS), y, "x")!;
     assumeStamps(a, b, c);
@@ -98,7 +98,7 @@ test("judge() joins three nodes to the same hash in any order", () => {
   }));
 });
 
-test("judge() leaves a joined node as it is when it meets what it stands for, whatever the version", () => {
+test("mergeNode() leaves a joined node as it is when it meets what it stands for, whatever the version", () => {
   fc.assert(fc.property(nodes, nodes, (a, b) => {
     assumeStamps(a, b);
     const joined = written(mergeNode(a, b, STRANGERS), b, "x")!;
@@ -112,7 +112,7 @@ test("judge() leaves a joined node as it is when it meets what it stands for, wh
   }));
 });
 
-test("judge() gives a version above both, unless the higher one stands for all", () => {
+test("mergeNode() gives a version above both, unless the higher one stands for all", () => {
   fc.assert(fc.property(nodes, nodes, (a, b) => {
     assumeStamps(a, b);
     const kept = written(mergeNode(a, b, STRANGERS), b, "x")!;
@@ -123,7 +123,7 @@ test("judge() gives a version above both, unless the higher one stands for all",
   }));
 });
 
-test("judge() keeps what was not deleted on both sides", () => {
+test("mergeNode() keeps what was not deleted on both sides", () => {
   fc.assert(fc.property(nodes, nodes, (a, b) => {
     const take = mergeNode(a, b, STRANGERS);
     if (take === null || "replicaId" in take.node) return;
@@ -132,21 +132,21 @@ test("judge() keeps what was not deleted on both sides", () => {
   }));
 });
 
-test("judge() takes in what is new, and what knew of the node here, as it is", () => {
+test("mergeNode() takes in what is new, and what knew of the node here, as it is", () => {
   const [mine, theirs] = [node(3, "here"), node(2, "there")];
   assert.deepEqual(mergeNode(theirs, undefined, STRANGERS), { node: theirs, replaces: null });
   const knew = { ...STRANGERS, theirs: new Map([["here", 3]]) };
   assert.deepEqual(mergeNode(theirs, mine, knew), { node: theirs, replaces: dotOf(mine) });
 });
 
-test("judge() does nothing about what was vector, or is here", () => {
+test("mergeNode() ignores a node whose dot is covered or already here", () => {
   const [mine, theirs] = [node(3, "here"), node(2, "there")];
   assert.equal(mergeNode(theirs, mine, { ...STRANGERS, mine: new Map([["there", 2]]) }), null);
   assert.equal(mergeNode(theirs, undefined, { ...STRANGERS, mine: new Map([["there", 2]]) }), null);
   assert.equal(mergeNode(mine, mine, STRANGERS), null);
 });
 
-test("judge() tells a node anew where a deletion that its sender never heard of may have been of its key", () => {
+test("mergeNode() tells a node anew where a deletion that its sender never heard of may have been of its key", () => {
   const theirs = node(5, "there");
   const take = mergeNode(theirs, undefined, { ...STRANGERS, collected: new Map([["here", 7]]) });
   assert.ok(
@@ -156,7 +156,7 @@ test("judge() tells a node anew where a deletion that its sender never heard of 
   assert.deepEqual(mergeNode(theirs, undefined, heard), { node: theirs, replaces: null });
 });
 
-test("judge() tells a node anew that comes to a tombstone beside which such a deletion was forgotten", () => {
+test("mergeNode() tells a node anew that comes to a tombstone beside which such a deletion was forgotten", () => {
   const [theirs, mine] = [node(5, "there"), node(4, "here", { hash: "", deleted: true })];
   const collected = new Map([["elsewhere", 7]]);
   const take = mergeNode(theirs, mine, {
@@ -169,14 +169,14 @@ test("judge() tells a node anew that comes to a tombstone beside which such a de
   assert.deepEqual(mergeNode(theirs, mine, heard), { node: theirs, replaces: dotOf(mine) });
 });
 
-test("judgeMissing() deletes what a full copy's sender knew of", () => {
+test("mergeMissing() deletes what a full copy's sender knew of", () => {
   const mine = node(5, "here");
   const take = mergeMissing(mine, { ...STRANGERS, theirs: new Map([["here", 5]]) });
   assert.ok(take !== null && !("replicaId" in take.node) && take.node.deleted);
   assert.deepEqual(take.replaces, dotOf(mine));
 });
 
-test("judgeMissing() makes tombstones of a forgotten deletion that stand for the same on all servers", () => {
+test("mergeMissing() makes tombstones of a forgotten deletion that stand for the same on all servers", () => {
   const lost = node(5, "here");
   const knowledge = { ...STRANGERS, theirs: new Map([["here", 5]]), collected: new Map([["there", 9]]) };
   const a = written(mergeMissing(lost, knowledge), lost, "a")!;
@@ -190,7 +190,7 @@ test("judgeMissing() makes tombstones of a forgotten deletion that stand for the
   assert.deepEqual(mergeNode(high, low, STRANGERS), { node: high, replaces: dotOf(low) });
 });
 
-test("judgeMissing() tells a node anew, once, that a full copy's sender may have deleted as it had it", () => {
+test("mergeMissing() tells a node anew, once, that a full copy's sender may have deleted as it had it", () => {
   const mine = node(5, "here");
   const knowledge = { ...STRANGERS, collected: new Map([["there", 7]]) };
   const anew = written(mergeMissing(mine, knowledge), mine, "here")!;
@@ -200,7 +200,7 @@ test("judgeMissing() tells a node anew, once, that a full copy's sender may have
   assert.equal(mergeMissing(node(5, "here", { deleted: true }), knowledge), null);
 });
 
-test("changesOf() tells so many changes as a hash can spell out, and one print for more", () => {
+test("changesOf() lists as many changes as a hash can hold, and one fingerprint for more", () => {
   const prints = Array.from({ length: 32 }, (_, version) => fingerprintOf({ version, replicaId: "a" }));
   const hash = (count: number) => joinedHash(unite(prints.slice(0, count), []));
   assert.equal(changesOf(node(9, "x", { hash: hash(31) })).length, 31);
@@ -208,7 +208,7 @@ test("changesOf() tells so many changes as a hash can spell out, and one print f
   for (const count of [2, 31, 32]) assert.ok(new TextEncoder().encode(hash(count)).length <= 256);
 });
 
-test("printOf() differs from stamp to stamp", () => {
+test("fingerprintOf() differs from dot to dot", () => {
   const prints = new Set<string>();
   for (let version = 1; version <= 5000; version++) {
     for (const origin of ["a", "b", "ab"]) prints.add(fingerprintOf({ version, replicaId: origin }));
@@ -263,7 +263,7 @@ async function stateOf(storage: MemoryStorage): Promise<unknown> {
   return { nodes: [...nodes].sort((a, b) => a.key < b.key ? -1 : 1), known, epoch };
 }
 
-test("deltas taken in any order, late and again and again, end the same everywhere", async () => {
+test("deltas merged in any order, late and repeatedly, converge on all servers", async () => {
   await fc.assert(
     fc.asyncProperty(moves, async (moves) => {
       let now = Date.UTC(2026, 0, 1);

@@ -10,7 +10,7 @@ function createPeers(count: number): readonly Peer[] {
   return peers;
 }
 
-test("Owed names the keys that changed, each once, and the highest version", () => {
+test("PendingUpdates lists the changed keys, each once, and the highest version", () => {
   const owed = new PendingUpdates();
   equal(owed.invalidation, undefined);
   owed.add(1_000, { keys: ["a", "b"], version: 3 });
@@ -20,7 +20,7 @@ test("Owed names the keys that changed, each once, and the highest version", () 
   equal(owed.since, 1_000);
 });
 
-test("Owed grows to 500 keys, and then says all", () => {
+test("PendingUpdates holds up to 500 keys, and then all", () => {
   const owed = new PendingUpdates();
   for (let i = 0; i < 500; i++) owed.add(0, { keys: [`k${i}`], version: i });
   equal(owed.invalidation?.keys?.length, 500);
@@ -30,7 +30,7 @@ test("Owed grows to 500 keys, and then says all", () => {
   deepEqual(owed.invalidation, { keys: null, version: 500 });
 });
 
-test("Owed says all when it was told all", () => {
+test("PendingUpdates keeps an invalidation of all keys", () => {
   const owed = new PendingUpdates();
   owed.add(0, { keys: null, version: 0 });
   deepEqual(owed.invalidation, { keys: null, version: 0 });
@@ -102,7 +102,7 @@ test("Peers lists states anew when one is another, and gives the same list as lo
   deepEqual([...before.values()], ["alive", "alive"]);
 });
 
-test("spread() reaches every peer once, directly or by way of one that is told directly", () => {
+test("chooseTargets() reaches every peer once, directly or through a peer that is told directly", () => {
   fc.assert(fc.property(
     fc.nat(60),
     fc.integer({ min: 1, max: 20 }),
@@ -124,7 +124,7 @@ test("spread() reaches every peer once, directly or by way of one that is told d
   ));
 });
 
-test("spread() tells peers directly that nobody could name, and passes by those that answer", () => {
+test("chooseTargets() tells peers without an id directly, and prefers peers that are alive", () => {
   const peers = createPeers(9);
   peers[0]!.id = undefined;
   for (const peer of peers.slice(5)) peer.recordAnswer(0);

@@ -75,7 +75,7 @@ async function withServers(servers: Servers, run: () => Promise<void>): Promise<
   }
 }
 
-test("updateNode() wakes who waits on the same storage through Redis, without peers", async () => {
+test("updateNode() wakes waiters on the same storage through Redis, without peers", async () => {
   const servers = createServers(new FakeRedis(), { storage: new MemoryStorage(), meshPeers: [] });
   await withServers(servers, async () => {
     const waiting = servers.get("b").handleSync({ known: { k: 0 }, wait: 20_000 });
@@ -101,7 +101,7 @@ test("a signed message on Redis brings the nodes themselves", async () => {
   });
 });
 
-test("an unsigned message on Redis brings nothing but the word to ask", async () => {
+test("an unsigned message on Redis only makes the server ask its sender", async () => {
   const redis = new FakeRedis();
   const servers = createServers(redis);
   await withServers(servers, async () => {
@@ -128,7 +128,7 @@ test("an unsigned message on Redis brings nothing but the word to ask", async ()
   });
 });
 
-test("with a secret, what is not signed on Redis is refused and moves nothing", async () => {
+test("with a secret, an unsigned message on Redis is refused and changes nothing", async () => {
   const [redis, clock] = [new FakeRedis(), new FakeClock()];
   const servers = createServers(redis, { clock, meshSecret: SECRET });
   await withServers(servers, async () => {
@@ -162,7 +162,7 @@ test("servers with separate storages and Redis alone are told that they need pee
   });
 });
 
-test("all goes on without Redis: it is never ready", async () => {
+test("the mesh works while Redis is never ready", async () => {
   const redis = new FakeRedis();
   redis.isReady = false;
   const servers = createServers(redis, { meshSecret: SECRET });
