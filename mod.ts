@@ -33,6 +33,7 @@ export {
   type PeerFault,
   RealityError,
   RefusalError,
+  type RefusalOptions,
   RelayError,
   StorageError,
 } from "./src/errors.ts";

@@ -49,6 +49,22 @@ const STATUS: Readonly<Record<ErrorCode, number>> = {
   ERR_REALITY_CLOSED: 503,
 };
 
+/** Headers of the reply that every error with a code has. */
+const HEADERS: Readonly<Partial<Record<ErrorCode, Readonly<Record<string, string>>>>> = {
+  ERR_REALITY_UNAUTHORIZED: Object.freeze({ "www-authenticate": "Bearer" }),
+  ERR_REALITY_CLOSED: Object.freeze({ "connection": "close" }),
+};
+
+const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
+
+/** What the reply to a refused request has besides its status, code and message. */
+export interface RefusalOptions extends ErrorOptions {
+  /** Headers of the reply, with lower-case names. @default {{}} */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Seconds until the client may ask again. Left out: 1 for a status of 503, otherwise not said. */
+  readonly retryAfter?: number;
+}
+
 /**
  * The base of every error of this package that is not a mistake in calling it (those are `TypeError` and
  * `RangeError`).
@@ -90,10 +106,46 @@ export class RealityError extends Error {
   get status(): number {
     return STATUS[this.code];
   }
+
+  /** The headers that the reply has besides those of every reply, with lower-case names. */
+  get headers(): Readonly<Record<string, string>> {
+    return HEADERS[this.code] ?? NO_HEADERS;
+  }
+
+  /** Seconds until the client may ask again; `undefined` when the error does not say it. */
+  get retryAfter(): number | undefined {
+    return undefined;
+  }
 }
 
-/** A request was turned down; its code says why and its status goes to the client. */
-export class RefusalError extends RealityError {}
+/** A request was refused. The code says why. Status, headers and message go to the client. */
+export class RefusalError extends RealityError {
+  readonly #headers: Readonly<Record<string, string>> | undefined;
+  readonly #retryAfter: number | undefined;
+
+  /**
+   * Makes a refusal.
+   *
+   * @param code Says why, for programs.
+   * @param message Says it for people.
+   * @param options `cause`: the error behind this one. `headers` and `retryAfter`: what the reply has in addition.
+   */
+  constructor(code: ErrorCode, message: string, options?: RefusalOptions) {
+    super(code, message, options);
+    this.#headers = options?.headers;
+    this.#retryAfter = options?.retryAfter;
+  }
+
+  /** The headers that the reply has besides those of every reply, with lower-case names. */
+  override get headers(): Readonly<Record<string, string>> {
+    return this.#headers ?? super.headers;
+  }
+
+  /** Seconds until the client may ask again; `undefined` when the error does not say it. */
+  override get retryAfter(): number | undefined {
+    return this.#retryAfter;
+  }
+}
 
 /** The storage failed; names the operation and keeps the cause. The server answers 503 until it is well again. */
 export class StorageError extends RealityError {

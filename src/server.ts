@@ -1,5 +1,5 @@
 /**
- * RealityServer: builds the rooms and joins them.
+ * The public class `RealityServer`.
  *
  * @module
  */
@@ -99,8 +99,8 @@ export class RealityServer {
   readonly #stalls: DeadlineList;
   readonly #waiters: Waiters;
   readonly #batch: StorageCallOptions;
-  /** Gives the rooms that a sync passes through. */
-  readonly #openSync: () => SyncDeps;
+  /** Returns the objects that answer a sync. */
+  readonly #getSyncDeps: () => SyncDeps;
   readonly #mesh: Mesh | undefined;
   readonly #relay: Relay | undefined;
   readonly #deps: HandlerDeps;
@@ -153,8 +153,8 @@ export class RealityServer {
       : undefined;
     this.#mesh = this.#createMesh(secret);
     this.#relay = this.#createRelay(secret);
-    this.#openSync = this.#createSyncRooms();
-    this.#deps = this.#createRooms();
+    this.#getSyncDeps = this.#createSyncDeps();
+    this.#deps = this.#createHandlerDeps();
     // A Redis that is away from the start is told now, and not at the first request.
     this.#relay?.start();
   }
@@ -176,6 +176,16 @@ export class RealityServer {
    * @throws {RangeError} When one of them is too long or has characters that are not allowed.
    * @throws {StorageError} When the storage fails or takes too long; the change may or may not be there.
    * @throws {ClosedError} After `close()`.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({ storage: new MemoryStorage() });
+   * await server.updateNode("chat:room:general", "abc123");
+   * console.assert((await server.getNode("chat:room:general"))?.hash === "abc123");
+   * await server.close();
+   * ```
    */
   async updateNode(key: string, hash: string | Promise<string>): Promise<void> {
     const state = typeof hash === "string" ? hash : await hash;
@@ -188,7 +198,20 @@ export class RealityServer {
    * up to 1,000 in one atomic step.
    *
    * @returns The new metas, in the order given.
-   * @throws As `updateNode` does; a wrong key or hash keeps all of them out.
+   * @throws {TypeError} When a key or hash is no string; then nothing is written.
+   * @throws {RangeError} When one of them is too long or has characters that are not allowed.
+   * @throws {StorageError} When the storage fails or takes too long; the change may or may not be there.
+   * @throws {ClosedError} After `close()`.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({ storage: new MemoryStorage() });
+   * const metas = await server.updateMany([{ key: "user:1", hash: "a" }, { key: "user:2", hash: "b" }]);
+   * console.assert(metas.map(({ hash }) => hash).join() === "a,b");
+   * await server.close();
+   * ```
    */
   async updateMany(updates: readonly NodeUpdate[]): Promise<RealityNodeMeta[]> {
     return await this.#change(() => updates.map(({ key }) => key), ({ changes }) => changes.update(updates));
@@ -197,7 +220,20 @@ export class RealityServer {
   /**
    * Says that a node changed, when there is no hash to give: one never used before is written.
    *
-   * @throws As `updateNode` does.
+   * @throws {TypeError} When the key is no string.
+   * @throws {RangeError} When it is too long or has characters that are not allowed.
+   * @throws {StorageError} When the storage fails or takes too long; the change may or may not be there.
+   * @throws {ClosedError} After `close()`.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({ storage: new MemoryStorage() });
+   * await server.invalidate("report:daily");
+   * console.assert(await server.getNode("report:daily") !== null);
+   * await server.close();
+   * ```
    */
   async invalidate(key: string): Promise<void> {
     await this.#change(() => [key], ({ changes }) => changes.invalidate([key]));
@@ -207,7 +243,20 @@ export class RealityServer {
    * Does for many nodes what {@linkcode RealityServer.invalidate} does for one.
    *
    * @returns The new metas, in the order given.
-   * @throws As `updateNode` does; a wrong key keeps all of them out.
+   * @throws {TypeError} When a key is no string; then nothing is written.
+   * @throws {RangeError} When one of them is too long or has characters that are not allowed.
+   * @throws {StorageError} When the storage fails or takes too long; the change may or may not be there.
+   * @throws {ClosedError} After `close()`.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({ storage: new MemoryStorage() });
+   * const metas = await server.invalidateMany(["report:daily", "report:weekly"]);
+   * console.assert(metas[1]?.key === "report:weekly");
+   * await server.close();
+   * ```
    */
   async invalidateMany(keys: readonly string[]): Promise<RealityNodeMeta[]> {
     return await this.#change(() => keys, ({ changes }) => changes.invalidate(keys));
@@ -216,7 +265,21 @@ export class RealityServer {
   /**
    * Takes a node away. Clients that hold a version of it are told that it is gone.
    *
-   * @throws As `updateNode` does.
+   * @throws {TypeError} When the key is no string.
+   * @throws {RangeError} When it is too long or has characters that are not allowed.
+   * @throws {StorageError} When the storage fails or takes too long; the change may or may not be there.
+   * @throws {ClosedError} After `close()`.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({ storage: new MemoryStorage() });
+   * await server.updateNode("user:1", "a");
+   * await server.deleteNode("user:1");
+   * console.assert(await server.getNode("user:1") === null);
+   * await server.close();
+   * ```
    */
   async deleteNode(key: string): Promise<void> {
     await this.#change(() => [key], ({ changes }) => changes.delete(key));
@@ -265,6 +328,17 @@ export class RealityServer {
    * @throws {RangeError} When it is too long or has characters that are not allowed.
    * @throws {StorageError} When the storage fails or takes too long.
    * @throws {ClosedError} After `close()`.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({ storage: new MemoryStorage() });
+   * await server.updateNode("user:1", "a");
+   * console.assert((await server.getNode("user:1"))?.hash === "a");
+   * console.assert(await server.getNode("user:2") === null);
+   * await server.close();
+   * ```
    */
   async getNode(key: string): Promise<RealityNodeMeta | null> {
     this.#assertOpen();
@@ -284,6 +358,17 @@ export class RealityServer {
    * @throws {RefusalError} When the request is not a good one; names the field or the limit.
    * @throws {StorageError} When the storage fails or takes too long.
    * @throws {ClosedError} After `close()`.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({ storage: new MemoryStorage() });
+   * await server.updateNode("user:1", "a");
+   * const { changed } = await server.handleSync({ known: { "user:1": 0 } });
+   * console.assert(changed["user:1"]?.hash === "a");
+   * await server.close();
+   * ```
    */
   handleSync(
     request: SyncRequest,
@@ -303,12 +388,36 @@ export class RealityServer {
     }
   }
 
-  /** The ids of the other servers that have ever answered this one, and are not gone. */
+  /**
+   * The ids of the other servers that have ever answered this one, and are not gone.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({ storage: new MemoryStorage() });
+   * console.assert((await server.getMeshPeers()).length === 0);
+   * await server.close();
+   * ```
+   */
   getMeshPeers(): Promise<string[]> {
     return Promise.resolve(peerIds(this.#mesh?.states));
   }
 
-  /** A moment's view of this server. Rejects for nothing: a storage that does not answer is part of the view. */
+  /**
+   * A moment's view of this server. Rejects for nothing: a storage that does not answer is part of the view.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({ storage: new MemoryStorage() });
+   * await server.updateNode("user:1", "a");
+   * const stats = await server.getStats();
+   * console.assert(stats.healthy && stats.changes === 1);
+   * await server.close();
+   * ```
+   */
   async getStats(): Promise<ServerStats> {
     const { storage } = this.#config;
     const [healthy, reading] = await Promise.all([
@@ -356,6 +465,18 @@ export class RealityServer {
    * @throws {TypeError} For an option that is unknown or wrong, and for what is no request; names it.
    * @throws {RangeError} For a number out of range.
    * @throws {RefusalError} For a key that is none, or too many.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({ storage: new MemoryStorage() });
+   * const request = new Request("http://localhost/events");
+   * const response = await server.handleSSECompat(request, { keys: ["user:1"] });
+   * console.assert(response.headers.get("content-type")?.startsWith("text/event-stream"));
+   * await response.body?.cancel();
+   * await server.close();
+   * ```
    */
   async handleSSECompat(request: EventSourceRequest, options: SSEOptions): Promise<Response> {
     const view = toStreamRequest(request);
@@ -373,16 +494,49 @@ export class RealityServer {
    *
    * @param options Where it is mounted, and for which origins.
    * @throws {TypeError} For an option that is unknown or wrong; names it.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({ storage: new MemoryStorage() });
+   * const handler = server.getFetchHandler();
+   * const response = await handler(new Request("http://localhost/reality/health"));
+   * console.assert(response.status === 200);
+   * await response.body?.cancel();
+   * await server.close();
+   * ```
    */
   getFetchHandler(options?: HandlerOptions): FetchHandler {
     return toFetchHandler(this.getRequestHandler(options));
   }
 
   /**
-   * What doors are made of: answers requests that need not be a `Request`. Never rejects.
+   * Creates the handler that adapters use. It answers requests that need not be a `Request`, and never rejects.
    *
    * @param options Where it is mounted, and for which origins.
    * @throws {TypeError} For an option that is unknown or wrong; names it.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({ storage: new MemoryStorage() });
+   * const handler = server.getRequestHandler();
+   * const request = new Request("http://localhost/reality/health");
+   * const reply = await handler({
+   *   method: request.method,
+   *   url: request.url,
+   *   header: (name) => request.headers.get(name),
+   *   readJSON: () => request.json(),
+   *   remoteAddress: () => null,
+   *   getSignal: () => request.signal,
+   *   toRequest: () => request,
+   *   getContext: () => undefined,
+   * });
+   * console.assert(reply.status === 200);
+   * await server.close();
+   * ```
    */
   getRequestHandler(options?: HandlerOptions): RequestHandler {
     return createRequestHandler(this.#deps, options);
@@ -392,12 +546,31 @@ export class RealityServer {
    * Stops the server: turns down what comes from now on, answers everybody who waits, ends streams, and settles when
    * every change asked for has reached the storage and the peers have what they are owed, or after `closeTimeout`;
    * what is then not done is told to `onError`. The storage stays open, since it is the caller's. May be called twice.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({ storage: new MemoryStorage() });
+   * await server.close();
+   * await server.updateNode("user:1", "a").catch(({ code }) => console.assert(code === "ERR_REALITY_CLOSED"));
+   * ```
    */
   close(): Promise<void> {
     return this.#closing ??= this.#close();
   }
 
-  /** The same as {@linkcode RealityServer.close}, for `await using`. */
+  /**
+   * The same as {@linkcode RealityServer.close}, for `await using`.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * await using server = new RealityServer({ storage: new MemoryStorage() });
+   * await server.updateNode("user:1", "a");
+   * ```
+   */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
@@ -445,7 +618,7 @@ export class RealityServer {
     const askRights = this.#askRights(keys, source);
     return this.#observer.observeSync(
       record,
-      () => answerSync(request, this.#openSync(), { source, askRights, record, ...more }),
+      () => answerSync(request, this.#getSyncDeps(), { source, askRights, record, ...more }),
     );
   }
 
@@ -601,7 +774,7 @@ export class RealityServer {
     return () => readiness.ask();
   }
 
-  #createSyncRooms(): () => SyncDeps {
+  #createSyncDeps(): () => SyncDeps {
     const { clock, limits, requestScopedIO } = this.#config;
     const mesh = this.#mesh;
     const { metrics } = this.#observer;
@@ -614,7 +787,7 @@ export class RealityServer {
     return () => deps;
   }
 
-  #createRooms(): HandlerDeps {
+  #createHandlerDeps(): HandlerDeps {
     const { limits, clock, writeTokens, authorizeWrite, rateLimit, trustProxy } = this.#config;
     const isClosing = () => this.#closing !== undefined;
     const askReady = this.#createReadiness(isClosing);

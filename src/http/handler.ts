@@ -11,7 +11,7 @@ import { kindOf } from "../store/node.ts";
 import { RequestRecord } from "../telemetry/request_record.ts";
 import { Cors, type CorsOptions } from "./cors.ts";
 import type { IncomingRequest, Reply, RequestHandler } from "./exchange.ts";
-import { errorReply, MethodRefusal, RateRefusal } from "./reply.ts";
+import { errorReply, methodRefusal, rateRefusal } from "./reply.ts";
 import type { HandlerDeps, Route } from "./route.ts";
 import {
   createDeleteRoute,
@@ -131,7 +131,7 @@ class RequestRun {
     const { method } = this.#request;
     this.#record.route = route.name;
     if (route.methods !== method && !route.methods.split(", ").includes(method)) {
-      throw new MethodRefusal(method, route.methods);
+      throw methodRefusal(method, route.methods);
     }
     if (isClosing && !route.whileClosing) throw new ClosedError();
     if (route.always) return route.answer(this.#request, this.#record);
@@ -140,7 +140,7 @@ class RequestRun {
     if (clientLimit === undefined) return route.answer(this.#request, this.#record);
     return clientLimit.take(this.#request, this.#record).then((quota) => {
       this.#quota = quota;
-      if (quota !== null && !quota.isAllowed) throw new RateRefusal(quota.secondsToNext);
+      if (quota !== null && !quota.isAllowed) throw rateRefusal(quota.secondsToNext);
       return route.answer(this.#request, this.#record);
     });
   }
@@ -148,7 +148,8 @@ class RequestRun {
   #refuse(error: unknown): Reply {
     const deps = this.#deps;
     const record = this.#record;
-    record.code = error instanceof RealityError ? error.code : "ERR_REALITY_INTERNAL";
+    const known = error instanceof RealityError ? error : undefined;
+    record.code = known?.code ?? "ERR_REALITY_INTERNAL";
     const reply = this.#withQuota(errorReply(error, deps.random()));
     if (reply.status === 500) {
       // A client that has disconnected is not a failure, and this reply is not read.
@@ -158,7 +159,7 @@ class RequestRun {
     const isTemporary = reply.status === 429 || reply.status >= 500;
     if (record.route !== "events" || !isTemporary) return this.#finish(reply);
     // An EventSource does not reconnect after a refusal, but after the end of a stream (PROTOCOL 6.6).
-    const pause = error instanceof RateRefusal ? error.renewal * 1_000 : 0;
+    const pause = (known?.retryAfter ?? 0) * 1_000;
     return this.#finish(this.#withQuota(eventsReply(deps.closingStream(pause))));
   }
 

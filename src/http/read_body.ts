@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type BodyBudget, type BodyReservation, UnreadRefusal } from "../limits/body_budget.ts";
+import { type BodyBudget, type BodyReservation, CLOSE_CONNECTION } from "../limits/body_budget.ts";
 import { RealityError, RefusalError } from "../errors.ts";
 
 const UTF8 = new TextDecoder("utf-8", { fatal: true });
@@ -13,9 +13,10 @@ const LENIENT_UTF8 = new TextDecoder("utf-8");
 
 /** The refusal of a body above the limit. */
 export function tooLarge(maxBytes: number): RefusalError {
-  return new UnreadRefusal(
+  return new RefusalError(
     "ERR_REALITY_BODY_TOO_LARGE",
     `Cannot read the body: larger than maxBodyBytes (${maxBytes})`,
+    CLOSE_CONNECTION,
   );
 }
 
@@ -24,20 +25,18 @@ export function brokenOff(cause?: unknown): RefusalError {
   return new RefusalError("ERR_REALITY_BAD_REQUEST", "Cannot read the body: it broke off", { cause });
 }
 
-/** A refusal of an encoded body. Its reply says that no encoding is accepted. */
-export class EncodingRefusal extends RefusalError {}
-
 /**
  * Checks that a body is not compressed: a compressed body can become a thousand times larger.
  *
  * @param header The value of `Content-Encoding`, or `null`.
- * @throws {EncodingRefusal} `MEDIA_TYPE` when it is encoded.
+ * @throws {RefusalError} `MEDIA_TYPE` when it is encoded; the reply says that no encoding is accepted.
  */
 export function checkEncoding(header: string | null): void {
   if (header === null || /^(?:identity)?$/i.test(header.trim())) return;
-  throw new EncodingRefusal(
+  throw new RefusalError(
     "ERR_REALITY_MEDIA_TYPE",
     `Cannot read the body: expected no Content-Encoding, got ${JSON.stringify(header.slice(0, 100))}`,
+    { headers: { "accept-encoding": "identity" } },
   );
 }
 

@@ -3,9 +3,7 @@
  *
  * @module
  */
-import { UnreadRefusal } from "../limits/body_budget.ts";
 import { type ErrorCode, RealityError, RefusalError } from "../errors.ts";
-import { EncodingRefusal } from "./read_body.ts";
 import type { Reply } from "./exchange.ts";
 
 const JSON_HEADERS: Readonly<Record<string, string>> = Object.freeze({
@@ -44,43 +42,32 @@ export function errorReply(error: unknown, random: number): Reply {
     : new RealityError("ERR_REALITY_INTERNAL", "The server failed at this request");
   const { code, status } = known;
   const headers: Record<string, string> = { ...JSON_HEADERS };
-  const spread = Math.floor(random * RETRY_SPREAD);
-  if (status === 503) headers["retry-after"] = String(1 + spread);
-  if (known instanceof RateRefusal) headers["retry-after"] = String(known.renewal + spread);
-  if (status === 401) headers["www-authenticate"] = "Bearer";
-  if (known instanceof MethodRefusal) headers["allow"] = known.allow;
-  if (known instanceof EncodingRefusal) headers["accept-encoding"] = "identity";
-  if (code === "ERR_REALITY_CLOSED" || known instanceof UnreadRefusal) headers["connection"] = "close";
+  const retryAfter = known.retryAfter ?? (status === 503 ? 1 : undefined);
+  if (retryAfter !== undefined) {
+    headers["retry-after"] = String(retryAfter + Math.floor(random * RETRY_SPREAD));
+  }
+  Object.assign(headers, known.headers);
   const message = PUBLIC_MESSAGES[code] ?? known.message;
   return { status, headers, body: JSON.stringify({ error: { code, message } }) };
 }
 
-/** The refusal of a method that a path does not have. */
-export class MethodRefusal extends RefusalError {
-  /** The methods that it has, as the `Allow` header names them. */
-  readonly allow: string;
-
-  /**
-   * @param method What was asked.
-   * @param allow The methods that the path has, as the `Allow` header names them.
-   */
-  constructor(method: string, allow: string) {
-    super("ERR_REALITY_METHOD", `Cannot ${method.slice(0, 32)} here: allowed is ${allow}`);
-    this.allow = allow;
-  }
+/**
+ * The refusal of a method that a path does not have.
+ *
+ * @param method The method of the request.
+ * @param allow The methods that the path has, as the `Allow` header names them.
+ */
+export function methodRefusal(method: string, allow: string): RefusalError {
+  const message = `Cannot ${method.slice(0, 32)} here: allowed is ${allow}`;
+  return new RefusalError("ERR_REALITY_METHOD", message, { headers: { allow } });
 }
 
-/** The refusal of a client that has asked too often. */
-export class RateRefusal extends RefusalError {
-  /** Seconds until it may ask again. */
-  readonly renewal: number;
-
-  /** @param renewal Seconds until the client may ask again. */
-  constructor(renewal: number) {
-    super(
-      "ERR_REALITY_RATE_LIMITED",
-      `Cannot take the request: rateLimit is used up, try again in ${renewal} s`,
-    );
-    this.renewal = renewal;
-  }
+/**
+ * The refusal of a client that has sent too many requests.
+ *
+ * @param seconds Seconds until the client may ask again.
+ */
+export function rateRefusal(seconds: number): RefusalError {
+  const message = `Cannot take the request: rateLimit is used up, try again in ${seconds} s`;
+  return new RefusalError("ERR_REALITY_RATE_LIMITED", message, { retryAfter: seconds });
 }

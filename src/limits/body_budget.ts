@@ -4,7 +4,7 @@
  * @module
  */
 import type { Clock } from "../clock.ts";
-import { ClosedError, type RealityError, RefusalError } from "../errors.ts";
+import { ClosedError, type RealityError, RefusalError, type RefusalOptions } from "../errors.ts";
 import type { Limits } from "../options.ts";
 import { type Deadline, type DeadlineList, Deadlines } from "./deadlines.ts";
 
@@ -99,16 +99,18 @@ export class SharedBodyBudget implements BodyBudget {
   /** The error of a body that exceeds its time limit. */
   get timeoutError(): RealityError {
     if (this.#isClosed) return new ClosedError();
-    return new UnreadRefusal(
+    return new RefusalError(
       "ERR_REALITY_TIMEOUT",
       `Cannot read the body: it did not arrive within bodyTimeout (${this.#timeout} ms)`,
+      CLOSE_CONNECTION,
     );
   }
 
   #full(): RefusalError {
-    return new UnreadRefusal(
+    return new RefusalError(
       "ERR_REALITY_OVERLOADED",
       `Cannot read the body: maxReadingBytes (${this.#max}) are in use by all bodies`,
+      CLOSE_CONNECTION,
     );
   }
 }
@@ -144,5 +146,7 @@ class Reservation implements BodyReservation, Deadline {
   }
 }
 
-/** A refusal that leaves a part of the body unread. The connection cannot be reused. */
-export class UnreadRefusal extends RefusalError {}
+/** For a refusal that leaves a part of the body unread. The connection cannot be reused. */
+export const CLOSE_CONNECTION: RefusalOptions = Object.freeze({
+  headers: Object.freeze({ connection: "close" }),
+});
