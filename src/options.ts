@@ -12,141 +12,361 @@ import { redactURL } from "./redact.ts";
 import type { RedisPublisher, RedisSubscriber } from "./redis/client.ts";
 import type { RealityStorage } from "./store/contract.ts";
 
-/** How a server is made. Only `storage` is needed. */
+/** The options of a server. Only `storage` is required. */
 export interface RealityServerOptions {
-  /** Where the nodes are kept. */
+  /**
+   * The storage that keeps the nodes. Servers that share a database share its nodes.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({ storage: new MemoryStorage() });
+   * await server.close();
+   * ```
+   */
   storage: RealityStorage;
   /**
-   * The server's name, unique among its peers; 1 to 128 visible characters of ASCII.
+   * The server's name. It must be unique among its peers: 1 to 128 visible characters of ASCII.
    *
-   * @default a random one
+   * @default a random name
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({ storage: new MemoryStorage(), serverId: "eu-1" });
+   * console.assert(server.serverId === "eu-1");
+   * await server.close();
+   * ```
    */
   serverId?: string | undefined;
   /**
-   * URLs of the other servers, such as `http://server-2:3000`: of each server one, which leads to it and to no
-   * other. A URL with a path is asked as it is; without one, at `/reality/sync`. Each server should list all the
-   * others, and must do so where there is no `meshSecret`.
+   * The URLs of the other servers, for example `http://server-2:3000`. Each URL must lead to one server and to no other. A
+   * URL without a path is asked at `/reality/sync`. Each server should list all the others. Without `meshSecret` it must.
    *
    * @default {[]}
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({
+   *   storage: new MemoryStorage(),
+   *   meshPeers: ["http://server-2:3000"],
+   * });
+   * await server.close();
+   * ```
    */
   meshPeers?: readonly string[] | undefined;
   /**
-   * What the servers know and nobody else: they sign with it what they say to each other, and believe nobody who
-   * does not. 16 characters at least, 32 random ones at best. Of two, the first signs and both are believed, so
-   * that a secret can be changed without an outage. Left out: servers prove who they are by being found at the
-   * addresses in `meshPeers`, which trusts the network between them.
+   * The secret that the servers share. They sign their messages with it and refuse messages without a valid signature. At
+   * least 16 characters; 32 random ones are best. Of two secrets, the first signs and both are accepted, so that a secret can
+   * be replaced without an outage. Without a secret a server proves its identity by answering at its address in `meshPeers`:
+   * that trusts the network between the servers.
    *
    * @default {undefined}
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({
+   *   storage: new MemoryStorage(),
+   *   meshPeers: ["http://server-2:3000"],
+   *   meshSecret: ["the-new-secret-of-the-servers", "the-old-secret-of-the-servers"],
+   * });
+   * await server.close();
+   * ```
    */
   meshSecret?: string | readonly string[] | undefined;
-  /** When and how to talk to other servers. */
+  /**
+   * When and how to talk to the other servers.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({
+   *   storage: new MemoryStorage(),
+   *   meshPeers: ["http://server-2:3000"], mesh: { interval: 5_000 },
+   * });
+   * await server.close();
+   * ```
+   */
   mesh?: MeshOptions | undefined;
   /**
-   * Redis clients, through which news reaches other servers sooner. Everything works without them, and goes on
-   * when Redis is lost.
+   * Redis clients that carry changes to the other servers sooner. Nothing depends on them: when Redis is lost, changes arrive
+   * by the peers or by the database.
    *
    * @default no Redis
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * import type { RedisPublisher, RedisSubscriber } from "@rootlodge/reality-server";
+   *
+   * function createServer(publisher: RedisPublisher, subscriber: RedisSubscriber): RealityServer {
+   *   return new RealityServer({
+   *     storage: new MemoryStorage(),
+   *     redis: { publisher, subscriber },
+   *     meshSecret: "the-secret-of-the-servers",
+   *   });
+   * }
+   * console.assert(typeof createServer === "function");
+   * ```
    */
   redis?: RedisOptions | undefined;
   /**
-   * Hears of failures in the background and of a storage that fails: once when it goes bad and once, as an
-   * error with `recovered`, when it is well again. What it throws is ignored.
+   * Called for failures in the background and for a storage that fails: once when it fails, and once with `recovered` when it
+   * works again. Errors that it throws are ignored.
    *
-   * @default nothing is said
+   * @default failures are not reported
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({
+   *   storage: new MemoryStorage(),
+   *   onError: (error) => console.error(error.code, error.message),
+   * });
+   * await server.close();
+   * ```
    */
   onError?: ((error: RealityError) => void) | undefined;
   /**
-   * Hears of what happens: requests, syncs, changes, streams, refusals, and how storage, peers and Redis are. For
-   * logs and traces; it is called in the middle of answering, so it should be quick. What it throws is ignored.
+   * Called for requests, syncs, changes, streams and refusals, and when the state of the storage, a peer or Redis changes. Use it
+   * for logs and traces. It runs while a request is answered, so it should be quick. Errors that it throws are ignored.
    *
-   * @default nobody is told, and no event is made
+   * @default no events
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({
+   *   storage: new MemoryStorage(),
+   *   onEvent: (event) => event.type === "refusal" && console.log(event.code),
+   * });
+   * await server.close();
+   * ```
    */
   onEvent?: ((event: RealityEvent) => void) | undefined;
   /**
-   * Whether events name keys, and the URLs of peers. Keys may hold what should be in no log.
+   * Whether events name keys and the URLs of peers. Keys may contain what should not be logged.
    *
    * @default {false}
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({
+   *   storage: new MemoryStorage(),
+   *   onEvent: console.log, eventKeys: true,
+   * });
+   * await server.close();
+   * ```
    */
   eventKeys?: boolean | undefined;
   /**
-   * Bearer tokens that open the write routes, each at least 16 characters. Several may be valid at once, so
-   * that a token can be changed without an outage.
+   * Bearer tokens for the write routes. Each has at least 16 characters. Several tokens may be valid at once, so that a token can
+   * be replaced without an outage.
    *
    * @default {[]}
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({
+   *   storage: new MemoryStorage(),
+   *   writeTokens: ["the-token-of-the-back-end"],
+   * });
+   * await server.close();
+   * ```
    */
   writeTokens?: readonly string[] | undefined;
   /**
-   * Says which of these keys a request may read. Asked at each sync and when an event stream begins, and again
-   * before a waiting one is told something. A key that may not be read looks like one that is not there. A `RefusalError`
-   * that it throws, such as `UNAUTHORIZED` for a token that is not valid, is the answer to the request. What the host
-   * knows of the client comes with the request: {@linkcode HookInfo}.
+   * Says which of these keys a request may read. Called for each sync, when an event stream begins, and again before a waiting
+   * client is answered. A key that may not be read looks like a key without a node. A `RefusalError` that it throws, for
+   * example `UNAUTHORIZED` for an invalid token, becomes the answer. What the host knows of the client is in {@linkcode HookInfo}.
    *
-   * @default everybody may read every key whose name they know
+   * @default every client may read every key whose name it knows
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({
+   *   storage: new MemoryStorage(),
+   *   authorize: (request, keys) => request.headers.has("cookie") ? keys : keys.filter((key) => key.startsWith("public:")),
+   * });
+   * await server.close();
+   * ```
    */
   authorize?: Authorize | undefined;
   /**
-   * Says whether a request may change these keys through the write routes; asked when no token fits.
+   * Says whether a request may change these keys through the write routes. Called when no token of `writeTokens` matches.
    *
    * @default the write routes are closed, or open to `writeTokens` only
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({
+   *   storage: new MemoryStorage(),
+   *   authorizeWrite: (request) => request.headers.get("x-role") === "editor",
+   * });
+   * await server.close();
+   * ```
    */
   authorizeWrite?: AuthorizeWrite | undefined;
-  /** What one request and one server may take at most. */
+  /**
+   * What one request and one server may use at most.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({
+   *   storage: new MemoryStorage(),
+   *   limits: { maxKeys: 100, maxWait: 30_000 },
+   * });
+   * await server.close();
+   * ```
+   */
   limits?: Partial<Limits> | undefined;
   /**
-   * How often one client may ask: `{ limit: 600, window: 60_000 }`. Counted in this process, so that behind a load
-   * balancer each server counts its own. Further requests get 429 with `Retry-After`.
+   * How often one client may send requests. Each server counts for itself. Further requests get 429 with `Retry-After`.
    *
    * @default clients are not limited
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({
+   *   storage: new MemoryStorage(),
+   *   rateLimit: { limit: 600, window: 60_000 },
+   * });
+   * await server.close();
+   * ```
    */
   rateLimit?: RateLimitOptions | undefined;
   /**
-   * Which proxies are believed when they say, by `X-Forwarded-For` or `Forwarded`, whom they ask for: how many of them
-   * stand in a row before this server, or their addresses and networks, such as `["10.0.0.0/8", "::1"]`, with
-   * `"unix"` for those that connect through a Unix socket, which has no address. Prefer
-   * addresses: with a number, whoever reaches the server past the proxies can say what it likes. A proxy should set
-   * or remove both fields; where both come and differ, neither counts.
+   * Which proxies are trusted to name the client in `X-Forwarded-For` or `Forwarded`: the number of proxies in a row before this
+   * server, or their addresses and networks. `"unix"` stands for clients that connect through a Unix socket. Prefer addresses:
+   * with a number, a client that reaches the server without the proxies can name any address. A proxy should set or remove
+   * both fields. When both are there and differ, neither is used.
    *
-   * @default nobody: the address that connects is the client's
+   * @default no proxy is trusted: the address that connects is the client's
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({
+   *   storage: new MemoryStorage(),
+   *   trustProxy: ["10.0.0.0/8", "::1"],
+   * });
+   * await server.close();
+   * ```
    */
   trustProxy?: number | readonly string[] | undefined;
   /**
-   * How long `close()` may take to bring changes to the storage and what is owed to the peers, in milliseconds. After
-   * half of it, requests that wait for a hook are refused. Lower stops sooner; higher bears slower databases and peers. 0 to 3,600,000.
+   * How long `close()` may take to write changes to the storage and to send pending updates to the peers, in milliseconds. After
+   * half of it, requests that wait for a hook are refused. Lower stops sooner; higher allows for slower databases and peers. 0
+   * to 3,600,000.
    *
    * @default {5000}
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({ storage: new MemoryStorage(), closeTimeout: 10_000 });
+   * await server.close();
+   * ```
    */
   closeTimeout?: number | undefined;
   /**
-   * How long one call of the storage may take before it counts as failed, in milliseconds. A change that had to wait
-   * for others is refused after 1.25 times as much, whether it was sent or not. Lower answers 503 sooner; higher bears
-   * slower databases. Must be at least 1.
+   * How long one call of the storage may take before it counts as failed, in milliseconds. A change that waits for other changes
+   * is refused after 1.25 times as long, whether it was sent or not. Lower answers 503 sooner; higher allows for slower
+   * databases. At least 1.
    *
    * @default {10000}
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({ storage: new MemoryStorage(), storageTimeout: 3_000 });
+   * await server.close();
+   * ```
    */
   storageTimeout?: number | undefined;
   /**
-   * How long one call of `authorize`, `authorizeWrite`, `rateLimit.key` or the handler's `metrics` may take, in
-   * milliseconds. One that takes longer counts as failed: the request gets 503 with `Retry-After`, and a stream ends.
-   * Lower frees the places of requests sooner; higher bears slower services behind the hooks. 1 to 3,600,000.
+   * How long one call of `authorize`, `authorizeWrite`, `rateLimit.key` or the handler's `metrics` may take, in milliseconds. A
+   * call that takes longer counts as failed: the request gets 503 with `Retry-After`, and a stream ends. Lower frees the slots
+   * of requests sooner; higher allows for slower services behind the hooks. 1 to 3,600,000.
    *
    * @default {10000}
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({
+   *   storage: new MemoryStorage(),
+   *   authorize: () => true, hookTimeout: 2_000,
+   * });
+   * await server.close();
+   * ```
    */
   hookTimeout?: number | undefined;
   /**
-   * Whether no request may wait for what another one began: `true` on Cloudflare Workers, and wherever else a
-   * connection, a timer or a promise belongs to the request that made it. Each request then reads and writes by itself,
-   * and each that waits asks the storage by itself. `false` shares reads, commits and the look at other processes'
-   * changes among requests: one question of the storage serves many clients, and one that waits costs no question of
-   * its own. With `true` a sync costs one question, and each second of waiting about two, for every client.
-   * `meshPeers`, `meshSecret` and `redis` cannot be used with it, since they talk beside the requests.
+   * Whether each request does its own I/O. Set it to `true` on Cloudflare Workers, and wherever a connection, a timer or a promise
+   * belongs to the request that made it. Each request then reads and writes by itself, and each waiting request polls the
+   * storage by itself: a sync costs one query, and each second of waiting about two, for every client. With `false`, requests
+   * share reads, commits and polls: one query serves many clients, and a waiting client costs no query of its own.
+   * `meshPeers`, `meshSecret` and `redis` cannot be used with `true`, since they work beside the requests.
    *
    * @default {false}
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({ storage: new MemoryStorage(), requestScopedIO: true });
+   * await server.close();
+   * ```
    */
   requestScopedIO?: boolean | undefined;
   /**
-   * Time, timers and chance. For tests.
+   * Time, timers and randomness. For tests.
    *
    * @default the runtime's own
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const clock = {
+   *   now: () => Date.now(),
+   *   elapsed: () => performance.now(),
+   *   random: () => 0.5,
+   *   after(ms: number, callback: () => void) {
+   *     const timer = setTimeout(callback, ms);
+   *     return () => clearTimeout(timer);
+   *   },
+   * };
+   * const server = new RealityServer({ storage: new MemoryStorage(), clock });
+   * await server.close();
+   * ```
    */
   clock?: Clock | undefined;
 }

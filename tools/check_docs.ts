@@ -28,26 +28,6 @@ export interface Fault {
  * only gets shorter.
  */
 const KNOWN_FAULTS: readonly string[] = [
-  "example RealityServerOptions.storage",
-  "example RealityServerOptions.serverId",
-  "example RealityServerOptions.meshPeers",
-  "example RealityServerOptions.meshSecret",
-  "example RealityServerOptions.mesh",
-  "example RealityServerOptions.redis",
-  "example RealityServerOptions.onError",
-  "example RealityServerOptions.onEvent",
-  "example RealityServerOptions.eventKeys",
-  "example RealityServerOptions.writeTokens",
-  "example RealityServerOptions.authorize",
-  "example RealityServerOptions.authorizeWrite",
-  "example RealityServerOptions.limits",
-  "example RealityServerOptions.rateLimit",
-  "example RealityServerOptions.trustProxy",
-  "example RealityServerOptions.closeTimeout",
-  "example RealityServerOptions.storageTimeout",
-  "example RealityServerOptions.hookTimeout",
-  "example RealityServerOptions.requestScopedIO",
-  "example RealityServerOptions.clock",
   "example createPrismaAdapter",
 ];
 
