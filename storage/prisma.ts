@@ -98,7 +98,18 @@ const DIALECTS: ReadonlyMap<unknown, SQLDialectName> = new Map([
  * @throws {TypeError} When the client is none, its schema lacks the model or has another one of that name, or an
  *   option is unknown, missing or wrong.
  *
- * @example
+ * @example A server on the application's own client
+ * ```ts
+ * import { RealityServer } from "@rootlodge/reality-server";
+ * import { createPrismaAdapter, type PrismaDatabase } from "@rootlodge/reality-server/prisma";
+ *
+ * function createServer(prisma: PrismaDatabase): RealityServer {
+ *   return new RealityServer({ storage: createPrismaAdapter(prisma, { modelName: "RealityNode" }) });
+ * }
+ * console.assert(typeof createServer === "function");
+ * ```
+ *
+ * @example The client of Prisma 7 for PostgreSQL
  * ```ts ignore
  * import { createPrismaAdapter } from "@rootlodge/reality-server/prisma";
  * import { PrismaPg } from "@prisma/adapter-pg";
