@@ -64,7 +64,6 @@ export type {
   Authorize,
   AuthorizeWrite,
   HookInfo,
-  Limits,
   MeshOptions,
   RateLimitKey,
   RateLimitOptions,
@@ -72,6 +71,7 @@ export type {
   RealityServerOptions,
   RedisOptions,
 } from "./src/options.ts";
+export type { Limits } from "./src/server_limits.ts";
 export type {
   IORedisSubscriber,
   NodeRedisSubscriber,

@@ -6,7 +6,7 @@
 import type { Known } from "./sync/compare.ts";
 import { RefusalError } from "./errors.ts";
 import { hashFault, isVersion, keyFault, kindOf } from "./store/node.ts";
-import type { Limits } from "./options.ts";
+import type { Limits } from "./server_limits.ts";
 import type { NodeUpdate, SyncRequest } from "./types.ts";
 
 /** A checked sync request. */

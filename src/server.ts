@@ -19,13 +19,9 @@ import { createRequestHandler, type HandlerOptions } from "./http/handler.ts";
 import type { HandlerDeps } from "./http/route.ts";
 import { eventsReply } from "./http/routes.ts";
 import type { MetricsView } from "./telemetry/prometheus.ts";
-import {
-  checkInteger,
-  checkNames,
-  checkOptions,
-  type RealityServerOptions,
-  type ServerConfig,
-} from "./options.ts";
+import { checkInteger, checkNames } from "./check.ts";
+import { checkOptions, type ServerConfig } from "./check_options.ts";
+import type { RealityServerOptions } from "./options.ts";
 import { checkKeys, parseSync } from "./parse.ts";
 import { Readiness, type ReadyState } from "./readiness.ts";
 import { createRequest } from "./http/target.ts";

@@ -156,7 +156,7 @@ function listFiles(folder: string): string[] {
 function importsOf(file: string): string[] {
   const text = texts.get(file) ?? "";
   const patterns = [
-    /^(?:import|export)\s[^;"'=()]*?\bfrom\s*"([^"]+)"/gm,
+    /^(?:import|export)\s[\w\s{},*$]*?\bfrom\s*"([^"]+)"/gm,
     /^import\s*"([^"]+)"/gm,
     /^(?!\s*(?:\*|\/\/)).*?\bimport\(\s*"([^"]+)"/gm,
   ];

@@ -80,7 +80,7 @@ test("the README's commands of the project are tasks of deno.json", () => {
 });
 
 test("the README's tables of options and limits name what there is, with its default", async () => {
-  const { checkOptions } = await import("../src/options.ts");
+  const { checkOptions } = await import("../src/check_options.ts");
   const { limits, storageTimeout } = checkOptions({ storage: new MemoryStorage() });
   const plain = readme.replaceAll(/(?<=\d) (?=\d{3})/g, "");
   for (const [name, value] of Object.entries({ ...limits, storageTimeout })) {
@@ -90,7 +90,7 @@ test("the README's tables of options and limits name what there is, with its def
 });
 
 test("docs/proxies.md names limits that there are, with their defaults", async () => {
-  const { checkOptions } = await import("../src/options.ts");
+  const { checkOptions } = await import("../src/check_options.ts");
   const { limits, closeTimeout } = checkOptions({ storage: new MemoryStorage() });
   const page = readFileSync("docs/proxies.md", "utf8");
   const named = [...page.matchAll(/`limits\.(\w+)`/g)].map(([, name = ""]) => name);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { DEFAULT_LIMITS } from "../src/options.ts";
+import { DEFAULT_LIMITS } from "../src/server_limits.ts";
 import { test } from "./harness.ts";
 
 const text = readFileSync("SECURITY.md", "utf8");

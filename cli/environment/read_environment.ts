@@ -3,13 +3,9 @@
  *
  * @module
  */
-import {
-  checkLimits,
-  checkRateLimit,
-  checkTrustProxy,
-  type Limits,
-  type RateLimitOptions,
-} from "../../src/options.ts";
+import { checkLimits, type Limits } from "../../src/server_limits.ts";
+import { checkRateLimit, checkTrustProxy } from "../../src/check_options.ts";
+import type { RateLimitOptions } from "../../src/options.ts";
 import { redactInvalidURL } from "../../src/redact.ts";
 import { LOG_FORMATS, LOG_LEVELS } from "../log.ts";
 import { readReaders } from "./read_readers.ts";

@@ -4,7 +4,8 @@
  * @module
  */
 import type { HandlerOptions } from "../../src/http/handler.ts";
-import type { Limits, RateLimitOptions } from "../../src/options.ts";
+import type { Limits } from "../../src/server_limits.ts";
+import type { RateLimitOptions } from "../../src/options.ts";
 import type { LogSetting } from "../log.ts";
 
 /** The settings of a standalone server. */

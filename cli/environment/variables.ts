@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { DEFAULT_LIMITS, type Limits } from "../../src/options.ts";
+import { DEFAULT_LIMITS, type Limits } from "../../src/server_limits.ts";
 import { LOG_FORMATS, LOG_LEVELS } from "../log.ts";
 
 /** Variables by name. An empty value counts as not set. */

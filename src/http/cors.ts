@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { checkInteger, checkNames } from "../options.ts";
+import { checkInteger, checkNames } from "../check.ts";
 import { kindOf } from "../store/node.ts";
 import { redactURL } from "../redact.ts";
 import type { IncomingRequest, Reply } from "./exchange.ts";

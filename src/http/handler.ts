@@ -6,7 +6,8 @@
 import { ClosedError, RealityError, RefusalError } from "../errors.ts";
 import type { Quota } from "../limits/rate_limit.ts";
 import type { MaybePromise } from "../maybe_promise.ts";
-import { checkNames, type HookInfo } from "../options.ts";
+import { checkNames } from "../check.ts";
+import type { HookInfo } from "../options.ts";
 import { kindOf } from "../store/node.ts";
 import { RequestRecord } from "../telemetry/request_record.ts";
 import { Cors, type CorsOptions } from "./cors.ts";

@@ -9,7 +9,7 @@ import type { BodyBudget } from "../limits/body_budget.ts";
 import type { ClientLimit, Locatable } from "../limits/client_limit.ts";
 import type { ConcurrencyLimit } from "../limits/concurrency.ts";
 import type { MaybePromise } from "../maybe_promise.ts";
-import type { Limits } from "../options.ts";
+import type { Limits } from "../server_limits.ts";
 import type { ReadyState } from "../readiness.ts";
 import type { RouteName } from "../telemetry/metrics.ts";
 import type { MetricsView } from "../telemetry/prometheus.ts";

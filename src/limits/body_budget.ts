@@ -5,7 +5,7 @@
  */
 import type { Clock } from "../clock.ts";
 import { ClosedError, type RealityError, RefusalError, type RefusalOptions } from "../errors.ts";
-import type { Limits } from "../options.ts";
+import type { Limits } from "../server_limits.ts";
 import { type Deadline, type DeadlineList, Deadlines } from "./deadlines.ts";
 
 /** Reserves memory for one body while it is read. */

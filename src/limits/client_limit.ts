@@ -8,7 +8,7 @@ import type { Clock } from "../clock.ts";
 import { RealityError } from "../errors.ts";
 import { createHash } from "../hash.ts";
 import type { Hooks } from "../hooks.ts";
-import type { RateLimitConfig } from "../options.ts";
+import type { RateLimitConfig } from "../check_options.ts";
 import type { RequestRecord } from "../telemetry/request_record.ts";
 import { clientAddress, clientNetwork, type TrustedProxies, UNIX_SOCKET } from "./client_address.ts";
 import { formatPolicy, formatQuota, type Quota, RateLimiter } from "./rate_limit.ts";

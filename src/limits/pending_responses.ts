@@ -5,7 +5,7 @@
  */
 import type { Deadline, DeadlineList } from "./deadlines.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import type { Limits } from "../options.ts";
+import type { Limits } from "../server_limits.ts";
 
 /**
  * The limits that all pending responses share. A response is pending while it is written but not read by its client.

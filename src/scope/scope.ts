@@ -12,7 +12,7 @@ import { type Clock, settlesWithin } from "../clock.ts";
 import { type DeadlineList, Deadlines } from "../limits/deadlines.ts";
 import { CachedReader, canCache, type NodeReader } from "../store/cached_reader.ts";
 import { Changes } from "../store/changes.ts";
-import type { Limits } from "../options.ts";
+import type { Limits } from "../server_limits.ts";
 import type { RealityStorage } from "../store/contract.ts";
 import type { Waiters } from "../sync/waiters.ts";
 import { ChangePoller } from "../sync/change_poller.ts";

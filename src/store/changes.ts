@@ -8,7 +8,7 @@ import type { WriteBatcher } from "./write_batcher.ts";
 import type { Clock } from "../clock.ts";
 import { type MaybePromise, then } from "../maybe_promise.ts";
 import { hashFault, keyFault } from "./node.ts";
-import type { Limits } from "../options.ts";
+import type { Limits } from "../server_limits.ts";
 import { type NodeMerge, randomName, type ReplicatedNode, type VersionVector } from "./contract.ts";
 import { StorageError } from "../errors.ts";
 import type { NodeUpdate, RealityNodeMeta } from "../types.ts";

@@ -5,7 +5,7 @@
  */
 import type { Clock } from "../clock.ts";
 import { markOf } from "../store/history.ts";
-import type { Limits } from "../options.ts";
+import type { Limits } from "../server_limits.ts";
 
 /** Why a waiter stopped waiting: a key may have changed, its time limit passed, or it was closed. */
 export type WaitEnd = "wake" | "timeout" | "closed";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { connectRedis, type ConnectRedisOptions } from "../../adapters/ioredis.ts";
 import { MemoryStorage, RealityServer } from "../../mod.ts";
-import { checkOptions } from "../../src/options.ts";
+import { checkOptions } from "../../src/check_options.ts";
 import { test } from "../harness.ts";
 import { soon } from "../http/client.ts";
 import { newChannel, sharedRedis } from "../redis/kit.ts";

@@ -3,7 +3,7 @@ import { describeSettings } from "../../cli/environment/describe_settings.ts";
 import { readEnvironment } from "../../cli/environment/read_environment.ts";
 import type { Settings } from "../../cli/environment/settings.ts";
 import { type Environment, USAGE } from "../../cli/environment/variables.ts";
-import { DEFAULT_LIMITS } from "../../src/options.ts";
+import { DEFAULT_LIMITS } from "../../src/server_limits.ts";
 import { test } from "../harness.ts";
 
 const defaults: Settings = {

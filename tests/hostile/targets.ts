@@ -11,7 +11,7 @@ import { declaredLength, parseJSON, readBytes } from "../../src/http/read_body.t
 import { readMessage, writeMessage } from "../../src/mesh/message.ts";
 import { postEnvelope } from "../../src/mesh/http_client.ts";
 import { hashFault, isVersion, keyFault } from "../../src/store/node.ts";
-import { DEFAULT_LIMITS, type Limits } from "../../src/options.ts";
+import { DEFAULT_LIMITS, type Limits } from "../../src/server_limits.ts";
 import { parseKeys, parseSync, parseUpdates } from "../../src/parse.ts";
 import { cursorFrame, eventFrame, formatCursor, parseCursor } from "../../src/sse/frame.ts";
 import { FakeClock } from "../clock.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { DEFAULT_LIMITS } from "../../src/options.ts";
+import { DEFAULT_LIMITS } from "../../src/server_limits.ts";
 import type { Adapter } from "./adapter.ts";
 import { type OnAdapter, syncHead } from "./adapter_client.ts";
 import { RawClient } from "./client.ts";

@@ -1,5 +1,5 @@
 import { deepEqual, equal, throws } from "node:assert/strict";
-import { DEFAULT_LIMITS } from "../../src/options.ts";
+import { DEFAULT_LIMITS } from "../../src/server_limits.ts";
 import { parseKeys, parseSync, parseUpdates } from "../../src/parse.ts";
 import { test } from "../harness.ts";
 

@@ -3,7 +3,7 @@ import { deepEqual, equal, match, rejects } from "node:assert/strict";
 import { ClientLimit, type LimitedRequest } from "../../../src/limits/client_limit.ts";
 import { parseNetwork, type TrustedProxies } from "../../../src/limits/client_address.ts";
 import type { RealityError } from "../../../src/errors.ts";
-import type { RateLimitConfig } from "../../../src/options.ts";
+import type { RateLimitConfig } from "../../../src/check_options.ts";
 import { FakeClock } from "../../clock.ts";
 import { Hooks } from "../../../src/hooks.ts";
 import { test } from "../../harness.ts";

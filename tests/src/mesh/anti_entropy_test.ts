@@ -4,7 +4,7 @@ import { Changes } from "../../../src/store/changes.ts";
 import { WriteBatcher } from "../../../src/store/write_batcher.ts";
 import type { Message } from "../../../src/mesh/message.ts";
 import { AntiEntropy } from "../../../src/mesh/anti_entropy.ts";
-import { DEFAULT_LIMITS } from "../../../src/options.ts";
+import { DEFAULT_LIMITS } from "../../../src/server_limits.ts";
 import type { MeshStorage, ReplicatedNode } from "../../../src/store/contract.ts";
 import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
 import { test } from "../../harness.ts";

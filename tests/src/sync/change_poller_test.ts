@@ -1,6 +1,6 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { ReadBatcher } from "../../../src/store/read_batcher.ts";
-import { DEFAULT_LIMITS } from "../../../src/options.ts";
+import { DEFAULT_LIMITS } from "../../../src/server_limits.ts";
 import { Waiters } from "../../../src/sync/waiters.ts";
 import { ChangePoller } from "../../../src/sync/change_poller.ts";
 import type { ChangeListener, RealityStorage } from "../../../src/store/contract.ts";

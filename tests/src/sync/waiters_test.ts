@@ -1,5 +1,5 @@
 import { deepEqual, equal } from "node:assert/strict";
-import { DEFAULT_LIMITS } from "../../../src/options.ts";
+import { DEFAULT_LIMITS } from "../../../src/server_limits.ts";
 import { Waiters, waitingBytes } from "../../../src/sync/waiters.ts";
 import { FakeClock, settle } from "../../clock.ts";
 import { test } from "../../harness.ts";

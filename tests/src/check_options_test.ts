@@ -1,6 +1,6 @@
 import { deepEqual, equal, throws } from "node:assert/strict";
 import { MemoryStorage, RealityServer, type RealityServerOptions } from "../../mod.ts";
-import { checkOptions } from "../../src/options.ts";
+import { checkOptions } from "../../src/check_options.ts";
 import { test } from "../harness.ts";
 
 const storage = new MemoryStorage();

@@ -1,0 +1,119 @@
+/**
+ * The limits of requests and of the server, their defaults and their ranges.
+ *
+ * @module
+ */
+import { checkInteger, checkNames } from "./check.ts";
+import { MAX_HASH_BYTES, MAX_KEY_BYTES } from "./store/node.ts";
+
+/** What one request and one server may take at most. */
+export interface Limits {
+  /** Bytes in a request's body, counted while it is read. @default {1048576} */
+  readonly maxBodyBytes: number;
+  /** Keys in one request. @default {10000} */
+  readonly maxKeys: number;
+  /** Bytes of UTF-8 in a key; 512 at the most. @default {512} */
+  readonly maxKeyBytes: number;
+  /** Bytes of UTF-8 in a hash; 256 at the most. @default {256} */
+  readonly maxHashBytes: number;
+  /** Milliseconds that a sync waits; a longer `wait` is shortened. 0 answers all at once. @default {25000} */
+  readonly maxWait: number;
+  /** Waiting syncs and open streams at once; further syncs are answered at once, with a pause. @default {50000} */
+  readonly maxWaiters: number;
+  /**
+   * The same of one client, as `rateLimit` tells clients apart: by address, behind the proxies of `trustProxy`. Of
+   * `maxWaitingBytes` it has as large a part as this is of `maxWaiters`. Left out: half of `maxWaiters`, or 1,000 where
+   * that is more.
+   *
+   * @default {25000}
+   */
+  readonly maxWaitersPerClient: number;
+  /** The same of one connection of `node:http` or HTTP/2, which can bring many requests at once. @default {250} */
+  readonly maxWaitersPerConnection: number;
+  /**
+   * Bytes of memory that waiting syncs and open streams hold at once, by estimate: for each 1,024, and for each of its
+   * keys its length and 128. Further syncs are answered at once, with a pause.
+   *
+   * @default {134217728}
+   */
+  readonly maxWaitingBytes: number;
+  /** Open streams at once; further ones tell the present state and end. @default {50000} */
+  readonly maxStreams: number;
+  /** Requests being read or answered at once, without those that wait; further ones get 503. @default {10000} */
+  readonly maxRequests: number;
+  /** Bytes of bodies held while they are read, all requests together; further ones get 503. @default {67108864} */
+  readonly maxReadingBytes: number;
+  /** Milliseconds that a request's body may take to arrive. @default {10000} */
+  readonly bodyTimeout: number;
+  /**
+   * Bytes of responses that clients have not taken yet, all together; of more, those that have been pending for longest
+   * are cut off, connection and all. Event streams are none of them. Counted where the server is behind `node:http`,
+   * `node:http2`, Express or Fastify.
+   *
+   * @default {67108864}
+   */
+  readonly maxSendingBytes: number;
+  /**
+   * Milliseconds after which a response is cut off that its client has not taken. Lower frees memory and connections
+   * sooner; higher bears slower lines. Event streams have `stallTimeout` instead. Holds where `maxSendingBytes` does.
+   *
+   * @default {60000}
+   */
+  readonly responseTimeout: number;
+  /** Milliseconds after which a stream is ended whose reader takes nothing of it. @default {60000} */
+  readonly stallTimeout: number;
+}
+
+/** The limits of a server that was given none. */
+export const DEFAULT_LIMITS: Limits = Object.freeze({
+  maxBodyBytes: 1_048_576,
+  maxKeys: 10_000,
+  maxKeyBytes: MAX_KEY_BYTES,
+  maxHashBytes: MAX_HASH_BYTES,
+  maxWait: 25_000,
+  maxWaiters: 50_000,
+  maxWaitersPerClient: 25_000,
+  maxWaitersPerConnection: 250,
+  maxWaitingBytes: 134_217_728,
+  maxStreams: 50_000,
+  maxRequests: 10_000,
+  maxReadingBytes: 67_108_864,
+  bodyTimeout: 10_000,
+  maxSendingBytes: 67_108_864,
+  responseTimeout: 60_000,
+  stallTimeout: 60_000,
+});
+
+/** What each limit may be: lowest, highest. */
+const LIMIT_RANGES: Readonly<Record<keyof Limits, readonly [number, number]>> = {
+  maxBodyBytes: [1, 2 ** 30],
+  maxKeys: [1, 1_000_000],
+  maxKeyBytes: [1, MAX_KEY_BYTES],
+  maxHashBytes: [1, MAX_HASH_BYTES],
+  maxWait: [0, 3_600_000],
+  maxWaiters: [0, 10_000_000],
+  maxWaitersPerClient: [1, 10_000_000],
+  maxWaitersPerConnection: [1, 10_000_000],
+  maxWaitingBytes: [0, 2 ** 40],
+  maxStreams: [0, 10_000_000],
+  maxRequests: [1, 10_000_000],
+  maxReadingBytes: [1, 2 ** 40],
+  bodyTimeout: [10, 3_600_000],
+  maxSendingBytes: [1, 2 ** 40],
+  responseTimeout: [10, 3_600_000],
+  stallTimeout: [10, 86_400_000],
+};
+
+/** Checks the option `limits` and fills in the defaults. */
+export function checkLimits(limits: unknown): Limits {
+  if (limits === undefined) return DEFAULT_LIMITS;
+  const given = checkNames("limits", limits, Object.keys(LIMIT_RANGES));
+  const checked: Record<string, number> = { ...DEFAULT_LIMITS };
+  for (const [name, range] of Object.entries(LIMIT_RANGES)) {
+    if (given[name] !== undefined) checked[name] = checkInteger(name, given[name], range);
+  }
+  if (given.maxWaitersPerClient === undefined) {
+    checked.maxWaitersPerClient = Math.max(1_000, Math.ceil(checked.maxWaiters! / 2));
+  }
+  return Object.freeze(checked) as unknown as Limits;
+}
