@@ -119,7 +119,9 @@ function testWhatIsAsked(onAdapter: OnAdapter): void {
       await client.operate({ do: "update", key: "ana:1", hash: "2" });
       await events.nextEvent("update");
       const asked = await client.operate({ do: "asked" }) as Asked[];
-      assert.equal(asked.length, 2);
+      // At the beginning, at the change, and perhaps once more: a poll of a shared storage that was under way at the
+      // change wakes the stream again.
+      assert.ok(asked.length === 2 || asked.length === 3, `authorize was called ${asked.length} times`);
       for (const { method, url, headers, keys } of asked) {
         assert.equal(method, "GET");
         assert.equal(

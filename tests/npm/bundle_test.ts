@@ -10,9 +10,9 @@ import { test } from "../harness.ts";
 /** The most that a bundle may have, minified and with gzip: what it has today, rounded up. In kB of 1000 bytes. */
 const ceilings: Record<EntryName, number> = {
   // The goal is 14, and is not reached.
-  "everything in mod.ts": 84,
+  "everything in mod.ts": 86,
   // The goal is 8, and is not reached.
-  "fetch handler with memory storage": 55,
+  "fetch handler with memory storage": 57,
 };
 
 for (const [name, ceiling] of Object.entries(ceilings) as [EntryName, number][]) {
