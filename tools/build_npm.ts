@@ -106,12 +106,13 @@ async function removeModules(folder: string): Promise<void> {
   }
 }
 
-/** Leaves out what an installed package has no use for: sources, and white space in JSON. */
+/** Leaves out what an installed package does not need: sources, the pages about them, and white space in JSON. */
 async function slim(folder: string): Promise<void> {
   for await (const { name, isDirectory } of Deno.readDir(folder)) {
     const path = `${folder}/${name}`;
     if (isDirectory) await slim(path);
     else if (name.endsWith(".ts") && !name.endsWith(".d.ts")) await Deno.remove(path);
+    else if (name === "README.md" && folder.startsWith(`${target}/src`)) await Deno.remove(path);
     else if (name === "openapi.json") await rewrite(path, (text) => JSON.stringify(JSON.parse(text)));
   }
 }
