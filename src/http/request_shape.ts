@@ -85,5 +85,5 @@ export function nameShape(value: unknown): string {
       return `an object around one; hand over its property "${name}"`;
     }
   }
-  return "an object that is none";
+  return "an object of another shape";
 }
