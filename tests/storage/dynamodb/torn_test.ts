@@ -318,7 +318,7 @@ test("who has nothing to write after all gives its turn back", async () => {
   });
 });
 
-const races = /, in two processes$|two processes that|changes and takes at once|one process takes/;
+const races = /, (?:in|with) two processes$|two processes that|changes and takes at once|one process takes/;
 const clients = new Map<RealityStorage, [tableName: string, client: DynamoDB]>();
 const service = new TornService(shuffled, () => rest(Math.random() * 4));
 
