@@ -6,7 +6,7 @@
  * @module
  */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import process from "node:process";
@@ -148,21 +148,27 @@ async function fill(server: Server): Promise<Server> {
 /** The files of a commit, beside this package's own dependencies. */
 function checkOut(): string {
   const target = resolve(`.cache/against/${hash}`);
-  if (existsSync(join(target, "mod.ts"))) return target;
+  if (existsSync(join(target, "deno.json"))) return target;
   mkdirSync(target, { recursive: true });
-  const archive = execFileSync("git", ["archive", hash, "mod.ts", "src", "storage", "adapters"], {
-    maxBuffer: 2 ** 28,
-  });
+  const archive = execFileSync(
+    "git",
+    ["archive", hash, "deno.json", "mod.ts", "src", "storage", "adapters"],
+    {
+      maxBuffer: 2 ** 28,
+    },
+  );
   execFileSync("tar", ["-x", "-C", target], { input: archive });
   return target;
 }
 
 async function load(root: string, name: string): Promise<Version> {
-  const from = (path: string) => import(pathToFileURL(join(root, path)).href);
+  // Another version may have its modules elsewhere.
+  const { exports } = JSON.parse(readFileSync(join(root, "deno.json"), "utf8"));
+  const from = (entry: string) => import(pathToFileURL(join(root, exports[entry])).href);
   const [reality, sqlite, postgres] = await Promise.all([
-    from("mod.ts") as Promise<Package>,
-    from("storage/sql/sqlite/sqlite_storage.ts") as Promise<SQLite>,
-    from("storage/sql/postgres/postgres_storage.ts") as Promise<Postgres>,
+    from(".") as Promise<Package>,
+    from("./sqlite") as Promise<SQLite>,
+    from("./postgres") as Promise<Postgres>,
   ]);
   return { reality, sqlite, postgres, file: join(folder, name) };
 }
