@@ -6,11 +6,11 @@
 import {
   coversVector,
   dotOf,
+  highestDots,
   isSameDot,
   joinVectors,
   type MeshStorage,
   type ReplicaState,
-  type ReplicatedNode,
   RESIDUES,
   type VersionVector,
 } from "../store/contract.ts";
@@ -240,15 +240,6 @@ export class AntiEntropy {
     } while (after !== undefined);
     return written;
   }
-}
-
-/** Replica id → the highest dot version among nodes. */
-function highestDots(nodes: readonly ReplicatedNode[]): VersionVector {
-  const dots = new Map<string, number>();
-  for (const { replicaId, dotVersion } of nodes) {
-    dots.set(replicaId, Math.max(dotVersion, dots.get(replicaId) ?? 0));
-  }
-  return dots;
 }
 
 /** Whether another storage has the residue of this one. */

@@ -107,6 +107,11 @@ export function mergeMissing(
   return hasUnseen ? joinNodes(mine, mine, changes, replaces) : null;
 }
 
+/** Decides to write a node here once more, as a change of this storage itself that stands for the same changes. */
+export function rejoinNode(mine: ReplicatedNode): NodeMerge {
+  return joinNodes(mine, mine, changesOf(mine), dotOf(mine));
+}
+
 /**
  * The sorted fingerprints of the changes that a node stands for: its own, or, for a joined node, those in its hash.
  */

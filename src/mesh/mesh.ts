@@ -23,6 +23,7 @@ import { Replication } from "./replication.ts";
 import { Responder } from "./responder.ts";
 import { Scheduler } from "./scheduler.ts";
 import type { PeerLink } from "./transport.ts";
+import { UncoveredNodes } from "./uncovered_nodes.ts";
 
 /** The configuration of a mesh; `options.ts` has checked it. */
 export interface MeshConfig {
@@ -65,6 +66,7 @@ export class Mesh {
   readonly #exchanges: Exchanges;
   readonly #scheduler: Scheduler;
   readonly #responder: Responder;
+  readonly #uncovered: UncoveredNodes | undefined;
 
   /**
    * Wires the parts. Each one calls only those created before it; the only call back up is `requestExchange`.
@@ -83,13 +85,17 @@ export class Mesh {
     const heartbeat = new Heartbeat(clock, config.interval, fanOut);
     const announcer = this.#announcer = new Announcer({ clock, fanOut, heartbeat, relay });
     let antiEntropy: AntiEntropy | undefined;
+    let uncovered: UncoveredNodes | undefined;
     if (isMeshStorage(storage)) {
       storage.countByClock();
       antiEntropy = new AntiEntropy({ ...deps, storage });
+      uncovered = new UncoveredNodes({ ...deps, storage });
     }
+    this.#uncovered = uncovered;
     const copies = new FullCopies(clock);
     const replication = this.#replication = new Replication({
       antiEntropy,
+      uncovered,
       replica,
       copies,
       announcer,
@@ -200,7 +206,7 @@ export class Mesh {
    *
    * @param ms How long sending may take, in milliseconds.
    */
-  close(ms: number): Promise<void> {
-    return this.#scheduler.close(ms);
+  async close(ms: number): Promise<void> {
+    await Promise.all([this.#scheduler.close(ms), this.#uncovered?.close()]);
   }
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import { coversVector, joinVectors, type VersionVector } from "../store/contract.ts";
+import type { RealityNodeMeta } from "../types.ts";
 import type { Announcer } from "./announcer.ts";
 import {
   type AntiEntropy,
@@ -17,6 +18,7 @@ import type { FullCopies } from "./full_copies.ts";
 import type { LocalReplica } from "./local_replica.ts";
 import { type Invalidation, MAX_PAGE_NODES, type Message } from "./message.ts";
 import type { Peer } from "./peers.ts";
+import type { UncoveredNodes } from "./uncovered_nodes.ts";
 
 /** The maximum size of the nodes in one page, in characters: well below a peer's body limit. */
 const MAX_PAGE_LENGTH = 200_000;
@@ -25,6 +27,8 @@ const MAX_PAGE_LENGTH = 200_000;
 export interface ReplicationOptions {
   /** Left out for a storage that has no identity: its servers share it, and no nodes are exchanged. */
   readonly antiEntropy: AntiEntropy | undefined;
+  /** Left out where `antiEntropy` is. */
+  readonly uncovered: UncoveredNodes | undefined;
   readonly replica: LocalReplica;
   readonly copies: FullCopies;
   readonly announcer: Announcer;
@@ -64,12 +68,13 @@ export class Replication {
     theirs: VersionVector | undefined,
     request?: Message["pageRequest"],
   ): Promise<ComposedPage | undefined> {
-    const { antiEntropy, replica, copies } = this.#options;
+    const { antiEntropy, uncovered, replica, copies } = this.#options;
     if (antiEntropy === undefined) return undefined;
     const maySendCopy = (reason: string) => replicaId === undefined || copies.maySend(replicaId, reason);
     for (let limit = peer?.maxPageNodes ?? MAX_PAGE_NODES;; limit = Math.ceil(limit / 4)) {
       const page = await antiEntropy.compose(theirs, limit, request, maySendCopy);
       replica.update(page.state);
+      if (theirs !== undefined) uncovered?.check(page.state, (metas) => this.#announce(metas));
       const length = page.delta?.nodes.reduce((sum, node) =>
         sum + node.key.length + node.hash.length + 120, 0) ?? 0;
       if (length <= MAX_PAGE_LENGTH || limit === 1) return page;
@@ -96,12 +101,18 @@ export class Replication {
     message: Message,
     isBroadcast: boolean = false,
   ): Promise<MergedPage> {
-    const { antiEntropy, replica, announcer, fanOut, pollNow } = this.#options;
+    const { antiEntropy, uncovered, replica, announcer, fanOut, pollNow } = this.#options;
     if (antiEntropy === undefined || message.vector === undefined) {
       fanOut.forward(message, false);
       return UNMERGED;
     }
-    const merged = await antiEntropy.merge(previous, message);
+    let merged: MergedPage | undefined;
+    try {
+      merged = await antiEntropy.merge(previous, message);
+    } finally {
+      // Also after a failure: some nodes may have been written.
+      if (merged?.isMerged !== false) uncovered?.record(message.replicaId, message.delta?.nodes ?? []);
+    }
     // Another server on this storage may have merged it before, without telling this one.
     if (!merged.isMerged && !coversVector(this.#received, message.vector)) pollNow();
     this.#received = joinVectors(this.#received, message.vector);
@@ -118,10 +129,7 @@ export class Replication {
       ({ id, replicaId }) =>
         message.peers.get(id!) === "alive" && (isBroadcast || !replica.isShared(replicaId)),
     );
-    if (made.length > 0) {
-      const version = made.reduce((highest, meta) => Math.max(highest, meta.version), 0);
-      announcer.announce({ keys: made.map(({ key }) => key), version });
-    }
+    this.#announce(made);
     return merged;
   }
 
@@ -130,5 +138,12 @@ export class Replication {
     const { announcer, fanOut } = this.#options;
     const isNew = invalidation !== undefined && announcer.raiseVersion(invalidation.version);
     fanOut.forward(message, isNew, invalidation);
+  }
+
+  /** Announces changes of this storage itself that were made in a merge. */
+  #announce(made: readonly RealityNodeMeta[]): void {
+    if (made.length === 0) return;
+    const version = made.reduce((highest, meta) => Math.max(highest, meta.version), 0);
+    this.#options.announcer.announce({ keys: made.map(({ key }) => key), version });
   }
 }

@@ -11,6 +11,7 @@ export {
   coversVector,
   type Dot,
   dotOf,
+  highestDots,
   includesDot,
   isSameDot,
   joinVectors,

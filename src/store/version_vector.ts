@@ -66,3 +66,12 @@ export function lowestMissing(base: VersionVector, vector: VersionVector): numbe
   }
   return lowest;
 }
+
+/** Replica id → the highest dot version among nodes. */
+export function highestDots(nodes: readonly ReplicatedNode[]): VersionVector {
+  const dots = new Map<string, number>();
+  for (const { replicaId, dotVersion } of nodes) {
+    dots.set(replicaId, Math.max(dotVersion, dots.get(replicaId) ?? 0));
+  }
+  return dots;
+}

@@ -20,8 +20,10 @@ interface Edit {
 export interface SourceFault {
   readonly name: string;
   readonly edits: readonly Edit[];
-  /** Of so many histories, from the first on, one must fail. */
+  /** The maximum number of histories until one fails. */
   readonly histories: number;
+  /** The seed of the first history. @default {1} */
+  readonly first?: number;
 }
 
 const DELTA = "src/mesh/merge.ts";
@@ -202,6 +204,16 @@ export const FAULTS: readonly SourceFault[] = [
     }],
     histories: 100,
   },
+  {
+    name: "nodes that the version vector does not include are not written again",
+    edits: [{
+      file: "src/mesh/uncovered_nodes.ts",
+      find: "? rejoinNode(own) : null",
+      put: "&& false ? rejoinNode(own) : null",
+    }],
+    histories: 1,
+    first: 3114441,
+  },
 ];
 
 /**
@@ -210,7 +222,9 @@ export const FAULTS: readonly SourceFault[] = [
  * @returns The first seed that fails, if one does.
  * @throws {Error} When the text to be replaced is not there, or twice: then the fault has to be put elsewhere.
  */
-export async function examineFault({ edits, histories }: SourceFault): Promise<number | undefined> {
+export async function examineFault(
+  { edits, histories, first = 1 }: SourceFault,
+): Promise<number | undefined> {
   const folder = await mkdtemp(join(tmpdir(), "reality-fault-"));
   try {
     const parts = [
@@ -229,7 +243,7 @@ export async function examineFault({ edits, histories }: SourceFault): Promise<n
     const examiner: typeof import("./examine.ts") = await import(
       pathToFileURL(join(folder, "tests/mesh/examine.ts")).href
     );
-    return await examiner.findFailure(1, histories);
+    return await examiner.findFailure(first, histories);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

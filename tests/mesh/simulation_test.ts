@@ -33,6 +33,7 @@ const FAILED_ONCE = [
   1300000331,
   1400001322,
   3022786,
+  3114441,
 ];
 
 test("histories that have failed once keep the promise", async () => {
