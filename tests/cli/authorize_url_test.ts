@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import type { IncomingHttpHeaders } from "node:http";
 import { authorizeByURL, type AuthorizeRequest, type AuthorizeURLOptions } from "../../cli/authorize_url.ts";
 import type { RealityError } from "../../mod.ts";
+import { settle } from "../clock.ts";
 import { test } from "../harness.ts";
 import { listenNode } from "../runtimes/node.ts";
 
@@ -11,6 +12,8 @@ interface Application {
   readonly asked: { method: string; headers: IncomingHttpHeaders; body: string }[];
   status: number;
   answer: unknown;
+  /** Answers wait for this. */
+  hold: Promise<void>;
   /** Milliseconds by which time went on. */
   elapsed: number;
 }
@@ -24,8 +27,9 @@ async function withApplication(
   let app: Application | undefined;
   const { origin, close } = await listenNode((request, response) => {
     let body = "";
-    request.on("data", (chunk) => body += chunk).on("end", () => {
+    request.on("data", (chunk) => body += chunk).on("end", async () => {
       app?.asked.push({ method: request.method ?? "", headers: request.headers, body });
+      await app?.hold;
       if (app?.status === 0) return;
       if (request.url === "/elsewhere") return void response.end('{"keys":true}');
       response.writeHead(app?.status ?? 500, { location: "/elsewhere" });
@@ -37,6 +41,7 @@ async function withApplication(
     asked: [],
     status: 200,
     answer: { keys: true },
+    hold: Promise.resolve(),
     elapsed: 0,
   };
   try {
@@ -95,7 +100,13 @@ test("authorizeByURL() caches an answer until it expires, for the same headers a
 test("authorizeByURL() sends one request for equal questions at the same time", async () => {
   await withApplication(async (app, create) => {
     const authorize = create();
-    await Promise.all([1, 2, 3].map(() => authorize(request(), ["a"])));
+    let release = () => {};
+    app.hold = new Promise((resolve) => release = resolve);
+    const answers = [1, 2, 3].map(() => authorize(request(), ["a"]));
+    // Each question is digested first, on threads that take their time.
+    await settle();
+    release();
+    await Promise.all(answers);
     assert.equal(app.asked.length, 1);
   });
 });
