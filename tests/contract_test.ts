@@ -79,7 +79,7 @@ test("the quick start runs, mounted on Hono, Express and Fastify", async () => {
   await server.close();
 });
 
-test("the options that were asked for are options", async () => {
+test("the options of the contract are accepted", async () => {
   const storage: RealityStorage = new MemoryStorage();
   const serverId: string = "server-1";
   const meshPeers: string[] = [];
@@ -116,7 +116,7 @@ test("updating a node with a hash made of its state notifies its followers", asy
   await server.close();
 });
 
-test("every strategy for hashes gives one that is taken", async () => {
+test("every hash strategy of the contract creates a valid hash", async () => {
   const server = new RealityServer({ storage: new MemoryStorage() });
   const items = [{ id: 1 }, { id: 2 }];
   const record = { version: 7 };
@@ -148,7 +148,7 @@ test("every strategy for hashes gives one that is taken", async () => {
   await server.close();
 });
 
-test("the request of the protocol gets the response of the protocol", async () => {
+test("the request of the contract gets the response of the contract", async () => {
   const server = new RealityServer({ storage: new MemoryStorage({ counter: "sequential" }) });
   const { origin, close } = await listenFetch(createFetchHandler(server));
   for (let i = 0; i < 6; i++) await server.updateNode("chat:room:general", i === 5 ? "abc123" : `${i}`);
@@ -176,7 +176,7 @@ test("the request of the protocol gets the response of the protocol", async () =
   await close();
 });
 
-test("the fetch snippet answers on its path, and leaves the others", async () => {
+test("the fetch snippet answers on its path, and no other", async () => {
   const server = await serverWithNode();
   let listening = Promise.resolve<Listening | undefined>(undefined);
   const Bun = {
@@ -237,7 +237,7 @@ test("the Fastify snippet answers", async () => {
   await close();
 });
 
-test("the SSE snippet streams from Express, and notices a client that hangs up", async () => {
+test("the SSE snippet streams from Express, and notices a client that disconnects", async () => {
   const server = new RealityServer({ storage: new MemoryStorage() });
   const app = express();
   // Server-side SSE compatibility endpoint
@@ -261,7 +261,7 @@ test("the SSE snippet streams from Express, and notices a client that hangs up",
   await close();
 });
 
-test("the class has the methods that were asked for", async () => {
+test("the class has the methods of the contract", async () => {
   /** As it was written. */
   interface Contract {
     // Update a node's version
@@ -295,7 +295,7 @@ test("the class has the methods that were asked for", async () => {
   await server.close();
 });
 
-test("a storage with the interface that was asked for, and nothing else, is enough", async () => {
+test("a storage with only the interface of the contract works", async () => {
   /** As it was written. */
   interface Contract {
     getNode(key: string): Promise<RealityNodeMeta | null>;

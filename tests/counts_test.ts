@@ -81,19 +81,19 @@ for (
   ] as const
 ) {
   for (const keys of [1, 10, 100]) {
-    test(`a sync of ${inWords(keys)} asks ${kind} storage one question`, async () => {
+    test(`a sync of ${inWords(keys)} makes one call to ${kind} storage`, async () => {
       const { server, count } = await setUp(kind);
       deepEqual(await count(() => server.handleSync(knownOf(keys, 1))), question);
     });
   }
 
-  test(`${WAITERS} syncs of one moment ask ${kind} storage one question`, async () => {
+  test(`${WAITERS} syncs of one moment make one call to ${kind} storage`, async () => {
     const { server, count } = await setUp(kind);
     const many = () => Promise.all(Array.from({ length: WAITERS }, () => server.handleSync(knownOf(10))));
     deepEqual(await count(many), question);
   });
 
-  test(`a sync that waits asks ${kind} storage once, and once more when it is woken`, async () => {
+  test(`a waiting sync calls ${kind} storage once, and once more after a wake`, async () => {
     const { server, count } = await setUp(kind);
     let answer: Promise<unknown> = Promise.resolve();
     deepEqual(
@@ -162,7 +162,7 @@ for (
   });
 }
 
-test("a sync whose body is there sets no timer", async () => {
+test("a sync whose body has arrived sets no timer", async () => {
   const { clock, server } = await setUp("an exclusive");
   let timers = 0;
   const { after } = clock;

@@ -111,7 +111,7 @@ test("a module that imports a package is an export of its own, or belongs to the
   assert.deepEqual(users.filter((f) => !own.includes(f) && !f.startsWith("storage/conformance/")), []);
 });
 
-test("imports never run in a circle, in tests and benches neither", () => {
+test("no imports form a cycle, in tests and benches included", () => {
   const finished = new Set<string>();
   const visit = (file: string, path: readonly string[]): void => {
     assert.ok(!path.includes(file), [...path.slice(path.indexOf(file)), file].join(" → "));
@@ -128,13 +128,13 @@ test("nothing outside tests imports tests", () => {
   assert.deepEqual(wrong, []);
 });
 
-test("every file but a test opens with a sentence and @module", () => {
+test("every file except tests starts with a sentence and @module", () => {
   const opening = /^(#!.*\n)?\/\*\*\n \* [A-Z`][\s\S]*?\n \* @module\n \*\/\n/;
   const files = everything.filter((file) => !/_(test|bench)\.ts$/.test(file));
   assert.deepEqual(files.filter((file) => !opening.test(texts.get(file)!)), []);
 });
 
-test("file names are snake_case, and none is called utils", () => {
+test("file names are snake_case, and no file is named utils", () => {
   const good = /^([a-z0-9_]+\/)*[a-z0-9_]+\.ts$/;
   assert.deepEqual(everything.filter((file) => !good.test(file) || /\butils?\.ts$/.test(file)), []);
 });

@@ -122,7 +122,7 @@ async function trouble(
   return told;
 }
 
-test("an address that is wrong is named without its password, wherever it is given", async () => {
+test("an invalid address is named without its password, in every option", async () => {
   const password = secret("address");
   const addresses = [
     `http://me:${password}@[host`,
@@ -166,7 +166,7 @@ test("an address that is wrong is named without its password, wherever it is giv
   }
 });
 
-test("the command tells no secret, with a Redis, peers and a database that refuse it", async () => {
+test("the command prints no secret if Redis, peers and a database refuse it", async () => {
   const env = {
     PORT: "0",
     HOST: "127.0.0.1",
@@ -199,7 +199,7 @@ test("the command tells no secret, with a Redis, peers and a database that refus
   }
 });
 
-testOnEngine("a server tells no secret when Redis refuses its clients, whichever they are", async () => {
+testOnEngine("a server reports no secret if Redis refuses its clients, with each library", async () => {
   await Promise.all(libraries.map(async ({ name, open }) => {
     const { publisher, subscriber, connect, end } = await open(REDIS);
     const refused = connect().catch((error: unknown) => error);
@@ -215,19 +215,22 @@ testOnEngine("a server tells no secret when Redis refuses its clients, whichever
   }));
 });
 
-testOnEngine("a server tells no secret when its database refuses it, by openPostgres or mysql2", async () => {
-  const pool = createPool(MYSQL);
-  const query = async (sql: string, params: readonly unknown[]) => {
-    const [rows] = await pool.query({ sql, values: [...params] });
-    return rows as object[];
-  };
-  const storages = [openPostgres(POSTGRES), new SQLStorage({ dialect: "mysql", query })];
-  await Promise.all(storages.map(async (storage) => {
-    const told = await trouble({ storage }, [StorageError]);
-    assertHoldsNone(told, "what was told");
-    const failure = told.find((item) => item instanceof StorageError);
-    assert.match(String(failure), /password authentication failed|Access denied for user/);
-    await storage.close();
-  }));
-  await pool.end();
-});
+testOnEngine(
+  "a server reports no secret if its database refuses it, with openPostgres and mysql2",
+  async () => {
+    const pool = createPool(MYSQL);
+    const query = async (sql: string, params: readonly unknown[]) => {
+      const [rows] = await pool.query({ sql, values: [...params] });
+      return rows as object[];
+    };
+    const storages = [openPostgres(POSTGRES), new SQLStorage({ dialect: "mysql", query })];
+    await Promise.all(storages.map(async (storage) => {
+      const told = await trouble({ storage }, [StorageError]);
+      assertHoldsNone(told, "what was told");
+      const failure = told.find((item) => item instanceof StorageError);
+      assert.match(String(failure), /password authentication failed|Access denied for user/);
+      await storage.close();
+    }));
+    await pool.end();
+  },
+);

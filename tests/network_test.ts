@@ -38,7 +38,7 @@ function setUp(faults: Partial<NetworkFaults> = {}) {
   return { network, handled, server, client, ask, after };
 }
 
-test("FakeNetwork hands a request over and its answer back", async () => {
+test("FakeNetwork delivers a request and its answer", async () => {
   const { ask, after, handled, network } = setUp();
   assert.equal(await after(10, ask("hello")), "201 heard 1");
   assert.deepEqual(handled, ["hello"]);
@@ -46,7 +46,7 @@ test("FakeNetwork hands a request over and its answer back", async () => {
   assert.equal(network.bytes, "hello".length + "heard 1".length);
 });
 
-test("FakeNetwork leaves who lost a request without an answer, until he gives up", async () => {
+test("FakeNetwork leaves a lost request without an answer until its sender aborts it", async () => {
   const { ask, after, handled } = setUp({ requestLoss: 1 });
   const controller = new AbortController();
   const answer = ask("hello", controller.signal);
@@ -62,7 +62,7 @@ test("FakeNetwork loses an answer after the request was handled", async () => {
   assert.deepEqual(handled, ["hello"]);
 });
 
-test("FakeNetwork repeats a request, which is handled twice and answered once", async () => {
+test("FakeNetwork can deliver a request twice and its answer once", async () => {
   const { ask, after, handled } = setUp({ duplication: 1 });
   assert.match(await after(30, ask("hello")) ?? "", /^201 heard [12]$/);
   assert.deepEqual(handled, ["hello", "hello"]);
@@ -76,7 +76,7 @@ test("FakeNetwork lets a later request overtake an earlier one", async () => {
   assert.notDeepEqual(handled, bodies);
 });
 
-test("FakeNetwork cuts one direction and not the other", async () => {
+test("FakeNetwork can cut one direction only", async () => {
   const { ask, after, handled, network } = setUp();
   network.cut("server", "client");
   assert.equal(await after(1000, ask("unanswered")), undefined);
@@ -88,7 +88,7 @@ test("FakeNetwork cuts one direction and not the other", async () => {
   assert.deepEqual(handled, ["unanswered", "again"]);
 });
 
-test("FakeNetwork refuses connections to a server that has gone, and notes hosts that never were", async () => {
+test("FakeNetwork refuses connections to a stopped server, and records unknown hosts", async () => {
   const { ask, after, server, client, network } = setUp();
   server.leave();
   assert.equal(await after(10, ask("hello")), "failed: Cannot fetch: connection refused");
@@ -98,7 +98,7 @@ test("FakeNetwork refuses connections to a server that has gone, and notes hosts
   assert.deepEqual([...network.strays], ["stranger"]);
 });
 
-test("SimClock calls back in order of time, and in the order in which it was asked", () => {
+test("SimClock calls back in order of time, and at the same time in order of registration", () => {
   const [clock, calls] = [new SimClock(0), [] as string[]];
   clock.after(20, () => calls.push("c"));
   const cancel = clock.after(15, () => calls.push("never"));
@@ -113,7 +113,7 @@ test("SimClock calls back in order of time, and in the order in which it was ask
   assert.deepEqual([calls, clock.now(), clock.timers], [["a", "b", "c"], 100, 0]);
 });
 
-test("MachineClock is wrong by its skew, and sets no timer once it has stopped", () => {
+test("MachineClock differs by its skew, and sets no timer after it has stopped", () => {
   const world = new SimClock(1000);
   const clock = new MachineClock(world, new SeededRandom(1), -300);
   assert.equal(clock.now(), 700);
@@ -126,7 +126,7 @@ test("MachineClock is wrong by its skew, and sets no timer once it has stopped",
   assert.deepEqual([calls, clock.timers, world.timers], [0, 0, 0]);
 });
 
-test("holdCrypto() draws the same from the same seed, and gives the runtime its own back", async () => {
+test("holdCrypto() draws the same values from the same seed, and restores the runtime's own", async () => {
   const draw = async () => {
     const held = holdCrypto(new SeededRandom("seed"), false);
     try {

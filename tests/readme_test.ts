@@ -51,7 +51,7 @@ test("the README's curl commands sync and update", async () => {
   await server.close();
 });
 
-test("the README's request gets an answer of the README's shape", async () => {
+test("the README's request gets the answer that the README shows", async () => {
   const [request = ""] = blocks("http");
   const [answer = ""] = blocks("json");
   const [head = "", body = ""] = request.split("\n\n");
@@ -79,7 +79,7 @@ test("the README's commands of the project are tasks of deno.json", () => {
   assert.deepEqual(named.filter((name) => !Object.hasOwn(tasks, name)), []);
 });
 
-test("the README's tables of options and limits name what there is, with its default", async () => {
+test("the README's tables list all options and limits with their defaults", async () => {
   const { checkOptions } = await import("../src/check_options.ts");
   const { limits, storageTimeout } = checkOptions({ storage: new MemoryStorage() });
   const plain = readme.replaceAll(/(?<=\d) (?=\d{3})/g, "");
@@ -89,7 +89,7 @@ test("the README's tables of options and limits name what there is, with its def
   }
 });
 
-test("docs/proxies.md names limits that there are, with their defaults", async () => {
+test("docs/proxies.md names existing limits with their defaults", async () => {
   const { checkOptions } = await import("../src/check_options.ts");
   const { limits, closeTimeout } = checkOptions({ storage: new MemoryStorage() });
   const page = readFileSync("docs/proxies.md", "utf8");
@@ -104,7 +104,7 @@ test("docs/proxies.md names limits that there are, with their defaults", async (
   assert.match(row("`closeTimeout`") ?? "", new RegExp(`\\| ${closeTimeout / 1000} s \\|`));
 });
 
-test("what the pages link to is there", () => {
+test("every link in the pages leads to an existing target", () => {
   for (
     const page of [
       "README.md",

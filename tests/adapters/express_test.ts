@@ -76,7 +76,7 @@ for (const [name, framework] of [["Express 5", express], ["Express 4", requireEx
       });
     });
 
-    test(`createExpressAdapter() passes on what is not its own, body and all, in ${place}`, async () => {
+    test(`createExpressAdapter() passes other requests on with their bodies, in ${place}`, async () => {
       await withServer(async (server) => {
         const app = framework();
         if (json) app.use(framework.json());
@@ -91,7 +91,7 @@ for (const [name, framework] of [["Express 5", express], ["Express 4", requireEx
     });
   }
 
-  test(`createExpressAdapter() takes bodies that were read as text or bytes, within its limit, in ${name}`, async () => {
+  test(`createExpressAdapter() accepts bodies that were read as text or bytes, within its limit, in ${name}`, async () => {
     await withServer(async (server) => {
       for (const read of [framework.text({ type: "*/*" }), framework.raw({ type: "*/*" })]) {
         const app = framework();
@@ -113,7 +113,7 @@ for (const [name, framework] of [["Express 5", express], ["Express 4", requireEx
     });
   });
 
-  test(`createExpressAdapter() takes whatever a middleware has left beside and in the body, in ${name}`, async () => {
+  test(`createExpressAdapter() accepts every value that a middleware leaves as the body, in ${name}`, async () => {
     await withServer(async (server) => {
       const app = framework();
       app.use(framework.raw({ type: "*/*" }), (request, _response, next) => {
@@ -131,7 +131,7 @@ for (const [name, framework] of [["Express 5", express], ["Express 4", requireEx
     });
   });
 
-  test(`createExpressAdapter() takes what express.json() has unpacked, within that one's limit, in ${name}`, async () => {
+  test(`createExpressAdapter() accepts bodies that express.json() has decompressed, within its limit, in ${name}`, async () => {
     await withServer(async (server) => {
       for (
         const [options, statuses] of [[{ limit: 1_000 }, [200, 413]], [{ inflate: false }, [
@@ -188,7 +188,7 @@ for (const [name, framework] of [["Express 5", express], ["Express 4", requireEx
     });
   });
 
-  test(`createExpressAdapter() says so when a body was read and left nowhere, in ${name}`, async () => {
+  test(`createExpressAdapter() reports a body that was read and is not available, in ${name}`, async () => {
     const reports: Error[] = [];
     await withServer(async (server) => {
       const app = framework();

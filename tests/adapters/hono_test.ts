@@ -63,7 +63,7 @@ const reads: readonly (readonly [string, MiddlewareHandler])[] = [
 ];
 
 for (const [title, middleware] of reads) {
-  test(`createFetchHandler() takes a body that was read before, within its limit, in Hono: ${title}`, async () => {
+  test(`createFetchHandler() accepts a body that was read before, within its limit, in Hono: ${title}`, async () => {
     const server = new RealityServer({ storage: new MemoryStorage(), limits: { maxBodyBytes: 1_000 } });
     await server.updateNode("a", "1");
     const app = new Hono();

@@ -50,7 +50,7 @@ const adapters: Record<string, Open> = {
 
 for (const meshSecret of [undefined, "a secret of these servers"]) {
   const how = meshSecret === undefined ? "by call-back" : "by a secret";
-  test(`servers behind ${Object.keys(adapters).join(", ")} stay one ${how}`, async () => {
+  test(`servers behind ${Object.keys(adapters).join(", ")} converge ${how}`, async () => {
     const servers: RealityServer[] = [];
     const listening: Listening[] = [];
     try {

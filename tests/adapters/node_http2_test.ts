@@ -31,7 +31,7 @@ testMultiplexed(test, {
     }),
 });
 
-test("an HTTP/2 session has as many places to wait as one connection", async () => {
+test("an HTTP/2 session has as many waiting slots as one connection", async () => {
   const limits = { maxWaitersPerConnection: 2 };
   const server = new RealityServer({
     storage: new MemoryStorage(),

@@ -37,7 +37,7 @@ const adapters: [string, Listen][] = [["node:http", listenNode]];
 if (serverName !== "a bridge on Node") adapters.push([serverName, listenOwn]);
 
 for (const [name, listen] of adapters) {
-  test(`a proxy that connects through a Unix socket is believed where "unix" is trusted, before ${name}`, async () => {
+  test(`a proxy that connects through a Unix socket is trusted with trustProxy "unix", before ${name}`, async () => {
     for (const trustProxy of [["unix"], ["10.0.0.0/8", "unix"], 1]) {
       const { statuses, reports } = await askThrough(listen, { trustProxy });
       assert.deepEqual(statuses, [200, 429, 200, 429, 200]);
@@ -45,7 +45,7 @@ for (const [name, listen] of adapters) {
     }
   });
 
-  test(`a Unix socket is no trusted address, which is reported once in words that help, before ${name}`, async () => {
+  test(`a Unix socket is not trusted by default, which is reported once with advice, before ${name}`, async () => {
     for (const trustProxy of [["127.0.0.1", "::/0", "0.0.0.0/0"], 0, []]) {
       const { statuses, reports } = await askThrough(listen, { trustProxy });
       assert.deepEqual(statuses, Array(5).fill(200));

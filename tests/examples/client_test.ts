@@ -17,7 +17,7 @@ type Status = { state: "live" | "away" | "asleep" };
 
 const quick = { url: "/reality/sync", firstRetry: 1, lastRetry: 2 };
 
-test("follow() fetches a key that is not there yet, and again when it comes", async () => {
+test("follow() fetches an absent key, and again when it is created", async () => {
   await using server = new RealityServer({ storage: new MemoryStorage() });
   const fetches = new Fetches();
   const follower = follow({ ...quick, ...through(server), keys: () => ["a"], refetch: fetches.take });
@@ -42,7 +42,7 @@ test("follow() holds a version only after the fetch that it asked for", async ()
   await follower.stop();
 });
 
-test("follow() stays away for as long as a server without a place to wait says, unless it is nudged", async () => {
+test("follow() pauses as long as a server without a free slot requires, unless it is nudged", async () => {
   await using server = new RealityServer({ storage: new MemoryStorage(), limits: { maxWaiters: 0 } });
   const fetches = new Fetches();
   const transport = through(server);
@@ -71,7 +71,7 @@ test("follow() fetches again what changed while a fetch ran", async () => {
   await follower.stop();
 });
 
-test("follow() trusts versions that the application names, and fetches again what is behind", async () => {
+test("follow() uses versions that the application sends, and fetches again what is older", async () => {
   await using server = new RealityServer({ storage: new MemoryStorage({ counter: "sequential" }) });
   const { epoch } = await server.handleSync({ known: {} });
   await server.updateNode("a", "1");
@@ -95,7 +95,7 @@ test("follow() trusts versions that the application names, and fetches again wha
   await follower.stop();
 });
 
-test("follow() fetches everything again when another life of the data answers with the same versions", async () => {
+test("follow() fetches everything again after an epoch change with the same versions", async () => {
   await using old = new RealityServer({ storage: new MemoryStorage({ counter: "sequential" }) });
   await using young = new RealityServer({ storage: new MemoryStorage({ counter: "sequential" }) });
   for (const server of [old, young]) await server.updateNode("a", "1");
@@ -113,7 +113,7 @@ test("follow() fetches everything again when another life of the data answers wi
   await follower.stop();
 });
 
-test("follow() comes back to a server that was away, and says so", async () => {
+test("follow() reconnects to a server that was unreachable, and reports its state", async () => {
   await using server = new RealityServer({ storage: new MemoryStorage() });
   const transport = through(server);
   let failures = 3;
@@ -167,7 +167,7 @@ test("follow() sends no request while the page is hidden, and one at once when i
   await follower.stop();
 });
 
-test("followEvents() fetches again what is told while a fetch runs, and drops what it has", async () => {
+test("followEvents() fetches again what changes during a fetch, and skips versions that it has", async () => {
   const fetches = new Fetches();
   const streams = new Streams();
   const options = { ...quick, keys: () => ["a"], refetch: fetches.take, EventSource: streams.kind };
@@ -192,7 +192,7 @@ test("followEvents() fetches again what is told while a fetch runs, and drops wh
   assert.equal(stream.isClosed, true);
 });
 
-test("followEvents() looks at every key after each opening, and opens anew for new keys", async () => {
+test("followEvents() checks every key after each connect, and reconnects for new keys", async () => {
   const fetches = new Fetches();
   const streams = new Streams();
   let keys = ["a"];

@@ -32,7 +32,7 @@ interface Stage {
   start(): Promise<void>;
 }
 
-test("start says what to open, answers a sync and a write, and stops cleanly", async () => {
+test("start prints the URL, answers a sync and a write, and stops cleanly", async () => {
   await withFolder(async (folder) => {
     const port = await findPort();
     const demo = await startDemo(port, `sqlite:${join(folder, "board.db")}`);
@@ -62,7 +62,7 @@ test("start refuses a wrong port and a wrong storage by name", async () => {
   }
 });
 
-test("a window shows what another one adds, ticks and removes", async () => {
+test("a page shows what another one adds, checks and removes", async () => {
   await withStage("file", async ({ open }) => {
     const ada = await open("/?as=Ada");
     const jon = await open("/?as=Jon");
@@ -79,7 +79,7 @@ test("a window shows what another one adds, ticks and removes", async () => {
   });
 });
 
-test("a window on the event stream shows the same as one that asks", async () => {
+test("a page on the event stream shows the same as one that waits with sync", async () => {
   await withStage("file", async ({ open }) => {
     const ada = await open("/?as=Ada");
     const jon = await open("/?as=Jon&transport=events");
@@ -100,7 +100,7 @@ test("a window on the event stream shows the same as one that asks", async () =>
   });
 });
 
-test("windows survive a restart of the server and lose nothing", async () => {
+test("pages survive a restart of the server and lose nothing", async () => {
   await withStage("file", async ({ open, stop, start }) => {
     const ada = await open("/?as=Ada");
     const jon = await open("/?as=Jon&transport=events");
@@ -122,7 +122,7 @@ test("windows survive a restart of the server and lose nothing", async () => {
   });
 });
 
-test("windows follow a server that forgot everything", async () => {
+test("pages follow a server that lost all nodes", async () => {
   await withStage("memory", async ({ open, stop, start }) => {
     const ada = await open("/?as=Ada");
     const jon = await open("/?as=Jon&transport=events");
@@ -137,7 +137,7 @@ test("windows follow a server that forgot everything", async () => {
   });
 });
 
-test("a window that slept catches up", async () => {
+test("a page that was asleep catches up", async () => {
   await withStage("memory", async ({ open }) => {
     const ada = await open("/?as=Ada");
     const jon = await open("/?as=Jon");
@@ -154,7 +154,7 @@ test("a window that slept catches up", async () => {
   });
 });
 
-test("the board works by keyboard, and says aloud what others do", async () => {
+test("the board works by keyboard, and announces changes of others to screen readers", async () => {
   await withStage("memory", async ({ open }) => {
     const ada = await open("/?as=Ada");
     const jon = await open("/?as=Jon");
@@ -179,7 +179,7 @@ test("the board works by keyboard, and says aloud what others do", async () => {
   });
 });
 
-test("the page fits a desktop and a phone, in the light and in the dark", async () => {
+test("the page fits a desktop and a phone, in light and dark mode", async () => {
   const desktop = { viewport: { width: 1280, height: 1000 } };
   const phone = {
     viewport: { width: 375, height: 812 },

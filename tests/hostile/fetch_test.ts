@@ -61,7 +61,7 @@ for (const [name, options] of SERVERS) {
   });
 }
 
-test("createFetchHandler() reads headers of any length in a time that grows with it, and not with its square", async () => {
+test("createFetchHandler() reads headers of any length in linear time", async () => {
   const proxied = { trustProxy: 1, rateLimit: { limit: 1_000_000, window: 1_000, key: () => "anybody" } };
   await withHandler(proxied, async (ask) => {
     for (const name of READ) {

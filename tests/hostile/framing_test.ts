@@ -90,7 +90,7 @@ const SOUND: ReadonlyMap<string, string> = new Map([
 ]);
 
 for (const [name, first] of FIRST) {
-  test(`createNodeHandler() takes nothing for a second request after ${name}`, async () => {
+  test(`createNodeHandler() finds no second request after ${name}`, async () => {
     await withNode(async (origin, methods) => {
       const raw = await RawClient.connect(origin);
       raw.send(toBytes(first + HIDDEN));

@@ -23,7 +23,7 @@ test("fuzz() finds no fault in the parsers, and reaches more blocks than its see
   await coverage.stop();
 });
 
-test("fuzz() finds a fault that was put in, and makes its input as small as it can be", async () => {
+test("fuzz() finds an injected fault, and minimizes its input", async () => {
   const target: Target = {
     name: "planted",
     seeds: ['{"known":{"a":0}}'],

@@ -14,7 +14,7 @@ const PATIENCE = 40_000;
 /** What may be in use more after 100,000 requests than after 20,000, in bytes: far less than one byte in ten of what came. */
 const MAX_GROWTH = 8 * 1024 * 1024;
 
-test("100,000 hostile requests are answered, none with a failure, and leave nothing in memory", async () => {
+test("100,000 hostile requests are answered, none with a 500, and leave nothing in memory", async () => {
   const seed = Math.floor(Math.random() * 2 ** 31);
   const child = new Child([...RUN_WITH_GC, "tests/hostile/flood.ts", String(seed)], {}, process.cwd());
   try {
@@ -38,7 +38,7 @@ test("100,000 hostile requests are answered, none with a failure, and leave noth
   }
 });
 
-test("one client that waits for all that it can holds its share of maxWaitingBytes, and others have room", async () => {
+test("one client with as many waits as possible uses its share of maxWaitingBytes, and others have room", async () => {
   const child = new Child([...RUN_WITH_GC, "tests/hostile/crowd.ts"], {}, process.cwd());
   try {
     await child.printed(/^end$/m, 3 * PATIENCE);

@@ -92,7 +92,7 @@ const PROOFS: ReadonlyMap<string, Partial<RealityServerOptions>> = new Map([
 ]);
 
 for (const [name, options] of PROOFS) {
-  test(`an exchange that proves nothing is refused and changes nothing, by a server ${name}`, async () => {
+  test(`an unproven exchange is refused and changes nothing, by a server ${name}`, async () => {
     await withPlace(options, async (place) => {
       const before = await place.scene.storage.listChangedSince(0);
       await fc.assert(
@@ -113,7 +113,7 @@ for (const [name, options] of PROOFS) {
   });
 }
 
-test("a peer with the secret may say anything: it is taken in or refused, and nothing fails", async () => {
+test("any message of a peer with the secret is merged or refused, and nothing fails", async () => {
   for (const discovery of [false, true]) {
     await withPlace({ meshSecret: SECRET, mesh: { discovery } }, async (place) => {
       const say = await join(place, SECRET);
@@ -137,13 +137,13 @@ test("a peer with the secret may say anything: it is taken in or refused, and no
   }
 });
 
-test("a peer with another secret is refused, whatever it says", async () => {
+test("every message of a peer with another secret is refused", async () => {
   await withPlace({ meshSecret: SECRET }, async (place) => {
     await assert.rejects(join(place, "another secret, just as long as it"), /not signed with our secret/);
   });
 });
 
-test("a signed message is taken once, by whom it was signed to, as it was signed, and in its time", async () => {
+test("a signed message is accepted once, by its receiver only, unaltered and in time", async () => {
   const clock = new FakeClock();
   await withPlace({ meshSecret: SECRET, clock }, async (place) => {
     const sent: Record<string, unknown>[] = [];
@@ -194,7 +194,7 @@ test("a signed message is taken once, by whom it was signed to, as it was signed
   });
 });
 
-test("a message to a server is worth nothing after its restart, nor at another one", async () => {
+test("a message to a server is invalid after its restart, and at another server", async () => {
   let signed: unknown;
   await withPlace({ meshSecret: SECRET }, async (place) => {
     const pass = await new SecretProof({ secrets: [SECRET], clock: systemClock })
@@ -210,7 +210,7 @@ test("a message to a server is worth nothing after its restart, nor at another o
   });
 });
 
-test("who says hello in a peer's name without being at its address is refused, and the real peer is asked", async () => {
+test("a hello in a peer's name from another address is refused, and the real peer is called", async () => {
   const atPeers: { callback?: unknown }[] = [];
   const peer: Outside = async (request) => {
     atPeers.push((await request.json()).gossip);
@@ -233,7 +233,7 @@ test("who says hello in a peer's name without being at its address is refused, a
   }, { outside: peer });
 });
 
-test("a peer's answer may be anything: clients are answered, and the peer is reported", async () => {
+test("with any answer of a peer, clients are answered, and the peer is reported", async () => {
   for (const [name, options] of PROOFS) {
     let answer: Answer = { status: 200, type: "application/json", body: "" };
     const peer: Outside = () => {

@@ -74,7 +74,7 @@ async function withRedis(secret: string | undefined, run: (place: Place) => Prom
 }
 
 for (const [name, secret] of [["with a secret", SECRET], ["without a secret", undefined]] as const) {
-  test(`a server ${name} bears every message that it may hear on Redis, and takes in nothing of it`, async () => {
+  test(`a server ${name} survives every hostile message on Redis, and merges none`, async () => {
     await withRedis(secret, async (place) => {
       const { scene, redis, subscriber } = place;
       const before = await scene.storage.listChangedSince(0);
@@ -100,7 +100,7 @@ for (const [name, secret] of [["with a secret", SECRET], ["without a secret", un
     });
   });
 
-  test(`a server ${name} bears a flood of messages on Redis, and sends no more requests for it`, async () => {
+  test(`a server ${name} survives a flood of messages on Redis, and sends no more requests because of it`, async () => {
     await withRedis(secret, async ({ redis, called, scene }) => {
       await settle();
       const before = called.length;
@@ -122,7 +122,7 @@ for (const [name, secret] of [["with a secret", SECRET], ["without a secret", un
   });
 }
 
-test("what is signed for Redis is worth nothing when it is altered, on another channel, or by another secret", async () => {
+test("a signed Redis message is invalid if it is altered, on another channel, or with another secret", async () => {
   await withRedis(SECRET, async (place) => {
     const { scene, redis, clock } = place;
     const proof = new SecretProof({ secrets: [SECRET], clock });
@@ -140,7 +140,7 @@ test("what is signed for Redis is worth nothing when it is altered, on another c
   });
 });
 
-test("what is signed for Redis and comes again and again changes nothing the second time", async () => {
+test("a signed Redis message that is repeated changes nothing", async () => {
   await withRedis(SECRET, async (place) => {
     const { redis, clock } = place;
     const signed = await new SecretProof({ secrets: [SECRET], clock }).signBroadcast(CHANNEL, newsOf("told"));

@@ -74,7 +74,7 @@ const bridges: Readonly<Record<string, (server: RealityServer) => Lambda>> = {
 
 for (const [gateway, createEvent] of Object.entries(gateways)) {
   for (const [name, create] of Object.entries(bridges)) {
-    test(`${name} answers what ${gateway} asks`, async () => {
+    test(`${name} answers requests of ${gateway}`, async () => {
       const authorize: Authorize = (request) => request.headers.get("x-user") === "ana";
       const server = new RealityServer({ storage: new MemoryStorage(), authorize });
       await server.updateNode("é", "1");
@@ -100,7 +100,7 @@ for (const [gateway, createEvent] of Object.entries(gateways)) {
   }
 }
 
-test("a client behind a gateway of AWS is told by its address", async () => {
+test("a client behind an AWS gateway is identified by its address", async () => {
   for (const create of Object.values(bridges)) {
     const server = new RealityServer({
       storage: new MemoryStorage(),

@@ -37,7 +37,7 @@ testHost({
   userOf: (context) => (context as { env: RouteContext }).env.params instanceof Promise ? "ana" : "nobody",
 });
 
-test("createFetchHandler() in Next.js takes no parameters of a path for a runtime's server", async () => {
+test("createFetchHandler() in Next.js does not mistake path parameters for a runtime's server", async () => {
   const reports: string[] = [];
   const server = new Server({
     storage: new MemoryStorage(),

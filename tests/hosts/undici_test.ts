@@ -12,7 +12,7 @@ import { EventReader, soon, until } from "../http/client.ts";
 
 const authorize: Authorize = (request) => request.headers.get("x-user") === "ana";
 
-test("createFetchHandler() and handleSSECompat() take a Request of the package undici", async () => {
+test("createFetchHandler() and handleSSECompat() accept a Request of the package undici", async () => {
   const server = new RealityServer({ storage: new MemoryStorage(), authorize });
   await server.updateNode("a", "1");
   const handler = createFetchHandler(server);

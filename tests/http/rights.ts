@@ -305,7 +305,7 @@ function testWhatIsGranted(onAdapter: OnAdapter): void {
 }
 
 function testWhatEnds(onAdapter: OnAdapter): void {
-  onAdapter("a wait ends with the identity of its client", "readers", async (client) => {
+  onAdapter("a wait ends when the identity of its client expires", "readers", async (client) => {
     await client.operate({ do: "update", key: "ana:1", hash: "secret" });
     const version = await versionOf(client, "ana:1", ANA);
     const headers = { ...ANA, "x-expires-at": String(Date.now() + 50) };

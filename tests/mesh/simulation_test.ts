@@ -8,7 +8,7 @@ import { drawSeed } from "./tally.ts";
 
 const { REALITY_MESH_SEED: first = drawSeed(), REALITY_MESH_COUNT: count = 5000 } = process.env;
 
-test(`servers keep their promise and become one in ${count} histories from seeds at random`, async () => {
+test(`servers keep the promise and converge in ${count} histories from random seeds`, async () => {
   console.log(`from seed ${first} on; again with: deno task test:mesh ${count} ${first}`);
   const tally = await examine({ first: Number(first), count: Number(count), onProgress: console.log });
   const report = tally.report();
@@ -43,7 +43,7 @@ test("histories that have failed once keep the promise", async () => {
   }
 });
 
-test("run() does the same again for the same seed, signatures included", async () => {
+test("run() is deterministic for a seed, signatures included", async () => {
   for (const seed of [3, 7]) {
     const lines: string[][] = [[], []];
     for (const list of lines) {
@@ -54,7 +54,7 @@ test("run() does the same again for the same seed, signatures included", async (
   }
 });
 
-test("run() comes to the same with plain requests and checksums as with those of the runtime", async () => {
+test("run() has the same result with simplified requests and checksums as with those of the runtime", async () => {
   for (const seed of [1, 2, 3, 5, 8, 13, 21, 34]) {
     const [plain, real] = [
       await run({ ...createHistory(seed), realCrypto: false }),

@@ -38,7 +38,7 @@ const HISTORY: History = {
   healing: "syncs",
 };
 
-test("a deletion that is swept at once costs each server a few full copies, not one from each other server", async () => {
+test("a deletion whose tombstone is collected at once costs each server a few full copies, not one per peer", async () => {
   const { faults, load } = await run(HISTORY);
   assert.deepEqual(faults, []);
   assert.ok(load < 6, `${load} nodes for each server and change`);

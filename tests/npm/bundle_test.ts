@@ -19,7 +19,7 @@ for (const [name, ceiling] of Object.entries(ceilings) as [EntryName, number][])
   // Out here, since the bundler leaves a thread behind.
   const { gzipBytes, files } = bundle(name);
 
-  test(`${name} packs into ${ceiling} kB, and into no package and no built-in module`, () => {
+  test(`the bundle of ${name} has at most ${ceiling} kB, and imports no package and no built-in module`, () => {
     assert.ok(gzipBytes <= ceiling * 1000, `it has ${gzipBytes} bytes`);
     assert.deepEqual([...files.keys()].filter((file) => !/^(src|storage|adapters)\//.test(file)), []);
   });

@@ -68,7 +68,7 @@ test("the package has the exports of deno.json, each built and typed", () => {
   assert.deepEqual(missing, []);
 });
 
-test("the package depends on nothing, and on packages only if they are there", async () => {
+test("the package has no dependencies, and only optional peer dependencies", async () => {
   assert.equal(manifest.dependencies, undefined);
   const peers = Object.keys(manifest.peerDependencies);
   assert.deepEqual(peers.filter((peer) => manifest.peerDependenciesMeta[peer]?.optional !== true), []);
@@ -85,14 +85,14 @@ test("the package depends on nothing, and on packages only if they are there", a
   assert.deepEqual(found.filter((entry) => !entry.startsWith(".")), ["@rootlodge"]);
 });
 
-test("an entry loads few files: on Node, each takes a millisecond of a process that starts", () => {
+test("an entry loads few files, because each costs a Node process a millisecond at its start", () => {
   const most = Math.max(
     ...Object.values<{ default: string }>(manifest.exports).map((found) => filesOf(found.default).size),
   );
   assert.ok(most <= 25, `one of them loads ${most}`);
 });
 
-test("a class is the same one from whichever entry it comes", async () => {
+test("a class is the same object in each entry that exports it", async () => {
   const script = `
     const [all, memory, sqlite, sql] = await Promise.all(["", "/memory", "/sqlite", "/sql"].map((entry) =>
       import("${name}" + entry)));
@@ -109,7 +109,7 @@ test("the package holds no sources, maps or locks, and is smaller than 1 MB", ()
   assert.ok(packed.size < 1_000_000, `it has ${packed.size} bytes`);
 });
 
-test("what is installed is one package, smaller than 1.2 MB", async () => {
+test("the installation is one package, smaller than 1.2 MB", async () => {
   const lock = JSON.parse(await Deno.readTextFile(`${app}/node_modules/.package-lock.json`));
   assert.deepEqual(Object.keys(lock.packages), [`node_modules/${name}`]);
   assert.ok(packed.unpackedSize < 1_200_000, `it has ${packed.unpackedSize} bytes`);
@@ -184,13 +184,13 @@ async function givesPlacesBack(address: string, count: number): Promise<void> {
   await has(0);
 }
 
-test("the command says on Node 20 that SQLite is not there", async () => {
+test("the command reports on Node 20 that SQLite is missing", async () => {
   const { code, stderr } = await serve("Node 20", {});
   assert.equal(code, 1);
   assert.match(new TextDecoder().decode(stderr), /node:sqlite is not there: use Node 22 or newer/);
 });
 
-test("the command says how to get a package that is missing", async () => {
+test("the command says how to install a missing package", async () => {
   const cases: [keyof typeof runtimes, string, Record<string, string>][] = [
     ["Node 24", "postgres", { REALITY_STORAGE: "postgres://app:secret@127.0.0.1:1/app" }],
     ["Bun", "ioredis", { REALITY_STORAGE: "memory:", REDIS_URL: "redis://127.0.0.1:1" }],
@@ -207,7 +207,7 @@ test("the command says how to get a package that is missing", async () => {
   }
 });
 
-test("the command ends when npx does, which does not pass on the signal", async () => {
+test("the command ends when npx ends, which does not forward the signal", async () => {
   const npx = new Deno.Command("npx", {
     args: ["--no-install", "reality-server"],
     cwd: app,
@@ -224,7 +224,7 @@ test("the command ends when npx does, which does not pass on the signal", async 
   await assert.rejects(fetch(`${address}/reality/health`));
 });
 
-test("the command says on every runtime what it cannot check", async () => {
+test("the command reports on each runtime which rules it cannot check", async () => {
   for (const [runtime, program] of Object.entries(runtimes)) {
     const check = new Deno.Command(program, { args: [command, "check", "http://127.0.0.1:1"], cwd: app });
     const { code, stderr } = await check.output();
@@ -253,7 +253,7 @@ test("Bun installs the package", async () => {
 });
 
 for (const [resolution, module] of [["nodenext", "nodenext"], ["bundler", "esnext"]]) {
-  test(`the types hold, every file checked strictly, with "${resolution}" resolution`, async () => {
+  test(`all types pass strict checks with "${resolution}" resolution`, async () => {
     const checked = `${folder}/${resolution}`;
     await Deno.mkdir(`${checked}/node_modules/@rootlodge`, { recursive: true });
     await run(checked, "cp", "-r", installed, "node_modules/@rootlodge");

@@ -61,7 +61,7 @@ test("Caddy: a waiting client is woken through the other server, and one that di
   });
 });
 
-test("Caddy: events come at once, also where it packs answers, and resume at the other server", async () => {
+test("Caddy: events arrive at once, also with compression, and resume at the other server", async () => {
   const packing = [["respond /reality/metrics 404", "respond /reality/metrics 404\n\tencode gzip"]] as const;
   for (const edits of [[], packing]) {
     await withCaddy({ edits }, async (origin, backends) => {
@@ -92,7 +92,7 @@ test("Caddy: events come at once, also where it packs answers, and resume at the
   }
 });
 
-test("Caddy: a body over our limit is refused by us", async () => {
+test("Caddy: a body over the server's limit is refused by the server", async () => {
   await withCaddy({}, async (origin) => {
     const body = `"${"x".repeat(1_500_000)}"`;
     const response = await fetch(`${origin}/reality/sync`, { method: "POST", headers: JSON_TYPE, body });

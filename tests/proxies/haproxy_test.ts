@@ -67,7 +67,7 @@ test("HAProxy: a waiting client is woken through the other server, and one that 
   });
 });
 
-test("HAProxy: without abortonclose, who hangs up keeps its place until the answer", async () => {
+test("HAProxy: without abortonclose, a client that disconnects keeps its slot until the answer", async () => {
   await withHAProxy({ edits: [["option abortonclose", ""]] }, async (origin, backends) => {
     const raw = await RawClient.connect(origin);
     raw.send(HANG_UPS[0] ?? "");
@@ -125,7 +125,7 @@ test("HAProxy: clients do not notice a server that stops, and without retry-on t
   });
 });
 
-test("HAProxy: a server that stops is left at the next look at /ready", async () => {
+test("HAProxy: a server that stops gets no requests after the next check of /ready", async () => {
   await withHAProxy(
     { edits: [["retry-on conn-failure empty-response 503", ""]] },
     async (origin, backends) => {
@@ -139,7 +139,7 @@ test("HAProxy: a server that stops is left at the next look at /ready", async ()
   );
 });
 
-test("HAProxy: a connection that the server closes meanwhile is asked again", async () => {
+test("HAProxy: a request on a connection that the server closes meanwhile is retried", async () => {
   const closing = await listenOnce();
   try {
     await withHAProxy({ upstreams: [closing.origin], edits: blind }, async (origin) => {

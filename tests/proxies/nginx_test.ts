@@ -52,7 +52,7 @@ test("nginx: a waiting client is woken by a change through the other server", as
   });
 });
 
-test("nginx: events come at once, from whichever server, and nothing packs them", async () => {
+test("nginx: events arrive at once from each server, uncompressed", async () => {
   await withNginx({}, async ({ origin }, backends) => {
     await backends[0].server.updateNode("a", "1");
     const headers = { "accept-encoding": "gzip, br", accept: "text/event-stream" };
@@ -100,7 +100,7 @@ test("nginx: a stream resumes at the other server", async () => {
   });
 });
 
-test("nginx: a client that hangs up gives its place back", async () => {
+test("nginx: a client that disconnects frees its slot", async () => {
   await withNginx({}, async ({ origin }, backends) => {
     const waiting = await RawClient.connect(origin);
     const body = '{"known":{"a":0},"wait":20000}';
@@ -118,7 +118,7 @@ test("nginx: a client that hangs up gives its place back", async () => {
   });
 });
 
-test("nginx: over HTTP/2, too, where many share a connection and one of them hangs up", async () => {
+test("nginx: a client that resets one of many HTTP/2 streams frees its slot", async () => {
   await withNginx({ http2: true }, async ({ origin }, backends) => {
     const session = connectHttp2(origin);
     const requests = Array.from({ length: 30 }, () => {
@@ -143,7 +143,7 @@ test("nginx: over HTTP/2, too, where many share a connection and one of them han
   });
 });
 
-test("nginx: a body over our limit is refused by us, one far over it by nginx", async () => {
+test("nginx: a body over the server's limit is refused by the server, one far over it by nginx", async () => {
   await withNginx({}, async ({ origin }) => {
     const ask = (bytes: number) =>
       fetch(`${origin}/reality/sync`, { method: "POST", headers: JSON_TYPE, body: `"${"x".repeat(bytes)}"` });
@@ -206,7 +206,7 @@ test("nginx: without proxy_next_upstream, clients notice a server that stops", a
   });
 });
 
-test("nginx: a connection that the server closes meanwhile costs nothing, and a 502 without non_idempotent", async () => {
+test("nginx: a connection that the server closes meanwhile costs nothing, and without non_idempotent a 502", async () => {
   const closing = await listenOnce();
   try {
     await withNginx({ upstreams: [closing.origin] }, async ({ origin }) => {
@@ -225,7 +225,7 @@ test("nginx: a connection that the server closes meanwhile costs nothing, and a 
   }
 });
 
-test("nginx: failures that are counted make one bad moment of the storage a 502 for everybody", async () => {
+test("nginx: with max_fails a short failure of the storage is a 502 for all clients", async () => {
   let isBroken = true;
   class Breaking extends MemoryStorage {
     override readNodes(keys: readonly string[]): ReturnType<MemoryStorage["readNodes"]> {
@@ -254,7 +254,7 @@ test("nginx: failures that are counted make one bad moment of the storage a 502 
   });
 });
 
-test("nginx: connections to the servers are kept, and not without HTTP/1.1 and an empty Connection", async () => {
+test("nginx: connections to the servers are kept alive only with HTTP/1.1 and an empty Connection header", async () => {
   const count = async (edits: readonly (readonly [string, string])[]) => {
     let connections = 0;
     await withNginx({ edits }, async ({ origin }, backends) => {
@@ -346,7 +346,7 @@ test("nginx: heartbeats keep a stream open for longer than proxy_read_timeout", 
   });
 });
 
-test("nginx: with buffers and HTTP/1.0 to the server, or packed, events come when the stream is over", async () => {
+test("nginx: with buffering and HTTP/1.0, or with compression, events arrive when the stream has ended", async () => {
   const buffered = [
     ["proxy_buffering off;", "proxy_ignore_headers X-Accel-Buffering;"],
     ["proxy_http_version 1.1;", ""],
@@ -391,7 +391,7 @@ test("nginx: the server's own X-Accel-Buffering does the same as proxy_buffering
   });
 });
 
-test("nginx: each client that waits takes two of worker_connections", async () => {
+test("nginx: each waiting client uses two of worker_connections", async () => {
   const edits = [
     ["worker_processes auto;", "worker_processes 1;"],
     ["worker_connections 65536;", "worker_connections 32;"],

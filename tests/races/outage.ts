@@ -20,7 +20,7 @@ const LONGEST = 5000;
 
 /** Registers the test. */
 export function testOutage(name: string, engine: Engine, recipe: () => Recipe): void {
-  test(`${name}: a database that goes away costs a 503 and a report, and nothing once it is back`, async () => {
+  test(`${name}: a database outage costs a 503 and a report, and nothing afterwards`, async () => {
     await withServer(recipe(), async (address, database) => {
       const { storage, close } = await open({ engine, address, tableName: newTableName() });
       const reports: RealityError[] = [];

@@ -53,20 +53,20 @@ test("checkRace() accepts a correct race", () => {
   assert.deepEqual(checkRace(right), []);
 });
 
-testFault("a version that two keys got", {
+testFault("a version that two keys have", {
   acknowledged: [...right.acknowledged, acknowledge(2, "c", "q.1", [11, 13])],
 }, /^Version 2 was given to b .* and to c/);
-testFault("a version that two processes got for one key", {
+testFault("a version that two processes received for one key", {
   acknowledged: [...right.acknowledged, acknowledge(3, "a", "q.1", [20, 22])],
 }, /^Version 3 was given to a .* and to a as q.1/);
-testFault("an earlier change written over a later one of the same moment", {
+testFault("an earlier change that replaced a later one of the same moment", {
   acknowledged: [
     ...right.acknowledged.slice(0, 2),
     acknowledge(3, "a", "p.1", [20, 22]),
     acknowledge(3, "a", "p.2", [20, 22], "p.1"),
   ],
 }, /^Version 3 of a holds p.1, though p.2 came later/);
-testFault("a version that did not grow, though its change was asked for later, elsewhere", {
+testFault("a version that did not grow although its change was requested later by another process", {
   acknowledged: [...right.acknowledged, acknowledge(1.5, "c", "q.1", [14, 15])],
 }, /^q.1 of c got version 1.5 after 2 was acknowledged/);
 testFault("a hash that was seen under another's version", {
@@ -75,10 +75,10 @@ testFault("a hash that was seen under another's version", {
 testFault("two hashes that were seen under one version that was never acknowledged", {
   reads: [read(30, ["c"], ["c", 9, "q.5"]), read(30, ["c"], ["c", 9, "q.6"])],
 }, /^Version 9 was c as q.5 and was seen as c as q.6/);
-testFault("a sync that was told of an older version", {
+testFault("a sync that received an older version", {
   reads: [read(23, ["a"], ["a", 1, "p.0"])],
 }, /^A sync was told version 1 of a after 3 was acknowledged/);
-testFault("a sync that was told nothing of a key that was there", {
+testFault("a sync that did not receive an existing key", {
   reads: [read(14, ["b"])],
 }, /^A sync was told version 0 of b after 2/);
 testFault(
@@ -89,10 +89,10 @@ testFault(
 testFault("a stored node that no process wrote", {
   stored: [["b", 2, "q.0"], ["a", 4, "p.3"]],
 }, /^a was acknowledged as 3, p.2, and is stored as 4, p.3/);
-testFault("a version that the history never told", {
+testFault("a version that the history never contained", {
   pages: [page(25, ["a", 1, "p.0"], ["a", 3, "p.2"])],
 }, /^Version 2 of b was never told/);
-testFault("a version that the history passed over before another took its place", {
+testFault("a version that the history skipped before another one replaced it", {
   pages: [page(14, ["b", 2, "q.0"]), page(25, ["a", 3, "p.2"])],
 }, /^Version 1 of a was passed over, before 3/);
 testFault("a history out of order", {

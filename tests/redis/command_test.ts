@@ -13,7 +13,7 @@ import { Child } from "../runtimes/child.ts";
 
 const MEMORY = { PORT: "0", HOST: "127.0.0.1", REALITY_STORAGE: "memory:" };
 
-test("the command connects to Redis, says so without the password, and leaves it at the end", async () => {
+test("the command connects to Redis, logs that without the password, and disconnects at the end", async () => {
   const server = await PrivateServer.start(redisRecipe());
   const admin = new Redis(server.address);
   try {
@@ -31,7 +31,7 @@ test("the command connects to Redis, says so without the password, and leaves it
   }
 });
 
-test("the command serves while Redis is away, and stops", async () => {
+test("the command serves while Redis is unreachable, and stops", async () => {
   const server = await PrivateServer.start(redisRecipe());
   await server.stop();
   await run({ REDIS_URL: server.address }, async (child) => {

@@ -32,7 +32,7 @@ for (const library of libraries) {
     });
   };
 
-  scene("messages go both ways, and none comes back to its sender", async (a, b) => {
+  scene("messages are delivered in both directions, and none to its own sender", async (a, b) => {
     a.tell("from a ☂ 🌧");
     await b.hears("from a ☂ 🌧");
     b.tell("from b");
@@ -41,13 +41,13 @@ for (const library of libraries) {
     assert.deepEqual([a.reports, b.reports], [[], []]);
   });
 
-  scene("what is told in one moment is one message", async (a, b) => {
+  scene("announcements of one moment are one message", async (a, b) => {
     for (let i = 0; i < 1_000; i++) a.tell("x");
     await b.until(() => b.received.length > 0, "what was told");
     assert.equal(b.received[0]?.length, 1_999);
   });
 
-  scene("a subscription that Redis cuts is made anew, and all looks again", async (a, b) => {
+  scene("a subscription that Redis ends is made again, and all keys are invalidated", async (a, b) => {
     const looks = a.looks;
     await withAdmin((admin) => admin.call("CLIENT", "KILL", "ID", `${a.connection}`));
     await a.until(() => a.looks > looks && a.reports.length === 2, "a new subscription");
@@ -57,33 +57,42 @@ for (const library of libraries) {
     assert.equal(a.relay.healthy, true);
   });
 
-  scene("a flood of garbage is reported once, and hides nothing", async (a, b, channel) => {
-    await withAdmin(async (admin) => {
-      const pipeline = admin.pipeline();
-      for (let i = 0; i < 20_000; i++) pipeline.publish(channel, `garbage ${i}`);
-      await pipeline.exec();
-    });
-    // A message is taken in, or all is looked at after it: until the flood has drained away, it may be the latter.
-    for (let i = 0; a.received.length === 0; i++) {
-      const looks = a.looks;
-      b.tell(`message ${i}`);
-      await a.until(() => a.received.length > 0 || a.looks > looks, "the message, or a look at everything");
-    }
-    assert.equal(episodes(a), "down");
-    assert.equal(a.relay.healthy, true);
-    assert.ok(a.relay.refused > 0 && a.relay.refused <= 20_000);
-  });
+  scene(
+    "a flood of invalid messages is reported once, and valid ones are still delivered",
+    async (a, b, channel) => {
+      await withAdmin(async (admin) => {
+        const pipeline = admin.pipeline();
+        for (let i = 0; i < 20_000; i++) pipeline.publish(channel, `garbage ${i}`);
+        await pipeline.exec();
+      });
+      // A message is taken in, or all is looked at after it: until the flood has drained away, it may be the latter.
+      for (let i = 0; a.received.length === 0; i++) {
+        const looks = a.looks;
+        b.tell(`message ${i}`);
+        await a.until(() => a.received.length > 0 || a.looks > looks, "the message, or a look at everything");
+      }
+      assert.equal(episodes(a), "down");
+      assert.equal(a.relay.healthy, true);
+      assert.ok(a.relay.refused > 0 && a.relay.refused <= 20_000);
+    },
+  );
 
-  scene("a huge message ends at the adapter, one of the limit's length does not", async (a, b, channel) => {
-    await withAdmin(async (admin) => {
-      await admin.publish(channel, "x".repeat(8 * LIMIT));
-      await admin.publish(channel, "y".repeat(LIMIT));
-    });
-    await a.hears("y".repeat(LIMIT));
-    await b.hears("y".repeat(LIMIT));
-    assert.match(a.reports[0]?.message ?? "", /a message has 8388608 characters, at most 1048576 are taken$/);
-    assert.deepEqual([a.received.length, a.relay.refused, episodes(a)], [1, 1, "down"]);
-  });
+  scene(
+    "a message above the length limit is dropped, and one at the limit is delivered",
+    async (a, b, channel) => {
+      await withAdmin(async (admin) => {
+        await admin.publish(channel, "x".repeat(8 * LIMIT));
+        await admin.publish(channel, "y".repeat(LIMIT));
+      });
+      await a.hears("y".repeat(LIMIT));
+      await b.hears("y".repeat(LIMIT));
+      assert.match(
+        a.reports[0]?.message ?? "",
+        /a message has 8388608 characters, at most 1048576 are taken$/,
+      );
+      assert.deepEqual([a.received.length, a.relay.refused, episodes(a)], [1, 1, "down"]);
+    },
+  );
 
   register(`close() leaves clients as they were, and usable, with ${library.name}`, async () => {
     const channel = newChannel();

@@ -32,7 +32,7 @@ test("readReport() counts what Deno, Node and Bun write", () => {
   }
 });
 
-test("readReport() takes a file without tests for a failure", () => {
+test("readReport() counts a file without tests as a failure", () => {
   const byBun = `<testsuites name="bun test" tests="0" assertions="0"></testsuites>`;
   const byNode = `<testsuites><testcase name="${file}" classname="test"/><!-- tests 1 --></testsuites>`;
   for (const report of [byBun, byNode, undefined]) {
@@ -41,14 +41,14 @@ test("readReport() takes a file without tests for a failure", () => {
   }
 });
 
-test("readReport() takes an exit code for a failure that no test explains", () => {
+test("readReport() counts an unexplained exit code as a failure", () => {
   const report = `<testsuites tests="1"><testcase name="one"/></testsuites>`;
   assert.equal(readReport(report, 0, file).failed, 0);
   assert.deepEqual(readReport(report, 7, file).faults, ["it ended with exit code 7"]);
   assert.equal(readReport(report, 7, file).failed, 1);
 });
 
-test("readReport() takes a report that contradicts itself for a failure", () => {
+test("readReport() counts a contradictory report as a failure", () => {
   const report = `<testsuites tests="2"><testcase name="one"/></testsuites>`;
   assert.deepEqual(readReport(report, 0, file).faults, ["the report says 2 tests and lists 1"]);
 });

@@ -19,12 +19,12 @@ function request(authorization?: string) {
 
 const hooks = new Hooks({ clock: new FakeClock(), timeout: 1_000, report() {} });
 
-test("WriteAccess is closed when nothing opens it", async () => {
+test("WriteAccess refuses every request without tokens and hook", async () => {
   const access = new WriteAccess([], undefined, hooks);
   await rejects(access.hasToken(request(`Bearer ${tokens[0]}`)), { code: "ERR_REALITY_FORBIDDEN" });
 });
 
-test("WriteAccess opens to each of its tokens and to no other", async () => {
+test("WriteAccess accepts each of its tokens and no other", async () => {
   const access = new WriteAccess(tokens, undefined, hooks);
   equal(await access.hasToken(request(`Bearer ${tokens[0]}`)), true);
   equal(await access.hasToken(request(`bearer  ${tokens[1]} `)), true);
@@ -42,7 +42,7 @@ test("WriteAccess opens to each of its tokens and to no other", async () => {
   }
 });
 
-test("WriteAccess asks the hook only when no token fits, and takes nothing but true for a yes", async () => {
+test("WriteAccess calls the hook only if no token matches, and accepts only true", async () => {
   let answer: unknown = true;
   const asked: string[] = [];
   const access = new WriteAccess(tokens, (request, keys) => {

@@ -9,7 +9,7 @@ function refused(options: unknown, name: string, message: RegExp): void {
   throws(() => new RealityServer(options as RealityServerOptions), { name, message });
 }
 
-test("RealityServer says what to write when storage is left out", () => {
+test("RealityServer throws an error that says what to write if storage is missing", () => {
   refused({}, "TypeError", /"storage" is missing: write `storage: new MemoryStorage\(\)`/);
   refused(undefined, "TypeError", /expected an object, got nothing/);
 });
@@ -83,7 +83,7 @@ test("RealityServer asks a peer at the path it was given, and at /reality/sync w
   deepEqual(mesh?.peers.map(({ url }) => url), [...urls.slice(0, 2), "http://c/reality/sync?…"]);
 });
 
-test("RealityServer says what is wrong with its Redis clients", () => {
+test("RealityServer names what is wrong with its Redis clients", () => {
   const connection = { on() {}, off() {} };
   const publisher = { ...connection, publish() {} };
   const subscriber = { ...connection, subscribe() {}, unsubscribe() {} };
@@ -101,7 +101,7 @@ test("RealityServer says what is wrong with its Redis clients", () => {
   for (const [redis, name, message] of cases) refused({ storage, redis }, name, message);
 });
 
-test("RealityServer refuses to publish and subscribe by the same Redis client", () => {
+test("RealityServer refuses one Redis client for both publishing and subscribing", () => {
   const client = { on() {}, off() {}, publish() {}, subscribe() {}, unsubscribe() {} };
   refused(
     { storage, redis: { publisher: client, subscriber: client } },
@@ -110,7 +110,7 @@ test("RealityServer refuses to publish and subscribe by the same Redis client", 
   );
 });
 
-test("checkOptions() takes Redis clients, and meets others at the documented channel", () => {
+test("checkOptions() accepts Redis clients, and uses the documented channel by default", () => {
   const client = () => ({
     ...{ on() {}, off() {}, publish: () => Promise.resolve() },
     ...{ subscribe: () => Promise.resolve(), unsubscribe: () => Promise.resolve() },
@@ -124,7 +124,7 @@ test("checkOptions() takes Redis clients, and meets others at the documented cha
   equal(named?.channel, "mine");
 });
 
-test("RealityServer says what is wrong with rateLimit, trustProxy and the limits of admission", () => {
+test("RealityServer names what is wrong with rateLimit, trustProxy and limits", () => {
   const rate = { limit: 1, window: 1_000 };
   const cases: [Record<string, unknown>, string, RegExp][] = [
     [{ rateLimit: 600 }, "TypeError", /options of rateLimit: expected an object, got the number 600/],
@@ -162,7 +162,7 @@ test("RealityServer says what is wrong with rateLimit, trustProxy and the limits
   for (const [options, name, message] of cases) refused({ storage, ...options }, name, message);
 });
 
-test("checkOptions() believes no proxy and limits nobody unless told to", () => {
+test("checkOptions() trusts no proxy and sets no rate limit by default", () => {
   const { rateLimit, trustProxy } = checkOptions({ storage });
   equal(rateLimit, undefined);
   equal(trustProxy, 0);
@@ -176,7 +176,7 @@ test("checkOptions() believes no proxy and limits nobody unless told to", () => 
   equal(checkOptions({ storage, trustProxy: 2 }).trustProxy, 2);
 });
 
-test("checkOptions() fills in every default of the documentation", () => {
+test("checkOptions() sets every documented default", () => {
   const config = checkOptions({ storage });
   equal(config.storageTimeout, 10_000);
   equal(
@@ -206,7 +206,7 @@ test("checkOptions() fills in every default of the documentation", () => {
   deepEqual([0, 1_500, 7_001].map(shareOf), [1_000, 1_000, 3_501]);
 });
 
-test("RealityServer makes up a serverId of its own", () => {
+test("RealityServer creates a random serverId", () => {
   const [a, b] = [new RealityServer({ storage }), new RealityServer({ storage })];
   equal(/^server-[a-z0-9]{10}$/.test(a.serverId), true);
   equal(a.serverId === b.serverId, false);

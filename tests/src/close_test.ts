@@ -29,7 +29,7 @@ function post(path: string, body: unknown, headers: Record<string, string> = {})
   });
 }
 
-test("close() answers at once whoever waits, and settles when the answers are made", async () => {
+test("close() answers all waiting requests at once, and settles after these answers", async () => {
   const { clock, storage, server } = setUp();
   const handle = server.getFetchHandler();
   const waits = Array.from(
@@ -55,7 +55,7 @@ test("close() answers at once whoever waits, and settles when the answers are ma
   equal(clock.timers, 0);
 });
 
-test("close() ends streams with a pause of chance until the client comes back", async () => {
+test("close() ends streams with a random retry delay", async () => {
   const pauses: number[] = [];
   for (const chance of [0, 0.5, 0.99]) {
     const { clock, server } = setUp();
@@ -75,7 +75,7 @@ test("close() ends streams with a pause of chance until the client comes back", 
   deepEqual(pauses, [500, 1750, 2975]);
 });
 
-test("close() ends also a stream whose reader takes nothing", async () => {
+test("close() also ends a stream that is not read", async () => {
   const { clock, server } = setUp();
   const response = await server.handleSSECompat(new Request("http://localhost/"), { keys: ["a"] });
   const reader = response.body!.getReader();
@@ -88,7 +88,7 @@ test("close() ends also a stream whose reader takes nothing", async () => {
   equal((await reader.read()).done, true);
 });
 
-test("close() settles when also those are answered who do not wait, and turns down bodies that still come", async () => {
+test("close() settles after running requests are answered, and refuses bodies that still arrive", async () => {
   const { clock, storage, server } = setUp();
   const handle = server.getFetchHandler();
   const release = storage.hold();
@@ -113,7 +113,7 @@ test("close() settles when also those are answered who do not wait, and turns do
   equal(clock.timers, 0);
 });
 
-test("close() gives up after closeTimeout on a storage that does not answer, and says so", async () => {
+test("close() gives up after closeTimeout on a storage that does not answer, and reports it", async () => {
   const { clock, storage, server, reports } = setUp({ closeTimeout: 700 });
   const release = storage.hold();
   const update = server.updateNode("a", "1");
@@ -129,7 +129,7 @@ test("close() gives up after closeTimeout on a storage that does not answer, and
   await update;
 });
 
-test("a request after close() is turned down before its body is looked at, and told to leave the connection", async () => {
+test("a request after close() is refused before its body is read, with Connection: close", async () => {
   const { server, clock } = setUp({ writeTokens: ["0123456789abcdef"] });
   const handle = server.getFetchHandler();
   await server.close();

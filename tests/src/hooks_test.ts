@@ -78,7 +78,7 @@ define("rateLimit.key", "/sync", { known: { a: 0 } }, (answer) => ({
 define("metrics", "/metrics", undefined, () => ({}));
 
 for (const [name, { begin, path, body }] of Object.entries(cases)) {
-  test(`${name} that does not answer is given up after hookTimeout, with 503, and gives its place back`, async () => {
+  test(`${name} that does not answer is given up after hookTimeout with 503, and frees its slot`, async () => {
     const { clock, hook, errors, server, ask } = begin();
     const lost = ask(path, body);
     await settle();
@@ -109,7 +109,7 @@ for (const [name, { begin, path, body }] of Object.entries(cases)) {
     equal(clock.timers, 0);
   });
 
-  test(`${name} that does not answer gives its place back at once when the client goes`, async () => {
+  test(`${name} that does not answer frees its slot at once when the client disconnects`, async () => {
     const { clock, hook, errors, server, ask } = begin();
     const client = new AbortController();
     ask(path, body, client.signal);
@@ -139,7 +139,7 @@ for (const [name, { begin, path, body }] of Object.entries(cases)) {
   });
 }
 
-test("authorize is given up also when it is asked again after a wake, and the waiting sync is answered", async () => {
+test("authorize has the same time limit when it is called again after a wake, and the waiting sync is answered", async () => {
   const { clock, hook, server, ask } = cases.authorize!.begin();
   hook.isLost = false;
   const waiting = ask("/sync", { known: { a: 0 }, wait: 20_000 });
@@ -154,7 +154,7 @@ test("authorize is given up also when it is asked again after a wake, and the wa
   await server.close();
 });
 
-test("a stream ends when authorize does not answer, at its beginning and after a wake", async () => {
+test("a stream ends if authorize does not answer at its start or after a wake", async () => {
   const { clock, hook, server } = cases.authorize!.begin();
   const open = async () => {
     const response = await server.handleSSECompat(new Request("http://localhost/"), { keys: ["a"] });
@@ -187,7 +187,7 @@ test("a stream ends when authorize does not answer, at its beginning and after a
   await server.close();
 });
 
-test("Hooks.call() passes on what a hook gives or throws, and sets no timer for one that answers at once", async () => {
+test("Hooks.call() returns or throws what a hook does, and sets no timer for one that answers at once", async () => {
   const clock = new FakeClock();
   let timers = 0;
   const after = clock.after.bind(clock);
@@ -211,7 +211,7 @@ test("Hooks.call() passes on what a hook gives or throws, and sets no timer for 
   await rejects(async () => await hooks.call("a", () => 7), { code: "ERR_REALITY_CLOSED" });
 });
 
-test("a hook that says itself that it cannot answer is told once, by syncs and streams, until it answers", async () => {
+test("a hook that throws ERR_REALITY_HOOK is reported once by syncs and streams, until it answers", async () => {
   let isDown = true;
   const { ask, errors, server } = setUp({
     authorize: async () => {

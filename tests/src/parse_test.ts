@@ -9,7 +9,7 @@ function refused(parse: () => unknown, message: RegExp, code = "ERR_REALITY_BAD_
   throws(parse, { name: "RefusalError", code, message });
 }
 
-test("parseSync() takes the least and the most that a client sends", () => {
+test("parseSync() accepts a minimal and a complete request", () => {
   deepEqual(parseSync({ known: {} }, limits), { known: { keys: [], versions: [] } });
   const full = {
     known: { a: 1 },
@@ -24,7 +24,7 @@ test("parseSync() takes the least and the most that a client sends", () => {
   deepEqual(parseSync({ ...full, later: "invention" }, limits), parsed);
 });
 
-test("parseSync() names the field that is wrong", () => {
+test("an error of parseSync() names the invalid field", () => {
   refused(() => parseSync([], limits), /Cannot read the body: expected an object, got an array/);
   refused(() => parseSync("x", limits), /got a string/);
   refused(() => parseSync({}, limits), /"known": expected an object, got nothing/);
@@ -39,7 +39,7 @@ test("parseSync() names the field that is wrong", () => {
   refused(() => parseSync({ known: {}, timestamp: "now" }, limits), /"timestamp"/);
 });
 
-test("parseSync() takes integers from 0 to 2^53 - 1 as versions", () => {
+test("parseSync() accepts integers from 0 to 2^53 - 1 as versions", () => {
   const { known } = parseSync({ known: { a: Number.MAX_SAFE_INTEGER, b: 0 } }, limits);
   deepEqual(known, { keys: ["a", "b"], versions: [Number.MAX_SAFE_INTEGER, 0] });
   for (const version of [-1, 1.5, 2 ** 53, Infinity, "1", null, true]) {
@@ -47,12 +47,12 @@ test("parseSync() takes integers from 0 to 2^53 - 1 as versions", () => {
   }
 });
 
-test("parseSync() takes no key from what the object with the keys inherits", () => {
+test("parseSync() ignores inherited properties of the object with the keys", () => {
   const known = Object.assign(Object.create({ inherited: 1 }), { own: 2 });
   deepEqual(parseSync({ known }, limits).known, { keys: ["own"], versions: [2] });
 });
 
-test("parseSync() names maxKeys and keeps long keys out of messages", () => {
+test("an error of parseSync() names maxKeys, and contains no long key", () => {
   refused(
     () => parseSync({ known: { a: 0, b: 0, c: 0, d: 0 } }, limits),
     /4 keys in one request: more than maxKeys \(3\)/,
@@ -65,11 +65,11 @@ test("parseSync() names maxKeys and keeps long keys out of messages", () => {
   }
 });
 
-test("parseSync() refuses what only peers say", () => {
+test("parseSync() refuses fields that only peers send", () => {
   refused(() => parseSync({ known: {}, gossip: {} }, limits), /"gossip"/, "ERR_REALITY_FORBIDDEN");
 });
 
-test("parseUpdates() takes one update or a list", () => {
+test("parseUpdates() accepts one update or a list", () => {
   deepEqual(parseUpdates({ key: "a", hash: "1" }, limits), [{ key: "a", hash: "1" }]);
   deepEqual(parseUpdates({ updates: [{ key: "a", hash: "" }] }, limits), [{ key: "a", hash: "" }]);
   refused(() => parseUpdates({ key: "a" }, limits), /"hash": expected a string, got nothing/);
@@ -83,7 +83,7 @@ test("parseUpdates() takes one update or a list", () => {
   );
 });
 
-test("parseKeys() takes a list of keys", () => {
+test("parseKeys() accepts a list of keys", () => {
   deepEqual(parseKeys({ keys: ["a", "b"] }, limits), ["a", "b"]);
   refused(() => parseKeys({ keys: "a" }, limits), /"keys": expected an array/);
   refused(() => parseKeys({ keys: ["a", "\n"] }, limits), /"keys\[1\]"/);

@@ -42,14 +42,14 @@ async function askReady(server: RealityServer, method = "GET"): Promise<[status:
   return [response.status, status];
 }
 
-test("a server on a storage that is well is ready at its first question", async () => {
+test("a server on a healthy storage is ready at once", async () => {
   const { server, ready } = setUp();
   deepEqual(await ready(), [200, "ready"]);
   deepEqual(await ready("HEAD"), [200, ""]);
   await server.close();
 });
 
-test("a server is not ready while its storage says that it is not well, fails or throws", async () => {
+test("a server is not ready while its storage is unhealthy, rejects or throws", async () => {
   const { server, storage, ready } = setUp();
   const moods = [
     () => Promise.resolve(false),
@@ -69,7 +69,7 @@ test("a server is not ready while its storage says that it is not well, fails or
   await server.close();
 });
 
-test("a server is not ready when its storage takes longer than storageTimeout to say how it is", async () => {
+test("a server is not ready if the health check of its storage takes longer than storageTimeout", async () => {
   const { clock, server, storage, ready } = setUp({ storageTimeout: 700 });
   storage.health = () => new Promise(() => {});
   const answer = ready();
@@ -84,7 +84,7 @@ test("a server is not ready when its storage takes longer than storageTimeout to
   await server.close();
 });
 
-test("however many ask at once, the storage is asked once", async () => {
+test("concurrent readiness checks share one health check of the storage", async () => {
   const { server, storage, ready } = setUp();
   let release = (_: boolean) => {};
   storage.health = () => new Promise((resolve) => release = resolve);
@@ -99,7 +99,7 @@ test("however many ask at once, the storage is asked once", async () => {
   await server.close();
 });
 
-test("a storage that says it is well, and fails at what is asked of it, is not reported as recovered", async () => {
+test("a storage whose health check passes and whose calls fail is not reported as recovered", async () => {
   const { server, storage, reports, ready } = setUp();
   storage.failure = new Error("away");
   for (let i = 0; i < 3; i++) {
@@ -110,7 +110,7 @@ test("a storage that says it is well, and fails at what is asked of it, is not r
   await server.close();
 });
 
-test("a server with an empty storage is ready once its peers were asked for what they have", async () => {
+test("a server with an empty storage is ready after the catch-up round with its peers", async () => {
   const servers = new Servers(["a", "b"], { meshSecret: "a secret of the mesh" });
   await servers.get("b").updateNode("key", "1");
   await servers.rest();
@@ -128,7 +128,7 @@ test("a server with an empty storage is ready once its peers were asked for what
   await servers.close();
 });
 
-test("a server whose peers do not answer is ready after their time is over", async () => {
+test("a server whose peers do not answer is ready after the timeout", async () => {
   const { clock, server, ready } = setUp({
     meshPeers: ["http://peer-1:3000"],
     mesh: { timeout: 2_000, fetch: () => new Promise(() => {}) },
@@ -141,7 +141,7 @@ test("a server whose peers do not answer is ready after their time is over", asy
   await server.close();
 });
 
-test("a server that is closing, or closed, is not ready, asks nothing, and stays alive", async () => {
+test("a closing or closed server is not ready, makes no storage call, and is still healthy", async () => {
   const { server, storage, ready } = setUp();
   const release = storage.hold();
   const change = server.updateNode("a", "1");
@@ -156,7 +156,7 @@ test("a server that is closing, or closed, is not ready, asks nothing, and stays
   deepEqual([health.status, await health.json()], [200, { status: "ok" }]);
 });
 
-test("a server that closes while its storage is asked says so", async () => {
+test("a server that closes during a health check is not ready", async () => {
   const { server, storage, ready } = setUp();
   let release = (_: boolean) => {};
   storage.health = () => new Promise((resolve) => release = resolve);

@@ -33,7 +33,7 @@ async function setUp(authorize: Authorize, options: Partial<RealityServerOptions
 const onlyMine: Authorize = (request, keys) =>
   request.headers.get("authorization") === "me" ? keys.filter((key) => key === "mine") : false;
 
-test("authorize says which keys a client is told", async () => {
+test("authorize decides which keys a client receives", async () => {
   const { server, sync } = await setUp(onlyMine);
   const known = { mine: 0, theirs: 0 };
   deepEqual(Object.keys((await sync({ known })).body.changed), ["mine"]);
@@ -41,14 +41,14 @@ test("authorize says which keys a client is told", async () => {
   await server.close();
 });
 
-test("a key that may not be read looks like one that is not there", async () => {
+test("a forbidden key looks like an absent one", async () => {
   const { server, sync } = await setUp(onlyMine);
   const { body } = await sync({ known: { theirs: 7, nothing: 7 } });
   deepEqual(body.changed.theirs, { ...body.changed.nothing, key: "theirs" });
   await server.close();
 });
 
-test("a stream that comes back with more rights is told what it could not see before, however old", async () => {
+test("a stream that reconnects with more rights receives the nodes that it could not read before", async () => {
   let allowed = ["mine"];
   const { server } = await setUp(() => allowed);
   const visit = async (id?: string) => {
@@ -71,7 +71,7 @@ test("a stream that comes back with more rights is told what it could not see be
   await server.close();
 });
 
-test("authorize is asked for all keys at once, with the request, and may answer in every way", async () => {
+test("authorize is called once with the request and all keys, and may return each documented value", async () => {
   const asked: (readonly string[])[] = [];
   for (
     const [answer, told] of [
@@ -95,7 +95,7 @@ test("authorize is asked for all keys at once, with the request, and may answer 
   for (const keys of asked) deepEqual(keys, ["mine", "theirs"]);
 });
 
-test("a client that waits is not woken into keys that it may not read", async () => {
+test("a waiting client is not answered for keys that it may not read", async () => {
   const { clock, server, sync } = await setUp(onlyMine);
   const waiting = sync({ known: { theirs: 0 }, wait: 10_000 });
   await settle();
@@ -105,7 +105,7 @@ test("a client that waits is not woken into keys that it may not read", async ()
   await server.close();
 });
 
-test("authorize is asked again before a client that waited is told", async () => {
+test("authorize is called again before a waiting client is answered", async () => {
   let allowed = true;
   const { clock, server, sync } = await setUp(() => allowed);
   const known = { mine: (await server.getNode("mine"))!.version };
@@ -118,7 +118,7 @@ test("authorize is asked again before a client that waited is told", async () =>
   await server.close();
 });
 
-test("a wait ends with the identity of its client", async () => {
+test("a wait ends when the identity of its client expires", async () => {
   const until = new FakeClock().now() + 3_000;
   const { clock, server, sync } = await setUp(() => ({ keys: true, expiresAt: until }));
   let isOver = false;
@@ -131,7 +131,7 @@ test("a wait ends with the identity of its client", async () => {
   await server.close();
 });
 
-test("an event stream tells what may be read, and ends with the identity of its client", async () => {
+test("an event stream contains only readable keys, and ends when the identity of its client expires", async () => {
   const until = new FakeClock().now() + 3_000;
   const { clock, server, handler } = await setUp(() => ({ keys: ["mine"], expiresAt: until }));
   const response = await handler(new Request("http://localhost/reality/events?keys=mine&keys=theirs"));
@@ -151,7 +151,7 @@ test("an event stream tells what may be read, and ends with the identity of its 
   await server.close();
 });
 
-test("an event stream of a route of one's own asks authorize, too, whatever framework is in front", async () => {
+test("an event stream of an application's own route also calls authorize, in each framework", async () => {
   const asked: string[] = [];
   const { server } = await setUp((request) => {
     asked.push(`${request.headers.get("cookie")} ${new URL(request.url).pathname}`);
@@ -172,7 +172,7 @@ test("an event stream of a route of one's own asks authorize, too, whatever fram
   await server.close();
 });
 
-test("authorize is asked behind node:http, too, with what the client sent", async () => {
+test("authorize is also called behind node:http, with the request of the client", async () => {
   const { server } = await setUp(onlyMine);
   const { origin, close } = await listenNode(createNodeHandler(server));
   const response = await fetch(`${origin}/reality/sync`, {
@@ -185,7 +185,7 @@ test("authorize is asked behind node:http, too, with what the client sent", asyn
   await close();
 });
 
-test("authorize that fails is a 500 that says nothing, and is reported", async () => {
+test("a failure of authorize is a 500 without details, and is reported", async () => {
   const errors: Error[] = [];
   for (
     const authorize of [
@@ -205,7 +205,7 @@ test("authorize that fails is a 500 that says nothing, and is reported", async (
   equal(errors.length, 3);
 });
 
-test("handleSync() trusts its caller, unless it hands over the request", async () => {
+test("handleSync() does not call authorize unless it is given the request", async () => {
   const { server } = await setUp(() => false);
   const known = { mine: 0 };
   equal((await server.handleSync({ known })).changed.mine?.hash, "1");
@@ -218,7 +218,7 @@ test("handleSync() trusts its caller, unless it hands over the request", async (
   await server.close();
 });
 
-test("a refusal by authorize is the answer to who waited, and ends a stream without a report", async () => {
+test("a refusal by authorize answers a waiting client, and ends a stream without a report", async () => {
   const reports: unknown[] = [];
   let isKnown = true;
   const { server, sync } = await setUp(() => {
@@ -240,7 +240,7 @@ test("a refusal by authorize is the answer to who waited, and ends a stream with
   await server.close();
 });
 
-test("recheck() takes an array of keys and nothing else", async () => {
+test("recheck() accepts only an array of keys", async () => {
   const { server } = await setUp(() => true);
   for (const keys of ["nothing", null, undefined, [7], new Set(["nothing"])]) {
     throws(() => server.recheck(keys as never), { name: "TypeError", message: /expected an array of keys/ });
@@ -249,7 +249,7 @@ test("recheck() takes an array of keys and nothing else", async () => {
   await server.close();
 });
 
-test("a stream is not told what was withdrawn between its opening and its first reading", async () => {
+test("a stream does not receive keys whose right was withdrawn between its start and its first read", async () => {
   let isAllowed = true;
   const { server } = await setUp(() => isAllowed);
   await server.updateNode("secret", "1");

@@ -25,7 +25,7 @@ function setUp() {
   return { clock, storage, server, reports };
 }
 
-test("updateNode() settles when the storage has the node, and takes a promise of a hash", async () => {
+test("updateNode() settles when the storage has the node, and accepts a promise of a hash", async () => {
   const { clock, storage, server } = setUp();
   await server.updateNode("a", "1");
   deepEqual(await storage.getNode("a"), { key: "a", version: 1, hash: "1", updatedAt: clock.now() });
@@ -33,7 +33,7 @@ test("updateNode() settles when the storage has the node, and takes a promise of
   equal((await server.getNode("a"))?.hash, "2");
 });
 
-test("updateNode() with the same hash is a change all the same: a state can come back", async () => {
+test("updateNode() with the same hash is a change, because a state can return", async () => {
   const { server } = setUp();
   await server.updateNode("a", "1");
   await server.updateNode("a", "1");
@@ -60,7 +60,7 @@ test("updateNode() names a wrong key or hash and writes nothing", async () => {
   equal(storage.commits.length, 0);
 });
 
-test("updateMany() writes in one commit and answers with the metas in order", async () => {
+test("updateMany() writes in one commit and returns the metas in order", async () => {
   const { storage, server } = setUp();
   const metas = await server.updateMany([{ key: "b", hash: "1" }, { key: "a", hash: "2" }]);
   deepEqual(metas.map((meta) => [meta.key, meta.version, meta.hash]), [["b", 1, "1"], ["a", 2, "2"]]);
@@ -68,7 +68,7 @@ test("updateMany() writes in one commit and answers with the metas in order", as
   deepEqual(await server.updateMany([]), []);
 });
 
-test("invalidate() writes a hash never used before", async () => {
+test("invalidate() writes a hash that was never used before", async () => {
   const { server } = setUp();
   await server.invalidate("a");
   const first = await server.getNode("a");
@@ -77,7 +77,7 @@ test("invalidate() writes a hash never used before", async () => {
   notEqual(second?.hash, first?.hash);
 });
 
-test("deleteNode() takes a node away, and its version is never handed out again", async () => {
+test("deleteNode() deletes a node, and its version is never assigned again", async () => {
   const { server } = setUp();
   await server.updateNode("a", "1");
   await server.deleteNode("a");
@@ -86,7 +86,7 @@ test("deleteNode() takes a node away, and its version is never handed out again"
   equal((await server.getNode("a"))?.version, 3);
 });
 
-test("getStats() counts what happened and what is under way", async () => {
+test("getStats() counts past and running requests", async () => {
   const { clock, server } = setUp();
   await server.updateMany([{ key: "a", hash: "1" }, { key: "b", hash: "1" }]);
   void server.handleSync({ known: { c: 0 }, wait: 1000 });
@@ -128,7 +128,7 @@ test("getStats() answers also when the storage does not", async () => {
   deepEqual({ healthy, maxVersion, epoch }, { healthy: false, maxVersion: 0, epoch: "" });
 });
 
-test("onError hears once that the storage went bad and once that it is well again, and may throw", async () => {
+test("onError is called once when the storage fails and once when it recovers, and may throw", async () => {
   const { storage, server, reports } = setUp();
   storage.failure = new Error("away");
   await rejects(server.updateNode("a", "1"), { name: "StorageError" });
@@ -141,7 +141,7 @@ test("onError hears once that the storage went bad and once that it is well agai
   deepEqual(reports.map((report) => (report as { recovered?: boolean }).recovered), [false, true]);
 });
 
-test("close() waits for changes under way, takes no more, and leaves the storage to its owner", async () => {
+test("close() waits for running changes, refuses new ones, and does not close the storage", async () => {
   const { clock, storage, server } = setUp();
   const release = storage.hold();
   const update = server.updateNode("a", "1");
@@ -171,11 +171,11 @@ test("a server is closed at the end of its block by await using", async () => {
   await rejects(server.getNode("a"), { name: "ClosedError" });
 });
 
-test("getMeshPeers() is empty for a server on its own", async () => {
+test("getMeshPeers() is empty for a server without peers", async () => {
   deepEqual(await setUp().server.getMeshPeers(), []);
 });
 
-test("what updateNode() has changed in memory is in every answer from then on, counter and all, without a wait", async () => {
+test("a change by updateNode() in memory is in every later answer, counter included, at once", async () => {
   const server = new RealityServer({ storage: new MemoryStorage({ counter: "sequential" }) });
   const answers: Promise<SyncResponse>[] = [];
   for (let version = 1; version <= 3; version++) {
@@ -212,7 +212,7 @@ test("a change through one server wakes a client that waits at another one on th
   await Promise.all([a.close(), b.close()]);
 });
 
-test("a Redis that is down from the start is told before anything is asked of the server", async () => {
+test("a Redis that is down from the start is reported before the first request", async () => {
   const clock = new FakeClock();
   const redis = new FakeRedis();
   const [publisher, subscriber] = [new FakeIORedis(redis, false), new FakeIORedis(redis, false)];

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { measureFunctions, percentileOf } from "../../tools/code_size.ts";
 import { test } from "../harness.ts";
 
-test("percentileOf() takes a value of the list, and 0 without values", () => {
+test("percentileOf() returns a value of the list, and 0 without values", () => {
   assert.equal(percentileOf([30, 10, 20], 0.5), 20);
   assert.equal(percentileOf([1, 2, 3, 4, 5, 6, 7, 8, 9, 10], 0.9), 9);
   assert.equal(percentileOf([], 0.5), 0);

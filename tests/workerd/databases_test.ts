@@ -85,7 +85,7 @@ for (const [database, name] of Object.entries(names) as [keyof typeof names, str
   });
 }
 
-test("no request in workerd settled a promise of one that was over", () => {
+test("no request in workerd settled a promise of a finished request", () => {
   assert.deepEqual(workerd.crossings, []);
 });
 

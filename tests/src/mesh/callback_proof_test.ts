@@ -27,7 +27,7 @@ function story(line: Line): string[] {
   );
 }
 
-test("CallbackProof lets two servers that list each other talk, and tells where a message came from", async () => {
+test("CallbackProof lets two servers that list each other exchange messages, and returns the sender's URL", async () => {
   const { line, a, b } = setUp();
   equal(await say(a, "b", "one"), "b: one");
   equal(await say(a, "b", "two"), "b: two");
@@ -38,7 +38,7 @@ test("CallbackProof lets two servers that list each other talk, and tells where 
   equal(line.clock.timers, 0);
 });
 
-test("CallbackProof gives a stranger no token, and calls nobody but the configured", async () => {
+test("CallbackProof gives an unlisted server no token, and calls only configured peers", async () => {
   const { line, a, b } = setUp();
   await say(a, "b", "one");
   const stranger = line.start("stranger", { peers: ["b"] });
@@ -53,7 +53,7 @@ test("CallbackProof gives a stranger no token, and calls nobody but the configur
   deepEqual(b.taken, ["one"]);
 });
 
-test("CallbackProof takes no call-back that it did not ask for", async () => {
+test("CallbackProof refuses a call-back that it did not request", async () => {
   const { line, a, b } = setUp();
   const [nonce, token] = ["n".repeat(26), "t".repeat(26)];
   equal(await refusalOf(line, { form: 1, callback: { nonce, token } }, "a"), unproven);
@@ -74,7 +74,7 @@ test("CallbackProof takes no call-back that it did not ask for", async () => {
   deepEqual(b.taken, ["one", "two"]);
 });
 
-test("CallbackProof lets the nonces of its hellos end with the exchange", async () => {
+test("CallbackProof forgets the nonce of a hello when the exchange ends", async () => {
   const { line, a } = setUp();
   let nonce: unknown;
   line.before = ({ gossip }) => {
@@ -88,7 +88,7 @@ test("CallbackProof lets the nonces of its hellos end with the exchange", async 
   equal(await refusalOf(line, { form: 1, callback: { nonce, token: "t".repeat(26) } }, "a"), unproven);
 });
 
-test("CallbackProof believes no peer that answers a hello without calling back", async () => {
+test("CallbackProof refuses a peer that answers a hello without calling back", async () => {
   const { line, a } = setUp();
   line.before = ({ gossip }) =>
     "hello" in gossip ? Response.json({ gossip: { form: 1, accepted: true } }) : undefined;
@@ -99,7 +99,7 @@ test("CallbackProof believes no peer that answers a hello without calling back",
   equal(line.count("message"), 0);
 });
 
-test("CallbackProof forgets its tokens at a restart, and those who go on say hello first", async () => {
+test("CallbackProof forgets its tokens at a restart, and its peers repeat the hello", async () => {
   const { line, a } = setUp();
   await say(a, "b", "before");
   const captured = line.lastMessage.gossip;
@@ -120,7 +120,7 @@ test("CallbackProof keeps one token per URL: the newest", async () => {
   equal(await say(again, "b", "and on"), "b: and on");
 });
 
-test("CallbackProof gives each URL a token of its own, which is worth nothing elsewhere", async () => {
+test("CallbackProof gives each URL its own token, which is not valid for another", async () => {
   const line = new Line();
   const a = line.start("a", { peers: ["b", "c"] });
   line.start("b", { peers: ["a", "c"] });
@@ -138,7 +138,7 @@ test("CallbackProof gives each URL a token of its own, which is worth nothing el
   equal(await refusalOf(line, gossip, "c"), unproven);
 });
 
-test("CallbackProof believes a URL no longer than it is listed", async () => {
+test("CallbackProof accepts a URL only while it is listed", async () => {
   const { line, a } = setUp();
   const peers = ["a"];
   const b = line.start("b", { peers });
@@ -149,7 +149,7 @@ test("CallbackProof believes a URL no longer than it is listed", async () => {
   equal(await refusalOf(line, gossip), unproven);
 });
 
-test("CallbackProof says 403 at once when it has no peers, and calls nobody", async () => {
+test("CallbackProof answers 403 at once without peers, and calls no server", async () => {
   const { line } = setUp();
   line.start("lonely", { peers: [] });
   for (const gossip of [{ form: 1, hello: { nonce: "n".repeat(26), id: "a" } }, { form: 2 }, null, "text"]) {
@@ -158,7 +158,7 @@ test("CallbackProof says 403 at once when it has no peers, and calls nobody", as
   equal(line.heard.length, 0);
 });
 
-test("CallbackProof makes few calls for a flood of hellos, and those who have tokens go on", async () => {
+test("CallbackProof makes few calls for a flood of hellos, and peers with tokens continue", async () => {
   const line = new Line();
   const a = line.start("a", { peers: ["b"] });
   line.start("b", { peers: ["a", "c"] });
@@ -192,7 +192,7 @@ test("CallbackProof makes few calls for a flood of hellos, and those who have to
   line.heard.length = 0;
 });
 
-test("CallbackProof lets a peer in while a stranger says hello without end, and no more is called for it", async () => {
+test("CallbackProof accepts a peer during a flood of hellos from another sender, and makes no more calls for the flood", async () => {
   const line = new Line();
   line.start("b", { peers: ["a", "c", "d"] });
   let nonce = 0;
@@ -236,7 +236,7 @@ test("CallbackProof lets a peer in while a stranger says hello without end, and 
   equal(line.clock.timers, 0);
 });
 
-test("CallbackProof asks a server of an earlier version, which looks at one nonce alone, at each round about another", async () => {
+test("CallbackProof sends one nonce per round to a server of an earlier version, which reads only one", async () => {
   const line = new Line();
   line.start("b", { peers: ["a"] });
   const starting = line.start("a", { peers: ["b"] });
@@ -260,7 +260,7 @@ test("CallbackProof asks a server of an earlier version, which looks at one nonc
   equal(answer, "b: hello");
 });
 
-test("CallbackProof does not wait for dead peers when the one who asks is there", async () => {
+test("CallbackProof does not wait for unreachable peers once the sender has answered", async () => {
   const line = new Line();
   const a = line.start("a", { peers: ["b"] });
   line.start("b", { peers: ["dead", "silent", "a"] });
@@ -275,7 +275,7 @@ test("CallbackProof does not wait for dead peers when the one who asks is there"
   equal(aborted, true, "the others are called off");
 });
 
-test("CallbackProof gives no token for an answer that does not accept it", async () => {
+test("CallbackProof gives no token if the call-back is not accepted", async () => {
   const line = new Line();
   const a = line.start("a", { peers: ["b"] });
   const b = line.start("b", { peers: ["x", "a"] });
@@ -305,7 +305,7 @@ test("CallbackProof calls a known server first at its own URL, and at the others
   deepEqual(story(line), ["b: hello", "a: callback", "x: callback", "y: callback", "b: token"]);
 });
 
-test("CallbackProof tells who says hello in time that nobody was found", async () => {
+test("CallbackProof answers a hello in time if no peer confirms it", async () => {
   const { line, a } = setUp();
   line.start("b", { peers: ["silent", "a"] });
   line.before = ({ url, gossip }) =>
@@ -316,7 +316,7 @@ test("CallbackProof tells who says hello in time that nobody was found", async (
   await sending;
 });
 
-test("CallbackProof lets two servers say hello to each other at once, many times over", async () => {
+test("CallbackProof lets two servers send hellos to each other at the same time, repeatedly", async () => {
   const { line, a, b } = setUp();
   const talks = Array.from({ length: 5 }, (_, i) => [say(a, "b", String(i)), say(b, "a", String(i))]).flat();
   deepEqual((await Promise.all(talks)).slice(0, 3), ["b: 0", "a: 0", "b: 1"]);
@@ -336,7 +336,7 @@ test("CallbackProof notices its own address", async () => {
   equal(line.count("callback"), 0);
 });
 
-test("CallbackProof refuses another form by name, and says the same to everything that proves nothing", async () => {
+test("CallbackProof refuses another form by name, and every unproven message with the same error", async () => {
   const { line, a, b } = setUp();
   await say(a, "b", "one");
   const { gossip } = line.lastMessage;

@@ -75,7 +75,7 @@ function assumeStamps(...nodes: ReplicatedNode[]): void {
   fc.pre(nodes.every((a) => nodes.every((b) => a === b || !isSameDot(dotOf(a), dotOf(b)))));
 }
 
-test("mergeNode() makes a change that stands for the same from both sides", () => {
+test("mergeNode() joins two nodes to the same changes on both sides", () => {
   fc.assert(fc.property(nodes, nodes, (a, b) => {
     assumeStamps(a, b);
     const [left, right] = [mergeNode(a, b, STRANGERS), mergeNode(b, a, STRANGERS)];
@@ -98,7 +98,7 @@ test("mergeNode() joins three nodes to the same hash in any order", () => {
   }));
 });
 
-test("mergeNode() leaves a joined node as it is when it meets what it stands for, whatever the version", () => {
+test("mergeNode() keeps a joined node when it is merged with a change that it stands for, whatever its version", () => {
   fc.assert(fc.property(nodes, nodes, (a, b) => {
     assumeStamps(a, b);
     const joined = written(mergeNode(a, b, STRANGERS), b, "x")!;
@@ -112,7 +112,7 @@ test("mergeNode() leaves a joined node as it is when it meets what it stands for
   }));
 });
 
-test("mergeNode() gives a version above both, unless the higher one stands for all", () => {
+test("mergeNode() assigns a version above both, unless the higher one stands for all changes", () => {
   fc.assert(fc.property(nodes, nodes, (a, b) => {
     assumeStamps(a, b);
     const kept = written(mergeNode(a, b, STRANGERS), b, "x")!;
@@ -123,7 +123,7 @@ test("mergeNode() gives a version above both, unless the higher one stands for a
   }));
 });
 
-test("mergeNode() keeps what was not deleted on both sides", () => {
+test("mergeNode() keeps a node that was deleted on one side only", () => {
   fc.assert(fc.property(nodes, nodes, (a, b) => {
     const take = mergeNode(a, b, STRANGERS);
     if (take === null || "replicaId" in take.node) return;
@@ -132,7 +132,7 @@ test("mergeNode() keeps what was not deleted on both sides", () => {
   }));
 });
 
-test("mergeNode() takes in what is new, and what knew of the node here, as it is", () => {
+test("mergeNode() writes a new node unchanged, and one whose sender knew the node here", () => {
   const [mine, theirs] = [node(3, "here"), node(2, "there")];
   assert.deepEqual(mergeNode(theirs, undefined, STRANGERS), { node: theirs, replaces: null });
   const knew = { ...STRANGERS, theirs: new Map([["here", 3]]) };
@@ -146,7 +146,7 @@ test("mergeNode() ignores a node whose dot is covered or already here", () => {
   assert.equal(mergeNode(mine, mine, STRANGERS), null);
 });
 
-test("mergeNode() tells a node anew where a deletion that its sender never heard of may have been of its key", () => {
+test("mergeNode() joins a node with a collected deletion that its sender did not know", () => {
   const theirs = node(5, "there");
   const take = mergeNode(theirs, undefined, { ...STRANGERS, collected: new Map([["here", 7]]) });
   assert.ok(
@@ -156,7 +156,7 @@ test("mergeNode() tells a node anew where a deletion that its sender never heard
   assert.deepEqual(mergeNode(theirs, undefined, heard), { node: theirs, replaces: null });
 });
 
-test("mergeNode() tells a node anew that comes to a tombstone beside which such a deletion was forgotten", () => {
+test("mergeNode() joins a node with a tombstone if such a deletion was collected as well", () => {
   const [theirs, mine] = [node(5, "there"), node(4, "here", { hash: "", deleted: true })];
   const collected = new Map([["elsewhere", 7]]);
   const take = mergeNode(theirs, mine, {
@@ -169,14 +169,14 @@ test("mergeNode() tells a node anew that comes to a tombstone beside which such 
   assert.deepEqual(mergeNode(theirs, mine, heard), { node: theirs, replaces: dotOf(mine) });
 });
 
-test("mergeMissing() deletes what a full copy's sender knew of", () => {
+test("mergeMissing() deletes a node that the sender of a full copy knew", () => {
   const mine = node(5, "here");
   const take = mergeMissing(mine, { ...STRANGERS, theirs: new Map([["here", 5]]) });
   assert.ok(take !== null && !("replicaId" in take.node) && take.node.deleted);
   assert.deepEqual(take.replaces, dotOf(mine));
 });
 
-test("mergeMissing() makes tombstones of a forgotten deletion that stand for the same on all servers", () => {
+test("mergeMissing() creates tombstones of a collected deletion that stand for the same changes on all servers", () => {
   const lost = node(5, "here");
   const knowledge = { ...STRANGERS, theirs: new Map([["here", 5]]), collected: new Map([["there", 9]]) };
   const a = written(mergeMissing(lost, knowledge), lost, "a")!;
@@ -190,7 +190,7 @@ test("mergeMissing() makes tombstones of a forgotten deletion that stand for the
   assert.deepEqual(mergeNode(high, low, STRANGERS), { node: high, replaces: dotOf(low) });
 });
 
-test("mergeMissing() tells a node anew, once, that a full copy's sender may have deleted as it had it", () => {
+test("mergeMissing() joins a node once with a deletion that the sender of a full copy may have collected", () => {
   const mine = node(5, "here");
   const knowledge = { ...STRANGERS, collected: new Map([["there", 7]]) };
   const anew = written(mergeMissing(mine, knowledge), mine, "here")!;
@@ -208,7 +208,7 @@ test("changesOf() lists as many changes as a hash can hold, and one fingerprint 
   for (const count of [2, 31, 32]) assert.ok(new TextEncoder().encode(hash(count)).length <= 256);
 });
 
-test("fingerprintOf() differs from dot to dot", () => {
+test("fingerprintOf() differs for different dots", () => {
   const prints = new Set<string>();
   for (let version = 1; version <= 5000; version++) {
     for (const origin of ["a", "b", "ab"]) prints.add(fingerprintOf({ version, replicaId: origin }));

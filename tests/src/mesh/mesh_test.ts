@@ -18,7 +18,7 @@ async function withServers(servers: Servers, run: () => Promise<void>): Promise<
 
 for (const meshSecret of [undefined, SECRET]) {
   const how = meshSecret === undefined ? "called back" : "signed";
-  test(`updateNode() wakes who waits on a server with another storage (${how})`, async () => {
+  test(`updateNode() wakes clients that wait on a server with another storage (${how})`, async () => {
     const servers = new Servers(["a", "b", "c"], { meshSecret });
     await withServers(servers, async () => {
       await servers.meet();
@@ -32,7 +32,7 @@ for (const meshSecret of [undefined, SECRET]) {
   });
 }
 
-test("updateNode() costs one request to each peer, once they have met", async () => {
+test("updateNode() costs one request to each known peer", async () => {
   const servers = new Servers(["a", "b", "c", "d"], { meshSecret: SECRET });
   await withServers(servers, async () => {
     await servers.meet();
@@ -44,7 +44,7 @@ test("updateNode() costs one request to each peer, once they have met", async ()
   });
 });
 
-test("deleteNode() is heard on servers with other storages", async () => {
+test("deleteNode() deletes the node on servers with other storages", async () => {
   const servers = new Servers(["a", "b"]);
   await withServers(servers, async () => {
     await servers.get("a").updateNode("k", "h1");
@@ -54,7 +54,7 @@ test("deleteNode() is heard on servers with other storages", async () => {
   });
 });
 
-test("two changes of one key that did not know of each other become a third, everywhere the same", async () => {
+test("two concurrent changes of one key are joined to the same node on all servers", async () => {
   const servers = new Servers(["a", "b", "c"]);
   await withServers(servers, async () => {
     await servers.meet();
@@ -74,7 +74,7 @@ test("two changes of one key that did not know of each other become a third, eve
   });
 });
 
-test("a server with an empty storage asks its peers before it answers for the first time", async () => {
+test("a server with an empty storage asks its peers before its first answer", async () => {
   const servers = new Servers(["a", "b"]);
   await withServers(servers, async () => {
     await servers.get("a").updateNode("k", "h1");
@@ -87,7 +87,7 @@ test("a server with an empty storage asks its peers before it answers for the fi
   });
 });
 
-test("a server with an empty storage and no peer that answers begins a life of its own", async () => {
+test("a server with an empty storage and unreachable peers starts with an epoch of its own", async () => {
   const clock = new FakeClock();
   const servers = new Servers(["a", "b"], {
     clock,
@@ -101,7 +101,7 @@ test("a server with an empty storage and no peer that answers begins a life of i
   });
 });
 
-test("handleSync() asks the peers when a client knows more than this server", async () => {
+test("handleSync() asks the peers if a client knows a higher version than this server", async () => {
   const servers = new Servers(["a", "b"]);
   await withServers(servers, async () => {
     await servers.get("a").updateNode("k", "h1");
@@ -115,7 +115,7 @@ test("handleSync() asks the peers when a client knows more than this server", as
   });
 });
 
-test("handleSync() tells a client that knows more than all reachable servers what there is", async () => {
+test("handleSync() reports the current version to a client that knows a higher one than all reachable servers", async () => {
   const servers = new Servers(["a", "b"]);
   await withServers(servers, async () => {
     await servers.get("a").updateNode("k", "h1");
@@ -127,7 +127,7 @@ test("handleSync() tells a client that knows more than all reachable servers wha
   });
 });
 
-test("a change goes around a line that is cut", async () => {
+test("a change reaches a server through a third one if the direct connection is cut", async () => {
   const servers = new Servers(["a", "b", "c"]);
   await withServers(servers, async () => {
     await servers.meet();
@@ -149,7 +149,7 @@ test("a change reaches servers that its server does not list", async () => {
   });
 });
 
-test("of many peers, a few are told and tell the others: each once", async () => {
+test("with many peers, a few are told directly and forward to the others, each once", async () => {
   const ids = [..."abcdefghijklmnopq"];
   const servers = new Servers(ids, { meshSecret: SECRET, mesh: { fanout: 2 } });
   await withServers(servers, async () => {
@@ -164,7 +164,7 @@ test("of many peers, a few are told and tell the others: each once", async () =>
   });
 });
 
-test("a peer that finds a message too large still tells those whom it was asked to tell", async () => {
+test("a peer that refuses a message as too large still forwards it to the servers it was asked to tell", async () => {
   const clock = new FakeClock();
   const ids = ["a", "b", "c"];
   const servers = new Servers(ids, {
@@ -187,7 +187,7 @@ test("a peer that finds a message too large still tells those whom it was asked 
   });
 });
 
-test("a peer that turns out to share the storage still tells those whom it was asked to tell, and looks", async () => {
+test("a peer that turns out to share the storage still forwards the invalidation, and reads the storage", async () => {
   const clock = new FakeClock();
   // With this chance b is told first, and c by way of b.
   clock.randomValue = 0.9;
@@ -215,7 +215,7 @@ test("a peer that turns out to share the storage still tells those whom it was a
   });
 });
 
-test("servers that share a storage are told to look again, and given no nodes", async () => {
+test("servers that share a storage receive invalidations and no nodes", async () => {
   const storage = new MemoryStorage();
   const servers = new Servers(["a", "b"], { storage });
   await withServers(servers, async () => {
@@ -233,7 +233,7 @@ test("servers that share a storage are told to look again, and given no nodes", 
   });
 });
 
-test("servers on a storage with the eight methods only tell each other to look again", async () => {
+test("servers on a storage with only the eight methods exchange invalidations", async () => {
   const storage = new NaiveStorage();
   const servers = new Servers(["a", "b"], { storage });
   await withServers(servers, async () => {
@@ -245,7 +245,7 @@ test("servers on a storage with the eight methods only tell each other to look a
   });
 });
 
-test("a storage that two servers share and one that a third has alone become the same", async () => {
+test("a storage that two servers share and one of a third server converge", async () => {
   const shared = new MemoryStorage();
   const servers = new Servers(["a", "b", "c"]);
   for (const id of ["a", "b"]) {
@@ -261,7 +261,7 @@ test("a storage that two servers share and one that a third has alone become the
   });
 });
 
-test("more nodes than fit into a page reach the other side, both ways", async () => {
+test("more nodes than fit into a page are exchanged in both directions", async () => {
   const servers = new Servers(["a", "b"]);
   servers.cut = () => true;
   await withServers(servers, async () => {
@@ -282,7 +282,7 @@ test("more nodes than fit into a page reach the other side, both ways", async ()
   });
 });
 
-test("a delta whose pages are interrupted goes on with the page that was not answered", async () => {
+test("an interrupted delta continues with the unanswered page", async () => {
   const clock = new FakeClock();
   const servers = new Servers(["a", "b"], { clock });
   await withServers(servers, async () => {
@@ -310,7 +310,7 @@ test("a delta whose pages are interrupted goes on with the page that was not ans
   });
 });
 
-test("pages of a storage that has gone are not continued by those of another one at its address", async () => {
+test("pages of a lost storage are not continued by pages of another storage at the same URL", async () => {
   const servers = new Servers(["a", "b"], { meshSecret: "a secret of the mesh, long enough" });
   const [kept, gone, other] = [new MemoryStorage(), new MemoryStorage(), new MemoryStorage()];
   for (const storage of [gone, other]) storage.countByClock();
@@ -345,7 +345,7 @@ test("pages of a storage that has gone are not continued by those of another one
   });
 });
 
-test("a deletion that was forgotten before a server heard of it reaches it by a full copy", async () => {
+test("a deletion whose tombstone was collected reaches a server that missed it by a full copy", async () => {
   let now = Date.now();
   const storage = new MemoryStorage({ tombstoneTimeout: 1_000, now: () => now });
   const servers = new Servers(["a", "b"]);
@@ -374,7 +374,7 @@ test("a deletion that was forgotten before a server heard of it reaches it by a 
   });
 });
 
-test("two servers that both lack what a third one deleted exchange one full copy, and not without end", async () => {
+test("two servers that both lack a deletion of a third one exchange one full copy, and no more", async () => {
   const storages = [new MemoryStorage(), new MemoryStorage()];
   for (const [i, storage] of storages.entries()) {
     // A delta of a storage that is gone came in part, and a deletion in it was forgotten: more was swept than was seen.
@@ -403,7 +403,7 @@ test("two servers that both lack what a third one deleted exchange one full copy
   });
 });
 
-test("a node that comes back after its deletion was forgotten is told to those who hold it", async () => {
+test("a node that is created again after its tombstone was collected is reported to clients that hold it", async () => {
   let now = Date.now();
   const storage = new MemoryStorage({ tombstoneTimeout: 1_000, now: () => now });
   const servers = new Servers(["a", "b"]);
@@ -425,7 +425,7 @@ test("a node that comes back after its deletion was forgotten is told to those w
   });
 });
 
-test("a peer that is away is suspect, then gone, and alive again by its own answer", async () => {
+test("an unreachable peer is suspect, then gone, and alive again after its own answer", async () => {
   const clock = new FakeClock();
   const servers = new Servers(["a", "b"], { clock });
   await withServers(servers, async () => {
@@ -457,7 +457,7 @@ test("a peer that is away is suspect, then gone, and alive again by its own answ
   });
 });
 
-test("a peer that stays away is tried less and less, and then only when there is traffic", async () => {
+test("an unreachable peer is tried with growing pauses, and then only when there is traffic", async () => {
   const clock = new FakeClock();
   const servers = new Servers(["a", "b"], { clock });
   await withServers(servers, async () => {
@@ -475,7 +475,7 @@ test("a peer that stays away is tried less and less, and then only when there is
   });
 });
 
-test("updateNode() waits for no peer", async () => {
+test("updateNode() does not wait for peers", async () => {
   const servers = new Servers(["a", "b"]);
   await servers.get("a").close();
   const never = new Promise<Response>(() => {});
@@ -502,7 +502,7 @@ test("mesh.peers has ids and no URL, and their health for clients of the 1.x lin
   });
 });
 
-test("a stranger is told nothing and believed nothing", async () => {
+test("an unproven sender gets no data and changes nothing", async () => {
   const servers = new Servers(["a", "b"], { meshSecret: SECRET });
   await withServers(servers, async () => {
     await servers.meet();
@@ -535,7 +535,7 @@ test("a stranger is told nothing and believed nothing", async () => {
   });
 });
 
-test("a server that finds itself among its peers leaves itself alone", async () => {
+test("a server that is listed among its own peers does not contact itself", async () => {
   const servers = new Servers(["a", "b"], { meshPeers: [urlOf("a"), urlOf("b")] });
   await withServers(servers, async () => {
     await servers.meet();
@@ -544,7 +544,7 @@ test("a server that finds itself among its peers leaves itself alone", async () 
   });
 });
 
-test("two servers of one name are reported", async () => {
+test("two servers with the same serverId are reported", async () => {
   const servers = new Servers(["a", "b"], { serverId: "twin", meshSecret: SECRET });
   await withServers(servers, async () => {
     await servers.get("a").updateNode("k", "h1");
@@ -553,7 +553,7 @@ test("two servers of one name are reported", async () => {
   });
 });
 
-test("with discovery a server learns of others by a peer that has proven itself", async () => {
+test("with discovery a server learns the URLs of others from a proven peer", async () => {
   const servers = new Servers([], { meshSecret: SECRET, mesh: { discovery: true } });
   servers.start("a", { meshPeers: [urlOf("b")] });
   servers.start("b", { meshPeers: [urlOf("a"), urlOf("c")] });
@@ -570,7 +570,7 @@ test("with discovery a server learns of others by a peer that has proven itself"
   });
 });
 
-test("without discovery no URL of a peer's is called", async () => {
+test("without discovery no URL that a peer sends is called", async () => {
   const servers = new Servers([], { meshSecret: SECRET });
   servers.start("a", { meshPeers: [urlOf("b")] });
   servers.start("b", { meshPeers: [urlOf("a"), urlOf("c")], mesh: { discovery: true } });
@@ -584,7 +584,7 @@ test("without discovery no URL of a peer's is called", async () => {
   });
 });
 
-test("mesh.interval makes servers talk although nothing happens", async () => {
+test("mesh.interval makes servers exchange messages without changes", async () => {
   const clock = new FakeClock();
   const servers = new Servers(["a", "b"], { clock, mesh: { interval: 500 } });
   await withServers(servers, async () => {
@@ -599,7 +599,7 @@ test("mesh.interval makes servers talk although nothing happens", async () => {
   equal(clock.timers, 0);
 });
 
-test("an event stream that comes back to a server with peers is told the state of every key", async () => {
+test("an event stream that reconnects to a server with peers receives the state of every key", async () => {
   const servers = new Servers(["a", "b"]);
   await withServers(servers, async () => {
     const b = servers.get("b");
@@ -618,7 +618,7 @@ test("an event stream that comes back to a server with peers is told the state o
   });
 });
 
-test("what a peer still lacks after several pushes stays owed, and is pushed again after a pause that grows", async () => {
+test("nodes that a peer still lacks after several pushes are pushed again after growing pauses", async () => {
   /** Forgets what it was told to note. */
   class Forgetful extends MemoryStorage {
     isForgetful = true;
@@ -662,7 +662,7 @@ test("what a peer still lacks after several pushes stays owed, and is pushed aga
   equal(clock.timers, 0);
 });
 
-test("close() hands over what peers are owed", async () => {
+test("close() sends pending updates to the peers", async () => {
   const servers = new Servers(["a", "b"], { meshSecret: SECRET });
   await withServers(servers, async () => {
     await servers.meet();
@@ -673,7 +673,7 @@ test("close() hands over what peers are owed", async () => {
   });
 });
 
-test("close() waits for exchanges under way and leaves no timer", async () => {
+test("close() waits for running exchanges and leaves no timer", async () => {
   const clock = new FakeClock();
   const servers = new Servers(["a", "b"], { clock, mesh: { interval: 500 } });
   servers.cut = () => true;
@@ -683,7 +683,7 @@ test("close() waits for exchanges under way and leaves no timer", async () => {
   equal(clock.timers, 0);
 });
 
-test("a storage set back, with a new epoch, gets from its peers what it lost, and tells them what is new", async () => {
+test("a restored storage with a new epoch gets the lost nodes from its peers, and sends them its own", async () => {
   const storages = { a: new MemoryStorage(), b: new MemoryStorage() };
   const servers = new Servers(["a", "b"]);
   await withServers(servers, async () => {
@@ -711,7 +711,7 @@ test("a storage set back, with a new epoch, gets from its peers what it lost, an
   });
 });
 
-test("an impossible claim costs one round of exchanges, and claims without end a bounded number of them", async () => {
+test("a version that no server has costs one round of exchanges, and many such versions a bounded number", async () => {
   const clock = new FakeClock();
   const servers = new Servers(["a", "b", "c"], { meshSecret: SECRET, clock });
   await withServers(servers, async () => {
@@ -744,7 +744,7 @@ test("an impossible claim costs one round of exchanges, and claims without end a
   });
 });
 
-test("who takes in what another storage gives it tells those that share its own to look", async () => {
+test("a server that merges nodes of another storage sends an invalidation to servers on its own storage", async () => {
   const clock = new FakeClock();
   const servers = new Servers(["a", "b", "c"], { meshSecret: SECRET, clock });
   const [shared, other] = [new MemoryStorage(), new MemoryStorage()];

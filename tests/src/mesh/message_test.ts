@@ -19,7 +19,7 @@ function refused(text: string, message: RegExp): void {
   throws(() => readMessage(text), { name: "RefusalError", code: "ERR_REALITY_BAD_REQUEST", message });
 }
 
-test("readMessage() gives what writeMessage() was given", () => {
+test("readMessage() returns what writeMessage() was given", () => {
   const message: Message = {
     ...plain,
     peers: new Map([["b", "alive"], ["__proto__", "gone"]]),
@@ -45,7 +45,7 @@ test("readMessage() gives what writeMessage() was given", () => {
   deepEqual(readMessage(writeMessage(message)), message);
 });
 
-test("readMessage() takes a sender whose storage has no names", () => {
+test("readMessage() accepts a sender whose storage has no identity", () => {
   const nameless = { ...plain, replicaId: "", epoch: "" };
   deepEqual(readMessage(writeMessage(nameless)), nameless);
 });
@@ -54,7 +54,7 @@ test("readMessage() ignores fields that it does not know", () => {
   deepEqual(readMessage(changed((fields) => fields.mood = "good")), plain);
 });
 
-test("readMessage() names the field that is wrong", () => {
+test("an error of readMessage() names the invalid field", () => {
   const delta = (change: Record<string, unknown>) =>
     changed((fields) => fields.delta = { ...fields.delta as object, ...change }, { ...plain, delta: page });
   const { replicaId: origin, dotVersion: stamp, ...meta } = node;
@@ -96,7 +96,7 @@ test("readMessage() names the field that is wrong", () => {
   refused(nodes({ updatedAt: "now" }), /delta.nodes\[0\].updatedAt/);
 });
 
-test("readMessage() refuses whatever is no message, and throws nothing else", () => {
+test("readMessage() refuses every value that is not a message, always with a RefusalError", () => {
   fc.assert(fc.property(fc.jsonValue(), fc.jsonValue(), (value, other) => {
     const texts = [JSON.stringify(value)];
     for (const name of ["peers", "look", "seen", "delta", "more", "urls", "pass", "swept", "id"]) {

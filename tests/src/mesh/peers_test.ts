@@ -36,7 +36,7 @@ test("PendingUpdates keeps an invalidation of all keys", () => {
   deepEqual(owed.invalidation, { keys: null, version: 0 });
 });
 
-test("Peer is suspect after a failure, gone after four, and alive only by its own answer", () => {
+test("Peer is suspect after a failure, gone after four, and alive only after its own answer", () => {
   const [peer] = createPeers(1) as [Peer];
   equal(peer.state, undefined);
   peer.recordAnswer(0);
@@ -52,7 +52,7 @@ test("Peer is suspect after a failure, gone after four, and alive only by its ow
   equal(peer.lastExchange, 9);
 });
 
-test("Peer is left alone for longer after each failure, up to half a minute and half as much by chance", () => {
+test("Peer has a longer pause after each failure, up to 30 s, and at random up to half as much again", () => {
   const [peer] = createPeers(1) as [Peer];
   const pauses = Array.from({ length: 12 }, () => {
     peer.recordFailure(0, 0.5);
@@ -66,7 +66,7 @@ test("Peer is left alone for longer after each failure, up to half a minute and 
   equal(peer.nextAttempt, 0);
 });
 
-test("Peers lists one at a URL once, and not the server itself", () => {
+test("Peers lists each URL once, and not the server itself", () => {
   const peers = new Peers(["http://a", "http://b", "http://a"]);
   equal(peers.others.length, 2);
   peers.add("http://b");
@@ -77,7 +77,7 @@ test("Peers lists one at a URL once, and not the server itself", () => {
   equal(peers.others.length, 2);
 });
 
-test("Peers lists states anew when one is another, and gives the same list as long as none is", () => {
+test("Peers returns a new list of states after a change, and the same list until then", () => {
   const peers = new Peers(["http://a", "http://b"]);
   const [a, b] = peers.others as [Peer, Peer];
   const list = () => [...peers.states].map(([id, state]) => `${id} ${state}`);

@@ -24,7 +24,7 @@ async function refusalOf(line: Line, gossip: unknown, name: string = "b"): Promi
 
 const unproven = '401 Cannot take "gossip": it does not prove who sent it';
 
-test("SecretProof takes a proven message, and its answer is believed", async () => {
+test("SecretProof accepts a proven message, and its answer is accepted", async () => {
   const { line, a, b } = setUp();
   equal(await say(a, "b", "one"), "b: one");
   equal(await say(a, "b", "two"), "b: two");
@@ -33,7 +33,7 @@ test("SecretProof takes a proven message, and its answer is believed", async () 
   equal(line.count("hello"), 2);
 });
 
-test("SecretProof takes no message twice, at once or later", async () => {
+test("SecretProof accepts no message twice, at once or later", async () => {
   const { line, a, b } = setUp();
   line.before = (heard) => "message" in heard.gossip ? new Response(null, { status: 503 }) : undefined;
   await rejects(say(a, "b", "once"));
@@ -43,7 +43,7 @@ test("SecretProof takes no message twice, at once or later", async () => {
   deepEqual(b.taken, ["once"]);
 });
 
-test("SecretProof takes nothing that was meant for another server", async () => {
+test("SecretProof refuses a message for another server", async () => {
   const { line, a } = setUp();
   const c = line.start("c", { secrets });
   await say(a, "b", "for b");
@@ -60,7 +60,7 @@ test("SecretProof takes nothing that was meant for another server", async () => 
   deepEqual(c.taken, ["for c"]);
 });
 
-test("SecretProof takes nothing again after a restart, and those who go on say hello first", async () => {
+test("SecretProof accepts no earlier message after a restart, and its peers repeat the hello", async () => {
   const { line, a } = setUp();
   await say(a, "b", "before");
   const captured = line.lastMessage.gossip;
@@ -71,7 +71,7 @@ test("SecretProof takes nothing again after a restart, and those who go on say h
   equal(line.count("hello"), 2);
 });
 
-test("SecretProof takes nothing old, and needs no clocks that agree", async () => {
+test("SecretProof refuses old messages without synchronized clocks", async () => {
   const line = new Line();
   const clock = new FakeClock(line.clock.now() - 9 * hour);
   const [a, b] = [line.start("a", { secrets, clock }), line.start("b", { secrets, nameTimeout: 1000 })];
@@ -86,7 +86,7 @@ test("SecretProof takes nothing old, and needs no clocks that agree", async () =
   deepEqual(b.taken, ["one", "two"]);
 });
 
-test("SecretProof renews its name under those who talk often, without a refusal", async () => {
+test("SecretProof renews its name during frequent exchanges without a refusal", async () => {
   const line = new Line();
   const [a, b] = [line.start("a", { secrets }), line.start("b", { secrets, nameTimeout: 1000 })];
   for (let i = 0; i < 20; i++) {
@@ -102,7 +102,7 @@ test("SecretProof renews its name under those who talk often, without a refusal"
   }
 });
 
-test("SecretProof takes nothing twice and lets no name live longer when the date is set forward and back", async () => {
+test("SecretProof accepts no message twice, and no name longer, when the date is set forward and back", async () => {
   const line = new Line();
   const clock = new FakeClock();
   const [a, b] = [line.start("a", { secrets }), line.start("b", { secrets, clock })];
@@ -121,7 +121,7 @@ test("SecretProof takes nothing twice and lets no name live longer when the date
   equal(await refusalOf(line, line.lastMessage.gossip), unproven);
 });
 
-test("SecretProof forgets no nonce when there are many: it draws a new name", async () => {
+test("SecretProof draws a new name instead of forgetting nonces", async () => {
   const line = new Line();
   const b = line.start("b", { secrets, maxNonces: 2 });
   const senders = Array.from({ length: 12 }, (_, i) => line.start(`a${i}`, { secrets }));
@@ -138,7 +138,7 @@ test("SecretProof forgets no nonce when there are many: it draws a new name", as
   }
 });
 
-test("SecretProof takes nothing forged, and says the same to everything that proves nothing", async () => {
+test("SecretProof refuses forged messages, all with the same error", async () => {
   const { line, a, b } = setUp();
   const other = line.start("other", { secrets });
   await say(other, "b", "another");
@@ -180,7 +180,7 @@ test("SecretProof takes nothing forged, and says the same to everything that pro
   equal(await refusalOf(line, { ...another, extra: 1 }), unproven);
 });
 
-test("SecretProof ignores fields it does not know", async () => {
+test("SecretProof ignores unknown fields", async () => {
   const { line, a, b } = setUp();
   line.before = (heard) => void Object.assign(heard.gossip, { later: { form: 7 }, constructor: 1 });
   line.bend = (gossip) => ({ ...gossip, later: [1], toString: null });
@@ -188,7 +188,7 @@ test("SecretProof ignores fields it does not know", async () => {
   deepEqual(b.taken, ["one"]);
 });
 
-test("SecretProof refuses an envelope of another form by name", async () => {
+test("SecretProof refuses an envelope of another form, and the error names the form", async () => {
   const { line, a, b } = setUp();
   const wrong = '400 Cannot read the form of "gossip": expected 1, got';
   equal(await refusalOf(line, { form: 2, hello: { nonce: "x" } }), `${wrong} 2`);
@@ -201,7 +201,7 @@ test("SecretProof refuses an envelope of another form by name", async () => {
   await rejects(say(a, "b", "one"), { code: "ERR_REALITY_PEER_REPLY", peer: b.url });
 });
 
-test("SecretProof sends its message to nobody who has not shown the secret", async () => {
+test("SecretProof sends a message only to a peer that has proven the secret", async () => {
   const { line, a, b } = setUp();
   const stranger = line.start("stranger", { secrets: ["another secret"] });
   await rejects(say(a, "stranger", "private"), { code: "ERR_REALITY_PEER_REPLY", peer: stranger.url });
@@ -211,7 +211,7 @@ test("SecretProof sends its message to nobody who has not shown the secret", asy
   equal(line.count("message"), 0);
 });
 
-test("SecretProof notices an answer that nobody with the secret has made for this message", async () => {
+test("SecretProof refuses an answer that was not signed for this message with the secret", async () => {
   const { line, a, b } = setUp();
   let former: Fields = {};
   line.bend = (gossip) => former = gossip;
@@ -234,7 +234,7 @@ test("SecretProof notices an answer that nobody with the secret has made for thi
   equal(await say(a, "b", "three"), "b: three");
 });
 
-test("SecretProof lets nobody use a hello of ours against us", async () => {
+test("SecretProof refuses its own hello from another sender", async () => {
   const { line, a } = setUp();
   // Whoever sits on the line passes our hello back to us, and our message after it.
   line.before = ({ url, gossip }) =>
@@ -250,7 +250,7 @@ test("SecretProof lets nobody use a hello of ours against us", async () => {
   deepEqual(a.taken, []);
 });
 
-test("SecretProof changes a secret while all servers keep talking, in either order", async () => {
+test("SecretProof rotates a secret while all servers keep exchanging, in either order", async () => {
   const [old, next] = ["the old secret", "the new secret"];
   for (const steps of [[[old], [old, next], [next, old], [next]], [[old], [next, old], [next]]]) {
     for (let i = 0; i + 1 < steps.length; i++) {
@@ -266,7 +266,7 @@ test("SecretProof changes a secret while all servers keep talking, in either ord
   await rejects(say(a, "b", "one"), { code: "ERR_REALITY_PEER_REPLY" });
 });
 
-test("SecretProof opens news of its channel that was signed with the secret, and no other", async () => {
+test("SecretProof opens messages of its Redis channel that were signed with the secret, and no others", async () => {
   const clock = new FakeClock();
   const [a, b] = [
     new SecretProof({ secrets, clock }),
@@ -297,7 +297,7 @@ test("SecretProof opens news of its channel that was signed with the secret, and
   }
 });
 
-test("SecretProof takes no news for a request, and no request for news", async () => {
+test("SecretProof accepts no Redis message as a request, and no request as a Redis message", async () => {
   const { line, a, b } = setUp();
   await say(a, "b", "one");
   const { gossip } = line.lastMessage;
@@ -315,7 +315,7 @@ test("SecretProof takes no news for a request, and no request for news", async (
   equal(await refusalOf(line, { ...gossip, nonce: "n".repeat(26), proofs: news.proofs }), unproven);
 });
 
-test("SecretProof gives each life of a server another name", async () => {
+test("SecretProof gives each incarnation of a server another name", async () => {
   const names = await Promise.all([1, 2].map(async () => {
     const opened = await new SecretProof({ secrets, clock: new FakeClock() })
       .verify({ form: 1, hello: { nonce: "n".repeat(26) } });

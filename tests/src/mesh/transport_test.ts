@@ -70,7 +70,7 @@ test("Transport follows no redirect", async () => {
   }
 });
 
-test("Transport tells a peer that fails from one that refuses, and one that takes less from both", async () => {
+test("Transport distinguishes a peer that fails, one that refuses, and one that accepts smaller messages only", async () => {
   const found: [number, object][] = [[201, refused], [400, refused], [403, refused], [404, refused], [
     405,
     refused,
@@ -88,7 +88,7 @@ test("Transport tells a peer that fails from one that refuses, and one that take
   }
 });
 
-test("Transport says hello again after an answer that makes its pass doubtful, and only then", async () => {
+test("Transport repeats the hello only after an answer that makes its credential doubtful", async () => {
   const doubtful: [number, boolean][] = [[400, true], [404, true], [500, true], [413, false], [503, false]];
   for (const [status, again] of doubtful) {
     const { line, a } = setUp();
@@ -108,7 +108,7 @@ test("Transport says hello again after an answer that makes its pass doubtful, a
   equal(line.count("hello"), 1);
 });
 
-test("Transport tries once more after a 401, and not a third time", async () => {
+test("Transport retries once after a 401, and not again", async () => {
   const { line, a } = setUp();
   const no = () => new Response("{}", { status: 401, headers: json });
   line.before = no;
@@ -122,7 +122,7 @@ test("Transport tries once more after a 401, and not a third time", async () => 
   deepEqual(line.heard.map(({ gossip }) => Object.keys(gossip)[1]), ["to", "hello", "to"]);
 });
 
-test("Transport believes nothing that is not JSON with gossip", async () => {
+test("Transport accepts only JSON with gossip", async () => {
   const answers = [
     new Response("{}", { headers: json }),
     new Response("[]", { headers: json }),
@@ -142,7 +142,7 @@ test("Transport believes nothing that is not JSON with gossip", async () => {
   }
 });
 
-test("Transport reads UTF-8 and nothing like it", async () => {
+test("Transport accepts only valid UTF-8", async () => {
   // A byte that is never part of UTF-8, and a character that is cut off.
   for (const bytes of [[0x22, 0xff, 0x22], [0x31, 0xe2, 0x82]]) {
     const { line, a } = setUp();
@@ -151,7 +151,7 @@ test("Transport reads UTF-8 and nothing like it", async () => {
   }
 });
 
-test("Transport reads an answer that comes in pieces cut anywhere", async () => {
+test("Transport reads an answer that arrives in chunks of any length", async () => {
   const { line, a } = setUp();
   const fetch = line.fetch.bind(line);
   line.fetch = async (request) => {
@@ -181,7 +181,7 @@ test("Transport reads no more than maxBytes", async () => {
   equal(line.clock.timers, 0);
 });
 
-test("Transport gives up on silence at the deadline, whatever fetch does, and lets a late answer go", async () => {
+test("Transport gives up at the deadline if no answer arrives, whatever fetch does, and discards a late one", async () => {
   const { line, a } = setUp();
   await say(a, "b", "one");
   let signal: AbortSignal | undefined;
@@ -204,7 +204,7 @@ test("Transport gives up on silence at the deadline, whatever fetch does, and le
   equal(line.clock.timers, 0);
 });
 
-test("Transport gives up on a body that stops, and on one that drips, at the deadline", async () => {
+test("Transport gives up at the deadline on a body that stalls or arrives too slowly", async () => {
   const { line, a } = setUp();
   let cancelled = false;
   line.before = () =>
@@ -242,7 +242,7 @@ test("Transport gives up on a body that stops, and on one that drips, at the dea
   equal(drops, 6);
 });
 
-test("Transport has one deadline for hello and message together", async () => {
+test("Transport has one deadline for the hello and the message", async () => {
   const { line, a } = setUp();
   line.before = (heard) =>
     new Promise((resolve) => line.clock.after(1200, () => resolve(line.deliver(heard))));
@@ -254,7 +254,7 @@ test("Transport has one deadline for hello and message together", async () => {
   await sending;
 });
 
-test("Transport ends at once when it is called off, and reports a body that breaks off", async () => {
+test("Transport ends at once when it is aborted, and reports a body that ends early", async () => {
   const { line, a } = setUp();
   line.before = () => new Promise(() => {});
   const controller = new AbortController();
@@ -276,7 +276,7 @@ test("Transport ends at once when it is called off, and reports a body that brea
   await rejects(say(a, "b", "three"), { ...unreachable, message: /Connection reset$/ });
 });
 
-test("Transport shares a hello among those who need it at once, and the next tries when it fails", async () => {
+test("Transport shares one hello among concurrent requests, and the next request retries it if it fails", async () => {
   const { line, a } = setUp();
   const answers = await Promise.all(["one", "two", "three"].map((message) => say(a, "b", message)));
   deepEqual(answers, ["b: one", "b: two", "b: three"]);
@@ -290,7 +290,7 @@ test("Transport shares a hello among those who need it at once, and the next tri
   equal(second.line.count("hello"), 2);
 });
 
-test("Transport lets who waited for a hello that came to nothing say it itself, by its own deadline", async () => {
+test("Transport lets a request whose shared hello failed send its own, within its own deadline", async () => {
   const { line, a } = setUp();
   line.before = () => new Promise(() => {});
   const first = rejects(say(a, "b", "one"), unreachable);
@@ -305,7 +305,7 @@ test("Transport lets who waited for a hello that came to nothing say it itself, 
   equal(line.clock.timers, 0);
 });
 
-test("Transport takes a URL that cannot be called for a peer that cannot be reached", async () => {
+test("Transport treats an invalid URL as an unreachable peer", async () => {
   const { a } = setUp();
   // What names the peer has no password.
   const urls = { "no URL": "no URL", "http://user:password@b/reality/sync": "http://b/reality/sync", "": "" };

@@ -51,7 +51,7 @@ async function merge(storage: MemoryStorage, nodes: readonly ReplicatedNode[]): 
   await storage.mergeNodes(nodes.map((node) => ({ node, replaces: null })));
 }
 
-test("nodes whose sender sends no more are written again, as changes that other storages request", async () => {
+test("uncovered nodes whose sender stopped are written again, as changes that other storages request", async () => {
   const { storage, clock, uncovered, check, woken, rewritten } = setUp();
   await check();
   const [x, y] = [nodeOf("x", 5), nodeOf("y", 7, { hash: "", deleted: true })];
@@ -74,7 +74,7 @@ test("nodes whose sender sends no more are written again, as changes that other 
   equal(storage.reads, reads, "it searches once");
 });
 
-test("nodes that the version vector includes by then are left alone, and not searched for", async () => {
+test("nodes that the version vector includes by then are not searched for", async () => {
   const { storage, clock, uncovered, check, rewritten } = setUp();
   await check();
   await merge(storage, [nodeOf("x", 5)]);
@@ -85,7 +85,7 @@ test("nodes that the version vector includes by then are left alone, and not sea
   deepEqual([storage.reads, rewritten], [0, []]);
 });
 
-test("each page of a sender puts the search off", async () => {
+test("each page of a sender postpones the search", async () => {
   const { storage, clock, uncovered, check } = setUp();
   await check();
   for (let version = 1; version < 10; version++) {
@@ -97,7 +97,7 @@ test("each page of a sender puts the search off", async () => {
   equal(storage.reads, 0);
 });
 
-test("a storage that has nodes at the start is searched once, whole, and its covered nodes are left alone", async () => {
+test("a storage that has nodes at the start is searched once, in all its pages, and its covered nodes are not written", async () => {
   const storage = new CountingStorage();
   const { clock, check, rewritten } = setUp(storage);
   const covered = Array.from({ length: 900 }, (_, i) => nodeOf(`a:${i}`, i + 1, { replicaId: "other" }));
@@ -115,7 +115,7 @@ test("a storage that has nodes at the start is searched once, whole, and its cov
   equal(storage.reads, 2);
 });
 
-test("a search that fails is made again later", async () => {
+test("a failed search is repeated later", async () => {
   const { storage, clock, uncovered, check, rewritten } = setUp();
   await check();
   await merge(storage, [nodeOf("x", 5)]);

@@ -90,7 +90,7 @@ function scene(
   }
 }
 
-scene("Relay publishes what is owed, and takes in what others publish", async (scene) => {
+scene("Relay publishes pending updates, and delivers messages of others", async (scene) => {
   assert.equal(scene.relay.healthy, true);
   await scene.tell("ours");
   await scene.hear("theirs");
@@ -128,13 +128,13 @@ scene(
   },
 );
 
-scene("publish() sends nothing when nothing is owed", async ({ relay, deps, publisher }) => {
+scene("publish() sends nothing if nothing is pending", async ({ relay, deps, publisher }) => {
   relay.publish();
   await settle();
   assert.deepEqual([deps.composed.length, publisher.published.length], [1, 0]);
 });
 
-scene("Relay asks nothing of clients that are not connected, and works once they are", async (scene) => {
+scene("Relay sends no command to clients that are not connected, and works once they are", async (scene) => {
   const { redis, deps, relay, publisher, subscriber } = scene;
   await scene.tell("a");
   await scene.tell("b");
@@ -151,32 +151,35 @@ scene("Relay asks nothing of clients that are not connected, and works once they
   assert.deepEqual([deps.reports.slice(1), deps.looks, relay.healthy], [["well"], 1, true]);
 }, { connected: false });
 
-scene("Relay keeps nothing while Redis is away, and says what is owed once it is back", async (scene) => {
-  const { deps, relay, publisher, subscriber } = scene;
-  await scene.tell("before");
-  const error = new Error("connection reset");
-  publisher.lose(error);
-  subscriber.lose(error);
-  publisher.emit("error", new Error("connection refused"));
-  subscriber.emit("error", new Error("connection refused"));
-  assert.deepEqual([deps.reports, relay.healthy], [["Redis failed: connection reset"], false]);
-  for (let i = 0; i < 1_000; i++) relay.publish();
-  deps.owed.push("after");
-  await settle();
-  assert.deepEqual([publisher.published, deps.composed], [["before"], [false]]);
-  publisher.connect();
-  await settle();
-  assert.deepEqual(deps.reports.length, 1, "one of two connections is not yet well");
-  await deps.clock.advance(1_000);
-  subscriber.connect();
-  await settle();
-  assert.deepEqual([publisher.published, deps.composed], [["before", "after"], [false, true]]);
-  assert.deepEqual([deps.reports.slice(1), deps.looks, relay.healthy], [["well"], 2, true]);
-  await scene.hear("theirs");
-  assert.deepEqual(deps.received, ["theirs"]);
-});
+scene(
+  "Relay queues nothing while Redis is unreachable, and publishes pending updates afterwards",
+  async (scene) => {
+    const { deps, relay, publisher, subscriber } = scene;
+    await scene.tell("before");
+    const error = new Error("connection reset");
+    publisher.lose(error);
+    subscriber.lose(error);
+    publisher.emit("error", new Error("connection refused"));
+    subscriber.emit("error", new Error("connection refused"));
+    assert.deepEqual([deps.reports, relay.healthy], [["Redis failed: connection reset"], false]);
+    for (let i = 0; i < 1_000; i++) relay.publish();
+    deps.owed.push("after");
+    await settle();
+    assert.deepEqual([publisher.published, deps.composed], [["before"], [false]]);
+    publisher.connect();
+    await settle();
+    assert.deepEqual(deps.reports.length, 1, "one of two connections is not yet well");
+    await deps.clock.advance(1_000);
+    subscriber.connect();
+    await settle();
+    assert.deepEqual([publisher.published, deps.composed], [["before", "after"], [false, true]]);
+    assert.deepEqual([deps.reports.slice(1), deps.looks, relay.healthy], [["well"], 2, true]);
+    await scene.hear("theirs");
+    assert.deepEqual(deps.received, ["theirs"]);
+  },
+);
 
-scene("Relay composes anew when the connection is lost while a message is under way", async (scene) => {
+scene("Relay composes a new message if the connection is lost during a publish", async (scene) => {
   const { redis, deps, publisher } = scene;
   redis.hold();
   await scene.tell("lost");
@@ -189,7 +192,7 @@ scene("Relay composes anew when the connection is lost while a message is under 
   assert.deepEqual(deps.composed, [false, true]);
 });
 
-scene("Relay believes no answer to a subscription whose connection was lost meanwhile", async (scene) => {
+scene("Relay ignores the answer to a subscription whose connection was lost meanwhile", async (scene) => {
   const { redis, relay, subscriber } = scene;
   redis.hold();
   subscriber.lose();
@@ -201,7 +204,7 @@ scene("Relay believes no answer to a subscription whose connection was lost mean
   assert.equal(relay.healthy, false);
 });
 
-scene("Relay says why a connection was lost, where the client has said so before", async (scene) => {
+scene("Relay reports why a connection was lost if the client reported it before", async (scene) => {
   const { deps, publisher } = scene;
   await deps.clock.advance(1_000);
   publisher.emit("error", new Error("read ECONNRESET"));
@@ -220,7 +223,7 @@ scene("Relay reports a publisher that never connects", async (scene) => {
   assert.deepEqual(deps.reports, ["Redis failed: the publisher has not connected in 5000 ms"]);
 }, { connected: false });
 
-scene("Relay looks again after each subscription, but at most once a second", async (scene) => {
+scene("Relay invalidates all keys after each subscription, at most once a second", async (scene) => {
   const { deps, subscriber } = scene;
   await deps.clock.advance(1_000);
   for (let i = 0; i < 10; i++) {
@@ -255,7 +258,7 @@ scene(
   },
 );
 
-scene("Relay publishes again, and subscribes again, where an answer of Redis is lost", async (scene) => {
+scene("Relay publishes and subscribes again if an answer of Redis is lost", async (scene) => {
   const { redis, deps, relay, subscriber } = scene;
   redis.hold();
   await scene.tell("lost");
@@ -274,7 +277,7 @@ scene("Relay publishes again, and subscribes again, where an answer of Redis is 
   assert.match(scene.publisher.published.join(), /next/);
 });
 
-scene("Relay tries again, ever more seldom, where Redis refuses a command", async (scene) => {
+scene("Relay retries with growing pauses if Redis refuses a command", async (scene) => {
   const { redis, deps, publisher } = scene;
   redis.refusal = new Error("NOPERM this user has no permissions");
   await scene.tell("a");
@@ -296,7 +299,7 @@ scene("Relay tries again, ever more seldom, where Redis refuses a command", asyn
   assert.deepEqual(deps.reports.slice(1), ["well"]);
 });
 
-scene("Relay subscribes again by itself where Redis refused it", async (scene) => {
+scene("Relay subscribes again after Redis refused it", async (scene) => {
   const { redis, deps, subscriber, relay } = scene;
   subscriber.lose();
   if (subscriber instanceof FakeNodeRedis) subscriber.channels.clear();
@@ -311,27 +314,30 @@ scene("Relay subscribes again by itself where Redis refused it", async (scene) =
   assert.deepEqual(deps.received, ["theirs"]);
 });
 
-scene("Relay finds a subscriber deaf that does not hear what we publish, until it hears", async (scene) => {
-  const { redis, deps, relay } = scene;
-  await deps.clock.advance(1_000);
-  redis.mute = true;
-  await scene.tell("into the void");
-  await deps.clock.advance(2_000);
-  assert.deepEqual(deps.reports, [
-    "Redis failed: the subscriber has not heard in 2000 ms what was published",
-  ]);
-  await scene.tell("once more");
-  await deps.clock.advance(10_000);
-  assert.deepEqual([deps.reports.length, relay.healthy], [1, false]);
-  redis.mute = false;
-  const looks = deps.looks;
-  await scene.tell("heard");
-  assert.deepEqual([deps.reports.slice(1), deps.looks, relay.healthy], [["well"], looks + 1, true]);
-  await deps.clock.advance(10_000);
-  assert.equal(deps.reports.length, 2);
-});
+scene(
+  "Relay reports a subscriber that does not receive its own publications, until it does",
+  async (scene) => {
+    const { redis, deps, relay } = scene;
+    await deps.clock.advance(1_000);
+    redis.mute = true;
+    await scene.tell("into the void");
+    await deps.clock.advance(2_000);
+    assert.deepEqual(deps.reports, [
+      "Redis failed: the subscriber has not heard in 2000 ms what was published",
+    ]);
+    await scene.tell("once more");
+    await deps.clock.advance(10_000);
+    assert.deepEqual([deps.reports.length, relay.healthy], [1, false]);
+    redis.mute = false;
+    const looks = deps.looks;
+    await scene.tell("heard");
+    assert.deepEqual([deps.reports.slice(1), deps.looks, relay.healthy], [["well"], looks + 1, true]);
+    await deps.clock.advance(10_000);
+    assert.equal(deps.reports.length, 2);
+  },
+);
 
-scene("Relay reports bad messages once, and that they ended when none came for a minute", async (scene) => {
+scene("Relay reports invalid messages once, and their end after a minute without one", async (scene) => {
   const { deps, relay } = scene;
   await scene.hear(...Array.from({ length: 50 }, (_, i) => `bad ${i}`), "good");
   await deps.clock.advance(59_999);
@@ -345,7 +351,7 @@ scene("Relay reports bad messages once, and that they ended when none came for a
   assert.equal(deps.reports.length, 3);
 }, { maxLength: 100 });
 
-scene("Relay neither takes in nor publishes a message that is too long", async (scene) => {
+scene("Relay neither delivers nor publishes a message that is too long", async (scene) => {
   const { deps, publisher } = scene;
   await scene.hear("x".repeat(10), "y".repeat(11));
   assert.deepEqual(deps.received, ["x".repeat(10)]);
@@ -374,7 +380,7 @@ scene(
   },
 );
 
-scene("Relay bounds what waits by its length too", async (scene) => {
+scene("Relay limits queued messages by their length as well", async (scene) => {
   const { deps } = scene;
   let open = () => {};
   deps.gate = new Promise((resolve) => open = resolve);
@@ -384,14 +390,14 @@ scene("Relay bounds what waits by its length too", async (scene) => {
   assert.equal(deps.received.length, 5);
 }, { maxLength: 1_000 });
 
-scene("Relay looks again after a message that could not be kept", async (scene) => {
+scene("Relay invalidates all keys after a message that it had to drop", async (scene) => {
   const { deps } = scene;
   await deps.clock.advance(1_000);
   await scene.hear("unkept", "kept");
   assert.deepEqual([deps.received, deps.looks, deps.reports], [["kept"], 2, []]);
 });
 
-scene("Relay hears of other channels of the same client nothing", async (scene) => {
+scene("Relay ignores other channels of the same client", async (scene) => {
   const { redis, subscriber, deps } = scene;
   if (subscriber instanceof FakeIORedis) await subscriber.subscribe("other");
   else await subscriber.subscribe("other", () => {});
@@ -400,7 +406,7 @@ scene("Relay hears of other channels of the same client nothing", async (scene) 
   assert.deepEqual(deps.received, []);
 });
 
-scene("Relay contains a composer that fails, and asks again", async (scene) => {
+scene("Relay catches a composer that throws, and calls it again later", async (scene) => {
   const { deps, relay, publisher } = scene;
   const compose = deps.compose.bind(deps);
   deps.compose = () => Promise.reject(new Error("the storage is away"));
@@ -412,7 +418,7 @@ scene("Relay contains a composer that fails, and asks again", async (scene) => {
   assert.deepEqual([publisher.published, deps.composed, deps.reports], [["later"], [true], []]);
 });
 
-scene("close() lets out the news of its own moment, and none that comes later", async (scene) => {
+scene("close() publishes updates of the same moment, and no later ones", async (scene) => {
   const { deps, relay, publisher } = scene;
   deps.compose = async () => {
     await settle();
@@ -425,7 +431,7 @@ scene("close() lets out the news of its own moment, and none that comes later", 
   assert.deepEqual(publisher.published, ["last"]);
 });
 
-scene("close() ends all that listens, also while Redis does not answer", async (scene) => {
+scene("close() removes all listeners, also while Redis does not answer", async (scene) => {
   const { redis, deps, relay, publisher, subscriber } = scene;
   redis.hold();
   await scene.tell("slow");
@@ -457,7 +463,7 @@ scene(
   },
 );
 
-test("start() connects a client of ioredis that waits for its first command", async () => {
+test("start() connects a client of ioredis that connects with its first command", async () => {
   const [redis, deps] = [new FakeRedis(), new Rooms()];
   const [publisher, subscriber] = [FakeIORedis.lazy(redis), FakeIORedis.lazy(redis)];
   const relay = new Relay({ publisher, subscriber, channel: CHANNEL }, deps);

@@ -162,16 +162,16 @@ async function findStuck(
 }
 
 for (const [name, create] of Object.entries(storages)) {
-  test(`with requestScopedIO no request waits for what another one began, on ${name}`, async () => {
+  test(`with requestScopedIO no request awaits I/O of another request, on ${name}`, async () => {
     deepEqual(await findStuck(create, {}), []);
   });
 }
 
-test("without it, requests do wait for each other", async () => {
+test("without requestScopedIO requests await I/O of each other", async () => {
   ok((await findStuck(createSQLStorage, { requestScopedIO: false })).length > 100);
 });
 
-test("with requestScopedIO a waiting sync is told of changes of this server and of others, and of nothing else", async () => {
+test("with requestScopedIO a waiting sync receives changes of its keys by this server and by others, and no other changes", async () => {
   const { contexts, server, createServer } = setUp();
   const other = createServer();
   const wait = (key: string) =>
@@ -191,7 +191,7 @@ test("with requestScopedIO a waiting sync is told of changes of this server and 
   equal(contexts.timers, 0);
 });
 
-test("with requestScopedIO who waits asks the storage about twice a second", async () => {
+test("with requestScopedIO a waiting sync polls the storage about twice a second", async () => {
   let questions = 0;
   const { contexts, server } = setUp((contexts) => {
     const storage = createSQLStorage(contexts);
@@ -219,7 +219,7 @@ test("with requestScopedIO who waits asks the storage about twice a second", asy
   ok(before < 30, String(before));
 });
 
-test("with requestScopedIO a stream is told each change of its keys once", async () => {
+test("with requestScopedIO a stream receives each change of its keys once", async () => {
   const { contexts, server, handle } = setUp();
   const frames: string[] = [];
   await contexts.run("stream", async () => {
@@ -239,7 +239,7 @@ test("with requestScopedIO a stream is told each change of its keys once", async
   deepEqual(told, ["a 1", "b 2", "a 4"]);
 });
 
-test("with requestScopedIO places of requests that were ended are free again after a time", async () => {
+test("with requestScopedIO slots of ended requests are freed after a while", async () => {
   const limits = { maxRequests: 2, maxWaiters: 2, maxStreams: 1, maxReadingBytes: 1_000 };
   const { contexts, server, handle } = setUp(createSQLStorage, { limits });
   const lost: Record<string, () => unknown> = {
@@ -277,7 +277,7 @@ test("with requestScopedIO places of requests that were ended are free again aft
   deepEqual([after.waiters, after.streams], [2, 1]);
 });
 
-test("with requestScopedIO close() is noticed by who waits, streams and sends, and waits for them", async () => {
+test("with requestScopedIO close() ends waiting syncs, streams and bodies, and waits for them", async () => {
   const { contexts, server, handle } = setUp();
   const wait = watch(
     contexts.run("waits", () => status(handle(post("/sync", { known: { a: 0 }, wait: 20_000 })))),
@@ -295,7 +295,7 @@ test("with requestScopedIO close() is noticed by who waits, streams and sends, a
   await rejects(contexts.run("asks", () => server.getNode("a")), { code: "ERR_REALITY_CLOSED" });
 });
 
-test("what talks to other servers cannot be used with requestScopedIO", () => {
+test("options of the mesh and Redis cannot be used with requestScopedIO", () => {
   const storage = new NaiveStorage();
   const redis = { publisher: {}, subscriber: {} } as unknown as RealityServerOptions["redis"];
   const options: Partial<RealityServerOptions>[] = [

@@ -129,7 +129,7 @@ test("onEvent receives the duration and the wait of a sync, and how the wait end
   ]);
 });
 
-test("onEvent receives a client that disconnected as 499 and not as a failure", async () => {
+test("onEvent receives a request of a disconnected client as 499 and not as a failure", async () => {
   const { server, ask, take, waits } = setUp();
   const client = new AbortController();
   const answer = ask("POST", "/sync", { known: { a: 0 }, wait: 1_000 }, client.signal);
