@@ -1,5 +1,5 @@
 /**
- * The snippets that the package was asked for with, as they were written, each with the helpers that it leaves to the
+ * The snippets of the package's contract, as written, each with the helpers that it leaves to the
  * reader. Only the name of the package is a path here; `tests/npm/` uses the name.
  *
  * @module

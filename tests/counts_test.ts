@@ -1,6 +1,6 @@
 /*
- * What a request costs that can be counted, so that no busy machine and no slow one changes it: questions to the
- * storage, bytes of an answer, timers, and bytes of memory that a sync takes and leaves to be collected. A change
+ * The countable costs of a request, which do not depend on the speed of the machine: calls to the
+ * storage, bytes of an answer, timers, and bytes of memory that a sync allocates. A change
  * that lowers one of them updates the figure here.
  */
 
@@ -65,7 +65,7 @@ function inWords(count: number, what: string = "key"): string {
   return count === 1 ? `1 ${what}` : `${count} ${what}s`;
 }
 
-/** A question about so many keys, some of which have changed. */
+/** A sync of this many keys, some of which have changed. */
 function knownOf(keys: number, changed = 0): { known: Record<string, number> } {
   return {
     known: Object.fromEntries(
@@ -128,7 +128,7 @@ for (
     deepEqual(await count(() => server.updateNode(keyOf(0), "new")), { applyChanges: 1 });
   });
 
-  // A storage in memory has each of them at once: there is no commit to share.
+  // A storage in memory stores each of them at once: there is no commit to share.
   const commits = kind === "a shared" ? 1 : 1000;
   test(`1000 calls of updateNode() at once are ${inWords(commits, "commit")} of ${kind} storage`, async () => {
     const { server, count } = await setUp(kind);
@@ -180,9 +180,9 @@ test("a sync whose body has arrived sets no timer", async () => {
   equal(timers, 0);
 });
 
-// Only V8 tells at any time how much is taken.
+// Only V8 reports the allocated memory at any time.
 if (process.versions.v8 !== undefined && process.versions.bun === undefined) {
-  // What is taken on the runtime that takes most, and a quarter more.
+  // The amount on the runtime that allocates most, and a quarter more.
   for (
     const [keys, changed, most] of [
       [1, 0, 4_500],
@@ -200,11 +200,11 @@ if (process.versions.v8 !== undefined && process.versions.bun === undefined) {
   }
 }
 
-/** How many bytes some work takes; the middle of several rounds, since some garbage is collected in one of them. */
+/** The number of bytes that some work allocates: the median of several rounds, since garbage is collected in some. */
 async function bytesOf(work: () => Promise<unknown>): Promise<number> {
   const [rounds, times] = [9, 25];
   const found: number[] = [];
-  // Compiling takes memory as well.
+  // Compilation allocates memory as well.
   for (let i = 0; i < 200; i++) await work();
   for (let round = 0; round < rounds; round++) {
     const before = process.memoryUsage().heapUsed;

@@ -1,6 +1,6 @@
 /**
- * Nothing that is told holds a secret: there is one in every place that takes one, against a Redis and databases that
- * refuse it, and all that comes out is searched.
+ * No output contains a secret: every option that takes a secret has one, Redis and databases
+ * refuse it, and all output is searched.
  *
  * @module
  */
@@ -31,9 +31,9 @@ import { libraries } from "./redis/libraries.ts";
 import { Child } from "./runtimes/child.ts";
 import { testOnEngine } from "./storage/engines.ts";
 
-/** Each secret has this in it. */
+/** Part of each secret. */
 const MARK = "s3cr3t";
-/** How much later every time limit of a server ends: what is refused is to be told, not that this machine is slow. */
+/** By how much all time limits are extended, so that refusals are reported and not a slow machine. */
 const PATIENCE = 20;
 const secret = (name: string) => `${MARK}-of-the-${name}`;
 
@@ -50,7 +50,7 @@ const POSTGRES = withPassword(process.env.REALITY_TEST_POSTGRES, "reality_passwo
 const MYSQL = withPassword(process.env.REALITY_TEST_MYSQL, "reality_password");
 const PEER = `http://127.0.0.1:1/reality/sync?code=${secret("peer")}`;
 
-/** All that can be seen of a value, in whatever way it is printed. */
+/** A value as text, printed in every way. */
 function look(value: unknown): string {
   const parts = [inspect(value, { depth: Infinity, showHidden: true, maxStringLength: null }), String(value)];
   for (let error = value; error instanceof Error; error = error.cause) {
@@ -66,7 +66,7 @@ function assertHoldsNone(value: unknown, what: string): void {
   assert.equal(at, -1, `${what}: ${seen.slice(Math.max(0, at - 500), at + 200)}`);
 }
 
-/** Asks a server all that can be asked while nothing of it works, and gives whatever came out. */
+/** Sends all kinds of requests to a server on which nothing works, and returns all output. */
 async function trouble(
   options: Partial<RealityServerOptions>,
   kinds: readonly { readonly name: string }[],

@@ -56,7 +56,7 @@ export interface Station {
   fetch(request: Request): Promise<Response>;
   /** Answers requests from now on. Before that, connections are refused. */
   listen(handler: Handler): void;
-  /** Takes the process off the network, with all it has under way. */
+  /** Removes the process from the network, with its running requests. */
   leave(): void;
 }
 
@@ -120,12 +120,12 @@ export class FakeNetwork {
     };
   }
 
-  /** Lets nothing pass from one host to another any more; answers in that direction neither. */
+  /** Cuts the direction from one host to another, for requests and answers. */
   cut(from: string, to: string): void {
     this.#cuts.add(`${from} ${to}`);
   }
 
-  /** Mends all lines. Faults stay as they are. */
+  /** Restores all links. Random faults stay as they are. */
   mend(): void {
     this.#cuts.clear();
   }

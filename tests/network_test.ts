@@ -28,7 +28,7 @@ function setUp(faults: Partial<NetworkFaults> = {}) {
     await settleAll(() => false);
     while (clock.step(until)) await settleAll(() => false);
   };
-  /** What a promise comes to by then; undefined when it is still open. */
+  /** The result of a promise so far; undefined while it is pending. */
   const after = async <T>(ms: number, promise: Promise<T>): Promise<T | undefined> => {
     let found: T | undefined;
     void promise.then((value) => found = value);

@@ -1,5 +1,5 @@
 /**
- * What the README shows for the shell and the wire, done as written. Its TypeScript runs with the doc examples.
+ * Runs the README's shell commands and HTTP requests as written. Its TypeScript runs with the doc examples.
  *
  * @module
  */

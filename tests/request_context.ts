@@ -1,6 +1,6 @@
 /**
  * A place where timers and answers belong to the request that asked for them, as on Cloudflare Workers, but with a
- * clock that a test moves: once a request is ended, nothing that it began ever comes to anything.
+ * clock that a test moves: once a request is ended, none of its timers and calls complete.
  *
  * @module
  */
@@ -22,7 +22,7 @@ export class RequestContexts implements Clock {
   readonly #clock: FakeClock = new FakeClock();
   readonly #current: AsyncLocalStorage<Context> = new AsyncLocalStorage<Context>();
   readonly #contexts = new Map<string, Context>();
-  /** Timers and questions that no request began. */
+  /** Timers and calls outside requests. */
   readonly strays: string[] = [];
 
   now(): number {
@@ -56,12 +56,12 @@ export class RequestContexts implements Clock {
     return this.#current.run(context, work);
   }
 
-  /** Ends a request: its timers do not go off any more, and its questions are not answered. */
+  /** Ends a request: its timers do not fire, and its calls are not answered. */
   end(name: string): void {
     this.run(name, () => this.#find("").isOver = true);
   }
 
-  /** An answer of a database that takes 5 milliseconds: to the request that asks now, if it is not over by then. */
+  /** An answer of a database after 5 milliseconds, to the current request if it has not ended by then. */
   async answer<T>(question: () => T | Promise<T>): Promise<T> {
     this.#find("a question");
     const answer = await question();

@@ -146,7 +146,7 @@ async function runJob(leg: string, { file, command, report }: Job): Promise<Coun
     late = true;
     kill(child.pid);
   }, jobTimeout);
-  // Whatever the file left running would keep the pipes open.
+  // A process that the file left running would keep the pipes open.
   const ended = child.status.then(() => kill(child.pid));
   const { code, stdout, stderr } = await child.output();
   await ended;
@@ -160,7 +160,7 @@ async function runJob(leg: string, { file, command, report }: Job): Promise<Coun
   if (result.skipped > 0) skips.push(`${leg} ${file}: ${result.skippedNames.join(", ")}`);
   if (result.failed > 0) {
     const decoder = new TextDecoder();
-    // What went wrong comes first: a log may be cut.
+    // Failures are printed first, because a log may be cut.
     for (const what of [...result.failedNames, ...faults]) console.log(`    failed: ${what}`);
     console.log(`${decoder.decode(stdout)}\n${decoder.decode(stderr)}`.trim().replaceAll(/^/gm, "    "));
     failures.push([`${leg} ${file}`, ...result.failedNames, ...faults].join("\n  "));

@@ -1,5 +1,5 @@
 /**
- * One time for a whole simulated world, which a test moves from event to event, and the clocks that its machines
+ * The time of a simulated cluster, which a test advances from event to event, and the clocks that its machines
  * show.
  *
  * @module
@@ -14,12 +14,12 @@ interface Timer {
   callback: (() => void) | undefined;
 }
 
-/** The true time of a simulated world. Stands still until {@linkcode SimClock.step}. */
+/** The true time of a simulated cluster. It advances only with {@linkcode SimClock.step}. */
 export class SimClock {
   #now: number;
   #order = 0;
   #timers = 0;
-  /** A heap: nothing in it falls due before what stands at half its place. */
+  /** A heap: no timer is due before the one at half its index. */
   readonly #heap: Timer[] = [];
 
   constructor(now: number = Date.UTC(2026, 0, 1)) {
@@ -161,7 +161,7 @@ export class MachineClock implements Clock {
 }
 
 /**
- * Lets everything take place that needs no time: settles when every promise that can settle has.
+ * Settles when every promise that can settle without time passing has done so.
  *
  * @param isBusy Whether something is under way that takes time of its own, such as cryptography.
  */

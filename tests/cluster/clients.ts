@@ -1,5 +1,5 @@
 /**
- * Clients of a cluster, which write down what they ask for and what they are told.
+ * Clients of a cluster, which record their requests and answers.
  *
  * @module
  */
@@ -70,7 +70,7 @@ async function orNever<T>(answer: Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** A server found fault with a request that is a good one. */
+/** A server refused a valid request. */
 export class Refused extends Error {
   override readonly name: string = "Refused";
 }
@@ -88,7 +88,7 @@ async function send<T>(url: string, method: string, body?: object, wait = 0): Pr
     const text = await response.text();
     if (response.ok) return (text === "" ? undefined : JSON.parse(text)) as T;
     const found = `${method} ${url} was answered with ${response.status}: ${text}`;
-    // What is not there now may be there again: a storage, a server that is closing.
+    // A storage that failed may work again, and a server that closes may be started again.
     throw response.status === 503 ? new Error(found) : new Refused(found);
   } finally {
     clearTimeout(timer);

@@ -1,5 +1,5 @@
 /**
- * Three servers, one each on Deno, Node and Bun, with a line of its own from each to each other, to Redis, and from
+ * Three servers, one each on Deno, Node and Bun, with a link from each to each other, to Redis, and from
  * the clients to each.
  *
  * @module
@@ -12,7 +12,7 @@ import { type Running, RUNTIMES, start } from "../storage/runtimes.ts";
 import { Link } from "./link.ts";
 import type { RedisLibrary, ServerLine, ServerOrder } from "./server.ts";
 
-/** What a cluster is made of. */
+/** The parts of a cluster. */
 export interface SetUp {
   /** Where each server keeps its nodes; the same place for those that share a storage. */
   readonly places: readonly Place[];
@@ -111,7 +111,7 @@ export class Cluster {
     return this.#redis !== undefined;
   }
 
-  /** All lines, for who would trouble one. */
+  /** All links. */
   get links(): readonly Link[] {
     return this.#members.flatMap(({ clientLink, lines, toRedis }) => [clientLink, ...lines, toRedis]).filter((
       link,
@@ -126,7 +126,7 @@ export class Cluster {
     return new Map(all);
   }
 
-  /** Where clients reach a server: by its line. */
+  /** The URL at which clients reach a server, through its link. */
   urlOf(server: number): string {
     return `http://127.0.0.1:${this.#members[server]!.clientLink.port}`;
   }
@@ -137,7 +137,7 @@ export class Cluster {
     return port === undefined ? undefined : `http://127.0.0.1:${port}`;
   }
 
-  /** Kills a server without giving it a moment. */
+  /** Kills a server at once. */
   async kill(server: number): Promise<void> {
     const { running } = this.#members[server]!;
     assert.ok(running);
@@ -157,7 +157,7 @@ export class Cluster {
     this.#lead(server, line.port);
   }
 
-  /** Holds a server still, or lets it go on. */
+  /** Pauses a server, or lets it continue. */
   signal(server: number, signal: "SIGSTOP" | "SIGCONT"): void {
     this.#members[server]!.running?.signal(signal);
   }
@@ -216,7 +216,7 @@ export class Cluster {
     this.#leave(server);
   }
 
-  /** Takes away all that is left. */
+  /** Removes everything that is left. */
   async stop(): Promise<void> {
     for (const { running } of this.#members) running?.kill();
     await Promise.allSettled(this.#members.map(({ running }) => running?.ended));

@@ -50,7 +50,7 @@ const right: Journal = {
     read(0, [13, 14], { key: "a", version: 10, hash: "a.10" }),
     read(1, [15, 16], { key: "a", version: 10 }),
     read(2, [23, 24], { key: "a", version: 20, hash: "a.20" }),
-    // News of the change has not come here yet.
+    // The change has not arrived here yet.
     read(0, [23, 24], { key: "a", version: 10 }),
     read(0, [115, 116], { key: "both", version: 40 }, { key: "half", version: 50 }),
     read(0, [135, 136], { key: "half", version: 0, hash: "" }),

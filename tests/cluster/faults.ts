@@ -1,5 +1,5 @@
 /**
- * What befalls a cluster while its clients go on: seeded, so that the same things happen in the same order.
+ * The faults of a cluster while its clients continue. They are seeded, so that they happen in the same order.
  *
  * @module
  */
@@ -10,13 +10,13 @@ import type { Trouble } from "./link.ts";
 
 const TROUBLES: readonly Trouble[] = ["silent", "slow", "refused", "reset", "cut"];
 
-/** What happens in turn, each so often before any happens once more than that. */
+/** The faults in turn: none happens once more before all have happened as often. */
 const BAG: readonly Blow[] = ["split", "kill", "stop", "one way", "split", "crash Redis"];
 
-/** Something that befalls a server, several, or Redis. */
+/** A fault of a server, of several, or of Redis. */
 export type Blow = "split" | "kill" | "stop" | "one way" | "crash Redis";
 
-/** What the faults ask of those who make them. */
+/** What the faults need. */
 export interface FaultRooms {
   readonly cluster: Cluster;
   /** Settles after so many milliseconds, or once the time for faults is over. */
@@ -32,7 +32,7 @@ export interface FaultRooms {
 /** How often what has happened. */
 export type FaultCounts = Record<Blow | Trouble, number>;
 
-/** Troubles lines and servers until the time is over; all is well again when this settles. */
+/** Causes faults of links and servers until the time is over. None is left when this settles. */
 export async function makeFaults(random: SeededRandom, deps: FaultRooms): Promise<FaultCounts> {
   const counts: FaultCounts = {
     ...{ "split": 0, "kill": 0, "stop": 0, "one way": 0, "crash Redis": 0 },
@@ -45,7 +45,7 @@ export async function makeFaults(random: SeededRandom, deps: FaultRooms): Promis
   return counts;
 }
 
-/** Troubles one line after the other, for a while each. */
+/** Causes a fault on one link after the other, for a while each. */
 async function troubleLinks(random: SeededRandom, deps: FaultRooms, counts: FaultCounts): Promise<void> {
   while (!deps.isOver()) {
     await deps.pause(random.between(0, 300));
@@ -58,7 +58,7 @@ async function troubleLinks(random: SeededRandom, deps: FaultRooms, counts: Faul
   }
 }
 
-/** Lets one blow follow the other, with a moment of peace between. */
+/** Causes one fault after the other, with a pause between them. */
 async function strike(random: SeededRandom, deps: FaultRooms, counts: FaultCounts): Promise<void> {
   const { cluster } = deps;
   const bag = BAG.filter((blow) => blow !== "crash Redis" || cluster.hasRedis);
@@ -74,7 +74,7 @@ async function strike(random: SeededRandom, deps: FaultRooms, counts: FaultCount
   }
 }
 
-/** What a blow is given. */
+/** What a fault receives. */
 interface Strike {
   readonly deps: FaultRooms;
   readonly random: SeededRandom;
@@ -87,7 +87,7 @@ const STRIKES: Readonly<Record<Blow, (strike: Strike) => Promise<void>>> = {
   async "split"({ deps, server, ms }) {
     const { cluster } = deps;
     const isInside = (other: number) => cluster.storages[other] === cluster.storages[server];
-    // Where all share one storage, only the lines are cut.
+    // With one storage for all servers, only the links are cut.
     const inside = cluster.servers.every(isInside) ? [server] : cluster.servers.filter(isInside);
     const outside = cluster.servers.filter((other) => !inside.includes(other));
     const block = (isBlocked: boolean) => {

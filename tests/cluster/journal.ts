@@ -1,5 +1,5 @@
 /**
- * What the clients of a cluster write down: every change that they asked for, and every answer that they got.
+ * The record of a cluster's clients: every requested change and every answer.
  * All times are milliseconds of one clock, since all clients live in one process.
  *
  * @module

@@ -5,7 +5,7 @@
  */
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 
-/** What can be wrong with a line. */
+/** The faults of a link. */
 export type Trouble =
   /** Bytes are lost both ways; connections stay open and silent. */
   | "silent"
@@ -29,11 +29,11 @@ interface Pair {
   isBroken: boolean;
   /** Whether it stays open and silent, however well the line is. */
   isAbandoned: boolean;
-  /** What waits until the line is well again. */
+  /** Callbacks for the moment when the link works again. */
   readonly held: (() => void)[];
 }
 
-/** One directed line: requests pass one way, answers the other. */
+/** One directed link: requests pass one way, answers the other. */
 export class Link {
   readonly #server: Server;
   readonly #pairs = new Set<Pair>();
@@ -70,7 +70,7 @@ export class Link {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** Troubles it, or makes it well again. */
+  /** Causes a fault, or ends it. */
   set trouble(trouble: Trouble | undefined) {
     this.#change(() => this.#trouble = trouble);
   }
@@ -116,7 +116,7 @@ export class Link {
   #join(near: Socket): void {
     near.on("error", () => {});
     if (this.#state === "refused" || this.target === undefined) return void near.destroy();
-    // Where bytes are lost, so is the request for a connection, which the other side learns only by waiting.
+    // If bytes are lost, so is the request for a connection, which the other side notices only by a timeout.
     const far = this.#state === "silent" ? undefined : connect(this.target, "127.0.0.1");
     const pair: Pair = { near, far, isBroken: far === undefined, isAbandoned: false, held: [] };
     this.#pairs.add(pair);
@@ -167,7 +167,7 @@ export class Link {
     });
     const end = () =>
       send(() => {
-        // The end of a side arrives no sooner than its bytes would.
+        // The end of a side arrives after its bytes.
         if (this.#state === "silent" || pair.isAbandoned) pair.isBroken = true;
         else to.end(() => to.destroy());
       });

@@ -1,6 +1,6 @@
 /**
- * Runs a trial: a cluster whose clients change and follow nodes while faults befall it, and which is looked at from
- * outside when all is well again.
+ * Runs a trial: a cluster with faults whose clients change and follow nodes, and which is checked from
+ * outside after the last fault.
  *
  * @module
  */
@@ -24,11 +24,11 @@ export interface Trial {
   use(test: (setUp: SetUp) => Promise<void>): Promise<void>;
 }
 
-/** Keys that change often, and those that change so rarely that waiting for them is worth it. */
+/** Keys that change often, and keys that change so rarely that clients wait for them. */
 const BUSY_KEYS = Array.from({ length: 24 }, (_, i) => `busy:${i}`);
 const QUIET_KEYS = Array.from({ length: 8 }, (_, i) => `quiet:${i}`);
 
-/** Keys that are changed all at once: more than servers hand each other in one page. */
+/** Keys that are changed at once: more than fit into one page of a delta. */
 const BULK_KEYS = Array.from({ length: 1200 }, (_, i) => `bulk:${i}`);
 
 /** How many clients there are of each kind. */
@@ -40,11 +40,11 @@ const WAITERS = 4;
 const LONGEST_HEALING = 60_000;
 const LONGEST_WAKE = 10_000;
 
-/** Servers that say nothing for so long have nothing to say, and say nothing so soon, in milliseconds. */
+/** Servers that send nothing for this long are quiet, and must be within this time, in milliseconds. */
 const SILENCE = 300;
 const LONGEST_TALK = 30_000;
 
-/** What a trial shows, for those who want to know more. */
+/** The figures of a trial. */
 interface Outcome {
   readonly faults: FaultCounts;
   readonly acknowledged: number;
@@ -90,7 +90,7 @@ async function run(setUp: SetUp, random: SeededRandom, duration: number): Promis
     assert.deepEqual(checkCluster(journal), []);
     const told = await checkTold(cluster, journal);
     const wake = await checkWakes(cluster);
-    // What was the same stayed the same.
+    // Converged nodes stay the same.
     assert.deepEqual(await settle(cluster, course.keys), finals);
     assert.deepEqual(cluster.reports.filter(({ report }) => report === "ERR_REALITY_INTERNAL"), []);
     await checkSilence(cluster);
@@ -137,7 +137,7 @@ class Course {
     return [...new Set(this.changes.map(({ key }) => key))];
   }
 
-  /** Lets clients and faults run for so many milliseconds; when this settles, nothing is wrong any more. */
+  /** Runs clients and faults for this many milliseconds. No fault is left when this settles. */
   async go(duration: number): Promise<FaultCounts> {
     const clients = [
       ...Array.from({ length: WRITERS }, (_, i) => this.#write(this.#random.fork(`writer ${i}`))),
@@ -199,7 +199,7 @@ class Course {
     try {
       this.reads.push(await client.ask(this.#cluster.urlOf(server), server, keys, wait));
     } catch (error) {
-      // Who gets no answer holds what it held.
+      // A client without an answer keeps its versions.
       if (error instanceof Refused) throw error;
     }
   }
@@ -298,7 +298,7 @@ function* compareAnswers(
   }
 }
 
-/** Every client that holds a version handed out before is told, by every server, unless it is the newest. */
+/** Every server tells a client with any earlier version that the node has changed. */
 async function checkTold(cluster: Cluster, { changes, reads, finals }: Journal): Promise<number> {
   const handed = new Map<string, Set<number>>([...finals.keys()].map((key) => [key, new Set([0])]));
   for (const { key, version } of changes) handed.get(key)?.add(version);
@@ -326,7 +326,7 @@ async function checkTold(cluster: Cluster, { changes, reads, finals }: Journal):
   return count;
 }
 
-/** Servers to which nothing happens have nothing to say to each other: no news goes in circles. */
+/** Servers without changes exchange no nodes: no update circulates. */
 async function checkSilence(cluster: Cluster): Promise<void> {
   const deadline = performance.now() + LONGEST_TALK;
   for (let said: string[] = [""]; said.length > 0;) {
@@ -343,7 +343,7 @@ async function checkSilence(cluster: Cluster): Promise<void> {
   }
 }
 
-/** Servers end although clients wait at them, who are not left waiting. */
+/** Servers stop while clients wait, and the clients are answered. */
 async function endWhileWaiting(cluster: Cluster): Promise<void> {
   const request = { known: { never: 0 }, wait: 2 * LONGEST_WAKE };
   const beginning = performance.now();

@@ -1,5 +1,5 @@
 /**
- * The demo's client against a real server, without a socket: nothing missed, nothing held too early.
+ * The demo's client against a real server, without a socket: it misses no change, and holds no version too early.
  *
  * @module
  */
@@ -184,7 +184,7 @@ test("followEvents() fetches again what changes during a fetch, and skips versio
   const third = fetches.next();
   stream.update({ key: "a", version: 5 });
   assert.equal((await third).version("a"), 5);
-  // Behind what was told: everything is looked at again.
+  // Lower than the reported version: everything is fetched again.
   (await third).done({ epoch: "e", versions: { a: 4 } });
   (await streams.next()).open();
   (await fetches.next()).done({ epoch: "e", versions: { a: 5 } });

@@ -1,5 +1,5 @@
 /**
- * The demo as people use it: `deno task start`, and a real Chromium with several windows open.
+ * The demo as users run it: `deno task start`, and a real Chromium with several pages open.
  *
  * The windows' pictures are left in `test-output/demo/`.
  *

@@ -12,7 +12,7 @@ import { type Field, type HostileRequest, REQUESTS } from "./corpus.ts";
 import { requests } from "./inputs.ts";
 import { HostileScene } from "./scene.ts";
 
-/** A peer that is never there. */
+/** An unreachable peer. */
 const away = () => Promise.reject(new TypeError("connection refused"));
 
 /** Servers by what they were given. */
@@ -115,7 +115,7 @@ async function withHandler(
   try {
     await run(async (hostile) => {
       const request = toRequest(hostile);
-      // What the Web's own shapes do not take comes to no fetch handler.
+      // A request that the Web's classes refuse reaches no fetch handler.
       if (request === null) return 0;
       const response = await soon(handler(request), `an answer to ${hostile.name}`);
       await response.body?.cancel();

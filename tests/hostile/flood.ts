@@ -85,7 +85,7 @@ async function ask({ method, target, headers, body }: HostileRequest): Promise<v
       ...(hasBody ? { body } : {}),
     });
   } catch {
-    // What the Web's own shapes do not take comes to no fetch handler.
+    // A request that the Web's classes refuse reaches no fetch handler.
     return;
   }
   const response = await handler(request);

@@ -1,6 +1,6 @@
 /**
- * Hostile peers: strangers that pass for one, messages that are replayed, altered or signed too long ago, and peers
- * that have the secret and say anything at all.
+ * Hostile peers: senders that pretend to be a peer, messages that are replayed, altered or signed too long ago, and peers
+ * with the secret that send arbitrary messages.
  *
  * @module
  */
@@ -58,7 +58,7 @@ async function withPlace(
   };
   try {
     await run({ scene, ask, called });
-    // Who is believed may change every node; a copy that lacks a node may mean that it was deleted.
+    // A proven peer may change every node, and a full copy without a node may delete it.
     if (isBelieved) await scene.assertServes(post);
     else await scene.assertUnharmed(post);
   } finally {
@@ -66,7 +66,7 @@ async function withPlace(
   }
 }
 
-/** A peer that has the secret, and by it a way to say something and hear the status. */
+/** A peer with the secret, which sends a message and returns the status. */
 async function join({ ask }: Place, secret: string): Promise<(message: string) => Promise<number>> {
   let status = 0;
   const post: Post = async (gossip) => {
@@ -98,7 +98,7 @@ for (const [name, options] of PROOFS) {
       await fc.assert(
         fc.asyncProperty(envelopes, async (gossip) => {
           const { status } = await place.ask(gossip);
-          // A hello is answered where there is a secret: the answer is worth nothing to who does not have it.
+          // With a secret, a hello is answered: the answer is useless without the secret.
           const isHello = options.meshSecret !== undefined && status === 200;
           assert.ok(isHello || [400, 401, 403].includes(status), `it answered ${status}`);
         }),
@@ -126,7 +126,7 @@ test("any message of a peer with the secret is merged or refused, and nothing fa
         }),
         { numRuns: 1_000 },
       );
-      // Else this would show nothing but that wrong fields are refused.
+      // Otherwise this would only show that invalid fields are refused.
       assert.ok((counts.get(200) ?? 0) > 200, `only ${counts.get(200)} of 1,000 messages were taken in`);
       // A stream writes the epoch, which may now be the peer's, into its cursor.
       const events = await place.scene.server.handleSSECompat(new Request("http://a/"), { keys: ["d"] });
@@ -247,7 +247,7 @@ test("with any answer of a peer, clients are answered, and the peer is reported"
       await fc.assert(
         fc.asyncProperty(answers, async (next) => {
           answer = next;
-          // It knows more than the server: so the peers are asked.
+          // The client knows a higher version than the server, so the peers are asked.
           const sync = place.scene.server.handleSync({ known: { ahead: 5 } });
           const { changed } = await soon(sync, `an answer to a client of a server ${name}`);
           assert.equal(changed.ahead?.deleted, true);
@@ -320,7 +320,7 @@ function freshNonce(i: number): string {
   return i.toString(36).padStart(26, "n");
 }
 
-/** What a peer says that has one node to tell of. */
+/** The message of a peer with one node. */
 function newsOf(key: string, hash: number): string {
   const [origin, stamp] = ["peer-storage", 1_000 + hash];
   const node = { key, version: stamp, hash: String(hash), updatedAt: 1, origin };

@@ -57,7 +57,7 @@ async function withRedis(secret: string | undefined, run: (place: Place) => Prom
       await run({ scene, redis, subscriber, clock, called });
       await scene.assertUnharmed(sync);
       assert.ok(called.every((url) => url.startsWith(PEER)), called.join());
-      // Bad messages are told of once, however many there were.
+      // Invalid messages are reported once, however many there were.
       const told = scene.reports.filter(({ code }) => code === "ERR_REALITY_RELAY");
       assert.ok(told.length <= 1, told.map(({ message }) => message).join());
     } finally {

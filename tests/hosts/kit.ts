@@ -1,5 +1,5 @@
 /**
- * What must hold behind a foreign host: a short list, since the adapters pass the whole kit.
+ * Short tests of the handlers in other hosts. The adapters pass the whole HTTP kit.
  *
  * @module
  */

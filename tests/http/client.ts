@@ -1,5 +1,5 @@
 /**
- * What tests ask an adapter with, beside `fetch`: a socket for requests that no client would send, and a reader of event
+ * Clients for tests of adapters besides `fetch`: a socket for requests that no client would send, and a reader of event
  * streams.
  *
  * @module
@@ -7,10 +7,10 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 
-/** How long anything may take that a test waits for, in milliseconds. */
+/** The longest time that a test waits for anything, in milliseconds. */
 const PATIENCE = 10_000;
 
-/** Waits for a condition that nothing announces. */
+/** Polls until a condition holds. */
 export async function until(condition: () => Promise<boolean>, what: string): Promise<void> {
   const deadline = Date.now() + PATIENCE;
   while (!await condition()) {
@@ -19,7 +19,7 @@ export async function until(condition: () => Promise<boolean>, what: string): Pr
   }
 }
 
-/** Waits for a promise, but not for ever. */
+/** Waits for a promise with a time limit. */
 export async function soon<T>(promise: Promise<T>, what: string, patience: number = PATIENCE): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
@@ -32,7 +32,7 @@ export async function soon<T>(promise: Promise<T>, what: string, patience: numbe
   }
 }
 
-/** A connection that sends what it is told, byte for byte. */
+/** A connection that sends given bytes. */
 export class RawClient {
   readonly #socket: Socket;
   readonly #closed: Promise<void>;
@@ -43,7 +43,7 @@ export class RawClient {
 
   private constructor(socket: Socket) {
     this.#socket = socket;
-    // A server that cuts the connection is something to find out, not a failure of the test.
+    // A connection that the server closes is a result, not a failure of the test.
     socket.on("error", () => {});
     socket.on("data", (chunk: Uint8Array) => {
       this.#bytes += chunk.byteLength;
@@ -123,7 +123,7 @@ export class RawClient {
     await soon(this.#closed, "the connection's end");
   }
 
-  /** Hangs up. */
+  /** Closes the connection. */
   async close(): Promise<void> {
     this.#socket.destroy();
     await this.#closed;
@@ -177,7 +177,7 @@ export class EventReader {
     throw new Error(`The stream ended before an event "${name}"`);
   }
 
-  /** Hangs up. */
+  /** Closes the connection. */
   async cancel(): Promise<void> {
     await this.#reader.cancel();
   }

@@ -1,5 +1,5 @@
 /**
- * What pages of other origins are told, through every adapter: requests with one answer each, and what takes more.
+ * CORS through every adapter: requests with one answer each, and tests of several requests.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What every adapter does with too much at once, with clients that ask too often, with bodies that do not come and with
+ * What every adapter does with too many requests, with clients that send too often, with bodies that do not arrive and with
  * streams that no client reads.
  *
  * @module
@@ -12,7 +12,7 @@ import { RATE, SHARES } from "./scenes.ts";
 
 const JSON_TYPE = { "content-type": "application/json" };
 
-/** Registers what the limits of a server are for, as far as an adapter has to do with them. */
+/** Registers tests of the limits that concern an adapter. */
 export function testAdmission(onAdapter: OnAdapter, adapter: Adapter): void {
   testRates(onAdapter, adapter);
   testPlaces(onAdapter);
@@ -22,7 +22,7 @@ export function testAdmission(onAdapter: OnAdapter, adapter: Adapter): void {
 }
 
 /**
- * Registers what takes a while: a stream whose reader takes nothing.
+ * Registers the slow test: a stream that is not read.
  *
  * @param onAdapter Where the tests are registered.
  */
@@ -36,7 +36,7 @@ export function testStalledReader(onAdapter: OnAdapter): void {
       await raw.receive((text) => text.includes("retry: 500"));
       raw.pause();
       const isOver = async () => {
-        // More than the systems hold between them.
+        // More than the socket buffers hold.
         await client.operate({ do: "update again and again", keys, hash: "h".repeat(250), rounds: 50 });
         return (await client.stats()).streams === 0;
       };
@@ -82,7 +82,7 @@ function testRates(onAdapter: OnAdapter, adapter: Adapter): void {
     const wait = Number(refused.headers.get("retry-after")) - Number(renewal);
     assert.ok(wait >= 0 && wait < 5, `${wait}`);
     const events = await client.get("/events?keys=a");
-    // An EventSource would never come back from a refusal: it is told when to.
+    // An EventSource would not reconnect after a refusal: it receives a retry delay.
     assert.equal(events.status, 200);
     const [, retry] = /^retry: (\d+)\n\n$/.exec(await events.text()) ?? [];
     assert.ok(Number(retry) >= Number(renewal) * 1_000 - 2_000, `${retry}`);
@@ -109,7 +109,7 @@ function testRates(onAdapter: OnAdapter, adapter: Adapter): void {
   );
 }
 
-/** More at once than may be. */
+/** More requests at once than allowed. */
 function testPlaces(onAdapter: OnAdapter): void {
   onAdapter("a stream that finds no place tells the present and ends", "crowded", async (client) => {
     await client.operate({ do: "update", key: "a", hash: "1" });
@@ -124,7 +124,7 @@ function testPlaces(onAdapter: OnAdapter): void {
   });
 }
 
-/** Clients that want more of the places to wait than their share. */
+/** Clients that use more waiting slots than their share. */
 function testShares(onAdapter: OnAdapter, adapter: Adapter): void {
   const of = (client: string) => ({ ...JSON_TYPE, "x-forwarded-for": client });
   const wait = (client: Client, who: string, keys: readonly string[] = ["quiet"]) =>
@@ -152,7 +152,7 @@ function testShares(onAdapter: OnAdapter, adapter: Adapter): void {
     const refused = await soon(wait(client, "203.0.113.1"), "an answer without a wait");
     const { changed, pause } = await refused.json();
     assert.deepEqual(changed, {});
-    // An honest client would ask again at once without it.
+    // Without it a client would send the next request at once.
     assert.ok(pause >= 500 && pause < 3_000, `${pause}`);
     assert.equal(refused.headers.get("retry-after"), String(Math.ceil(pause / 1_000)));
     const stream = await client.get("/events?keys=quiet", of("203.0.113.1"));
@@ -192,7 +192,7 @@ function testShares(onAdapter: OnAdapter, adapter: Adapter): void {
   );
 }
 
-/** Bodies that stop coming, or should not come as they do. */
+/** Bodies that stall, or arrive in an invalid way. */
 function testSlowBodies(onAdapter: OnAdapter, adapter: Adapter): void {
   onAdapter(
     "a body that stops coming is given up, and the connection with it",
@@ -237,7 +237,7 @@ function testSlowBodies(onAdapter: OnAdapter, adapter: Adapter): void {
       let last: Response | undefined;
       await until(async () => {
         await last?.body?.cancel();
-        // It may itself have come while there was no place, since another request was being answered.
+        // It may have arrived while there was no slot, since another request was being answered.
         if (raw.received !== "") {
           await raw.close();
           raw = await takePlace();

@@ -1,6 +1,6 @@
 /**
- * What every adapter must do that speaks HTTP/2: clients give up one stream of a connection and go on with others, or all
- * of them at once. Asked without TLS.
+ * What every adapter for HTTP/2 must do: clients reset one stream of a connection and continue with others, or reset all
+ * of them at once. Without TLS.
  *
  * @module
  */
@@ -95,7 +95,7 @@ class MultiplexedClient {
     return stream;
   }
 
-  /** Finds out that another request of the connection is answered. */
+  /** Checks that another request of the connection is answered. */
   async isServed(): Promise<void> {
     const stream = this.#session.request({ ":path": new URL(this.#adapter.url("/health")).pathname });
     const status = new Promise((resolve, reject) => {

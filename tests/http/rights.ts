@@ -1,6 +1,6 @@
 /**
- * Who reads and who writes what, through every adapter: what `authorize` is shown, what a key looks like that may not be
- * read, what ends with an identity, and which of two tokens and a hook opens the write routes.
+ * Rights through every adapter: the arguments of `authorize`, what a forbidden key looks
+ * like, what ends with an identity, and how tokens and a hook allow writes.
  *
  * @module
  */
@@ -38,7 +38,7 @@ export function testReadingRights(onAdapter: OnAdapter, adapter: Adapter): void 
 export function testWritingRights(onAdapter: OnAdapter): void {
   onAdapter("each token opens the write routes, and the hook is not asked", "hook", async (client) => {
     for (const token of TOKENS) {
-      // The hook would say no, or fail.
+      // The hook would refuse, or throw.
       const headers = { authorization: `Bearer ${token}`, "x-user": "broken" };
       for (const [method, path, body] of WRITES) {
         assert.equal(await statusOf(client, method, path, body, headers), method === "DELETE" ? 204 : 200);
@@ -314,7 +314,7 @@ function testWhatEnds(onAdapter: OnAdapter): void {
       const { changed } = await (await soon(waiting, "the answer at the identity's end")).json();
       assert.deepEqual(changed, {});
     }
-    // And from then on it is told nothing, waiting or not.
+    // From then on it receives nothing, waiting or not.
     for (const wait of [0, 25_000]) {
       const asking = client.post("/sync", { known: { "ana:1": version }, wait }, headers);
       const { changed } = await (await soon(asking, "an answer without rights")).json();
@@ -362,7 +362,7 @@ async function statusOf(
   return response.status;
 }
 
-/** All of an answer but what the clock says: status, headers and body. */
+/** An answer without its times: status, headers and body. */
 async function bytesOf(
   client: Client,
   method: string,

@@ -169,7 +169,7 @@ export interface Asked {
   readonly host: string;
 }
 
-/** What decides about reading, and remembers what it was asked. */
+/** The `authorize` hook, which records its arguments. */
 interface Readers {
   readonly authorize: Authorize;
   readonly asked: Asked[];
@@ -177,7 +177,7 @@ interface Readers {
   readonly revoked: Set<string>;
 }
 
-/** What a test does to a server other than by its adapter. */
+/** What a test does to a server directly. */
 export type Operation =
   | { do: "update"; key: string; hash: string }
   | { do: "update again and again"; keys: string[]; hash: string; rounds: number }

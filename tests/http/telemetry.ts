@@ -1,5 +1,5 @@
 /**
- * What who watches a server gets to see through every adapter: the numbers of what came in by it, and no key.
+ * Metrics and events through every adapter: counts of requests, and no keys.
  *
  * @module
  */
@@ -23,7 +23,7 @@ const KEYS: readonly string[] = [
   "http://zebra.example/?token=zebra",
 ];
 
-/** Registers what must be so behind every adapter. */
+/** Registers tests of telemetry behind an adapter. */
 export function testWatching(onAdapter: OnAdapter, noticesLate = false): void {
   onAdapter("/metrics counts the requests through the adapter", "plain", async (client) => {
     await client.sync({ known: { a: 0 } });

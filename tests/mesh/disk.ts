@@ -1,5 +1,5 @@
 /**
- * Storages of a simulated world: data that outlives the processes on it, and each process's own way to it.
+ * Storages of a simulated cluster: data that outlives its processes, and the access of each process to it.
  *
  * @module
  */
@@ -22,25 +22,25 @@ import type { SeededRandom } from "../random.ts";
 import type { MachineClock } from "../sim_clock.ts";
 import type { Life, Record } from "./record.ts";
 
-/** How a disk behaves. */
+/** How a storage behaves. */
 export interface DiskOptions {
   /** How long tombstones are kept, in milliseconds. */
   readonly tombstoneTimeout: number;
-  /** Whether one process alone uses it, and says so. */
+  /** Whether it is declared exclusive, and only one process uses it. */
   readonly exclusive: boolean;
   /** How many of its calls take time, from 0 to 1. */
   readonly slowness: number;
-  /** How long such a call takes at most, before it takes place and after, in milliseconds. */
+  /** The longest delay of such a call, before and after it is made, in milliseconds. */
   readonly slowest: number;
 }
 
 /**
- * Hears that another node stands under a key: its version, 0 for none, the process that did it, and whether past its
+ * Receives each new node of a key: its version, 0 for none, the process that wrote it, and whether without its
  * server.
  */
 export type StandListener = (key: string, version: number, by: DiskPath, isAside: boolean) => void;
 
-/** The data of one storage, in its present life. */
+/** The data of one storage, in its current incarnation. */
 export class Disk {
   readonly name: string;
   readonly options: DiskOptions;
@@ -70,13 +70,13 @@ export class Disk {
     return this.#data;
   }
 
-  /** The present life. */
+  /** The current incarnation. */
   async life(): Promise<Life> {
     const { replicaId } = await this.#data.getIdentity();
     return this.#life ??= this.record.begin(`${this.name}.${this.#lives}`, replicaId);
   }
 
-  /** Ends the life: the next one begins with nothing. */
+  /** Ends the incarnation. The next one is empty. */
   wipe(): void {
     if (this.#life) this.#life.wiped = true;
     this.#life = undefined;
@@ -84,7 +84,7 @@ export class Disk {
     this.#data = this.#create();
   }
 
-  /** Does one thing after the other, each in one step for everybody else. */
+  /** Runs one step after the other. Each is atomic. */
   run<T>(step: (data: MemoryStorage) => Promise<T>): Promise<T> {
     const data = this.#data;
     const done = this.#turn.then(() => step(data));
@@ -98,7 +98,7 @@ export class Disk {
   }
 }
 
-/** One process's way to a disk: slow at times, and cut off when the process ends. */
+/** The access of one process to a storage: slow at times, and cut off when the process ends. */
 export class DiskPath implements MeshStorage {
   readonly features: StorageFeatures;
   readonly disk: Disk;
@@ -106,7 +106,7 @@ export class DiskPath implements MeshStorage {
   readonly #random: SeededRandom;
   #ended = false;
   #isHurried = false;
-  /** Only where others write, too: an exclusive storage has no use for it. */
+  /** Only for a storage with several processes. */
   readonly readChanges?: (version: number, limit: number) => Promise<StorageChanges>;
 
   constructor(disk: Disk, clock: MachineClock, random: SeededRandom) {
@@ -123,7 +123,7 @@ export class DiskPath implements MeshStorage {
     this.#isHurried = true;
   }
 
-  /** Ends the process: nothing it asks takes place any more, and nothing it asked is answered. */
+  /** Ends the process: its later calls do nothing, and its pending calls are not answered. */
   end(): void {
     this.#ended = true;
   }
@@ -137,7 +137,7 @@ export class DiskPath implements MeshStorage {
   }
 
   readNodes(keys: readonly string[]): Promise<StorageReading> {
-    // Of one moment: what happens before the answer comes is not in it.
+    // All of one moment: the reading contains no change that is made before it is answered.
     return this.#call(async (data) => {
       const [reading, nodes] = await Promise.all([data.readNodes(keys), data.getNodes(keys)]);
       return { ...reading, nodes };

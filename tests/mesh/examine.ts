@@ -1,5 +1,5 @@
 /**
- * Runs many histories, goes on after a failure, and makes the first failure of each kind as small as it gets.
+ * Runs many histories, continues after a failure, and reduces the first failure of each kind.
  *
  * @module
  */
@@ -12,13 +12,13 @@ import { runInWorkers } from "./workers.ts";
 export interface Examination {
   readonly first: number;
   readonly count: number;
-  /** How many smaller histories are tried for the first failure of each kind. @default {200} */
+  /** The number of smaller histories that are tried for the first failure of each kind. @default {200} */
   readonly shrinks?: number;
   /** Called with each failure and with the progress. */
   readonly onProgress?: (line: string) => void;
 }
 
-/** How many histories there are between two lines that say how far it has come. */
+/** The number of histories between two lines of progress. */
 const PROGRESS = 5000;
 
 /** Runs histories on all cores. */
@@ -31,7 +31,7 @@ export async function examine({ first, count, shrinks = 200, onProgress }: Exami
     if (failure) onProgress?.(`Seed ${seed} fails:\n${inWords(failure.faults)}`);
     if (tally.ran % PROGRESS === 0) onProgress?.(tally.report());
   });
-  // What ended another process would end this one, too.
+  // A history that ended its process would end this one as well.
   const explained = new Set<string>(["crash"]);
   for (const failure of tally.failures.toSorted((a, b) => a.seed - b.seed)) {
     if (explained.has(failure.kind) || shrinks === 0) continue;
@@ -49,7 +49,7 @@ export async function findFailure(first: number, count: number): Promise<number 
   return undefined;
 }
 
-/** A failed history, as small as it gets with a worst fault of the same kind. */
+/** Describes a failed history, reduced while its worst fault has the same kind. */
 async function explain({ seed, kind }: Failure, shrinks: number): Promise<string> {
   const history = createHistory(seed);
   const isSame = async (tried: History) => worstOf((await run(tried)).faults) === kind;

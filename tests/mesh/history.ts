@@ -1,6 +1,6 @@
 /**
- * Histories of a simulated world: what is there, and what is done to it when. Made from a seed, and made smaller
- * while they still show a fault.
+ * Histories of a simulated cluster: its servers and storages, and the steps and faults. Created from a seed, and reduced
+ * while they still fail.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { SeededRandom } from "../random.ts";
 import { CALM, type NetworkFaults } from "../network.ts";
 import type { DiskOptions } from "./disk.ts";
 
-/** One server of a world. */
+/** One server of a cluster. */
 export interface ServerPlan {
   /** Which storage it uses. */
   readonly disk: number;
@@ -18,10 +18,10 @@ export interface ServerPlan {
   readonly start: number;
 }
 
-/** What is done, and when, in milliseconds since the beginning. */
+/** A step and its time, in milliseconds since the start. */
 export type Step = { readonly at: number } & Deed;
 
-/** What can be done. Servers, clients, keys and storages go by their numbers. */
+/** The kinds of steps. Servers, clients, keys and storages are numbered. */
 export type Deed =
   | { readonly do: "update" | "invalidate" | "delete"; readonly server: number; readonly key: number }
   | { readonly do: "many"; readonly server: number; readonly keys: readonly number[] }
@@ -48,7 +48,7 @@ export type Deed =
   | { readonly do: "redis"; readonly isAway: boolean }
   | { readonly do: "lie"; readonly server: number; readonly lie: Lie; readonly key: number };
 
-/** What the liar, who has no proof, may send. */
+/** The messages of the byzantine peer, which has no credentials. */
 export type Lie = "push" | "hello" | "callback" | "other" | "replay" | "garbage";
 
 /** A whole history. */
@@ -56,34 +56,34 @@ export interface History {
   readonly seed: number;
   readonly servers: readonly ServerPlan[];
   readonly disks: readonly DiskOptions[];
-  /** Who lists whom in `meshPeers`, beside `servers`. */
+  /** For each server, the servers that it lists in `meshPeers`. */
   readonly peers: readonly (readonly number[])[];
   readonly secret: boolean;
-  /** The servers that have Redis beside their peers. */
+  /** The servers that also use Redis. */
   readonly redis: readonly number[];
-  /** Whether the application says who may read what: then some clients may not read every key. */
+  /** Whether there is an `authorize` hook: then some clients may not read every key. */
   readonly rights: boolean;
   /** Whether Web Crypto itself signs. */
   readonly realCrypto: boolean;
   readonly interval: number;
   readonly fanout: number;
   readonly timeout: number;
-  /** The most bytes that a server takes at once; few make deltas come in pages. */
+  /** The body limit of the servers, in bytes. With a low one, deltas have several pages. */
   readonly maxBody: number;
   readonly keys: number;
   /** Whether each client is a plain one, which never sends an epoch. */
   readonly clients: readonly boolean[];
   readonly steps: readonly Step[];
-  /** What makes servers talk once all is mended: syncs alone, or changes of another key too. */
+  /** What causes exchanges after the faults: syncs only, or changes of another key as well. */
   readonly healing: "syncs" | "changes";
 }
 
 const HOUR = 3_600_000;
 
-/** From this seed on, some histories are widened; seeds below mean what they always meant. */
+/** From this seed on, some histories are wider. Lower seeds create the same histories as before. */
 const WIDE_SEEDS = 1_000_000_000;
 
-/** A history made at random. */
+/** A random history. */
 export function createHistory(seed: number): History {
   if (seed < WIDE_SEEDS) return createPlainHistory(seed);
   const plain = seed - WIDE_SEEDS;
@@ -93,8 +93,8 @@ export function createHistory(seed: number): History {
 }
 
 /**
- * More of what meets swept deletions: storages that keep them for other times, longer histories, messages that are
- * under way for longer than deletions are kept, and keys that are deleted and made anew again and again.
+ * More cases with collected tombstones: storages that keep them for different times, longer histories, messages that take
+ * longer than tombstones are kept, and keys that are deleted and created repeatedly.
  */
 function widen(history: History, random: SeededRandom): History {
   const stretch = random.pick([1, 1, 4, 15]);
@@ -156,7 +156,7 @@ function createPlainHistory(seed: number): History {
     }
   });
   const all = servers.map((_, i) => i);
-  // Some worlds are rings or lines: there, news goes by way of others.
+  // Some clusters are rings or lines, in which updates are forwarded by other servers.
   const isSparse = count > 2 && random.happens(0.25);
   const isRing = random.happens(0.5);
   const world = {
@@ -165,7 +165,7 @@ function createPlainHistory(seed: number): History {
     disks,
     clients: Array.from({ length: random.between(1, 4) }, (_, i) => i === 1),
   };
-  // A generator of its own: the histories of earlier seeds stay the same.
+  // A separate generator, so that the histories of earlier seeds stay the same.
   const more = new SeededRandom(`more ${seed}`);
   const redis = more.happens(0.35) ? all.filter(() => more.happens(0.9)) : [];
   const isPaged = random.happens(0.2);
@@ -262,7 +262,7 @@ function createSteps(
   return steps;
 }
 
-/** With Redis away at times, where there is one. */
+/** Adds outages of Redis, if there is one. */
 function addOutages(random: SeededRandom, steps: readonly Step[], hasRedis: boolean): Step[] {
   const outages: Step[] = [];
   const last = steps.at(-1)?.at ?? 0;
@@ -287,7 +287,7 @@ function createFaults(random: SeededRandom): NetworkFaults {
   };
 }
 
-/** Two sides that do not hear each other, or of which one does not hear the other. */
+/** Partitions the servers in both directions or in one. */
 function createCuts(random: SeededRandom, count: number): [number, number][] {
   const side = Array.from({ length: count }, () => random.happens(0.5));
   const isOneWay = random.happens(0.35);
@@ -301,7 +301,7 @@ function createCuts(random: SeededRandom, count: number): [number, number][] {
 }
 
 /**
- * Makes a history smaller while it still fails: leaves out steps, then faults of the world.
+ * Reduces a history while it still fails: leaves out steps, then faults.
  *
  * @param history One that fails.
  * @param fails Runs a history and says whether it still fails.
@@ -360,7 +360,7 @@ function* simplify(
   if (healing !== "syncs") yield { healing: "syncs" };
 }
 
-/** Leaves out servers that nothing is done to; the last ones first, so that the others keep their numbers. */
+/** Leaves out servers without a step, the last ones first, so that the others keep their numbers. */
 async function dropServers(
   history: History,
   holds: (smaller: History) => Promise<boolean>,
@@ -382,7 +382,7 @@ async function dropServers(
   }
 }
 
-/** A history in words, a line for each step. */
+/** Describes a history, one line for each step. */
 export function describeHistory(history: History): string {
   const { seed, servers, disks, peers, steps, ...rest } = history;
   const lines = [`seed ${seed}: ${JSON.stringify(rest)}`];

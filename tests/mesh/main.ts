@@ -1,6 +1,6 @@
 /**
  * Runs many histories: `deno task test:mesh [count] [first seed]`, by default 200,000 from a random seed on.
- * With one seed it tells all that happens.
+ * With one seed it prints every step.
  *
  * @module
  */

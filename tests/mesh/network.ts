@@ -34,7 +34,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder();
 
-/** A body that is there as a whole, and is read as one chunk. */
+/** A complete body that is read as one chunk. */
 class PlainBody {
   readonly #content: string | Bytes | null;
   bodyUsed = false;
@@ -158,7 +158,7 @@ class PlainSignal {
   }
 }
 
-/** One for all: its stack is never read, and takes long to create. */
+/** Shared, since its stack is never read and takes long to create. */
 const ABORTED = new DOMException("The signal has been aborted", "AbortError");
 
 class PlainController {

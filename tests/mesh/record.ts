@@ -1,15 +1,15 @@
 /**
- * What truly happened in a simulated world: which changes were made, what each node knew of them, and where they
- * still are. Written from outside of the code under test, at the border of its storages.
+ * The true record of a simulated cluster: which changes were made, which of them each node includes, and where they
+ * still exist. It is recorded outside the code under test, at the interface of its storages.
  *
  * @module
  */
 import { includesDot, type ReplicatedNode, type VersionVector } from "../../src/store/contract.ts";
 
 /**
- * What can go wrong. `promise`: a client is not told. `unity`, `epoch`: servers do not become one. `traffic`: they
- * talk on with nothing new to say. `nap`: a waiting client sleeps on. `hang`, `timer`: something never ends. `lost`:
- * an acknowledged change was not made. `number`: a storage used a stamp twice, or the number of one
+ * The kinds of faults. `promise`: a client is not told. `unity`, `epoch`: servers do not converge. `traffic`: they
+ * exchange messages without new nodes. `nap`: a waiting client is not answered. `hang`, `timer`: a call or timer never ends. `lost`:
+ * an acknowledged change was not made. `number`: a storage used a dot twice, or the number of a storage
  * that it had met. `forged`: a change that no client wrote
  * was stored or sent. `leak`: a peer without proof was sent nodes, or called, or a client got what it may not read. `error`: something
  * failed that should not. `crash`: the process that ran the history ended, or had to be ended.
@@ -29,30 +29,30 @@ export type FaultKind =
   | "error"
   | "crash";
 
-/** Something that went wrong. */
+/** A fault. */
 export interface Fault {
   readonly kind: FaultKind;
-  /** It, in a sentence. */
+  /** A sentence that describes it. */
   readonly text: string;
 }
 
 /** A set of changes: one bit for each. */
 export type Changes = bigint;
 
-/** One life of one storage: it ends when its data is gone. */
+/** One incarnation of a storage. It ends when its data is lost. */
 export interface Life {
   readonly name: string;
   replicaId: string;
   wiped: boolean;
-  /** Key → the changes that were stored here, or were known to a stored one. */
+  /** Key → the changes that were stored here, or are included in a stored one. */
   readonly reached: Map<string, Changes>;
-  /** Key → those of them that surely are here. */
+  /** Key → those of them that are certainly here. */
   readonly held: Map<string, Changes>;
-  /** Key → the changes that messages to servers of this storage told of. */
+  /** Key → the changes in messages to servers of this storage. */
   readonly offered: Map<string, Changes>;
 }
 
-/** One node as it was written once, in one storage; taken in elsewhere it is still the same. */
+/** One written node. It stays the same when it is merged into another storage. */
 export interface Writing {
   readonly key: string;
   readonly version: number;
@@ -60,9 +60,9 @@ export interface Writing {
   readonly hash: string;
   readonly deleted: boolean;
   readonly life: Life;
-  /** Its own change, and all that its storage knew of when it was written. */
+  /** Its own change, and all that its storage knew when it was written. */
   readonly past: Changes;
-  /** Those of them that surely stand in it: what was only offered when nodes were joined may have been refused. */
+  /** Those of them that it certainly includes: a node that was only offered during a join may have been refused. */
   readonly held: Changes;
   /** When it was written. */
   readonly order: number;
@@ -72,7 +72,7 @@ export interface Writing {
 export interface Change {
   readonly bit: Changes;
   readonly writing: Writing;
-  /** The lives of storages that have had it. */
+  /** The incarnations of storages that have had it. */
   readonly holders: Set<Life>;
 }
 
@@ -85,12 +85,12 @@ export class Record {
   readonly #faults: Fault[] = [];
   #order = 0;
 
-  /** What went wrong so far. */
+  /** The faults so far. */
   get faults(): readonly Fault[] {
     return this.#faults;
   }
 
-  /** A number that grows with everything that is written. */
+  /** A number that grows with each write. */
   get order(): number {
     return this.#order;
   }
@@ -100,21 +100,21 @@ export class Record {
     return this.#changes.length;
   }
 
-  /** Notes a fault. */
+  /** Records a fault. */
   blame(kind: FaultKind, text: string): void {
     if (this.#faults.length < 20) this.#faults.push({ kind, text });
   }
 
-  /** Begins the life of a storage. */
+  /** Begins an incarnation of a storage. */
   begin(name: string, replicaId: string): Life {
     return { name, replicaId, wiped: false, reached: new Map(), held: new Map(), offered: new Map() };
   }
 
   /**
-   * Notes what a storage has written of its own.
+   * Records a change of a storage itself.
    *
    * @param isChange Whether an application made it, not the mesh.
-   * @param seen What the storage had taken in by then: it must not give a number of a storage that it has met.
+   * @param seen The version vector of the storage before: it must not assign a number of a storage that it knows.
    */
   write(life: Life, node: ReplicatedNode, isChange: boolean, vector: VersionVector): void {
     const { key, version, hash, dotVersion } = node;
@@ -152,7 +152,7 @@ export class Record {
     this.#reach(life, key, past, held);
   }
 
-  /** Notes that a storage has taken in what another wrote. */
+  /** Records that a storage has merged a node of another one. */
   take(life: Life, node: ReplicatedNode): void {
     const writing = this.#writings.get(nameOf(node));
     if (writing === undefined || writing.version !== node.version || writing.hash !== node.hash) {
@@ -162,8 +162,8 @@ export class Record {
   }
 
   /**
-   * Notes that a storage has taken a full copy, which says by leaving a key out that it is deleted: so everything
-   * that the copy knew of this key has come here.
+   * Records that a storage has merged a full copy without this key, which means that the key is deleted: so everything
+   * that the copy includes for this key has arrived here.
    */
   forget(life: Life, key: string, vector: VersionVector): void {
     let past = 0n;
@@ -180,24 +180,24 @@ export class Record {
     return [...this.#byKey.keys()];
   }
 
-  /** Notes that a message told a server of this storage of a node. */
+  /** Records that a server of this storage received a message with a node. */
   offer(life: Life, node: ReplicatedNode): void {
     const writing = this.#writings.get(nameOf(node));
     if (writing === undefined) return;
     life.offered.set(node.key, (life.offered.get(node.key) ?? 0n) | writing.past);
   }
 
-  /** Notes that a full copy which came from another storage told by silence what became of a key. */
+  /** Records that a server of this storage received a full copy without a key. */
   offerSilence(life: Life, key: string, from: Life): void {
     life.offered.set(key, (life.offered.get(key) ?? 0n) | (from.reached.get(key) ?? 0n));
   }
 
-  /** The writings that had this version. More than one: a number was given twice. */
+  /** The writes with this version. More than one means that a number was assigned twice. */
   ofVersion(key: string, version: number): readonly Writing[] {
     return this.#byVersion.get(`${key} ${version}`) ?? [];
   }
 
-  /** The changes of a key that were not lost with every storage that ever had them. */
+  /** The changes of a key that still exist in some storage. */
   standing(key: string): Changes {
     let standing = 0n;
     for (const { bit, holders } of this.#byKey.get(key) ?? []) {
@@ -206,7 +206,7 @@ export class Record {
     return standing;
   }
 
-  /** The changes of a set, in words. */
+  /** Describes the changes of a set. */
   describe(changes: Changes): string {
     return this.#changes.filter(({ bit }) => (changes & bit) !== 0n)
       .map(({ writing: { key, version, hash, deleted, life } }) =>
@@ -214,7 +214,7 @@ export class Record {
       ).join(", ");
   }
 
-  /** Whether a change of this key was written in this life after that moment. */
+  /** Whether a change of this key was written in this incarnation after that moment. */
   wroteAfter(life: Life, key: string, order: number): boolean {
     return (this.#byKey.get(key) ?? []).some(({ writing }) => writing.life === life && writing.order > order);
   }
@@ -230,7 +230,7 @@ export class Record {
   }
 }
 
-/** A seen in words. */
+/** Describes a version vector. */
 export function describeSeen(vector: VersionVector): string {
   return [...vector].sort(([a], [b]) => a < b ? -1 : 1).map(([replicaId, dotVersion]) =>
     `${replicaId}: ${dotVersion}`

@@ -1,6 +1,6 @@
 /**
- * A Redis that the servers of a simulated world share: it loses, repeats and delays messages, puts them in another
- * order, and is away at times.
+ * A Redis that the servers of a simulated cluster share: it loses, repeats, delays and reorders messages,
+ * and is unreachable at times.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import type { SimClock } from "../sim_clock.ts";
 /** The channel of all servers. */
 export const CHANNEL = "reality";
 
-/** What a Redis is made of. */
+/** What the Redis needs. */
 export interface RedisRooms {
   readonly clock: SimClock;
   readonly random: SeededRandom;
@@ -26,11 +26,11 @@ export interface RedisRooms {
 /** The two connections of one process. */
 export interface RedisPair {
   readonly clients: { readonly publisher: RedisPublisher; readonly subscriber: NodeRedisSubscriber };
-  /** The process has ended: it hears and says nothing more. */
+  /** The process has ended: it receives and sends nothing more. */
   end(): void;
 }
 
-/** The Redis of one world. */
+/** The Redis of one cluster. */
 export class SimRedis {
   readonly #rooms: RedisRooms;
   readonly #clients = new Set<Client>();

@@ -119,7 +119,7 @@ export class SimCluster {
     const machine = this.machines[number];
     const plan = this.history.servers[number];
     if (machine === undefined || plan === undefined || machine.process !== undefined) return;
-    // A storage that says it is one process's own is never used by two, not even while one of them is being stopped.
+    // An exclusive storage is never used by two processes, not even while one of them is stopping.
     const { disk } = machine;
     const isTaken = disk.options.exclusive &&
       [...this.#processes].some((process) => process.isOpen && process.path.disk === disk);
@@ -168,7 +168,7 @@ export class SimCluster {
     this.trace(() => `${machine.host} starts on ${machine.disk.name}`);
   }
 
-  /** Ends a server at once, with all that it has under way. */
+  /** Kills a server with everything that it is doing. */
   kill(number: number): void {
     const machine = this.machines[number];
     if (machine?.process === undefined) return;
@@ -188,7 +188,7 @@ export class SimCluster {
     process.station.leave();
     process.isOpen = false;
     if (machine.isDue) this.start(number);
-    // Those who waited at the server are answered still.
+    // Waiting clients of the server are still answered.
     await this.clock.wait(AFTER_CLOSE);
     const { timers } = process.clock;
     if (timers > 0 && !process.hasEnded) {
@@ -260,7 +260,7 @@ export class SimCluster {
   }
 
   /**
-   * Asks a server what changed, and keeps what it hands out.
+   * Sends a sync to a server, and records the versions in its answer.
    *
    * @returns Its answer; undefined when it has none.
    */
@@ -365,7 +365,7 @@ export class SimCluster {
     });
   }
 
-  /** An application that numbers its own changes, as those on a storage without a server's methods do. */
+  /** An application that assigns the versions of its own changes, as with a storage that has only the eight methods. */
   async #reserve(number: number, key: string, name: number): Promise<void> {
     const process = this.machines[number]?.process;
     if (process === undefined) return;
@@ -389,7 +389,7 @@ export class SimCluster {
       this.kill(i);
       this.clock.after(pause, () => this.start(i));
     });
-    // Those that are being stopped have a machine no more.
+    // Processes that are stopping belong to no machine any more.
     for (const process of this.#processes) if (process.path.disk === disk) this.#end(process);
     disk.wipe();
   }

@@ -1,5 +1,5 @@
 /**
- * Runs a history, heals what was broken, and checks what must hold then.
+ * Runs a history, ends all faults, and checks what must hold then.
  *
  * @module
  */
@@ -21,46 +21,46 @@ import { mayGuestRead } from "./keys.ts";
 import type { Sender, ServerProcess } from "./machines.ts";
 import { SimCluster } from "./sim_cluster.ts";
 
-/** So many rounds of traffic, once all is mended, within which all servers must be one. */
+/** The number of rounds of traffic after the last fault within which all servers must converge. */
 export const HEALING_ROUNDS = 8;
 
-/** How long one such round is, in milliseconds. */
+/** The length of a round, in milliseconds. */
 const ROUND = 10_000;
 
-/** How long they are looked at from then on, in rounds. */
+/** The number of rounds that are observed after that. */
 const QUIET_ROUNDS = 2;
 
 /**
- * Nodes in messages, for each server and each change, with losses and repetitions: so many at the most. As far as
- * each key counts as one more change, since a full copy has all of them. Seen in 2,000 histories: 6.
+ * The maximum number of nodes in messages for each server and change, with losses and repetitions. Each key counts as
+ * one more change, since a full copy contains all of them. The highest number seen in 2,000 histories is 6.
  */
 const MOST_NODES = 12;
 
 /**
- * How often one server may offer another what that has, once all are one: in an exchange that was under way, and when
- * it next talks to one that it has not heard since. Beside those there are answers to nobody: messages wait in line at
- * a storage that is slow, each until those before it are taken in; whoever sent one gives up after `timeout`, and
- * sends it again; and when the line moves, each of them is answered by what it said then. In seed 10017 three of one
- * peer stood in line when the storages were hurried, and it was offered the same 4 times. The line is short, since the
- * pauses between tries double. What is delivered later than `timeout` after its request was sent, by a network that holds
- * messages back for long, is not counted: its sender has given it up, and there may be any number of those.
+ * How often a server may offer nodes to a peer that has them, once all have converged: in an exchange that was running,
+ * and in the next exchange with a peer that it has not contacted since. There are also answers that no sender waits for:
+ * messages queue at a slow storage until those before them are merged, their sender gives up after `timeout` and sends
+ * again, and later each of them is answered by the state that it contained. In seed 10017 three messages of one peer were
+ * queued when the storages became fast, and it was offered the same nodes 4 times. The queue is short, because the
+ * pauses between retries double. A message that is delivered later than `timeout` after its request was sent is not
+ * counted: its sender has given it up, and a network with long delays may deliver any number of those.
  */
 const MOST_OFFERS = 5;
 
-/** Characters of one node, at least. */
+/** The minimum number of characters of a node. */
 const NODE_CHARACTERS = 100;
 
-/** Characters in messages beside those nodes, for each request with its answer: so many at the most. */
+/** The maximum number of characters in messages besides these nodes, for each request with its answer. */
 const MOST_CHARACTERS = 4000;
 
-/** What a run came to. */
+/** The outcome of a run. */
 export interface Outcome {
   /** What went wrong. Empty when all promises were kept. */
   readonly faults: readonly Fault[];
   readonly changes: number;
-  /** Pairs of a change and a version that some client held, which had to be told of it. */
+  /** The number of pairs of a change and a version whose client had to be told of it. */
   readonly pairs: number;
-  /** After how many rounds all servers were one. */
+  /** The number of rounds until all servers had converged. */
   readonly rounds: number;
   readonly requests: number;
   readonly bytes: number;
@@ -70,9 +70,9 @@ export interface Outcome {
   readonly overhead: number;
   /** Messages that were not the last page of a delta. */
   readonly pages: number;
-  /** Nodes that came by way of Redis. */
+  /** The number of nodes that arrived through Redis. */
   readonly published: number;
-  /** Nodes that messages carried before the healing, and from then on. */
+  /** The number of nodes in messages before the healing, and after it. */
   readonly nodesBefore: number;
   readonly nodesAfter: number;
 }
@@ -148,19 +148,19 @@ class Run {
     };
   }
 
-  /** Mends everything, lets clients ask, and says after how many rounds all servers were one. */
+  /** Ends all faults, lets clients send syncs, and returns the number of rounds until all servers had converged. */
   async #heal(): Promise<number> {
     const cluster = this.#cluster;
     cluster.trace(() => "all is mended");
     cluster.network.mend();
     cluster.network.faults = CALM;
     cluster.redis.isAway = false;
-    // Those that were to start again are late; they do now.
+    // Servers that are to start later start now.
     cluster.machines.forEach((_, i) => cluster.start(i));
     for (const process of cluster.running) void this.#watchOn(process);
     if (cluster.history.healing === "changes") {
-      // Another key than those before, since a new change of one would tell everybody what was forgotten. One after
-      // the other, so that all but one receive it from others.
+      // A new key, because a new change of an earlier key would hide a missed one. One server after the other,
+      // so that all but one receive it from others.
       cluster.machines.forEach((_, i) => {
         cluster.clock.after(ROUND / 4 + i * 700, () => cluster.change(i, "update", "healing"));
       });
@@ -170,7 +170,7 @@ class Run {
       await this.#round();
       isOne = (await this.#findDifferences()).length === 0;
     }
-    // What takes longer than an exchange may is offered again.
+    // A message that takes longer than the time limit of an exchange is sent again.
     for (const process of cluster.running) process.path.hurry();
     cluster.network.onDelivery = watchOffers(
       cluster.network.onDelivery,
@@ -187,7 +187,7 @@ class Run {
     await this.#advance(ROUND);
   }
 
-  /** A client that stays with one server: asks, then waits for what changes. */
+  /** A client that stays with one server: it sends a sync, then waits for changes. */
   async #watchOn(process: ServerProcess): Promise<void> {
     const cluster = this.#cluster;
     const known = Object.fromEntries([...cluster.keys, "healing"].map((key) => [key, 0]));
@@ -215,7 +215,7 @@ class Run {
       this.#pairs += count(untold);
       return [{ key, version, epoch, untold }];
     });
-    // A request asks about each key once: the first of each, then the second of each, and so on.
+    // A request contains each key once: first the first version of each key, then the second, and so on.
     const requests = new Map<string, typeof duties>();
     const places = new Map<string, number>();
     for (const duty of duties) {
@@ -246,7 +246,7 @@ class Run {
           continue;
         }
         for (const { key, version, untold } of asked) {
-          // What a guest may not read is told to it as gone, which `sync` looks at.
+          // A key that a guest may not read is reported as gone. `sync` checks that.
           if (Object.hasOwn(answer.changed, key) || by === "guest" && !mayGuestRead(key)) continue;
           const who = cluster.machines.find((machine) => machine.process === process)?.host;
           const of = epoch === "undefined" ? "" : ` of ${epoch}`;
@@ -260,7 +260,7 @@ class Run {
     }
   }
 
-  /** All storages say the same. Where a deletion is forgotten, nothing may stand in its place elsewhere. */
+  /** All storages have the same nodes. Where a tombstone was collected, no storage may have a node. */
   async #findDifferences(): Promise<Fault[]> {
     const faults: Fault[] = [];
     const cluster = this.#cluster;
@@ -269,7 +269,7 @@ class Run {
     deltas.forEach((delta, i) => {
       const [name, other] = [disks[i]?.name ?? "", disks[0]?.name ?? ""];
       const first = deltas[0]!;
-      // Storages that never had anything have nothing to tell each other.
+      // Storages that were always empty have nothing to exchange.
       if (
         delta.epoch !== first.epoch &&
         deltas.some(({ vector }) => [...vector.values()].some((top) => top > 0))
@@ -289,7 +289,7 @@ class Run {
     return faults;
   }
 
-  /** Stops everything: nothing may be left under way. */
+  /** Stops everything. No call or timer may be left. */
   async #end(): Promise<void> {
     const cluster = this.#cluster;
     cluster.machines.forEach((_, i) => void cluster.stop(i));
@@ -310,8 +310,8 @@ class Run {
 }
 
 /**
- * Looks at messages once all servers are one. Who has not talked to a peer since then may offer it what it has got
- * meanwhile, and once more where an exchange was under way or took too long: then never again.
+ * Checks messages after all servers have converged. A server that has not contacted a peer since then may offer it the nodes
+ * that it has received meanwhile, and once more after an exchange that was running or took too long, but not again.
  */
 function watchOffers(
   next: (delivery: Delivery) => void,
@@ -321,7 +321,7 @@ function watchOffers(
   const offered = new Map<string, number>();
   return (delivery) => {
     const { from, to, kind, body, status, age } = delivery;
-    // What was refused, since it was not proven any more, is offered again.
+    // Nodes of a refused message, whose proof had expired, are offered again.
     if (kind === "answer" && status !== 200) {
       for (const offer of offered.keys()) if (offer.startsWith(`${to} gave ${from} `)) offered.delete(offer);
     }
@@ -348,15 +348,15 @@ function compareNodes(a: StorageDelta, b: StorageDelta): string[] {
   return faults;
 }
 
-/** Whether a storage has swept this tombstone, or was told that it is nothing new. */
+/** Whether a storage has collected this tombstone, or knows that it was collected. */
 function isForgotten(node: ReplicatedNode | undefined, by: StorageDelta): boolean {
   return node?.deleted === true &&
     includesDot(by.vector, { version: node.dotVersion, replicaId: node.replicaId });
 }
 
 /**
- * Whether a storage was told that this tombstone was swept. Two storages may keep different tombstones of a key when the
- * one between them swept the newer one before it reached the other side: see *Collected tombstones* in `src/mesh/README.md`.
+ * Whether a storage knows that this tombstone was collected. Two storages may keep different tombstones of a key if the
+ * one between them collected the newer one before it reached the other side: see *Collected tombstones* in `src/mesh/README.md`.
  */
 function isSwept(node: ReplicatedNode | undefined, by: StorageDelta): boolean {
   return node?.deleted === true &&

@@ -14,13 +14,13 @@ test(`servers keep the promise and converge in ${count} histories from random se
   const report = tally.report();
   console.log(report);
   assert.deepEqual(tally.failures.map(({ seed }) => `deno task test:mesh 1 ${seed}`), [], report);
-  // They must have been put to the test, too.
+  // The promise must have been tested.
   const { totals } = tally;
   assert.ok(totals.pairs > totals.changes / 4 && totals.pages > 0 && totals.rounds < HEALING_ROUNDS, report);
   assert.ok(totals.published > 0, report);
 });
 
-/** Seeds of histories in which something went wrong before its cause was mended. */
+/** Seeds of histories that failed before the cause was mended. */
 const FAILED_ONCE = [
   704447,
   706328,

@@ -1,12 +1,12 @@
 /**
- * What many histories came to together: the figures, and a count of the failures by kind with their seeds.
+ * The outcome of many histories: figures, and a count of the failures by kind with their seeds.
  *
  * @module
  */
 import type { Fault, FaultKind } from "./record.ts";
 import type { Outcome } from "./simulation.ts";
 
-/** Figures of all runs together. */
+/** The figures of all runs. */
 export interface Totals {
   changes: number;
   pairs: number;
@@ -14,11 +14,11 @@ export interface Totals {
   bytes: number;
   pages: number;
   nodes: number;
-  /** Nodes that came by way of Redis. */
+  /** The number of nodes that arrived through Redis. */
   published: number;
-  /** The most rounds that any took to become one. */
+  /** The highest number of rounds until convergence. */
   rounds: number;
-  /** The most nodes for each server and each change, and characters beside them for each request. */
+  /** The highest number of nodes for each server and change, and of other characters for each request. */
   load: number;
   overhead: number;
 }
@@ -34,7 +34,7 @@ export interface Failure {
 /** How many seeds of one kind of fault are listed at most. */
 const LISTED = 40;
 
-/** The worst kinds first: what the others follow from, or matters more. */
+/** The worst kinds first: those that cause the others, or that matter more. */
 const WORST: readonly FaultKind[] = ["promise", "forged", "leak", "lost", "number", "unity"];
 
 /** Counts outcomes. */
@@ -59,7 +59,7 @@ export class Tally {
     return this.#ran;
   }
 
-  /** Counts a history that came to an end. Answers the failure, if it is one. */
+  /** Counts a history that has ended. Returns the failure, if it is one. */
   add(seed: number, outcome: Outcome): Failure | undefined {
     const { totals } = this;
     totals.changes += outcome.changes;

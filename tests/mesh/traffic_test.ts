@@ -3,7 +3,7 @@ import { test } from "../harness.ts";
 import type { History } from "./history.ts";
 import { run } from "./simulation.ts";
 
-/** Seven servers that list each other, two of which forget a deletion at once. */
+/** Seven servers that list each other. Two of them collect the tombstone of a deletion at once. */
 const HISTORY: History = {
   seed: 1,
   servers: Array.from({ length: 7 }, (_, disk) => ({ disk, skew: 0, start: 0 })),
@@ -25,7 +25,7 @@ const HISTORY: History = {
   keys: 8,
   clients: [false],
   steps: [
-    // Each gets to know the others first.
+    // First each server learns the others' ids.
     ...[0, 1, 2, 3, 4, 5, 6].map((server) => ({
       at: 100 + 200 * server,
       do: "update" as const,

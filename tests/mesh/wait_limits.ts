@@ -19,7 +19,7 @@ const CALM = 150;
  */
 const CALM_POLLING = 500 + CALM;
 
-/** Steps that break nothing. */
+/** Steps without a fault. */
 const CALM_STEPS: readonly Deed["do"][] = [
   "update",
   "invalidate",

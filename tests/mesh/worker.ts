@@ -1,5 +1,5 @@
 /**
- * Runs histories in a process of its own: reads a seed a line, and writes a line with what each came to. Ends with its
+ * Runs histories in a process of its own: reads one seed per line, and writes one line with each outcome. Ends with its
  * input.
  *
  * @module

@@ -16,11 +16,11 @@ const MODULE = fileURLToPath(new URL("worker.ts", import.meta.url));
 const LONGEST = 120_000;
 
 /**
- * Runs histories. Which process runs which makes no difference, since each depends on its seed alone.
+ * Runs histories. Any process may run any of them, because each depends on its seed alone.
  *
  * @param first The first seed.
- * @param count How many, from that on.
- * @param onOutcome Hears what each came to, in any order; or, in words, that its process ended with it.
+ * @param count The number of histories.
+ * @param onOutcome Receives each outcome in any order, or a message that its process has ended.
  */
 export async function runInWorkers(
   first: number,
@@ -37,7 +37,7 @@ export async function runInWorkers(
   await Promise.all(Array.from({ length: availableParallelism() }, async () => {
     const worker = new Worker();
     try {
-      // Two at once: so a process has the next seed when it is done with one.
+      // Two at once, so that a process never waits for its next seed.
       await Promise.all([take(worker), take(worker)]);
     } finally {
       await worker.end();
@@ -52,14 +52,14 @@ interface Asked {
   readonly reject: (error: Error) => void;
 }
 
-/** One process after the other: where one ends too soon, another takes over. */
+/** One process after the other: if one ends too soon, another one continues. */
 class Worker {
   readonly #waiting: Asked[] = [];
   #child: ChildProcess | undefined;
   #hasAnswered = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** Runs a history; settles with what it came to, or how its process ended with it. */
+  /** Runs a history. Settles with its outcome, or with the way in which its process ended. */
   run(seed: number): Promise<Outcome | string> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ seed, resolve, reject });
@@ -82,7 +82,7 @@ class Worker {
     const child = spawn(process.execPath, ["run", "--allow-all", "--no-check", MODULE], {
       stdio: ["pipe", "pipe", "inherit"],
     });
-    // A process that has ended takes no more seeds, which "close" tells.
+    // The event "close" reports that the process has ended and accepts no more seeds.
     child.stdin.on("error", () => {});
     createInterface({ input: child.stdout }).on("line", (line) => {
       this.#hasAnswered = true;
@@ -98,7 +98,7 @@ class Worker {
     this.#watch();
   }
 
-  /** The history that was under way is blamed, unless no history runs at all; those after it get another process. */
+  /** The running history has failed. Later ones get another process. */
   #restart(how: string): void {
     this.#child = undefined;
     if (!this.#hasAnswered) {

@@ -1,13 +1,13 @@
 /*
- * How large the package is in an application that a bundler has packed. `deno task bench:bundle` tells what of it
- * weighs most.
+ * The size of the package in a bundled application. `deno task bench:bundle` shows which parts
+ * are largest.
  */
 
 import assert from "node:assert/strict";
 import { bundle, type EntryName } from "../../bench/bundle.ts";
 import { test } from "../harness.ts";
 
-/** The most that a bundle may have, minified and with gzip: what it has today, rounded up. In kB of 1000 bytes. */
+/** The maximum size of a bundle, minified and gzipped: today's size, rounded up, in kB of 1000 bytes. */
 const ceilings: Record<EntryName, number> = {
   // The goal is 14, and is not reached.
   "everything in mod.ts": 86,
@@ -16,7 +16,7 @@ const ceilings: Record<EntryName, number> = {
 };
 
 for (const [name, ceiling] of Object.entries(ceilings) as [EntryName, number][]) {
-  // Out here, since the bundler leaves a thread behind.
+  // Outside the tests, because the bundler leaves a thread running.
   const { gzipBytes, files } = bundle(name);
 
   test(`the bundle of ${name} has at most ${ceiling} kB, and imports no package and no built-in module`, () => {

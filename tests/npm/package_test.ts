@@ -29,7 +29,7 @@ const config: { exports: Record<string, string> } = JSON.parse(await Deno.readTe
 delete config.exports["./bin"];
 const name = "@rootlodge/reality-server";
 
-/** What a program needs to find things: of the variables of the tests themselves it gets none. */
+/** The environment of a program: paths only, none of the variables of the tests. */
 const PLACES: Record<string, string> = {
   PATH: `${dirname(runtimes["Node 20"])}:${Deno.env.get("PATH")}`,
   ...Object.fromEntries(
@@ -75,7 +75,7 @@ test("the package has no dependencies, and only optional peer dependencies", asy
   const used = Object.values<{ default: string }>(manifest.exports).flatMap((found) =>
     packagesOf(found.default)
   );
-  // Imported by a name that stands in a list, so that no bundler looks for it where it is not needed.
+  // Imported by a name from a list, so that bundlers do not include it where it is not needed.
   const lazy = "@aws-sdk/client-dynamodb";
   const scripts = packed.files.map(({ path }) => path).filter((path) => path.endsWith(".js"));
   const texts = await Promise.all(scripts.map((path) => Deno.readTextFile(`${installed}/${path}`)));
@@ -166,7 +166,7 @@ for (const [runtime, program] of Object.entries(runtimes)) {
   });
 }
 
-/** Finds out that a lost connection gives back the places of all its pipelined requests. */
+/** Checks that a lost connection frees the slots of all its pipelined requests. */
 async function givesPlacesBack(address: string, count: number): Promise<void> {
   const has = (waiters: number) =>
     until(async () => {

@@ -1,5 +1,5 @@
 /**
- * What the processes of a race print: a line of JSON for everything that they were told.
+ * What the processes of a race print: a line of JSON for each answer.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * The races that every shared storage has to stand, and the faults that its database may have meanwhile.
+ * The races that every shared storage has to pass, and the faults of its database meanwhile.
  *
  * @module
  */

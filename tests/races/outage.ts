@@ -1,5 +1,5 @@
 /**
- * What clients see of a server whose database goes away and comes back.
+ * What clients see of a server during and after an outage of its database.
  *
  * @module
  */
@@ -15,7 +15,7 @@ import { type Engine, open } from "./engines.ts";
 import { withServer } from "./server.ts";
 
 const TOKEN = "token-of-the-outage-test";
-/** How soon after the database everything is well again, in milliseconds. */
+/** The time after the outage within which everything works again, in milliseconds. */
 const LONGEST = 5000;
 
 /** Registers the test. */

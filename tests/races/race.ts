@@ -1,6 +1,6 @@
 /**
  * Runs a race: processes of several runtimes that write to one storage at once, one that follows its history,
- * and whatever befalls them meanwhile.
+ * and the faults that happen meanwhile.
  *
  * @module
  */
@@ -31,11 +31,11 @@ export interface RaceOptions {
 export interface Course {
   /** Settles once so many changes were acknowledged, or all writers have ended. */
   hasAcknowledged(count: number): Promise<void>;
-  /** Kills the writer of that number without giving it a moment, and starts another in its place. */
+  /** Kills the writer of that number at once, and starts another one. */
   kill(writer: number): Promise<void>;
 }
 
-/** What came of it, for those who want to know more. */
+/** The figures of a race. */
 export interface Outcome {
   readonly acknowledged: number;
   readonly failed: number;

@@ -127,7 +127,7 @@ async function withServer(
   }
 }
 
-/** Waits until something is so, looking again and again. */
+/** Polls until a condition holds. */
 async function until(isSo: () => Promise<boolean>): Promise<void> {
   while (!await isSo()) await new Promise((resolve) => setTimeout(resolve, 5));
 }

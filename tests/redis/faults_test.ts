@@ -1,5 +1,5 @@
 /**
- * The relay while its Redis is killed, comes back, or stops to answer.
+ * The relay while its Redis is killed, restarted, or does not answer.
  *
  * @module
  */
@@ -31,7 +31,7 @@ for (const library of libraries) {
           await party.until(() => party.reports.length > 0, "the report that Redis is gone");
           assert.equal(party.relay.healthy, false);
         }
-        // Nothing of it is kept but that there was something.
+        // Only the fact that there was something is kept.
         for (let i = 0; i < 10_000; i++) a.tell("x");
 
         await server.restart();

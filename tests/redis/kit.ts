@@ -1,5 +1,5 @@
 /**
- * A relay on a real Redis, and the rooms around it as a test sees them.
+ * A relay on a real Redis, with the objects around it, for tests.
  *
  * @module
  */
@@ -62,7 +62,7 @@ export function newChannel(): string {
   return `reality:test:${process.pid}:${Date.now()}:${channels++}`;
 }
 
-/** A server as far as its relay is concerned: it says what it is told to, and remembers what it hears. */
+/** The parts of a server that a relay needs: it publishes messages of the test, and records received ones. */
 export class Party implements RelayDeps {
   readonly clock: CountingClock;
   readonly clients: Clients;
@@ -86,21 +86,21 @@ export class Party implements RelayDeps {
     return new Party(await library.open(url), channel, speed);
   }
 
-  /** Connects it, and waits until it hears. */
+  /** Connects it, and waits until it is subscribed. */
   async connect(): Promise<this> {
     await this.clients.connect();
     this.connection = await this.clients.identify();
     return await this.listen();
   }
 
-  /** Waits until it hears, with clients that are connected or connect by themselves. */
+  /** Waits until it is subscribed, with clients that are connected or connect by themselves. */
   async listen(): Promise<this> {
     this.relay.start();
     await this.until(() => this.relay.healthy, "a subscription");
     return this;
   }
 
-  /** Publishes; what is told in one moment goes out together, with a `+` between. */
+  /** Publishes. Messages of one moment are published together, joined by `+`. */
   tell(text: string): void {
     this.#owed.push(text);
     this.relay.publish();
@@ -113,7 +113,7 @@ export class Party implements RelayDeps {
     assert.equal(this.clock.timers, 0, "timers that the relay left");
   }
 
-  /** Waits until something is so, looking whenever something happened here. */
+  /** Waits until a condition holds, checking after each event. */
   async until(isSo: () => boolean, what: string): Promise<void> {
     const happened = new Promise<void>((resolve) => {
       const look = () => {
@@ -127,7 +127,7 @@ export class Party implements RelayDeps {
     await soon(happened, `${what}; reported: ${this.reports.map(({ message }) => message).join(", ")}`);
   }
 
-  /** Waits until something was taken in. */
+  /** Waits until a message was delivered. */
   async hears(text: string): Promise<void> {
     await this.until(() => this.received.includes(text), `the message ${text.slice(0, 100)}`);
   }
@@ -161,7 +161,7 @@ export class Party implements RelayDeps {
   }
 }
 
-/** Says of each report whether it was that Redis went or that it came back. */
+/** For each report, whether it is an outage of Redis or its end. */
 export function episodes(party: Party): string {
   return party.reports.map(({ recovered }) => recovered ? "up" : "down").join(" ");
 }

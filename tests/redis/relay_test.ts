@@ -11,7 +11,7 @@ import { episodes, newChannel, Party, sharedRedis } from "./kit.ts";
 import { libraries } from "./libraries.ts";
 
 const url = sharedRedis();
-/** Whatever one library publishes, the others read. */
+/** Each library receives what the others publish. */
 const counterpart = libraries[0]!;
 const LIMIT = 1_048_576;
 
@@ -65,7 +65,7 @@ for (const library of libraries) {
         for (let i = 0; i < 20_000; i++) pipeline.publish(channel, `garbage ${i}`);
         await pipeline.exec();
       });
-      // A message is taken in, or all is looked at after it: until the flood has drained away, it may be the latter.
+      // A message is delivered, or all keys are invalidated after it. During the flood it may be the latter.
       for (let i = 0; a.received.length === 0; i++) {
         const looks = a.looks;
         b.tell(`message ${i}`);

@@ -44,7 +44,7 @@ export function backupRecipe(running: string, options: DatabaseOptions = {}): Re
   return postgresOn("ready to accept connections", copy, options);
 }
 
-/** Everybody is let in without a password, but one who has none: a test has that one refused. */
+/** All users connect without a password, except one that a test expects to be refused. */
 const WITH_PASSWORD = "host all reality_password all scram-sha-256\n";
 
 /** PostgreSQL on a folder that the given program fills. */

@@ -1,5 +1,5 @@
 /**
- * Reads what a runner wrote about a test file, and trusts it only as far as its exit code agrees.
+ * Reads a runner's report about a test file, and compares it with the exit code.
  *
  * @module
  */
@@ -11,7 +11,7 @@ export interface Count {
   skipped: number;
 }
 
-/** What one run of one runner came to. */
+/** The outcome of one run. */
 export interface Result extends Count {
   /** What is wrong with the run itself: it crashed, ran nothing, or its report contradicts it. */
   faults: readonly string[];

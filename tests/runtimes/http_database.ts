@@ -1,5 +1,5 @@
 /**
- * A database behind HTTP that takes its time: SQLite, which answers each statement after a pause.
+ * A slow database behind HTTP: SQLite, which answers each statement after a delay.
  *
  * @module
  */

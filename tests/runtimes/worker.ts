@@ -14,10 +14,10 @@ import {
 import { type SQLQuery, SQLStorage } from "../../storage/sql/sql_storage.ts";
 import { createScene, operate, type Operation, type Scene, type SceneName } from "../http/scenes.ts";
 
-/** What the nodes of a scene are kept in. */
+/** The storage of a scene. */
 export type WorkerDatabase = "memory" | "d1" | "object" | "http";
 
-/** What the starter asks beside what clients ask. */
+/** The requests of the test itself. */
 export type WorkerOrder =
   | { open: SceneName; basePath: string; database: WorkerDatabase; requestScopedIO: boolean }
   | { operation: Operation; basePath: string };

@@ -17,7 +17,7 @@ import type { WorkerDatabase, WorkerOrder } from "./worker.ts";
 export interface Workerd {
   /** Opens an adapter before a new server. */
   open(scene: SceneName, options?: WorkerdScene): Promise<OpenAdapter>;
-  /** What the runtime said of promises that were settled by another request when their own was over. */
+  /** The runtime's warnings about promises of finished requests that another request settled. */
   readonly crossings: string[];
   /** Ends the process. */
   close(): Promise<void>;
@@ -41,7 +41,7 @@ export async function startWorkerd(httpDatabase = ""): Promise<Workerd> {
   const listen = (output: Readable, echo: (line: string) => void) =>
     createInterface({ input: output }).on("line", (line) => {
       if (line.includes("different request context")) crossings.push(line);
-      // It writes a line, and its stack, for each client that hung up.
+      // It logs a line with a stack for each client that disconnected.
       else if (!/disconnected:|^stack:/.test(line)) echo(line);
     });
   const miniflare = new Miniflare({

@@ -14,7 +14,7 @@ function setUp(options: Partial<RealityServerOptions> = {}) {
   return { clock, storage, server, reports };
 }
 
-/** Watches a promise without waiting for it. */
+/** Observes a promise without waiting for it. */
 function watch<T>(promise: Promise<T>): { settled: boolean; readonly promise: Promise<T> } {
   const watched = { settled: false, promise };
   promise.finally(() => watched.settled = true).catch(() => {});
@@ -40,14 +40,14 @@ test("close() answers all waiting requests at once, and settles after these answ
   const release = storage.hold();
   const close = watch(server.close());
   await settle();
-  // What changed until this moment is in the answer, so they read once more.
+  // The answer contains all changes until this moment, so the requests read once more.
   equal(close.settled, false);
   release();
   await close.promise;
   for (const wait of waits) {
     const response = await wait;
     equal(response.status, 200);
-    // The client is to come back to another server, not by this connection.
+    // The client has to connect again, to another server.
     equal(response.headers.get("connection"), "close");
     deepEqual((await response.json()).changed, {});
   }
@@ -150,7 +150,7 @@ test("a request after close() is refused before its body is read, with Connectio
   const alive = await handle(new Request("http://localhost/reality/health"));
   equal(alive.status, 200);
   const events = await handle(new Request("http://localhost/reality/events?keys=a"));
-  // An EventSource never comes back from a 503, but does from a stream's end.
+  // An EventSource does not reconnect after a 503, but it does after the end of a stream.
   equal(events.status, 200);
   equal(events.headers.get("connection"), "close");
   match(await events.text(), /retry: \d+\n\n$/);

@@ -1,6 +1,6 @@
 /*
- * Hooks of the application that never settle: they hold a request's place no longer than hookTimeout, or than its
- * client stays, and hold up nobody else.
+ * Hooks of the application that never settle: they use a slot for at most hookTimeout, or until the client
+ * disconnects, and delay no other request.
  */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { RealityError } from "../../src/errors.ts";
@@ -11,7 +11,7 @@ import { MemoryStorage } from "../../storage/memory/memory_storage.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
 
-/** A server that takes one request at once, and hooks that a test can leave without an answer. */
+/** A server with one slot, and hooks that a test can leave unanswered. */
 function setUp(options: Partial<RealityServerOptions> = {}) {
   const clock = new FakeClock();
   const hook = { isLost: true };
@@ -47,7 +47,7 @@ function setUp(options: Partial<RealityServerOptions> = {}) {
 
 type SetUp = ReturnType<typeof setUp>;
 
-/** How each hook is given, and what asks it. */
+/** How each hook is configured, and which request calls it. */
 const cases: Record<
   string,
   { begin: (more?: Partial<RealityServerOptions>) => SetUp; path: string; body?: unknown }
@@ -60,7 +60,7 @@ function define(
   give: (answer: SetUp["answer"]) => Partial<RealityServerOptions>,
 ): void {
   const begin = (more: Partial<RealityServerOptions> = {}) => {
-    // The hooks answer as the set-up says, which is there only afterwards.
+    // The hooks answer as the set-up decides, which is created afterwards.
     let found: SetUp | undefined;
     const options = give((value) => found!.answer(value));
     return found = setUp({ ...options, ...more });
@@ -95,7 +95,7 @@ for (const [name, { begin, path, body }] of Object.entries(cases)) {
     ask(path, body);
     await settle();
     await clock.advance(1_000);
-    // It is told once, until it has answered again.
+    // It is reported once, until it has answered again.
     deepEqual(errors, [`The hook "${name}" did not answer within hookTimeout (1000 ms)`]);
     hook.isLost = false;
     const next = ask(path, body);
@@ -168,7 +168,7 @@ test("a stream ends if authorize does not answer at its start or after a wake", 
     })();
     return texts;
   };
-  // The hook is asked before there is a stream, so that it may refuse the request.
+  // The hook is called before the stream is opened, so that it can refuse the request.
   const opening = open();
   await clock.advance(1_000);
   const lost = await opening;

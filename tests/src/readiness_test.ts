@@ -6,7 +6,7 @@ import { test } from "../harness.ts";
 import { HeldStorage } from "../storages.ts";
 import { Servers } from "./mesh/servers.ts";
 
-/** A storage whose health a test decides, and counts who asks for it. */
+/** A storage whose health a test decides. It counts the health checks. */
 class PatientStorage extends HeldStorage {
   asked = 0;
   health: () => Promise<boolean> = () => Promise.resolve(true);

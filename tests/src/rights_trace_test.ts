@@ -1,5 +1,5 @@
 /**
- * Time tells nothing about a key that may not be read: the same steps are taken for it as for one that is not there.
+ * Timing reveals nothing about a forbidden key: a request for it takes the same steps as one for an absent key.
  * Steps are counted instead of seconds: every call of the storage, and the turn of the microtask queue that it falls in.
  *
  * @module
@@ -16,10 +16,10 @@ const KEYS = ["theirs/a", "theirs/b", "mine/b"] as const;
 
 const STORAGES: readonly (new () => RealityStorage)[] = [MemoryStorage, HistoryStorage, NaiveStorage];
 
-/** Turns after which whatever is not done waits for a timer. */
+/** The number of turns after which unfinished work waits for a timer. */
 const MANY_TURNS = 400;
 
-/** What was done for a request: each call in its turn, and the turn of the answer. */
+/** The steps of a request: each call with its turn, and the turn of the answer. */
 type Trace = readonly string[];
 
 class Tracer {
@@ -57,7 +57,7 @@ class Tracer {
     this.#steps.push(`${this.#turn} ${step}`);
   }
 
-  /** The storage, with every call noted. */
+  /** The storage, which records every call. */
   #watch(storage: RealityStorage): RealityStorage {
     return new Proxy(storage, {
       get: (target, name) => {
@@ -79,7 +79,7 @@ for (const Storage of STORAGES) {
   test(`a forbidden key takes the steps of an absent one, in ${Storage.name}`, async () => {
     const [forbidden, ...others] = await forEachKey((key) => traceSyncs(new Storage(), key));
     for (const other of others) deepEqual(other, forbidden);
-    // They did ask the storage, or there would be nothing to compare.
+    // They called the storage, otherwise there would be nothing to compare.
     ok(forbidden?.flat().some((step) => /readNodes|getNodes/.test(step)), JSON.stringify(forbidden));
   });
 
@@ -105,7 +105,7 @@ test("a client ahead of a forbidden key has the peers asked as for an absent one
     await server.close();
     return storage.reads.filter((keys) => keys.length > 0).map((keys) => keys.length);
   });
-  // Once, and again after the peers were asked.
+  // Once, and again after the catch-up round.
   for (const reading of readings) deepEqual(reading, [1, 1]);
 });
 

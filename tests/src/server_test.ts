@@ -225,7 +225,7 @@ test("a Redis that is down from the start is reported before the first request",
   });
   publisher.lose(new Error("connect ECONNREFUSED"));
   deepEqual(reports.map(({ message }) => message), ["Redis failed: connect ECONNREFUSED"]);
-  // One that is silent is told of, too.
+  // A connection that falls silent is reported as well.
   const silent: RealityError[] = [];
   const other = new RealityServer({
     storage: new MemoryStorage(),

@@ -20,7 +20,7 @@ after(async () => {
   await httpDatabase.close();
 });
 
-/** So long may anything take that does not wait, in milliseconds, on a busy machine. */
+/** The longest time of a request that does not wait, on a busy machine, in milliseconds. */
 const PATIENCE = 15_000;
 
 const names: Record<NonNullable<WorkerdScene["database"]>, string> = {

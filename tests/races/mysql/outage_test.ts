@@ -1,5 +1,5 @@
 /**
- * A MariaDB that goes away and comes back.
+ * An outage of MariaDB.
  *
  * @module
  */

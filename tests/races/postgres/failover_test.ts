@@ -79,7 +79,7 @@ testOn(
       assert.ok(Number(row?.max_version) < maxVersion, "the other server lacks nothing");
       current = next;
       link.target = portOf(next.address);
-      // Those who were silenced do not hear that the line is well.
+      // Silenced connections stay silent after the link works again.
       if (cut === "silent") link.abandon();
       link.trouble = undefined;
       link.isBlocked = false;

@@ -1,5 +1,5 @@
 /**
- * A PostgreSQL that goes away and comes back.
+ * An outage of PostgreSQL.
  *
  * @module
  */

@@ -22,7 +22,7 @@ function setUp(storage: MeshStorage) {
   return { antiEntropy, woken };
 }
 
-/** What a peer says that has these nodes. */
+/** The message of a peer that has these nodes. */
 function messageOf(nodes: readonly ReplicatedNode[], more: Partial<Message> = {}): Message {
   const seen = new Map<string, number>();
   for (const { replicaId, dotVersion } of nodes) {
@@ -118,7 +118,7 @@ test("merge() joins a node whose deletion is collected here during the merge", a
     storage[moment] = (async (argument: never) => {
       const answer = moment === "mergeNodes" ? undefined : await original(argument);
       if (left-- === 1) {
-        // Its time is over, and the next write of somebody else sweeps it.
+        // The tombstone has expired, and the next write of another process collects it.
         now += 2_000;
         await storage.applyChanges([{ key: "other", hash: "h", updatedAt: now }]);
       }
@@ -143,14 +143,14 @@ test("merge() does not add a node whose key was changed, deleted and collected s
       const [meta] = await storage.applyChanges([{ key: "k", hash: "", updatedAt: now, deleted: true }]);
       deleted = meta!.version;
       now += 60_000;
-      // Sweeps the tombstone: nothing of the change is left under its key.
+      // Collects the tombstone: the key has no trace of the change any more.
       await storage.applyChanges([{ key: "other", hash: "h", updatedAt: now }]);
       equal((await storage.readReplicated(["k"])).size, 0);
     }
     return await original(takes, swept);
   };
   const { made } = await antiEntropy.merge(undefined, messageOf([nodeOf("k", 5)]));
-  // A client that got version 5 from the peer never heard of the change here: it must be told.
+  // A client that received version 5 from the peer does not know the change here: it must be told.
   const node = await storage.getNode("k");
   ok(node !== null && node.version > deleted, JSON.stringify(node));
   equal(made.length, 1);

@@ -13,14 +13,14 @@ function setUp() {
   return { line, a: line.start("a", { peers: ["b"] }), b: line.start("b", { peers: ["a"] }) };
 }
 
-/** The status and message with which an envelope is turned down; `null` when it is not. */
+/** The status and message with which an envelope is refused; `null` if it is accepted. */
 async function refusalOf(line: Line, gossip: unknown, name: string = "b"): Promise<string | null> {
   const response = await line.deliver({ url: urlOf(name), gossip: gossip as Fields });
   const { error } = await response.json();
   return error === undefined ? null : `${response.status} ${error.message}`;
 }
 
-/** What went over the line, as "where: what". */
+/** The sent requests, as "receiver: content". */
 function story(line: Line): string[] {
   return line.heard.map(({ url, gossip }) =>
     `${new URL(url).hostname}: ${Object.keys(gossip).find((name) => name !== "form")}`
@@ -177,7 +177,7 @@ test("CallbackProof makes few calls for a flood of hellos, and peers with tokens
       await line.clock.advance(50);
       await line.settled();
     }
-    // Whoever says hello hears of it before it gives up.
+    // The sender of the hello is answered before it gives up.
     await line.clock.advance(2_000);
     await Promise.all(refused);
     return line.count("callback") - before;
@@ -219,7 +219,7 @@ test("CallbackProof accepts a peer during a flood of hellos from another sender,
       tries++;
       nextTry = Infinity;
       answer = await say(starting, "b", "hello").catch(() => undefined);
-      // As the mesh does: the pause grows with each failure.
+      // As in the mesh, the pause grows with each failure.
       nextTry = at + 500 * 2 ** tries;
     };
     for (; answer === undefined && at < 20_000; at += 50) {

@@ -1,5 +1,5 @@
 /**
- * Servers that exchange messages over a line which a test can listen to, cut and bend. No socket is opened.
+ * Servers that exchange messages over a fake connection that a test can read, cut and change. No socket is opened.
  *
  * @module
  */
@@ -10,23 +10,23 @@ import { SecretProof } from "../../../src/mesh/secret_proof.ts";
 import { Transport } from "../../../src/mesh/transport.ts";
 import { FakeClock, settle } from "../../clock.ts";
 
-/** The fields of an envelope, as they went over the line. */
+/** The fields of an envelope, as they were sent. */
 export type Fields = Record<string, unknown>;
 
-/** One request as it went over the line. */
+/** One request as it was sent. */
 export interface Heard {
   readonly url: string;
   readonly gossip: Fields;
 }
 
-/** A server of which there is only what proves and exchanges. It answers `message` with its name and `message`. */
+/** A server that only proves and exchanges messages. It answers `message` with its name and `message`. */
 export interface LineServer {
   readonly url: string;
   readonly proof: Proof;
   readonly transport: Transport;
-  /** The messages it has taken in. */
+  /** The messages that it has accepted. */
   readonly taken: string[];
-  /** The configured URLs those came from, as far as the proof tells. */
+  /** The configured URLs of their senders, if the proof tells them. */
   readonly from: (string | undefined)[];
   /** The URLs it lists. */
   readonly peers: string[];
@@ -41,18 +41,18 @@ export interface LineServerOptions {
   readonly maxNonces?: number;
 }
 
-/** The line, and the servers on it. */
+/** The fake connection and its servers. */
 export class Line {
   readonly clock: FakeClock = new FakeClock();
   readonly servers: Map<string, LineServer> = new Map<string, LineServer>();
-  /** Every request that was sent, whoever it came from. */
+  /** Every request that was sent. */
   readonly heard: Heard[] = [];
-  /** Stands before the servers: answers itself, or `undefined` to let the request through. */
+  /** Called before each request: returns an answer, or `undefined` to pass the request on. */
   before: (heard: Heard, request: Request) => Response | Promise<Response> | undefined = () => undefined;
-  /** Bends the envelope of an answer. */
+  /** Changes the envelope of an answer. */
   bend: (gossip: Fields, heard: Heard) => unknown = (gossip) => gossip;
 
-  /** Starts a server; one that was there with this name is gone, and has forgotten everything. */
+  /** Starts a server. An earlier one with this name is gone with its state. */
   start(name: string, options: LineServerOptions): LineServer {
     const url = urlOf(name);
     const wire = {
@@ -70,7 +70,7 @@ export class Line {
     return server;
   }
 
-  /** Carries a request to its server, as the door there would. */
+  /** Passes a request to its server, as an adapter would. */
   async fetch(request: Request): Promise<Response> {
     const heard = { url: request.url, gossip: (await request.json()).gossip };
     this.heard.push(heard);
@@ -79,7 +79,7 @@ export class Line {
     return await this.deliver(heard);
   }
 
-  /** Hands an envelope to a server, bypassing everything that stands before it. */
+  /** Passes an envelope to a server without `before`. */
   async deliver(heard: Heard): Promise<Response> {
     const server = this.servers.get(heard.url);
     if (server === undefined) throw new TypeError("Connection refused");
@@ -98,7 +98,7 @@ export class Line {
     }
   }
 
-  /** Waits until so many requests were sent: signatures are made outside of the clock's reach. */
+  /** Waits until this many requests were sent: signatures are made on threads, without the fake clock. */
   async sent(count: number): Promise<void> {
     for (let i = 0; this.heard.length < count; i++) {
       if (i === 10_000) throw new Error(`Only ${this.heard.length} requests were sent, not ${count}`);
@@ -106,7 +106,7 @@ export class Line {
     }
   }
 
-  /** Waits until nothing is sent any more without time passing. */
+  /** Waits until no more requests are sent without time passing. */
   async settled(): Promise<void> {
     for (let quiet = 0, before = -1; quiet < 5; quiet++) {
       if (this.heard.length !== before) quiet = 0;

@@ -23,7 +23,7 @@ import { test } from "../../harness.ts";
 
 const NONE: VersionVector = new Map();
 
-/** Two storages of which neither has heard of the other. */
+/** Two storages that do not know each other. */
 const STRANGERS = { mine: NONE, theirs: NONE, collected: NONE };
 
 function node(version: number, origin: string, rest: Partial<ReplicatedNode> = {}): ReplicatedNode {
@@ -38,7 +38,7 @@ function node(version: number, origin: string, rest: Partial<ReplicatedNode> = {
   };
 }
 
-/** What stands in a storage after it has judged, as its next own number would have it. */
+/** The node of a storage after a merge. A new change gets the storage's next number. */
 function written(
   take: NodeMerge | null,
   mine: ReplicatedNode | undefined,
@@ -70,7 +70,7 @@ const nodes = fc.tuple(
     return node(version, origin, { ...rest, hash: joinedHash(unite(prints, [])) });
   });
 
-/** Leaves out what cannot be: two different nodes of one stamp. */
+/** Leaves out impossible pairs: two different nodes with one dot. */
 function assumeStamps(...nodes: ReplicatedNode[]): void {
   fc.pre(nodes.every((a) => nodes.every((b) => a === b || !isSameDot(dotOf(a), dotOf(b)))));
 }
@@ -216,7 +216,7 @@ test("fingerprintOf() differs for different dots", () => {
   assert.equal(prints.size, 15_000);
 });
 
-/** One step between three storages: a change, a deletion, or a delta from one to another, asked for at some time. */
+/** One step of three storages: a change, a deletion, or a delta from one to another with an earlier base. */
 type Move =
   | { readonly kind: "write" | "delete"; readonly at: number; readonly key: string }
   | { readonly kind: "send"; readonly at: number; readonly to: number }
@@ -295,7 +295,7 @@ test("deltas merged in any order, late and repeatedly, converge on all servers",
       if (isSomething) { for (const other of others) assert.deepEqual(other, first); }
       const { nodes, vector } = await storages[0]!.readDelta(NONE, 1000);
       for (const node of nodes) assert.ok(includesDot(vector, dotOf(node)));
-      // All letters once more: nothing moves.
+      // Delivering all deltas once more changes nothing.
       for (const letter of letters) await read(storages[letter.to]!, letter);
       assert.deepEqual(await stateOf(storages[0]!), first);
     }),

@@ -63,7 +63,7 @@ test("two concurrent changes of one key are joined to the same node on all serve
     await servers.get("b").updateNode("k", "of b");
     const held = [await servers.get("a").getNode("k"), await servers.get("b").getNode("k")];
     servers.cut = () => false;
-    // A client of a that comes to b knows more, or other, than b does.
+    // A client of a that moves to b may know a version that b does not have.
     const highest = Math.max(...held.map((node) => node!.version));
     await servers.reach("k", (node) => node !== null && node.version > highest);
     await servers.rest();
@@ -177,7 +177,7 @@ test("a peer that refuses a message as too large still forwards it to the server
     await servers.meet();
     const before = servers.calls.length;
     await servers.get("a").updateMany(Array.from({ length: 40 }, (_, i) => ({ key: `key:${i}`, hash: "h" })));
-    // No time passes, so nobody is tried again, and no heartbeat comes.
+    // No time passes, so there are no retries and no heartbeats.
     await servers.rest();
     for (const id of ids) ok(await servers.get(id).getNode("key:39"), id);
     const direct = new Set(
@@ -189,7 +189,7 @@ test("a peer that refuses a message as too large still forwards it to the server
 
 test("a peer that turns out to share the storage still forwards the invalidation, and reads the storage", async () => {
   const clock = new FakeClock();
-  // With this chance b is told first, and c by way of b.
+  // With this random value b is told directly, and c through b.
   clock.randomValue = 0.9;
   const servers = new Servers(["a", "b", "c"], { meshSecret: SECRET, clock, mesh: { fanout: 1 } });
   const storage = new MemoryStorage();
@@ -199,11 +199,11 @@ test("a peer that turns out to share the storage still forwards the invalidation
     const first = servers.get("b");
     servers.start("b", { storage });
     const before = servers.calls.length;
-    // More than one page: whom b should tell goes with the last one only.
+    // More than one page: the forwards are sent with the last one only.
     await servers.get("a").updateMany(
       Array.from({ length: 1_200 }, (_, i) => ({ key: `key:${i}`, hash: "h" })),
     );
-    // No time passes, so nobody is tried again, and no heartbeat comes.
+    // No time passes, so there are no retries and no heartbeats.
     await servers.rest();
     equal(servers.calls[before]!.to, "b");
     ok(await servers.get("c").getNode("key:1199"), "c has the change");
@@ -377,7 +377,7 @@ test("a deletion whose tombstone was collected reaches a server that missed it b
 test("two servers that both lack a deletion of a third one exchange one full copy, and no more", async () => {
   const storages = [new MemoryStorage(), new MemoryStorage()];
   for (const [i, storage] of storages.entries()) {
-    // A delta of a storage that is gone came in part, and a deletion in it was forgotten: more was swept than was seen.
+    // A delta of a lost storage was merged in part, and a tombstone in it was collected: more was collected than is covered.
     await storage.adoptVector(new Map([["gone", 50]]), "0-old", new Map([["gone", 100]]));
     storage.countByClock();
     const nodes = Array.from({ length: 1_300 }, (_, j) => ({ key: `${i}:${j}`, hash: "h", updatedAt: 1 }));
@@ -619,7 +619,7 @@ test("an event stream that reconnects to a server with peers receives the state 
 });
 
 test("nodes that a peer still lacks after several pushes are pushed again after growing pauses", async () => {
-  /** Forgets what it was told to note. */
+  /** Does not store the adopted version vector. */
   class Forgetful extends MemoryStorage {
     isForgetful = true;
     override adoptVector(...adopted: Parameters<MemoryStorage["adoptVector"]>): Promise<boolean> {
@@ -730,12 +730,12 @@ test("a version that no server has costs one round of exchanges, and many such v
     const first = await countCalls(() => ({ k: Number.MAX_SAFE_INTEGER }), 1);
     ok(first > 0);
     equal(await countCalls(() => ({ k: Number.MAX_SAFE_INTEGER }), 20), 0);
-    // Another claim is looked into.
+    // Another impossible version causes a round.
     ok(await countCalls(() => ({ k: 7 }), 1) > 0);
     ok(await countCalls((i) => ({ [`other:${i}`]: 1 }), 100) <= 20 * first);
     await clock.advance(10_000);
     ok(await countCalls(() => ({ k: Number.MAX_SAFE_INTEGER }), 1) > 0, "asked again after a while");
-    // A claim that the peers can meet is no loss, however many came to nothing.
+    // A version that the peers do have is fetched, however many impossible ones there were.
     await clock.advance(1_000);
     servers.cut = (from) => from === "b";
     await servers.get("b").updateNode("k", "h1");
@@ -753,7 +753,7 @@ test("a server that merges nodes of another storage sends an invalidation to ser
   await withServers(servers, async () => {
     await servers.meet();
     const before = servers.calls.length;
-    // Nobody at c hears of it, so c tells nobody, though it reaches both.
+    // c does not receive it, so c notifies no server, although it reaches both.
     await other.applyChanges([{ key: "k", hash: "h", updatedAt: 1 }]);
     const { version } = (await other.getNode("k"))!;
     await servers.get("b").handleSync({ known: { k: version } });

@@ -8,7 +8,7 @@ const plain: Message = { id: "a", incarnation: "r", replicaId: "oa", epoch: "e",
 const node = { key: "k", version: 7, hash: "h", updatedAt: 1, replicaId: "oa", dotVersion: 7 };
 const page = { base: new Map(), full: false, after: null, next: null, nodes: [node] };
 
-/** The message as JSON, with something in it changed. */
+/** The message as JSON, with some fields changed. */
 function changed(change: (fields: Record<string, unknown>) => void, message: Message = plain): string {
   const fields = JSON.parse(writeMessage(message));
   change(fields);

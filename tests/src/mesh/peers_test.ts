@@ -98,7 +98,7 @@ test("Peers returns a new list of states after a change, and the same list until
   peers.others.at(-1)!.recordAnswer(5);
   peers.others.at(-1)!.id = "c";
   deepEqual(list(), ["b gone", "c alive"]);
-  // Who asked before keeps what it was given.
+  // The list that was returned before does not change.
   deepEqual([...before.values()], ["alive", "alive"]);
 });
 

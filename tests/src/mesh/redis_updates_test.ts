@@ -8,7 +8,7 @@ const SECRET = "nobody else knows this one";
 
 type Listener = (message: string, channel: string) => void;
 
-/** As much of a Redis as is called of its clients, in memory. */
+/** The parts of a Redis that its clients use, in memory. */
 class FakeRedis {
   readonly published: string[] = [];
   readonly listeners: Set<Listener> = new Set();

@@ -15,7 +15,7 @@ function setUp() {
   return { line, a: line.start("a", { secrets }), b: line.start("b", { secrets }) };
 }
 
-/** The status and code with which an envelope is turned down; `null` when it is not. */
+/** The status and code with which an envelope is refused; `null` if it is accepted. */
 async function refusalOf(line: Line, gossip: unknown, name: string = "b"): Promise<string | null> {
   const response = await line.deliver({ url: urlOf(name), gossip: gossip as Fields });
   const { error } = await response.json();
@@ -236,7 +236,7 @@ test("SecretProof refuses an answer that was not signed for this message with th
 
 test("SecretProof refuses its own hello from another sender", async () => {
   const { line, a } = setUp();
-  // Whoever sits on the line passes our hello back to us, and our message after it.
+  // An attacker between the servers sends our hello back to us, and then our message.
   line.before = ({ url, gossip }) =>
     url === urlOf("b") ? line.deliver({ url: urlOf("a"), gossip }) : undefined;
   await rejects(

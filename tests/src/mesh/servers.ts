@@ -10,7 +10,7 @@ import type { RealityNodeMeta } from "../../../src/types.ts";
 import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
 import { settle } from "../../clock.ts";
 
-/** How much of Web Crypto is under way: on a busy machine it takes longer than all that promises have to do. */
+/** The number of running calls of Web Crypto, which take longer than promises on a busy machine. */
 let signing = 0;
 const { subtle } = crypto;
 Object.defineProperty(crypto, "subtle", {
@@ -39,7 +39,7 @@ export class Servers {
   readonly all: Map<string, RealityServer> = new Map();
   readonly calls: Call[] = [];
   readonly errors: [id: string, error: RealityError][] = [];
-  /** Which calls do not get through. */
+  /** Decides which calls fail. */
   cut: (from: string, to: string) => boolean = () => false;
   #pending = 0;
   readonly #ids: readonly string[];
@@ -77,7 +77,7 @@ export class Servers {
     return server;
   }
 
-  /** Lets all of them meet: each has talked to its peers, and knows who they are. */
+  /** Lets each server exchange messages with all of its peers. */
   async meet(): Promise<void> {
     for (const server of this.all.values()) await server.handleSync({ known: {} });
     const others = this.all.size - 1;
@@ -90,7 +90,7 @@ export class Servers {
     await this.rest();
   }
 
-  /** Waits until nothing is under way, nor has been sent for a while of settled promises. */
+  /** Waits until no call is running and none was sent while promises settled. */
   async rest(): Promise<void> {
     for (let quiet = 0, before = -1; quiet < 20; quiet++) {
       if (this.calls.length !== before || this.#pending > 0 || signing > 0) quiet = 0;
@@ -110,7 +110,7 @@ export class Servers {
     }
   }
 
-  /** Stops all of them, and waits for what one was still doing for another. */
+  /** Stops all of them, and waits for their running calls. */
   async close(): Promise<void> {
     await Promise.all([...this.all.values()].map((server) => server.close()));
     await this.rest();

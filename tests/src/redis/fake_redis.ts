@@ -11,7 +11,7 @@ import type {
   RedisPublisher,
 } from "../../../src/redis/client.ts";
 
-/** What a client hears of, whoever its listeners are. */
+/** What a client receives, for all of its listeners. */
 interface Hearing {
   hear(channel: string, message: string): void;
 }
@@ -21,9 +21,9 @@ export class FakeRedis {
   readonly #channels = new Map<string, Set<Hearing>>();
   /** While it is slow, commands are kept here and not answered. */
   #held: (() => void)[] | undefined;
-  /** Why it refuses every command, if it does. */
+  /** The error with which it refuses every command; undefined if it does not. */
   refusal: Error | undefined;
-  /** Whether it takes messages and delivers none. */
+  /** Whether it accepts messages and delivers none. */
   mute = false;
 
   /** How many clients have subscribed to a channel. */
@@ -36,14 +36,14 @@ export class FakeRedis {
     this.#held = [];
   }
 
-  /** Answers all that was asked meanwhile, in order. */
+  /** Answers all commands that were sent meanwhile, in order. */
   release(): void {
     const held = this.#held ?? [];
     this.#held = undefined;
     for (const answer of held) answer();
   }
 
-  /** Never answers what was asked meanwhile, and answers again from now on. */
+  /** Never answers the commands that were sent meanwhile, and answers later ones. */
   loseHeld(): void {
     this.#held = undefined;
   }
@@ -75,11 +75,11 @@ export class FakeRedis {
   }
 }
 
-/** What both clients do: they connect, lose the connection, and publish. */
+/** The common part of both clients: they connect, lose the connection, and publish. */
 abstract class FakeClient extends EventEmitter implements RedisPublisher, Hearing {
   protected readonly redis: FakeRedis;
   protected connected: boolean;
-  /** What was published, and how often something was asked while there was no connection. */
+  /** The published messages, and the number of commands without a connection. */
   readonly published: string[] = [];
   offline = 0;
 
@@ -94,7 +94,7 @@ abstract class FakeClient extends EventEmitter implements RedisPublisher, Hearin
     this.emit("ready");
   }
 
-  /** Loses the connection and with it whatever Redis knew of it. */
+  /** Loses the connection with all its subscriptions. */
   lose(error?: Error): void {
     this.connected = false;
     this.redis.forget(this);

@@ -7,16 +7,16 @@ import { FakeIORedis, FakeNodeRedis, FakeRedis } from "./fake_redis.ts";
 
 const CHANNEL = "reality:updates";
 
-/** The rooms around a relay, as a test sees them. */
+/** A relay with the objects around it, for tests. */
 class Rooms implements RelayDeps {
   readonly clock = new FakeClock();
-  /** What is owed: each is composed once. */
+  /** The pending messages. Each is composed once. */
   readonly owed: string[] = [];
   readonly composed: boolean[] = [];
   readonly received: string[] = [];
   readonly reports: string[] = [];
   looks = 0;
-  /** While it is set, what comes is kept waiting. */
+  /** While it is set, received messages wait. */
   gate: Promise<void> | undefined;
 
   compose(missed: boolean): Promise<string | null> {
@@ -51,9 +51,9 @@ interface Scene {
   publisher: Client;
   subscriber: Client;
   relay: Relay;
-  /** Says that there is news, and waits until it is out. */
+  /** Announces pending messages, and waits until they are published. */
   tell(text: string): Promise<void>;
-  /** Somebody else publishes, and it is taken in. */
+  /** Another server publishes, and the message is delivered. */
   hear(...texts: string[]): Promise<void>;
 }
 

@@ -68,7 +68,7 @@ async function status(answer: Promise<Response>): Promise<number> {
   return response.status;
 }
 
-/** Every kind of request and of call: what it does, and what is to come of it. */
+/** Every kind of request and call, with its expected result. */
 const kinds: Record<string, (server: RealityServer, handle: Handle) => Promise<unknown>> = {
   "a sync": (_, handle) => status(handle(post("/sync", { known: { a: 0, b: 0 } }))),
   "a sync of a key nobody asked for": (_, handle) =>
@@ -110,27 +110,27 @@ const kinds: Record<string, (server: RealityServer, handle: Handle) => Promise<u
 const endless = () =>
   new ReadableStream<Uint8Array>({ start: (body) => body.enqueue(new Uint8Array([123])) });
 
-/** A body that does not come is refused at its time. */
+/** A body that does not arrive is refused after its time limit. */
 const refused: typeof kinds = {
   "a body that does not come": (_, handle) =>
     status(handle(post("/sync", endless()))).then((status) => status === 408 ? 200 : status),
 };
 
-/** What a request that is ended may have been doing. */
+/** What an ended request may have been doing. */
 const ended: typeof kinds = {
   ...kinds,
   "a sync whose body does not come": (_, handle) => handle(post("/sync", endless())),
   "a stream that nobody reads": (_, handle) => handle(get("/events?keys=a")),
 };
 
-/** Follows what becomes of something without waiting for it. */
+/** Observes a promise without waiting for it. */
 function watch<T>(promise: Promise<T>): { result: T | Error | "nothing yet" } {
   const watched: { result: T | Error | "nothing yet" } = { result: "nothing yet" };
   promise.then((value) => watched.result = value, (error) => watched.result = error);
   return watched;
 }
 
-/** Lets one request be ended while another one is under way; says which of these were never answered. */
+/** Ends one request while another one is running. Returns which of them were never answered. */
 async function findStuck(
   create: (contexts: RequestContexts) => RealityStorage,
   options: Partial<RealityServerOptions>,
@@ -142,7 +142,7 @@ async function findStuck(
       // Several, so that a bound on how many may be under way would be reached.
       for (let i = 0; i < 4; i++) contexts.run("first", () => void begin(server, handle).catch(() => {}));
       await contexts.advance(endsAt);
-      // Some come while the first is still under way, and others when it is over.
+      // Some arrive while the first is still running, and others afterwards.
       const run = (label: string) =>
         Object.entries({ ...kinds, ...refused }).map(([name, work]) => ({
           name: `${name}, ${label} ${first} that ended after ${endsAt} ms`,
@@ -209,7 +209,7 @@ test("with requestScopedIO a waiting sync polls the storage about twice a second
   void contexts.run("waits", () => server.handleSync({ known: { a: 0 }, wait: 20_000 }));
   await contexts.advance(10_000);
   const before = questions;
-  // News of other keys does not make it ask more often.
+  // Changes of other keys do not make it poll more often.
   for (let i = 0; i < 20; i++) {
     void contexts.run("writer", () => server.updateNode(`other-${i}`, "1"));
     await contexts.advance(500);
