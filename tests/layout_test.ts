@@ -1,5 +1,5 @@
 /**
- * Who may import whom: the rules of the house, read from the files.
+ * Enforces the rules of layout and of import, on the import statements and names of all files.
  *
  * @module
  */
@@ -8,26 +8,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path/posix";
 import { test } from "./harness.ts";
-
-/**
- * What files of each folder of `src` may import besides their own folder. "." stands for the files directly in `src`,
- * except those that build the server.
- */
-const mayImport: Record<string, readonly string[]> = {
-  ".": [".", "store", "limits", "telemetry", "redis", "sync"],
-  telemetry: ["."],
-  limits: [".", "telemetry"],
-  store: [".", "limits", "telemetry"],
-  sync: [".", "limits", "telemetry", "store"],
-  http: [".", "limits", "telemetry", "store"],
-  sse: [".", "limits", "telemetry", "store", "sync", "http"],
-  mesh: [".", "store"],
-  redis: ["."],
-  scope: [".", "limits", "store", "sync"],
-};
-
-/** They join all parts and may import every file of `src`. */
-const builders = ["src/server.ts"];
+import { BUILDERS, MAY_IMPORT } from "./import_rules.ts";
 
 const manifest: { exports: Record<string, string> } = JSON.parse(readFileSync("deno.json", "utf8"));
 const published = ["mod.ts", ...["src", "storage", "adapters", "cli"].flatMap(listFiles)];
@@ -41,16 +22,16 @@ test("mod.ts reaches no package and no node: module", () => {
 test("src imports src alone, and each folder only those below it", () => {
   const wrong = edges("src/", (file, target) => {
     if (!target.startsWith("src/")) return false;
-    if (builders.includes(file)) return true;
+    if (BUILDERS.includes(file)) return true;
     const [from, to] = [folderOf(file), folderOf(target)];
-    return from === to || !builders.includes(target) && mayImport[from]!.includes(to);
+    return from === to || !BUILDERS.includes(target) && MAY_IMPORT[from]!.includes(to);
   });
   assert.deepEqual(wrong, []);
 });
 
 test("every folder of src has its rule of import", () => {
   const folders = new Set(published.filter((file) => file.startsWith("src/")).map(folderOf));
-  assert.deepEqual([...folders].sort(), Object.keys(mayImport).sort());
+  assert.deepEqual([...folders].sort(), Object.keys(MAY_IMPORT).sort());
 });
 
 test("storages import the storage contract, its types and other storages", () => {

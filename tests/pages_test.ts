@@ -1,0 +1,137 @@
+/**
+ * Compares the pages for contributors with the code: file tables, rules of import, limits, metrics, variables, legs.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { DEFAULT_LIMITS } from "../src/server_limits.ts";
+
+import { test } from "./harness.ts";
+import { BUILDERS, MAY_IMPORT } from "./import_rules.ts";
+
+const read = (path: string) => readFileSync(path, "utf8");
+const { exports, tasks }: {
+  exports: Record<string, string>;
+  tasks: Record<string, { description: string; command: string }>;
+} = JSON.parse(read("deno.json"));
+
+/** Returns the cells of the table whose head begins with the given cells, a row each. */
+function readTable(page: string, ...head: readonly string[]): string[][] {
+  const lines = page.split("\n");
+  const start = lines.findIndex((line) => line.startsWith(`| ${head.join(" | ")} `));
+  assert.notEqual(start, -1, `there is no table with ${head.join(", ")}`);
+  const rows = lines.slice(start + 2);
+  const length = rows.findIndex((line) => !line.startsWith("|"));
+  return rows.slice(0, length === -1 ? rows.length : length)
+    .map((line) => line.split(/(?<!\\)\|/).slice(1, -1).map((cell) => cell.trim()));
+}
+
+/** Returns what stands between backticks. */
+const namesIn = (text: string) => [...text.matchAll(/`([^`]+)`/g)].map(([, name = ""]) => name);
+
+/** Returns the files below a folder, with paths that begin at it. */
+function listFiles(folder: string, below = ""): string[] {
+  return readdirSync(`${folder}/${below}`, { withFileTypes: true }).flatMap((entry) =>
+    entry.isDirectory() ? listFiles(folder, `${below}${entry.name}/`) : [`${below}${entry.name}`]
+  );
+}
+
+test("src/README.md lists each file of src once, except those of src/mesh", () => {
+  const named = readTable(read("src/README.md"), "file", "what it has").flatMap(([files = ""]) =>
+    namesIn(files)
+  );
+  const files = listFiles("src").filter((file) => !file.startsWith("mesh/") && file !== "README.md");
+  assert.deepEqual(named.filter((name) => name !== "mesh/").sort(), files.sort());
+});
+
+test("src/mesh/README.md lists each file of src/mesh once", () => {
+  const named = readTable(read("src/mesh/README.md"), "file", "contents").flatMap(([files = ""]) =>
+    namesIn(files)
+  );
+  assert.deepEqual(named.sort(), listFiles("src/mesh").filter((file) => file !== "README.md").sort());
+});
+
+test("src/README.md has the rules of import that layout_test.ts enforces", () => {
+  const rows = readTable(read("src/README.md"), "files in", "may import");
+  const found: Record<string, string[]> = {};
+  for (const [from = "", to = ""] of rows) {
+    const folders = namesIn(to).map((name) => name === "src/" ? "." : name);
+    for (const name of namesIn(from)) {
+      const folder = name === "src/" ? "." : /^src\/(\w+)\/$/.exec(name)?.[1];
+      if (folder !== undefined) found[folder] = folders.sort();
+      else if (name.startsWith("src/")) assert.ok(BUILDERS.includes(name), `${name} has no rule`);
+    }
+  }
+  const rules = Object.entries(MAY_IMPORT).map(([folder, others]) => [folder, [...others].sort()]);
+  assert.deepEqual(found, Object.fromEntries(rules));
+});
+
+test("src/PROTOCOL.md has every limit with its default", () => {
+  const rows = readTable(read("src/PROTOCOL.md"), "limit", "option", "default");
+  const found = rows.filter(([, option]) => option !== "`rateLimit`").map(([, option = "", value = ""]) => [
+    namesIn(option)[0],
+    Number(/^[\d ]+/.exec(value)?.[0].replaceAll(" ", "")),
+  ]);
+  assert.deepEqual(Object.fromEntries(found), { ...DEFAULT_LIMITS });
+});
+
+test("the pages name only metrics that exist", () => {
+  const known = read("src/telemetry/prometheus.ts");
+  for (
+    const page of ["README.md", "SECURITY.md", "docs/proxies.md", "docs/standalone.md", "src/PROTOCOL.md"]
+  ) {
+    const named = [...read(page).matchAll(/\breality_[a-z_]+_(?:total|up|seconds|bytes)\b/g)].map(([name]) =>
+      name
+    );
+    assert.deepEqual(named.filter((name) => !known.includes(`"${name}"`)), [], page);
+  }
+});
+
+test("src/README.md lists each export of deno.json, and README.md names only existing ones", () => {
+  const listed = readTable(read("src/README.md"), "subpath", "file").flatMap(([subpaths = ""]) =>
+    namesIn(subpaths)
+  );
+  assert.deepEqual(listed.sort(), Object.keys(exports).sort());
+  const named = [...read("README.md").matchAll(/`(\.\/\w+)`|@rootlodge\/reality-server(\/\w+)/g)];
+  assert.ok(named.length > 5);
+  for (const [, short, long] of named) assert.ok(Object.hasOwn(exports, short ?? `.${long}`), short ?? long);
+});
+
+test("CONTRIBUTING.md names only files, folders and tasks that exist", () => {
+  const page = read("CONTRIBUTING.md");
+  for (const name of page.match(/(?<=deno task )[\w:]+/g) ?? []) assert.ok(Object.hasOwn(tasks, name), name);
+  // A path without a folder is in the folder of the path before it. What is added does not exist yet.
+  const added = ["adapters/koa.ts", "tests/adapters/koa_test.ts"];
+  for (const row of readTable(page, "change", "files")) {
+    let folder = "";
+    for (const name of row.flatMap(namesIn)) {
+      if (!/^[\w./-]+(?:\.\w+|\/)$/.test(name) || added.includes(name)) continue;
+      const path = name.includes("/") || existsSync(name) ? name : `${folder}${name}`;
+      assert.ok(existsSync(path), `${row[0]}: there is no ${path}`);
+      if (path.includes("/")) folder = path.replace(/[^/]+$/, "");
+    }
+  }
+});
+
+test("tests/README.md has every leg of `deno task test`", () => {
+  const named = readTable(read("tests/README.md"), "leg", "what it runs").flatMap(([legs = ""]) =>
+    namesIn(legs)
+  );
+  const folders = /ownLegs = \[([^\]]+)\]/.exec(read("tests/run/legs.ts"))?.[1]?.match(/\w+/g) ?? [];
+  assert.deepEqual(named.sort(), [...folders, "hosts", "docs", "deno", "node", "bun"].sort());
+});
+
+test("the pages of the benches have the durations that deno.json has", () => {
+  for (
+    const [task, page] of [
+      ["bench", "bench/README.md"],
+      ["bench:databases", "bench/storage/README.md"],
+      ["bench:mesh", "bench/mesh/README.md"],
+    ] as const
+  ) {
+    const minutes = /about (\d+) minutes/.exec(tasks[task]!.description)?.[0];
+    const line = read(page).split("\n").find((line) => line.startsWith(`deno task ${task} `));
+    assert.ok(minutes !== undefined && line?.includes(minutes), `${page}: ${line}, not ${minutes}`);
+  }
+});
