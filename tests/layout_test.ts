@@ -11,7 +11,7 @@ import { test } from "./harness.ts";
 import { BUILDERS, MAY_IMPORT } from "./import_rules.ts";
 
 const manifest: { exports: Record<string, string> } = JSON.parse(readFileSync("deno.json", "utf8"));
-const published = ["mod.ts", ...["src", "storage", "adapters", "cli"].flatMap(listFiles)];
+const published = ["mod.ts", ...["src", "storage", "adapters", "cli", "client"].flatMap(listFiles)];
 const everything = [...published, ...["bench", "examples", "tests", "tools"].flatMap(listFiles)];
 const texts = new Map(everything.map((file) => [file, readFileSync(file, "utf8")]));
 
@@ -68,6 +68,13 @@ test("the command line imports src, storages and adapters; nothing imports it", 
   assert.deepEqual(edges("cli/", (_, target) => /^(cli|src|storage|adapters)\//.test(target)), []);
   const others = published.filter((file) => !file.startsWith("cli/"));
   assert.deepEqual(others.flatMap((file) => edges(file, (_, target) => !target.startsWith("cli/"))), []);
+});
+
+test("the client imports nothing but itself; nothing imports it", () => {
+  assert.deepEqual(edges("client/", (_, target) => target.startsWith("client/")), []);
+  const others = published.filter((file) => !file.startsWith("client/"));
+  assert.deepEqual(others.flatMap((file) => edges(file, (_, target) => !target.startsWith("client/"))), []);
+  assert.deepEqual(published.filter((file) => file.startsWith("client/")).flatMap(foreign), []);
 });
 
 test("node: modules are imported only where a runtime is the subject", () => {

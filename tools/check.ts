@@ -14,7 +14,7 @@ const tests = [...Deno.readDirSync("tests")].map(({ name }) => `tests/${name}`)
 const checks = [
   ["fmt", "--check"],
   ["lint"],
-  ["check", "mod.ts", "adapters", "bench", "cli", "examples", "src", "storage", "tools", ...tests],
+  ["check", "mod.ts", "adapters", "bench", "cli", "client", "examples", "src", "storage", "tools", ...tests],
   ["doc", "--lint", ...Object.values(config.exports)],
   ["run", "--quiet", "--no-check", "--allow-read", "--allow-run", "tools/check_docs.ts"],
   ["run", "--quiet", "--no-check", "--allow-read", "tools/check_prose.ts"],

@@ -60,7 +60,7 @@ export async function chooseLegs(machine: Machine, words: readonly string[]): Pr
     // Examples serve at the default port, which may be taken.
     ...["env", "DENO_SERVE_ADDRESS=tcp:127.0.0.1:0"],
     ...[deno, "test", "--allow-all", "--doc", `--junit-path=${report}`],
-    ...["README.md", "mod.ts", "src", "storage", "adapters", "cli"],
+    ...["README.md", "mod.ts", "src", "storage", "adapters", "cli", "client"],
   ];
 
   const files = await findTestFiles();

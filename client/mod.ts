@@ -1,0 +1,30 @@
+/**
+ * The client: follows keys of a Reality server, and says what to fetch again.
+ *
+ * ```ts
+ * import { createClient } from "@rootlodge/reality-server/client";
+ *
+ * const reality = createClient({ url: "https://example.org/reality" });
+ * const stop = reality.follow(["chat:general"], async (changed, { signal }) => {
+ *   for (const key of changed.keys()) await fetch(`https://example.org/data/${key}`, { signal });
+ * });
+ * stop();
+ * reality.close();
+ * ```
+ *
+ * @module
+ */
+export { createClient } from "./client.ts";
+export type { ClientClock } from "./clock.ts";
+export type { PageState } from "./page_state.ts";
+export type {
+  ClientOptions,
+  ClientState,
+  DataStamp,
+  FollowContext,
+  FollowListener,
+  FollowOptions,
+  KeyChange,
+  RealityClient,
+  TransportName,
+} from "./types.ts";

@@ -1,0 +1,29 @@
+/**
+ * Computes how long to pause: after failures, and as the server asks. Pure.
+ *
+ * @module
+ */
+
+/** The longest pause that a server can ask for, in milliseconds: a day. Timers cannot be much longer. */
+const MAX_PAUSE_MS = 86_400_000;
+
+/**
+ * The pause after so many failures in a row, in milliseconds: 500, then twice as much each time, 30 seconds at most. Up
+ * to a half of it is left out at random, so that clients do not return at the same time.
+ */
+export function growingPause(failures: number, random: number): number {
+  return Math.min(30_000, 500 * 2 ** failures) * (1 - random / 2);
+}
+
+/** Parses `Retry-After`: seconds or a date. Returns milliseconds; 0 without the field. */
+export function parseRetryAfter(value: string | null, now: number): number {
+  const seconds = Number(value);
+  return limitPause(
+    Number.isNaN(seconds) ? Date.parse(value!) - now : seconds * 1000,
+  );
+}
+
+/** Limits a pause that comes from outside to what a timer can do. Anything but a number is no pause. */
+export function limitPause(ms: unknown): number {
+  return Math.min(MAX_PAUSE_MS, Math.max(0, Number(ms) || 0));
+}

@@ -1,0 +1,252 @@
+/**
+ * Decides when to ask the server: one round after another, with pauses, while the page is active.
+ *
+ * @module
+ */
+import type { ClientClock } from "./clock.ts";
+import type { PageState } from "./page_state.ts";
+import { growingPause } from "./pause.ts";
+import type { Refusal } from "./request.ts";
+import type { Subscriptions } from "./subscriptions.ts";
+import type { Transport } from "./transport.ts";
+import type { ClientState } from "./types.ts";
+
+/** Why a round was aborted on purpose, in contrast to one that failed. */
+const INTERRUPTED = new Error("Interrupted");
+
+/** Changes of keys within this time cause one request, in milliseconds. */
+const COLLECT_MS = 5;
+
+/** How often to look whether the computer slept, in milliseconds. */
+const TICK_MS = 5_000;
+
+/** A wait that fails sooner than this was not ended by a proxy's time limit, in milliseconds. */
+const MIN_WAIT_MS = 1_000;
+
+/** What rounds need. */
+export interface RoundsDeps {
+  readonly clock: ClientClock;
+  readonly page: PageState;
+  readonly subscriptions: Subscriptions;
+  readonly transport: Transport;
+  /** How long the server may wait, in milliseconds; 0 where it must not. */
+  readonly wait: number;
+  /** The pause between rounds that were answered without waiting, in milliseconds. */
+  readonly pollInterval: number;
+  readonly minInterval: number;
+  /** Whether a round goes on after its first answer. */
+  readonly isStream: boolean;
+  onState(state: ClientState): void;
+  onError(error: unknown): void;
+  onUnauthorized(status: number): unknown;
+}
+
+/** Runs the rounds of a client until it is closed. */
+export class Rounds {
+  readonly #deps: RoundsDeps;
+  readonly #stopWatching: () => void;
+  #isClosed = false;
+  /** Whether the server refused the client. */
+  #isBarred = false;
+  /** Whether the next question may wait. The first one and one after a failure must be answered at once. */
+  #isPatient = false;
+  /** Whether other keys interrupt the round. One that does not wait ends soon by itself, and must not starve. */
+  #isWaiting = false;
+  /** Whether the next round should begin as soon as the server allows. */
+  #isHurried = false;
+  /** The server asked for a pause until then, by `clock.elapsed()`. */
+  #notBefore = 0;
+  /** The next round begins then, unless something happens before. */
+  #nextAt = 0;
+  #failures = 0;
+  #pageBefore: PageState["current"];
+  /** How many rounds in a row the server answered too early and without a change. */
+  #earlyAnswers = 0;
+  /** How long the server may wait: less than the option behind a proxy that ends requests sooner. */
+  #wait: number;
+  #controller: AbortController | undefined;
+  #wake: () => void = () => {};
+  #cancelCollect: (() => void) | undefined;
+  #cancelTick: (() => void) | undefined;
+
+  constructor(deps: RoundsDeps) {
+    this.#deps = deps;
+    this.#wait = deps.wait;
+    this.#pageBefore = deps.page.current;
+    this.#stopWatching = deps.page.watch(() => {
+      if (this.#pageBefore === deps.page.current) return;
+      this.#pageBefore = deps.page.current;
+      this.#resume();
+    });
+    void this.#run();
+  }
+
+  /** Asks anew within some milliseconds, since the keys are others. */
+  restart(): void {
+    if (this.#isClosed) return;
+    this.#cancelCollect ??= this.#deps.clock.after(COLLECT_MS, () => {
+      this.#cancelCollect = undefined;
+      this.#isHurried = true;
+      if (this.#isWaiting) this.#controller!.abort(INTERRUPTED);
+      this.#wake();
+    });
+  }
+
+  /** Asks anew, also after a failure or refusal. */
+  nudge(): void {
+    this.#isBarred = false;
+    this.#failures = 0;
+    this.restart();
+  }
+
+  /** Ends it for good. */
+  close(): void {
+    this.#isClosed = true;
+    this.#stopWatching();
+    this.#cancelCollect?.();
+    this.#cancelTick?.();
+    this.#interrupt();
+  }
+
+  /** Why nothing is asked now; absent if there is something to ask. */
+  get #resting(): ClientState | undefined {
+    const { subscriptions, page } = this.#deps;
+    if (subscriptions.isEmpty) return "idle";
+    if (this.#isBarred) return "unauthorized";
+    return page.current === "active" ? undefined : page.current;
+  }
+
+  async #run(): Promise<void> {
+    const { clock, onState } = this.#deps;
+    while (!this.#isClosed) {
+      const resting = this.#resting;
+      if (resting) {
+        this.#isPatient = false;
+        this.#cancelTick?.();
+        this.#cancelTick = undefined;
+        onState(resting);
+        await this.#sleep();
+        continue;
+      }
+      if (!this.#cancelTick) {
+        this.#tick();
+        onState("connecting");
+      }
+      const nextAt = this.#isHurried && this.#failures === 0 ? 0 : this.#nextAt;
+      const pause = Math.max(this.#notBefore, nextAt) - clock.elapsed();
+      if (pause > 0) await this.#sleep(pause);
+      else await this.#round();
+    }
+  }
+
+  async #round(): Promise<void> {
+    const {
+      clock,
+      subscriptions,
+      transport,
+      minInterval,
+      pollInterval,
+      isStream,
+      onState,
+    } = this.#deps;
+    const question = subscriptions.question();
+    const wait = this.#isPatient && !question.isUrgent ? this.#wait : 0;
+    const controller = this.#controller = new AbortController();
+    const begunAt = clock.elapsed();
+    let isNews = false;
+    this.#isHurried = false;
+    this.#isWaiting = wait > 0;
+    try {
+      const pause = await transport(question, {
+        wait,
+        controller,
+        onAnswer: (asked, answer) => {
+          isNews = subscriptions.answer(asked, answer) || isNews;
+          this.#failures = 0;
+          this.#isPatient = true;
+          onState("live");
+          if (!isStream) return;
+          this.#isWaiting = true;
+          if (this.#isHurried) controller.abort(INTERRUPTED);
+        },
+      });
+      const now = clock.elapsed();
+      const isEarly = wait > 0 && !isNews && pause === 0 &&
+        now - begunAt < wait / 2;
+      this.#earlyAnswers = isEarly ? this.#earlyAnswers + 1 : 0;
+      this.#notBefore = now + pause;
+      this.#nextAt = begunAt + minInterval;
+      if (isEarly) {
+        this.#nextAt = now + growingPause(this.#earlyAnswers, clock.random());
+      } else if (this.#wait === 0) {
+        this.#nextAt = now + pollInterval * (0.9 + clock.random() / 5);
+      } else if (wait > 0) {
+        this.#wait = Math.min(this.#deps.wait, this.#wait * 1.1);
+      }
+    } catch (error) {
+      this.#isPatient = false;
+      if (controller.signal.reason !== INTERRUPTED) {
+        this.#fail(error, wait, begunAt);
+      }
+    }
+    this.#isWaiting = false;
+    // Ends the other requests of a split question.
+    controller.abort(INTERRUPTED);
+  }
+
+  #fail(error: unknown, wait: number, begunAt: number): void {
+    const { clock, onState, onError, onUnauthorized } = this.#deps;
+    const { status, retryAfter = 0 } = Object(error) as Refusal;
+    const now = clock.elapsed();
+    const lasted = now - begunAt;
+    if (lasted > MIN_WAIT_MS && lasted < wait) {
+      this.#wait = Math.max(MIN_WAIT_MS, lasted * 0.8);
+    }
+    this.#notBefore = now + retryAfter;
+    this.#nextAt = now + growingPause(this.#failures++, clock.random());
+    onState("retrying");
+    onError(error);
+    if (status !== 401 && status !== 403) return;
+    this.#isBarred = true;
+    void Promise.resolve(onUnauthorized(status)).then((isRenewed) => {
+      if (isRenewed !== true) return;
+      this.#isBarred = false;
+      this.#wake();
+    }, onError);
+  }
+
+  /** Follows the state of the page: interrupts what is under way, and asks at once when the page is active again. */
+  #resume(): void {
+    this.#failures = 0;
+    this.#isHurried = true;
+    this.#isPatient = false;
+    this.#interrupt();
+    this.#deps.subscriptions.retry();
+  }
+
+  #interrupt(): void {
+    this.#controller?.abort(INTERRUPTED);
+    this.#wake();
+  }
+
+  /** Notices that the computer slept: then connections are dead, although nothing reports that. */
+  #tick(): void {
+    const { clock } = this.#deps;
+    const before = clock.now();
+    this.#cancelTick = clock.after(TICK_MS, () => {
+      this.#tick();
+      if (clock.now() - before > 3 * TICK_MS) this.#resume();
+    });
+  }
+
+  /** Waits for so many milliseconds, or until something happens. */
+  #sleep(ms?: number): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = ms === undefined ? undefined : this.#deps.clock.after(ms, resolve);
+      this.#wake = () => {
+        cancel?.();
+        resolve();
+      };
+    });
+  }
+}

@@ -1,0 +1,220 @@
+/**
+ * One subscription: the versions of the data that it shows, and the fetches that changes cause.
+ *
+ * @module
+ */
+import type { ClientClock } from "./clock.ts";
+import { settleWithin } from "./deadline.ts";
+import { growingPause } from "./pause.ts";
+import type { DataStamp, KeyChange } from "./types.ts";
+
+/** The version of a key that a subscription has, or is about to fetch. Without an epoch no version is known. */
+export interface Held {
+  readonly epoch: string | undefined;
+  readonly version: number;
+}
+
+/** Fetches what depends on the changed keys. May return a stamp, or a promise of one. */
+export type Refetch = (
+  changed: ReadonlyMap<string, KeyChange>,
+  signal: AbortSignal,
+) => unknown;
+
+/** What fetches need from the client. */
+export interface Refetcher {
+  readonly clock: ClientClock;
+  /** The time for a fetch, in milliseconds. */
+  readonly timeout: number;
+  /** Whether the page rests. Fetches wait until it does not. */
+  isResting(): boolean;
+  /** Asks the server at once: data came with another epoch than the one that it told. */
+  recheck(): void;
+  onError(error: unknown): void;
+}
+
+/** What a subscription tells to the one that keeps all of them. */
+export interface SubscriptionEvents {
+  added(key: string): void;
+  removed(key: string): void;
+  stopped(): void;
+}
+
+/**
+ * Holds (epoch, version) for each key. A key that was told is due until a fetch that began afterwards has succeeded. Only
+ * then the version stands for the data.
+ */
+export class Subscription {
+  readonly #refetcher: Refetcher;
+  readonly #refetch: Refetch;
+  readonly #events: SubscriptionEvents;
+  readonly #held = new Map<string, Held>();
+  #due = new Map<string, KeyChange>();
+  /** Whether to fetch although no key is due. */
+  #isForced = false;
+  #isStopped = false;
+  #isScheduled = false;
+  #failures = 0;
+  /** Aborts the fetch that runs. */
+  #running: AbortController | undefined;
+  /** Cancels the pause after a failure. */
+  #cancelPause: (() => void) | undefined;
+
+  constructor(
+    refetcher: Refetcher,
+    refetch: Refetch,
+    events: SubscriptionEvents,
+  ) {
+    this.#refetcher = refetcher;
+    this.#refetch = refetch;
+    this.#events = events;
+  }
+
+  /** The version of a followed key. */
+  held(key: string): Held | undefined {
+    return this.#held.get(key);
+  }
+
+  /** Follows these keys and no others. A new key has the version of the stamp, if there is one. */
+  setKeys(keys: Iterable<string>, stamp?: DataStamp): void {
+    const wanted = new Set(keys);
+    for (const key of [...this.#held.keys()]) {
+      if (wanted.has(key)) continue;
+      this.#held.delete(key);
+      this.#due.delete(key);
+      this.#events.removed(key);
+    }
+    for (const key of wanted) {
+      if (this.#held.has(key)) continue;
+      const version = stamp && Object.hasOwn(stamp.versions, key) ? stamp.versions[key] : undefined;
+      const epoch = version === undefined ? undefined : stamp!.epoch;
+      this.#held.set(key, { epoch, version: version ?? 0 });
+      this.#events.added(key);
+    }
+  }
+
+  /**
+   * Takes over what the server has of a key.
+   *
+   * @returns Whether data must be fetched.
+   */
+  tell(epoch: string, change: KeyChange): boolean {
+    const { key, version } = change;
+    const held = this.#held.get(key)!;
+    this.#held.set(key, { epoch, version });
+    // A key without a node is the same in every epoch.
+    const isComparable = held.epoch === epoch ||
+      (held.epoch !== undefined && version === 0);
+    if (isComparable && held.version === version) return false;
+    this.#due.set(key, change);
+    this.#schedule();
+    return true;
+  }
+
+  /** Fetches although no change was told. */
+  force(): void {
+    this.#isForced = true;
+    this.#schedule();
+  }
+
+  /** Ends the pause after a failure. */
+  retry(): void {
+    this.#cancelPause?.();
+    this.#cancelPause = undefined;
+    this.#schedule();
+  }
+
+  /** Ends the subscription. The fetch that runs is aborted. */
+  stop(): void {
+    if (this.#isStopped) return;
+    this.#isStopped = true;
+    this.#cancelPause?.();
+    this.#running?.abort();
+    this.setKeys([]);
+    this.#events.stopped();
+  }
+
+  /** Fetches after the current task, so that all keys of one answer are told together. */
+  #schedule(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    queueMicrotask(() => {
+      this.#isScheduled = false;
+      if (this.#isStopped || this.#running || this.#cancelPause) return;
+      if (
+        this.#isForced || (this.#due.size > 0 && !this.#refetcher.isResting())
+      ) void this.#run();
+    });
+  }
+
+  async #run(): Promise<void> {
+    const { clock, timeout } = this.#refetcher;
+    const batch = this.#due;
+    const wasForced = this.#isForced;
+    this.#due = new Map();
+    this.#isForced = false;
+    const controller = this.#running = new AbortController();
+    let isBehind = false;
+    try {
+      const fetched = this.#refetch(batch, controller.signal);
+      isBehind = this.#adopt(
+        await settleWithin(fetched, { clock, ms: timeout, controller }),
+        batch,
+      );
+    } catch (error) {
+      isBehind = true;
+      for (const change of batch.values()) this.#owe(change);
+      this.#isForced ||= wasForced;
+      if (!this.#isStopped) this.#refetcher.onError(error);
+    }
+    this.#running = undefined;
+    if (this.#isStopped) return;
+    if (!isBehind) this.#failures = 0;
+    else {this.#cancelPause = clock.after(
+        growingPause(this.#failures++, clock.random()),
+        () => this.retry(),
+      );}
+    this.#schedule();
+  }
+
+  /**
+   * Takes over the versions of fetched data.
+   *
+   * @returns Whether the data is older than what the server told.
+   */
+  #adopt(stamp: unknown, batch: ReadonlyMap<string, KeyChange>): boolean {
+    if (!isStamp(stamp)) return false;
+    let isBehind = false;
+    for (const [key, version] of Object.entries(stamp.versions)) {
+      const held = this.#held.get(key);
+      if (!held) continue;
+      if (
+        held.epoch === undefined ||
+        (held.epoch === stamp.epoch && version >= held.version)
+      ) {
+        this.#held.set(key, { epoch: stamp.epoch, version });
+        this.#due.delete(key);
+        continue;
+      }
+      isBehind = true;
+      this.#owe(
+        batch.get(key) ??
+          { key, version: held.version, hash: "", updatedAt: 0 },
+      );
+      if (held.epoch !== stamp.epoch) this.#refetcher.recheck();
+    }
+    return isBehind;
+  }
+
+  /** Tells a change again, unless a newer one is due. */
+  #owe(change: KeyChange): void {
+    if (this.#held.has(change.key) && !this.#due.has(change.key)) {
+      this.#due.set(change.key, change);
+    }
+  }
+}
+
+/** Whether a listener returned a stamp. */
+function isStamp(value: unknown): value is DataStamp {
+  const { epoch, versions } = Object(value);
+  return typeof epoch === "string" && Object(versions) === versions;
+}

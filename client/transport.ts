@@ -1,0 +1,68 @@
+/**
+ * Asks the server for all subscriptions by sync requests. This is `transport: "wait"` and `"poll"`.
+ *
+ * @module
+ */
+import { settleWithin } from "./deadline.ts";
+import { type Refusal, type RequestConfig, sync } from "./request.ts";
+import type { Answer, Question } from "./subscriptions.ts";
+
+/** One round: what a transport gets. */
+export interface Round {
+  /** How long the server may wait, in milliseconds. */
+  readonly wait: number;
+  /** Aborts what is under way when the round is interrupted. Has ended if a round has succeeded or failed. */
+  readonly controller: AbortController;
+  /** Must be called with each answer, and the versions that were asked. */
+  onAnswer(asked: ReadonlyMap<string, number>, answer: Answer): void;
+}
+
+/**
+ * Asks the server once, or until a connection ends.
+ *
+ * @returns The pause that the server asks for, in milliseconds.
+ */
+export type Transport = (question: Question, round: Round) => Promise<number>;
+
+/** What transports need. */
+export interface TransportConfig extends RequestConfig {
+  /** The time for an answer beyond the wait, in milliseconds. */
+  readonly timeout: number;
+  readonly maxKeys: number;
+}
+
+/** Creates the transport that sends sync requests. */
+export function createSyncTransport(config: TransportConfig): Transport {
+  let { maxKeys } = config;
+  return async ({ known, epoch }, { wait, controller, onAnswer }) => {
+    const { signal } = controller;
+    const ask = async (part: ReadonlyMap<string, number>): Promise<number> => {
+      try {
+        const answer = await settleWithin(
+          sync(config, { known: part, epoch }, { wait, signal }),
+          {
+            clock: config.clock,
+            ms: wait + config.timeout,
+            controller,
+          },
+        );
+        onAnswer(part, answer);
+        return answer.pause;
+      } catch (error) {
+        // The server allows fewer keys or bytes than the client.
+        if ((error as Refusal).status === 413) {
+          maxKeys = Math.ceil(part.size / 2);
+        }
+        throw error;
+      }
+    };
+    const entries = [...known];
+    const asks: Promise<number>[] = [];
+    for (let i = 0; i < entries.length; i += maxKeys) {
+      asks.push(ask(new Map(entries.slice(i, i + maxKeys))));
+    }
+    if (wait === 0) return Math.max(...await Promise.all(asks));
+    // One part has changed or is at its deadline: ask for all parts anew.
+    return await Promise.race(asks);
+  };
+}

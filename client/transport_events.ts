@@ -1,0 +1,85 @@
+/**
+ * Keeps a stream of server-sent events open. This is `transport: "events"`.
+ *
+ * @module
+ */
+import { settleWithin } from "./deadline.ts";
+import { limitPause } from "./pause.ts";
+import { parseChange, send } from "./request.ts";
+import type { KeyChange } from "./types.ts";
+import type { Round, Transport, TransportConfig } from "./transport.ts";
+
+/** A longer query may be refused by servers and proxies. Then the client waits by sync requests. */
+const MAX_QUERY = 6_000;
+
+/** Without a heartbeat for this time the connection is dead, in milliseconds. */
+const SILENCE_MS = 60_000;
+
+/**
+ * Creates the transport that reads a stream. A stream does not name the epoch, so a sync request asks for it once the
+ * stream is open. What changes later is in the stream.
+ *
+ * @param askOnce Sends sync requests.
+ */
+export function createEventsTransport(
+  config: TransportConfig,
+  askOnce: Transport,
+): Transport {
+  return async (question, round) => {
+    const { controller, onAnswer } = round;
+    const query = new URLSearchParams(
+      [...question.known.keys()].map((key) => ["keys", key]),
+    );
+    if (`${query}`.length > MAX_QUERY) return await askOnce(question, round);
+    const settle = <T>(value: Promise<T>, ms: number) =>
+      settleWithin(value, { clock: config.clock, ms, controller });
+    const opened = send(config, `/events?${query}`, {
+      signal: controller.signal,
+    });
+    const reader = (await settle(opened, config.timeout)).body!.pipeThrough(
+      new TextDecoderStream(),
+    ).getReader();
+    let epoch: string | undefined;
+    let pause = 0;
+    let text = "";
+    let changed = new Map<string, KeyChange>();
+    try {
+      while (true) {
+        const { value, done } = await settle(reader.read(), SILENCE_MS);
+        if (done) return pause;
+        const blocks = (text + value).split("\n\n");
+        text = blocks.pop()!;
+        for (const block of blocks) {
+          const fields = new Map(
+            block.split("\n").map((line) => line.split(/: (.*)/s) as [string, string]),
+          );
+          pause = limitPause(fields.get("retry") ?? pause);
+          if (fields.get("event") === "update") {
+            const meta = JSON.parse(fields.get("data")!);
+            changed.set(meta.key, parseChange(meta.key, meta));
+          }
+          // The last event of one read of the server has an id.
+          if (!fields.has("id")) continue;
+          let asked = new Map([...changed.keys()].map((key) => [key, 0]));
+          if (epoch === undefined) {
+            const once: Round = {
+              ...round,
+              wait: 0,
+              onAnswer(part, answer) {
+                epoch = answer.epoch;
+                onAnswer(part, answer);
+              },
+            };
+            await askOnce(question, once);
+            // The first read is complete: keys without an event have no node there.
+            asked = new Map([...question.known.keys()].map((key) => [key, 0]));
+          }
+          onAnswer(asked, { epoch: epoch!, changed });
+          changed = new Map();
+        }
+      }
+    } finally {
+      void reader.cancel().catch(() => {});
+    }
+  };
+}

@@ -1,0 +1,553 @@
+import assert from "node:assert/strict";
+import { createClient } from "../../client/mod.ts";
+import { test } from "../harness.ts";
+import { Fetches, Scene } from "./scene.ts";
+
+test("follow() tells a key once, and again when it changes", async () => {
+  await using scene = new Scene();
+  await scene.server.updateNode("a", "1");
+  const fetches = new Fetches();
+  scene.client().follow(["a"], fetches.listener);
+  await scene.clock.advance(10);
+  assert.deepEqual(fetches.calls, [[{
+    key: "a",
+    version: 1,
+    hash: "1",
+    updatedAt: fetches.calls[0]![0]!.updatedAt,
+  }]]);
+  fetches.done();
+  await scene.clock.advance(1_000);
+  await scene.server.updateNode("a", "2");
+  await scene.clock.advance(10);
+  assert.deepEqual(fetches.versions, [{ a: 1 }, { a: 2 }]);
+  assert.deepEqual(scene.sent.map(({ body }) => body.wait), [0, 20_000, 20_000]);
+  assert.deepEqual(scene.errors, []);
+});
+
+test("follow() tells a key without a node, its creation and its deletion", async () => {
+  await using scene = new Scene();
+  const fetches = new Fetches();
+  scene.client().follow(["a"], fetches.listener);
+  await scene.clock.advance(1_000);
+  fetches.done();
+  await scene.server.updateNode("a", "1");
+  await scene.clock.advance(1_000);
+  fetches.done();
+  await scene.server.deleteNode("a");
+  await scene.clock.advance(1_000);
+  assert.deepEqual(fetches.versions, [{ a: 0 }, { a: 1 }, { a: 0 }]);
+  assert.equal(fetches.calls[2]![0]!.deleted, true);
+});
+
+test("follow() tells what changes during a fetch after it, in one call", async () => {
+  await using scene = new Scene();
+  const fetches = new Fetches();
+  scene.client().follow(["a", "b"], fetches.listener);
+  await scene.clock.advance(1_000);
+  for (const [key, hash] of [["a", "1"], ["a", "2"], ["b", "1"]] as const) {
+    await scene.server.updateNode(key, hash);
+    await scene.clock.advance(1_000);
+  }
+  assert.deepEqual(fetches.versions, [{ a: 0, b: 0 }]);
+  fetches.done();
+  await scene.clock.advance(0);
+  assert.deepEqual(fetches.versions[1], { a: 2, b: 3 });
+});
+
+test("follow() tells the keys of a failed fetch again after a growing pause", async () => {
+  await using scene = new Scene();
+  const fetches = new Fetches();
+  scene.client().follow(["a"], fetches.listener);
+  await scene.clock.advance(10);
+  fetches.fail();
+  await scene.clock.advance(499);
+  assert.equal(fetches.calls.length, 1);
+  await scene.clock.advance(1);
+  assert.equal(fetches.calls.length, 2);
+  fetches.fail();
+  await scene.clock.advance(999);
+  assert.equal(fetches.calls.length, 2);
+  await scene.clock.advance(1);
+  assert.deepEqual(fetches.versions, [{ a: 0 }, { a: 0 }, { a: 0 }]);
+  assert.equal(scene.errors.length, 2);
+});
+
+test("follow() tells again what a fetch that takes too long was told, and aborts it", async () => {
+  await using scene = new Scene();
+  const fetches = new Fetches();
+  scene.client({ refetchTimeout: 2_000 }).follow(["a"], fetches.listener);
+  await scene.clock.advance(2_600);
+  assert.equal(fetches.calls.length, 2);
+  assert.equal(fetches.signals[0]!.aborted, true);
+});
+
+test("follow() with initial versions tells only what is newer", async () => {
+  await using scene = new Scene();
+  await scene.server.updateNode("a", "1");
+  await scene.server.updateNode("b", "1");
+  const { epoch } = await scene.server.handleSync({ known: {} });
+  const fetches = new Fetches();
+  scene.client().follow(["a", "b"], fetches.listener, { initial: { epoch, versions: { a: 1, b: 1 } } });
+  await scene.clock.advance(10);
+  assert.deepEqual(fetches.versions, [{ b: 2 }]);
+  assert.deepEqual(scene.questions, [{ a: 1, b: 1 }]);
+});
+
+test("follow() with initial versions of another epoch tells all keys that have a node", async () => {
+  await using scene = new Scene();
+  await scene.server.updateNode("a", "1");
+  const fetches = new Fetches();
+  const initial = { epoch: "other", versions: { a: 1, b: 0 } };
+  scene.client().follow(["a", "b"], fetches.listener, { initial });
+  await scene.clock.advance(10);
+  assert.deepEqual(fetches.versions, [{ a: 1 }]);
+});
+
+test("follow() takes over the versions of a stamp, and fetches older data again after a pause", async () => {
+  await using scene = new Scene();
+  const { epoch } = await scene.server.handleSync({ known: {} });
+  await scene.server.updateNode("a", "1");
+  await scene.server.updateNode("a", "2");
+  const fetches = new Fetches();
+  scene.client().follow(["a"], fetches.listener);
+  await scene.clock.advance(10);
+  fetches.done({ epoch, versions: { a: 1 } });
+  await scene.clock.advance(499);
+  assert.deepEqual(fetches.versions, [{ a: 2 }]);
+  await scene.clock.advance(1);
+  assert.deepEqual(fetches.versions, [{ a: 2 }, { a: 2 }]);
+  fetches.done({ epoch, versions: { a: 2 } });
+  await scene.clock.advance(60_000);
+  assert.equal(fetches.calls.length, 2);
+});
+
+test("follow() does not fetch again what a stamp already includes", async () => {
+  await using scene = new Scene();
+  const { epoch } = await scene.server.handleSync({ known: {} });
+  await scene.server.updateNode("a", "1");
+  const fetches = new Fetches();
+  scene.client().follow(["a"], fetches.listener);
+  await scene.clock.advance(1_000);
+  await scene.server.updateNode("a", "2");
+  await scene.clock.advance(1_000);
+  fetches.done({ epoch, versions: { a: 2 } });
+  await scene.clock.advance(1_000);
+  assert.deepEqual(fetches.versions, [{ a: 1 }]);
+});
+
+test("All subscriptions share one request with the least version of each key", async () => {
+  await using scene = new Scene();
+  await scene.server.updateNode("a", "1");
+  const { epoch } = await scene.server.handleSync({ known: {} });
+  const client = scene.client();
+  const [old, young] = [new Fetches(), new Fetches()];
+  client.follow(["a"], young.listener, { initial: { epoch, versions: { a: 1 } } });
+  client.follow(["a", "b"], old.listener, { initial: { epoch, versions: { a: 0, b: 0 } } });
+  await scene.clock.advance(10);
+  assert.deepEqual(scene.questions, [{ a: 0, b: 0 }]);
+  assert.deepEqual([old.versions, young.versions], [[{ a: 1 }], []]);
+});
+
+test("A new subscription to a known key is told at once, without a request", async () => {
+  await using scene = new Scene();
+  await scene.server.updateNode("a", "1");
+  const client = scene.client();
+  const [first, second] = [new Fetches(), new Fetches()];
+  client.follow(["a"], first.listener);
+  await scene.clock.advance(1_000);
+  assert.equal(scene.sent.length, 2);
+  client.follow(["a"], second.listener);
+  await scene.clock.advance(1_000);
+  assert.deepEqual(second.versions, [{ a: 1 }]);
+  assert.equal(scene.sent.length, 2);
+});
+
+test("A key that is added or dropped during a wait changes the request within 10 ms", async () => {
+  await using scene = new Scene();
+  const client = scene.client();
+  client.follow(["a"], () => {});
+  await scene.clock.advance(1_000);
+  const stop = client.follow(["b"], () => {});
+  client.follow(["c"], () => {});
+  await scene.clock.advance(10);
+  assert.deepEqual(scene.questions.slice(2), [{ a: 0, b: 0, c: 0 }]);
+  assert.equal(scene.sent[1]!.signal.aborted, true);
+  await scene.clock.advance(1_000);
+  stop();
+  await scene.clock.advance(10);
+  assert.deepEqual(scene.questions.at(-1), { a: 0, c: 0 });
+  assert.equal((await scene.server.getStats()).waiters, 0);
+  await scene.clock.advance(1_000);
+  assert.equal((await scene.server.getStats()).waiters, 1);
+});
+
+test("Keys that change all the time do not keep others from being told", async () => {
+  await using scene = new Scene();
+  await scene.server.updateNode("a", "1");
+  const client = scene.client();
+  const fetches = new Fetches();
+  client.follow(["a"], fetches.listener);
+  for (let i = 0; i < 100; i++) {
+    const stop = client.follow([`b${i}`], () => {});
+    await scene.clock.advance(7);
+    stop();
+    if (i === 50) {
+      fetches.done();
+      await scene.server.updateNode("a", "2");
+    }
+  }
+  assert.deepEqual(fetches.versions, [{ a: 1 }, { a: 2 }]);
+});
+
+test("An empty list of keys asks nothing, and the last stop() ends the wait", async () => {
+  await using scene = new Scene();
+  const client = scene.client();
+  client.follow([], () => {});
+  await scene.clock.advance(60_000);
+  assert.deepEqual([scene.sent.length, scene.clock.timers, client.state], [0, 0, "idle"]);
+  const stop = client.follow(["a"], () => {});
+  await scene.clock.advance(1_000);
+  assert.equal(client.state, "live");
+  stop();
+  stop();
+  await scene.clock.advance(10);
+  assert.equal(scene.sent.at(-1)!.signal.aborted, true);
+  assert.deepEqual([client.state, (await scene.server.getStats()).waiters], ["idle", 0]);
+});
+
+test("More keys than maxKeys are split, and all of them are told", async () => {
+  await using scene = new Scene();
+  const keys = Array.from({ length: 25 }, (_, i) => `k${i}`);
+  const fetches = new Fetches();
+  scene.client({ maxKeys: 10 }).follow(keys, fetches.listener);
+  await scene.clock.advance(1_000);
+  assert.deepEqual(scene.questions.map((known) => Object.keys(known).length), [10, 10, 5, 10, 10, 5]);
+  fetches.done();
+  for (const key of ["k3", "k24"]) {
+    await scene.server.updateNode(key, "1");
+    await scene.clock.advance(1_000);
+    fetches.done();
+  }
+  assert.deepEqual(fetches.versions.slice(1).map((told) => Object.keys(told)), [["k3"], ["k24"]]);
+});
+
+test("A server that allows fewer keys gets fewer in each request", async () => {
+  await using scene = new Scene({ maxKeys: 8 });
+  const keys = Array.from({ length: 20 }, (_, i) => `k${i}`);
+  const fetches = new Fetches();
+  scene.client().follow(keys, fetches.listener);
+  await scene.clock.advance(5_000);
+  assert.equal(fetches.calls[0]?.length, 20);
+});
+
+for (const status of [429, 503]) {
+  test(`After a ${status} nothing is sent for the time of Retry-After, not even by nudge()`, async () => {
+    await using scene = new Scene();
+    scene.intercept = () => new Response(null, { status, headers: { "retry-after": "7" } });
+    const client = scene.client();
+    client.follow(["a"], () => {});
+    await scene.clock.advance(1_000);
+    scene.intercept = () => undefined;
+    assert.equal(client.state, "retrying");
+    client.nudge();
+    await scene.clock.advance(5_900);
+    assert.equal(scene.sent.length, 1);
+    await scene.clock.advance(200);
+    assert.equal(scene.sent.length, 2);
+    assert.equal(client.state, "live");
+  });
+}
+
+test("Retry-After may be a date, and may be far away", async () => {
+  await using scene = new Scene();
+  const dates = [new Date(scene.clock.now() + 10_000).toUTCString(), "99999999999"];
+  scene.intercept = () =>
+    new Response(null, { status: 503, headers: { "retry-after": dates.shift() ?? "1" } });
+  scene.client().follow(["a"], () => {});
+  await scene.clock.advance(9_000);
+  assert.equal(scene.sent.length, 1);
+  await scene.clock.advance(80_000_000);
+  assert.equal(scene.sent.length, 2);
+});
+
+test("An answer with pause delays the next request", async () => {
+  await using scene = new Scene({ maxWaiters: 1 });
+  scene.client().follow(["a"], () => {});
+  await scene.clock.advance(1_000);
+  scene.client().follow(["a"], () => {});
+  await scene.clock.advance(10_000);
+  // The server asks for 500 ms at least.
+  assert.ok(scene.sent.length > 10 && scene.sent.length < 25, `${scene.sent.length} requests`);
+});
+
+test("Requests that fail are repeated after growing pauses", async () => {
+  await using scene = new Scene();
+  scene.intercept = () => Promise.reject(new TypeError("No network"));
+  const client = scene.client();
+  client.follow(["a"], () => {});
+  await scene.clock.advance(120_000);
+  const at = scene.sent.map((request) => request.at);
+  const gaps = at.slice(1).map((time, i) => Math.round(time - at[i]!));
+  assert.deepEqual(gaps, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
+  assert.equal(client.state, "retrying");
+  client.nudge();
+  await scene.clock.advance(10);
+  assert.equal(scene.sent.length, at.length + 1);
+});
+
+test("A server that answers every wait at once gets few requests", async () => {
+  await using scene = new Scene();
+  scene.intercept = () => Response.json({ changed: {}, epoch: "e" });
+  scene.client().follow(["a"], () => {});
+  await scene.clock.advance(60_000);
+  assert.ok(scene.sent.length < 10, `${scene.sent.length} requests`);
+});
+
+test("Between two requests there is the least interval, however often keys change", async () => {
+  await using scene = new Scene();
+  let version = 1;
+  scene.intercept = ({ body }) =>
+    Response.json({
+      epoch: "e",
+      changed: { a: { key: "a", version: version++, hash: "", updatedAt: 0 } },
+      body,
+    });
+  const fetches = new Fetches();
+  scene.client().follow(["a"], fetches.listener);
+  await scene.clock.advance(10_000);
+  assert.ok(scene.sent.length <= 102, `${scene.sent.length} requests`);
+});
+
+test("A request that is not answered within the wait and the timeout has failed", async () => {
+  await using scene = new Scene();
+  scene.intercept = ({ body }) => body.wait > 0 ? new Promise(() => {}) : undefined;
+  const client = scene.client({ wait: 10_000, timeout: 3_000 });
+  client.follow(["a"], () => {});
+  await scene.clock.advance(13_000);
+  assert.deepEqual([scene.sent.length, client.state], [2, "live"]);
+  await scene.clock.advance(200);
+  assert.deepEqual([scene.sent.length, client.state], [2, "retrying"]);
+  assert.equal(scene.sent[1]!.signal.aborted, true);
+});
+
+test("Behind a proxy that ends waits after 10 s the client waits for less", async () => {
+  await using scene = new Scene();
+  scene.intercept = ({ body }) =>
+    body.wait > 10_000
+      ? new Promise((resolve) =>
+        scene.clock.after(10_000, () => resolve(new Response(null, { status: 504 })))
+      )
+      : undefined;
+  scene.client().follow(["a"], () => {});
+  await scene.clock.advance(300_000);
+  const cut = scene.sent.filter(({ body }) => body.wait > 10_000).length;
+  assert.ok(cut <= 10, `${cut} requests were ended by the proxy`);
+});
+
+test("An answer that is no sync answer is a failure", async () => {
+  const answers = [
+    "<html>",
+    "null",
+    "[]",
+    '{"epoch":1,"changed":{}}',
+    '{"epoch":"e"}',
+    '{"epoch":"e","changed":{"a":{"version":-1}}}',
+    '{"epoch":"e","changed":{"a":null}}',
+  ];
+  for (const answer of answers) {
+    await using scene = new Scene();
+    scene.intercept = () => new Response(answer, { headers: { "content-type": "application/json" } });
+    const client = scene.client();
+    const fetches = new Fetches();
+    client.follow(["a"], fetches.listener);
+    await scene.clock.advance(100);
+    assert.deepEqual([client.state, fetches.calls], ["retrying", []], answer);
+  }
+});
+
+for (const status of [401, 403]) {
+  test(`After a ${status} the client calls onUnauthorized and asks only after nudge()`, async () => {
+    await using scene = new Scene();
+    scene.intercept = () => new Response(null, { status });
+    const statuses: number[] = [];
+    const client = scene.client({ onUnauthorized: (given) => void statuses.push(given) });
+    client.follow(["a"], () => {});
+    await scene.clock.advance(600_000);
+    assert.deepEqual([statuses, scene.sent.length, client.state], [[status], 1, "unauthorized"]);
+    scene.intercept = () => undefined;
+    client.nudge();
+    await scene.clock.advance(10);
+    assert.equal(client.state, "live");
+  });
+}
+
+test("A renewed token is used after onUnauthorized resolves to true", async () => {
+  await using scene = new Scene();
+  let token = "old";
+  scene.intercept = ({ headers }) =>
+    headers.get("authorization") === "Bearer new" ? undefined : new Response(null, { status: 401 });
+  const client = scene.client({
+    headers: () => Promise.resolve({ authorization: `Bearer ${token}` }),
+    onUnauthorized: () => {
+      token = "new";
+      return Promise.resolve(true);
+    },
+  });
+  client.follow(["a"], () => {});
+  await scene.clock.advance(1_000);
+  assert.equal(client.state, "live");
+  assert.equal(scene.sent[0]!.headers.get("content-type"), "application/json");
+});
+
+test("A hidden page asks nothing, and at once when it is shown", async () => {
+  await using scene = new Scene();
+  const client = scene.client();
+  const fetches = new Fetches();
+  client.follow(["a"], fetches.listener);
+  await scene.clock.advance(1_000);
+  fetches.done();
+  scene.page.become("hidden");
+  await scene.clock.advance(60_000);
+  assert.deepEqual([client.state, scene.sent.length, scene.clock.timers], ["hidden", 2, 0]);
+  assert.equal((await scene.server.getStats()).waiters, 0);
+  await scene.server.updateNode("a", "1");
+  scene.page.become("active");
+  await scene.clock.advance(10);
+  assert.deepEqual(fetches.versions, [{ a: 0 }, { a: 1 }]);
+  assert.equal(scene.sent[2]!.body.wait, 0);
+});
+
+test("Without a network the client rests, and asks at once when there is one", async () => {
+  await using scene = new Scene();
+  scene.intercept = () => Promise.reject(new TypeError("No network"));
+  const client = scene.client();
+  client.follow(["a"], () => {});
+  await scene.clock.advance(60_000);
+  scene.page.become("offline");
+  const { length } = scene.sent;
+  await scene.clock.advance(600_000);
+  assert.deepEqual([client.state, scene.sent.length], ["offline", length]);
+  scene.intercept = () => undefined;
+  scene.page.become("active");
+  await scene.clock.advance(10);
+  assert.equal(client.state, "live");
+});
+
+test("After a sleep of the computer the client asks anew", async () => {
+  await using scene = new Scene();
+  scene.client().follow(["a"], () => {});
+  await scene.clock.advance(1_000);
+  scene.intercept = ({ body }) => body.wait > 0 ? new Promise(() => {}) : undefined;
+  scene.clock.jump(3_600_000);
+  await scene.clock.advance(5_000);
+  assert.equal(scene.sent[1]!.signal.aborted, true);
+  assert.equal(scene.sent[2]!.body.wait, 0);
+});
+
+test("nudge() asks at once", async () => {
+  await using scene = new Scene();
+  const client = scene.client();
+  client.follow(["a"], () => {});
+  await scene.clock.advance(1_000);
+  client.nudge();
+  client.nudge();
+  await scene.clock.advance(10);
+  assert.deepEqual(scene.sent.map(({ body }) => body.wait), [0, 20_000, 0]);
+});
+
+test("close() ends everything, and may be called again", async () => {
+  await using scene = new Scene();
+  const abort = new AbortController();
+  const client = scene.client({ signal: abort.signal });
+  const states: string[] = [];
+  client.subscribe((state) => states.push(state));
+  const fetches = new Fetches();
+  client.follow(["a"], fetches.listener);
+  await scene.clock.advance(1_000);
+  abort.abort();
+  client.close();
+  client[Symbol.dispose]();
+  client.nudge();
+  assert.equal(fetches.signals[0]!.aborted, true);
+  await scene.clock.advance(10);
+  assert.deepEqual(states, ["idle", "connecting", "live", "closed"]);
+  assert.deepEqual([scene.page.listeners, scene.clock.timers], [0, 0]);
+  assert.equal((await scene.server.getStats()).waiters, 0);
+  assert.throws(() => client.follow(["a"], () => {}), TypeError);
+});
+
+test("A listener of the state that throws is reported, and stops nothing", async () => {
+  await using scene = new Scene();
+  const client = scene.client();
+  const states: string[] = [];
+  let isBroken = false;
+  client.subscribe(() => {
+    if (isBroken) throw new Error("Broken listener");
+  });
+  isBroken = true;
+  const stop = client.subscribe((state) => states.push(state));
+  client.follow(["a"], () => {});
+  await scene.clock.advance(10);
+  assert.deepEqual(states, ["idle", "connecting", "live"]);
+  assert.equal(scene.errors.length, 2);
+  stop();
+});
+
+test("createClient() refuses wrong options", () => {
+  const url = "/reality";
+  const wrong: [Record<string, unknown>, string][] = [
+    [{}, "url"],
+    [{ url, waits: 1 }, "waits"],
+    [{ url, transport: "socket" }, "transport"],
+  ];
+  for (const [options, name] of wrong) {
+    assert.throws(
+      () => createClient(options as never),
+      (error) => error instanceof TypeError && error.message.includes(name),
+    );
+  }
+  assert.throws(() => createClient({ url, maxKeys: 0 }), RangeError);
+  assert.throws(() => createClient({ url, wait: NaN }), RangeError);
+});
+
+test('transport: "poll" asks at its interval, and at once for other keys', async () => {
+  await using scene = new Scene();
+  const client = scene.client({ transport: "poll", pollInterval: 10_000 });
+  const fetches = new Fetches();
+  client.follow(["a"], fetches.listener);
+  await scene.clock.advance(10);
+  fetches.done();
+  await scene.clock.advance(60_000);
+  assert.ok(scene.sent.every(({ body }) => body.wait === 0));
+  assert.ok(scene.sent.length >= 6 && scene.sent.length <= 8, `${scene.sent.length} requests`);
+  await scene.server.updateNode("a", "1");
+  await scene.clock.advance(11_000);
+  assert.deepEqual(fetches.versions, [{ a: 0 }, { a: 1 }]);
+  const { length } = scene.sent;
+  client.follow(["b"], () => {});
+  await scene.clock.advance(10);
+  assert.equal(scene.sent.length, length + 1);
+});
+
+test('transport: "events" tells what a stream says', async () => {
+  await using scene = new Scene();
+  await scene.server.updateNode("a", "1");
+  const client = scene.client({ transport: "events" });
+  const fetches = new Fetches();
+  client.follow(["a", "b c"], fetches.listener);
+  await scene.clock.advance(1_000);
+  fetches.done();
+  for (const change of [() => scene.server.updateNode("b c", "1"), () => scene.server.deleteNode("a")]) {
+    await change();
+    await scene.clock.advance(1_000);
+    fetches.done();
+  }
+  assert.deepEqual(fetches.versions, [{ a: 1, "b c": 0 }, { "b c": 2 }, { a: 0 }]);
+  assert.deepEqual(scene.sent.map(({ path }) => path), ["/reality/events?keys=a&keys=b+c", "/reality/sync"]);
+  client.follow(["d"], () => {});
+  await scene.clock.advance(1_000);
+  assert.equal(scene.sent[2]!.path, "/reality/events?keys=a&keys=b+c&keys=d");
+  await scene.clock.advance(120_000);
+  assert.equal(client.state, "live");
+  assert.equal(scene.sent.length, 4);
+});
