@@ -14,7 +14,9 @@ const config = JSON.parse(await Deno.readTextFile("deno.json"));
 
 await Deno.remove(staging, { recursive: true }).catch(() => {});
 await Deno.mkdir(staging, { recursive: true });
-for (const path of ["mod.ts", "src", "storage", "adapters", "cli", "client", "README.md", "LICENSE"]) await copy(path);
+for (const path of ["mod.ts", "src", "storage", "adapters", "cli", "client", "README.md", "LICENSE"]) {
+  await copy(path);
+}
 const { name, version, license, exports, imports, compilerOptions } = config;
 const packConfig = {
   name,
