@@ -55,7 +55,7 @@ export interface Exchange {
 /** Servers that only these tests need: a closed one, and hooks that fail or refuse. */
 export type OwnScene = "closing" | "unreadable" | "guarded";
 
-export const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+export const METHODS: readonly string[] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 export const document = copy() as unknown as Document;
 export const JSON_TYPE = { "content-type": "application/json" };
 export const TOKEN = { authorization: `Bearer ${TOKENS[0]}` };
