@@ -57,11 +57,11 @@ export type OwnScene = "closing" | "unreadable" | "guarded";
 
 export const METHODS: readonly string[] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 export const document = copy() as unknown as Document;
-export const JSON_TYPE = { "content-type": "application/json" };
-export const TOKEN = { authorization: `Bearer ${TOKENS[0]}` };
-export const GOSSIP = { known: {}, gossip: { form: 1, hello: { nonce: "x".repeat(24) } } };
-export const BIG = { known: {}, more: "x".repeat(SMALL.maxBodyBytes) };
-export const FOUR = { known: { a: 0, b: 0, c: 0, d: 0 } };
+export const JSON_TYPE: Readonly<Record<string, string>> = { "content-type": "application/json" };
+export const TOKEN: Readonly<Record<string, string>> = { authorization: `Bearer ${TOKENS[0]}` };
+export const GOSSIP: object = { known: {}, gossip: { form: 1, hello: { nonce: "x".repeat(24) } } };
+export const BIG: object = { known: {}, more: "x".repeat(SMALL.maxBodyBytes) };
+export const FOUR: object = { known: { a: 0, b: 0, c: 0, d: 0 } };
 
 /** At least one request for every status of every operation. */
 export const exchanges: readonly Exchange[] = [
