@@ -9,7 +9,29 @@ import { Rounds } from "./rounds.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import { createSyncTransport } from "./transport.ts";
 import { createEventsTransport } from "./transport_events.ts";
-import type { ClientOptions, ClientState, RealityClient } from "./types.ts";
+import { createLive, type Live, type LiveDeps, type LiveOptions, type LiveSource } from "./live.ts";
+import type { ClientOptions, ClientState, FollowClient } from "./types.ts";
+
+/** A client of one server: {@linkcode FollowClient} with live stores. */
+export interface RealityClient extends FollowClient {
+  /**
+   * Fetches data and keeps it current. Which keys it depends on is in the field `Reality-Stamp` of the answer, which
+   * `server.stamp()` makes.
+   *
+   * ```ts
+   * import { createClient } from "@rootlodge/reality-server/client";
+   *
+   * using reality = createClient({ url: "https://example.org/reality" });
+   * const messages = reality.live<string[]>("https://example.org/api/messages");
+   * console.assert(messages.getSnapshot().state === "loading");
+   * ```
+   *
+   * @param source The address of the data, or a function that fetches it.
+   * @param options How to fetch and read it, and what is there already.
+   * @returns A store. It fetches when it has a subscriber.
+   */
+  live<T = unknown>(source: LiveSource, options?: LiveOptions<T>): Live<T>;
+}
 
 /** The options that are numbers: their defaults, and the least value. */
 const NUMBERS = {
@@ -45,6 +67,34 @@ const NAMES = "url transport headers fetch signal onUnauthorized onError clock p
  * @throws {RangeError} If a number is too low.
  */
 export function createClient(options: ClientOptions): RealityClient {
+  const { client, deps } = createCore(options);
+  return Object.assign(client, {
+    live: ((source, liveOptions = {}) =>
+      createLive(deps, source, liveOptions)) satisfies RealityClient["live"],
+  });
+}
+
+/**
+ * Creates a client without {@linkcode RealityClient.live}, for pages that have a query cache: it is a smaller module.
+ *
+ * ```ts
+ * import { createFollowClient } from "@rootlodge/reality-server/client";
+ *
+ * const reality = createFollowClient({ url: "https://example.org/reality" });
+ * reality.close();
+ * ```
+ *
+ * @param options Only `url` is required.
+ * @returns The client.
+ * @throws {TypeError} If an option is unknown or has the wrong type.
+ * @throws {RangeError} If a number is too low.
+ */
+export function createFollowClient(options: ClientOptions): FollowClient {
+  return createCore(options).client;
+}
+
+/** Creates a client, and what live stores need of it. */
+function createCore(options: ClientOptions): { readonly client: FollowClient; readonly deps: LiveDeps } {
   const numbers = checkOptions(options);
   const {
     transport = "wait",
@@ -111,7 +161,11 @@ export function createClient(options: ClientOptions): RealityClient {
   signal?.addEventListener("abort", close);
   if (signal?.aborted) close();
 
-  return {
+  const add: LiveDeps["add"] = (refetch) => {
+    if (state === "closed") throw new TypeError("Cannot follow keys: the client is closed");
+    return subscriptions.add(refetch);
+  };
+  const client: FollowClient = {
     get state() {
       return state;
     },
@@ -125,10 +179,7 @@ export function createClient(options: ClientOptions): RealityClient {
       };
     },
     follow(keys, listener, { initial } = {}) {
-      if (state === "closed") {
-        throw new TypeError("Cannot follow keys: the client is closed");
-      }
-      const subscription = subscriptions.add((changed, signal) => listener(changed, { signal }));
+      const subscription = add((changed, signal) => listener(changed, { signal }));
       subscription.setKeys(keys, initial);
       return () => subscription.stop();
     },
@@ -140,6 +191,7 @@ export function createClient(options: ClientOptions): RealityClient {
     close,
     [Symbol.dispose]: close,
   };
+  return { client, deps: { fetch: config.fetch, add, onError } };
 }
 
 /** Checks the options. Returns the numbers, with defaults filled in. */

@@ -14,17 +14,19 @@
  *
  * @module
  */
-export { createClient } from "./client.ts";
+export { createClient, createFollowClient, type RealityClient } from "./client.ts";
 export type { ClientClock } from "./clock.ts";
+export type { FetchContext, Live, LiveOptions, LiveSnapshot, LiveSource, LiveState } from "./live.ts";
 export type { PageState } from "./page_state.ts";
+export { parseStamp } from "./stamp.ts";
 export type {
   ClientOptions,
   ClientState,
   DataStamp,
+  FollowClient,
   FollowContext,
   FollowListener,
   FollowOptions,
   KeyChange,
-  RealityClient,
   TransportName,
 } from "./types.ts";

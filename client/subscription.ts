@@ -74,6 +74,19 @@ export class Subscription {
     return this.#held.get(key);
   }
 
+  /** How many fetches in a row have failed, or brought old data. */
+  get failures(): number {
+    return this.#failures;
+  }
+
+  /** Whether data with this stamp is older than what the server told. */
+  isBehind({ epoch, versions }: DataStamp): boolean {
+    return Object.entries(versions).some(([key, version]) => {
+      const held = this.#held.get(key);
+      return held?.epoch !== undefined && (held.epoch !== epoch || version < held.version);
+    });
+  }
+
   /** Follows these keys and no others. A new key has the version of the stamp, if there is one. */
   setKeys(keys: Iterable<string>, stamp?: DataStamp): void {
     const wanted = new Set(keys);
@@ -183,24 +196,18 @@ export class Subscription {
    */
   #adopt(stamp: unknown, batch: ReadonlyMap<string, KeyChange>): boolean {
     if (!isStamp(stamp)) return false;
-    let isBehind = false;
+    const isBehind = this.isBehind(stamp);
     for (const [key, version] of Object.entries(stamp.versions)) {
       const held = this.#held.get(key);
       if (!held) continue;
-      if (
-        held.epoch === undefined ||
-        (held.epoch === stamp.epoch && version >= held.version)
-      ) {
+      if (this.isBehind({ epoch: stamp.epoch, versions: { [key]: version } })) {
+        this.#owe(batch.get(key) ?? { key, version: held.version, hash: "", updatedAt: 0 });
+        // The epoch may have changed since the last answer.
+        if (held.epoch !== stamp.epoch) this.#refetcher.recheck();
+      } else {
         this.#held.set(key, { epoch: stamp.epoch, version });
         this.#due.delete(key);
-        continue;
       }
-      isBehind = true;
-      this.#owe(
-        batch.get(key) ??
-          { key, version: held.version, hash: "", updatedAt: 0 },
-      );
-      if (held.epoch !== stamp.epoch) this.#refetcher.recheck();
     }
     return isBehind;
   }

@@ -78,7 +78,7 @@ export interface FollowContext {
   readonly signal: AbortSignal;
 }
 
-/** Options of {@linkcode RealityClient.follow}. */
+/** Options of {@linkcode FollowClient.follow}. */
 export interface FollowOptions {
   /**
    * The versions of the data that the page already shows. The listener is not called until one of them changes.
@@ -106,7 +106,7 @@ export interface FollowOptions {
  * | `retrying` | the last request failed; the client asks again after a pause |
  * | `offline` | the browser says that it has no network |
  * | `hidden` | the page is hidden and rests |
- * | `unauthorized` | the server answered 401 or 403; {@linkcode RealityClient.nudge} asks again |
+ * | `unauthorized` | the server answered 401 or 403; {@linkcode FollowClient.nudge} asks again |
  * | `closed` | the client was closed |
  */
 export type ClientState =
@@ -155,7 +155,7 @@ export interface ClientOptions {
   /** The most keys in one request; more are split. Must not be above `maxKeys` of the server. @default {1_000} */
   readonly maxKeys?: number;
   /**
-   * Called when the server answers 401 or 403. The client then sends nothing until {@linkcode RealityClient.nudge} is
+   * Called when the server answers 401 or 403. The client then sends nothing until {@linkcode FollowClient.nudge} is
    * called, or until the returned promise resolves to `true`: for example after a token was renewed.
    */
   readonly onUnauthorized?: (status: number) => unknown;
@@ -167,8 +167,8 @@ export interface ClientOptions {
   readonly page?: PageState;
 }
 
-/** A client of one server. All of its subscriptions share one request. */
-export interface RealityClient extends Disposable {
+/** A client of one server, without live stores. All of its subscriptions share one request. */
+export interface FollowClient extends Disposable {
   /** How the connection is. */
   readonly state: ClientState;
   /**
