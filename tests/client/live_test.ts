@@ -210,7 +210,7 @@ test("live() fetches on refresh(), and stops when the client is closed", async (
 
 test("live() shows data of a new epoch", async () => {
   await using scene = new Scene();
-  const { application, store, seen, listener } = await setUp(scene);
+  const { store, seen, listener } = await setUp(scene);
   store.subscribe(listener);
   await scene.clock.advance(1_000);
   const told = { epoch: "other", changed: { a: { key: "a", version: 1, hash: "", updatedAt: 0 } } };
