@@ -85,6 +85,7 @@ test("node: modules are imported only where a runtime is the subject", () => {
     "cli/serve.ts",
     "cli/signals.ts",
     "storage/sql/postgres/address.ts",
+    "storage/sql/postgres/secure_socket.ts",
     "storage/sql/postgres/sockets.ts",
     "storage/sql/sqlite/database.ts",
     "storage/sql/sqlite/sqlite_storage.ts",

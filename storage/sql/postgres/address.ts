@@ -175,7 +175,7 @@ function readSwitch(ssl: string | undefined): string | undefined {
 }
 
 /** Whether `ssl`, as {@linkcode readAddress} gives it, has the server's certificate checked. */
-export function isVerified(ssl: unknown): boolean {
+function isVerified(ssl: unknown): boolean {
   if (typeof ssl === "object" && ssl !== null) {
     return (ssl as { rejectUnauthorized?: boolean }).rejectUnauthorized === true;
   }

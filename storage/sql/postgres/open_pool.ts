@@ -3,10 +3,11 @@
  *
  * @module
  */
-import { isVerified, type PostgresAddress } from "./address.ts";
+import type { PostgresAddress } from "./address.ts";
 import { tellsReadOnly } from "./dialect.ts";
 import { PostgresPool } from "./pool.ts";
-import type { ClientEvents, OpenClient, SingleClient } from "./single_client.ts";
+import type { OpenClient, SingleClient } from "./single_client.ts";
+import type { TLSSettings } from "./secure_socket.ts";
 import { Sockets, type SocketTarget } from "./sockets.ts";
 import { monotonicClock } from "./time_limit.ts";
 
@@ -25,7 +26,10 @@ export interface OpenPoolOptions {
 /** A client of npm:postgres, with what it read from its address. */
 export interface ParsedClient extends SingleClient {
   /** Its settings. */
-  readonly options: { readonly host: readonly string[]; readonly target_session_attrs?: unknown };
+  readonly options: TLSSettings & {
+    readonly host: readonly string[];
+    readonly target_session_attrs?: unknown;
+  };
 }
 
 /** Makes a client of npm:postgres. */
@@ -45,11 +49,17 @@ export function openPool(
   createClient: CreateClient,
 ): PostgresPool {
   const { statementTimeout } = options;
-  const create = (events: ClientEvents, idleTimeout: number, more: object = {}) => {
-    const sockets = new Sockets(statementTimeout);
-    const settings = {
+  // Throws for an address that cannot be parsed. This does not connect.
+  const { options: read } = createClient(address, { ...given });
+  // With several hosts, the client looks for the primary.
+  const isMany = read.host.length > 1 && !read.target_session_attrs;
+  const open: OpenClient = (events, idleTimeout) => {
+    const sockets = new Sockets(statementTimeout, read);
+    const client = createClient(address, {
       ...given,
-      ...withHost(given.ssl, () => sockets.host),
+      // The sockets do it.
+      ssl: false,
+      ...(isMany ? { target_session_attrs: "primary" } : {}),
       max: 1,
       max_lifetime: null,
       idle_timeout: idleTimeout,
@@ -63,18 +73,7 @@ export function openPool(
           throw error;
         }),
       ...events,
-      ...more,
-    };
-    const client = createClient(address, settings);
-    return { client, sockets };
-  };
-  // Throws for an address that cannot be parsed. This does not connect.
-  const { options: read } = create({ onclose: () => {}, onnotify: () => {} }, 0).client;
-  // With several hosts, the client looks for the primary.
-  const isMany = read.host.length > 1 && !read.target_session_attrs;
-  const more = isMany ? { target_session_attrs: "primary" } : {};
-  const open: OpenClient = (events, idleTimeout) => {
-    const { client, sockets } = create(events, idleTimeout, more);
+    });
     return {
       unsafe: (sql, params, options) => client.unsafe(sql, params, options),
       end: async ({ timeout } = {}) => {
@@ -89,11 +88,4 @@ export function openPool(
     `THEN set_config('statement_timeout', '${Math.ceil(statementTimeout)}', false) END`;
   const greeting = `SELECT pg_is_in_recovery() AS is_standby${isPooler ? "" : `, ${limit}`}`;
   return new PostgresPool(open, { ...options, greeting, tellsReadOnly, clock: monotonicClock });
-}
-
-/** Without a host, the client checks a certificate against "localhost" if the host is an IP address. */
-function withHost(ssl: unknown, getHost: () => string | undefined): { readonly ssl?: object } {
-  if (!isVerified(ssl)) return {};
-  const options = typeof ssl === "object" ? { ...ssl } : { rejectUnauthorized: true };
-  return { ssl: Object.defineProperty(options, "host", { enumerable: true, get: getHost }) };
 }
