@@ -6,8 +6,17 @@
 import { isConfirmed, lateMarksSince, markOf } from "../../src/store/history.ts";
 import type { MeshStorage, RealityStorage, StorageMoment } from "../../src/store/contract.ts";
 import { assert, assertEquals } from "./assert.ts";
-import { changeOf, defined, deletionOf, type Kit, metaOf, nodesOf, write } from "./kit.ts";
-import { asMesh, highest, MANY, mergeNew, meshKit, replicaNode, stampedOfAll } from "./mesh_kit.ts";
+import { awaitSweep, changeOf, defined, deletionOf, type Kit, metaOf, nodesOf, write } from "./kit.ts";
+import {
+  asMesh,
+  highest,
+  MANY,
+  mergeNew,
+  meshKit,
+  replicaNode,
+  replicatedOf,
+  stampedOfAll,
+} from "./mesh_kit.ts";
 
 /** How many commits a reading must at least report. DynamoDB keeps few: its item must stay small. */
 const COMMITS = 3;
@@ -210,6 +219,21 @@ function testNewEpoch(kit: Kit): void {
     );
     const { nodes } = await storage.readDelta(before.vector, MANY);
     assertEquals(nodes.map(({ key }) => key).sort(), ["gone", "own"], "what another storage is told");
+  });
+
+  const { elapse } = kit.options;
+  if (!elapse || !supports.tombstones) return;
+  checkMesh("newEpoch() keeps track of tombstones that expire later", async (storage) => {
+    await write(storage, "gone");
+    await storage.deleteNode("gone");
+    const { dotVersion } = await replicatedOf(storage, "gone");
+    const { replicaId } = await defined(storage.newEpoch?.());
+    await elapse(storage);
+    await write(storage, "other");
+    const collectedDot = async () => (await storage.readReplicaState()).collected.get(replicaId) ?? 0;
+    await awaitSweep(async () => await collectedDot() >= dotVersion);
+    const collected = await collectedDot();
+    assert(collected >= dotVersion, `Expected a collected dot from ${dotVersion} on, got ${collected}`);
   });
 }
 

@@ -6,7 +6,7 @@
 import { joinVectors, type VersionVector } from "../../src/store/contract.ts";
 import { utf8Length } from "../../src/store/node.ts";
 import { type Commit, formatCommits, MAX_COMMITS_TEXT } from "./commits.ts";
-import type { DisplacedRange, State } from "./state.ts";
+import type { DisplacedRange, ExpiringTombstones, State } from "./state.ts";
 import { dotVersionOf, indexPositionOf, type NewNode } from "./stored_node.ts";
 
 /** What a commit changes. */
@@ -88,7 +88,10 @@ function rename(state: State, replicaId: string): State {
     const dotVersion = vector.get(state.replicaId);
     return dotVersion === undefined ? vector : new Map(vector).set(replicaId, dotVersion);
   };
-  const expiring = state.expiring.map((group) => ({ ...group, stamps: copy(group.vector) }));
+  const expiring = state.expiring.map((group): ExpiringTombstones => ({
+    ...group,
+    vector: copy(group.vector),
+  }));
   return { ...state, replicaId, collected: copy(state.collected), expiring };
 }
 

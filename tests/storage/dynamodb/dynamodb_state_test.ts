@@ -69,9 +69,12 @@ test("parseState() and parseNode() parse what formatState() and formatNode() for
     })),
   );
   const origin = fc.constantFrom("o", "x", "__proto__");
-  const trace = fc.record({ dotVersion: fc.maxSafeNat(), replicaId: origin, place: fc.maxSafeNat() }, {
-    requiredKeys: [],
-  });
+  const trace = fc.record(
+    { dotVersion: fc.maxSafeNat(), replicaId: origin, indexPosition: fc.maxSafeNat() },
+    {
+      requiredKeys: [],
+    },
+  );
   const stored = fc.tuple(kept, trace).map(([node, trace]) => ({
     ...node,
     ...dotFields(node.version, trace),
@@ -198,6 +201,15 @@ test("nextState() records for each replica what it collects", () => {
     NOW,
   );
   assert.deepEqual(adopted.collected, new Map([["o", 9], ["x", 70]]));
+});
+
+test("nextState() records pending tombstones under a new replica id as well", () => {
+  const until = NOW / 1000 + 10;
+  const state = nextState(EMPTY, { nodes: [nodeOf("a", 3, until)], counter: 3 }, NOW);
+  const renamed = nextState(state, { nodes: [], counter: 3, epoch: "f", replicaId: "p" }, NOW);
+  const collected = nextState(renamed, { nodes: [], counter: 3 }, NOW + 10_000);
+  assert.deepEqual(collected.collected, new Map([["o", 3], ["p", 3]]));
+  assert.ok(isCollected(nodeOf("a", 3, until), collected, NOW + 10_000));
 });
 
 test("vectorOf() returns the highest own dot that is visible, and the merged dots of others", () => {
