@@ -58,13 +58,14 @@ export { createHash } from "./src/hash.ts";
 export type { CorsOptions } from "./src/http/cors.ts";
 export type { IncomingRequest, Reply, RequestHandler } from "./src/http/exchange.ts";
 export type { FetchContext, FetchHandler, RequestContext } from "./src/http/fetch.ts";
-export type { HandlerOptions, MetricsHook } from "./src/http/handler.ts";
+export type { HandlerOptions } from "./src/http/handler.ts";
 export type {
   AllowedKeys,
   Authorize,
   AuthorizeWrite,
   HookInfo,
   MeshOptions,
+  MetricsHook,
   RateLimitKey,
   RateLimitOptions,
   ReadingRights,

@@ -7,7 +7,7 @@ import { RefusalError } from "./errors.ts";
 import type { AbortSignalLike } from "./abort_signal.ts";
 import type { Hooks } from "./hooks.ts";
 import { isVersion, kindOf } from "./store/node.ts";
-import type { AuthorizeWrite, ReadingRights } from "./options.ts";
+import type { Authorize, AuthorizeWrite, MetricsHook, ReadingRights } from "./options.ts";
 import type { StorageReading } from "./store/contract.ts";
 
 /** What one client may read at this moment. */
@@ -74,8 +74,41 @@ export interface WriteRequest {
   getSignal(): AbortSignalLike;
 }
 
-/** The lock of the write routes: closed unless there are tokens or a hook. */
-export class WriteAccess {
+/** The client of a request that reads. */
+export interface ReadSource {
+  /** Provides the signal that aborts when the client disconnects, if there is one. */
+  getSignal(): AbortSignalLike | undefined;
+  /** The request for the application's hook; left out for a trusted caller, which may read everything. */
+  readonly toRequest?: (() => Request) | undefined;
+  /** What the host provides beside the request. */
+  getContext?(): unknown;
+}
+
+/** Decides which keys a client may read. */
+export class ReadAccess {
+  readonly #authorize: Authorize | undefined;
+  readonly #hooks: Pick<Hooks, "call">;
+
+  /**
+   * @param authorize The application's hook; undefined: every client may read everything.
+   * @param hooks Calls the hook.
+   */
+  constructor(authorize: Authorize | undefined, hooks: Pick<Hooks, "call">) {
+    this.#authorize = authorize;
+    this.#hooks = hooks;
+  }
+
+  /** Returns a function that asks what a client may read of these keys; undefined if it may read all of them. */
+  createAsk(keys: readonly string[], source: ReadSource): AskRights | undefined {
+    const authorize = this.#authorize;
+    if (authorize === undefined || source.toRequest === undefined) return undefined;
+    const call = () => authorize(source.toRequest!(), keys, { context: source.getContext?.() });
+    return () => askRights(() => this.#hooks.call("authorize", call, () => source.getSignal()));
+  }
+}
+
+/** Decides which requests the write routes and the metrics route accept. Without tokens and hook, no one may write. */
+export class RouteAccess {
   readonly #tokens: readonly string[];
   readonly #authorize: AuthorizeWrite | undefined;
   readonly #hooks: Pick<Hooks, "call">;
@@ -99,7 +132,7 @@ export class WriteAccess {
   /**
    * Looks at the token, before anything of the body is read.
    *
-   * @returns Whether the request may write; if not, {@linkcode WriteAccess.ask} has to be asked.
+   * @returns Whether the request may write; if not, {@linkcode RouteAccess.askWrite} has to be asked.
    * @throws {RefusalError} `FORBIDDEN` when nobody may write here, `UNAUTHORIZED` when only a right token would do.
    */
   async hasToken(request: WriteRequest): Promise<boolean> {
@@ -125,13 +158,28 @@ export class WriteAccess {
    * @throws {RefusalError} `FORBIDDEN` when it says no.
    * @throws {RealityError} `HOOK` when it takes too long.
    */
-  async ask(request: WriteRequest, keys: readonly string[]): Promise<void> {
+  async askWrite(request: WriteRequest, keys: readonly string[]): Promise<void> {
     const authorize = this.#authorize;
     if (authorize !== undefined) {
       const call = () => authorize(request.toRequest(), keys, { context: request.getContext() });
       if (await this.#hooks.call("authorizeWrite", call, () => request.getSignal()) === true) return;
     }
     throw new RefusalError("ERR_REALITY_FORBIDDEN", "Cannot write: authorizeWrite did not allow it");
+  }
+
+  /**
+   * Asks the function that was given as the option `metrics`.
+   *
+   * @throws {RefusalError} `FORBIDDEN` when it does not return `true`.
+   * @throws {RealityError} `HOOK` when it takes too long.
+   */
+  async askMetrics(
+    hook: MetricsHook,
+    request: WriteRequest,
+  ): Promise<void> {
+    const call = () => hook(request.toRequest(), { context: request.getContext() });
+    if (await this.#hooks.call("metrics", call, () => request.getSignal()) === true) return;
+    throw new RefusalError("ERR_REALITY_FORBIDDEN", "The option metrics refuses this request");
   }
 
   async #matches(token: string): Promise<boolean> {

@@ -118,6 +118,17 @@ export class RealityError extends Error {
   }
 }
 
+/**
+ * An error as a {@linkcode RealityError}: itself if it is one, else an `ERR_REALITY_INTERNAL` that it caused.
+ *
+ * @param error Any value that was thrown.
+ * @param message The message if the error is not a `RealityError`.
+ */
+export function toRealityError(error: unknown, message: string): RealityError {
+  if (error instanceof RealityError) return error;
+  return new RealityError("ERR_REALITY_INTERNAL", message, { cause: error });
+}
+
 /** A request was refused. The code says why. Status, headers and message go to the client. */
 export class RefusalError extends RealityError {
   readonly #headers: Readonly<Record<string, string>> | undefined;

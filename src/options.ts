@@ -441,6 +441,11 @@ export interface HookInfo<Context = unknown> {
   readonly context: Context;
 }
 
+/** Decides whether a request may read the metrics of the server. */
+export type MetricsHook<Context = unknown> = {
+  metrics(request: Request, info: HookInfo<Context>): boolean | Promise<boolean>;
+}["metrics"];
+
 /**
  * Says which keys a request may read. The request's body has been read. A `RefusalError` that it throws is answered with its
  * status, and ends a stream. A `RealityError` with `ERR_REALITY_HOOK`, as where another service does not answer, is a 503 and

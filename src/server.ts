@@ -3,41 +3,14 @@
  *
  * @module
  */
-import { type AskRights, askRights, type Rights, WriteAccess } from "./access.ts";
-import { Observer } from "./telemetry/observer.ts";
-import { ClientLimit, clientOf, isProxied, type Locatable } from "./limits/client_limit.ts";
-import type { RequestLimit } from "./limits/concurrency.ts";
-import { SharedBodyBudget } from "./limits/body_budget.ts";
-import { type StorageCallOptions, withTimeout } from "./store/timeout.ts";
-import type { DeadlineList } from "./limits/deadlines.ts";
-import { ClosedError, PeerError, RealityError, RefusalError } from "./errors.ts";
-import { type AbortSignalLike, onAbort } from "./abort_signal.ts";
-import { Hooks } from "./hooks.ts";
+import { checkOptions } from "./check_options.ts";
+import { createServer, type ServerParts } from "./create_server.ts";
 import type { RequestHandler } from "./http/exchange.ts";
 import { type FetchHandler, toFetchHandler, toResponse } from "./http/fetch.ts";
 import { createRequestHandler, type HandlerOptions } from "./http/handler.ts";
-import type { HandlerDeps } from "./http/route.ts";
-import { eventsReply } from "./http/routes.ts";
-import type { MetricsView } from "./telemetry/prometheus.ts";
-import { checkInteger, checkNames } from "./check.ts";
-import { checkOptions, type ServerConfig } from "./check_options.ts";
+import { eventsReply } from "./http/reply.ts";
 import type { RealityServerOptions } from "./options.ts";
-import { checkKeys, parseSync } from "./parse.ts";
-import { Readiness, type ReadyState } from "./readiness.ts";
-import { createRequest } from "./http/target.ts";
-import { isWebRequest } from "./http/request_shape.ts";
-import { type EventSourceRequest, toStreamRequest } from "./sse/request.ts";
-import { closingStream, createStream } from "./sse/stream.ts";
-import { CallbackProof } from "./mesh/callback_proof.ts";
-import { Mesh } from "./mesh/mesh.ts";
-import { SecretProof } from "./mesh/secret_proof.ts";
-import { type PeerLink, Transport } from "./mesh/transport.ts";
-import { Relay } from "./redis/relay.ts";
-import { RequestScopes } from "./scope/request_scope.ts";
-import { PendingResponses } from "./limits/pending_responses.ts";
-import { type Scope, type ScopeSource, SharedScope } from "./scope/scope.ts";
-import { isMeshStorage, randomName } from "./store/contract.ts";
-import { answerSync, peerIds, type SyncDeps } from "./sync/sync.ts";
+import type { EventSourceRequest } from "./sse/request.ts";
 import type {
   NodeUpdate,
   RealityNodeMeta,
@@ -46,26 +19,6 @@ import type {
   SyncRequest,
   SyncResponse,
 } from "./types.ts";
-import { VERSION } from "./version.ts";
-import type { RequestRecord } from "./telemetry/request_record.ts";
-import { Waiters, type WaiterSource } from "./sync/waiters.ts";
-
-/** The largest answer of a peer that is read, in bytes: several times what a peer sends at once. */
-const MAX_ANSWER_BYTES = 4_194_304;
-
-/** How long an event stream is silent, and lives, unless told otherwise, in milliseconds. */
-const DEFAULT_HEARTBEAT_INTERVAL = 30_000;
-const DEFAULT_LIFETIME = 600_000;
-
-/** Where a sync comes from. */
-interface SyncSource {
-  /** Tells when the client goes away, where that can be told. */
-  getSignal(): AbortSignalLike | undefined;
-  /** The request that hooks are asked about; left out for a caller that is trusted. */
-  toRequest?: (() => Request) | undefined;
-  /** What the host knows beside it, for hooks. */
-  getContext?: (() => unknown) | undefined;
-}
 
 /**
  * One Reality server: it keeps versions of nodes in a storage and tells clients which of theirs are old.
@@ -86,26 +39,7 @@ interface SyncSource {
  * ```
  */
 export class RealityServer {
-  readonly #config: ServerConfig;
-  readonly #observer: Observer;
-  readonly #scopes: ScopeSource;
-  readonly #bodies: SharedBodyBudget;
-  readonly #hooks: Hooks;
-  readonly #responses: PendingResponses;
-  readonly #stalls: DeadlineList;
-  readonly #waiters: Waiters;
-  readonly #batch: StorageCallOptions;
-  /** Returns the objects that answer a sync. */
-  readonly #getSyncDeps: () => SyncDeps;
-  readonly #mesh: Mesh | undefined;
-  readonly #relay: Relay | undefined;
-  readonly #deps: HandlerDeps;
-  readonly #startedAt: number;
-  #serverId: string | undefined;
-  #closing: Promise<void> | undefined;
-  #isClientFullReported = false;
-  /** How often {@linkcode RealityServer.recheck} was called. */
-  #rechecks = 0;
+  readonly #parts: ServerParts;
 
   /**
    * Makes a server; nothing is asked of the storage before the first request or change.
@@ -115,49 +49,12 @@ export class RealityServer {
    * @throws {RangeError} For a number out of range; names it.
    */
   constructor(options: RealityServerOptions) {
-    const config = checkOptions(options);
-    const { storage, clock, limits } = config;
-    this.#config = config;
-    this.#serverId = config.serverId;
-    this.#startedAt = clock.elapsed();
-    const observer = this.#observer = new Observer({ ...config, peers: config.mesh.peers });
-    this.#batch = {
-      clock,
-      timeout: config.storageTimeout,
-      onOutcome: (operation, error, ms) => observer.recordStorage(operation, error, ms),
-      metrics: observer.metrics,
-    };
-    this.#hooks = new Hooks({
-      clock,
-      timeout: config.hookTimeout,
-      report: (error) => observer.report(error),
-      isOfOneRequest: config.requestScopedIO,
-    });
-    this.#waiters = new Waiters(clock, limits, storage);
-    this.#waiters.onClientFull = () => this.#reportClientFull();
-    const { hookTimeout } = config;
-    const scopeOptions = { storage, clock, limits, hookTimeout, batch: this.#batch, waiters: this.#waiters };
-    this.#scopes = config.requestScopedIO
-      ? new RequestScopes(scopeOptions)
-      : new SharedScope(scopeOptions, (keys, version) => this.#mesh?.announce(keys, version));
-    this.#bodies = new SharedBodyBudget(limits, clock, this.#scopes.createDeadlines(limits.bodyTimeout));
-    const slow = this.#scopes.createDeadlines(limits.responseTimeout);
-    this.#responses = new PendingResponses(limits, slow, observer.metrics);
-    this.#stalls = this.#scopes.createDeadlines(limits.stallTimeout);
-    const secret = config.mesh.secrets.length > 0
-      ? new SecretProof({ secrets: config.mesh.secrets, clock })
-      : undefined;
-    this.#mesh = this.#createMesh(secret);
-    this.#relay = this.#createRelay(secret);
-    this.#getSyncDeps = this.#createSyncDeps();
-    this.#deps = this.#createHandlerDeps();
-    // A Redis that is away from the start is told now, and not at the first request.
-    this.#relay?.start();
+    this.#parts = createServer(checkOptions(options));
   }
 
   /** The server's name: the option, or the random one it was given. */
   get serverId(): string {
-    return this.#serverId ??= `server-${randomName(10)}`;
+    return this.#parts.status.serverId;
   }
 
   /**
@@ -184,8 +81,8 @@ export class RealityServer {
    * ```
    */
   async updateNode(key: string, hash: string | Promise<string>): Promise<void> {
-    const state = typeof hash === "string" ? hash : await hash;
-    const change = this.#change(() => [key], ({ changes }) => changes.update([{ key, hash: state }]));
+    const update = { key, hash: typeof hash === "string" ? hash : await hash };
+    const change = this.#parts.nodes.update([update]);
     if (change instanceof Promise) await change;
   }
 
@@ -210,7 +107,7 @@ export class RealityServer {
    * ```
    */
   async updateMany(updates: readonly NodeUpdate[]): Promise<RealityNodeMeta[]> {
-    return await this.#change(() => updates.map(({ key }) => key), ({ changes }) => changes.update(updates));
+    return await this.#parts.nodes.update(updates);
   }
 
   /**
@@ -232,7 +129,7 @@ export class RealityServer {
    * ```
    */
   async invalidate(key: string): Promise<void> {
-    await this.#change(() => [key], ({ changes }) => changes.invalidate([key]));
+    await this.#parts.nodes.invalidate([key]);
   }
 
   /**
@@ -255,7 +152,7 @@ export class RealityServer {
    * ```
    */
   async invalidateMany(keys: readonly string[]): Promise<RealityNodeMeta[]> {
-    return await this.#change(() => keys, ({ changes }) => changes.invalidate(keys));
+    return await this.#parts.nodes.invalidate(keys);
   }
 
   /**
@@ -278,7 +175,7 @@ export class RealityServer {
    * ```
    */
   async deleteNode(key: string): Promise<void> {
-    await this.#change(() => [key], ({ changes }) => changes.delete(key));
+    await this.#parts.nodes.delete(key);
   }
 
   /**
@@ -310,11 +207,7 @@ export class RealityServer {
    * ```
    */
   recheck(keys: readonly string[]): void {
-    if (!Array.isArray(keys) || !keys.every((key) => typeof key === "string")) {
-      throw new TypeError("Cannot recheck: expected an array of keys");
-    }
-    this.#rechecks++;
-    this.#waiters.wake(keys);
+    this.#parts.waiters.recheck(keys);
   }
 
   /**
@@ -336,12 +229,8 @@ export class RealityServer {
    * await server.close();
    * ```
    */
-  async getNode(key: string): Promise<RealityNodeMeta | null> {
-    this.#assertOpen();
-    const { changes, reader } = this.#scopes.open();
-    changes.checkKey(key);
-    const { nodes } = await reader.read([key]);
-    return nodes.get(key) ?? null;
+  getNode(key: string): Promise<RealityNodeMeta | null> {
+    return this.#parts.nodes.get(key);
   }
 
   /**
@@ -370,18 +259,7 @@ export class RealityServer {
     request: SyncRequest,
     options: { signal?: AbortSignal; request?: Request; context?: unknown } = {},
   ): Promise<SyncResponse> {
-    // Not an async function: each one that waits is a frame more in memory, for every client that waits.
-    try {
-      const { signal, request: original, context } = options;
-      const record = this.#observer.createRecord();
-      return Promise.resolve(this.#sync(request, record, {
-        getSignal: () => signal,
-        toRequest: original && (() => original),
-        getContext: () => context,
-      }));
-    } catch (error) {
-      return Promise.reject(error);
-    }
+    return this.#parts.syncs.answerCall(request, options);
   }
 
   /**
@@ -397,7 +275,7 @@ export class RealityServer {
    * ```
    */
   getMeshPeers(): Promise<string[]> {
-    return Promise.resolve(peerIds(this.#mesh?.states));
+    return Promise.resolve(this.#parts.status.peerIds);
   }
 
   /**
@@ -414,40 +292,8 @@ export class RealityServer {
    * await server.close();
    * ```
    */
-  async getStats(): Promise<ServerStats> {
-    const { storage } = this.#config;
-    const [healthy, reading] = await Promise.all([
-      withTimeout("isHealthy", () => storage.isHealthy(), this.#batch).catch(() => false),
-      Promise.resolve(this.#scopes.open().reader.read([])).catch(() => undefined),
-    ]);
-    const { metrics } = this.#observer;
-    return {
-      serverId: this.serverId,
-      version: VERSION,
-      uptime: this.#config.clock.elapsed() - this.#startedAt,
-      healthy: healthy && reading !== undefined,
-      closing: this.#closing !== undefined,
-      maxVersion: reading?.maxVersion ?? 0,
-      epoch: reading?.epoch ?? "",
-      requests: metrics.requests.total,
-      refusals: Object.fromEntries(metrics.refusals.entries),
-      syncs: metrics.syncs.value,
-      changedKeys: metrics.changedKeys.value,
-      waits: metrics.waitsBegun.value,
-      wakes: this.#waiters.wakes,
-      changes: metrics.changes.value,
-      waiters: this.#waiters.size,
-      streams: this.#scopes.streams,
-      streamsBegun: metrics.streamsBegun.value,
-      pendingResponses: this.#responses.size,
-      storageReads: this.#scopes.reads,
-      storageWrites: this.#scopes.writes,
-      storageFailures: metrics.storageFailures.total,
-      mesh: this.#mesh?.getStats() ?? null,
-      redis: this.#relay === undefined
-        ? null
-        : { healthy: this.#relay.healthy, refused: this.#relay.refused },
-    };
+  getStats(): Promise<ServerStats> {
+    return this.#parts.status.getStats();
   }
 
   /**
@@ -475,14 +321,7 @@ export class RealityServer {
    * ```
    */
   async handleSSECompat(request: EventSourceRequest, options: SSEOptions): Promise<Response> {
-    const view = toStreamRequest(request);
-    const stream = this.#events(options, view.lastEventId, {
-      toRequest: () => isWebRequest(view.request) ? view.request : createRequest(view.request),
-      locate: view.locatable && (() => this.#locate(view.locatable!)),
-      getContext: () => options.context ?? (isWebRequest(request) ? undefined : request),
-      onHangUp: (listener) => view.onDisconnect(listener),
-    });
-    return toResponse(eventsReply(await stream));
+    return toResponse(eventsReply(await this.#parts.streams.openCall(request, options)));
   }
 
   /**
@@ -535,7 +374,7 @@ export class RealityServer {
    * ```
    */
   getRequestHandler(options?: HandlerOptions): RequestHandler {
-    return createRequestHandler(this.#deps, options);
+    return createRequestHandler(this.#parts.handlerDeps, options);
   }
 
   /**
@@ -553,7 +392,7 @@ export class RealityServer {
    * ```
    */
   close(): Promise<void> {
-    return this.#closing ??= this.#close();
+    return this.#parts.shutdown.close();
   }
 
   /**
@@ -570,338 +409,4 @@ export class RealityServer {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
-
-  async #close(): Promise<void> {
-    // What ends by it asks whether the server is closing: from here on, it is.
-    await null;
-    this.#observer.recordClosing("closing");
-    await this.#stop();
-    this.#observer.recordClosing("closed");
-  }
-
-  async #stop(): Promise<void> {
-    const { clock, closeTimeout } = this.#config;
-    const deadline = clock.elapsed() + closeTimeout;
-    const left = () => Math.max(0, deadline - clock.elapsed());
-    const drained = this.#scopes.drain(left, {
-      // A hook that does not answer may hold a request for longer than this server has.
-      hurry: () => this.#hooks.close(),
-      tell: () => Promise.all([this.#relay?.close(left()), this.#mesh?.close(left())]),
-    });
-    this.#bodies.close();
-    this.#stalls.close();
-    if (await drained) return;
-    const message =
-      `The server is closed while something is still under way after closeTimeout (${closeTimeout} ms)`;
-    this.#observer.report(new RealityError("ERR_REALITY_CLOSED", message));
-  }
-
-  #sync(
-    body: unknown,
-    record: RequestRecord,
-    source: SyncSource,
-    more: { readonly waitingSlot?: RequestLimit; readonly locate?: () => WaiterSource } = {},
-  ): SyncResponse | Promise<SyncResponse> {
-    this.#assertOpen();
-    if (this.#mesh !== undefined && isExchange(body)) {
-      record.route = "exchange";
-      return this.#exchange(this.#mesh, body.gossip);
-    }
-    const request = parseSync(body, this.#config.limits);
-    const { keys } = request.known;
-    record.keys = keys;
-    this.#observer.beginSync(record);
-    const askRights = this.#askRights(keys, source);
-    return this.#observer.observeSync(
-      record,
-      () => answerSync(request, this.#getSyncDeps(), { source, askRights, record, ...more }),
-    );
-  }
-
-  /** Answers another server, which asks on the same path as clients do and expects another answer. */
-  async #exchange(mesh: Mesh, gossip: unknown): Promise<SyncResponse> {
-    return { gossip: await mesh.answer(gossip) } as unknown as SyncResponse;
-  }
-
-  #createMesh(secret: SecretProof | undefined): Mesh | undefined {
-    const { mesh, redis, storage, clock } = this.#config;
-    const { peers, fetch, timeout } = mesh;
-    if (peers.length === 0 && secret === undefined && redis === undefined) return undefined;
-    let link: PeerLink | undefined;
-    const createLink = (): PeerLink => {
-      const client = { clock, fetch, timeout, maxBytes: MAX_ANSWER_BYTES };
-      const proof = secret ?? new CallbackProof({ ...client, id: this.serverId, peers: () => peers });
-      return { proof, transport: new Transport({ ...client, proof }) };
-    };
-    return new Mesh(mesh, {
-      storage,
-      clock,
-      serverId: () => this.serverId,
-      getLink: () => link ??= createLink(),
-      callStorage: (operation, call) => withTimeout(operation, call, this.#batch),
-      getChanges: () => this.#scopes.open().changes,
-      wake: (keys) => this.#waiters.wake(keys),
-      pollNow: () => this.#scopes.open().poller.pollNow?.(),
-      relay: redis && {
-        publish: () => this.#relay?.publish(),
-        isTrusted: () => secret !== undefined && this.#relay?.healthy === true,
-      },
-      report: (error) =>
-        error instanceof PeerError ? this.#observer.reportPeer(error) : this.#observer.report(error),
-    });
-  }
-
-  #createRelay(secret: SecretProof | undefined): Relay | undefined {
-    const [{ redis, clock }, mesh] = [this.#config, this.#mesh];
-    if (redis === undefined || mesh === undefined) return undefined;
-    const { channel } = redis;
-    return new Relay(redis, {
-      clock,
-      async compose(isMissed): Promise<string> {
-        const text = await mesh.redisUpdates.compose(secret !== undefined, isMissed);
-        return secret === undefined ? text : await secret.signBroadcast(channel, text);
-      },
-      async receive(text: string): Promise<boolean> {
-        const message = secret === undefined ? text : await secret.verifyBroadcast(channel, text);
-        return message !== null && await mesh.redisUpdates.receive(message, secret !== undefined);
-      },
-      onMissed: () => mesh.redisUpdates.recoverMissed(),
-      onHealth: (isDown) => this.#observer.recordRedis(isDown),
-      report: (error) => this.#observer.report(error),
-    });
-  }
-
-  /**
-   * Opens a stream, also when closed: `EventSource` never comes back from a 503, but does from a stream's end.
-   *
-   * @throws {RefusalError} What `authorize` refuses the request with, before there is a stream; rejects with it.
-   */
-  #events(
-    options: SSEOptions,
-    lastEventId: string | null,
-    { locate, onHangUp, ...source }: {
-      readonly toRequest: () => Request;
-      readonly getContext: () => unknown;
-      readonly locate: (() => WaiterSource) | undefined;
-      readonly onHangUp: (listener: () => void) => () => void;
-    },
-  ): ReadableStream<Uint8Array> | Promise<ReadableStream<Uint8Array>> {
-    const { clock, limits, storage } = this.#config;
-    const given = checkNames("handleSSECompat", options, [
-      "keys",
-      "heartbeatInterval",
-      "lifetime",
-      "context",
-    ]);
-    if (!Array.isArray(given.keys)) throw new TypeError('Option "keys" is wrong: expected an array of keys');
-    const keys = [...new Set(checkKeys(given.keys, limits))];
-    const ask = this.#askRights(keys, source);
-    const { heartbeatInterval = DEFAULT_HEARTBEAT_INTERVAL, lifetime = DEFAULT_LIFETIME } = given;
-    const scope = this.#scopes.open();
-    let end: ReturnType<Observer["beginStream"]> | undefined;
-    let leave = () => {};
-    let first: Promise<Rights> | undefined;
-    const rechecks = this.#rechecks;
-    const open = () =>
-      createStream({
-        keys,
-        lastEventId,
-        heartbeatInterval: checkInteger("heartbeatInterval", heartbeatInterval, [10, 3_600_000]),
-        lifetime: checkInteger("lifetime", lifetime, [10, 86_400_000]),
-      }, {
-        reader: scope.reader,
-        waiters: { add: (keys) => scope.waiters.add(keys, locate?.()) },
-        poller: scope.poller,
-        clock,
-        askRights: ask && (() => {
-          // A recheck that came before the stream had a place has woken nobody.
-          const rights = first !== undefined && rechecks === this.#rechecks ? first : ask();
-          first = undefined;
-          return rights.catch((cause) => {
-            // Of what a hook throws nobody else hears: the stream just ends.
-            if (!(cause instanceof RealityError)) {
-              this.#observer.report(
-                new RealityError("ERR_REALITY_INTERNAL", "The hook authorize failed", { cause }),
-              );
-            }
-            throw cause;
-          });
-        }),
-        // Streams that come back to a server with peers begin anew: mesh/README.md says why.
-        ordered: storage.features?.ordered === true && storage.readNodes !== undefined &&
-          this.#mesh === undefined,
-        readReplicated: isMeshStorage(storage) ? (keys) => scope.writer.readReplicated(keys) : undefined,
-        stalls: this.#stalls,
-        // It counts itself: of more than there may be, each newer one has to go.
-        hasSlot: () => this.#scopes.streams <= limits.maxStreams,
-        onStart: () => {
-          leave = scope.beginStream();
-          end = this.#observer.beginStream(keys);
-          this.#mesh?.contactStalePeers();
-        },
-        // A server whose clients all stream has no other occasion to ask peers that fell silent.
-        onHeartbeat: () => this.#mesh?.contactStalePeers(),
-        onEnd: (reason) => {
-          leave();
-          const isClosing = this.#closing !== undefined;
-          end?.(isClosing && (reason === "full" || reason === "stalled") ? "closed" : reason);
-        },
-      }, onHangUp);
-    if (ask === undefined) return open();
-    first = ask();
-    return first.then(open, (error) => {
-      if (error instanceof RefusalError) throw error;
-      return open();
-    });
-  }
-
-  /** Says how to ask whether the server is ready: where requests may share that, all that ask at once ask together. */
-  #createReadiness(isClosing: () => boolean): () => Promise<ReadyState> {
-    const { storage, requestScopedIO } = this.#config;
-    const create = () =>
-      new Readiness({
-        storage,
-        batch: this.#batch,
-        open: this.#mesh && (() => this.#mesh!.bootstrap()),
-        isClosing,
-      });
-    if (requestScopedIO) return () => create().ask();
-    const readiness = create();
-    return () => readiness.ask();
-  }
-
-  #createSyncDeps(): () => SyncDeps {
-    const { clock, limits, requestScopedIO } = this.#config;
-    const mesh = this.#mesh;
-    const { metrics } = this.#observer;
-    const create = () => {
-      const { reader, waiters, poller } = this.#scopes.open();
-      return { reader, waiters, poller, clock, maxWait: limits.maxWait, mesh, metrics };
-    };
-    if (requestScopedIO) return create;
-    const deps = create();
-    return () => deps;
-  }
-
-  #createHandlerDeps(): HandlerDeps {
-    const { limits, clock, writeTokens, authorizeWrite, rateLimit, trustProxy } = this.#config;
-    const isClosing = () => this.#closing !== undefined;
-    const askReady = this.#createReadiness(isClosing);
-    return {
-      limits,
-      get isClosing() {
-        return isClosing();
-      },
-      concurrency: this.#scopes.concurrency,
-      bodies: this.#bodies,
-      responses: this.#responses,
-      clientLimit: rateLimit && new ClientLimit(rateLimit, trustProxy, {
-        clock,
-        hooks: this.#hooks,
-        report: (error) => this.#observer.report(error),
-      }),
-      hooks: this.#hooks,
-      closingStream: (pause) => closingStream(clock, pause),
-      sync: (body, client, record) =>
-        this.#sync(body, record, client, {
-          waitingSlot: this.#scopes.concurrency,
-          locate: () => this.#locate(client, record),
-        }),
-      events: (options, lastEventId, client, record) =>
-        this.#events(options, lastEventId, {
-          toRequest: () => client.toRequest(),
-          locate: () => this.#locate(client, record),
-          getContext: () => client.getContext(),
-          onHangUp: (listener) => onAbort(client.getSignal(), listener),
-        }),
-      update: (updates) => this.updateMany(updates),
-      invalidate: (keys) => this.invalidateMany(keys),
-      delete: (key) => this.deleteNode(key),
-      epoch: async () => (await this.#scopes.open().reader.read([])).epoch,
-      access: new WriteAccess(writeTokens, authorizeWrite, this.#hooks),
-      ready: askReady,
-      view: () => this.#view(),
-      note: (record, method, status) => this.#observer.recordRequest(record, method, status),
-      elapsed: () => clock.elapsed(),
-      report: (error) =>
-        this.#observer.report(
-          error instanceof RealityError
-            ? error
-            : new RealityError("ERR_REALITY_INTERNAL", "A request failed unexpectedly", { cause: error }),
-        ),
-      random: () => clock.random(),
-    };
-  }
-
-  /** Says where a request comes from that is to wait. */
-  #locate(request: Locatable, record?: RequestRecord): WaiterSource {
-    const { trustProxy } = this.#config;
-    const client = record?.client;
-    const connection = request.connection?.();
-    return {
-      client: client === undefined ? clientOf(request, trustProxy) : client,
-      connection: connection === undefined || isProxied(request, trustProxy) ? undefined : connection,
-    };
-  }
-
-  #reportClientFull(): void {
-    if (this.#isClientFullReported) return;
-    this.#isClientFullReported = true;
-    this.#observer.report(
-      new RealityError(
-        "ERR_REALITY_OVERLOADED",
-        "A client has its share of the places to wait (maxWaitersPerClient, maxWaitingBytes); if it is a proxy that " +
-          "many clients come by, name it in trustProxy",
-      ),
-    );
-  }
-
-  /** How to ask what a client may read of these keys; undefined when it may read them all. */
-  #askRights(
-    keys: readonly string[],
-    source: Partial<SyncSource>,
-  ): AskRights | undefined {
-    const { authorize } = this.#config;
-    if (authorize === undefined || source.toRequest === undefined) return undefined;
-    const call = () => authorize(source.toRequest!(), keys, { context: source.getContext?.() });
-    return () => askRights(() => this.#hooks.call("authorize", call, () => source.getSignal?.()));
-  }
-
-  #change(
-    getKeys: () => readonly string[],
-    change: (scope: Scope) => RealityNodeMeta[] | Promise<RealityNodeMeta[]>,
-  ): RealityNodeMeta[] | Promise<RealityNodeMeta[]> {
-    this.#assertOpen();
-    const scopes = this.#scopes;
-    return this.#observer.observeChange(getKeys, () => scopes.change(() => change(scopes.open())));
-  }
-
-  /** What `/metrics` shows. */
-  #view(): MetricsView {
-    const { isStorageDown, metrics } = this.#observer;
-    return {
-      version: VERSION,
-      uptime: this.#config.clock.elapsed() - this.#startedAt,
-      metrics,
-      busy: this.#scopes.concurrency.busy,
-      readingBytes: this.#bodies.held,
-      waitingBytes: this.#waiters.bytes,
-      responses: this.#responses,
-      waiters: this.#waiters.size,
-      wakes: this.#waiters.wakes,
-      streams: this.#scopes.streams,
-      isStorageDown,
-      isClosing: this.#closing !== undefined,
-      mesh: this.#mesh?.getStats() ?? null,
-      redis: this.#relay ?? null,
-    };
-  }
-
-  #assertOpen(): void {
-    if (this.#closing) throw new ClosedError();
-  }
-}
-
-function isExchange(body: unknown): body is { gossip: unknown } {
-  return typeof body === "object" && body !== null && Object.hasOwn(body, "gossip");
 }

@@ -14,12 +14,12 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   limits: [".", "telemetry"],
   store: [".", "limits", "telemetry"],
   sync: [".", "limits", "telemetry", "store"],
-  http: [".", "limits", "telemetry", "store"],
-  sse: [".", "limits", "telemetry", "store", "sync", "http"],
+  http: [".", "limits", "telemetry", "store", "sync"],
+  sse: [".", "limits", "telemetry", "store", "sync", "http", "scope"],
   mesh: [".", "store"],
   redis: ["."],
-  scope: [".", "limits", "store", "sync"],
+  scope: [".", "limits", "telemetry", "store", "sync"],
 };
 
 /** Files that connect all parts and may import every file of `src`. */
-export const BUILDERS: readonly string[] = ["src/server.ts"];
+export const BUILDERS: readonly string[] = ["src/server.ts", "src/create_server.ts"];

@@ -3,16 +3,16 @@
  *
  * @module
  */
-import { ClosedError, RealityError, RefusalError } from "../errors.ts";
+import { ClosedError, type RealityError, RefusalError, toRealityError } from "../errors.ts";
 import type { Quota } from "../limits/rate_limit.ts";
 import type { MaybePromise } from "../maybe_promise.ts";
 import { checkNames } from "../check.ts";
-import type { HookInfo } from "../options.ts";
+import type { MetricsHook } from "../options.ts";
 import { kindOf } from "../store/node.ts";
 import { RequestRecord } from "../telemetry/request_record.ts";
 import { Cors, type CorsOptions } from "./cors.ts";
 import type { IncomingRequest, Reply, RequestHandler } from "./exchange.ts";
-import { errorReply, methodRefusal, rateRefusal } from "./reply.ts";
+import { errorReply, eventsReply, methodRefusal, rateRefusal } from "./reply.ts";
 import type { HandlerDeps, Route } from "./route.ts";
 import {
   createDeleteRoute,
@@ -20,7 +20,6 @@ import {
   createInvalidateRoute,
   createSyncRoute,
   createUpdateRoute,
-  eventsReply,
 } from "./routes.ts";
 import { createHealthRoutes, createMetricsRoute, createOpenAPIRoute } from "./status_routes.ts";
 import { pathOf } from "./target.ts";
@@ -48,11 +47,6 @@ export interface HandlerOptions {
   metrics?: boolean | MetricsHook | undefined;
 }
 
-/** Decides whether a request may read the metrics of the server. */
-export type MetricsHook<Context = unknown> = {
-  metrics(request: Request, info: HookInfo<Context>): boolean | Promise<boolean>;
-}["metrics"];
-
 /**
  * Creates the request handler of one server for one base path.
  *
@@ -63,7 +57,7 @@ export function createRequestHandler(deps: HandlerDeps, options: HandlerOptions 
   const basePath = checkBasePath(given.basePath);
   const cors = given.cors === undefined
     ? null
-    : new Cors(given.cors as CorsOptions, (error) => deps.report(error));
+    : new Cors(given.cors as CorsOptions, (error) => deps.observer.report(toReported(error)));
   const routes = createRoutes(deps, basePath);
   const metricsRoute = createMetricsRoute(deps, given.metrics);
   if (metricsRoute !== null) routes.set(`${basePath}/metrics`, metricsRoute);
@@ -82,7 +76,7 @@ export function createRequestHandler(deps: HandlerDeps, options: HandlerOptions 
       `Nothing is at this path: expected one under basePath "${basePath}", such as ${basePath}/sync`,
     );
   };
-  const { responses } = deps;
+  const { responses } = deps.admission;
   const answer = (request: IncomingRequest) => new RequestRun(deps, request).answer(prefix, findRoute);
   if (cors === null) return Object.assign(answer, { responses });
   const answerWithCors = async (request: IncomingRequest): Promise<Reply> => {
@@ -111,7 +105,7 @@ class RequestRun {
   constructor(deps: HandlerDeps, request: IncomingRequest) {
     this.#deps = deps;
     this.#request = request;
-    this.#record = new RequestRecord(deps.elapsed());
+    this.#record = new RequestRecord(deps.clock.elapsed());
   }
 
   /** Answers or refuses the request; never rejects. */
@@ -128,18 +122,18 @@ class RequestRun {
   }
 
   #start(route: Route): MaybePromise<Reply> {
-    const { clientLimit, isClosing, concurrency } = this.#deps;
+    const { admission: { clients, concurrency }, status } = this.#deps;
     const { method } = this.#request;
     this.#record.route = route.name;
     if (route.methods !== method && !route.methods.split(", ").includes(method)) {
       throw methodRefusal(method, route.methods);
     }
-    if (isClosing && !route.whileClosing) throw new ClosedError();
+    if (status.isClosing && !route.whileClosing) throw new ClosedError();
     if (route.always) return route.answer(this.#request, this.#record);
     concurrency.enter();
     this.#hasEntered = true;
-    if (clientLimit === undefined) return route.answer(this.#request, this.#record);
-    return clientLimit.take(this.#request, this.#record).then((quota) => {
+    if (clients === undefined) return route.answer(this.#request, this.#record);
+    return clients.take(this.#request, this.#record).then((quota) => {
       this.#quota = quota;
       if (quota !== null && !quota.isAllowed) throw rateRefusal(quota.secondsToNext);
       return route.answer(this.#request, this.#record);
@@ -149,39 +143,43 @@ class RequestRun {
   #refuse(error: unknown): Reply {
     const deps = this.#deps;
     const record = this.#record;
-    const known = error instanceof RealityError ? error : undefined;
-    record.code = known?.code ?? "ERR_REALITY_INTERNAL";
-    const reply = this.#withQuota(errorReply(error, deps.random()));
+    const failure = toReported(error);
+    record.code = failure.code;
+    const reply = this.#withQuota(errorReply(error, deps.clock.random()));
     if (reply.status === 500) {
       // A client that has disconnected is not a failure, and this reply is not read.
       if (this.#request.getSignal().aborted) record.outcome = "gone";
-      else deps.report(error);
+      else deps.observer.report(failure);
     }
     const isTemporary = reply.status === 429 || reply.status >= 500;
     if (record.route !== "events" || !isTemporary) return this.#finish(reply);
     // An EventSource does not reconnect after a refusal, but after the end of a stream (PROTOCOL 6.6).
-    const pause = (known?.retryAfter ?? 0) * 1_000;
-    return this.#finish(this.#withQuota(eventsReply(deps.closingStream(pause))));
+    const pause = (failure.retryAfter ?? 0) * 1_000;
+    return this.#finish(this.#withQuota(eventsReply(deps.streams.closingText(pause))));
   }
 
   #complete(reply: Reply): Reply {
-    const { isClosing } = this.#deps;
     const whole = this.#withQuota(reply);
-    return this.#finish(isClosing ? closeConnection(whole) : whole);
+    return this.#finish(this.#deps.status.isClosing ? closeConnection(whole) : whole);
   }
 
   #finish(reply: Reply): Reply {
-    if (this.#hasEntered) this.#deps.concurrency.leave();
-    if (this.#isOurs) this.#deps.note(this.#record, this.#request.method, reply.status);
+    if (this.#hasEntered) this.#deps.admission.concurrency.leave();
+    if (this.#isOurs) this.#deps.observer.recordRequest(this.#record, this.#request.method, reply.status);
     return reply;
   }
 
   /** Allocates nothing without a rate limit. */
   #withQuota(reply: Reply): Reply {
-    const { clientLimit } = this.#deps;
-    if (this.#quota === null || clientLimit === undefined) return reply;
-    return { ...reply, headers: { ...reply.headers, ...clientLimit.fields(this.#quota) } };
+    const { clients } = this.#deps.admission;
+    if (this.#quota === null || clients === undefined) return reply;
+    return { ...reply, headers: { ...reply.headers, ...clients.fields(this.#quota) } };
   }
+}
+
+/** The error that is reported for an unexpected one. */
+function toReported(error: unknown): RealityError {
+  return toRealityError(error, "A request failed unexpectedly");
 }
 
 function createRoutes(deps: HandlerDeps, basePath: string): Map<string, Route> {

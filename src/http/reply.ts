@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type ErrorCode, RealityError, RefusalError } from "../errors.ts";
+import { type ErrorCode, RefusalError, toRealityError } from "../errors.ts";
 import type { Reply } from "./exchange.ts";
 
 const JSON_HEADERS: Readonly<Record<string, string>> = Object.freeze({
@@ -25,6 +25,19 @@ export function jsonReply(value: unknown): Reply {
   return { status: 200, headers: JSON_HEADERS, body: JSON.stringify(value) };
 }
 
+/** The reply of an event stream. No cache stores it, and no proxy buffers it. */
+export function eventsReply(body: ReadableStream<Uint8Array> | string): Reply {
+  return {
+    status: 200,
+    headers: {
+      "content-type": "text/event-stream",
+      "cache-control": "no-store, no-transform",
+      "x-accel-buffering": "no",
+    },
+    body,
+  };
+}
+
 /** A reply without a body. */
 export function emptyReply(): Reply {
   return { status: 204, headers: { "cache-control": "no-store" }, body: null };
@@ -37,9 +50,7 @@ export function emptyReply(): Reply {
  * @param random Chance, from 0 up to 1: spreads out when clients come back after a 503 or 429.
  */
 export function errorReply(error: unknown, random: number): Reply {
-  const known = error instanceof RealityError
-    ? error
-    : new RealityError("ERR_REALITY_INTERNAL", "The server failed at this request");
+  const known = toRealityError(error, "The server failed at this request");
   const { code, status } = known;
   const headers: Record<string, string> = { ...JSON_HEADERS };
   const retryAfter = known.retryAfter ?? (status === 503 ? 1 : undefined);

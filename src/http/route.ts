@@ -3,66 +3,54 @@
  *
  * @module
  */
-import type { WriteRequest } from "../access.ts";
-import type { Hooks } from "../hooks.ts";
-import type { BodyBudget } from "../limits/body_budget.ts";
-import type { ClientLimit, Locatable } from "../limits/client_limit.ts";
-import type { ConcurrencyLimit } from "../limits/concurrency.ts";
+import type { RouteAccess } from "../access.ts";
+import type { Clock } from "../clock.ts";
+import type { Admission } from "../limits/admission.ts";
+import type { ClientRequest } from "../limits/client_limit.ts";
 import type { MaybePromise } from "../maybe_promise.ts";
-import type { Limits } from "../server_limits.ts";
-import type { ReadyState } from "../readiness.ts";
+import type { ServerStatus } from "../server_status.ts";
+import type { SyncRequests } from "../sync/sync_requests.ts";
 import type { RouteName } from "../telemetry/metrics.ts";
-import type { MetricsView } from "../telemetry/prometheus.ts";
+import type { Observer } from "../telemetry/observer.ts";
 import type { RequestRecord } from "../telemetry/request_record.ts";
-import type { NodeUpdate, RealityNodeMeta, SSEOptions, SyncResponse } from "../types.ts";
-import type { IncomingRequest, Reply, ResponseBudget } from "./exchange.ts";
-
-/** What the server needs of a request. */
-export type RequestSource =
-  & Pick<IncomingRequest, "getSignal" | "toRequest" | "getContext">
-  & Locatable;
+import type { NodeUpdate, RealityNodeMeta } from "../types.ts";
+import type { IncomingRequest, Reply } from "./exchange.ts";
 
 /** What the routes need of the server. */
 export interface HandlerDeps {
-  readonly limits: Limits;
-  /** Whether `close()` was called. Then new requests are refused. */
-  readonly isClosing: boolean;
-  /** Answers a sync request, or refuses it if its shape is wrong. */
-  sync(body: unknown, client: RequestSource, record: RequestRecord): MaybePromise<SyncResponse>;
-  /** Opens an event stream. The client's signal ends it where a runtime does not cancel the stream. */
-  events(
-    options: SSEOptions,
+  readonly clock: Clock;
+  /** Decides which requests are accepted. */
+  readonly admission: Admission;
+  /** Decides which requests may write, or read the metrics. */
+  readonly access: RouteAccess;
+  readonly syncs: SyncRequests;
+  readonly streams: RouteStreams;
+  readonly nodes: RouteNodes;
+  /** Reports whether the server is ready, and its metrics. */
+  readonly status: ServerStatus;
+  /** Counts requests and reports errors. */
+  readonly observer: Observer;
+}
+
+/** The event streams of a server (`../sse/event_streams.ts`). */
+export interface RouteStreams {
+  /** Opens a stream. The client's signal ends it where a runtime does not cancel the stream. */
+  open(
+    keys: readonly string[],
     lastEventId: string | null,
-    client: RequestSource,
+    request: ClientRequest,
     record: RequestRecord,
   ): MaybePromise<ReadableStream<Uint8Array>>;
-  update(updates: readonly NodeUpdate[]): Promise<RealityNodeMeta[]>;
-  invalidate(keys: readonly string[]): Promise<RealityNodeMeta[]>;
-  delete(key: string): Promise<void>;
-  epoch(): Promise<string>;
-  readonly access: {
-    hasToken(request: WriteRequest): Promise<boolean>;
-    ask(request: WriteRequest, keys: readonly string[]): Promise<void>;
-  };
-  readonly concurrency: Pick<ConcurrencyLimit, "enter" | "leave">;
-  readonly hooks: Pick<Hooks, "call">;
-  /** Limits how often each client may send requests; undefined for no limit. */
-  readonly clientLimit: Pick<ClientLimit, "take" | "fields"> | undefined;
-  readonly bodies: BodyBudget;
-  readonly responses: ResponseBudget;
   /** The text of a stream that only tells the client to reconnect after a random delay, at least `pause` milliseconds. */
-  closingStream(pause: number): string;
-  /** Whether this server is ready for requests. */
-  ready(): Promise<ReadyState>;
-  /** The metrics of the server. */
-  view(): MetricsView;
-  /** Records each request under the base path that was answered. */
-  note(record: RequestRecord, method: string, status: number): void;
-  /** Reports an unexpected error. */
-  report(error: unknown): void;
-  /** Milliseconds since an arbitrary moment. */
-  elapsed(): number;
-  random(): number;
+  closingText(pause: number): string;
+}
+
+/** The nodes of a server (`../scope/nodes.ts`). */
+export interface RouteNodes {
+  update(updates: readonly NodeUpdate[]): MaybePromise<RealityNodeMeta[]>;
+  invalidate(keys: readonly string[]): MaybePromise<RealityNodeMeta[]>;
+  delete(key: string): MaybePromise<RealityNodeMeta[]>;
+  readEpoch(): Promise<string>;
 }
 
 /** Answers the requests of one path. */

@@ -4,12 +4,12 @@
  * @module
  */
 import { RefusalError } from "../errors.ts";
-import { then } from "../maybe_promise.ts";
+import { type MaybePromise, then } from "../maybe_promise.ts";
 import { checkKeys, parseKeys, parseUpdates } from "../parse.ts";
 import type { RequestRecord } from "../telemetry/request_record.ts";
 import type { RealityNodeMeta, SyncResponse } from "../types.ts";
 import type { IncomingRequest, Reply } from "./exchange.ts";
-import { emptyReply, jsonReply } from "./reply.ts";
+import { emptyReply, eventsReply, jsonReply } from "./reply.ts";
 import type { HandlerDeps, Route } from "./route.ts";
 import { pathOf, queryOf } from "./target.ts";
 
@@ -20,7 +20,7 @@ export function createSyncRoute(deps: HandlerDeps): Route {
     methods: "POST",
     // Not an async function: its frame would stay in memory while the request waits.
     answer: (request, record) =>
-      readJSON(request, deps).then((body) => then(deps.sync(body, request, record), syncReply)),
+      readJSON(request, deps).then((body) => then(deps.syncs.answer(body, request, record), syncReply)),
   };
 }
 
@@ -33,7 +33,7 @@ export function createEventsRoute(deps: HandlerDeps): Route {
     whileClosing: true,
     answer(request, record) {
       const query = queryOf(request.url);
-      const keys = checkKeys(query.getAll("keys"), deps.limits);
+      const keys = checkKeys(query.getAll("keys"), deps.admission.limits);
       if (keys.length === 0) {
         throw new RefusalError(
           "ERR_REALITY_BAD_REQUEST",
@@ -43,7 +43,7 @@ export function createEventsRoute(deps: HandlerDeps): Route {
       record.keys = keys;
       // Clients that cannot send the header, such as event-source-polyfill, send it in the query.
       const lastEventId = request.header("last-event-id") ?? query.get("lastEventId");
-      return then(deps.events({ keys }, lastEventId, request, record), eventsReply);
+      return then(deps.streams.open(keys, lastEventId, request, record), eventsReply);
     },
   };
 }
@@ -55,8 +55,8 @@ export function createUpdateRoute(deps: HandlerDeps): Route {
     methods: "POST",
     answer: (request, record) =>
       write(deps, request, record, async () => {
-        const updates = parseUpdates(await readJSON(request, deps), deps.limits);
-        return { keys: updates.map((update) => update.key), run: () => deps.update(updates) };
+        const updates = parseUpdates(await readJSON(request, deps), deps.admission.limits);
+        return { keys: updates.map((update) => update.key), run: () => deps.nodes.update(updates) };
       }),
   };
 }
@@ -68,8 +68,8 @@ export function createInvalidateRoute(deps: HandlerDeps): Route {
     methods: "POST",
     answer: (request, record) =>
       write(deps, request, record, async () => {
-        const keys = parseKeys(await readJSON(request, deps), deps.limits);
-        return { keys, run: () => deps.invalidate(keys) };
+        const keys = parseKeys(await readJSON(request, deps), deps.admission.limits);
+        return { keys, run: () => deps.nodes.invalidate(keys) };
       }),
   };
 }
@@ -85,25 +85,15 @@ export function createDeleteRoute(deps: HandlerDeps, prefix: string): Route {
     methods: "DELETE",
     async answer(request, record) {
       const allowed = await deps.access.hasToken(request);
-      const [key = ""] = checkKeys([decodeKey(pathOf(request.url).slice(prefix.length))], deps.limits);
+      const [key = ""] = checkKeys(
+        [decodeKey(pathOf(request.url).slice(prefix.length))],
+        deps.admission.limits,
+      );
       record.keys = [key];
-      if (!allowed) await deps.access.ask(request, record.keys);
-      await deps.delete(key);
+      if (!allowed) await deps.access.askWrite(request, record.keys);
+      await deps.nodes.delete(key);
       return emptyReply();
     },
-  };
-}
-
-/** The reply of an event stream. No cache stores it, and no proxy buffers it. */
-export function eventsReply(body: ReadableStream<Uint8Array> | string): Reply {
-  return {
-    status: 200,
-    headers: {
-      "content-type": "text/event-stream",
-      "cache-control": "no-store, no-transform",
-      "x-accel-buffering": "no",
-    },
-    body,
   };
 }
 
@@ -119,18 +109,21 @@ async function write(
   deps: HandlerDeps,
   request: IncomingRequest,
   record: RequestRecord,
-  parse: () => Promise<{ keys: readonly string[]; run: () => Promise<RealityNodeMeta[]> }>,
+  parse: () => Promise<{ keys: readonly string[]; run: () => MaybePromise<RealityNodeMeta[]> }>,
 ): Promise<Reply> {
   const allowed = await deps.access.hasToken(request);
   const { keys, run } = await parse();
   record.keys = keys;
-  if (!allowed) await deps.access.ask(request, keys);
+  if (!allowed) await deps.access.askWrite(request, keys);
   const versions: Record<string, number> = Object.create(null);
   for (const meta of await run()) versions[meta.key] = meta.version;
-  return jsonReply({ versions, epoch: await deps.epoch() });
+  return jsonReply({ versions, epoch: await deps.nodes.readEpoch() });
 }
 
-function readJSON(request: IncomingRequest, { limits, bodies }: HandlerDeps): Promise<unknown> {
+function readJSON(
+  request: IncomingRequest,
+  { admission: { limits, bodies } }: HandlerDeps,
+): Promise<unknown> {
   const type = request.header("content-type");
   if (type === null || !/^application\/(?:[\w.+-]+\+)?json *(?:;|$)/i.test(type)) {
     const found = type === null ? "none" : JSON.stringify(type.slice(0, 100));

@@ -3,15 +3,15 @@
  *
  * @module
  */
-import { RefusalError } from "../errors.ts";
 import { kindOf } from "../store/node.ts";
 import { METRICS_HEADERS, renderMetrics } from "../telemetry/prometheus.ts";
+import type { MetricsHook } from "../options.ts";
 import type { IncomingRequest, Reply } from "./exchange.ts";
 import { jsonReply } from "./reply.ts";
 import type { HandlerDeps, Route } from "./route.ts";
 
 /** Creates the routes of health and readiness. */
-export function createHealthRoutes(deps: Pick<HandlerDeps, "ready">): Record<"health" | "ready", Route> {
+export function createHealthRoutes(deps: Pick<HandlerDeps, "status">): Record<"health" | "ready", Route> {
   return {
     health: {
       name: "health",
@@ -26,7 +26,7 @@ export function createHealthRoutes(deps: Pick<HandlerDeps, "ready">): Record<"he
       whileClosing: true,
       always: true,
       async answer(request) {
-        const status = await deps.ready();
+        const status = await deps.status.askReady();
         const reply = jsonReply({ status });
         return withoutBody(request, status === "ready" ? reply : { ...reply, status: 503 });
       },
@@ -70,16 +70,11 @@ export function createMetricsRoute(deps: HandlerDeps, option: unknown): Route | 
     whileClosing: true,
     always: true,
     async answer(request) {
-      if (typeof option === "function") {
-        const call = (): unknown => option(request.toRequest(), { context: request.getContext() });
-        if (await deps.hooks.call("metrics", call, () => request.getSignal()) !== true) {
-          throw new RefusalError("ERR_REALITY_FORBIDDEN", "The option metrics refuses this request");
-        }
-      }
+      if (typeof option === "function") await deps.access.askMetrics(option as MetricsHook, request);
       return withoutBody(request, {
         status: 200,
         headers: METRICS_HEADERS,
-        body: renderMetrics(deps.view()),
+        body: renderMetrics(deps.status.getMetrics()),
       });
     },
   };

@@ -19,8 +19,8 @@ const UNKNOWN_ADDRESS = "lost";
 /** A longer identifier of a client is hashed, in characters. */
 const MAX_CLIENT_LENGTH = 128;
 
-/** What the limit needs of a request. */
-export interface LimitedRequest extends Locatable {
+/** A request of a client, as limits and hooks see it. */
+export interface ClientRequest extends Locatable {
   /** The request for the application's hook. */
   toRequest(): Request;
   /** What the host provides beside the request. */
@@ -98,7 +98,7 @@ export class ClientLimit {
    * @param record Records the client.
    * @returns The quota of the client; `null` if it is not limited.
    */
-  async take(request: LimitedRequest, record: Pick<RequestRecord, "client">): Promise<Quota | null> {
+  async take(request: ClientRequest, record: Pick<RequestRecord, "client">): Promise<Quota | null> {
     const client = record.client = await this.#identify(request, addressOf(request, this.#trusted));
     return client === null ? null : this.#limiter.take(client);
   }
@@ -108,7 +108,7 @@ export class ClientLimit {
     return { "ratelimit-policy": this.#policy, "ratelimit": formatQuota(quota) };
   }
 
-  async #identify(request: LimitedRequest, address: string | null): Promise<string | null> {
+  async #identify(request: ClientRequest, address: string | null): Promise<string | null> {
     const key = this.#key;
     if (key !== undefined) {
       const call = () => key(request.toRequest(), { address, context: request.getContext() });

@@ -109,6 +109,7 @@ export class Waiters {
   #onClientFull: () => void = () => {};
   #closed = false;
   #wakes = 0;
+  #rechecks = 0;
 
   /**
    * @param clock The source of timers.
@@ -138,6 +139,11 @@ export class Waiters {
   /** How often a waiter was woken. */
   get wakes(): number {
     return this.#wakes;
+  }
+
+  /** How often {@linkcode Waiters.recheck} was called. */
+  get rechecks(): number {
+    return this.#rechecks;
   }
 
   /** Called each time the first waiter arrives. */
@@ -223,6 +229,19 @@ export class Waiters {
     for (const waiters of this.#group) {
       waiters.#wake([...waiters.#byKey.keys()].filter((key) => marks.has(markOf(key))));
     }
+  }
+
+  /**
+   * Wakes the waiters of these keys, because the rights of their clients may have changed.
+   *
+   * @throws {TypeError} When the keys are not an array of strings.
+   */
+  recheck(keys: readonly string[]): void {
+    if (!Array.isArray(keys) || !keys.every((key) => typeof key === "string")) {
+      throw new TypeError("Cannot recheck: expected an array of keys");
+    }
+    this.#rechecks++;
+    this.wake(keys);
   }
 
   #wake(keys: readonly string[] | null): void {

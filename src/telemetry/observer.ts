@@ -4,7 +4,7 @@
  * @module
  */
 import type { Clock } from "../clock.ts";
-import { type PeerError, RealityError, StorageError } from "../errors.ts";
+import { PeerError, RealityError, StorageError } from "../errors.ts";
 import type { RealityEvent, StreamReason } from "./events.ts";
 import { Metrics } from "./metrics.ts";
 import { type MaybePromise, then } from "../maybe_promise.ts";
@@ -45,15 +45,13 @@ export class Observer {
     return this.#isStorageDown;
   }
 
-  /** Reports a failure in the background, or its end. */
+  /** Reports a failure in the background, or its end. Emits an event if it is about a peer. */
   report(error: RealityError): void {
     callSafely(this.#options.onError, error);
+    if (error instanceof PeerError && this.#options.onEvent !== undefined) this.#emitPeer(error);
   }
 
-  /** Reports a peer that fails or works again. */
-  reportPeer(error: PeerError): void {
-    this.report(error);
-    if (this.#options.onEvent === undefined) return;
+  #emitPeer(error: PeerError): void {
     const { peer: url, recovered, code } = error;
     if (!this.#peers.includes(url)) this.#peers.push(url);
     this.#emit({

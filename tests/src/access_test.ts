@@ -1,5 +1,5 @@
 import { equal, rejects } from "node:assert/strict";
-import { WriteAccess } from "../../src/access.ts";
+import { RouteAccess } from "../../src/access.ts";
 import { Hooks } from "../../src/hooks.ts";
 import { FakeClock } from "../clock.ts";
 import { test } from "../harness.ts";
@@ -19,13 +19,13 @@ function request(authorization?: string) {
 
 const hooks = new Hooks({ clock: new FakeClock(), timeout: 1_000, report() {} });
 
-test("WriteAccess refuses every request without tokens and hook", async () => {
-  const access = new WriteAccess([], undefined, hooks);
+test("RouteAccess refuses every request without tokens and hook", async () => {
+  const access = new RouteAccess([], undefined, hooks);
   await rejects(access.hasToken(request(`Bearer ${tokens[0]}`)), { code: "ERR_REALITY_FORBIDDEN" });
 });
 
-test("WriteAccess accepts each of its tokens and no other", async () => {
-  const access = new WriteAccess(tokens, undefined, hooks);
+test("RouteAccess accepts each of its tokens and no other", async () => {
+  const access = new RouteAccess(tokens, undefined, hooks);
   equal(await access.hasToken(request(`Bearer ${tokens[0]}`)), true);
   equal(await access.hasToken(request(`bearer  ${tokens[1]} `)), true);
   const others = [
@@ -42,18 +42,18 @@ test("WriteAccess accepts each of its tokens and no other", async () => {
   }
 });
 
-test("WriteAccess calls the hook only if no token matches, and accepts only true", async () => {
+test("RouteAccess calls the hook only if no token matches, and accepts only true", async () => {
   let answer: unknown = true;
   const asked: string[] = [];
-  const access = new WriteAccess(tokens, (request, keys) => {
+  const access = new RouteAccess(tokens, (request, keys) => {
     asked.push(`${request.method} ${keys}`);
     return answer as boolean;
   }, hooks);
   equal(await access.hasToken(request(`Bearer ${tokens[0]}`)), true);
   equal(await access.hasToken(request()), false);
-  await access.ask(request(), ["a", "b"]);
+  await access.askWrite(request(), ["a", "b"]);
   equal(asked.join(), "GET a,b");
   for (answer of [false, undefined, 1, "yes", Promise.resolve(false)]) {
-    await rejects(access.ask(request(), ["a"]), { code: "ERR_REALITY_FORBIDDEN" });
+    await rejects(access.askWrite(request(), ["a"]), { code: "ERR_REALITY_FORBIDDEN" });
   }
 });

@@ -1,6 +1,6 @@
 import { RequestRecord } from "../../../src/telemetry/request_record.ts";
 import { deepEqual, equal, match, rejects } from "node:assert/strict";
-import { ClientLimit, type LimitedRequest } from "../../../src/limits/client_limit.ts";
+import { ClientLimit, type ClientRequest } from "../../../src/limits/client_limit.ts";
 import { parseNetwork, type TrustedProxies } from "../../../src/limits/client_address.ts";
 import type { RealityError } from "../../../src/errors.ts";
 import type { RateLimitConfig } from "../../../src/check_options.ts";
@@ -93,7 +93,7 @@ function setUpLimit(options: Partial<RateLimitConfig>, trusted: TrustedProxies =
     report: (error) => reports.push(error),
   });
   const ask = ({ address, headers = {} }: { address: string | null; headers?: Record<string, string> }) => {
-    const request: LimitedRequest = {
+    const request: ClientRequest = {
       header: (name) => headers[name] ?? null,
       remoteAddress: () => address,
       toRequest: () => new Request("http://localhost/", { headers }),

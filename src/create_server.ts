@@ -1,0 +1,233 @@
+/**
+ * Creates the parts of a server and connects them.
+ *
+ * @module
+ */
+import { ReadAccess, RouteAccess } from "./access.ts";
+import type { ServerConfig } from "./check_options.ts";
+import { RealityError } from "./errors.ts";
+import { Hooks } from "./hooks.ts";
+import type { HandlerDeps } from "./http/route.ts";
+import { Lifecycle } from "./lifecycle.ts";
+import type { Admission } from "./limits/admission.ts";
+import { SharedBodyBudget } from "./limits/body_budget.ts";
+import { ClientLimit } from "./limits/client_limit.ts";
+import { PendingResponses } from "./limits/pending_responses.ts";
+import { CallbackProof } from "./mesh/callback_proof.ts";
+import { Mesh } from "./mesh/mesh.ts";
+import { SecretProof } from "./mesh/secret_proof.ts";
+import { SignedUpdates } from "./mesh/signed_updates.ts";
+import { type PeerLink, Transport } from "./mesh/transport.ts";
+import { Relay } from "./redis/relay.ts";
+import { Nodes } from "./scope/nodes.ts";
+import { RequestScopes } from "./scope/request_scope.ts";
+import { type ScopeSource, SharedScope } from "./scope/scope.ts";
+import { Shutdown } from "./scope/shutdown.ts";
+import { ServerId } from "./server_id.ts";
+import { ServerStatus } from "./server_status.ts";
+import { EventStreams } from "./sse/event_streams.ts";
+import { type StorageCallOptions, withTimeout } from "./store/timeout.ts";
+import type { SyncDeps } from "./sync/sync.ts";
+import { SyncRequests } from "./sync/sync_requests.ts";
+import { Waiters } from "./sync/waiters.ts";
+import { Observer } from "./telemetry/observer.ts";
+
+/** The maximum size of a peer's response, in bytes: several times what a peer sends at once. */
+const MAX_PEER_RESPONSE_BYTES = 4_194_304;
+
+/** What the methods of a server call. */
+export interface ServerParts {
+  readonly nodes: Nodes;
+  readonly syncs: SyncRequests;
+  readonly streams: EventStreams;
+  readonly waiters: Waiters;
+  readonly status: ServerStatus;
+  readonly shutdown: Shutdown;
+  readonly handlerDeps: HandlerDeps;
+}
+
+/** What every part of a server may use. */
+interface Base {
+  readonly config: ServerConfig;
+  readonly serverId: ServerId;
+  readonly lifecycle: Lifecycle;
+  readonly observer: Observer;
+  readonly calls: StorageCallOptions;
+  readonly hooks: Hooks;
+  readonly waiters: Waiters;
+}
+
+/** Creates a server. The storage is not called before the first request or change. */
+export function createServer(config: ServerConfig): ServerParts {
+  const { clock, limits, closeTimeout, authorize, writeTokens, authorizeWrite } = config;
+  const base = createBase(config);
+  const { lifecycle, observer, hooks, waiters } = base;
+  const { scopes, mesh, relay } = createScopes(base);
+  const admission = createAdmission(base, scopes);
+  const { concurrency, bodies } = admission;
+  const stalls = scopes.createDeadlines(limits.stallTimeout);
+  const access = new ReadAccess(authorize, hooks);
+  const nodes = new Nodes(scopes, lifecycle, observer);
+  const getDeps = createGetSyncDeps(base, scopes, mesh);
+  const syncs = new SyncRequests({ config, lifecycle, observer, access, concurrency, mesh, getDeps });
+  const streams = new EventStreams({ config, lifecycle, observer, access, scopes, waiters, stalls, mesh });
+  const status = new ServerStatus({ ...base, admission, scopes, mesh, relay });
+  const links = [relay, mesh].filter((link) => link !== undefined);
+  const shutdown = new Shutdown({
+    clock,
+    closeTimeout,
+    lifecycle,
+    observer,
+    scopes,
+    hooks,
+    bodies,
+    stalls,
+    links,
+  });
+  const handlerDeps: HandlerDeps = {
+    clock,
+    admission,
+    access: new RouteAccess(writeTokens, authorizeWrite, hooks),
+    syncs,
+    streams,
+    nodes,
+    status,
+    observer,
+  };
+  // Subscribes now, so that an unreachable Redis is reported at the start and not at the first request.
+  relay?.start();
+  return { nodes, syncs, streams, waiters, status, shutdown, handlerDeps };
+}
+
+function createBase(config: ServerConfig): Base {
+  const { storage, clock, limits, hookTimeout, storageTimeout, requestScopedIO } = config;
+  const observer = new Observer({ ...config, peers: config.mesh.peers });
+  const calls: StorageCallOptions = {
+    clock,
+    timeout: storageTimeout,
+    onOutcome: (operation, error, ms) => observer.recordStorage(operation, error, ms),
+    metrics: observer.metrics,
+  };
+  const hooks = new Hooks({
+    clock,
+    timeout: hookTimeout,
+    report: (error) => observer.report(error),
+    isOfOneRequest: requestScopedIO,
+  });
+  const waiters = new Waiters(clock, limits, storage);
+  waiters.onClientFull = createClientFullReport(observer);
+  const serverId = new ServerId(config.serverId);
+  return { config, serverId, lifecycle: new Lifecycle(), observer, calls, hooks, waiters };
+}
+
+/** Creates the scopes and the links to other servers. A commit is announced to the mesh; the mesh writes by a scope. */
+function createScopes(
+  base: Base,
+): { scopes: ScopeSource; mesh: Mesh | undefined; relay: Relay | undefined } {
+  const { config: { storage, clock, limits, hookTimeout, requestScopedIO, mesh: { secrets } } } = base;
+  const options = { storage, clock, limits, hookTimeout, batch: base.calls, waiters: base.waiters };
+  const scopes = requestScopedIO
+    ? new RequestScopes(options)
+    : new SharedScope(options, (keys, version) => mesh?.announce(keys, version));
+  const secret = secrets.length > 0 ? new SecretProof({ secrets, clock }) : undefined;
+  const mesh = createMesh(base, scopes, secret, () => relay);
+  const relay = mesh && createRelay(base, mesh, secret);
+  return { scopes, mesh, relay };
+}
+
+function createMesh(
+  { config, serverId, calls, waiters, observer }: Base,
+  scopes: ScopeSource,
+  secret: SecretProof | undefined,
+  getRelay: () => Relay | undefined,
+): Mesh | undefined {
+  const { mesh, redis, storage, clock } = config;
+  const { peers, fetch, timeout } = mesh;
+  if (peers.length === 0 && secret === undefined && redis === undefined) return undefined;
+  let link: PeerLink | undefined;
+  const createLink = (): PeerLink => {
+    const client = { clock, fetch, timeout, maxBytes: MAX_PEER_RESPONSE_BYTES };
+    const proof = secret ?? new CallbackProof({ ...client, id: serverId.value, peers: () => peers });
+    return { proof, transport: new Transport({ ...client, proof }) };
+  };
+  return new Mesh(mesh, {
+    storage,
+    clock,
+    serverId: () => serverId.value,
+    getLink: () => link ??= createLink(),
+    callStorage: (operation, call) => withTimeout(operation, call, calls),
+    getChanges: () => scopes.open().changes,
+    wake: (keys) => waiters.wake(keys),
+    pollNow: () => scopes.open().poller.pollNow?.(),
+    relay: redis && {
+      publish: () => getRelay()?.publish(),
+      isTrusted: () => secret !== undefined && getRelay()?.healthy === true,
+    },
+    report: (error) => observer.report(error),
+  });
+}
+
+function createRelay(
+  { config: { redis, clock }, observer }: Base,
+  mesh: Mesh,
+  secret: SecretProof | undefined,
+): Relay | undefined {
+  if (redis === undefined) return undefined;
+  const updates = new SignedUpdates(mesh.redisUpdates, redis.channel, secret);
+  return new Relay(redis, {
+    clock,
+    compose: (isMissed) => updates.compose(isMissed),
+    receive: (text) => updates.receive(text),
+    onMissed: () => updates.recoverMissed(),
+    onHealth: (isDown) => observer.recordRedis(isDown),
+    report: (error) => observer.report(error),
+  });
+}
+
+function createAdmission({ config, observer, hooks }: Base, scopes: ScopeSource): Admission {
+  const { limits, clock, rateLimit, trustProxy } = config;
+  const { metrics } = observer;
+  return {
+    limits,
+    concurrency: scopes.concurrency,
+    clients: rateLimit && new ClientLimit(rateLimit, trustProxy, {
+      clock,
+      hooks,
+      report: (error) => observer.report(error),
+    }),
+    bodies: new SharedBodyBudget(limits, clock, scopes.createDeadlines(limits.bodyTimeout)),
+    responses: new PendingResponses(limits, scopes.createDeadlines(limits.responseTimeout), metrics),
+  };
+}
+
+/** Returns a function that provides what answers a sync: one object for all requests, or a new one for each. */
+function createGetSyncDeps(
+  { config: { clock, limits, requestScopedIO }, observer }: Base,
+  scopes: ScopeSource,
+  mesh: Mesh | undefined,
+): () => SyncDeps {
+  const { metrics } = observer;
+  const create = (): SyncDeps => {
+    const { reader, waiters, poller } = scopes.open();
+    return { reader, waiters, poller, clock, maxWait: limits.maxWait, mesh, metrics };
+  };
+  if (requestScopedIO) return create;
+  const deps = create();
+  return () => deps;
+}
+
+/** Returns a function that reports once that a client has reached its share of the waiters. */
+function createClientFullReport(observer: Observer): () => void {
+  let isReported = false;
+  return () => {
+    if (isReported) return;
+    isReported = true;
+    observer.report(
+      new RealityError(
+        "ERR_REALITY_OVERLOADED",
+        "A client has its share of the places to wait (maxWaitersPerClient, maxWaitingBytes); if it is a proxy that " +
+          "many clients come by, name it in trustProxy",
+      ),
+    );
+  };
+}

@@ -1,0 +1,155 @@
+/**
+ * The state of a server: its id, readiness, statistics and metrics.
+ *
+ * @module
+ */
+import type { ServerConfig } from "./check_options.ts";
+import type { Lifecycle } from "./lifecycle.ts";
+import type { Admission } from "./limits/admission.ts";
+import { Readiness, type ReadinessDeps, type ReadyState } from "./readiness.ts";
+import type { ServerId } from "./server_id.ts";
+import type { NodeReader } from "./store/cached_reader.ts";
+import { type StorageCallOptions, withTimeout } from "./store/timeout.ts";
+import { peerIds } from "./sync/sync.ts";
+import type { Waiters } from "./sync/waiters.ts";
+import type { Observer } from "./telemetry/observer.ts";
+import type { MetricsView } from "./telemetry/prometheus.ts";
+import type { MeshStats, PeerState, ServerStats } from "./types.ts";
+import { VERSION } from "./version.ts";
+
+/** What the state of a server consists of. */
+export interface ServerStatusOptions {
+  readonly config: Pick<ServerConfig, "storage" | "clock" | "requestScopedIO">;
+  readonly serverId: ServerId;
+  readonly lifecycle: Lifecycle;
+  readonly observer: Observer;
+  readonly calls: StorageCallOptions;
+  readonly admission: Admission;
+  readonly waiters: Waiters;
+  readonly scopes: StatusScopes;
+  readonly mesh: StatusMesh | undefined;
+  readonly relay: { readonly healthy: boolean; readonly refused: number } | undefined;
+}
+
+/** What is shown of the scopes of requests. */
+export interface StatusScopes {
+  open(): { readonly reader: NodeReader };
+  /** How many streams are open. */
+  readonly streams: number;
+  /** How many reads were sent to the storage. */
+  readonly reads: number;
+  /** How many commits were sent to the storage. */
+  readonly writes: number;
+}
+
+/** What is shown of the mesh. */
+export interface StatusMesh {
+  readonly states: ReadonlyMap<string, PeerState>;
+  bootstrap(): Promise<void>;
+  getStats(): MeshStats;
+}
+
+/** Reports the state of one server. */
+export class ServerStatus {
+  readonly #options: ServerStatusOptions;
+  readonly #startedAt: number;
+  readonly #readinessDeps: ReadinessDeps;
+  readonly #readiness: Readiness;
+
+  /** @param options What the state consists of. */
+  constructor(options: ServerStatusOptions) {
+    const { config, calls, mesh, lifecycle } = options;
+    this.#options = options;
+    this.#startedAt = config.clock.elapsed();
+    this.#readinessDeps = {
+      storage: config.storage,
+      batch: calls,
+      open: mesh && (() => mesh.bootstrap()),
+      isClosing: () => lifecycle.isClosing,
+    };
+    this.#readiness = new Readiness(this.#readinessDeps);
+  }
+
+  /** The id of the server. */
+  get serverId(): string {
+    return this.#options.serverId.value;
+  }
+
+  /** Whether `close()` was called. */
+  get isClosing(): boolean {
+    return this.#options.lifecycle.isClosing;
+  }
+
+  /** The ids of the peers that have ever answered and are not gone. */
+  get peerIds(): string[] {
+    return peerIds(this.#options.mesh?.states);
+  }
+
+  /** Whether the server is ready. Concurrent calls share one question to the storage, where requests may share it. */
+  askReady(): Promise<ReadyState> {
+    const { requestScopedIO } = this.#options.config;
+    return (requestScopedIO ? new Readiness(this.#readinessDeps) : this.#readiness).ask();
+  }
+
+  /** The statistics. Never rejects: a storage that fails is part of them. */
+  async getStats(): Promise<ServerStats> {
+    const { config: { storage }, calls, observer, scopes, waiters, admission, mesh, relay } = this.#options;
+    const [healthy, reading] = await Promise.all([
+      withTimeout("isHealthy", () => storage.isHealthy(), calls).catch(() => false),
+      Promise.resolve(scopes.open().reader.read([])).catch(() => undefined),
+    ]);
+    const { metrics } = observer;
+    return {
+      serverId: this.serverId,
+      version: VERSION,
+      uptime: this.#uptime,
+      healthy: healthy && reading !== undefined,
+      closing: this.isClosing,
+      maxVersion: reading?.maxVersion ?? 0,
+      epoch: reading?.epoch ?? "",
+      requests: metrics.requests.total,
+      refusals: Object.fromEntries(metrics.refusals.entries),
+      syncs: metrics.syncs.value,
+      changedKeys: metrics.changedKeys.value,
+      waits: metrics.waitsBegun.value,
+      wakes: waiters.wakes,
+      changes: metrics.changes.value,
+      waiters: waiters.size,
+      streams: scopes.streams,
+      streamsBegun: metrics.streamsBegun.value,
+      pendingResponses: admission.responses.size,
+      storageReads: scopes.reads,
+      storageWrites: scopes.writes,
+      storageFailures: metrics.storageFailures.total,
+      mesh: mesh?.getStats() ?? null,
+      redis: relay === undefined ? null : { healthy: relay.healthy, refused: relay.refused },
+    };
+  }
+
+  /** What the metrics route shows. */
+  getMetrics(): MetricsView {
+    const { observer, scopes, waiters, admission, mesh, relay } = this.#options;
+    const { isStorageDown, metrics } = observer;
+    const { concurrency, bodies, responses } = admission;
+    return {
+      version: VERSION,
+      uptime: this.#uptime,
+      metrics,
+      busy: concurrency.busy,
+      readingBytes: bodies.held,
+      waitingBytes: waiters.bytes,
+      responses,
+      waiters: waiters.size,
+      wakes: waiters.wakes,
+      streams: scopes.streams,
+      isStorageDown,
+      isClosing: this.isClosing,
+      mesh: mesh?.getStats() ?? null,
+      redis: relay ?? null,
+    };
+  }
+
+  get #uptime(): number {
+    return this.#options.config.clock.elapsed() - this.#startedAt;
+  }
+}

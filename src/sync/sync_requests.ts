@@ -1,0 +1,108 @@
+/**
+ * Handles sync requests: those of the sync route, and calls of `handleSync`.
+ *
+ * @module
+ */
+import type { ReadAccess, ReadSource } from "../access.ts";
+import type { ServerConfig } from "../check_options.ts";
+import type { Lifecycle } from "../lifecycle.ts";
+import type { ClientRequest } from "../limits/client_limit.ts";
+import type { RequestLimit } from "../limits/concurrency.ts";
+import type { MaybePromise } from "../maybe_promise.ts";
+import { parseSync } from "../parse.ts";
+import type { Observer } from "../telemetry/observer.ts";
+import type { RequestRecord } from "../telemetry/request_record.ts";
+import type { SyncRequest, SyncResponse } from "../types.ts";
+import { locateClient } from "./locate.ts";
+import { answerSync, type SyncClient, type SyncDeps } from "./sync.ts";
+
+/** What sync requests need. */
+export interface SyncRequestsOptions {
+  readonly config: Pick<ServerConfig, "limits" | "trustProxy">;
+  readonly lifecycle: Lifecycle;
+  readonly observer: Observer;
+  readonly access: ReadAccess;
+  readonly concurrency: RequestLimit;
+  /** Answers other servers, which use the same path; left out without a mesh. */
+  readonly mesh: { answer(gossip: unknown): Promise<unknown> } | undefined;
+  /** Returns what answers one request. */
+  readonly getDeps: () => SyncDeps;
+}
+
+/** Answers sync requests. */
+export class SyncRequests {
+  readonly #options: SyncRequestsOptions;
+
+  /** @param options What sync requests need. */
+  constructor(options: SyncRequestsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Answers a request of the sync route.
+   *
+   * @param body The parsed JSON.
+   * @param request The request, for hooks and limits.
+   * @param record Records what happens to the request.
+   * @throws {RefusalError} When the body is not a sync request, or exceeds a limit.
+   * @throws {StorageError} When the storage fails.
+   * @throws {ClosedError} After `close()`.
+   */
+  answer(body: unknown, request: ClientRequest, record: RequestRecord): MaybePromise<SyncResponse> {
+    const { concurrency, config } = this.#options;
+    return this.#answer(body, record, {
+      source: request,
+      waitingSlot: concurrency,
+      locate: () => locateClient(request, config.trustProxy, record),
+    });
+  }
+
+  /**
+   * Answers a call of `handleSync`. Not an async function: its frame would stay in memory while the request waits.
+   *
+   * @throws What {@linkcode SyncRequests.answer} throws; rejects with it.
+   */
+  answerCall(
+    request: SyncRequest,
+    options: { signal?: AbortSignal; request?: Request; context?: unknown },
+  ): Promise<SyncResponse> {
+    try {
+      const { signal, request: original, context } = options;
+      const source: ReadSource = {
+        getSignal: () => signal,
+        toRequest: original && (() => original),
+        getContext: () => context,
+      };
+      return Promise.resolve(this.#answer(request, this.#options.observer.createRecord(), { source }));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #answer(
+    body: unknown,
+    record: RequestRecord,
+    client: SyncClient & { readonly source: ReadSource },
+  ): MaybePromise<SyncResponse> {
+    const { lifecycle, mesh, config, observer, access, getDeps } = this.#options;
+    lifecycle.assertOpen();
+    if (mesh !== undefined && isExchange(body)) {
+      record.route = "exchange";
+      // A server receives another response than a client.
+      return mesh.answer(body.gossip).then((gossip) => ({ gossip }) as unknown as SyncResponse);
+    }
+    const request = parseSync(body, config.limits);
+    const { keys } = request.known;
+    record.keys = keys;
+    observer.beginSync(record);
+    const askRights = access.createAsk(keys, client.source);
+    return observer.observeSync(
+      record,
+      () => answerSync(request, getDeps(), { ...client, askRights, record }),
+    );
+  }
+}
+
+function isExchange(body: unknown): body is { gossip: unknown } {
+  return typeof body === "object" && body !== null && Object.hasOwn(body, "gossip");
+}
