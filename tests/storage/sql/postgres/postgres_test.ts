@@ -4,6 +4,7 @@
  * @module
  */
 import assert from "node:assert/strict";
+import { connect, type Socket } from "node:net";
 import postgres from "postgres";
 import { testStorage } from "../../../../storage/conformance/mod.ts";
 import {
@@ -16,6 +17,7 @@ import { test } from "../../../harness.ts";
 import { SQL_SUPPORTS } from "../sqlite/sqlite_kit.ts";
 import { newTableName, Tables } from "../../table_kit.ts";
 import { POSTGRES_URL } from "./drivers.ts";
+import { withTLSServer } from "./tls_server.ts";
 
 const supports = { ...SQL_SUPPORTS, subscribe: true };
 
@@ -300,4 +302,34 @@ test("openPostgres() connects with the parameters of other clients, and keeps no
     await admin.unsafe(`DROP SCHEMA IF EXISTS "${schema}" CASCADE`);
     await admin.end();
   }
+});
+
+test("openPostgres() reads, writes and listens over TLS", async () => {
+  const { hostname, port, username, pathname } = new URL(POSTGRES_URL);
+  const serve = (socket: Socket) => {
+    const line = connect(Number(port), hostname).on("error", () => {});
+    socket.once("close", () => line.destroy());
+    line.once("close", () => socket.destroy());
+    socket.pipe(line).pipe(socket);
+  };
+  await withTLSServer({ serve }, async (server) => {
+    const root = encodeURIComponent(server.certificate);
+    const address =
+      `postgres://${username}@127.0.0.1:${server.port}${pathname}?host=localhost&sslrootcert=${root}`;
+    const tableName = newTableName();
+    const [storage, other] = [openPostgres(address, { tableName }), openPostgres(address, { tableName })];
+    try {
+      const heard = Promise.withResolvers<void>();
+      const leave = await storage.subscribe!((keys) => {
+        if (keys?.includes("a")) heard.resolve();
+      });
+      await other.applyChanges([{ key: "a", hash: "x".repeat(100_000), updatedAt: 0 }]);
+      await heard.promise;
+      assert.equal((await storage.getNodes(["a"])).get("a")?.hash.length, 100_000);
+      await leave();
+    } finally {
+      await Promise.all([storage.close(), other.close()]);
+    }
+    await server.closed();
+  });
 });
