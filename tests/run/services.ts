@@ -96,13 +96,14 @@ export async function startServices(files: readonly string[]): Promise<Services>
       missing.push([need, error instanceof Error ? error.message : String(error)]);
     }
   };
-  for (const service of list) {
-    await provide(service, async ({ recipe }) => {
+  // All at once: each server takes seconds until it listens.
+  await Promise.all(list.map((service) =>
+    provide(service, async ({ recipe }) => {
       const server = await PrivateServer.start(recipe());
       servers.push(server);
       return server.address;
-    });
-  }
+    })
+  ));
   for (const program of programs) {
     await provide(program, ({ name }) => findProgram(name) ?? install(name, () => findProgram(name)));
   }
