@@ -57,28 +57,8 @@ ${LIMIT_LINES.join("\n")}
 Other commands: "reality-server check --help" checks a running server, "reality-server new-epoch --help" starts a new
 epoch after a database was restored from a backup, "reality-server --version" prints the version.`;
 
-/** Every variable that begins with `REALITY_`. */
-export const VARIABLES: readonly string[] = [
-  "REALITY_STORAGE",
-  "REALITY_BASE_PATH",
-  "REALITY_SERVER_ID",
-  "REALITY_CORS",
-  "REALITY_LOG_LEVEL",
-  "REALITY_LOG_FORMAT",
-  "REALITY_PEERS",
-  "REALITY_MESH_SECRET",
-  "REALITY_WRITE_TOKEN",
-  "REALITY_JWT_SECRET",
-  "REALITY_JWKS_URL",
-  "REALITY_JWT_ISSUER",
-  "REALITY_JWT_AUDIENCE",
-  "REALITY_JWT_COOKIE",
-  "REALITY_AUTHORIZE_URL",
-  "REALITY_AUTHORIZE_HEADERS",
-  "REALITY_TRUST_PROXY",
-  "REALITY_RATE_LIMIT",
-  ...LIMIT_NAMES.map(limitVariable),
-];
+/** Every variable that begins with `REALITY_`: those of the help text. */
+const VARIABLES: readonly string[] = [...new Set(USAGE.match(/\bREALITY_[A-Z_]*[A-Z]/g))];
 
 /**
  * Refuses unknown variables: a misspelt one would be a missing setting, for example a missing read restriction.

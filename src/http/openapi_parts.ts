@@ -4,6 +4,8 @@
  * @module
  */
 import type { ErrorCode } from "../errors.ts";
+import { DEFAULT_LIMITS } from "../server_limits.ts";
+import { MAX_HASH_BYTES, MAX_KEY_BYTES } from "../store/node.ts";
 
 /** A part of the document. */
 export type Part = Readonly<Record<string, unknown>>;
@@ -89,7 +91,8 @@ export const schemas: Readonly<Record<SchemaName, Part>> = {
   Key: {
     type: "string",
     minLength: 1,
-    description: "A node's name: 1 to 512 bytes of UTF-8 (`maxKeyBytes`), no control characters, no lone " +
+    description:
+      `A node's name: 1 to ${MAX_KEY_BYTES} bytes of UTF-8 (\`maxKeyBytes\`), no control characters, no lone ` +
       "surrogates. Compared byte for byte.",
     examples: [KEY],
   },
@@ -101,7 +104,7 @@ export const schemas: Readonly<Record<SchemaName, Part>> = {
   },
   Hash: {
     type: "string",
-    description: "The application's hash of the node's state: up to 256 bytes of UTF-8 " +
+    description: `The application's hash of the node's state: up to ${MAX_HASH_BYTES} bytes of UTF-8 ` +
       "(`maxHashBytes`) without control characters. Compared, never interpreted.",
   },
   Epoch: {
@@ -136,7 +139,8 @@ export const schemas: Readonly<Record<SchemaName, Part>> = {
     wait: {
       type: "number",
       minimum: 0,
-      description: "Milliseconds to wait for a change; values above `maxWait` (25000) are reduced to it.",
+      description:
+        `Milliseconds to wait for a change; values above \`maxWait\` (${DEFAULT_LIMITS.maxWait}) are reduced to it.`,
     },
     clientId: { type: "string", maxLength: 256, description: "Sent by clients of the 1.x line." },
     mode: { type: "string", maxLength: 256, description: "Sent by clients of the 1.x line." },
@@ -248,7 +252,8 @@ export const refusals: Readonly<Record<number, RefusalPart>> = {
   413: {
     description: "A limit is exceeded. The message names it.",
     messages: {
-      ERR_REALITY_BODY_TOO_LARGE: "Cannot read the body: larger than maxBodyBytes (1048576)",
+      ERR_REALITY_BODY_TOO_LARGE:
+        `Cannot read the body: larger than maxBodyBytes (${DEFAULT_LIMITS.maxBodyBytes})`,
       ERR_REALITY_TOO_MANY_KEYS: "Cannot take 10001 keys in one request: more than maxKeys (10000)",
     },
     headers: ["Connection"],

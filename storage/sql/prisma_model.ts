@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { MAX_HASH_BYTES, MAX_KEY_BYTES } from "../../src/store/node.ts";
 import type { SQLDialectName } from "./sql_options.ts";
 
 /** What Prisma knows of a model while the application runs. */
@@ -50,8 +51,8 @@ const FIELDS: readonly Field[] = [
 
 /** Bytes where keys are compared, as each of MySQL's text collations takes some of them for one another. */
 const MYSQL: Readonly<Record<string, Pick<Field, "type" | "attribute">>> = {
-  nodeKey: { type: "Bytes", attribute: "@db.VarBinary(512)" },
-  hash: { type: "Bytes", attribute: "@db.VarBinary(256)" },
+  nodeKey: { type: "Bytes", attribute: `@db.VarBinary(${MAX_KEY_BYTES})` },
+  hash: { type: "Bytes", attribute: `@db.VarBinary(${MAX_HASH_BYTES})` },
   epoch: { type: "String?", attribute: "@db.VarChar(128)" },
   origin: { type: "Bytes?", attribute: "@db.VarBinary(128)" },
   mesh: { type: "String?", attribute: "@db.MediumText" },
