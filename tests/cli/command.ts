@@ -13,7 +13,9 @@ import { Child } from "../runtimes/child.ts";
 
 export const TOKEN = "token-of-the-command";
 /** Only root may create a namespace. */
-export const testInNamespace = process.platform === "linux" && process.getuid?.() === 0 ? test : skip;
+export const testInNamespace: typeof test = process.platform === "linux" && process.getuid?.() === 0
+  ? test
+  : skip;
 
 export const MEMORY = { PORT: "0", HOST: "127.0.0.1", REALITY_STORAGE: "memory:" };
 

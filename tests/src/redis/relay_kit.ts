@@ -14,7 +14,7 @@ export const CHANNEL = "reality:updates";
 
 /** A relay with the objects around it, for tests. */
 export class RecordingDeps implements RelayDeps {
-  readonly clock = new FakeClock();
+  readonly clock: FakeClock = new FakeClock();
   /** The pending messages. Each is composed once. */
   readonly pending: string[] = [];
   readonly composed: boolean[] = [];
