@@ -24,10 +24,7 @@ export async function settleWithin<T>(
     signal.addEventListener("abort", onAbort);
     if (signal.aborted) onAbort();
   });
-  const cancel = clock.after(
-    ms,
-    () => controller.abort(new Error("No answer in time")),
-  );
+  const cancel = clock.after(ms, () => controller.abort(new Error("No answer in time")));
   try {
     return await Promise.race([value, aborted]);
   } finally {

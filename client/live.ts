@@ -149,7 +149,8 @@ export function createLive<T>(deps: LiveDeps, source: LiveSource, options: LiveO
     try {
       const [data, stamp] = await load({ changed, signal });
       signal.throwIfAborted();
-      if (stamp && shown && isOlder(stamp, shown, own)) {
+      const isBehind = stamp !== undefined && own.isBehind(stamp);
+      if (stamp && shown && isOlder(stamp, shown, { isBehind, failures: own.failures })) {
         throw new Error("Cannot show data: it is older than before");
       }
       shown = stamp;
@@ -157,7 +158,7 @@ export function createLive<T>(deps: LiveDeps, source: LiveSource, options: LiveO
       const error = keys || stamp
         ? undefined
         : new Error("Cannot follow data: expected Reality-Stamp in the answer");
-      show({ data, error, state: stamp && own.isBehind(stamp) ? "updating" : "live" });
+      show({ data, error, state: isBehind ? "updating" : "live" });
       return stamp;
     } catch (error) {
       if (own === subscription) show({ error, state: snapshot.state === "loading" ? "loading" : "retrying" });
@@ -199,13 +200,22 @@ function isResponse(value: unknown): value is Response {
   return typeof ok === "boolean" && typeof headers?.get === "function";
 }
 
-/** Whether the data is older than what is shown, so that showing it would go back. */
-function isOlder(stamp: DataStamp, shown: DataStamp, subscription: Subscription): boolean {
-  return Object.entries(stamp.versions).some(([key, version]) => {
-    const told = subscription.held(key);
-    if (stamp.epoch !== shown.epoch) return told?.epoch === shown.epoch;
-    if (!(version < shown.versions[key]!)) return false;
-    // The server itself may have gone back, if a backup was restored.
-    return subscription.failures < MAX_REFUSED || told!.version > version;
-  });
+/**
+ * Whether showing the data would go back, or would not get on.
+ *
+ * @param told Whether the data is older than what the server told, and how many fetches in a row were refused.
+ */
+function isOlder(
+  stamp: DataStamp,
+  shown: DataStamp,
+  told: { readonly isBehind: boolean; readonly failures: number },
+): boolean {
+  const steps = Object.entries(stamp.versions).map(([key, version]) =>
+    version - (shown.versions[key] ?? version)
+  );
+  const goesBack = steps.some((step) => step < 0);
+  if (told.isBehind) return stamp.epoch !== shown.epoch || goesBack || !steps.some((step) => step > 0);
+  // The server may have gone back itself, if a node was deleted or a backup was restored.
+  const isDeleted = Object.values(stamp.versions).every((version, i) => steps[i]! >= 0 || version === 0);
+  return stamp.epoch === shown.epoch && goesBack && !isDeleted && told.failures < MAX_REFUSED;
 }

@@ -161,13 +161,16 @@ export class Rounds {
         wait,
         controller,
         onAnswer: (asked, answer) => {
-          isNews = subscriptions.answer(asked, answer) || isNews;
+          const isDue = subscriptions.answer(asked, answer);
+          isNews ||= isDue;
           this.#failures = 0;
           this.#isPatient = true;
           onState("live");
-          if (!isStream) return;
-          this.#isWaiting = true;
-          if (this.#isHurried) controller.abort(INTERRUPTED);
+          if (isStream) {
+            this.#isWaiting = true;
+            if (this.#isHurried) controller.abort(INTERRUPTED);
+          }
+          return isDue;
         },
       });
       const now = clock.elapsed();

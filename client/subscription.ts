@@ -79,11 +79,15 @@ export class Subscription {
     return this.#failures;
   }
 
-  /** Whether data with this stamp is older than what the server told. */
+  /**
+   * Whether data with this stamp is older than what the server told. If the server told that there is no node, data of a
+   * node may be older or newer. It counts as older until the server tells of the node.
+   */
   isBehind({ epoch, versions }: DataStamp): boolean {
     return Object.entries(versions).some(([key, version]) => {
       const held = this.#held.get(key);
-      return held?.epoch !== undefined && (held.epoch !== epoch || version < held.version);
+      if (held?.epoch === undefined) return false;
+      return held.epoch !== epoch || version < held.version || (held.version === 0 && version > 0);
     });
   }
 
@@ -114,10 +118,8 @@ export class Subscription {
     const { key, version } = change;
     const held = this.#held.get(key)!;
     this.#held.set(key, { epoch, version });
-    // A key without a node is the same in every epoch.
-    const isComparable = held.epoch === epoch ||
-      (held.epoch !== undefined && version === 0);
-    if (isComparable && held.version === version) return false;
+    // In another epoch even a key without a node may have had one in between.
+    if (held.epoch === epoch && held.version === version) return false;
     this.#due.set(key, change);
     this.#schedule();
     return true;
@@ -181,11 +183,9 @@ export class Subscription {
     }
     this.#running = undefined;
     if (this.#isStopped) return;
-    if (!isBehind) this.#failures = 0;
-    else {this.#cancelPause = clock.after(
-        growingPause(this.#failures++, clock.random()),
-        () => this.retry(),
-      );}
+    if (isBehind) {
+      this.#cancelPause = clock.after(growingPause(this.#failures++, clock.random()), () => this.retry());
+    } else this.#failures = 0;
     this.#schedule();
   }
 

@@ -13,8 +13,8 @@ export interface Round {
   readonly wait: number;
   /** Aborts what is under way when the round is interrupted. Has ended if a round has succeeded or failed. */
   readonly controller: AbortController;
-  /** Must be called with each answer, and the versions that were asked. */
-  onAnswer(asked: ReadonlyMap<string, number>, answer: Answer): void;
+  /** Must be called with each answer, and the versions that were asked. Returns whether data must be fetched. */
+  onAnswer(asked: ReadonlyMap<string, number>, answer: Answer): boolean;
 }
 
 /**
@@ -36,6 +36,7 @@ export function createSyncTransport(config: TransportConfig): Transport {
   let { maxKeys } = config;
   return async ({ known, epoch }, { wait, controller, onAnswer }) => {
     const { signal } = controller;
+    let isNews = false;
     const ask = async (part: ReadonlyMap<string, number>): Promise<number> => {
       try {
         const answer = await settleWithin(
@@ -46,7 +47,7 @@ export function createSyncTransport(config: TransportConfig): Transport {
             controller,
           },
         );
-        onAnswer(part, answer);
+        isNews = onAnswer(part, answer) || isNews;
         return answer.pause;
       } catch (error) {
         // The server allows fewer keys or bytes than the client.
@@ -61,8 +62,10 @@ export function createSyncTransport(config: TransportConfig): Transport {
     for (let i = 0; i < entries.length; i += maxKeys) {
       asks.push(ask(new Map(entries.slice(i, i + maxKeys))));
     }
-    if (wait === 0) return Math.max(...await Promise.all(asks));
-    // One part has changed or is at its deadline: ask for all parts anew.
-    return await Promise.race(asks);
+    const all = Promise.all(asks).then((pauses) => Math.max(...pauses));
+    if (wait === 0) return await all;
+    all.catch(() => {});
+    // A part that has changes ends the round, since the others were asked with old versions. One at its deadline does not.
+    return await Promise.race(asks.map((asked) => asked.then((pause) => isNews ? pause : all)));
   };
 }

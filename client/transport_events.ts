@@ -67,7 +67,7 @@ export function createEventsTransport(
               wait: 0,
               onAnswer(part, answer) {
                 epoch = answer.epoch;
-                onAnswer(part, answer);
+                return onAnswer(part, answer);
               },
             };
             await askOnce(question, once);

@@ -219,7 +219,7 @@ test("live() shows data of a new epoch", async () => {
   scene.page.become("active");
   await scene.clock.advance(200);
   // The application still answers with the old epoch: that data is not shown as the newest.
-  assert.equal(seen.at(-1), "updating 1");
+  assert.equal(seen.at(-1), "retrying 1 error");
   scene.intercept = () => undefined;
   scene.page.become("hidden");
   scene.page.become("active");

@@ -1,0 +1,125 @@
+/**
+ * Faults put into the client by hand, to see whether the simulation notices them: a test of the test.
+ *
+ * @module
+ */
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { type ClientModule, runHistory } from "./simulation.ts";
+
+/** A fault: one line of the client, and what stands there instead. */
+export interface ClientFault {
+  readonly name: string;
+  readonly file: string;
+  /** A text that the file has once. */
+  readonly find: string;
+  readonly put: string;
+}
+
+/** Mistakes, each against one rule. Those that only cost time or requests are left to `client_test.ts`. */
+export const FAULTS: readonly ClientFault[] = [
+  {
+    name: "the versions of a failed fetch are taken over",
+    file: "subscription.ts",
+    find: "for (const change of batch.values()) this.#owe(change);",
+    put: "",
+  },
+  {
+    name: "a change that is told during a fetch is not fetched again",
+    file: "subscription.ts",
+    find: "    this.#due.set(key, change);\n    this.#schedule();",
+    put: "    if (!this.#running) this.#due.set(key, change);\n    this.#schedule();",
+  },
+  {
+    name: "epochs are not compared",
+    file: "subscription.ts",
+    find: "if (held.epoch === epoch && held.version",
+    put: "if (held.version",
+  },
+  {
+    name: "only newer versions are told",
+    file: "subscription.ts",
+    find: "if (held.epoch === epoch && held.version === version)",
+    put: "if (held.epoch === epoch && held.version >= version)",
+  },
+  {
+    name: "a fetch that does not end is waited for",
+    file: "deadline.ts",
+    find: 'clock.after(ms, () => controller.abort(new Error("No answer in time")))',
+    put: "clock.after(ms, () => {})",
+  },
+  {
+    name: "only the first part of a long list of keys is asked",
+    file: "transport.ts",
+    find: "i < entries.length",
+    put: "i < maxKeys",
+  },
+  {
+    name: "Retry-After is ignored",
+    file: "rounds.ts",
+    find: "this.#notBefore = now + retryAfter;",
+    put: "",
+  },
+  {
+    name: "a new key does not end the wait",
+    file: "rounds.ts",
+    find: "if (this.#isWaiting) this.#controller!.abort(INTERRUPTED);",
+    put: "",
+  },
+  {
+    name: "a hidden page asks",
+    file: "rounds.ts",
+    find: 'return page.current === "active" ? undefined : page.current;',
+    put: "return undefined;",
+  },
+  {
+    name: "a page that is shown again does not ask",
+    file: "rounds.ts",
+    find: "    this.#interrupt();\n    this.#deps.subscriptions.retry();",
+    put: "    this.#deps.subscriptions.retry();",
+  },
+  {
+    name: "a timer is left behind by close()",
+    file: "rounds.ts",
+    find: "    this.#cancelTick?.();\n    this.#interrupt();",
+    put: "    this.#interrupt();",
+  },
+  {
+    name: "a live store shows data that is older than before",
+    file: "live.ts",
+    find: "if (stamp && shown && isOlder(",
+    put: "if (!stamp && shown && isOlder(",
+  },
+];
+
+/**
+ * Runs histories against a copy of the client with a fault in it.
+ *
+ * @returns The first seed that fails, if one of so many does.
+ * @throws {Error} If the text to be replaced does not occur exactly once: then the fault has to be put elsewhere.
+ */
+export async function examineFault(fault: ClientFault, histories: number): Promise<number | undefined> {
+  const folder = await mkdtemp(join(tmpdir(), "reality-client-fault-"));
+  try {
+    await cp("client", folder, { recursive: true });
+    const path = join(folder, fault.file);
+    const parts = (await readFile(path, "utf8")).split(fault.find);
+    if (parts.length !== 2) {
+      throw new Error(`Cannot put a fault into ${fault.file}: found ${fault.find} ${parts.length - 1} times`);
+    }
+    await writeFile(path, parts.join(fault.put));
+    const client: ClientModule = await import(pathToFileURL(join(folder, "mod.ts")).href);
+    for (let seed = 1; seed <= histories; seed++) {
+      try {
+        await runHistory(seed, client);
+      } catch {
+        return seed;
+      }
+    }
+    return undefined;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
