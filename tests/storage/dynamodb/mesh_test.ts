@@ -261,7 +261,7 @@ test("readDelta() goes on by key where a bucket has too many rows for one page",
 
 test("readDelta() refuses what cannot be the next of a page", async () => {
   await withStorage(async (storage) => {
-    const message = /^Cannot read a page: expected what another one gave as next/;
+    const message = /^Cannot read a page: expected the next of the page before/;
     for (const after of ["", "x".repeat(1025)]) {
       await assert.rejects(storage.readDelta(new Map(), 10, after), { name: "RangeError", message });
     }
@@ -274,7 +274,7 @@ test("adoptVector() refuses more origins than the counter's item has room for", 
     const origins = (count: number) => new Map(Array.from({ length: count }, (_, i) => [`origin-${i}`, 1]));
     await assert.rejects(storage.adoptVector(origins(2000), "z"), {
       name: "RangeError",
-      message: "Cannot note what was seen: at most 2000 origins, got 2001",
+      message: "Cannot join a version vector: expected at most 2000 replica ids, got 2001",
     });
     await storage.adoptVector(origins(1999), "z");
     assert.equal((await storage.readReplicaState()).vector.size, 2000);

@@ -1,0 +1,66 @@
+/**
+ * How a DynamoDB storage writes changes of its own.
+ *
+ * @module
+ */
+import type { NodeChange } from "../../src/store/contract.ts";
+import type { RealityNodeMeta } from "../../src/types.ts";
+import { checkChanges, checkMeta } from "../validate.ts";
+import { toMeta } from "./stored_node.ts";
+import { fitsTable, MAX_KEY_BYTES } from "./table.ts";
+import type { TableSession } from "./table_session.ts";
+
+/** A transaction has at most 100 items, and one of them is the counter's. */
+export const MAX_CHANGES = 99;
+
+/** Reserves the next version. */
+export async function incrementVersion(table: TableSession): Promise<number> {
+  return await table.calls.run("incrementVersion", async (call) => {
+    await table.ensureResidue(call);
+    return await table.writer.increment(call, (state) => table.numbering.next(state));
+  });
+}
+
+/** Publishes a node unless a newer one is stored. */
+export async function setNode(table: TableSession, key: string, meta: RealityNodeMeta): Promise<void> {
+  await table.calls.run("setNode", async (call) => {
+    checkMeta(key, meta);
+    checkKey(key);
+    await table.ensureResidue(call);
+    await table.writer.commit(call, async () => {
+      const reading = await table.reader.readNodes(call, [key]);
+      return [reading.state, table.drafts.draftNode(meta, reading)];
+    });
+  });
+}
+
+/** Makes changes with one transaction. */
+export async function applyChanges(
+  table: TableSession,
+  operation: string,
+  changes: readonly NodeChange[],
+): Promise<RealityNodeMeta[]> {
+  return await table.calls.run(operation, async (call) => {
+    checkChanges(changes, MAX_CHANGES);
+    for (const { key } of changes) checkKey(key);
+    if (changes.length === 0) return [];
+    await table.ensureResidue(call);
+    const written = await table.writer.commit(call, async () => {
+      const state = table.reader.last ?? await table.reader.readState(call);
+      return [state, table.drafts.draftChanges(changes, state)];
+    });
+    return written.map(toMeta);
+  });
+}
+
+/**
+ * Checks the length of a key.
+ *
+ * @throws {RangeError} When it has more than 1024 bytes.
+ */
+export function checkKey(key: string): void {
+  if (fitsTable(key)) return;
+  throw new RangeError(
+    `Cannot write a node: expected a key of at most ${MAX_KEY_BYTES} bytes, the longest sort key, got ${key.length} characters`,
+  );
+}
