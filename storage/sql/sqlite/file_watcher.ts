@@ -4,8 +4,9 @@
  * @module
  */
 import { isConfirmed } from "../../../src/store/history.ts";
-import type { ChangeListener } from "../../../src/store/contract.ts";
+import type { ChangeListener, StorageMoment } from "../../../src/store/contract.ts";
 import type { SQLDialect } from "../dialect.ts";
+import { toCounterMoment } from "../rows.ts";
 import type { SQLiteConnection } from "./connection.ts";
 import { sqliteDialect } from "./dialect.ts";
 
@@ -15,10 +16,8 @@ const MAX_KEYS = 1000;
 /** The state of the table that listeners know. */
 interface TableSnapshot {
   readonly fileVersion: unknown;
-  readonly maxVersion: number;
-  readonly epoch: unknown;
-  readonly late: unknown;
-  readonly recent: string;
+  /** What the counter's row says; `undefined` if the row is missing. */
+  readonly moment: StorageMoment | undefined;
 }
 
 /** Polls a file while there are listeners, and calls them with the keys that other processes changed. */
@@ -75,14 +74,11 @@ export class FileWatcher {
   #poll(): string[] | null | undefined {
     try {
       const fileVersion = this.#fileVersion();
-      const before = this.#snapshot;
-      if (fileVersion === before?.fileVersion) return undefined;
+      if (fileVersion === this.#snapshot?.fileVersion) return undefined;
+      const before = this.#snapshot?.moment;
       const [snapshot, keys] = this.#read(fileVersion, before?.maxVersion);
       this.#snapshot = snapshot;
-      // Another epoch, a node that was published below the counter, or data that were set back.
-      const isBroken = before === undefined || snapshot.epoch !== before.epoch ||
-        snapshot.late !== before.late || !isConfirmed(snapshot, before.maxVersion);
-      return isBroken || keys.length > MAX_KEYS ? null : keys;
+      return isContinued(before, snapshot.moment) && keys.length <= MAX_KEYS ? keys : null;
     } catch {
       // The file is busy or broken, so the changes are unknown. Readers find out by themselves.
       this.#snapshot = undefined;
@@ -101,13 +97,16 @@ export class FileWatcher {
     const { sql, params } = this.#dialect.readChanges(after, MAX_KEYS + 1);
     const rows = this.#connection.all(sql, params);
     const counter = rows.find((row) => row.node_key === "");
-    const snapshot = {
-      fileVersion,
-      maxVersion: Number(counter?.version),
-      epoch: counter?.hash,
-      late: counter?.late,
-      recent: String(counter?.recent),
-    };
-    return [snapshot, rows.filter((row) => row !== counter).map((row) => String(row.node_key))];
+    const moment = counter && toCounterMoment(counter, "subscribe");
+    return [
+      { fileVersion, moment },
+      rows.filter((row) => row !== counter).map((row) => String(row.node_key)),
+    ];
   }
+}
+
+/** Whether the history goes on. Otherwise the epoch is another, a node was published below the counter, or it was set back. */
+function isContinued(before: StorageMoment | undefined, moment: StorageMoment | undefined): boolean {
+  return before !== undefined && moment !== undefined && moment.epoch === before.epoch &&
+    moment.late === before.late && isConfirmed(moment, before.maxVersion);
 }
