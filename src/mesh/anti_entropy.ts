@@ -51,7 +51,7 @@ export interface MergedPage {
    */
   readonly written: readonly string[];
   /** Changes of this storage's own that were made instead: new to every server. */
-  readonly made: readonly RealityNodeMeta[];
+  readonly ownChanges: readonly RealityNodeMeta[];
   /** What the next page continues; undefined after the last. */
   readonly incoming: PartialDelta | undefined;
 }
@@ -65,7 +65,7 @@ export interface ComposedPage {
 }
 
 /** The result for a page that was not merged. */
-export const UNMERGED: MergedPage = { isMerged: false, written: [], made: [], incoming: undefined };
+export const UNMERGED: MergedPage = { isMerged: false, written: [], ownChanges: [], incoming: undefined };
 
 const EMPTY: VersionVector = new Map();
 
@@ -182,7 +182,7 @@ export class AntiEntropy {
   ): Promise<MergedPage> {
     const { storage, callStorage, getChanges, wake } = this.#deps;
     const { collected: collected = EMPTY, epoch } = message;
-    const { taken: written, made } = await getChanges().merge(delta.nodes, async (isMissing) => {
+    const { written, ownChanges } = await getChanges().merge(delta.nodes, async (isMissing) => {
       // A missing node may have been collected since the state was read.
       const { vector, collected } = isMissing
         ? await callStorage("readReplicaState", () => storage.readReplicaState())
@@ -194,7 +194,12 @@ export class AntiEntropy {
     // A tombstone does not count: beside the deletion that it tells, another may have been collected.
     if (delta.full) { for (const { key, deleted } of delta.nodes) if (!deleted) keys.add(key); }
     if (delta.next !== null) {
-      return { isMerged: true, written, made, incoming: { adopt, keys, full: delta.full, next: delta.next } };
+      return {
+        isMerged: true,
+        written,
+        ownChanges,
+        incoming: { adopt, keys, full: delta.full, next: delta.next },
+      };
     }
     const mergeRest = () => this.#mergeMissing(keys, { mine: mine.vector, theirs: adopt, collected });
     const dropped = delta.full ? await mergeRest() : [];
@@ -213,7 +218,7 @@ export class AntiEntropy {
     return {
       isMerged: true,
       written: [...written, ...deleted],
-      made: [...made, ...joined],
+      ownChanges: [...ownChanges, ...joined],
       incoming: undefined,
     };
   }
@@ -228,14 +233,14 @@ export class AntiEntropy {
       const missing = page.nodes.filter((node) =>
         !keys.has(node.key) && mergeMissing(node, context) !== null
       );
-      const { made } = await getChanges().merge(missing, () => ({
+      const { ownChanges } = await getChanges().merge(missing, () => ({
         merge: (known, mine) => {
           if (mine === undefined || !isSameDot(dotOf(mine), dotOf(known))) return null;
           return mergeMissing(mine, context);
         },
       }));
       wake(missing.map(({ key }) => key));
-      written.push(...made);
+      written.push(...ownChanges);
       after = page.next ?? undefined;
     } while (after !== undefined);
     return written;

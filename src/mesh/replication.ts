@@ -116,7 +116,7 @@ export class Replication {
     // Another server on this storage may have merged it before, without telling this one.
     if (!merged.isMerged && !coversVector(this.#received, message.vector)) pollNow();
     this.#received = joinVectors(this.#received, message.vector);
-    const { written: keys, made } = merged;
+    const { written: keys, ownChanges } = merged;
     this.#nodesMerged += keys.length;
     // A server on Redis has published its changes there.
     if (keys.length > 0 && !announcer.isPublisher(message.id)) announcer.publish({ keys, version: 0 });
@@ -129,7 +129,7 @@ export class Replication {
       ({ id, replicaId }) =>
         message.peers.get(id!) === "alive" && (isBroadcast || !replica.isShared(replicaId)),
     );
-    this.#announce(made);
+    this.#announce(ownChanges);
     return merged;
   }
 
@@ -141,9 +141,9 @@ export class Replication {
   }
 
   /** Announces changes of this storage itself that were made in a merge. */
-  #announce(made: readonly RealityNodeMeta[]): void {
-    if (made.length === 0) return;
-    const version = made.reduce((highest, meta) => Math.max(highest, meta.version), 0);
-    this.#options.announcer.announce({ keys: made.map(({ key }) => key), version });
+  #announce(ownChanges: readonly RealityNodeMeta[]): void {
+    if (ownChanges.length === 0) return;
+    const version = ownChanges.reduce((highest, meta) => Math.max(highest, meta.version), 0);
+    this.#options.announcer.announce({ keys: ownChanges.map(({ key }) => key), version });
   }
 }

@@ -134,12 +134,12 @@ export class UncoveredNodes {
         node.replicaId !== page.replicaId && !includesDot(page.vector, dotOf(node))
       );
       if (uncovered.length > 0) {
-        const { made } = await getChanges().merge(uncovered, () => ({
+        const { ownChanges } = await getChanges().merge(uncovered, () => ({
           merge: (node, own) =>
             own !== undefined && isSameDot(dotOf(own), dotOf(node)) ? rejoinNode(own) : null,
         }));
-        wake(made.map(({ key }) => key));
-        onRewritten(made);
+        wake(ownChanges.map(({ key }) => key));
+        onRewritten(ownChanges);
       }
       if (page.next === null) return;
       after = page.next;

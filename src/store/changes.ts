@@ -34,9 +34,9 @@ export type PrepareMerge = (isMissing: boolean) => PreparedMerge | Promise<Prepa
 /** The result of merging nodes of another storage. */
 export interface MergedNodes {
   /** Keys of the nodes that were written unchanged. */
-  readonly taken: readonly string[];
+  readonly written: readonly string[];
   /** Changes that this storage made instead. No other storage has them yet. */
-  readonly made: readonly RealityNodeMeta[];
+  readonly ownChanges: readonly RealityNodeMeta[];
 }
 
 /** A merge is decided at most this often when the stored node changes in between. */
@@ -104,8 +104,8 @@ export class Changes {
    * @throws {StorageError} When the storage fails or takes too long; some nodes may have been written.
    */
   async merge(nodes: readonly ReplicatedNode[], prepare: PrepareMerge): Promise<MergedNodes> {
-    const taken: string[] = [];
-    const made: RealityNodeMeta[] = [];
+    const written: string[] = [];
+    const ownChanges: RealityNodeMeta[] = [];
     let left = nodes;
     for (let i = 0; left.length > 0; i++) {
       if (i === MAX_MERGE_ATTEMPTS) {
@@ -117,12 +117,12 @@ export class Changes {
       const metas = await this.#writer.merge(merges, collected);
       merges.forEach(({ node }, i) => {
         const meta = metas[i];
-        if (meta) "replicaId" in node ? taken.push(meta.key) : made.push(meta);
+        if (meta) "replicaId" in node ? written.push(meta.key) : ownChanges.push(meta);
       });
       const missed = new Set(merges.filter((_, i) => metas[i] === null).map(({ node }) => node.key));
       left = left.filter(({ key }) => missed.has(key));
     }
-    return { taken, made };
+    return { written, ownChanges };
   }
 
   /**

@@ -124,10 +124,13 @@ test("merge() joins a node whose deletion is collected here during the merge", a
       }
       return answer ?? await original(argument);
     }) as never;
-    const { made } = await antiEntropy.merge(undefined, messageOf([nodeOf("k", tombstone.version - 500)]));
+    const { ownChanges } = await antiEntropy.merge(
+      undefined,
+      messageOf([nodeOf("k", tombstone.version - 500)]),
+    );
     const node = await storage.getNode("k");
     ok(node === null || node.version > tombstone.version, `${moment}: ${JSON.stringify(node)}`);
-    equal(made.length, 1, moment);
+    equal(ownChanges.length, 1, moment);
   }
 });
 
@@ -149,9 +152,9 @@ test("merge() does not add a node whose key was changed, deleted and collected s
     }
     return await original(takes, swept);
   };
-  const { made } = await antiEntropy.merge(undefined, messageOf([nodeOf("k", 5)]));
+  const { ownChanges } = await antiEntropy.merge(undefined, messageOf([nodeOf("k", 5)]));
   // A client that received version 5 from the peer does not know the change here: it must be told.
   const node = await storage.getNode("k");
   ok(node !== null && node.version > deleted, JSON.stringify(node));
-  equal(made.length, 1);
+  equal(ownChanges.length, 1);
 });
