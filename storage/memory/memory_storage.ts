@@ -5,28 +5,18 @@
  */
 import { isNewer } from "../../src/store/node.ts";
 import {
-  alignNumber,
-  counterFloor,
-  counterStep,
   coversVector,
   createEpoch,
   createReplicaId,
-  type Dot,
   dotOf,
-  drawResidue,
-  includesDot,
-  isResidueTaken,
   isSameDot,
   joinVectors,
-  lowestMissing,
   type MeshStorage,
   type NodeChange,
   type NodeLookup,
   type NodeMerge,
   type ReplicaState,
   type ReplicatedNode,
-  RESIDUES,
-  spreadFloor,
   type StorageDelta,
   type StorageFeatures,
   type StorageIdentity,
@@ -35,13 +25,11 @@ import {
 } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { checkChanges, checkCounter, checkMerges, checkMeta } from "../validate.ts";
-import {
-  type CounterKind,
-  type ReadStorageOptions,
-  readStorageOptions,
-  type StorageOptions,
-} from "../options.ts";
-import { VersionOrder } from "./version_order.ts";
+import { readStorageOptions, type StorageOptions } from "../options.ts";
+import { missingByVersion, missingPage } from "./delta.ts";
+import { NodeColumns, type Placement } from "./node_columns.ts";
+import { Numbering } from "./numbering.ts";
+import { Tombstones } from "./tombstones.ts";
 
 export type { CounterKind, StorageOptions } from "../options.ts";
 
@@ -49,11 +37,6 @@ export type { CounterKind, StorageOptions } from "../options.ts";
 export type MemoryStorageOptions = StorageOptions;
 
 const MAX_CHANGES = 10_000;
-
-/** How many tombstones one write collects, plus two for each node that was written since the last collection, ... */
-const MAX_COLLECTED = 100;
-/** ... up to this many nodes. More nodes are counted for later writes. */
-const MAX_COUNTED = 500;
 
 /**
  * Keeps nodes in memory, about 110 bytes each beside the text of the key. Every method settles at once. The cost of
@@ -84,45 +67,17 @@ export class MemoryStorage implements MeshStorage {
     maxChanges: MAX_CHANGES,
   });
 
-  readonly #options: ReadStorageOptions;
-  #counterKind: CounterKind;
-  /** Whether the storage is part of a mesh. */
-  #isMesh = false;
-  #identity: StorageIdentity | undefined;
-  // A node is a slot in these columns. That takes a fraction of the memory of an object with boxed numbers.
-  readonly #slots = new Map<string, number>();
-  readonly #order = new VersionOrder();
-  readonly #keys: string[] = [""];
-  readonly #hashes: string[] = [""];
-  #updatedAt = new Float64Array(1024);
-  #deleted = new Uint8Array(1024);
-  /** By slot: the index in `#replicaIds` of its dot's replica id. */
-  #replicaOf = new Uint32Array(1024);
-  /** The first one stands for the storage's own. */
-  readonly #replicaIds: string[] = [""];
-  /** By slot, where it is not the version: the version of the node's dot. */
-  readonly #lateDots = new Map<number, number>();
+  readonly #now: () => number;
   readonly #vector = new Map<string, number>();
-  readonly #collected = new Map<string, number>();
-  readonly #freeSlots: number[] = [];
+  readonly #nodes = new NodeColumns(() => this.#ensureIdentity().replicaId);
+  readonly #numbering: Numbering;
+  readonly #tombstones: Tombstones;
   readonly #lookup: NodeLookup = {
-    get: (key) => this.#read(key),
-    versionOf: (key) => {
-      const slot = this.#slots.get(key);
-      return slot === undefined || this.#deleted[slot] === 1 ? 0 : this.#order.versionOf(slot);
-    },
+    get: (key) => this.#nodes.get(key),
+    versionOf: (key) => this.#nodes.versionOf(key),
   };
-  /** The slots of tombstones, in order of the times from which on they may be collected. */
-  readonly #tombstones = new VersionOrder();
-  /** How many nodes were written that no collection has counted yet. */
-  #uncounted = 0;
-  #counter = 0;
-  /** The number with which the residue of all numbers was drawn; 0 as long as none was. */
-  #drawn = 0;
+  #identity: StorageIdentity | undefined;
   #maxVersion = 0;
-  /** The highest own dot version in the version vector. No own dot at or below it is ever published. */
-  #maxDotVersion = 0;
-  #collectedVersion = 0;
   /** How many nodes were published below the counter. */
   #late = 0;
 
@@ -133,18 +88,25 @@ export class MemoryStorage implements MeshStorage {
    * @throws {TypeError} When an option is unknown or wrong; the message names it.
    */
   constructor(options: MemoryStorageOptions = {}) {
-    this.#options = readStorageOptions(options, "MemoryStorage");
-    this.#counterKind = this.#options.counter;
+    const { counter, now, elapsed, tombstoneTimeout } = readStorageOptions(options, "MemoryStorage");
+    this.#now = now;
+    this.#numbering = new Numbering(counter, this.#vector, now);
+    this.#tombstones = new Tombstones(this.#nodes, elapsed, tombstoneTimeout);
   }
 
   /** The node's current meta; `null` if it never existed or is deleted. */
   getNode(key: string): Promise<RealityNodeMeta | null> {
-    return Promise.resolve(this.#read(key) ?? null);
+    return Promise.resolve(this.#nodes.get(key) ?? null);
   }
 
   /** The current metas of those keys that exist. */
   getNodes(keys: readonly string[]): Promise<Map<string, RealityNodeMeta>> {
-    return Promise.resolve(this.#readAll(keys));
+    const nodes = new Map<string, RealityNodeMeta>();
+    for (const key of keys) {
+      const meta = this.#nodes.get(key);
+      if (meta) nodes.set(key, meta);
+    }
+    return Promise.resolve(nodes);
   }
 
   /**
@@ -159,7 +121,7 @@ export class MemoryStorage implements MeshStorage {
       maxVersion: this.#maxVersion,
       epoch,
       replicaId,
-      collectedVersion: this.#collectedVersion,
+      collectedVersion: this.#tombstones.collectedVersion,
       late: this.#late,
     };
   }
@@ -177,7 +139,7 @@ export class MemoryStorage implements MeshStorage {
   /** Gives the data another epoch and another replica id, and empties the version vector. */
   newEpoch(): Promise<StorageIdentity> {
     this.#vector.clear();
-    this.#identity = Object.freeze({ epoch: createEpoch(this.#options.now()), replicaId: createReplicaId() });
+    this.#identity = Object.freeze({ epoch: createEpoch(this.#now()), replicaId: createReplicaId() });
     return Promise.resolve(this.#identity);
   }
 
@@ -195,10 +157,11 @@ export class MemoryStorage implements MeshStorage {
   listChangedSince(version: number, limit: number = Infinity): Promise<RealityNodeMeta[]> {
     const metas: RealityNodeMeta[] = [];
     let last = 0;
-    for (let slot = this.#order.firstAbove(version); slot !== 0; slot = this.#order.next(slot)) {
-      const current = this.#order.versionOf(slot);
+    const { order } = this.#nodes;
+    for (let slot = order.firstAbove(version); slot !== 0; slot = order.next(slot)) {
+      const current = order.versionOf(slot);
       if (metas.length >= limit && current !== last) break;
-      metas.push(this.#metaAt(slot));
+      metas.push(this.#nodes.metaAt(slot));
       last = current;
     }
     return Promise.resolve(metas);
@@ -211,9 +174,9 @@ export class MemoryStorage implements MeshStorage {
    */
   // deno-lint-ignore require-await -- an exception must become a rejection
   async incrementVersion(_key: string): Promise<number> {
-    const version = this.#next();
+    const version = this.#numbering.next();
     checkCounter(version);
-    return this.#counter = version;
+    return this.#numbering.counter = version;
   }
 
   /**
@@ -225,22 +188,23 @@ export class MemoryStorage implements MeshStorage {
   // deno-lint-ignore require-await -- an exception must become a rejection
   async setNode(key: string, meta: RealityNodeMeta): Promise<void> {
     checkMeta(key, meta);
-    this.#collect();
-    const slot = this.#slots.get(key);
-    if (slot !== undefined && !isNewer(meta, this.#metaAt(slot))) return;
+    this.#tombstones.collect();
+    const slot = this.#nodes.slots.get(key);
+    if (slot !== undefined && !isNewer(meta, this.#nodes.metaAt(slot))) return;
     // Other storages may have merged everything up to this number, without this node.
-    const next = this.#next();
-    const isOwn = (next - meta.version) % counterStep(this.#counterKind) === 0;
-    const dotVersion = meta.version <= this.#maxDotVersion || !isOwn ? next : meta.version;
+    const next = this.#numbering.next();
+    const isOwn = (next - meta.version) % this.#numbering.step === 0;
+    const dotVersion = meta.version <= this.#numbering.maxDotVersion || !isOwn ? next : meta.version;
     checkCounter(dotVersion);
     if (meta.version <= this.#maxVersion) this.#late++;
-    this.#write(meta, meta.version, { version: dotVersion, replicaId: this.#ensureIdentity().replicaId });
-    this.#maxDotVersion = dotVersion;
+    const { replicaId } = this.#ensureIdentity();
+    this.#write(meta, { version: meta.version, replicaId, dotVersion });
+    this.#numbering.maxDotVersion = dotVersion;
   }
 
   /** Deletes a node. The deletion is a change with a version of its own, and leaves a tombstone. */
   async deleteNode(key: string): Promise<void> {
-    await this.applyChanges([{ key, hash: "", updatedAt: this.#options.now(), deleted: true }]);
+    await this.applyChanges([{ key, hash: "", updatedAt: this.#now(), deleted: true }]);
   }
 
   /**
@@ -253,8 +217,8 @@ export class MemoryStorage implements MeshStorage {
    */
   applyChanges(changes: readonly NodeChange[]): RealityNodeMeta[] | Promise<RealityNodeMeta[]> {
     checkChanges(changes, MAX_CHANGES);
-    this.#collect();
-    const [first, step] = [this.#next(), counterStep(this.#counterKind)];
+    this.#tombstones.collect();
+    const [first, step] = [this.#numbering.next(), this.#numbering.step];
     // Checked first: at the end of all numbers none of the changes is made.
     checkCounter(first + (changes.length - 1) * step);
     return changes.map((change, i) => this.#apply(change, first + i * step));
@@ -274,18 +238,18 @@ export class MemoryStorage implements MeshStorage {
    */
   readDelta(base: VersionVector, limit: number, after?: string): Promise<StorageDelta> {
     const state = this.#replicaState();
-    const found = after === undefined ? this.#missingByVersion(base, state.vector, limit) : undefined;
-    return Promise.resolve(
-      found ? { ...state, nodes: found, next: null } : { ...state, ...this.#missingPage(base, limit, after) },
-    );
+    const vectors = { base, vector: state.vector };
+    const nodes = after === undefined ? missingByVersion(this.#nodes, vectors, limit) : undefined;
+    const page = nodes ? { nodes, next: null } : missingPage(this.#nodes, base, { limit, after });
+    return Promise.resolve({ ...state, ...page });
   }
 
   /** The nodes and tombstones of these keys, with their dots. */
   readReplicated(keys: readonly string[]): Promise<Map<string, ReplicatedNode>> {
     const nodes = new Map<string, ReplicatedNode>();
     for (const key of keys) {
-      const slot = this.#slots.get(key);
-      if (slot !== undefined) nodes.set(key, this.#replicatedAt(slot));
+      const slot = this.#nodes.slots.get(key);
+      if (slot !== undefined) nodes.set(key, this.#nodes.replicatedAt(slot));
     }
     return Promise.resolve(nodes);
   }
@@ -307,26 +271,24 @@ export class MemoryStorage implements MeshStorage {
     collected?: VersionVector,
   ): Promise<(RealityNodeMeta | null)[]> {
     checkMerges(merges, MAX_CHANGES);
-    const mayAdd = collected === undefined || coversVector(collected, this.#collected);
+    const mayAdd = collected === undefined || coversVector(collected, this.#tombstones.collected);
     for (const { node, above = 0 } of merges) {
-      const highest = "replicaId" in node ? Math.max(node.version, node.dotVersion) : above;
-      this.#counter = Math.max(this.#counter, highest);
+      this.#numbering.raise("replicaId" in node ? Math.max(node.version, node.dotVersion) : above);
     }
-    const step = counterStep(this.#counterKind);
-    let next = this.#next();
+    const { step } = this.#numbering;
+    let next = this.#numbering.next();
     checkCounter(next + (merges.filter(({ node }) => !("replicaId" in node)).length - 1) * step);
     return merges.map(({ node, replaces }) => {
-      const slot = this.#slots.get(node.key);
-      const there = slot === undefined ? null : dotOf(this.#replicatedAt(slot));
-      if (!isSameDot(there, replaces) || there === null && !mayAdd) return null;
+      const slot = this.#nodes.slots.get(node.key);
+      const stored = slot === undefined ? null : dotOf(this.#nodes.replicatedAt(slot));
+      if (!isSameDot(stored, replaces) || stored === null && !mayAdd) return null;
       if (!("replicaId" in node)) {
         const version = next;
         next += step;
         return this.#apply(node, version);
       }
       if (node.version <= this.#maxVersion) this.#late++;
-      this.#write(node, node.version, dotOf(node));
-      return this.#metaAt(this.#slots.get(node.key) ?? 0);
+      return this.#nodes.metaAt(this.#write(node, node));
     });
   }
 
@@ -341,13 +303,11 @@ export class MemoryStorage implements MeshStorage {
   adoptVector(vector: VersionVector, epoch: string, collected: VersionVector = new Map()): Promise<boolean> {
     const identity = this.#ensureIdentity();
     for (const [replicaId, dotVersion] of vector) {
-      this.#counter = Math.max(this.#counter, dotVersion);
+      this.#numbering.raise(dotVersion);
       if (replicaId === identity.replicaId || (this.#vector.get(replicaId) ?? 0) >= dotVersion) continue;
       this.#vector.set(replicaId, dotVersion);
     }
-    for (const [replicaId, dotVersion] of collected) {
-      this.#collected.set(replicaId, Math.max(this.#collected.get(replicaId) ?? 0, dotVersion));
-    }
+    for (const [replicaId, dotVersion] of collected) this.#tombstones.record(replicaId, dotVersion);
     if (epoch >= identity.epoch) return Promise.resolve(false);
     this.#identity = Object.freeze({ epoch, replicaId: identity.replicaId });
     return Promise.resolve(true);
@@ -362,205 +322,55 @@ export class MemoryStorage implements MeshStorage {
   async avoidResidues(vector: VersionVector): Promise<void> {
     const others = joinVectors(this.#vector, vector);
     others.delete(this.#ensureIdentity().replicaId);
-    if (isResidueTaken(others, this.#drawn)) this.#drawResidue(others);
+    this.#numbering.avoidResidues(others);
   }
 
   /** Numbers changes by the clock from now on. Storages of a mesh must do so. */
   countByClock(): void {
-    this.#counterKind = "clock";
-    this.#isMesh = true;
+    this.#numbering.joinMesh();
   }
 
   #replicaState(): ReplicaState {
-    this.#collect();
-    if (this.#counterKind === "clock" && this.#drawn === 0) this.#drawResidue(this.#vector);
+    this.#tombstones.collect();
+    this.#numbering.ensureResidue();
     const { epoch, replicaId } = this.#ensureIdentity();
-    const vector = new Map(this.#vector).set(replicaId, this.#maxDotVersion);
     return {
       epoch,
       replicaId,
-      vector: vector,
-      collected: new Map(this.#collected),
+      vector: new Map(this.#vector).set(replicaId, this.#numbering.maxDotVersion),
+      collected: new Map(this.#tombstones.collected),
       maxVersion: this.#maxVersion,
     };
-  }
-
-  /** All nodes whose dots `base` does not include, found by version; `undefined` if there are more than `limit`. */
-  #missingByVersion(base: VersionVector, vector: VersionVector, limit: number): ReplicatedNode[] | undefined {
-    const nodes: ReplicatedNode[] = [];
-    const lowest = lowestMissing(base, vector);
-    for (let slot = this.#order.firstAbove(lowest); slot !== 0; slot = this.#order.next(slot)) {
-      const node = this.#replicatedAt(slot);
-      if (this.#lateDots.has(slot) || includesDot(base, dotOf(node))) continue;
-      if (nodes.push(node) > limit) return undefined;
-    }
-    for (const [slot, dot] of this.#lateDots) {
-      if (dot <= lowest) continue;
-      const node = this.#replicatedAt(slot);
-      if (!includesDot(base, dotOf(node)) && nodes.push(node) > limit) return undefined;
-    }
-    return nodes;
-  }
-
-  /** The next nodes whose dots `base` does not include, in the order of their slots, which a key keeps. */
-  #missingPage(
-    base: VersionVector,
-    limit: number,
-    after: string = "0",
-  ): Pick<StorageDelta, "nodes" | "next"> {
-    const nodes: ReplicatedNode[] = [];
-    for (let slot = Number(after) + 1; slot < this.#keys.length; slot++) {
-      if (this.#keys[slot] === "") continue;
-      const node = this.#replicatedAt(slot);
-      if (includesDot(base, dotOf(node))) continue;
-      if (nodes.push(node) >= limit) return { nodes, next: String(slot) };
-    }
-    return { nodes, next: null };
   }
 
   /** Writes a change of this storage's own. */
   #apply(change: NodeChange, version: number): RealityNodeMeta {
     const { key, hash, updatedAt, deleted } = change;
-    this.#write(change, version, { version, replicaId: this.#ensureIdentity().replicaId });
-    this.#maxDotVersion = version;
+    const { replicaId } = this.#ensureIdentity();
+    this.#write(change, { version, replicaId, dotVersion: version });
+    this.#numbering.maxDotVersion = version;
     const meta: RealityNodeMeta = { key, version, hash, updatedAt };
     if (deleted) meta.deleted = true;
     return meta;
   }
 
-  #read(key: string): RealityNodeMeta | undefined {
-    const slot = this.#slots.get(key);
-    return slot === undefined || this.#deleted[slot] === 1 ? undefined : this.#metaAt(slot);
-  }
-
-  #readAll(keys: readonly string[]): Map<string, RealityNodeMeta> {
-    const nodes = new Map<string, RealityNodeMeta>();
-    for (const key of keys) {
-      const meta = this.#read(key);
-      if (meta) nodes.set(key, meta);
-    }
-    return nodes;
-  }
-
-  /** A copy for the caller. Changing it does not change the storage. */
-  #metaAt(slot: number): RealityNodeMeta {
-    const meta: RealityNodeMeta = {
-      key: this.#keys[slot] ?? "",
-      version: this.#order.versionOf(slot),
-      hash: this.#hashes[slot] ?? "",
-      updatedAt: this.#updatedAt[slot] ?? 0,
-    };
-    if (this.#deleted[slot] === 1) meta.deleted = true;
-    return meta;
-  }
-
-  #replicatedAt(slot: number): ReplicatedNode {
-    const meta = this.#metaAt(slot);
-    const replicaId = this.#replicaIds[this.#replicaOf[slot] ?? 0] || this.#ensureIdentity().replicaId;
-    return { ...meta, replicaId: replicaId, dotVersion: this.#lateDots.get(slot) ?? meta.version };
-  }
-
-  #replicaIndex(replicaId: string): number {
-    if (replicaId === this.#ensureIdentity().replicaId) return 0;
-    const slot = this.#replicaIds.indexOf(replicaId);
-    return slot !== -1 ? slot : this.#replicaIds.push(replicaId) - 1;
-  }
-
-  /** The next number. */
-  #next(): number {
-    if (this.#counterKind === "clock" && this.#drawn === 0) this.#drawResidue(this.#vector);
-    const base = Math.max(this.#counter, this.#floor());
-    const step = counterStep(this.#counterKind);
-    return alignNumber(base, this.#drawn, step) + step;
-  }
-
-  #floor(): number {
-    const now = this.#options.now();
-    return this.#isMesh && this.#vector.size === 0 ? spreadFloor(now) : counterFloor(this.#counterKind, now);
-  }
-
-  /** Draws a residue that no other storage has, with a number that no node will have. */
-  #drawResidue(others: VersionVector): void {
-    const base = Math.max(this.#counter, this.#floor());
-    const number = alignNumber(base, drawResidue(others), RESIDUES) + RESIDUES;
-    checkCounter(number);
-    this.#counter = this.#maxDotVersion = this.#drawn = number;
-  }
-
-  #write(
-    { key, hash, updatedAt, deleted }: NodeChange | RealityNodeMeta,
-    version: number,
-    dot: Dot,
-  ): void {
-    let slot = this.#slots.get(key);
-    if (slot === undefined) {
-      slot = this.#freeSlots.pop() ?? this.#keys.length;
-      if (slot >= this.#updatedAt.length) this.#grow(slot);
-      this.#slots.set(key, slot);
-      this.#keys[slot] = key;
-    } else {
-      this.#order.remove(slot);
-      if (this.#expires(slot)) this.#tombstones.remove(slot);
-    }
-    this.#order.insert(slot, version);
-    this.#hashes[slot] = hash;
-    this.#updatedAt[slot] = updatedAt;
-    this.#deleted[slot] = deleted ? 1 : 0;
-    this.#replicaOf[slot] = this.#replicaIndex(dot.replicaId);
-    if (dot.version === version) this.#lateDots.delete(slot);
-    else this.#lateDots.set(slot, dot.version);
-    this.#uncounted++;
-    this.#counter = Math.max(this.#counter, version, dot.version);
-    this.#maxVersion = Math.max(this.#maxVersion, version);
-    if (this.#expires(slot)) {
-      const { elapsed, tombstoneTimeout } = this.#options;
-      this.#tombstones.insert(slot, elapsed() + tombstoneTimeout);
-    }
-  }
-
-  /** Whether the slot has a tombstone that is not kept for ever. */
-  #expires(slot: number): boolean {
-    return this.#deleted[slot] === 1 && this.#options.tombstoneTimeout < Infinity;
+  /** Writes a node or tombstone, and returns its slot. */
+  #write(node: NodeChange | RealityNodeMeta, at: Placement): number {
+    const slot = this.#nodes.ensureSlot(node.key);
+    if (this.#nodes.isDeleted(slot)) this.#tombstones.remove(slot);
+    this.#nodes.fill(slot, node, at);
+    this.#tombstones.countWrite();
+    if (node.deleted) this.#tombstones.add(slot);
+    this.#numbering.raise(Math.max(at.version, at.dotVersion));
+    this.#maxVersion = Math.max(this.#maxVersion, at.version);
+    return slot;
   }
 
   /** The identity is made at the first use: a Worker must not use random numbers while it starts. */
   #ensureIdentity(): StorageIdentity {
     return this.#identity ??= Object.freeze({
-      epoch: createEpoch(this.#options.now()),
+      epoch: createEpoch(this.#now()),
       replicaId: createReplicaId(),
     });
-  }
-
-  /** Deletes the oldest expired tombstones: so many at most that no write takes long. */
-  #collect(): void {
-    const now = this.#options.elapsed();
-    const written = Math.min(this.#uncounted, MAX_COUNTED);
-    this.#uncounted -= written;
-    for (let left = MAX_COLLECTED + 2 * written; left > 0; left--) {
-      const slot = this.#tombstones.next(0);
-      if (slot === 0 || this.#tombstones.versionOf(slot) > now) return;
-      const { key, version, replicaId, dotVersion } = this.#replicatedAt(slot);
-      this.#collected.set(replicaId, Math.max(this.#collected.get(replicaId) ?? 0, dotVersion));
-      this.#collectedVersion = Math.max(this.#collectedVersion, version);
-      this.#lateDots.delete(slot);
-      this.#tombstones.remove(slot);
-      this.#order.remove(slot);
-      this.#slots.delete(key);
-      this.#keys[slot] = this.#hashes[slot] = "";
-      this.#freeSlots.push(slot);
-    }
-  }
-
-  #grow(slot: number): void {
-    const size = Math.ceil(Math.max(slot + 1, this.#updatedAt.length * 1.5));
-    const updatedAt = new Float64Array(size);
-    updatedAt.set(this.#updatedAt);
-    this.#updatedAt = updatedAt;
-    const deleted = new Uint8Array(size);
-    deleted.set(this.#deleted);
-    this.#deleted = deleted;
-    const replicaOf = new Uint32Array(size);
-    replicaOf.set(this.#replicaOf);
-    this.#replicaOf = replicaOf;
   }
 }
