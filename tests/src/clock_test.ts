@@ -5,6 +5,7 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { systemClock } from "../../src/clock.ts";
 import { RealityServer } from "../../src/server.ts";
+import { HEARTBEAT } from "../../src/sse/frame.ts";
 import { MemoryStorage } from "../../storage/memory/memory_storage.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
@@ -76,11 +77,11 @@ for (const by of [-HOUR, HOUR]) {
     equal(texts.length, 1);
     clock.jump(by);
     await clock.advance(900);
-    deepEqual(texts.slice(1), [": heartbeat\n\n"]);
+    deepEqual(texts.slice(1), [HEARTBEAT]);
     clock.jump(-by);
     await clock.advance(1_500);
     await reading;
-    equal(texts.filter((text) => text === ": heartbeat\n\n").length, 2);
+    equal(texts.filter((text) => text === HEARTBEAT).length, 2);
     await server.close();
   });
 
