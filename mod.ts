@@ -85,6 +85,10 @@ export type { PendingResponse, ResponseBudget } from "./src/limits/pending_respo
 export { RealityServer } from "./src/server.ts";
 export type { ConnectedSocket, NodeRequest } from "./src/http/request_shape.ts";
 export type { EventSourceRequest } from "./src/sse/request.ts";
+export type { StampVersions } from "./src/stamp/field.ts";
+export type { StampRequest, StampSource } from "./src/stamp/request.ts";
+export { joinStamps, type Stamp } from "./src/stamp/stamp.ts";
+export type { StampOptions } from "./src/stamp/stamps.ts";
 export type {
   ChangeListener,
   CounterKind,

@@ -26,6 +26,7 @@ import { Shutdown } from "./scope/shutdown.ts";
 import { ServerId } from "./server_id.ts";
 import { ServerStatus } from "./server_status.ts";
 import { EventStreams } from "./sse/event_streams.ts";
+import { Stamps } from "./stamp/stamps.ts";
 import { type StorageCallOptions, withTimeout } from "./store/timeout.ts";
 import type { SyncDeps } from "./sync/sync.ts";
 import { SyncRequests } from "./sync/sync_requests.ts";
@@ -40,6 +41,7 @@ export interface ServerParts {
   readonly nodes: Nodes;
   readonly syncs: SyncRequests;
   readonly streams: EventStreams;
+  readonly stamps: Stamps;
   readonly waiters: Waiters;
   readonly status: ServerStatus;
   readonly shutdown: Shutdown;
@@ -71,6 +73,7 @@ export function createServer(config: ServerConfig): ServerParts {
   const getDeps = createGetSyncDeps(base, scopes, mesh);
   const syncs = new SyncRequests({ config, lifecycle, observer, access, concurrency, mesh, getDeps });
   const streams = new EventStreams({ config, lifecycle, observer, access, scopes, waiters, stalls, mesh });
+  const stamps = new Stamps({ config, lifecycle, access, getDeps });
   const status = new ServerStatus({ ...base, admission, scopes, mesh, relay });
   const links = [relay, mesh].filter((link) => link !== undefined);
   const shutdown = new Shutdown({
@@ -96,7 +99,7 @@ export function createServer(config: ServerConfig): ServerParts {
   };
   // Subscribes now, so that an unreachable Redis is reported at the start and not at the first request.
   relay?.start();
-  return { nodes, syncs, streams, waiters, status, shutdown, handlerDeps };
+  return { nodes, syncs, streams, stamps, waiters, status, shutdown, handlerDeps };
 }
 
 function createBase(config: ServerConfig): Base {

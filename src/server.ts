@@ -11,6 +11,8 @@ import { createRequestHandler, type HandlerOptions } from "./http/handler.ts";
 import { eventsReply } from "./http/reply.ts";
 import type { RealityServerOptions } from "./options.ts";
 import type { EventSourceRequest } from "./sse/request.ts";
+import type { Stamp } from "./stamp/stamp.ts";
+import type { StampOptions } from "./stamp/stamps.ts";
 import type {
   NodeUpdate,
   RealityNodeMeta,
@@ -260,6 +262,40 @@ export class RealityServer {
     options: { signal?: AbortSignal; request?: Request; context?: unknown } = {},
   ): Promise<SyncResponse> {
     return this.#parts.syncs.answerCall(request, options);
+  }
+
+  /**
+   * Reads the versions of the keys that an answer of the application depends on. Call it **before** the data is read, and
+   * send it with the answer: the client then follows the keys from exactly these versions, and nothing is missed between
+   * the answer and the first sync. It costs what a sync costs. See `docs/stamps.md`.
+   *
+   * @param keys The keys. Name all that the answer depends on.
+   * @param options `request`, so that the stamp names only what this client may read; `variant`, `cacheControl`, `vary`.
+   * @returns The stamp: headers, a 304 for a client that has the answer already, and JSON.
+   * @throws {TypeError} For an option that is unknown or wrong.
+   * @throws {RefusalError} For an invalid key, for too many keys, and when `authorize` refuses the request.
+   * @throws {StorageError} When the storage fails or takes too long.
+   * @throws {ClosedError} After `close()`.
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({ storage: new MemoryStorage() });
+   * await server.updateNode("messages:general", "1");
+   *
+   * async function getMessages(request: Request): Promise<Response> {
+   *   const stamp = await server.stamp(["messages:general"]);
+   *   return stamp.isFresh(request) ? stamp.notModified() : stamp.json(["hello"]);
+   * }
+   * const { headers } = await getMessages(new Request("http://localhost/messages"));
+   * const again = { headers: { "if-none-match": headers.get("etag")! } };
+   * console.assert((await getMessages(new Request("http://localhost/messages", again))).status === 304);
+   * await server.close();
+   * ```
+   */
+  stamp(keys: readonly string[], options: StampOptions = {}): Promise<Stamp> {
+    return this.#parts.stamps.create(keys, options);
   }
 
   /**

@@ -16,6 +16,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   sync: [".", "limits", "telemetry", "store"],
   http: [".", "limits", "telemetry", "store", "sync"],
   sse: [".", "limits", "telemetry", "store", "sync", "http", "scope"],
+  stamp: [".", "store", "sync", "http"],
   mesh: [".", "store"],
   redis: ["."],
   scope: [".", "limits", "telemetry", "store", "sync"],

@@ -1,0 +1,45 @@
+/**
+ * Makes the `ETag` of a stamp, and compares it with `If-None-Match`.
+ *
+ * @module
+ */
+import { createHash } from "../hash.ts";
+import type { StampVersions } from "./field.ts";
+
+/** Longer tags are replaced by their hash. */
+const MAX_PLAIN_LENGTH = 128;
+
+/** What a tag stands for beside the versions. */
+export interface TagParts {
+  /** What else the answer depends on. */
+  readonly variant: string;
+  /**
+   * The state of the whole storage, if a key has no node. Without it, a key that is created and deleted again would have
+   * the tag from before, although data that was read in between shows the node.
+   */
+  readonly moment: string;
+}
+
+/**
+ * Makes a weak entity tag. Two states have the same tag only if all parts are equal, or if SHA-256 collides for a long
+ * one. It is weak, since data is read after the versions: equal tags do not promise equal bytes.
+ */
+export async function makeETag({ epoch, versions }: StampVersions, parts: TagParts): Promise<string> {
+  // A component has none of `;` and `=`, so the parts cannot be confused.
+  const keys = Object.entries(versions).map(([key, version]) => `${encodeURIComponent(key)}=${version}`);
+  const text = [...[epoch, parts.variant, parts.moment].map(encodeURIComponent), ...keys.sort()].join(";");
+  return `W/"${text.length > MAX_PLAIN_LENGTH ? await createHash(text) : text}"`;
+}
+
+/** Makes the tag of an answer with several stamps: it says all that their tags say. */
+export function joinETags(tags: readonly string[]): string {
+  return `W/"${tags.map((tag) => tag.slice('W/"'.length, -1)).join("&")}"`;
+}
+
+/**
+ * Whether `If-None-Match` lists a tag, by the weak comparison of RFC 9110. `*` lists none: it does not say which answer
+ * the client has.
+ */
+export function matchesETag(ifNoneMatch: string | null, etag: string): boolean {
+  return [...(ifNoneMatch ?? "").matchAll(/"[^"]*"/g)].some(([quoted]) => `W/${quoted}` === etag);
+}
