@@ -11,14 +11,14 @@ export type { CounterKind, StorageOptions } from "./options.ts";
 export type { SQLDialectName, SQLStorage } from "./sql/sql_storage.ts";
 
 /**
- * What is called of a Drizzle db. What `drizzle(client)` gives fits, for PostgreSQL and MySQL (`execute`) and for
- * SQLite (`all` and `run`), and so does the `tx` of a transaction.
+ * The methods of a Drizzle db that are used. The result of `drizzle(client)` has them: `execute` for PostgreSQL and
+ * MySQL, `all` and `run` for SQLite. The `tx` of a transaction has them as well.
  */
 export type DrizzleDatabase =
   | { execute(query: never): unknown }
   | { all(query: never): unknown; run(query: never): unknown };
 
-/** Where a {@linkcode createDrizzleAdapter} storage keeps its nodes, and how it counts and forgets. */
+/** The table of a {@linkcode createDrizzleAdapter} storage, how it numbers changes, and how long it keeps deletions. */
 export interface DrizzleAdapterOptions extends StorageOptions {
   /**
    * The table's name: letters, digits and `_`, at most 48 characters. Its indexes begin with it.
@@ -27,38 +27,38 @@ export interface DrizzleAdapterOptions extends StorageOptions {
    */
   tableName?: string;
   /**
-   * Whether the first use makes the table where it is not there. With `false` it must have been made from
+   * Whether the first use creates the table if it is missing. With `false`, create it with the statements of
    * {@linkcode SQLStorage.schema}.
    *
    * @default {true}
    */
   createTables?: boolean;
   /**
-   * The database's kind.
+   * The dialect of the database.
    *
-   * @default what the db says of itself
+   * @default the dialect of the db's class
    */
   dialect?: SQLDialectName;
   /**
-   * Whether nothing goes on once a request was answered, as on Cloudflare Workers: the same as the server's option of
-   * this name. Then a write waits for the piece of sweeping that it begins.
+   * Whether nothing may continue after a request was answered, as on Cloudflare Workers. Set it together with the
+   * server's option of this name. A write then waits for the collection step that it starts.
    *
    * @default {false}
    */
   requestScopedIO?: boolean;
 }
 
-/** A statement in the shape of Drizzle's `SQL`, which is how a db takes text with bound values. */
+/** A statement with the methods of Drizzle's `SQL`. A db runs such an object as text with bound values. */
 interface DrizzleStatement {
   getSQL(): DrizzleStatement;
   toQuery(): { sql: string; params: SQLValue[] };
 }
 
-/** The db's methods as they are called here. */
+/** A method of a db. */
 type Run = (query: DrizzleStatement) => unknown;
 
 const OWN_OPTIONS = ["tableName", "createTables", "dialect", "requestScopedIO"];
-/** The name that each class of Drizzle carries, whichever copy of the package it comes from. */
+/** The property with the name of a class of Drizzle. It is the same in every copy of the package. */
 const ENTITY_KIND: unique symbol = Symbol.for("drizzle:entityKind") as never;
 const DIALECTS: ReadonlyMap<string, SQLDialectName> = new Map([
   ["PgDatabase", "postgres"],
@@ -67,19 +67,19 @@ const DIALECTS: ReadonlyMap<string, SQLDialectName> = new Map([
 ]);
 
 /**
- * Makes a storage in one table of the database behind a Drizzle db: an {@linkcode SQLStorage} whose statements
- * run through it. The db needs no schema. postgres-js, node-postgres, PGlite, mysql2, libSQL, better-sqlite3 and
- * D1 are tested; with read replicas (`withReplicas`) the primary is asked.
+ * Makes an {@linkcode SQLStorage} that runs its statements on a Drizzle db. The db needs no schema. It is tested with
+ * postgres-js, node-postgres, PGlite, mysql2, libSQL, better-sqlite3 and D1. With read replicas (`withReplicas`), all
+ * statements run on the primary.
  *
- * With the `tx` of a transaction as the db, what is written is part of that transaction; every other change waits
- * for its end, so that it is best written last.
+ * With the `tx` of a transaction as the db, changes are part of that transaction. All other changes wait until it
+ * ends, so make the change last.
  *
- * Drizzle Kit does not know the table; `tablesFilter: ["!reality_*"]` in its configuration keeps `push` from
- * proposing to drop it.
+ * Drizzle Kit does not know the table. Set `tablesFilter: ["!reality_*"]` in its configuration, or `push` proposes to
+ * drop the table.
  *
- * @param db What `drizzle(client)` gives.
- * @param options The table's name, and how to count and forget.
- * @throws {TypeError} When the db is none, is of a kind that is not supported, or an option is unknown or wrong.
+ * @param db The result of `drizzle(client)`.
+ * @param options The table's name, how to number changes, and how long to keep deletions.
+ * @throws {TypeError} When `db` is not a Drizzle db or its database is not supported, or an option is unknown or wrong.
  *
  * @example
  * ```ts
@@ -115,7 +115,7 @@ export function createDrizzleAdapter(db: DrizzleDatabase, options: DrizzleAdapte
   return new SQLStorage({ ...options, query, dialect, inTransaction });
 }
 
-/** The kinds of the db's class and of those that it stems from. */
+/** The Drizzle names of the db's class and of its base classes. */
 function kindsOf(db: object): string[] {
   const kinds: string[] = [];
   let type: unknown = db.constructor;
@@ -143,7 +143,7 @@ function sendToSQLite(db: object): (sql: string, statement: DrizzleStatement) =>
     throw wrongDatabase("got one without all() and run(), which SQLite's have");
   }
   return async (sql, statement) => {
-    // better-sqlite3 refuses to ask for the rows of a statement that has none.
+    // better-sqlite3 rejects all() for a statement that returns no rows.
     if (sql.startsWith("CREATE")) {
       await run.call(db, statement);
       return [];
@@ -168,12 +168,12 @@ function sendToServer(
   return async (_sql, statement) => read(await execute.call(db, statement));
 }
 
-/** Rows come as an array (postgres-js), or in `rows` (node-postgres, PGlite, …). */
+/** The result is an array of rows (postgres-js), or an object with `rows` (node-postgres, PGlite, …). */
 function readPostgres(result: unknown): readonly object[] {
   return (Array.isArray(result) ? result : (result as { rows?: unknown } | null)?.rows) as readonly object[];
 }
 
-/** mysql2 gives rows, or what was written, first in an array; drivers over HTTP give both in one object. */
+/** mysql2 returns an array that begins with the rows or with a write result. Drivers over HTTP return one object. */
 function readMySQL(result: unknown): readonly object[] | SQLWritten {
   if (Array.isArray(result)) {
     const [first] = result;
@@ -184,15 +184,15 @@ function readMySQL(result: unknown): readonly object[] | SQLWritten {
 }
 
 /**
- * Drizzle's own `sql` would have to be imported, lazily at that, and what bundles an application for a Worker
- * must then find the package, used or not. A db asks a statement for no more than this.
+ * Makes a statement without Drizzle's `sql`. An import of it, even a dynamic one, would make Drizzle necessary for
+ * every bundle. A db calls only these two methods.
  */
 function toStatement(sql: string, params: SQLValue[]): DrizzleStatement {
   const statement: DrizzleStatement = { getSQL: () => statement, toQuery: () => ({ sql, params }) };
   return statement;
 }
 
-/** What the driver threw. Drizzle wraps it in an error whose message spells out statement and values. */
+/** The driver's error. Drizzle wraps it in an error whose message contains the statement and its values. */
 function causeOf(error: unknown): unknown {
   return error instanceof Error && "query" in error && error.cause !== undefined ? error.cause : error;
 }

@@ -11,44 +11,47 @@ import { type SQLDialectName, SQLStorage, type SQLValue, type SQLWritten } from 
 export type { CounterKind, StorageOptions } from "./options.ts";
 export type { SQLStorage, SQLValue } from "./sql/sql_storage.ts";
 
-/** What is called of a Prisma client. A `PrismaClient`, an extended one and the `tx` of a transaction fit. */
+/**
+ * The methods of a Prisma client that are used. A `PrismaClient`, an extended one and the `tx` of a transaction have
+ * them.
+ */
 export interface PrismaDatabase {
-  /** Runs a statement and gives its rows. */
+  /** Runs a statement and returns its rows. */
   $queryRawUnsafe(sql: string, ...params: SQLValue[]): PromiseLike<unknown>;
-  /** Runs a statement and gives how many rows it wrote. */
+  /** Runs a statement and returns how many rows it wrote. */
   $executeRawUnsafe(sql: string, ...params: SQLValue[]): PromiseLike<number>;
-  /** Only a client that is no transaction's has this. */
+  /** Connects. The `tx` of a transaction does not have this method. */
   $connect?(): PromiseLike<void>;
   /** Runs statements in one transaction. */
   $transaction?(statements: never): Promise<unknown>;
 }
 
-/** Which model a {@linkcode createPrismaAdapter} storage keeps its nodes in, and how it counts and forgets. */
+/** The model of a {@linkcode createPrismaAdapter} storage, how it numbers changes, and how long it keeps deletions. */
 export interface PrismaAdapterOptions extends StorageOptions {
-  /** The model's name, as the schema spells it. */
+  /** The model's name, as it is in the schema. */
   modelName: string;
   /**
-   * Whether the first use makes the table where it is not there. Usually that is what `prisma migrate` does.
+   * Whether the first use creates the table if it is missing. Usually `prisma migrate` creates it.
    *
    * @default {false}
    */
   createTables?: boolean;
   /**
-   * Whether nothing goes on once a request was answered, as on Cloudflare Workers: the same as the server's option of
-   * this name. Then a write waits for the piece of sweeping that it begins.
+   * Whether nothing may continue after a request was answered, as on Cloudflare Workers. Set it together with the
+   * server's option of this name. A write then waits for the collection step that it starts.
    *
    * @default {false}
    */
   requestScopedIO?: boolean;
 }
 
-/** What a client carries with it of its schema. */
+/** The parts of its schema that a client contains. */
 interface Schema {
   readonly _activeProvider?: string;
   readonly _runtimeDataModel?: { readonly models?: Readonly<Record<string, RuntimeModel>> };
 }
 
-/** What MySQL answers when it is asked for the last id. */
+/** The rows of `SELECT LAST_INSERT_ID() AS id`. */
 type LastId = readonly { readonly id: bigint }[];
 
 const OWN_OPTIONS = ["modelName", "createTables", "requestScopedIO"];
@@ -59,12 +62,12 @@ const DIALECTS: ReadonlyMap<unknown, SQLDialectName> = new Map([
 ]);
 
 /**
- * Makes a storage in the table behind a model of a Prisma schema: an {@linkcode SQLStorage} whose statements run
- * through the client. Works with Prisma 7 and its driver adapters for PostgreSQL, MySQL, MariaDB and SQLite.
+ * Makes an {@linkcode SQLStorage} in the table of a model of a Prisma schema. It runs its statements through the
+ * client. It works with Prisma 7 and its driver adapters for PostgreSQL, MySQL, MariaDB and SQLite.
  *
- * The schema needs this model, under whatever name, and `prisma migrate` makes its table. For MySQL `nodeKey`,
- * `hash` and `origin` are `Bytes`, and for SQLite `counter` is left out; without the model the error
- * prints what to paste.
+ * Add this model to the schema, under any name, and create its table with `prisma migrate`. For MySQL `nodeKey`,
+ * `hash` and `origin` are `Bytes`. For SQLite leave out `counter`. If the model is missing, the error message
+ * contains the model for your database.
  *
  * ```prisma
  * model RealityNode {
@@ -90,13 +93,13 @@ const DIALECTS: ReadonlyMap<unknown, SQLDialectName> = new Map([
  * }
  * ```
  *
- * With the `tx` of a transaction as the client, what is written is part of that transaction; every other change
- * waits for its end, so that it is best written last.
+ * With the `tx` of a transaction as the client, changes are part of that transaction. All other changes wait until it
+ * ends, so make the change last.
  *
  * @param prisma A `PrismaClient`.
- * @param options The model's name, and how to count and forget.
- * @throws {TypeError} When the client is none, its schema lacks the model or has another one of that name, or an
- *   option is unknown, missing or wrong.
+ * @param options The model's name, how to number changes, and how long to keep deletions.
+ * @throws {TypeError} When `prisma` is not a Prisma client, its schema lacks the model or has another model of that
+ *   name, or an option is unknown, missing or wrong.
  *
  * @example A server on the application's own client
  * ```ts
@@ -161,7 +164,7 @@ function findTable(
   return { dialect, tableName };
 }
 
-/** Every statement but those that make the table gives rows, or none. */
+/** Statements that create the table run without rows; all others return rows. */
 async function sendToOthers(
   prisma: PrismaDatabase,
   sql: string,
@@ -173,8 +176,8 @@ async function sendToOthers(
 }
 
 /**
- * MySQL tells the connection that asks, and nobody else, what `LAST_INSERT_ID(…)` got. A transaction is how to
- * ask on the same one; the counter's row stays locked until it ends, so nothing is lost by it but time.
+ * MySQL returns `LAST_INSERT_ID()` only on the connection that wrote. A transaction runs both statements on one
+ * connection. The counter's row stays locked until it ends.
  */
 async function sendToMySQL(
   prisma: PrismaDatabase,
@@ -187,15 +190,15 @@ async function sendToMySQL(
   const write = prisma.$executeRawUnsafe(sql, ...params);
   if (!sql.includes("LAST_INSERT_ID(")) return (await write, []);
   const ask = prisma.$queryRawUnsafe("SELECT LAST_INSERT_ID() AS id");
-  // Both are sent when they are awaited. What is in a transaction already has one connection.
+  // Prisma sends a statement when it is awaited. The `tx` of a transaction has one connection already.
   const [written, rows] = prisma.$connect && prisma.$transaction
     ? await prisma.$transaction([write, ask] as never) as [number, LastId]
     : [await write, await ask as LastId];
-  // A statement that wrote no row leaves what an earlier one got.
+  // After a statement that wrote no row, LAST_INSERT_ID() still has the value of an earlier one.
   return { insertId: written === 0 ? 0 : rows[0]?.id ?? 0 };
 }
 
-/** What the database said, with its own code, as the storage knows which errors to try again by theirs. */
+/** The database's error with its own code. The storage decides by this code whether to send a statement again. */
 function causeOf(error: unknown): unknown {
   const { meta } = error as { meta?: { driverAdapterError?: { cause?: unknown } } };
   const cause = meta?.driverAdapterError?.cause as

@@ -1,6 +1,6 @@
 /**
- * One way to ask DynamoDB, whichever client was given: with a deadline, and with retries of what a busy
- * table turns down.
+ * Sends requests to DynamoDB with any of the supported clients. A call has a deadline, and repeats requests that fail
+ * because the table is busy.
  *
  * @module
  */
@@ -9,17 +9,17 @@ import { kindOf } from "../../src/store/node.ts";
 import { wrongOption } from "../options.ts";
 
 /**
- * The methods that are called on a `DynamoDB` of `@aws-sdk/client-dynamodb`. Each takes what the API's action
- * of that name takes.
+ * The methods of a `DynamoDB` of `@aws-sdk/client-dynamodb` that are used. Each has the input of the API's action of
+ * that name.
  */
 export interface DynamoDBMethods {
   /** Reads many items. */
   batchGetItem(input: never, options?: never): Promise<object>;
-  /** Makes a table. */
+  /** Creates a table. */
   createTable(input: never, options?: never): Promise<object>;
-  /** Tells of a table. */
+  /** Describes a table. */
   describeTable(input: never, options?: never): Promise<object>;
-  /** Tells whether items of a table run out. */
+  /** Describes whether items of a table expire. */
   describeTimeToLive(input: never, options?: never): Promise<object>;
   /** Reads one item. */
   getItem(input: never, options?: never): Promise<object>;
@@ -27,27 +27,27 @@ export interface DynamoDBMethods {
   putItem(input: never, options?: never): Promise<object>;
   /** Reads items in order. */
   query(input: never, options?: never): Promise<object>;
-  /** Writes several items in one step. */
+  /** Writes several items with one transaction. */
   transactWriteItems(input: never, options?: never): Promise<object>;
   /** Changes one item. */
   updateItem(input: never, options?: never): Promise<object>;
-  /** Lets items of a table run out. */
+  /** Sets whether items of a table expire. */
   updateTimeToLive(input: never, options?: never): Promise<object>;
 }
 
-/** The one method that is called on a `DynamoDBClient` of `@aws-sdk/client-dynamodb`, and on what wraps it. */
+/** The method of a `DynamoDBClient` of `@aws-sdk/client-dynamodb`, or of a client that wraps one, that is used. */
 export interface DynamoDBSender {
   /** Runs a command. */
   send(command: never, options?: never): Promise<object>;
 }
 
-/** An action of the API, by the name that `DynamoDB` has for it. */
+/** An action of the API, by the name of the method of `DynamoDB`. */
 export type Action = keyof DynamoDBMethods;
 
-/** What an action takes or gives, with the API's names. */
+/** The input or output of an action, with the API's names. */
 export type Fields = Readonly<Record<string, unknown>>;
 
-/** Runs one action; rejects with what the client rejects with. */
+/** Runs one action. Rejects with the client's error. */
 export type Ask = (action: Action, input: Fields, signal: AbortSignal) => Promise<Fields>;
 
 const ACTIONS: readonly Action[] = [
@@ -63,7 +63,7 @@ const ACTIONS: readonly Action[] = [
   "updateTimeToLive",
 ];
 
-/** What DynamoDB says when the same request may well do later. */
+/** The errors after which the same request may succeed later. */
 const BUSY: ReadonlySet<string> = new Set([
   "InternalServerError",
   "InternalFailure",
@@ -77,30 +77,33 @@ const BUSY: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Which part of the time that a call has one request gets: the first, then those after one was lost. Each is sent anew
- * on another connection, and there may be several that are dead.
+ * How long one request may take, as a share of the call's time: the first request, then those after a lost one. A
+ * lost request is sent again on another connection. Several connections may be broken at the same time.
  */
 const REQUEST_SHARES = [1 / 4, 1 / 16, 1 / 16, 1 / 16, 1 / 16] as const;
-/** What every later one gets. */
+/** The share of every later request. */
 const LATER_SHARE = 1 / 8;
-/** The longest time on which that is reckoned, in milliseconds. */
+/** The longest call's time from which the shares are computed, in milliseconds. */
 const LONGEST_CALL = 8000;
 
-/** The bounds between which a pause is drawn: up to the first at first, then twice as long, never above the last. */
+/**
+ * A pause is random, in milliseconds: at first up to the first bound, then up to twice as long each time, up to the
+ * last.
+ */
 const FIRST_PAUSE = 20;
 const LONGEST_PAUSE = 500;
 
 /**
- * Where the commands for a client without methods come from. Not written into the import itself, so that
- * nobody who reads or bundles this package finds a package in it: it is looked for where the application runs,
- * only when it is needed, and there it is, since the application's client came from it.
+ * The package of the commands, for a client without methods. The names are not literals in the import, so that
+ * bundlers do not include the package. It is imported at the first use. The application has it, since its client
+ * comes from it.
  */
 const COMMANDS = ["@aws-sdk/client-dynamodb", "npm:@aws-sdk/client-dynamodb@3"];
 
 /**
- * Finds out how a client is asked.
+ * Returns the function that sends requests with a client.
  *
- * @throws {TypeError} When it is none of the clients that can be.
+ * @throws {TypeError} When the client is not supported.
  */
 export function connect(client: unknown): Ask {
   const given = (typeof client === "object" && client !== null ? client : {}) as Record<string, unknown>;
@@ -158,7 +161,7 @@ async function importCommands(): Promise<Commands> {
   throw failure;
 }
 
-/** One call of the storage: all that it asks of DynamoDB has one deadline. */
+/** One call of the storage. All its requests have one deadline. */
 export class Call {
   /** The storage's method, for errors. */
   readonly operation: string;
@@ -172,8 +175,8 @@ export class Call {
 
   /**
    * @param operation The storage's method, for errors.
-   * @param target Whom to ask, about which table.
-   * @param timeout How long all of it may take, in milliseconds.
+   * @param target How to send a request, and the table.
+   * @param timeout How long the call may take, in milliseconds.
    */
   constructor(operation: string, target: { readonly ask: Ask; readonly tableName: string }, timeout: number) {
     this.operation = operation;
@@ -186,16 +189,16 @@ export class Call {
     }, timeout);
   }
 
-  /** Ends the call for good. */
+  /** Ends the call, and stops its timer. */
   end(): void {
     clearTimeout(this.#timer);
   }
 
   /**
-   * Runs an action, again and again while the table is only busy, or a request has no answer in time.
+   * Runs an action. Repeats it while the table is busy, or if a request has no response in time.
    *
-   * @param expected Names of errors that the caller wants as they are.
-   * @throws {StorageError} When it fails otherwise, or the deadline passes.
+   * @param expected Names of errors that are thrown unchanged.
+   * @throws {StorageError} When it fails with another error, or the deadline passes.
    */
   async request(action: Action, input: Fields, expected: readonly string[] = []): Promise<Fields> {
     for (let attempt = 0;; attempt++) {
@@ -213,7 +216,7 @@ export class Call {
     }
   }
 
-  /** Sends one request, and gives it up when it has no answer in time, whatever the client makes of the signal. */
+  /** Sends one request. Rejects if it has no response in time, even if the client ignores the signal. */
   async #send(action: Action, input: Fields): Promise<Fields> {
     const request = new AbortController();
     const late = this.#timeout * (REQUEST_SHARES[this.#lost] ?? LATER_SHARE);
@@ -236,7 +239,7 @@ export class Call {
   }
 
   /**
-   * Waits a moment of random length, longer the more often it was tried.
+   * Waits for a random time, which grows with the number of attempts.
    *
    * @throws {StorageError} When the deadline passes meanwhile.
    */
@@ -261,7 +264,7 @@ export class Call {
     if (this.#reason) throw this.#reason;
   }
 
-  /** Waits for something that goes on without this call, no longer than this call lasts. */
+  /** Waits for work that continues without this call, until the deadline at most. */
   async join<T>(running: Promise<T>): Promise<T> {
     const { signal } = this.#abort;
     return await new Promise<T>((resolve, reject) => {
@@ -282,19 +285,19 @@ export class Call {
       const cause = new Error(`${describeShape(this.#tableName)} (DynamoDB says: ${text})`, { cause: error });
       return new StorageError(this.operation, cause);
     }
-    // An error without words, as some networks give, would leave the reader with nothing.
+    // Some network errors have an empty message. Use the name instead.
     return new StorageError(this.operation, text === "" ? new Error(name, { cause: error }) : error);
   }
 }
 
-/** A request had no answer in time. */
+/** A request had no response in time. */
 class LostError extends Error {}
 
-/** The table is not there. */
+/** The table does not exist. */
 export class MissingTableError extends Error {
   /**
    * @param tableName The table.
-   * @param cause What DynamoDB said.
+   * @param cause DynamoDB's error.
    */
   constructor(tableName: string, cause: unknown) {
     super(
@@ -304,18 +307,18 @@ export class MissingTableError extends Error {
   }
 }
 
-/** What to say about a table that is there and is not ours. */
+/** The message about a table that exists and has another shape. */
 export function describeShape(tableName: string): string {
   return `table "${tableName}" has another shape: expected the partition key "bucket" (S), the sort key ` +
     `"node_key" (S) and the local secondary index "by_version" on "version" (N) with all attributes`;
 }
 
-/** What kind of error it is, in DynamoDB's words. */
+/** The name of an error, such as `ValidationException`; empty for other values. */
 export function nameOf(error: unknown): string {
   return error instanceof Error ? error.name : "";
 }
 
-/** The option's check, beside the client's. */
+/** Checks the option `tableName`. */
 export function checkTableName(tableName: unknown): string {
   const isName = typeof tableName === "string" && /^([\w.-]{3,255}|arn:[^\s]{1,1020})$/.test(tableName);
   if (!isName) throw wrongOption("tableName", "3 to 255 letters, digits, _, - and ., or an ARN", tableName);

@@ -5,19 +5,19 @@
  */
 import { dotFields, type StoredNode, toNode } from "./stored_node.ts";
 
-/** One step that was committed: the nodes that it wrote. */
+/** One commit, with the nodes that it wrote. */
 export interface Commit {
-  /** Its place in the order of all commits. */
+  /** Its number in the order of all commits. */
   readonly revision: number;
   /** The highest visible version before it. */
   readonly before: number;
-  /** What it wrote. */
+  /** The nodes that it wrote. */
   readonly nodes: readonly StoredNode[];
 }
 
 /**
- * The text of the last commits may be so long, in bytes: then the whole item keeps below 1 KB, the unit in
- * which DynamoDB counts what is written, and telling of them costs nothing.
+ * The longest text of the last commits, in bytes. With it the whole item stays below 1 KB, the unit in which DynamoDB
+ * counts writes. So the commits in the item cost nothing.
  */
 export const MAX_COMMITS_TEXT = 512;
 
@@ -39,7 +39,7 @@ export function formatCommits(commits: readonly Commit[]): string {
   ]));
 }
 
-/** A node in the text of commits; what is left out at its end, or null, is not there. */
+/** A node in the text of commits. Fields that do not exist are null, or left out at the end. */
 type NodeText = [
   string,
   number,

@@ -1,5 +1,5 @@
 /**
- * Making the table that a DynamoDB storage uses.
+ * Creates the table that a DynamoDB storage uses.
  *
  * @module
  */
@@ -8,8 +8,8 @@ import { type Call, describeShape, type Fields, nameOf } from "./client.ts";
 import { INDEX, TABLE_SHAPE, TTL_ATTRIBUTE } from "./table.ts";
 
 /**
- * Makes the table, on-demand billing and expiry included, and settles once it can be used. Harmless where it is
- * there already and when several servers do it at once.
+ * Creates the table with on-demand billing and expiry, and settles once the table can be used. Does nothing if the
+ * table exists. Several servers may do it at the same time.
  *
  * @throws {StorageError} When a table of that name has another shape, or DynamoDB fails.
  */

@@ -1,10 +1,10 @@
 /**
- * What a DynamoDB table has and another storage has not, page by page.
+ * The nodes that a DynamoDB table has and another storage lacks, page by page.
  *
- * The counter's item is read first, then rows: so whatever it counts as seen is in the rows, or told by the item
- * itself where they do not show it yet. What is committed meanwhile may be among the rows, and is then newer than
- * what is told as seen; the other way round cannot be. No key is missed that moves while rows are read: in the
- * table none ever does, and in the index each goes up only.
+ * Read the counter's item before the rows. Then each node that the version vector includes is in the rows, or in the
+ * item's commits if its row is not visible yet. A change that is committed meanwhile may be in the rows. It is then
+ * newer than the version vector, which is harmless. A key that moves while rows are read is not missed: in the table
+ * a key never moves, and in the index it only moves up.
  *
  * @module
  */
@@ -17,20 +17,20 @@ import { containsDotsAfter, type State, vectorOf } from "./state.ts";
 import { dotVersionOf, type StoredNode } from "./stored_node.ts";
 import { bucketOf, BUCKETS, compareKeys } from "./table.ts";
 
-/** Some 2 MB of rows in most tables. */
+/** The most rows of one bucket for a page, about 2 MB in most tables. */
 const MAX_ROWS = 10_000;
-/** So many rows are asked for at least, where some of them may not be wanted. */
+/** The fewest rows of one request, since `base` may include some of them. */
 const MIN_ROWS = 100;
 
-/** What is asked for. */
+/** The page to read. */
 export interface DeltaQuery {
-  /** What the one who asks has seen. */
+  /** The version vector of the storage that asks. */
   readonly base: VersionVector;
-  /** How many nodes a page has at most. */
+  /** The most nodes of a page. */
   readonly limit: number;
   /** The key after which the page begins. */
   readonly after?: string | undefined;
-  /** How many rows of one bucket are looked at for it, in either order. For tests. */
+  /** The most rows of one bucket that are read, in either order. For tests. */
   readonly maxRows?: number;
 }
 
@@ -38,7 +38,7 @@ export interface DeltaQuery {
 export interface DeltaPage {
   /** The counter's item as it was before the nodes were read. */
   readonly state: State;
-  /** Nodes and tombstones outside of the base, in the order of {@linkcode compareKeys}. */
+  /** Nodes and tombstones whose dots the base does not include, in the order of {@linkcode compareKeys}. */
   readonly nodes: readonly StoredNode[];
   /** The key after which the next page begins; `null` on the last one. */
   readonly next: string | null;
@@ -74,7 +74,7 @@ export async function readDelta(
     } while (end !== undefined && found <= limit && nodes.length < maxRows);
     return { nodes, end };
   };
-  /** Nothing where the index has too many rows, of which those before the page would be read for every page. */
+  /** `undefined` if the index has too many rows: each page would read the rows of the pages before it again. */
   const readBucket = async (bucket: number): Promise<KeyPage | undefined> => {
     if (isRecent) return { nodes: [], end: undefined };
     if (lowest === 0) return await readByKey(bucket);
@@ -83,7 +83,7 @@ export async function readDelta(
     return end === Infinity ? { nodes, end: undefined } : undefined;
   };
   const nodes: StoredNode[] = [];
-  // Most deltas are small, and have a node or two in each of the buckets. The whole table is not.
+  // Most deltas are small and have a few nodes in each bucket, so read all buckets at once. A full copy is large.
   let width = lowest > 0 && after === undefined ? BUCKETS.length : 1;
   for (let first = start; first < BUCKETS.length; first += width, width *= 2) {
     const buckets = [...BUCKETS.keys()].slice(first, first + width);

@@ -2,13 +2,15 @@
  * A storage in one table of DynamoDB, which several servers can share.
  *
  * Every commit is one transaction. It writes the nodes and the counter's item, on the condition that the counter's item
- * is still the one that the writer read. So commits are made one after the other, and each gets the versions that follow.
+ * is still the one that the writer read. So commits are made one after the other, and each gets the versions that
+ * follow.
  *
- * A reader without a transaction sees the items of a transaction become visible one by one, even with strongly consistent
- * reads: it can read a counter of 7 and still the old row of node 6. A reader with a transaction would make writers
- * fail. Therefore the counter's item also contains the nodes of the last commits, and every reading adds them to the
- * rows. A commit is removed from the item only when all its rows are known to be visible. The commits in the item have no
- * gap. So a reading that reads the item before and after the rows can be completed to the state of one moment.
+ * A reader without a transaction sees the items of a transaction become visible one by one, even with strongly
+ * consistent reads: it can read a counter of 7 and still the old row of node 6. A reader with a transaction would
+ * make writers fail. Therefore the counter's item also contains the nodes of the last commits, and every reading adds
+ * them to the rows. A commit is removed from the item only when all its rows are known to be visible. The commits in
+ * the item have no gap. So a reading that reads the item before and after the rows can be completed to the state of
+ * one moment.
  *
  * @module
  */
@@ -44,8 +46,8 @@ export type { DynamoDBStorageOptions } from "./dynamodb_options.ts";
 export type { CounterKind } from "../options.ts";
 
 /**
- * Keeps nodes in one table of DynamoDB that other servers may share. Each commit is one transaction of up to 99 changes.
- * Versions become visible in order, and all reads are strongly consistent.
+ * Keeps nodes in one table of DynamoDB that other servers may share. Each commit is one transaction of up to 99
+ * changes. Versions become visible in order, and all reads are strongly consistent.
  *
  * Create the table with {@linkcode DynamoDBStorage.createTable} or from a template in `storage/README.md`, which also
  * lists costs and limits.

@@ -12,22 +12,25 @@ import { dotVersionOf, type NewNode } from "./stored_node.ts";
  */
 export const TTL_DELAY = 86_400;
 
-/** ... and a reading this much after the expiry, in seconds, counts the tombstone as collected, if there was no write since. */
+/**
+ * ... and a reading this much after the expiry, in seconds, counts the tombstone as collected, if there was no write
+ * since.
+ */
 const TTL_GUARD = TTL_DELAY / 2;
 
-/** So many tombstone moments at most lie ahead. */
+/** The most different expiry times in the future. */
 const MAX_EXPIRING = 8;
 
-/** When a tombstone that is made now may be forgotten, in seconds since 1970; `undefined` for never. */
+/** When a tombstone that is made now expires, in seconds since 1970; `undefined` for never. */
 export function expiryOf(now: number, timeout: number): number | undefined {
   if (timeout === Infinity) return undefined;
-  // Moments are rounded up, so that however many tombstones there are, few moments have to be remembered.
+  // Times are rounded up, so that the counter's item has few of them, however many tombstones there are.
   const step = Math.max(1, Math.floor(timeout / 1000 / MAX_EXPIRING));
   const until = Math.ceil((now + timeout) / 1000 / step) * step;
   return Math.min(until, Number.MAX_SAFE_INTEGER - TTL_DELAY);
 }
 
-/** Whether this is a tombstone that counts as forgotten. */
+/** Whether this is a tombstone that counts as collected. */
 export function isCollected(
   node: NewNode,
   { collectedVersion, collected, replicaId }: State,
@@ -37,7 +40,7 @@ export function isCollected(
     dotVersionOf(node) <= (collected.get(node.replicaId ?? replicaId) ?? 0) && node.until * 1000 <= now;
 }
 
-/** The highest version among tombstones that are gone, or may be. */
+/** The highest version among tombstones that were deleted, or may have been. */
 export function collectedVersionAt(state: State, now: number): number {
   let collected = state.collectedVersion;
   for (const { until, version } of state.expiring) {

@@ -11,19 +11,19 @@ import { dotVersionOf, indexPositionOf, type NewNode } from "./stored_node.ts";
 
 /** What a commit changes. */
 export interface Draft {
-  /** The nodes as they will be. */
+  /** The nodes after the commit. */
   readonly nodes: readonly NewNode[];
-  /** The last version given, then. */
+  /** The last version given, after the commit. */
   readonly counter: number;
   /** The number with which another residue is drawn, if one is. No node has it. */
   readonly drawn?: number;
-  /** What was taken in, if that is told. */
+  /** The version vector to join, of another storage. */
   readonly vector?: VersionVector;
-  /** What was swept elsewhere, if that is told. */
+  /** The collected tombstones of another storage. */
   readonly collected?: VersionVector;
-  /** The epoch, if it is another one. */
+  /** The new epoch, if it changes. */
   readonly epoch?: string;
-  /** The origin, if it is another one: then nothing counts as seen but what is here. */
+  /** The new replica id, if it changes. The version vector is then emptied. */
   readonly replicaId?: string;
 }
 
@@ -50,13 +50,13 @@ export function nextState(state: State, draft: Draft, now: number): State {
       displaced = addDisplaced(displaced, { version: node.version, indexPosition: indexPositionOf(node) });
     }
     if (node.replicaId === undefined) maxDotVersion = Math.max(maxDotVersion, dotVersionOf(node));
-    // One of its own comes back, so it was set back to an earlier state.
+    // A node of its own comes from another storage, so this storage was set back to an earlier state.
     else if (node.replicaId === replicaId) {
       vector = joinVectors(vector, new Map([[replicaId, dotVersionOf(node)]]));
     }
   }
   maxDotVersion = Math.max(maxDotVersion, draft.drawn ?? 0);
-  // What it tells by itself need not be kept twice.
+  // `maxDotVersion` includes it already.
   if ((vector.get(replicaId) ?? Infinity) <= maxDotVersion) {
     vector = new Map([...vector].filter(([other]) => other !== replicaId));
   }
@@ -124,7 +124,7 @@ function collectExpired(
   return { collectedVersion, collected, expiring: [...expiring.values()] };
 }
 
-/** Adds a range. Where there are too many, the two lowest become one: they are searched least. */
+/** Adds a range. If there are too many, joins the two lowest, which are read least often. */
 function addDisplaced(
   displaced: readonly DisplacedRange[],
   range: DisplacedRange,
@@ -141,12 +141,12 @@ function addDisplaced(
 }
 
 /**
- * The state with as few commits as it should tell of: the last one; those before it while they fit; and all
- * from the first one on that may not be visible in every row yet.
+ * The state with fewer commits. It keeps the last commit, earlier ones while they fit, and all from the first commit
+ * on whose rows may not be visible yet.
  *
- * @param state With all commits.
- * @param isSettled Whether all that a commit wrote is visible for certain.
- * @returns The state, and the commits that would not be in it if they were settled.
+ * @param state The state with all commits.
+ * @param isSettled Whether all rows of a commit are known to be visible.
+ * @returns The state, and the commits that it only keeps because their rows may not be visible.
  */
 export function trimCommits(
   state: State,

@@ -1,5 +1,5 @@
 /**
- * The time by which a DynamoDB storage judges the age of tombstones: that of the service.
+ * The service's time, by which a DynamoDB storage measures the age of tombstones.
  *
  * @module
  */
@@ -10,36 +10,36 @@ interface Timed {
 }
 
 /**
- * The service's clock, as the client has learnt it from the date of every answer. It tells two times, the same as a
- * rule: where this process's clock was set since the last answer, or the process stood still, one of them lies before
- * the service's time and one after it.
+ * The service's clock. The client computes its offset from the date of each response. The clock has two times, which
+ * are usually equal. If this process's clock was set since the last response, or the process was suspended, one of
+ * them is before the service's time and the other one after it.
  */
 export class ServiceClock {
   readonly #client: Timed;
   readonly #testNow: (() => number) | undefined;
-  /** The service's time when `performance.now()` was 0, by the last answer. */
+  /** The service's time when `performance.now()` was 0, according to the last response. */
   #beginning: number | undefined;
 
   /**
-   * @param client The client. One that does not tell has this process's clock taken for the service's.
-   * @param testNow A test's clock, which takes its place.
+   * @param client The client. If it does not have the offset, this process's clock is used.
+   * @param testNow The clock of a test, which is used instead.
    */
   constructor(client: object, testNow: (() => number) | undefined) {
     this.#client = client;
     this.#testNow = testNow;
   }
 
-  /** Takes note that an answer came. */
+  /** To be called after each response. */
   hear(): void {
     this.#beginning = this.#byWall() - performance.now();
   }
 
-  /** No later than the service's time, in milliseconds since 1970: for what must not come early. */
+  /** At or before the service's time, in milliseconds since 1970. Use it where too late is harmless. */
   get early(): number {
     return this.#testNow?.() ?? Math.min(this.#byWall(), this.#byDuration());
   }
 
-  /** No earlier than the service's time, in milliseconds since 1970: for what must not come late. */
+  /** At or after the service's time, in milliseconds since 1970. Use it where too early is harmless. */
   get late(): number {
     return this.#testNow?.() ?? Math.max(this.#byWall(), this.#byDuration());
   }

@@ -25,7 +25,7 @@ export interface DisplacedRange {
   readonly indexPosition: number;
 }
 
-/** What the counter's item tells. */
+/** The contents of the counter's item. */
 export interface State {
   readonly epoch: string;
   readonly replicaId: string;
@@ -44,8 +44,8 @@ export interface State {
   /** The highest visible version of an own dot. */
   readonly maxDotVersion: number;
   /**
-   * Origin → the highest stamp that was taken in. For the own origin: the highest of which others may have been
-   * told, by this storage in a state that it was set back from.
+   * Replica id → the highest dot version that was merged. For the own replica id: the highest dot version that other
+   * storages may know from a state that this storage was set back from.
    */
   readonly vector: VersionVector;
   /** The nodes whose index positions are not their versions, as few ranges, lowest positions first. */
@@ -56,22 +56,22 @@ export interface State {
   readonly commits: readonly Commit[];
   /** When which tombstones expire. */
   readonly expiring: readonly ExpiringTombstones[];
-  /** The process whose turn it is to commit, if one has asked for it. */
+  /** The process whose turn it is to commit, if one asked for it. */
   readonly turn?: string | undefined;
 }
 
 /**
- * Each of the storages that ever stood beside this one takes some 30 bytes of the counter's item, twice where it
- * deleted something, and DynamoDB takes 400 KB.
+ * The most replica ids. Each storage that was ever part of the mesh takes about 30 bytes of the counter's item, and
+ * twice as much if it deleted something. An item of DynamoDB has at most 400 KB.
  */
 export const MAX_REPLICAS = 2000;
 
 /**
- * A storage on which nothing was written yet.
+ * The state of a new storage.
  *
- * @param names Its names.
- * @param counter The highest place of any node that is there all the same, since the item was taken away.
- * @param drawn The number with which its residue is drawn, above that place; 0 for none.
+ * @param names Its epoch and replica id.
+ * @param counter The highest index position of a stored node, if the counter's item was deleted; 0 in an empty table.
+ * @param drawn The number above it with which the residue is drawn; 0 for none.
  */
 export function createState(
   names: { epoch: string; replicaId: string },
@@ -99,7 +99,7 @@ export function createState(
 export function containsCommitsSince(state: State, earlier: State): boolean {
   if (state.replicaId !== earlier.replicaId || state.revision < earlier.revision) return false;
   if (state.revision === earlier.revision) return state.maxVersion === earlier.maxVersion;
-  // In a table that was set back to an earlier state, another commit than the one that was read has its place.
+  // If the table was set back, another commit may have the same revision as the one that was read.
   const next = state.commits.find(({ revision }) => revision === earlier.revision + 1);
   return next?.before === earlier.maxVersion;
 }
@@ -111,7 +111,7 @@ export function recentAt({ commits, maxVersion, late }: State): string {
   for (const { before, nodes } of commits.toReversed()) {
     if (end > before) text = `,${end - before}${text}`;
     end = before;
-    // Each of them was counted by itself.
+    // Each of them raised `late` by one.
     for (const { key, version } of nodes) {
       if (version <= before) text = lateEntry(number--, markOf(key)) + text;
     }
@@ -130,8 +130,8 @@ export function maxReportedDot({ vector, replicaId, maxDotVersion }: State): num
 }
 
 /**
- * Up to which version everything is known when the index was read up to this place: some of what lies above may
- * have a lower version.
+ * The version up to which all nodes are known when the index was read up to this position. Nodes at higher positions
+ * may have lower versions.
  */
 export function completeTo({ displaced }: State, indexPosition: number): number {
   return displaced.reduce(
@@ -151,7 +151,7 @@ export function containsVersionsAfter(state: State, version: number): boolean {
   return version >= state.maxVersion || (state.commits[0]?.before ?? Infinity) <= version;
 }
 
-/** Whether one state of the same storage was there after the other. */
+/** Whether a state of a storage is later than, or the same as, another one of that storage. */
 export function isLater(state: State, other: State): boolean {
   return state.revision > other.revision ||
     (state.revision === other.revision && state.counter >= other.counter);

@@ -7,8 +7,8 @@ import type { ReplicatedNode } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 
 /**
- * A node, or a tombstone that has a moment after which it may be forgotten. Whatever is left out is as it is for
- * a change that was made here and took the next version: most are.
+ * A node, or a tombstone with the time at which it expires. A field that is left out has the value that it has for a
+ * change of this storage with the next version, as most changes are.
  */
 export interface NewNode extends RealityNodeMeta {
   /** The replica id of its dot, where it was merged from another storage. */
@@ -17,13 +17,13 @@ export interface NewNode extends RealityNodeMeta {
   readonly dotVersion?: number;
   /** Its position in the index, where that is not the version of its dot. */
   readonly indexPosition?: number;
-  /** For a tombstone that is not kept for ever: that moment, in seconds since 1970. */
+  /** For a tombstone that is not kept for ever: when it expires, in seconds since 1970. */
   readonly until?: number;
 }
 
-/** The same, as some commit wrote it. Of several of one key the one of the latest commit counts. */
+/** The same, with the commit that wrote it. The latest commit of a key counts. */
 export interface StoredNode extends NewNode {
-  /** The number of the commit, in the order of all commits. */
+  /** The number of the commit in the order of all commits. */
   readonly revision: number;
 }
 
@@ -33,8 +33,8 @@ export function dotVersionOf({ dotVersion, version }: NewNode): number {
 }
 
 /**
- * Where a node lies in the index: at its stamp or above, and never below a place that its key had before. So
- * whoever goes up the index meets every key that was there when they began.
+ * The position of a node in the index: the version of its dot or above, and never below an earlier position of its
+ * key. So a reader that goes up the index finds every key that existed when the reading began.
  */
 export function indexPositionOf(node: NewNode): number {
   return node.indexPosition ?? dotVersionOf(node);

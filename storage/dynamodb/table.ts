@@ -31,8 +31,8 @@ export const TTL_ATTRIBUTE = "expires_at";
 export const MAX_KEY_BYTES = 1024;
 
 /**
- * Nodes are spread over so many partition keys, each of which takes 10 GB, 1000 written and 3000 read units a
- * second. Part of the table's shape: with another number nodes would not be found.
+ * The number of partition keys that nodes are spread over. Each has at most 10 GB, 1000 write units and 3000 read
+ * units a second. It is part of the table's shape: with another number nodes would not be found.
  */
 const BUCKET_COUNT = 16;
 
@@ -42,10 +42,10 @@ export const BUCKETS: readonly string[] = Array.from(
   (_, i) => i.toString(16),
 );
 
-/** The counter's item: beside the nodes, in a bucket of its own. */
+/** The key of the counter's item, which has a bucket of its own. */
 export const STATE_KEY: Item = { bucket: { S: "state" }, node_key: { S: "state" } };
 
-/** What makes the table, without its name. */
+/** The input of `createTable`, without the name. */
 export const TABLE_SHAPE: Fields = {
   AttributeDefinitions: [
     { AttributeName: "bucket", AttributeType: "S" },
@@ -72,27 +72,27 @@ export function fitsTable(key: string): boolean {
   return key !== "" && (key.length * 3 <= MAX_KEY_BYTES || utf8Length(key) <= MAX_KEY_BYTES);
 }
 
-/** Where a node lies. */
+/** The key of a node's item. */
 export function keyOf(key: string): Item {
-  // FNV-1a over UTF-16: short, and evenly spread over few buckets.
+  // FNV-1a over UTF-16 spreads keys evenly over a few buckets.
   let hash = 0x811c9dc5;
   for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
   const bucket = BUCKETS[(hash ^ (hash >>> 16)) & (BUCKET_COUNT - 1)] ?? "";
   return { bucket: { S: bucket }, node_key: { S: key } };
 }
 
-/** The order of keys in pages: that of the table. A change of a node does not move its key. */
+/** The order of keys in pages, which is the order of the table. A change of a node does not move its key. */
 export function compareKeys(a: string, b: string): number {
   const [one, other] = [a, b].map(bucketOf) as [number, number];
   return one - other || compareBytes(a, b);
 }
 
-/** Which of the buckets a key is in. */
+/** The index of the bucket of a key. */
 export function bucketOf(key: string): number {
   return BUCKETS.indexOf(keyOf(key).bucket?.S ?? "");
 }
 
-/** The order of sort keys, that of their UTF-8: other than of UTF-16 where surrogates are. */
+/** The order of sort keys is that of their UTF-8. It differs from the order of UTF-16 for surrogates. */
 function compareBytes(a: string, b: string): number {
   for (let i = 0; i < a.length && i < b.length; i++) {
     const [one, other] = [a.charCodeAt(i), b.charCodeAt(i)];
@@ -101,7 +101,7 @@ function compareBytes(a: string, b: string): number {
   return a.length - b.length;
 }
 
-/** Moves surrogates above all other units, as what they stand for is. */
+/** Moves surrogates above all other units: their characters are above all others. */
 function codePointRank(unit: number): number {
   return unit >= 0xd800 && unit < 0xe000 ? unit + 0x10000 : unit;
 }
@@ -167,7 +167,7 @@ export function formatState(state: State): Item {
     graves: { S: JSON.stringify(state.expiring.map((group) => formatExpiring(group, state.replicaId))) },
   };
   if (state.drawn > 0) item.drawn = { N: String(state.drawn) };
-  // A storage that stands alone has none of these, and the item is the smaller for it.
+  // A storage that is not part of a mesh has none of these fields, so its item is smaller.
   if (state.maxDotVersion !== state.maxVersion) item.max_stamp = { N: String(state.maxDotVersion) };
   if (state.vector.size > 0) item.seen = { S: JSON.stringify([...state.vector]) };
   if (!isOwnOnly(state.collected, state.replicaId, state.collectedVersion)) {
@@ -181,7 +181,7 @@ export function formatState(state: State): Item {
   return item;
 }
 
-/** What the counter's item tells. */
+/** The state from the counter's item. */
 export function parseState(item: Item): State {
   const maxVersion = readInteger(item, "max_version");
   const collectedVersion = readInteger(item, "swept_version");
@@ -209,27 +209,27 @@ export function parseState(item: Item): State {
   };
 }
 
-/** A time, a version, and dots where they are not that version by the own replica. */
+/** A time, a version, and the dots if they are not only that version of the own replica. */
 type ExpiringText = [number, number, (readonly [string, number])[]?];
 
 function formatExpiring({ until, version, vector }: ExpiringTombstones, own: string): ExpiringText {
   return isOwnOnly(vector, own, version) ? [until, version] : [until, version, [...vector]];
 }
 
-function parseExpiring([until, version, stamps]: ExpiringText, own: string): ExpiringTombstones {
-  return { until, version, vector: stamps ? new Map(stamps) : ownVector(own, version) };
+function parseExpiring([until, version, dots]: ExpiringText, own: string): ExpiringTombstones {
+  return { until, version, vector: dots ? new Map(dots) : ownVector(own, version) };
 }
 
-/** Whether a version vector has only the storage's own entry, and that is the version. */
-function isOwnOnly(stamps: VersionVector, own: string, version: number): boolean {
-  return version === 0 ? stamps.size === 0 : stamps.size === 1 && stamps.get(own) === version;
+/** Whether a version vector has only the storage's own entry, and this is the version. */
+function isOwnOnly(vector: VersionVector, own: string, version: number): boolean {
+  return version === 0 ? vector.size === 0 : vector.size === 1 && vector.get(own) === version;
 }
 
 function ownVector(own: string, version: number): VersionVector {
   return new Map(version === 0 ? [] : [[own, version]]);
 }
 
-/** Pairs, since an object would not keep every name. */
+/** A map as pairs, since an object cannot have every name, such as `__proto__`. */
 function parseVector(item: Item, name: string): VersionVector {
   return new Map(JSON.parse(item[name]?.S ?? "[]") as [string, number][]);
 }

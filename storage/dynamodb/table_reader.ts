@@ -1,5 +1,5 @@
 /**
- * Readings of a DynamoDB table, each as of one state of the counter's item.
+ * Reads a DynamoDB table. Each reading belongs to one state of the counter's item.
  *
  * @module
  */
@@ -31,24 +31,24 @@ import {
 } from "./table.ts";
 
 /**
- * So often a reading is brought forward to one moment before it is given as it is. Numbers from the clock are long, so
- * the counter's item tells of few commits, and a reading beside many writers takes several rounds.
+ * The most rounds of a reading that looks for one moment. Numbers from the clock are long, so the counter's item
+ * contains few commits, and a reading takes several rounds while many processes write.
  */
 export const MAX_ROUNDS = 24;
 
-/** What a reading found. */
+/** The result of a reading. */
 export interface TableReading {
-  /** As of when. */
+  /** The state that the nodes belong to. */
   readonly state: State;
   /** Nodes and tombstones. */
   readonly nodes: Map<string, StoredNode>;
-  /** Whether some of them may be newer: so much was written meanwhile that no moment was found. */
+  /** Set if some nodes may be newer than the state, because no moment was found. */
   readonly isInconsistent?: true;
 }
 
-/** Reads a table, and remembers how its counter's item stood. */
+/** Reads a table, and remembers the latest state of the counter's item. */
 export class TableReader {
-  /** Commits in `last` of which this process knows that all they wrote is visible. */
+  /** The revisions of commits in `last` whose rows are known to be visible. */
   readonly settled: Set<number> = new Set();
   /** Reads rows and items. */
   readonly queries: TableQueries;
@@ -59,8 +59,8 @@ export class TableReader {
 
   /**
    * @param tableName The table's name, or its ARN.
-   * @param clock Tells which tombstones count as forgotten.
-   * @param draw Gives a number above a counter, with which a new table's residue is drawn; 0 for none.
+   * @param clock Tells which tombstones count as collected.
+   * @param draw Returns the number above a counter that draws the residue of a new table; 0 for none.
    */
   constructor(tableName: string, clock: ServiceClock, draw: (counter: number) => number = () => 0) {
     this.#tableName = tableName;
@@ -69,12 +69,12 @@ export class TableReader {
     this.#drawNumber = draw;
   }
 
-  /** The latest state that this process has met. */
+  /** The latest state that this process has read. */
   get last(): State | undefined {
     return this.#last;
   }
 
-  /** Forgets it: the item is not there any more. */
+  /** Forgets the latest state, since the item no longer exists. */
   forget(): void {
     this.#last = undefined;
   }
@@ -84,7 +84,7 @@ export class TableReader {
     const asked = new Set(keys.filter(fitsTable));
     if (asked.size === 0) return { state: await this.readState(call), nodes: new Map() };
     const isOnePage = asked.size < BATCH_SIZE;
-    // Rows are as new as the state that was known before they were asked for, however long before.
+    // Rows are at least as new as any state that was read before them, however old that state is.
     let base = isOnePage && this.#last !== undefined ? this.#last : await this.readState(call);
     let [state, found] = await this.#readPages(call, asked, base);
     for (let round = 0; round < MAX_ROUNDS; round++) {
@@ -93,14 +93,14 @@ export class TableReader {
         const next = state;
         if (isFar) [state, found] = await this.#readPages(call, asked, next);
         else {
-          // Reading many rows again takes as long as it did, so that more is written; what was is less.
+          // Reading many rows again takes long, and more is written meanwhile. The history since then is shorter.
           const { nodes } = await this.#queryHistory(call, base, base.maxVersion);
           state = await this.readState(call);
           found.push(...nodes, ...recentNodesOf(next), ...recentNodesOf(state));
         }
         base = next;
       } else if (found.some((node) => node.revision > state.revision)) {
-        // A row of a transaction that the counter's item will show in a moment.
+        // The row belongs to a transaction that will be visible in the counter's item soon.
         if (round > 0) await call.pause(round - 1);
         state = await this.readState(call);
         found.push(...recentNodesOf(state));
@@ -111,7 +111,7 @@ export class TableReader {
     return { state: base, nodes: this.latestOf(found, base, asked), isInconsistent: true };
   }
 
-  /** Rows, with what the states before and after them tell. */
+  /** Rows, and the recent nodes of the states before and after them. */
   async #readPages(call: Call, keys: ReadonlySet<string>, base: State): Promise<[State, StoredNode[]]> {
     const before = this.#last;
     let state: State | undefined;
@@ -128,7 +128,7 @@ export class TableReader {
     return [state, [...rows, ...recentNodesOf(base), ...recentNodesOf(state)]];
   }
 
-  /** Of each key what the latest commit wrote, without tombstones that are forgotten. */
+  /** For each key the node of the latest commit, without collected tombstones. */
   latestOf(found: readonly StoredNode[], state: State, keys?: ReadonlySet<string>): Map<string, StoredNode> {
     const now = this.#clock.early;
     const nodes = new Map<string, StoredNode>();
@@ -141,7 +141,7 @@ export class TableReader {
     return nodes;
   }
 
-  /** The history after a version as of one state: the first so many, or all. */
+  /** The history after a version as of one state, up to a limit. */
   async readHistory(
     call: Call,
     version: number,
@@ -161,13 +161,13 @@ export class TableReader {
         const isEnough = end === Infinity || nodes.length >= limit;
         if (isEnough && all.every((node) => node.revision <= state.revision)) return { state, nodes };
         if (isEnough) {
-          // A row of a transaction that the counter's item will show in a moment.
+          // The row belongs to a transaction that will be visible in the counter's item soon.
           if (round > 0) await call.pause(round - 1);
           state = await this.readState(call);
           continue;
         }
       }
-      // More was written than the counter's item tells. All that was found stays right where nothing is cut.
+      // The counter's item does not contain all commits since then. Without a limit, the nodes found so far stay valid.
       const next = state;
       const goesOn = limit === Infinity && next.replicaId === base.replicaId && next.late === base.late;
       const more = await this.#queryHistory(call, next, goesOn ? base.maxVersion : version, limit);
@@ -176,7 +176,7 @@ export class TableReader {
       base = next;
       state = await this.readState(call);
     }
-    // Of what came while this was read nothing is told: all of it lies above the counter that goes with it.
+    // Leave out changes that were made during the reading. All of them are above the counter of this state.
     end = Math.min(end, base.maxVersion);
     return {
       state: base,
@@ -184,7 +184,7 @@ export class TableReader {
     };
   }
 
-  /** Nodes in order of version: those in a range, the first so many without cutting a version apart. */
+  /** The nodes of a range in order of version, up to a limit. Nodes of one version are not separated. */
   #selectRange(
     found: readonly StoredNode[],
     state: State,
@@ -221,12 +221,12 @@ export class TableReader {
     }
   }
 
-  /** Reads the counter's item; makes it where it is not there. */
+  /** Reads the counter's item. Creates it if it is missing. */
   async readState(call: Call): Promise<State> {
     const before = this.#last;
     const item = await this.queries.readStateItem(call);
     if (item) return this.remember(parseItems(call, () => parseState(item)), before);
-    // Never below what is there already, should somebody have taken away this one item.
+    // If only this item was deleted, the counter must not be below the stored nodes.
     const positions = await inParallel(BUCKETS, (bucket) => this.queries.highestPosition(call, bucket));
     const counter = Math.max(0, ...positions);
     const names = { epoch: createEpoch(this.#clock.early), replicaId: createReplicaId() };
@@ -247,17 +247,17 @@ export class TableReader {
   }
 
   /**
-   * Remembers a state if it is later than the one remembered, or of another life of the data, or if the table was set
-   * back: if it is earlier than what had been met when it was asked for.
+   * Remembers a state if it is later than the remembered one, or has another replica id, or if the table was set
+   * back. The table was set back if the state is earlier than the one that was remembered when the request was sent.
    *
-   * @param before What was remembered when it was asked for.
+   * @param before The state that was remembered when the request was sent.
    */
   remember(state: State, before?: State): State {
     const last = this.#last;
     const isOther = last?.replicaId !== state.replicaId;
     const isSetBack = before !== undefined && !isLater(state, before);
     if (isOther || isSetBack || isLater(state, last)) {
-      // Of commits that are not of this history nothing is known.
+      // Nothing is known about the commits of another history.
       if (last === undefined || !containsCommitsSince(state, last)) this.settled.clear();
       this.#last = state;
       const first = state.revision - state.commits.length;
@@ -267,7 +267,7 @@ export class TableReader {
   }
 }
 
-/** All that the counter's item tells. */
+/** The nodes of all commits that the counter's item contains. */
 export function recentNodesOf(state: State): StoredNode[] {
   return state.commits.flatMap(({ nodes }) => nodes);
 }

@@ -1,5 +1,5 @@
 /**
- * Commits to a DynamoDB table: one after the other, each process in its turn.
+ * Commits to a DynamoDB table. Commits are made one after the other. Processes that meet take turns.
  *
  * @module
  */
@@ -16,11 +16,11 @@ import type { State } from "./state.ts";
 import type { NewNode, StoredNode } from "./stored_node.ts";
 import { formatNode, formatState, type Item, parseState, STATE_KEY } from "./table.ts";
 
-/** So long others wait for one whose turn it is, in milliseconds: it may have died. */
+/** How long other processes wait for the one whose turn it is, in milliseconds. It may have died. */
 const TURN_TIMEOUT = 1000;
-/** So long after meeting others a process asks for its turn before it writes, in milliseconds. */
+/** How long a process asks for its turn before each commit after it met another process, in milliseconds. */
 const CONTENTION_TIME = 500;
-/** For these reasons a transaction may be cancelled and yet go through the next time. */
+/** The reasons for which a cancelled transaction may succeed at the next attempt. */
 const RETRYABLE: ReadonlySet<string> = new Set([
   "ConditionalCheckFailed",
   "ProvisionedThroughputExceeded",
@@ -28,7 +28,7 @@ const RETRYABLE: ReadonlySet<string> = new Set([
   "TransactionConflict",
 ]);
 
-/** Says from which state a commit starts, and what it changes, if anything. */
+/** Returns the state from which a commit starts, and what it changes; `undefined` if nothing. */
 export type Plan = () => Promise<readonly [State, Draft | undefined]>;
 
 /** Writes to a table. */
@@ -37,19 +37,19 @@ export class TableWriter {
   readonly #tableName: string;
   readonly #clock: ServiceClock;
   readonly #now: () => number;
-  /** Commits of one process wait for each other instead of turning each other down. */
+  /** The commits of one process wait for each other. Otherwise they would cancel each other. */
   #queue: Promise<unknown> = Promise.resolve();
-  /** Stands in the counter's item when it is this storage's turn to write. */
+  /** The name that the counter's item contains when it is this storage's turn. */
   #ownName = "";
-  /** When a commit was last turned down because of others, by `performance.now()`. */
+  /** When another process last made a commit of this one fail, by `performance.now()`. */
   #contendedAt = -Infinity;
-  /** Who is let pass, and since when, by `performance.now()`. */
+  /** The process that this one waits for, and since when, by `performance.now()`. */
   #yieldedTo: { readonly turn: string; readonly revision: number; readonly since: number } | undefined;
 
   /**
-   * @param reader Reads the same table, and remembers for this one as well.
+   * @param reader Reads the same table, and remembers the latest state.
    * @param tableName The table's name, or its ARN.
-   * @param clocks `clock` tells which tombstones may be swept, and `now` what changes are numbered by.
+   * @param clocks `clock` tells which tombstones may be collected, `now` is the time by which changes are numbered.
    */
   constructor(
     reader: TableReader,
@@ -63,10 +63,10 @@ export class TableWriter {
   }
 
   /**
-   * Writes what a plan says, together with the counter's item, unless that is no longer as the plan found it;
-   * then plans again.
+   * Writes the nodes of a plan together with the counter's item. If another process has changed that item since the
+   * plan read it, plans again.
    *
-   * @param plan Gives the state that it starts from, and what is to be changed in it, if anything.
+   * @param plan Returns the state that the commit starts from, and what it changes.
    * @returns The nodes as written.
    */
   async commit(call: Call, plan: Plan): Promise<readonly NewNode[]> {
@@ -74,7 +74,7 @@ export class TableWriter {
       try {
         return await this.#tryCommit(call, plan);
       } finally {
-        // Nothing was written after all: nobody needs to wait until it seems that this process has died.
+        // Nothing was written. Give the turn back, or the other processes wait until it times out.
         if (this.#reader.last?.turn === this.#name) await this.#leaveTurn(call).catch(() => {});
       }
     });
@@ -83,7 +83,7 @@ export class TableWriter {
   }
 
   async #tryCommit(call: Call, plan: Plan): Promise<readonly NewNode[]> {
-    // Where others write, asking for the turn first costs less than a transaction that is turned down.
+    // While other processes write, asking for the turn costs less than a transaction that fails.
     if (performance.now() - this.#contendedAt < CONTENTION_TIME) await this.#takeTurn(call);
     for (let attempt = 0;; attempt++) {
       call.check();
@@ -97,22 +97,22 @@ export class TableWriter {
         continue;
       }
       this.#contendedAt = performance.now();
-      // What this process remembered was old: the answer told what is new. Beyond that, others are writing.
+      // After the first failure the remembered state is up to date. Another failure means that other processes write.
       if (outcome === "contended" || attempt > 0) await this.#takeTurn(call);
     }
   }
 
   /**
-   * Asks the others to let this process commit next. Who commits without a pause would win for ever against
-   * those who first have to learn how the counter's item stands; the name of the one who waits, put into it,
-   * turns down everybody else until that one has committed, or too much time has passed.
+   * Puts the name of this process into the counter's item. All commits of other processes then fail until this process
+   * has committed, or until its turn times out. Without this, a process that commits without a pause would always be
+   * faster than a process that first has to read the counter's item.
    */
   async #takeTurn(call: Call): Promise<void> {
     while (true) {
       const state = await this.#reader.readState(call);
       if (state.turn === this.#name) return;
       if (state.turn !== undefined) this.#contendedAt = performance.now();
-      // Others' transactions leave but short moments in which the item can be written: no time to read it first.
+      // Between two transactions the item can be written for a short time only. Do not read it again first.
       while (this.#mayCommit(state)) {
         const outcome = await this.#update(call, "SET #turn = :name", "attribute_exists(#bucket)", {
           names: ["bucket"],
@@ -136,7 +136,7 @@ export class TableWriter {
     }
   }
 
-  /** Whether nobody else is to be let pass; who has been for long may have died. */
+  /** Whether it is no other process's turn. A turn ends after a second, since the process may have died. */
   #mayCommit({ turn, revision }: State): boolean {
     if (turn === undefined || turn === this.#name) return true;
     if (this.#yieldedTo?.turn !== turn || this.#yieldedTo.revision !== revision) {
@@ -145,12 +145,12 @@ export class TableWriter {
     return performance.now() - this.#yieldedTo.since >= TURN_TIMEOUT;
   }
 
-  /** The state to be written, without commits of which every reader can see all. */
+  /** The state to be written, without commits whose rows are all visible. */
   async #settle(call: Call, state: State): Promise<State> {
     const isSettled = (revision: number) => this.#reader.settled.has(revision);
     const [trimmed, unsettled] = trimCommits(state, isSettled);
     if (unsettled.length === 0) return trimmed;
-    // Written by other processes: only they know that their transactions are over. So the rows are looked at.
+    // Other processes wrote these commits. Only their rows tell whether the transactions are complete.
     const written = unsettled.flatMap(({ nodes }) => nodes);
     for (let attempt = 0;; attempt++) {
       const rows = new Map(
@@ -168,7 +168,7 @@ export class TableWriter {
     return trimCommits(state, isSettled)[0];
   }
 
-  /** Moves the table from one state to the next, in one transaction; says whether it did, or what hindered it. */
+  /** Moves the table from one state to the next with one transaction. Returns the outcome. */
   async #transact(
     call: Call,
     state: State,
@@ -191,7 +191,7 @@ export class TableWriter {
       ReturnValuesOnConditionCheckFailure: "ALL_OLD",
     };
     const input: Fields = {
-      // With it, asking again after an answer was lost does not write twice.
+      // With the token, a request that is sent again after a lost response does not write twice.
       ClientRequestToken: crypto.randomUUID(),
       TransactItems: [
         { Put: counter },
@@ -209,7 +209,7 @@ export class TableWriter {
     return "done";
   }
 
-  /** Why a transaction was cancelled, and what that tells of the counter; throws where no other try would help. */
+  /** Why a transaction was cancelled. Throws if another attempt would fail as well. */
   #readCancellation(
     call: Call,
     error: Error & { CancellationReasons?: unknown },
@@ -236,7 +236,7 @@ export class TableWriter {
    * Reserves the next version.
    *
    * @param next The number that follows on a state.
-   * @throws {RangeError} When the counter has come to its end.
+   * @throws {RangeError} When the counter has reached its end.
    */
   async increment(call: Call, next: (state: State) => number): Promise<number> {
     let state = this.#reader.last ?? await this.#reader.readState(call);
@@ -250,7 +250,7 @@ export class TableWriter {
     }
   }
 
-  /** Moves the counter to a version, if it is below and the residue is still the same; or says what hindered it. */
+  /** Moves the counter to a version if it is below, and if the residue is still the same. */
   async #tryIncrement(
     call: Call,
     { drawn, turn }: State,
@@ -270,7 +270,7 @@ export class TableWriter {
     return typeof outcome === "string" ? outcome : version;
   }
 
-  /** Changes the counter's item by itself and gives it: unless it is not as it should be, or a transaction is on it. */
+  /** Changes the counter's item without a transaction. Returns the new state, or why nothing was changed. */
   async #update(
     call: Call,
     change: string,
@@ -295,13 +295,13 @@ export class TableWriter {
     }
   }
 
-  /** Made when it is needed, since some runtimes give no chance while a module is loaded. */
+  /** The name is made at the first use: a Worker must not use random numbers while it starts. */
   get #name(): string {
     return this.#ownName ||= createReplicaId();
   }
 }
 
-/** Names for an expression: many words mean something to DynamoDB. */
+/** Placeholders for the names in an expression. Many names are reserved words of DynamoDB. */
 function toNames(names: readonly string[]): Readonly<Record<string, string>> {
   return Object.fromEntries(names.map((name) => [`#${name}`, name]));
 }

@@ -42,10 +42,10 @@ const MAX_CHANGES = 10_000;
  * Keeps nodes in memory, about 110 bytes each beside the text of the key. Every method settles at once. The cost of
  * `listChangedSince` depends on what it returns, not on what is stored.
  *
- * The data are lost when the process ends, and the next process has another epoch. Clients that send the epoch back then
- * fetch again. For clients that send none, versions suffice: changes are numbered by the microseconds since 2020, so the
- * next process does not give an earlier number again. `{ counter: "sequential" }` counts 1, 2, 3 instead. Then clients
- * that send no epoch can miss changes after a restart.
+ * The data are lost when the process ends, and the next process has another epoch. Clients that send the epoch back
+ * then fetch again. For clients that send none, versions suffice: changes are numbered by the microseconds since
+ * 2020, so the next process does not give an earlier number again. `{ counter: "sequential" }` counts 1, 2, 3
+ * instead. Then clients that send no epoch can miss changes after a restart.
  *
  * @example
  * ```ts
