@@ -15,6 +15,8 @@ export const ENTRIES = {
   "everything in mod.ts": `export * from "./mod.ts";`,
   "fetch handler with memory storage":
     `export { createFetchHandler, MemoryStorage, RealityServer } from "./mod.ts";`,
+  "client that follows keys": `export { createFollowClient } from "./client/mod.ts";`,
+  "everything in the client": `export * from "./client/mod.ts";`,
 } as const;
 
 /** The name of one of them. */
@@ -43,6 +45,8 @@ export function bundle(name: EntryName): Bundle {
     target: "es2022",
     legalComments: "none",
     metafile: true,
+    // Bundlers make a file of its own of it, which only pages with `transport: "events"` load.
+    external: ["*/transport_events.ts"],
     write: false,
     outfile: "bundle.js",
   });

@@ -7,8 +7,7 @@ import { systemClock } from "./clock.ts";
 import { browserPage } from "./page_state.ts";
 import { Rounds } from "./rounds.ts";
 import { Subscriptions } from "./subscriptions.ts";
-import { createSyncTransport } from "./transport.ts";
-import { createEventsTransport } from "./transport_events.ts";
+import { createSyncTransport, type Transport } from "./transport.ts";
 import { createLive, type Live, type LiveDeps, type LiveOptions, type LiveSource } from "./live.ts";
 import type { ClientOptions, ClientState, FollowClient } from "./types.ts";
 
@@ -32,21 +31,6 @@ export interface RealityClient extends FollowClient {
    */
   live<T = unknown>(source: LiveSource, options?: LiveOptions<T>): Live<T>;
 }
-
-/** The options that are numbers: their defaults, and the least value. */
-const NUMBERS = {
-  wait: [20_000, 0],
-  pollInterval: [5_000, 1],
-  minInterval: [100, 1],
-  timeout: [10_000, 1],
-  refetchTimeout: [30_000, 1],
-  maxKeys: [1_000, 1],
-} as const;
-
-/** The other options. */
-const NAMES = "url transport headers fetch signal onUnauthorized onError clock page".split(
-  " ",
-);
 
 /**
  * Creates a client of a Reality server. It asks nothing until keys are followed, and has to be closed only where it should
@@ -95,20 +79,39 @@ export function createFollowClient(options: ClientOptions): FollowClient {
 
 /** Creates a client, and what live stores need of it. */
 function createCore(options: ClientOptions): { readonly client: FollowClient; readonly deps: LiveDeps } {
-  const numbers = checkOptions(options);
   const {
+    url,
     transport = "wait",
+    headers,
+    fetch = callFetch,
+    signal,
+    wait = 20_000,
+    pollInterval = 5_000,
+    minInterval = 100,
+    timeout = 10_000,
+    refetchTimeout = 30_000,
+    maxKeys = 1_000,
+    onUnauthorized = () => {},
+    onError: report = console.warn,
     clock = systemClock,
     page = browserPage(),
-    signal,
-    onUnauthorized,
+    ...unknown
   } = options;
+  for (const name in unknown) throw new TypeError(`Unknown option "${name}"`);
+  if (!url) throw new TypeError("Cannot use url: expected the base path of the server");
+  if (!["wait", "poll", "events"].includes(transport)) {
+    throw new TypeError('Cannot use transport: expected "wait", "poll" or "events"');
+  }
+  const numbers = { wait, pollInterval, minInterval, timeout, refetchTimeout, maxKeys };
+  for (const [name, value] of Object.entries(numbers)) {
+    // Timers cannot be longer than that.
+    if (!(value >= 1 && value < 2 ** 30)) throw new RangeError(`Cannot use ${name}: expected at least 1`);
+  }
+
   const listeners = new Set<(state: ClientState) => void>();
   let state: ClientState = "idle";
-  const onError = (error: unknown) => {
-    // An error of the application's own function must not stop the client.
-    queueMicrotask(() => (options.onError ?? console.warn)(error));
-  };
+  // An error of the application's own function must not stop the client.
+  const onError = (error: unknown) => queueMicrotask(() => report(error));
   const onState = (next: ClientState) => {
     if (next === state || state === "closed") return;
     state = next;
@@ -121,34 +124,33 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
     }
   };
 
-  const config = {
-    ...numbers,
-    url: `${options.url}`.replace(/\/+$/, ""),
-    headers: options.headers,
-    // Browsers refuse to call it as a method of another object.
-    fetch: options.fetch ??
-      ((input: RequestInfo | URL, init?: RequestInit) => globalThis.fetch(input, init)),
-    clock,
-  };
+  const config = { url: `${url}`.replace(/\/+$/, ""), headers, fetch, clock, timeout, maxKeys };
   const subscriptions: Subscriptions = new Subscriptions({
     clock,
-    timeout: numbers.refetchTimeout,
+    timeout: refetchTimeout,
     isResting: () => page.current !== "active",
-    recheck: () => rounds.restart(),
+    recheck: () => rounds.recheck(),
     onError,
   }, () => rounds.restart());
   const askOnce = createSyncTransport(config);
+  // Pages that do not use streams do not load their code.
+  const readEvents: Transport = async (question, round) => {
+    const { createEventsTransport } = await import("./transport_events.ts");
+    return await createEventsTransport(config, askOnce)(question, round);
+  };
+  const isStream = transport === "events";
   const rounds: Rounds = new Rounds({
-    ...numbers,
     clock,
     page,
     subscriptions,
-    transport: transport === "events" ? createEventsTransport(config, askOnce) : askOnce,
-    wait: transport === "poll" ? 0 : numbers.wait,
-    isStream: transport === "events",
+    transport: isStream ? readEvents : askOnce,
+    wait: transport === "poll" ? 0 : wait,
+    pollInterval,
+    minInterval,
+    isStream,
     onState,
     onError,
-    onUnauthorized: (status) => onUnauthorized?.(status),
+    onUnauthorized,
   });
 
   const close = () => {
@@ -191,38 +193,8 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
     close,
     [Symbol.dispose]: close,
   };
-  return { client, deps: { fetch: config.fetch, add, onError } };
+  return { client, deps: { fetch, add, onError } };
 }
 
-/** Checks the options. Returns the numbers, with defaults filled in. */
-function checkOptions(
-  options: ClientOptions,
-): Record<keyof typeof NUMBERS, number> {
-  const numbers = {} as Record<keyof typeof NUMBERS, number>;
-  for (
-    const [name, [byDefault, least]] of Object.entries(NUMBERS) as [
-      keyof typeof NUMBERS,
-      readonly number[],
-    ][]
-  ) {
-    const value = numbers[name] = options[name] ?? byDefault!;
-    // Timers cannot be longer.
-    if (!(value >= least! && value < 2 ** 30)) {
-      throw new RangeError(`Cannot use ${name}: expected at least ${least}`);
-    }
-  }
-  for (const name of Object.keys(options)) {
-    if (!(name in NUMBERS) && !NAMES.includes(name)) {
-      throw new TypeError(`Cannot use ${name}: no such option`);
-    }
-  }
-  if (!options.url) {
-    throw new TypeError("Cannot use url: expected the base path of the server");
-  }
-  if (!["wait", "poll", "events"].includes(options.transport ?? "wait")) {
-    throw new TypeError(
-      'Cannot use transport: expected "wait", "poll" or "events"',
-    );
-  }
-  return numbers;
-}
+/** Browsers refuse to call `fetch` as a method of another object. */
+const callFetch: typeof globalThis.fetch = (input, init) => globalThis.fetch(input, init);

@@ -88,15 +88,7 @@ export async function send(
 
 /** Checks what the server said about a key. */
 export function parseChange(key: string, meta: unknown): KeyChange {
-  const { version, hash, updatedAt, deleted } = Object(meta);
-  if (!Number.isSafeInteger(version) || version < 0) {
-    throw new Error("Cannot sync: expected a version");
-  }
-  return {
-    key,
-    version,
-    hash: `${hash ?? ""}`,
-    updatedAt: Number(updatedAt) || 0,
-    ...(deleted && { deleted: true }),
-  };
+  const { version } = Object(meta);
+  if (!Number.isSafeInteger(version) || version < 0) throw new Error("Cannot sync: expected a version");
+  return { ...meta as KeyChange, key };
 }

@@ -7,7 +7,7 @@ import type { ClientClock } from "./clock.ts";
 import type { PageState } from "./page_state.ts";
 import { growingPause } from "./pause.ts";
 import type { Refusal } from "./request.ts";
-import type { Subscriptions } from "./subscriptions.ts";
+import type { Question, Subscriptions } from "./subscriptions.ts";
 import type { Transport } from "./transport.ts";
 import type { ClientState } from "./types.ts";
 
@@ -54,6 +54,9 @@ export class Rounds {
   #isWaiting = false;
   /** Whether the next round should begin as soon as the server allows. */
   #isHurried = false;
+  #isNudged = false;
+  /** The question of the round that runs, or of the last one since the page rested. */
+  #asked: Question | undefined;
   /** The server asked for a pause until then, by `clock.elapsed()`. */
   #notBefore = 0;
   /** The next round begins then, unless something happens before. */
@@ -81,22 +84,29 @@ export class Rounds {
     void this.#run();
   }
 
-  /** Asks anew within some milliseconds, since the keys are others. */
+  /** Asks anew within some milliseconds if the question has become another one. */
   restart(): void {
-    if (this.#isClosed) return;
     this.#cancelCollect ??= this.#deps.clock.after(COLLECT_MS, () => {
       this.#cancelCollect = undefined;
+      if (!this.#isNudged && this.#isAsked(this.#deps.subscriptions.question())) return;
+      this.#isNudged = false;
       this.#isHurried = true;
       if (this.#isWaiting) this.#controller!.abort(INTERRUPTED);
       this.#wake();
     });
   }
 
+  /** Asks anew although the question is the same. */
+  recheck(): void {
+    this.#isNudged = true;
+    this.restart();
+  }
+
   /** Asks anew, also after a failure or refusal. */
   nudge(): void {
     this.#isBarred = false;
     this.#failures = 0;
-    this.restart();
+    this.recheck();
   }
 
   /** Ends it for good. */
@@ -111,7 +121,7 @@ export class Rounds {
   /** Why nothing is asked now; absent if there is something to ask. */
   get #resting(): ClientState | undefined {
     const { subscriptions, page } = this.#deps;
-    if (subscriptions.isEmpty) return "idle";
+    if (subscriptions.question().known.size === 0) return "idle";
     if (this.#isBarred) return "unauthorized";
     return page.current === "active" ? undefined : page.current;
   }
@@ -122,6 +132,7 @@ export class Rounds {
       const resting = this.#resting;
       if (resting) {
         this.#isPatient = false;
+        this.#asked = undefined;
         this.#cancelTick?.();
         this.#cancelTick = undefined;
         onState(resting);
@@ -140,16 +151,8 @@ export class Rounds {
   }
 
   async #round(): Promise<void> {
-    const {
-      clock,
-      subscriptions,
-      transport,
-      minInterval,
-      pollInterval,
-      isStream,
-      onState,
-    } = this.#deps;
-    const question = subscriptions.question();
+    const { clock, subscriptions, transport, minInterval, pollInterval, isStream, onState } = this.#deps;
+    const question = this.#asked = subscriptions.question();
     const wait = this.#isPatient && !question.isUrgent ? this.#wait : 0;
     const controller = this.#controller = new AbortController();
     const begunAt = clock.elapsed();
@@ -195,6 +198,13 @@ export class Rounds {
     this.#isWaiting = false;
     // Ends the other requests of a split question.
     controller.abort(INTERRUPTED);
+  }
+
+  /** Whether the round that runs, or the last one, has asked the same. */
+  #isAsked({ known, isUrgent }: Question): boolean {
+    const asked = this.#asked;
+    return asked !== undefined && (asked.isUrgent || !isUrgent) && asked.known.size === known.size &&
+      [...known].every(([key, version]) => asked.known.get(key) === version);
   }
 
   #fail(error: unknown, wait: number, begunAt: number): void {

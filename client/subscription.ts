@@ -14,6 +14,8 @@ export interface Held {
   readonly version: number;
 }
 
+const NOT_KNOWN: Held = { epoch: undefined, version: 0 };
+
 /** Fetches what depends on the changed keys. May return a stamp, or a promise of one. */
 export type Refetch = (
   changed: ReadonlyMap<string, KeyChange>,
@@ -32,13 +34,6 @@ export interface Refetcher {
   onError(error: unknown): void;
 }
 
-/** What a subscription tells to the one that keeps all of them. */
-export interface SubscriptionEvents {
-  added(key: string): void;
-  removed(key: string): void;
-  stopped(): void;
-}
-
 /**
  * Holds (epoch, version) for each key. A key that was told is due until a fetch that began afterwards has succeeded. Only
  * then the version stands for the data.
@@ -46,8 +41,9 @@ export interface SubscriptionEvents {
 export class Subscription {
   readonly #refetcher: Refetcher;
   readonly #refetch: Refetch;
-  readonly #events: SubscriptionEvents;
-  readonly #held = new Map<string, Held>();
+  readonly #onKeys: () => void;
+  /** The versions of the followed keys. */
+  readonly held: Map<string, Held> = new Map();
   #due = new Map<string, KeyChange>();
   /** Whether to fetch although no key is due. */
   #isForced = false;
@@ -59,19 +55,16 @@ export class Subscription {
   /** Cancels the pause after a failure. */
   #cancelPause: (() => void) | undefined;
 
-  constructor(
-    refetcher: Refetcher,
-    refetch: Refetch,
-    events: SubscriptionEvents,
-  ) {
+  /** Calls `onKeys` when it follows other keys, or none any more. */
+  constructor(refetcher: Refetcher, refetch: Refetch, onKeys: () => void) {
     this.#refetcher = refetcher;
     this.#refetch = refetch;
-    this.#events = events;
+    this.#onKeys = onKeys;
   }
 
-  /** The version of a followed key. */
-  held(key: string): Held | undefined {
-    return this.#held.get(key);
+  /** Whether it has ended. */
+  get isStopped(): boolean {
+    return this.#isStopped;
   }
 
   /** How many fetches in a row have failed, or brought old data. */
@@ -85,7 +78,7 @@ export class Subscription {
    */
   isBehind({ epoch, versions }: DataStamp): boolean {
     return Object.entries(versions).some(([key, version]) => {
-      const held = this.#held.get(key);
+      const held = this.held.get(key);
       if (held?.epoch === undefined) return false;
       return held.epoch !== epoch || version < held.version || (held.version === 0 && version > 0);
     });
@@ -94,30 +87,29 @@ export class Subscription {
   /** Follows these keys and no others. A new key has the version of the stamp, if there is one. */
   setKeys(keys: Iterable<string>, stamp?: DataStamp): void {
     const wanted = new Set(keys);
-    for (const key of [...this.#held.keys()]) {
+    for (const key of this.held.keys()) {
       if (wanted.has(key)) continue;
-      this.#held.delete(key);
+      this.held.delete(key);
       this.#due.delete(key);
-      this.#events.removed(key);
     }
     for (const key of wanted) {
-      if (this.#held.has(key)) continue;
-      const version = stamp && Object.hasOwn(stamp.versions, key) ? stamp.versions[key] : undefined;
-      const epoch = version === undefined ? undefined : stamp!.epoch;
-      this.#held.set(key, { epoch, version: version ?? 0 });
-      this.#events.added(key);
+      if (this.held.has(key)) continue;
+      const isStamped = stamp && Object.hasOwn(stamp.versions, key);
+      this.held.set(key, isStamped ? { epoch: stamp.epoch, version: stamp.versions[key]! } : NOT_KNOWN);
     }
+    this.#onKeys();
   }
 
   /**
-   * Takes over what the server has of a key.
+   * Takes over what the server has of a key, if it is followed.
    *
    * @returns Whether data must be fetched.
    */
   tell(epoch: string, change: KeyChange): boolean {
     const { key, version } = change;
-    const held = this.#held.get(key)!;
-    this.#held.set(key, { epoch, version });
+    const held = this.held.get(key);
+    if (!held) return false;
+    this.held.set(key, { epoch, version });
     // In another epoch even a key without a node may have had one in between.
     if (held.epoch === epoch && held.version === version) return false;
     this.#due.set(key, change);
@@ -145,7 +137,6 @@ export class Subscription {
     this.#cancelPause?.();
     this.#running?.abort();
     this.setKeys([]);
-    this.#events.stopped();
   }
 
   /** Fetches after the current task, so that all keys of one answer are told together. */
@@ -198,14 +189,14 @@ export class Subscription {
     if (!isStamp(stamp)) return false;
     const isBehind = this.isBehind(stamp);
     for (const [key, version] of Object.entries(stamp.versions)) {
-      const held = this.#held.get(key);
+      const held = this.held.get(key);
       if (!held) continue;
       if (this.isBehind({ epoch: stamp.epoch, versions: { [key]: version } })) {
         this.#owe(batch.get(key) ?? { key, version: held.version, hash: "", updatedAt: 0 });
         // The epoch may have changed since the last answer.
         if (held.epoch !== stamp.epoch) this.#refetcher.recheck();
       } else {
-        this.#held.set(key, { epoch: stamp.epoch, version });
+        this.held.set(key, { epoch: stamp.epoch, version });
         this.#due.delete(key);
       }
     }
@@ -214,7 +205,7 @@ export class Subscription {
 
   /** Tells a change again, unless a newer one is due. */
   #owe(change: KeyChange): void {
-    if (this.#held.has(change.key) && !this.#due.has(change.key)) {
+    if (this.held.has(change.key) && !this.#due.has(change.key)) {
       this.#due.set(change.key, change);
     }
   }

@@ -1,5 +1,5 @@
 /**
- * Keeps all subscriptions of a client: what to ask the server, and which of them an answer concerns.
+ * Keeps all subscriptions of a client: what to ask the server, and what each answer means to them.
  *
  * @module
  */
@@ -23,65 +23,49 @@ export interface Answer {
   readonly changed: ReadonlyMap<string, KeyChange>;
 }
 
-/** A key that at least one subscription follows. */
-interface FollowedKey {
-  readonly users: Set<Subscription>;
-  /** What the last answer said. */
-  told?: { readonly epoch: string; readonly change: KeyChange };
-}
-
 /** All subscriptions of a client. */
 export class Subscriptions {
   readonly #refetcher: Refetcher;
   readonly #onKeys: () => void;
-  readonly #keys = new Map<string, FollowedKey>();
   readonly #all = new Set<Subscription>();
-  /** The epoch of the last answer. */
+  /** What the last answers said about the keys, in the epoch of the last one. */
+  readonly #told = new Map<string, KeyChange>();
   #epoch: string | undefined;
 
-  /** Calls `onKeys` when the question has other keys, or must be asked at once. */
+  /** Calls `onKeys` when the question may be another one. */
   constructor(refetcher: Refetcher, onKeys: () => void) {
     this.#refetcher = refetcher;
     this.#onKeys = onKeys;
   }
 
-  /** Whether there is nothing to ask. */
-  get isEmpty(): boolean {
-    return this.#keys.size === 0;
-  }
-
   /** Adds a subscription without keys. */
   add(refetch: Refetch): Subscription {
-    const subscription: Subscription = new Subscription(
-      this.#refetcher,
-      refetch,
-      {
-        added: (key) => this.#join(key, subscription),
-        removed: (key) => this.#leave(key, subscription),
-        stopped: () => this.#all.delete(subscription),
-      },
-    );
+    const subscription = new Subscription(this.#refetcher, refetch, () => {
+      if (subscription.isStopped) this.#all.delete(subscription);
+      for (const [key, { epoch }] of subscription.held) {
+        const change = this.#told.get(key);
+        // What is fetched from now on is not older than the last answer, so no request is needed to begin.
+        if (epoch === undefined && change) subscription.tell(this.#epoch!, change);
+      }
+      this.#onKeys();
+    });
     this.#all.add(subscription);
     return subscription;
   }
 
   /** What all subscriptions together want to know. Versions of another epoch than that of the question become 0. */
   question(): Question {
-    const all = [...this.#keys].flatMap(([key, { users }]) =>
-      [...users].map((user) => [key, user.held(key)!] as const)
-    );
-    const epoch = this.#epoch ??
-      all.find(([, held]) => held.epoch !== undefined)?.[1].epoch;
+    const all = [...this.#all].flatMap(({ held }) => [...held]);
+    const epoch = this.#epoch ?? all.find(([, held]) => held.epoch !== undefined)?.[1].epoch;
     const known = new Map<string, number>();
     let isUrgent = false;
     for (const [key, held] of all) {
       const isComparable = held.epoch !== undefined && held.epoch === epoch;
       isUrgent ||= !isComparable;
-      known.set(
-        key,
-        Math.min(known.get(key) ?? Infinity, isComparable ? held.version : 0),
-      );
+      known.set(key, Math.min(known.get(key) ?? Infinity, isComparable ? held.version : 0));
     }
+    // What is not asked is not up to date any more.
+    for (const key of this.#told.keys()) if (!known.has(key)) this.#told.delete(key);
     return { known, epoch, isUrgent };
   }
 
@@ -91,22 +75,15 @@ export class Subscriptions {
    * @param asked Key → the version that was sent. A key that is not in `changed` has exactly this version.
    * @returns Whether a subscription has to fetch.
    */
-  answer(
-    asked: ReadonlyMap<string, number>,
-    { epoch, changed }: Answer,
-  ): boolean {
+  answer(asked: ReadonlyMap<string, number>, { epoch, changed }: Answer): boolean {
     let isNews = false;
+    if (epoch !== this.#epoch) this.#told.clear();
     this.#epoch = epoch;
     for (const [key, version] of asked) {
-      const followed = this.#keys.get(key);
-      if (!followed) continue;
-      const before = followed.told?.change;
-      const change = changed.get(key) ??
-        (before?.version === version ? before : unknownChange(key, version));
-      followed.told = { epoch, change };
-      for (const user of followed.users) {
-        isNews = user.tell(epoch, change) || isNews;
-      }
+      const before = this.#told.get(key);
+      const change = changed.get(key) ?? (before?.version === version ? before : unknownChange(key, version));
+      this.#told.set(key, change);
+      for (const subscription of this.#all) isNews = subscription.tell(epoch, change) || isNews;
     }
     return isNews;
   }
@@ -120,37 +97,9 @@ export class Subscriptions {
   close(): void {
     for (const subscription of this.#all) subscription.stop();
   }
-
-  #join(key: string, subscription: Subscription): void {
-    const followed = this.#keys.get(key) ?? { users: new Set() };
-    this.#keys.set(key, followed);
-    followed.users.add(subscription);
-    const { told } = followed;
-    const { epoch, version } = subscription.held(key)!;
-    // What is fetched from now on is not older than the last answer, so no request is needed to begin.
-    if (told && told.epoch === this.#epoch && epoch === undefined) {
-      subscription.tell(told.epoch, told.change);
-    } else if (told?.epoch !== epoch || told?.change.version !== version) {
-      this.#onKeys();
-    }
-  }
-
-  #leave(key: string, subscription: Subscription): void {
-    const { users } = this.#keys.get(key)!;
-    users.delete(subscription);
-    if (users.size > 0) return;
-    this.#keys.delete(key);
-    this.#onKeys();
-  }
 }
 
 /** Describes a version that the server confirmed without sending the meta. */
 function unknownChange(key: string, version: number): KeyChange {
-  return {
-    key,
-    version,
-    hash: "",
-    updatedAt: 0,
-    ...(version === 0 && { deleted: true }),
-  };
+  return { key, version, hash: "", updatedAt: 0, ...(version === 0 && { deleted: true }) };
 }

@@ -13,6 +13,10 @@ const ceilings: Record<EntryName, number> = {
   "everything in mod.ts": 86,
   // The goal is 8, and is not reached.
   "fetch handler with memory storage": 57,
+  // The goal is 3, and is not reached.
+  "client that follows keys": 4.3,
+  // The goal is 5, and is not reached.
+  "everything in the client": 5.3,
 };
 
 for (const [name, ceiling] of Object.entries(ceilings) as [EntryName, number][]) {
@@ -21,6 +25,6 @@ for (const [name, ceiling] of Object.entries(ceilings) as [EntryName, number][])
 
   test(`the bundle of ${name} has at most ${ceiling} kB, and imports no package and no built-in module`, () => {
     assert.ok(gzipBytes <= ceiling * 1000, `it has ${gzipBytes} bytes`);
-    assert.deepEqual([...files.keys()].filter((file) => !/^(src|storage|adapters)\//.test(file)), []);
+    assert.deepEqual([...files.keys()].filter((file) => !/^(src|storage|adapters|client)\//.test(file)), []);
   });
 }
