@@ -108,7 +108,7 @@ export function createStamp(parts: StampParts): Stamp {
  *
  * @param stamps One stamp or more, of the same server.
  * @returns A stamp whose `ETag` stands for all of them.
- * @throws {TypeError} If there is none, or a value was not made by `server.stamp`.
+ * @throws {TypeError} If no stamp is given, or a value was not made by `server.stamp`.
  *
  * @example
  * ```ts
