@@ -20,7 +20,7 @@ const STRINGS = /%"([^"]*)"(?:;v="(\d+)")?|(epoch=)?"((?:[^"\\]|\\.)*)"(?:;v="(\
  *
  * @param field The value, as `headers.get("reality-stamp")` returns it.
  * @returns The stamp; `undefined` if there is no field, it is not valid, or its parts have different epochs. Of a key that
- * is there twice it has the lower version, which is certainly in the data.
+ * is there twice it has the lower version that is not 0.
  */
 export function parseStamp(field: string | null | undefined): DataStamp | undefined {
   let epoch: string | undefined;
@@ -34,7 +34,9 @@ export function parseStamp(field: string | null | undefined): DataStamp | undefi
     }
     const number = Number(displayVersion ?? version ?? NaN);
     if (text === undefined || !Number.isSafeInteger(number)) return undefined;
-    versions.set(text, Math.min(number, versions.get(text) ?? number));
+    const other = versions.get(text) ?? number;
+    // Of two versions the data certainly has the lower one. 0 is no version: it would hide a deletion.
+    versions.set(text, other === 0 || number === 0 ? Math.max(other, number) : Math.min(other, number));
   }
   return epoch === undefined ? undefined : { epoch, versions: Object.fromEntries(versions) };
 }

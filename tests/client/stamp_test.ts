@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { parseStamp } from "../../client/mod.ts";
+import { joinStamps, MemoryStorage, RealityServer } from "../../mod.ts";
 import { test } from "../harness.ts";
 
 const good: [name: string, field: string, versions: Record<string, number>][] = [
@@ -23,6 +24,10 @@ const good: [name: string, field: string, versions: Record<string, number>][] = 
   ],
   ["the epoch behind the keys", 'keys=("a";v="5"), epoch="e"', { a: 5 }],
   ["two fields", 'epoch="e", keys=("a";v="5"), epoch="e", keys=("a";v="4" "b";v="1")', { a: 4, b: 1 }],
+  ["a key with and without a node", 'epoch="e", keys=("a";v="5" "b";v="0" "a";v="0" "b";v="3")', {
+    a: 5,
+    b: 3,
+  }],
 ];
 
 for (const [name, field, versions] of good) {
@@ -53,3 +58,16 @@ for (
     assert.equal(parseStamp(field), undefined);
   });
 }
+
+test("parseStamp() reads what server.stamp() writes, for keys of all alphabets", async () => {
+  await using server = new RealityServer({ storage: new MemoryStorage() });
+  const keys = ["a", 'say "hi" \\', "café", "键:1", "%41", "__proto__", "👩‍🚀", "a b", "(x);v=1,"];
+  for (const key of keys.slice(1)) await server.updateNode(key, "1");
+  const stamp = await server.stamp(keys);
+  const parsed = parseStamp(stamp.headers["reality-stamp"]);
+  assert.deepEqual(parsed, { ...stamp.toJSON(), versions: { ...stamp.toJSON().versions } });
+  assert.equal(Object.keys(parsed!.versions).length, keys.length);
+  await server.updateNode("a", "2");
+  const joined = joinStamps(stamp, await server.stamp(["a"]));
+  assert.ok(parseStamp(joined.headers["reality-stamp"])!.versions["a"]! > 0);
+});
