@@ -14,17 +14,8 @@
  *
  * @module
  */
-export {
-  createExpressAdapter,
-  type ExpressHandler,
-  type ExpressRequest,
-  type FastifyReply,
-  type FastifyRequest,
-  type NodeIncoming,
-  type NodeOutgoing,
-} from "./adapters/express.ts";
+export { createExpressAdapter, type ExpressHandler } from "./adapters/express.ts";
 export { createFetchHandler } from "./adapters/fetch.ts";
-export type { BodyBudget, BodyReservation } from "./src/limits/body_budget.ts";
 export type { Clock } from "./src/clock.ts";
 export {
   ClosedError,
@@ -37,6 +28,32 @@ export {
   RelayError,
   StorageError,
 } from "./src/errors.ts";
+export { createHash } from "./src/hash.ts";
+export type { CorsOptions } from "./src/http/cors.ts";
+export type { FetchContext, FetchHandler, RequestContext } from "./src/http/fetch.ts";
+export type { HandlerOptions } from "./src/http/handler.ts";
+export type {
+  AllowedKeys,
+  Authorize,
+  AuthorizeWrite,
+  HookInfo,
+  MeshOptions,
+  MetricsHook,
+  RateLimitKey,
+  RateLimitOptions,
+  ReadingRights,
+  RealityServerOptions,
+  RedisOptions,
+} from "./src/options.ts";
+export type { RedisClient, RedisPublisher, RedisSubscriber } from "./src/redis/client.ts";
+export { RealityServer } from "./src/server.ts";
+export type { Limits } from "./src/server_limits.ts";
+export type { EventSourceRequest } from "./src/sse/request.ts";
+export type { StampVersions } from "./src/stamp/field.ts";
+export type { StampRequest, StampSource } from "./src/stamp/request.ts";
+export { joinStamps, type Stamp } from "./src/stamp/stamp.ts";
+export type { StampOptions } from "./src/stamp/stamps.ts";
+export type { RealityStorage } from "./src/store/contract.ts";
 export type {
   ChangeEvent,
   ClosingEvent,
@@ -53,61 +70,6 @@ export type {
   SyncEvent,
   WaitOutcome,
 } from "./src/telemetry/events.ts";
-export type { AbortSignalLike } from "./src/abort_signal.ts";
-export { createHash } from "./src/hash.ts";
-export type { CorsOptions } from "./src/http/cors.ts";
-export type { IncomingRequest, Reply, RequestHandler } from "./src/http/exchange.ts";
-export type { FetchContext, FetchHandler, RequestContext } from "./src/http/fetch.ts";
-export type { HandlerOptions } from "./src/http/handler.ts";
-export type {
-  AllowedKeys,
-  Authorize,
-  AuthorizeWrite,
-  HookInfo,
-  MeshOptions,
-  MetricsHook,
-  RateLimitKey,
-  RateLimitOptions,
-  ReadingRights,
-  RealityServerOptions,
-  RedisOptions,
-} from "./src/options.ts";
-export type { Limits } from "./src/server_limits.ts";
-export type {
-  IORedisSubscriber,
-  NodeRedisSubscriber,
-  RedisClient,
-  RedisListener,
-  RedisPublisher,
-  RedisSubscriber,
-} from "./src/redis/client.ts";
-export type { PendingResponse, ResponseBudget } from "./src/limits/pending_responses.ts";
-export { RealityServer } from "./src/server.ts";
-export type { ConnectedSocket, NodeRequest } from "./src/http/request_shape.ts";
-export type { EventSourceRequest } from "./src/sse/request.ts";
-export type { StampVersions } from "./src/stamp/field.ts";
-export type { StampRequest, StampSource } from "./src/stamp/request.ts";
-export { joinStamps, type Stamp } from "./src/stamp/stamp.ts";
-export type { StampOptions } from "./src/stamp/stamps.ts";
-export type {
-  ChangeListener,
-  CounterKind,
-  Dot,
-  MeshStorage,
-  NodeChange,
-  NodeLookup,
-  NodeMerge,
-  RealityStorage,
-  ReplicaState,
-  ReplicatedNode,
-  StorageChanges,
-  StorageDelta,
-  StorageFeatures,
-  StorageIdentity,
-  StorageMoment,
-  StorageReading,
-  VersionVector,
-} from "./src/store/contract.ts";
 export type {
   MeshInfo,
   MeshPeerStats,
@@ -122,21 +84,9 @@ export type {
   SyncRequest,
   SyncResponse,
 } from "./src/types.ts";
-export { createDrizzleAdapter, type DrizzleAdapterOptions, type DrizzleDatabase } from "./storage/drizzle.ts";
-export {
-  type DynamoDBMethods,
-  type DynamoDBSender,
-  DynamoDBStorage,
-  type DynamoDBStorageOptions,
-} from "./storage/dynamodb/dynamodb_storage.ts";
+export { createDrizzleAdapter, type DrizzleAdapterOptions } from "./storage/drizzle.ts";
+export { DynamoDBStorage, type DynamoDBStorageOptions } from "./storage/dynamodb/dynamodb_storage.ts";
 export { MemoryStorage, type MemoryStorageOptions } from "./storage/memory/memory_storage.ts";
-export { createPrismaAdapter, type PrismaAdapterOptions, type PrismaDatabase } from "./storage/prisma.ts";
-export {
-  type SQLDialectName,
-  type SQLQuery,
-  SQLStorage,
-  type SQLStorageOptions,
-  type SQLValue,
-  type SQLWritten,
-} from "./storage/sql/sql_storage.ts";
-export type { StorageOptions } from "./storage/options.ts";
+export type { CounterKind, StorageOptions } from "./storage/options.ts";
+export { createPrismaAdapter, type PrismaAdapterOptions } from "./storage/prisma.ts";
+export { type SQLDialectName, SQLStorage, type SQLStorageOptions } from "./storage/sql/sql_storage.ts";

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { Reply, ResponseBudget } from "../src/http/exchange.ts";
+import type { Reply } from "../src/http/exchange.ts";
+import type { ResponseBudget } from "../src/limits/pending_responses.ts";
 import type { HandlerOptions } from "../src/http/handler.ts";
 import type { RealityServer } from "../src/server.ts";
 import { isOver } from "./node/disconnect.ts";

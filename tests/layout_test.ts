@@ -56,6 +56,9 @@ test("adapters import the server, src/http and other adapters", () => {
     "src/telemetry/events.ts",
     "src/redact.ts",
     "src/redis/client.ts",
+    "src/abort_signal.ts",
+    "src/limits/body_budget.ts",
+    "src/limits/pending_responses.ts",
   ];
   const wrong = edges(
     "adapters/",

@@ -135,3 +135,13 @@ test("the pages of the benches have the durations that deno.json has", () => {
     assert.ok(minutes !== undefined && line?.includes(minutes), `${page}: ${line}, not ${minutes}`);
   }
 });
+
+test("docs/exports.md names what each subpath exports, and the main entry no longer does", () => {
+  const rows = readTable(read("docs/exports.md"), "export of the main entry before 2.0.0");
+  const isExported = (entry: string, name = "") =>
+    new RegExp(`^export (?!\\*)[^;(]*\\b${name}\\b`, "m").test(read(exports[entry]!));
+  const wrong = rows.map((row) => row.flatMap(namesIn)).filter(([name, entry]) =>
+    !isExported(entry!, name) || isExported(".", name)
+  );
+  assert.deepEqual(wrong, []);
+});

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { BodyReservation } from "../../src/http/exchange.ts";
+import type { BodyReservation } from "../../src/limits/body_budget.ts";
 import { type BodyOptions, brokenOff, concat, parseJSON, tooLarge } from "../../src/http/read_body.ts";
 import type { NodeIncoming } from "./types.ts";
 

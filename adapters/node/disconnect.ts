@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type AbortSignalLike, type Closable, onClose } from "../../src/http/exchange.ts";
+import { type AbortSignalLike, type Closable, onClose } from "../../src/abort_signal.ts";
 
 /** The request: its connection and, on HTTP/2, its stream. */
 interface Incoming {

@@ -4,12 +4,9 @@
  *
  * @module
  */
-import {
-  type AbortSignalLike,
-  type BodyBudget,
-  type IncomingRequest,
-  onAbort,
-} from "../../src/http/exchange.ts";
+import { type AbortSignalLike, onAbort } from "../../src/abort_signal.ts";
+import type { BodyBudget } from "../../src/limits/body_budget.ts";
+import type { IncomingRequest } from "../../src/http/exchange.ts";
 import { checkEncoding, declaredLength, parseJSON } from "../../src/http/read_body.ts";
 import { nameShape, socketAddress } from "../../src/http/request_shape.ts";
 import { createRequest } from "../../src/http/target.ts";

@@ -3,7 +3,9 @@
  *
  * @module
  */
-import { type AbortSignalLike, onAbort, type Reply, type ResponseBudget } from "../../src/http/exchange.ts";
+import { type AbortSignalLike, onAbort } from "../../src/abort_signal.ts";
+import type { Reply } from "../../src/http/exchange.ts";
+import type { ResponseBudget } from "../../src/limits/pending_responses.ts";
 import { cutOff, isOver } from "./disconnect.ts";
 import type { NodeRequest } from "./request.ts";
 import type { NodeIncoming, NodeOutgoing } from "./types.ts";

@@ -3,12 +3,9 @@
  *
  * @module
  */
-import type { BodyBudget, BodyReservation } from "../limits/body_budget.ts";
-import { type AbortSignalLike, type Closable, onAbort, onClose } from "../abort_signal.ts";
+import type { BodyBudget } from "../limits/body_budget.ts";
+import type { AbortSignalLike } from "../abort_signal.ts";
 import type { ResponseBudget } from "../limits/pending_responses.ts";
-
-export { onAbort, onClose };
-export type { AbortSignalLike, BodyBudget, BodyReservation, Closable, ResponseBudget };
 
 /** A request, as an adapter passes it to the handler. */
 export interface IncomingRequest {

@@ -13,7 +13,9 @@ import {
   tooLarge,
 } from "./read_body.ts";
 import { isWebRequest, nameShape, signalOf } from "./request_shape.ts";
-import type { AbortSignalLike, BodyBudget, IncomingRequest, Reply, RequestHandler } from "./exchange.ts";
+import type { AbortSignalLike } from "../abort_signal.ts";
+import type { BodyBudget } from "../limits/body_budget.ts";
+import type { IncomingRequest, Reply, RequestHandler } from "./exchange.ts";
 import { bridgedSocket, findAddress, findBunServer } from "./connection.ts";
 import { createRequest } from "./target.ts";
 

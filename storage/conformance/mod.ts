@@ -19,25 +19,6 @@ import { testRaces } from "./races.ts";
 import { testSubscribe } from "./subscribe.ts";
 import { testVersions } from "./versions.ts";
 
-export type { NodeChange } from "../../src/store/contract.ts";
-export type {
-  ChangeListener,
-  Dot,
-  MeshStorage,
-  NodeLookup,
-  NodeMerge,
-  RealityStorage,
-  ReplicaState,
-  ReplicatedNode,
-  StorageChanges,
-  StorageDelta,
-  StorageFeatures,
-  StorageIdentity,
-  StorageMoment,
-  StorageReading,
-  VersionVector,
-} from "../../src/store/contract.ts";
-export type { RealityNodeMeta } from "../../src/types.ts";
 export type { StorageSupport, StorageTestOptions } from "./kit.ts";
 
 /**

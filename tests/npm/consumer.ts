@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { IncomingRequest, Reply, RequestHandler } from "@rootlodge/reality-server/adapter";
+import type { Dot, MeshStorage, VersionVector } from "@rootlodge/reality-server/storage";
 import {
   type RealityNodeMeta,
   RealityServer,
@@ -62,3 +64,13 @@ export const peers: string[] = await server.getMeshPeers();
 export const stats: ServerStats = await server.getStats();
 export const sse: SSEOptions = { keys: ["notifications:all"], heartbeatInterval: 30_000 };
 export const stream: Response = await server.handleSSECompat(new Request("http://localhost/events"), sse);
+
+/** What the author of an adapter writes. */
+export function answer(handler: RequestHandler, request: IncomingRequest): Promise<Reply> {
+  return handler(request);
+}
+
+/** What the author of a storage writes. */
+export const vector: VersionVector = new Map([["a", 1]]);
+export const dot: Dot = { replicaId: "a", version: 1 };
+export const methods: readonly (keyof MeshStorage)[] = ["readNodes"];
