@@ -4,6 +4,7 @@
  * @module
  */
 import { Redis } from "ioredis";
+import { checkNames } from "../src/check.ts";
 import type { IORedisSubscriber, RedisPublisher } from "../src/redis/client.ts";
 
 export type { IORedisSubscriber, RedisClient, RedisPublisher } from "../src/redis/client.ts";
@@ -108,11 +109,8 @@ class Clients implements RedisConnection {
 }
 
 function readTimeout(options: ConnectRedisOptions): number {
-  const { connectTimeout = 2_000, ...rest } = options;
-  const [unknown] = Object.keys(rest);
-  if (unknown !== undefined) {
-    throw new TypeError(`Unknown option "${unknown}" of connectRedis: known is connectTimeout`);
-  }
+  checkNames("connectRedis", options, ["connectTimeout"]);
+  const { connectTimeout = 2_000 } = options;
   if (!Number.isSafeInteger(connectTimeout)) {
     throw new TypeError('Option "connectTimeout" is wrong: expected an integer');
   }

@@ -11,6 +11,7 @@ import {
   jwtVerify,
   type JWTVerifyGetKey,
 } from "jose";
+import { checkNames } from "../src/check.ts";
 import { RealityError, RefusalError } from "../src/errors.ts";
 import type { ReadingRights } from "../src/options.ts";
 
@@ -214,10 +215,7 @@ interface CheckedOptions {
 }
 
 function checkOptions(options: JWTOptions): CheckedOptions {
-  const unknown = Object.keys(options).find((name) => !OPTIONS.includes(name));
-  if (unknown !== undefined) {
-    throw new TypeError(`Unknown option "${unknown}" of jwtAuthorize: known are ${OPTIONS.join(", ")}`);
-  }
+  checkNames("jwtAuthorize", options, OPTIONS);
   const { secret, jwksURL, issuer, audience, cookie } = options;
   const secrets = listOf("secret", secret);
   if ((secrets.length === 0) === (jwksURL === undefined)) {

@@ -20,7 +20,11 @@ export function checkNames(
   }
   for (const name of Object.keys(options)) {
     if (!names.includes(name)) {
-      throw new TypeError(`Unknown option "${name}" of ${owner}: known are ${names.join(", ")}`);
+      throw new TypeError(
+        `Unknown option "${name}" of ${owner}: known ${names.length === 1 ? "is" : "are"} ${
+          names.join(", ")
+        }`,
+      );
     }
   }
   return options as Record<string, unknown>;

@@ -23,10 +23,10 @@ import { Nodes } from "./scope/nodes.ts";
 import { RequestScopes } from "./scope/request_scope.ts";
 import { type ScopeSource, SharedScope } from "./scope/scope.ts";
 import { Shutdown } from "./scope/shutdown.ts";
-import { ServerId } from "./server_id.ts";
 import { ServerStatus } from "./server_status.ts";
 import { EventStreams } from "./sse/event_streams.ts";
 import { Stamps } from "./stamp/stamps.ts";
+import { randomName } from "./store/contract.ts";
 import { type StorageCallOptions, withTimeout } from "./store/timeout.ts";
 import type { SyncDeps } from "./sync/sync.ts";
 import { SyncRequests } from "./sync/sync_requests.ts";
@@ -51,46 +51,36 @@ export interface ServerParts {
 /** What every part of a server may use. */
 interface Base {
   readonly config: ServerConfig;
-  readonly serverId: ServerId;
+  readonly getServerId: () => string;
   readonly lifecycle: Lifecycle;
   readonly observer: Observer;
-  readonly calls: StorageCallOptions;
+  readonly batch: StorageCallOptions;
   readonly hooks: Hooks;
   readonly waiters: Waiters;
 }
 
 /** Creates a server. The storage is not called before the first request or change. */
 export function createServer(config: ServerConfig): ServerParts {
-  const { clock, limits, closeTimeout, authorize, writeTokens, authorizeWrite } = config;
+  const { clock, limits } = config;
   const base = createBase(config);
   const { lifecycle, observer, hooks, waiters } = base;
   const { scopes, mesh, relay } = createScopes(base);
   const admission = createAdmission(base, scopes);
   const { concurrency, bodies } = admission;
   const stalls = scopes.createDeadlines(limits.stallTimeout);
-  const access = new ReadAccess(authorize, hooks);
+  const access = new ReadAccess(config.authorize, hooks);
   const nodes = new Nodes(scopes, lifecycle, observer);
   const getDeps = createGetSyncDeps(base, scopes, mesh);
-  const syncs = new SyncRequests({ config, lifecycle, observer, access, concurrency, mesh, getDeps });
-  const streams = new EventStreams({ config, lifecycle, observer, access, scopes, waiters, stalls, mesh });
+  const syncs = new SyncRequests({ ...base, access, concurrency, mesh, getDeps });
+  const streams = new EventStreams({ ...base, access, scopes, stalls, mesh });
   const stamps = new Stamps({ config, lifecycle, access, getDeps });
   const status = new ServerStatus({ ...base, admission, scopes, mesh, relay });
   const links = [relay, mesh].filter((link) => link !== undefined);
-  const shutdown = new Shutdown({
-    clock,
-    closeTimeout,
-    lifecycle,
-    observer,
-    scopes,
-    hooks,
-    bodies,
-    stalls,
-    links,
-  });
+  const shutdown = new Shutdown({ ...base, scopes, bodies, stalls, links });
   const handlerDeps: HandlerDeps = {
     clock,
     admission,
-    access: new RouteAccess(writeTokens, authorizeWrite, hooks),
+    access: new RouteAccess(config.writeTokens, config.authorizeWrite, hooks),
     syncs,
     streams,
     nodes,
@@ -105,7 +95,7 @@ export function createServer(config: ServerConfig): ServerParts {
 function createBase(config: ServerConfig): Base {
   const { storage, clock, limits, hookTimeout, storageTimeout, requestScopedIO } = config;
   const observer = new Observer({ ...config, peers: config.mesh.peers });
-  const calls: StorageCallOptions = {
+  const batch: StorageCallOptions = {
     clock,
     timeout: storageTimeout,
     onOutcome: (operation, error, ms) => observer.recordStorage(operation, error, ms),
@@ -119,16 +109,18 @@ function createBase(config: ServerConfig): Base {
   });
   const waiters = new Waiters(clock, limits, storage);
   waiters.onClientFull = createClientFullReport(observer);
-  const serverId = new ServerId(config.serverId);
-  return { config, serverId, lifecycle: new Lifecycle(), observer, calls, hooks, waiters };
+  let { serverId } = config;
+  // A random id is created at the first use: a Worker may not generate random values while it starts.
+  const getServerId = () => serverId ??= `server-${randomName(10)}`;
+  return { config, getServerId, lifecycle: new Lifecycle(), observer, batch, hooks, waiters };
 }
 
 /** Creates the scopes and the links to other servers. A commit is announced to the mesh; the mesh writes by a scope. */
 function createScopes(
   base: Base,
 ): { scopes: ScopeSource; mesh: Mesh | undefined; relay: Relay | undefined } {
-  const { config: { storage, clock, limits, hookTimeout, requestScopedIO, mesh: { secrets } } } = base;
-  const options = { storage, clock, limits, hookTimeout, batch: base.calls, waiters: base.waiters };
+  const { clock, requestScopedIO, mesh: { secrets } } = base.config;
+  const options = { ...base.config, ...base };
   const scopes = requestScopedIO
     ? new RequestScopes(options)
     : new SharedScope(options, (keys, version) => mesh?.announce(keys, version));
@@ -139,7 +131,7 @@ function createScopes(
 }
 
 function createMesh(
-  { config, serverId, calls, waiters, observer }: Base,
+  { config, getServerId, batch, waiters, observer }: Base,
   scopes: ScopeSource,
   secret: SecretProof | undefined,
   getRelay: () => Relay | undefined,
@@ -150,15 +142,15 @@ function createMesh(
   let link: PeerLink | undefined;
   const createLink = (): PeerLink => {
     const client = { clock, fetch, timeout, maxBytes: MAX_PEER_RESPONSE_BYTES };
-    const proof = secret ?? new CallbackProof({ ...client, id: serverId.value, peers: () => peers });
+    const proof = secret ?? new CallbackProof({ ...client, id: getServerId(), peers: () => peers });
     return { proof, transport: new Transport({ ...client, proof }) };
   };
   return new Mesh(mesh, {
     storage,
     clock,
-    serverId: () => serverId.value,
+    serverId: getServerId,
     getLink: () => link ??= createLink(),
-    callStorage: (operation, call) => withTimeout(operation, call, calls),
+    callStorage: (operation, call) => withTimeout(operation, call, batch),
     getChanges: () => scopes.open().changes,
     wake: (keys) => waiters.wake(keys),
     pollNow: () => scopes.open().poller.pollNow?.(),

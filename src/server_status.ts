@@ -7,7 +7,6 @@ import type { ServerConfig } from "./check_options.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import type { Admission } from "./limits/admission.ts";
 import { Readiness, type ReadinessDeps, type ReadyState } from "./readiness.ts";
-import type { ServerId } from "./server_id.ts";
 import type { NodeReader } from "./store/cached_reader.ts";
 import { type StorageCallOptions, withTimeout } from "./store/timeout.ts";
 import { peerIds } from "./sync/sync.ts";
@@ -20,10 +19,10 @@ import { VERSION } from "./version.ts";
 /** What the state of a server consists of. */
 export interface ServerStatusOptions {
   readonly config: Pick<ServerConfig, "storage" | "clock" | "requestScopedIO">;
-  readonly serverId: ServerId;
+  readonly getServerId: () => string;
   readonly lifecycle: Lifecycle;
   readonly observer: Observer;
-  readonly calls: StorageCallOptions;
+  readonly batch: StorageCallOptions;
   readonly admission: Admission;
   readonly waiters: Waiters;
   readonly scopes: StatusScopes;
@@ -58,12 +57,12 @@ export class ServerStatus {
 
   /** @param options What the state consists of. */
   constructor(options: ServerStatusOptions) {
-    const { config, calls, mesh, lifecycle } = options;
+    const { config, batch, mesh, lifecycle } = options;
     this.#options = options;
     this.#startedAt = config.clock.elapsed();
     this.#readinessDeps = {
       storage: config.storage,
-      batch: calls,
+      batch,
       open: mesh && (() => mesh.bootstrap()),
       isClosing: () => lifecycle.isClosing,
     };
@@ -72,7 +71,7 @@ export class ServerStatus {
 
   /** The id of the server. */
   get serverId(): string {
-    return this.#options.serverId.value;
+    return this.#options.getServerId();
   }
 
   /** Whether `close()` was called. */
@@ -93,9 +92,9 @@ export class ServerStatus {
 
   /** The statistics. Never rejects: a storage that fails is part of them. */
   async getStats(): Promise<ServerStats> {
-    const { config: { storage }, calls, observer, scopes, waiters, admission, mesh, relay } = this.#options;
+    const { config: { storage }, batch, observer, scopes, waiters, admission, mesh, relay } = this.#options;
     const [healthy, reading] = await Promise.all([
-      withTimeout("isHealthy", () => storage.isHealthy(), calls).catch(() => false),
+      withTimeout("isHealthy", () => storage.isHealthy(), batch).catch(() => false),
       Promise.resolve(scopes.open().reader.read([])).catch(() => undefined),
     ]);
     const { metrics } = observer;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { checkNames } from "../src/check.ts";
 import { kindOf } from "../src/store/node.ts";
 import type { CounterKind } from "../src/store/contract.ts";
 
@@ -69,15 +70,7 @@ export function readStorageOptions(
   owner: string,
   more: readonly string[] = [],
 ): ReadStorageOptions {
-  if (typeof options !== "object" || options === null || Array.isArray(options)) {
-    throw new TypeError(`Cannot read the options of ${owner}: expected an object, got ${kindOf(options)}`);
-  }
-  const names = ["counter", "tombstoneTimeout", "now", ...more];
-  for (const name of Object.keys(options)) {
-    if (!names.includes(name)) {
-      throw new TypeError(`Unknown option "${name}" of ${owner}: known are ${names.join(", ")}`);
-    }
-  }
+  checkNames(owner, options, ["counter", "tombstoneTimeout", "now", ...more]);
   const { counter = "clock", tombstoneTimeout = DEFAULT_TOMBSTONE_TIMEOUT, now = Date.now } = options;
   if (counter !== "sequential" && counter !== "clock") {
     throw wrongOption("counter", '"sequential" or "clock"', counter);

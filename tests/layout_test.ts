@@ -42,6 +42,7 @@ test("storages import the storage contract, its types and other storages", () =>
     "src/types.ts",
     "src/errors.ts",
     "src/redact.ts",
+    "src/check.ts",
   ];
   const wrong = edges("storage/", (_, target) => target.startsWith("storage/") || allowed.includes(target));
   assert.deepEqual(wrong, []);
@@ -55,6 +56,7 @@ test("adapters import the server, src/http and other adapters", () => {
     "src/options.ts",
     "src/telemetry/events.ts",
     "src/redact.ts",
+    "src/check.ts",
     "src/redis/client.ts",
     "src/abort_signal.ts",
     "src/limits/body_budget.ts",

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Clock } from "../clock.ts";
+import type { ServerConfig } from "../check_options.ts";
 import { RealityError } from "../errors.ts";
 import type { Hooks } from "../hooks.ts";
 import type { Lifecycle } from "../lifecycle.ts";
@@ -14,9 +14,7 @@ import type { ScopeSource } from "./scope.ts";
 
 /** What is closed with a server. */
 export interface ShutdownOptions {
-  readonly clock: Clock;
-  /** How long closing may take, in milliseconds. */
-  readonly closeTimeout: number;
+  readonly config: Pick<ServerConfig, "clock" | "closeTimeout">;
   readonly lifecycle: Lifecycle;
   readonly observer: Observer;
   readonly scopes: ScopeSource;
@@ -52,7 +50,7 @@ export class Shutdown {
   }
 
   async #stop(): Promise<void> {
-    const { clock, closeTimeout, scopes, hooks, links, bodies, stalls, observer } = this.#options;
+    const { config: { clock, closeTimeout }, scopes, hooks, links, bodies, stalls, observer } = this.#options;
     const deadline = clock.elapsed() + closeTimeout;
     const left = () => Math.max(0, deadline - clock.elapsed());
     const drained = scopes.drain(left, {
