@@ -51,5 +51,10 @@ export function checkInteger(
 
 /** The error for an option of the wrong kind: names the option, what was expected and what was found. */
 export function wrongOption(name: string, expected: string, value: unknown): TypeError {
-  return new TypeError(`Option "${name}" is wrong: expected ${expected}, got ${kindOf(value)}`);
+  return optionError(name, expected, kindOf(value));
+}
+
+/** The error for a wrong option whose value `found` describes. */
+export function optionError(name: string, expected: string, found: string): TypeError {
+  return new TypeError(`Option "${name}" is wrong: expected ${expected}, got ${found}`);
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { checkNames } from "../src/check.ts";
+import { checkNames, optionError } from "../src/check.ts";
 import { kindOf } from "../src/store/node.ts";
 import type { CounterKind } from "../src/store/contract.ts";
 
@@ -91,5 +91,5 @@ export function readStorageOptions(
 /** The error for an option of the wrong kind. */
 export function wrongOption(name: string, expected: string, value: unknown): TypeError {
   const found = typeof value === "string" ? JSON.stringify(value) : kindOf(value);
-  return new TypeError(`Option "${name}" is wrong: expected ${expected}, got ${found}`);
+  return optionError(name, expected, found);
 }

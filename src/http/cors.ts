@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { checkInteger, checkNames } from "../check.ts";
+import { checkInteger, checkNames, optionError, wrongOption } from "../check.ts";
 import { kindOf } from "../store/node.ts";
 import { redactURL } from "../redact.ts";
 import type { IncomingRequest, Reply } from "./exchange.ts";
@@ -114,7 +114,7 @@ export class Cors {
     const { credentials = false, maxAge = 600 } = given;
     const [originName, origin] = readOption(given, "origin");
     if (typeof credentials !== "boolean") {
-      throw new TypeError(`Option "credentials" is wrong: expected a boolean, got ${kindOf(credentials)}`);
+      throw wrongOption("credentials", "a boolean", credentials);
     }
     this.#wildcard = origin === "*";
     if (this.#wildcard && credentials) {
@@ -180,15 +180,11 @@ function readHeaders(
 ): readonly string[] {
   const [option, names = []] = readOption(given, name);
   if (!Array.isArray(names)) {
-    throw new TypeError(
-      `Option "${option}" is wrong: expected an array of header names, got ${kindOf(names)}`,
-    );
+    throw wrongOption(option, "an array of header names", names);
   }
   for (const name of names) {
     if (typeof name === "string" && /^[!#$%&'*+.^_`|~\w-]+$/.test(name) && name !== "*") continue;
-    throw new TypeError(
-      `Option "${option}" is wrong: expected header names such as "x-api-key", got ${JSON.stringify(name)}`,
-    );
+    throw optionError(option, 'header names such as "x-api-key"', JSON.stringify(name));
   }
   return names.map((name: string) => name.toLowerCase());
 }
@@ -212,17 +208,12 @@ function toPredicate(
     };
   }
   if (!Array.isArray(origins)) {
-    throw new TypeError(
-      `Option "${option}" is wrong: expected an array of origins, a function or "*", got ${kindOf(origins)}`,
-    );
+    throw wrongOption(option, 'an array of origins, a function or "*"', origins);
   }
   for (const origin of origins) {
     if (typeof origin !== "string" || !URL.canParse(origin) || new URL(origin).origin !== origin) {
-      throw new TypeError(
-        `Option "${option}" is wrong: expected origins such as "https://app.example", got ${
-          typeof origin === "string" ? JSON.stringify(redactURL(origin)) : kindOf(origin)
-        }`,
-      );
+      const found = typeof origin === "string" ? JSON.stringify(redactURL(origin)) : kindOf(origin);
+      throw optionError(option, 'origins such as "https://app.example"', found);
     }
   }
   const allowed: ReadonlySet<string> = new Set(origins as string[]);

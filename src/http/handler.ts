@@ -6,9 +6,8 @@
 import { ClosedError, type RealityError, RefusalError, toRealityError } from "../errors.ts";
 import type { Quota } from "../limits/rate_limit.ts";
 import type { MaybePromise } from "../maybe_promise.ts";
-import { checkNames } from "../check.ts";
+import { checkNames, optionError, wrongOption } from "../check.ts";
 import type { MetricsHook } from "../options.ts";
-import { kindOf } from "../store/node.ts";
 import { RequestRecord } from "../telemetry/request_record.ts";
 import { Cors, type CorsOptions } from "./cors.ts";
 import type { IncomingRequest, Reply, RequestHandler } from "./exchange.ts";
@@ -203,10 +202,10 @@ function closeConnection(reply: Reply): Reply {
 function checkBasePath(basePath: unknown): string {
   if (basePath === undefined) return "/reality";
   if (typeof basePath !== "string") {
-    throw new TypeError(`Option "basePath" is wrong: expected a string, got ${kindOf(basePath)}`);
+    throw wrongOption("basePath", "a string", basePath);
   }
   if (basePath !== "" && !/^(?:\/[\w.~!$&'()*+,;=:@-]+)+$/.test(basePath)) {
-    throw new TypeError(`Option "basePath" is wrong: expected a path such as "/reality", got "${basePath}"`);
+    throw optionError("basePath", 'a path such as "/reality"', `"${basePath}"`);
   }
   return basePath;
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { kindOf } from "../store/node.ts";
+import { wrongOption } from "../check.ts";
 import { METRICS_HEADERS, renderMetrics } from "../telemetry/prometheus.ts";
 import type { MetricsHook } from "../options.ts";
 import type { IncomingRequest, Reply } from "./exchange.ts";
@@ -59,9 +59,7 @@ export function createOpenAPIRoute(basePath: string): Route {
  */
 export function createMetricsRoute(deps: HandlerDeps, option: unknown): Route | null {
   if (option !== undefined && typeof option !== "boolean" && typeof option !== "function") {
-    throw new TypeError(
-      `Option "metrics" is wrong: expected true, false or a function, got ${kindOf(option)}`,
-    );
+    throw wrongOption("metrics", "true, false or a function", option);
   }
   if (option === false) return null;
   return {
