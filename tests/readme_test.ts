@@ -111,6 +111,7 @@ test("every link in the pages leads to an existing target", () => {
       "SECURITY.md",
       "CONTRIBUTING.md",
       "docs/proxies.md",
+      "docs/stamps.md",
       "docs/standalone.md",
       "src/README.md",
     ]

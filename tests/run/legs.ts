@@ -60,7 +60,7 @@ export async function chooseLegs(machine: Machine, words: readonly string[]): Pr
     // Examples serve at the default port, which may be taken.
     ...["env", "DENO_SERVE_ADDRESS=tcp:127.0.0.1:0"],
     ...[deno, "test", "--allow-all", "--doc", `--junit-path=${report}`],
-    ...["README.md", "mod.ts", "src", "storage", "adapters", "cli", "client"],
+    ...["README.md", "docs/stamps.md", "mod.ts", "src", "storage", "adapters", "cli", "client"],
   ];
 
   const files = await findTestFiles();
@@ -79,7 +79,7 @@ export async function chooseLegs(machine: Machine, words: readonly string[]): Pr
   const all: Leg[] = [
     ...ownLegs.map((name) => leg(name, onDeno, own(name))),
     leg("hosts", onNode, own("hosts")),
-    leg("docs", onDoc, ["README.md and doc comments"]),
+    leg("docs", onDoc, ["README.md, docs/stamps.md and doc comments"]),
     leg("deno", onDeno, shared),
     leg("node", onNode, shared),
     leg("bun", onBun, shared),
