@@ -3,6 +3,7 @@
  * disconnects, and delay no other request.
  */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
+import type { AbortSignalLike } from "../../src/abort_signal.ts";
 import { RealityError } from "../../src/errors.ts";
 import { Hooks } from "../../src/hooks.ts";
 import { RealityServer } from "../../src/server.ts";
@@ -209,6 +210,42 @@ test("Hooks.call() returns or throws what a hook does, and sets no timer for one
   equal(clock.timers, 0);
   hooks.close();
   await rejects(async () => await hooks.call("a", () => 7), { code: "ERR_REALITY_CLOSED" });
+});
+
+test("Hooks.call() stops listening to the client when a hook answers, fails, is late, or the server closes", async () => {
+  const clock = new FakeClock();
+  const create = () => new Hooks({ clock, timeout: 1_000, report: () => {} });
+  const listen = () => {
+    const listeners = new Set<() => void>();
+    const signal: AbortSignalLike = {
+      aborted: false,
+      throwIfAborted() {},
+      addEventListener: (_, listener) => void listeners.add(listener),
+      removeEventListener: (_, listener) => void listeners.delete(listener),
+    };
+    return { listeners, signal };
+  };
+  const ends: Record<
+    string,
+    (hooks: Hooks, resolve: (value: boolean) => void, reject: (error: Error) => void) => unknown
+  > = {
+    answers: (_, resolve) => resolve(true),
+    fails: (_hooks, _resolve, reject) => reject(new Error("down")),
+    "is late": () => clock.advance(1_000),
+    "the server closes": (hooks) => hooks.close(),
+  };
+  for (const [name, end] of Object.entries(ends)) {
+    const hooks = create();
+    const { listeners, signal } = listen();
+    const { promise, resolve, reject } = Promise.withResolvers<boolean>();
+    const called = Promise.resolve(hooks.call("authorize", () => promise, () => signal)).catch(() => {});
+    await settle();
+    equal(listeners.size, 1, name);
+    await end(hooks, resolve, reject);
+    await called;
+    equal(listeners.size, 0, name);
+  }
+  equal(clock.timers, 0);
 });
 
 test("a hook that throws ERR_REALITY_HOOK is reported once by syncs and streams, until it answers", async () => {
