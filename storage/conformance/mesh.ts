@@ -107,7 +107,7 @@ function testReplicaState(kit: Kit): void {
   );
 
   checkMesh(
-    "the version vector of before does not include a node that was published after a higher one",
+    "an earlier version vector does not include a node that was published after a higher one",
     async (storage) => {
       const { replicaId } = await storage.getIdentity();
       const reserved = await storage.incrementVersion("late");

@@ -267,7 +267,7 @@ function testPages(kit: Kit): void {
 }
 
 function testSweptPages(kit: Kit, elapse: NonNullable<Kit["options"]["elapse"]>): void {
-  const title = "what readDelta() tells as swept is never older than its nodes";
+  const title = "the collected versions of readDelta() are never older than its nodes";
   kit.check(title, async (storage) => await deltasWhileSweeping(() => asMesh(storage), elapse));
   kit.checkShared(`${title}, in two processes`, async (...pair) => {
     await deltasWhileSweeping((i) => asMesh(defined(pair[i % 2])), elapse);

@@ -43,7 +43,7 @@ type Step = readonly [operation: Operation, limit: number];
 export function testMeshModel({ options, supports }: Kit): void {
   if (!supports.mesh) return;
   const { name, test, create, destroy, elapse, runs = 50, seed } = options;
-  test(`${name}: whoever follows its deltas knows it as it is, after any run of operations`, async () => {
+  test(`${name}: a storage that merges its deltas becomes equal to it, after any run of operations`, async () => {
     const property = fc.asyncProperty(drawRun(elapse !== undefined), async (run) => {
       const storage = await create();
       try {

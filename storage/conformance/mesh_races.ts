@@ -25,7 +25,7 @@ import {
 export function testMeshRaces(kit: Kit): void {
   const { checkBoth } = meshKit(kit);
 
-  checkBoth("what one process takes and adopts, the other one has", async (one, other) => {
+  checkBoth("what one process merges and adopts, the other one reads", async (one, other) => {
     const { version: top } = await write(one, "a");
     const node = replicaNode("b", top + 1000);
     await one.mergeNodes([mergeNew(node)]);
@@ -42,7 +42,7 @@ export function testMeshRaces(kit: Kit): void {
     assert(await other.incrementVersion("a") > node.version, "Expected the other's counter to have moved");
   });
 
-  checkBoth("of two processes that take in the place of one node, exactly one does", async (one, other) => {
+  checkBoth("of two processes that replace one node by a merge, exactly one succeeds", async (one, other) => {
     for (let round = 0; round < 8; round++) {
       const key = `key:${round}`;
       const before = round % 2
@@ -62,7 +62,7 @@ export function testMeshRaces(kit: Kit): void {
     }
   });
 
-  checkBoth("two processes that adopt at once lose nothing of it", async (one, other) => {
+  checkBoth("two processes that adopt version vectors at once lose nothing", async (one, other) => {
     await write(one, "a");
     const { replicaId } = await one.getIdentity();
     const adoptions = [...Array(24).keys()].map((i) =>
@@ -80,7 +80,7 @@ export function testMeshRaces(kit: Kit): void {
     assert(epoch <= "000000006-epoch", `Expected the least of the epochs, got ${epoch}`);
   });
 
-  checkBoth("changes and takes at once share no version, and the deltas miss none", async (one, other) => {
+  checkBoth("changes and merges at once share no version, and the deltas miss none", async (one, other) => {
     const given = new Set<number>();
     const give = (metas: readonly (RealityNodeMeta | null)[]) => {
       for (const { version } of metas.map(defined)) {

@@ -1,5 +1,5 @@
 /**
- * The kit: a random run of operations ends as the same run on a plain map does. Made with fast-check, which
+ * The kit: a random run of operations has the same result as on a map. Made with fast-check, which
  * the user of the kit installs.
  *
  * @module
@@ -31,7 +31,7 @@ interface Drawn {
 /** Registers this test. */
 export function testModel({ options, supports }: Kit): void {
   const { name, test, create, destroy, runs = 50, seed } = options;
-  test(`${name}: a random run of operations ends as the same run on a plain map does`, async () => {
+  test(`${name}: a random run of operations has the same result as on a map`, async () => {
     const property = fc.asyncProperty(drawRun(supports), async (run) => {
       const storage = await create();
       try {

@@ -73,7 +73,7 @@ export function testRaces({ check, checkShared, supports }: Kit): void {
     await allSettle<unknown>([allSettle(writers).finally(() => writing = false), ...readers]);
   });
 
-  both("getMaxVersion() never goes back, and what it tells is there", async (pick) => {
+  both("getMaxVersion() never decreases, and the changes up to it are visible", async (pick) => {
     let writing = true;
     const writers = [...Array(WRITERS).keys()].map(async (writer) => {
       for (let i = 0; i < ROUNDS; i++) {
@@ -115,7 +115,7 @@ export function testRaces({ check, checkShared, supports }: Kit): void {
 
   if (!supports.ordered) return;
 
-  both("whoever follows the history misses nothing, however many write", async (pick) => {
+  both("a reader of the history misses no change while many write", async (pick) => {
     const written = new Map<string, RealityNodeMeta>();
     let writing = true;
     const writers = [...Array(WRITERS).keys()].map(async (writer) => {
@@ -145,7 +145,7 @@ export function testRaces({ check, checkShared, supports }: Kit): void {
 
   if (!supports.readNodes) return;
 
-  both("readNodes() tells of one moment: what is newer than its maxVersion is not in it", async (pick) => {
+  both("readNodes() reads one moment: it returns no node above its maxVersion", async (pick) => {
     const keys = ["a", "b", "c"];
     let writing = true;
     const writers = [0, 1, 2].map(async (writer) => {

@@ -13,7 +13,7 @@ export function testVersions({ check, checkShared, supports }: Kit): void {
     assertEquals(await storage.listChangedSince(0), [], "listChangedSince()");
   });
 
-  check("incrementVersion() gives ever larger integers, whatever the key", async (storage) => {
+  check("incrementVersion() returns increasing integers, whatever the key", async (storage) => {
     let last = 0;
     for (const key of ["a", "b", "a", "a", "c", "b"]) {
       const version = await storage.incrementVersion(key);
@@ -83,7 +83,7 @@ export function testVersions({ check, checkShared, supports }: Kit): void {
   });
 
   check(
-    "a node with a version that was already passed is published",
+    "a node with a version below the counter is published",
     async (storage) => {
       const reserved = await storage.incrementVersion("late");
       const next = await write(storage, "next");

@@ -17,6 +17,7 @@ import type { RealityNodeMeta } from "../../src/types.ts";
 import { type StorageTestOptions, testStorage } from "../../storage/conformance/mod.ts";
 import { MemoryStorage } from "../../storage/memory/memory_storage.ts";
 import { test } from "../harness.ts";
+import { testAllBut, testOnly } from "./kit_titles.ts";
 import { NaiveStorage } from "./naive_storage.ts";
 
 testStorage({ name: "a storage with the eight methods", create: () => new NaiveStorage(), test });
@@ -472,4 +473,22 @@ test("testStorage() hands every storage back, also after a failure", async () =>
   });
   assert.ok(failed.length > 5);
   assert.equal(open, 0);
+});
+
+test("a title that the kit does not have is an error, the other titles choose tests", () => {
+  const title = "deleteNode() of a missing key does not fail";
+  const chosen: string[] = [];
+  const options = {
+    name: "kit",
+    create: () => new NaiveStorage(),
+    test: (name: string) => chosen.push(name),
+  };
+  testOnly([title], options);
+  assert.deepEqual(chosen, [`kit: ${title}`]);
+  chosen.length = 0;
+  testAllBut([title], options);
+  assert.ok(chosen.length > 10 && !chosen.includes(`kit: ${title}`));
+  for (const choose of [testOnly, testAllBut]) {
+    assert.throws(() => choose([title, "renamed"], options), /has none titled "renamed"/);
+  }
 });
