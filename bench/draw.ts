@@ -41,10 +41,10 @@ const SHOWN: readonly Shown[] = [
     name: "updateNode, 10",
   },
   {
-    title: "Memory of one who waits, with its connection, KiB",
+    title: "Memory of one waiting client, with its connection, KiB",
     bench: "waiters",
     group: "",
-    name: "memory of one who waits",
+    name: "memory of one waiting client",
   },
   {
     title: "One change wakes all: until the last has its answer, ms",

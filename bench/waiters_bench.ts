@@ -24,13 +24,13 @@ const rounds = isQuick ? 1 : Number(process.env.REALITY_BENCH_ROUNDS ?? 3);
 const command = findRuntime((process.argv[2] ?? "node") as RuntimeName);
 if (command === undefined) throw new Error(`Cannot find ${process.argv[2]}: name it in a REALITY_ variable`);
 
-// A rough answer soon is about the first two and socket.io.
+// The quick bench measures the first two and socket.io.
 const contenders = isQuick
   ? ["long poll", "reality", "socket.io"]
   : ["long poll", "reality", "1.2.2", "socket.io", "plain SSE", "reality, SSE"];
 const units = {
-  "memory of one who waits, with its connection": "KiB",
-  "memory of the heap for one who waits": "KiB",
+  "memory of one waiting client, with its connection": "KiB",
+  "heap memory of one waiting client": "KiB",
   "one change wakes all: the change itself": "ms",
   "one change wakes all: the first answer": "ms",
   "one change wakes all: the last answer": "ms",
@@ -91,11 +91,11 @@ async function measureWaiters(contender: string): Promise<Measured> {
     }
     const own = await wakeOneByOne(server, clients);
     clients.forEach((client) => client.close());
-    // That one keeps who has gone until their time is up.
+    // 1.2.2 keeps the requests of disconnected clients until their time is up.
     if (contender !== "1.2.2") await server.untilWaiting(0);
     return {
-      "memory of one who waits, with its connection": (parked.memory - before.memory) / count / 1024,
-      "memory of the heap for one who waits": (parked.heap - before.heap) / count / 1024,
+      "memory of one waiting client, with its connection": (parked.memory - before.memory) / count / 1024,
+      "heap memory of one waiting client": (parked.heap - before.heap) / count / 1024,
       ...all,
       ...own,
     };

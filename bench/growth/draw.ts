@@ -13,7 +13,7 @@ import { type Curve, exponentOf, inWords } from "./curves.ts";
 const TITLES: Readonly<Record<string, string>> = {
   keys: "Keys in one request",
   nodes: "Nodes on the server",
-  waiters: "Who waits on one process",
+  waiters: "Clients that wait at one process",
   servers: "Servers in a mesh, one change",
   hops: "Clients on four servers with storages of their own, one change for ten syncs",
 };

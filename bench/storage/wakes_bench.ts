@@ -84,7 +84,7 @@ async function countStatements(engine: Engine): Promise<void> {
   leaving.abort();
   await Promise.allSettled(waits);
   await pause(REST_MS);
-  add(engine, "nobody waits", "statements a second", [await count()]);
+  add(engine, "no client waits", "statements a second", [await count()]);
   await server.close();
   await close();
 }

@@ -38,7 +38,7 @@ export class EventStream {
     this.#timeout = timeout;
   }
 
-  /** Returns the next block; `null` at the end of the stream, or if there is none in time. */
+  /** Returns the next block; `null` at the end of the stream or if no block arrives in time. */
   async next(timeout: number = this.#timeout): Promise<EventBlock | null> {
     const deadline = performance.now() + timeout;
     while (!this.#text.includes("\n\n")) {
@@ -56,7 +56,7 @@ export class EventStream {
     return Object.fromEntries(fields);
   }
 
-  /** Returns all blocks up to the first one that matches. Throws if there is none in time. */
+  /** Returns all blocks up to the first one that matches. Throws if no such block arrives in time. */
   async until(fits: (block: EventBlock) => boolean, what: string): Promise<EventBlock[]> {
     const blocks: EventBlock[] = [];
     const deadline = performance.now() + this.#timeout;

@@ -35,7 +35,7 @@ export interface View {
   items: Item[];
 }
 
-/** More than this nobody wants to read. */
+/** The most items on the board. */
 const MAX_ITEMS = 100;
 
 const FIRST_ITEMS: readonly [text: string, by: string, done: boolean][] = [
@@ -107,7 +107,7 @@ export class Board {
   async add(text: string, by: string): Promise<Item> {
     if (this.#list().length >= MAX_ITEMS) throw new RangeError("The board is full: remove something first");
     const item = this.#insert(text, by, false);
-    // Together, so that nobody hears of the one without the other.
+    // In one call, so that no client sees one change without the other.
     await this.#server.updateMany([
       { key: itemKey(item.id), hash: await hashOf(item) },
       { key: LIST_KEY, hash: await this.#hashOfList() },

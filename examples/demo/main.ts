@@ -53,7 +53,7 @@ listener.listen(settings.port, settings.host, () => {
 
 async function stop(): Promise<void> {
   listener.close();
-  // Everybody who waits is answered, and comes back when there is a server again.
+  // All waiting requests are answered. Clients reconnect when a server runs again.
   await server.close();
   await storage.close?.();
   listener.closeAllConnections();
