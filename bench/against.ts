@@ -162,7 +162,7 @@ function checkOut(): string {
 }
 
 async function load(root: string, name: string): Promise<Version> {
-  // Another version may have its modules elsewhere.
+  // Another version may have its modules in other places.
   const { exports } = JSON.parse(readFileSync(join(root, "deno.json"), "utf8"));
   const from = (entry: string) => import(pathToFileURL(join(root, exports[entry])).href);
   const [reality, sqlite, postgres] = await Promise.all([

@@ -1,5 +1,5 @@
 /**
- * Draws figures as an SVG of bars that lie: panels, in each a group for each runtime, in each a bar for each contender.
+ * Draws figures as an SVG of horizontal bars: panels, in each a group for each runtime, in each a bar for each contender.
  *
  * @module
  */
@@ -58,7 +58,7 @@ function heightOf({ groups }: BarPanel): number {
 
 function drawPanel({ title, groups }: BarPanel, left: number, top: number): string[] {
   const parts = [`<text x="${left}" y="${top + 16}" font-weight="600" font-size="13">${title}</text>`];
-  // Medians share the scale: one bad round would make everything else small.
+  // The scale ends at the largest median: one slow round would make all other bars small.
   const most = Math.max(...groups.flatMap(({ bars }) => bars.map(({ figure }) => figure.median)));
   const scale = (value: number) => Math.min(value / most, 1.06) * ROOM;
   let y = top + HEAD - 8;

@@ -1,5 +1,5 @@
 /**
- * How large the package is in an application that a bundler has packed, and what of it weighs most:
+ * Measures how large the package is in a bundled application, and which files are the largest part of it:
  * `deno task bench:bundle`.
  *
  * @module
@@ -65,7 +65,7 @@ if (import.meta.main) {
 function print(name: string, { bytes, gzipBytes, files }: Bundle): void {
   console.log(`\n${name}: ${inKB(bytes)} minified, ${inKB(gzipBytes)} with gzip`);
   console.log("  minified, and what gzip makes smaller without it\n");
-  // As much of each file as is in the bundle: what is left out of it does not lie at its end, but packs alike.
+  // Compresses as many bytes of each file as the bundle contains of it: the ratio is nearly the same for all parts of a file.
   const texts = new Map([...files.keys()].map((file) => [file, minify(file).subarray(0, files.get(file))]));
   const all = gzipLength(texts.values());
   const without = (isLeftOut: (file: string) => boolean) =>

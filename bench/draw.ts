@@ -1,6 +1,6 @@
 /**
  * Draws the newest figures as `bench/results/contenders.svg`: this package beside the limit and what people use.
- * `node bench/draw.ts` draws them once more.
+ * `node bench/draw.ts` draws them again.
  *
  * @module
  */
@@ -101,7 +101,7 @@ function panels(): BarPanel[] {
 
 function barsOf({ rows }: Result, group: string, name: string): Bar[] {
   const row = rows.find((row) => row.group.startsWith(group) && row.name.startsWith(name));
-  // What a part of the work takes is no contender.
+  // Rows for a part of the work are not contenders.
   return Object.entries(row?.figures ?? {})
     .filter(([name]) => !["Request and Response", "awaited Map.set"].includes(name))
     .map(([name, figure]) => ({ name, color: colorOf(name), figure }));

@@ -28,7 +28,7 @@ function tablesOf(bench: string): string[] {
   for (const group of new Set(first.rows.map((row) => row.group))) {
     const rows = first.rows.filter((row) => row.group === group);
     const { unit, base } = rows[0]!;
-    // This package alone, or, where it stands there in several ways, every contender.
+    // This package alone, or every contender if this package is measured in several ways.
     const shown = Object.keys(rows[0]!.figures).filter((name) => name !== base);
     const own = base === "reality" || shown.includes("reality") ? ["reality"] : shown;
     const heading = base === "reality"

@@ -55,7 +55,7 @@ async function growNodes(): Promise<void> {
   const work: Record<string, [number, number][]> = {};
   const most = isQuick ? 100_000 : 10_000_000;
   for (let nodes = 1000; nodes <= most; nodes *= 10) {
-    // A node takes some 120 bytes and its key 40, and building it about as much for a while.
+    // A node takes about 120 bytes and its key 40. Creating it takes about as much again for a short time.
     if (nodes * 500 > freemem()) {
       progress(`${runtime}, growth: ${nodes} nodes are left out, since there is no memory for them`);
       break;
@@ -86,7 +86,7 @@ async function growNodes(): Promise<void> {
     (work["listChangedSince of 10, µs"] ??= []).push([nodes, middle(await measure(history, effort))]);
     (work["memory of a node with its key, bytes"] ??= []).push([nodes, bytes]);
     await server.close();
-    // The next size takes ten times as long, and may not come to its end.
+    // The next size takes ten times as long and may not finish.
     keep(Object.entries(work).map(([name, points]) => ({ part: "nodes", name, runtime, points })));
   }
 }
@@ -100,7 +100,7 @@ async function growWaiters(): Promise<void> {
   const connections = mostConnections();
   for (const count of isQuick ? [10, 1000] : [10, 100, 1000, 10_000, 19_000, 100_000]) {
     if (count <= connections) await measureOne(count, "a connection each", false);
-    // Bun's server speaks no HTTP/2, and Node's here neither.
+    // Bun's server has no HTTP/2, and the one of Node is not used here.
     if (named === "deno" && count >= 100) await measureOne(count, "a hundred on an HTTP/2 connection", true);
   }
 
@@ -123,7 +123,7 @@ async function growWaiters(): Promise<void> {
   }
 
   async function wakeMany(count: number, isShared: boolean) {
-    // One address has no more than some 28,000 ports to come from.
+    // A client address has about 28,000 ports.
     const hosts = Array.from({ length: Math.ceil(count / 20_000) }, (_, i) => `127.0.0.${i + 1}`);
     const server = await ServerProcess.start(command!, "reality", hosts);
     try {
@@ -163,7 +163,7 @@ function keep(curves: readonly Curve[]): void {
   writeFileSync(new URL("growth.json", RESULTS), text);
   drawGrowth(all);
   for (const { part, name, runtime, points } of curves) {
-    // One point has no slope.
+    // A slope needs two points.
     if (points.length < 2) continue;
     const exponent = exponentOf(points);
     console.log(`${part}: ${name}, ${runtime}: ${inWords(exponent)} (${exponent.toFixed(2)})`);

@@ -52,7 +52,7 @@ for (const bench of chosen(Object.keys(benches) as (keyof typeof benches)[])) {
       continue;
     }
     const script = fileURLToPath(new URL(`./${bench}_bench.ts`, import.meta.url));
-    // The load comes from Node where it is there: the same clients for every runtime.
+    // The load comes from Node if it is installed: the same clients for every runtime.
     const [program = "", ...args] = [
       ...bench === "across" ? withRedis : [],
       ...benches[bench] === "inside" ? command : findRuntime("node") ?? findRuntime("deno")!,
@@ -74,7 +74,7 @@ function growOn(runtime: typeof RUNTIMES[number]): void {
     return console.log(`\n${named} on ${runtime}: not measured, since it was not found`);
   }
   const script = fileURLToPath(new URL("./growth_bench.ts", import.meta.url));
-  // Ten million nodes take more than a heap has by itself.
+  // Ten million nodes need more than the default size of the heap.
   const heap = {
     node: "--max-old-space-size=12000",
     deno: "--v8-flags=--expose-gc,--max-old-space-size=12000",

@@ -1,5 +1,5 @@
 /**
- * Measures contenders by turns, so that whatever else the machine does meanwhile meets all of them alike.
+ * Measures contenders in turn, so that other load on the machine affects all of them equally.
  *
  * @module
  */
@@ -85,7 +85,7 @@ async function timeOf({ run }: Contender, { roundMs, meter = "processor" }: Effo
   const start = read();
   let units = 0;
   do {
-    // Nothing is awaited where there is nothing to await: a turn would be charged to synchronous work.
+    // Awaits only promises: a turn of the event loop would count as part of synchronous work.
     const result = run();
     if (result instanceof Promise) await result;
     units++;

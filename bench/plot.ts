@@ -111,7 +111,7 @@ function draw(panel: Panel, layout: Layout, [left, top]: readonly [number, numbe
       }" text-anchor="middle" font-size="9" fill="#888">${letter}</text>`,
     );
   }
-  // What is dashed is drawn over the rest, on which it often lies.
+  // Dashed lines are drawn last, because they often cover others.
   const ordered = [...panel.series].sort((a, b) => Number(a.isDashed ?? false) - Number(b.isDashed ?? false));
   for (const series of ordered) {
     parts.push(...drawSeries(series, layout, (point) => [x(point[0]), y(point[1])]));

@@ -1,5 +1,5 @@
 /**
- * What a bench says while it runs and when it is done: progress on stderr, a table and a file of figures.
+ * The output of a bench: progress on stderr, a table and a file of figures.
  *
  * @module
  */
@@ -105,7 +105,7 @@ function keep({ figures, ...row }: Row): KeptRow {
   const base = figures[row.base];
   const kept = Object.entries(figures).map(([name, numbers]) => [name, round(summarize(numbers))]);
   const ratios = Object.entries(figures).flatMap(([name, numbers]) =>
-    // Nothing is a multiple of nothing.
+    // There is no ratio to zero.
     base === undefined || name === row.base || base.includes(0) ? [] : [[name, round(ratio(numbers, base))]]
   );
   return { ...row, figures: Object.fromEntries(kept), ratios: Object.fromEntries(ratios) };

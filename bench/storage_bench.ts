@@ -1,5 +1,5 @@
 /**
- * Storages, beside the least that could do their work: `node bench/storage_bench.ts`, on Deno, Node or Bun.
+ * Measures storages beside the least code that could do the same work: `node bench/storage_bench.ts`, on Deno, Node or Bun.
  *
  * @module
  */
@@ -35,7 +35,7 @@ finish("storage", rows);
 
 async function measureMemory(nodes: number): Promise<void> {
   progress(`${runtime}, memory: ${nodes} nodes`);
-  // The keys exist before: their text belongs to the application.
+  // The keys are created before the measurement: their text belongs to the application.
   const keys = Array.from({ length: nodes }, (_, i) => keyOf(i));
   const fills: [string, () => Promise<unknown>][] = [
     ["objects in a Map", () => Promise.resolve(fillMap(keys))],
@@ -77,7 +77,7 @@ async function measureMemory(nodes: number): Promise<void> {
           map.set(key, { key, version: ++version, hash: HASH, updatedAt: Date.now() });
         },
       },
-      // What a promise costs that nothing is done in.
+      // The cost of a promise without any work.
       { name: "awaited Map.set", run: async () => void map.set(await next(), { version: ++version }) },
       { name: "reality", run: () => server.updateNode(next(), HASH) },
       { name: "1.2.2", run: () => published.update(next()) },
@@ -222,7 +222,7 @@ async function usedMemory(): Promise<number> {
   if (gc === undefined) throw new Error("Cannot measure memory: start the runtime with --expose-gc");
   for (let i = 0; i < 3; i++) {
     gc();
-    // What the stack still points at is free only in another turn.
+    // Values on the stack are collected only in another turn of the event loop.
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
   const { heapUsed, external } = process.memoryUsage();

@@ -73,7 +73,7 @@ function fetching(bodies: readonly string[], fetch: (request: Request) => Promis
   let turn = 0;
   return async () => {
     const body = bodies[turn++ % bodies.length]!;
-    // Every request over HTTP says how long it is.
+    // Every HTTP request with a body has a content-length.
     const headers = { "content-type": "application/json", "content-length": String(body.length) };
     const response = await fetch(
       new Request("http://localhost/reality/sync", { method: "POST", headers, body }),

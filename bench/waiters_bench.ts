@@ -71,7 +71,7 @@ function inOrder(figure: Record<string, number[]>): Record<string, number[]> {
 async function measureWaiters(contender: string): Promise<Measured> {
   const server = await ServerProcess.start(command!, contender);
   try {
-    // Whatever is loaded or compiled at the first use is not a waiter's.
+    // Code that is loaded or compiled at the first use does not count as memory of a waiter.
     for (const node of [1, 2, 3]) {
       await waitTogether(server, await openClients(server.port, 500, contender), node);
     }
@@ -84,7 +84,7 @@ async function measureWaiters(contender: string): Promise<Measured> {
     const parked = await server.memory();
     const all = await wakeAll(server, clients, keyOf(0));
     if (speechOf(contender) === "events") {
-      // A stream follows the keys with which it began.
+      // The keys of a stream cannot be changed after it has started.
       clients.forEach((client) => client.close());
       await server.untilWaiting(0);
       clients = await openClients(server.port, count, contender);
@@ -130,7 +130,7 @@ async function wakeAll(server: ServerProcess, clients: readonly WaitingClient[],
     "one change wakes all: the first answer": Math.min(...times) - start,
     "one change wakes all: the last answer": Math.max(...times) - start,
     "one change wakes all: processor time for each": (after.processor - before.processor) / clients.length,
-    // Asking for the figure is a read as well.
+    // Requesting the number is a read as well.
     "one change wakes all: reads of the storage": Math.max(0, after.reads - before.reads - 1),
   };
 }
@@ -153,7 +153,7 @@ async function wakeOneByOne(server: ServerProcess, clients: readonly WaitingClie
   return {
     "one change wakes one: median": percentile(times, 0.5),
     "one change wakes one: 99th percentile": percentile(times, 0.99),
-    // With the request that asks for the change.
+    // This includes the request that makes the change.
     "one change wakes one: processor time": (after.processor - before.processor) / changes,
   };
 }

@@ -1,5 +1,5 @@
 /**
- * What is asked in the sync benches: the nodes that are there, and the bodies of requests about them.
+ * The workload of the sync benches: the nodes, and the bodies of requests for them.
  *
  * @module
  */
@@ -28,14 +28,14 @@ export const HASH = "2jmj7l5rSw0yVb_vlWAYkK";
 /**
  * The bodies of a workload's requests, as JSON.
  *
- * @param fields What else stands in each.
+ * @param fields Further fields of each body.
  */
 export function makeBodies({ keys, changed, nodes }: Workload, fields: object = {}): string[] {
   let asked = 0;
   return Array.from({ length: BODIES }, (_, body) => {
     const known: Record<string, number> = {};
     for (let i = 0; i < keys; i++) {
-      // A prime stride: all over the nodes, and the same ones in every run.
+      // A prime stride spreads over all nodes, and selects the same ones in every run.
       const node = (body * 7919 + i * 104_729) % nodes;
       asked++;
       const isChanged = Math.floor(asked * changed) > Math.floor((asked - 1) * changed);

@@ -132,7 +132,7 @@ async function serveBare(): Promise<Served> {
 
 async function listen(): Promise<number> {
   const { attach } = served ?? {};
-  // Deno hands over as many arguments as a function names.
+  // Deno passes as many arguments as a function has parameters.
   const fetch = (request: Request, host: unknown) => served!.fetch!(request, host);
   if (Deno && !attach) {
     return Deno.serve({ ...address, onListen() {} }, fetch).addr.port;

@@ -1,6 +1,6 @@
 /**
  * The limit of the sync benches: a handler that only parses, looks up and stringifies. It checks nothing, shares
- * nothing, cannot fail, and looks into a `Map` that is at hand.
+ * nothing, cannot fail, and reads from a `Map`.
  *
  * @module
  */

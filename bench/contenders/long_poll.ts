@@ -1,6 +1,6 @@
 /**
- * The limit of the waiters bench: a bare long poll. It holds answers by key and gives them out; when a client goes
- * away, or its time is up, it lets go.
+ * The limit of the waiters bench: a bare long poll. It keeps waiting requests by key and answers them. It removes a
+ * request when its client disconnects or its time is up.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * Packages that only the benches need: fetched with npm into `.cache/contenders` when a bench first wants them, so
- * that no other task installs them.
+ * Packages that only the benches need. The first bench that uses them installs them with npm into `.cache/contenders`,
+ * so no other task installs them.
  *
  * @module
  */
@@ -37,7 +37,7 @@ export function fetchPackages(): void {
   if (missing.length === 0) return;
   process.stderr.write(`  fetching ${missing.join(", ")}\n`);
   mkdirSync(FOLDER, { recursive: true });
-  // A manifest keeps npm in this folder. Without scripts nothing but files is unpacked.
+  // With a manifest, npm installs into this folder. Without scripts, it only unpacks files.
   writeFileSync(`${FOLDER}package.json`, "{}\n");
   const flags = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"];
   const wanted = Object.entries(PACKAGES).map(([name, version]) => `${name}@${version}`);

@@ -47,7 +47,7 @@ export async function createPublished(nodes: number): Promise<{
   for (let i = 0; i < nodes; i++) await server.updateNode(keyOf(i), HASH);
   const fetch = server.getFetchHandler();
   const deps = server.getHandlerDeps();
-  // Each waiting client is a listener, and Node warns of many.
+  // Each waiting client is a listener. Without this, Node prints a warning.
   deps.events.setMaxListeners(0);
   return {
     update: (key) => server.updateNode(key, HASH),

@@ -1,5 +1,5 @@
 /**
- * This package, as it stands, with a `MemoryStorage`.
+ * This package with a `MemoryStorage`.
  *
  * @module
  */
@@ -40,7 +40,7 @@ export async function createReality(
     storage,
     limits: {
       ...{ maxWaiters: MANY, maxStreams: MANY, maxWait: LONG },
-      // As much room for each of them as there is by default.
+      // The default limits per client, for each of them.
       ...{ maxRequests: MANY, maxReadingBytes: MANY * 6_710 },
     },
   });

@@ -28,7 +28,7 @@ export function readCurves(): Curve[] {
 /** The exponent of the upper part of a curve: 1 for twice as much, twice the cost. */
 export function exponentOf(points: Curve["points"]): number {
   const [most = 0] = points.at(-1) ?? [];
-  // What a request costs anyway hides what grows, where there is little of it.
+  // For small sizes, the constant cost of a request hides the growth.
   const upper = points.filter(([size, cost], i) =>
     cost > 0 && (size >= most / 1000 || i >= points.length - 2)
   );

@@ -62,7 +62,7 @@ function serverCurves(): Curve[] {
 
 function panelOf(part: string, curves: readonly Curve[]): Panel {
   const names = [...new Set(curves.map(({ name }) => name))];
-  // What is the same work has the same color on every runtime, and stands in the legend once.
+  // The same work has the same color on every runtime, and one entry in the legend.
   const series = names.flatMap((name, i) => {
     const own = curves.filter((curve) => curve.name === name);
     return own.map(({ points }, n): Series => ({

@@ -81,7 +81,7 @@ class Crowd {
     this.#count = count;
     this.#hops = hops;
     this.#clients = Array.from({ length: count }, (_, client) => {
-      // A prime stride: all over the keys, and each key is known to as many.
+      // A prime stride spreads over all keys, and each key is known to equally many clients.
       const keys = Array.from({ length: KEYS }, (_, i) => keyOf((client * KEYS + i * 104_729) % count));
       return { known: Object.fromEntries(keys.map((key) => [key, 0])), epoch: "" };
     });
@@ -168,7 +168,7 @@ class Crowd {
         this.#sync(client, (start + i + (this.#hops ? this.#round : 0)) % SERVERS)
       );
       for (let left = turn.length; left >= syncsPerChange; left -= syncsPerChange) {
-        // At random, so that changes do not follow the clients.
+        // At random, so that changes are not in the order of the clients.
         work.push(this.#change(this.#changes++ * 7919 % this.#count, Math.floor(Math.random() * SERVERS)));
       }
       await Promise.all(work);

@@ -1,5 +1,5 @@
 /**
- * A load of HTTP requests over kept connections, without a tool that a machine may not have.
+ * A load of HTTP requests over keep-alive connections. It needs no other tool.
  *
  * @module
  */
@@ -84,7 +84,7 @@ export class ReplyReader {
 
   /** Takes what came in; says whether a reply is whole. */
   take(chunk: Uint8Array): boolean {
-    // Latin-1 keeps one character a byte, so that lengths fit; the bodies are ASCII anyway.
+    // In Latin-1 one character is one byte, so that lengths are right. The bodies are ASCII.
     this.#text += latin1(chunk);
     const head = this.#text.indexOf("\r\n\r\n");
     if (head === -1) return false;

@@ -1,5 +1,5 @@
 /**
- * Starts a contender's server in a process of its own and asks it about itself.
+ * Starts a contender's server in a process of its own and reads its processor time and memory.
  *
  * @module
  */
@@ -23,7 +23,7 @@ export class ServerProcess {
   /**
    * Starts a contender on a runtime.
    *
-   * @param hosts The addresses that it listens at, all at one port.
+   * @param hosts The addresses that it listens at, all with the same port.
    */
   static async start(
     [program = "", ...flags]: readonly string[],

@@ -1,7 +1,7 @@
 /**
- * One contender behind HTTP, in a process of its own: `node bench/http/server.ts limit`. Says its port on stdout,
- * tells at `GET /usage` what it has used so far (at `/memory` after collecting garbage), and changes a node at
- * `GET /change?<key>`.
+ * One contender behind HTTP, in a process of its own: `node bench/http/server.ts limit`. Prints its port.
+ * `GET /usage` returns its processor time and memory so far (`/memory` collects garbage first). `GET /change?<key>` changes
+ * a node.
  *
  * @module
  */
@@ -88,7 +88,7 @@ async function control(url: string): Promise<object> {
     await served.change(key);
     return { took: performance.now() - start };
   }
-  // Never while processor time is measured: it would count as work of the contender.
+  // Not while processor time is measured: collecting garbage would count as work of the contender.
   if (url.endsWith("/memory")) gc?.();
   const { user, system } = process.cpuUsage();
   const { rss, heapUsed } = process.memoryUsage();

@@ -128,7 +128,7 @@ class SocketIOClient extends WaitingClient {
 
   /** Packets of engine.io, in frames that are short enough to come in one piece. */
   #take(text: string): void {
-    // It is open: connect to the namespace; a ping is answered with a pong.
+    // The connection is open: connect to the namespace. Answer a ping with a pong.
     if (/(?<!4)0\{"sid"/.test(text)) this.socket.write(maskedText("40"));
     if (text.endsWith("\x01" + "2")) this.socket.write(maskedText("3"));
     if (text.includes('40{"sid"') || text.includes("430[]")) this.#settle();
@@ -143,9 +143,9 @@ export function speechOf(contender: string): Speech {
 }
 
 /**
- * Opens so many.
+ * Opens `count` clients.
  *
- * @param hosts The addresses among which they are spread: one address has no more than some 28,000 ports to come from.
+ * @param hosts The addresses to connect to in turn: for one address a client has about 28,000 ports.
  */
 export async function openClients(
   port: number,

@@ -1,5 +1,5 @@
 /**
- * As much of the client's side of a WebSocket as short texts need.
+ * The client side of a WebSocket, as far as short texts need it.
  *
  * @module
  */

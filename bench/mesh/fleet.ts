@@ -78,7 +78,7 @@ export class Fleet {
    * Changes a server's node, and waits until every server that lives has told its client.
    *
    * @param at Which server.
-   * @param goOn Whether to wait as well until nothing is under way.
+   * @param goOn Whether to wait as well until no message is being sent.
    */
   async change(at: number, goOn: boolean): Promise<Spread> {
     const key = keyOf(at);
@@ -175,7 +175,7 @@ export class Fleet {
     }
     for (const [i, table] of this.#tables.entries()) {
       for (const [place, peer] of table.others.entries()) {
-        // A server stands in the list of all but its own.
+        // Each server is in the lists of all others.
         const j = place < i ? place : place + 1;
         peer.id = this.#servers[j]!.serverId;
         peer.replicaId = states[j]!.replicaId;

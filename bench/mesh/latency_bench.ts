@@ -102,7 +102,7 @@ report();
 async function turn(n: number, [least, most]: readonly [number, number] = REST): Promise<void> {
   for (const client of inTurn(clients, n)) {
     const woken = client.wait();
-    // Until then the client is parked, and whatever the change before has caused is done.
+    // By then the client waits, and all work for the previous change is done.
     await sleep(least + Math.random() * (most - least));
     a.send(client.way.path);
     client.times.push(await woken);

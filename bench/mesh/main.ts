@@ -13,14 +13,14 @@ const words = process.argv.slice(2).filter((word) => !word.startsWith("--"));
 const flags = process.argv.slice(2).filter((word) => word.startsWith("--"));
 const isChosen = (name: string, all: readonly string[]) =>
   words.includes(name) || !all.some((other) => words.includes(other));
-// The client of the latency bench is the same for every runtime, and Node where that is there.
+// The client of the latency bench is the same for every runtime: Node, if it is installed.
 const [program = "", ...args] = findRuntime("node") ?? findRuntime("deno")!;
 const benches = ["latency", "scale"];
 
 let failed = 0;
 for (const bench of benches.filter((name) => isChosen(name, benches))) {
   const script = fileURLToPath(new URL(`./${bench}_bench.ts`, import.meta.url));
-  // What is counted in the scale bench is the same on every runtime.
+  // The counts of the scale bench are the same on every runtime.
   const runtimes = bench === "scale" ? [] : RUNTIMES.filter((name) => isChosen(name, RUNTIMES));
   const found = runtimes.filter((name) => findRuntime(name) !== undefined);
   for (const words of bench === "scale" ? [[]] : found.map((name) => [name])) {

@@ -1,5 +1,5 @@
 /**
- * Starts a process of the latency bench, and finds out what its clock shows.
+ * Starts a process of the latency bench and compares its clock with ours.
  *
  * @module
  */

@@ -137,7 +137,7 @@ export class Lines {
       const body = await this.#during(request.text());
       const { host } = new URL(url);
       const isDown = this.down.has(host);
-      // A pair says hello once in its life; a round for it would hide what a change takes later on.
+      // Two servers exchange a hello only once. A round for it would hide the cost of later changes.
       const isHello = !isDown && body.slice(0, 80).includes('"hello"');
       if (!isHello) await this.#round();
       this.#count(isHello, body.length, isDown);

@@ -78,7 +78,7 @@ async function measureSteady(given: Size): Promise<void> {
   for (let i = 0; i < count; i++) steady.push(await fleet.change(0, true));
   note("steady", given, fleet, steady);
   fleet.fell(0.05);
-  // What servers do about those that are down goes on for a while, and all of it only by itself.
+  // Servers retry unreachable peers for a while, without further changes.
   const down = [await fleet.change(0, !isLarge)];
   note("5 % down", given, fleet, down, isLarge ? undefined : await fleet.rest());
 }

@@ -96,7 +96,7 @@ async function obey(command: Command): Promise<void> {
       await redis?.subscriber.unsubscribe(CHANNEL).then(() => redis.subscriber.subscribe(BARE_CHANNEL));
       return say(true);
     case "send":
-      // Nothing is said now: it would take its time between the change and the message.
+      // Nothing is printed here: it would take time between the change and the message.
       return void send(command.way);
     case "tell":
       return say(await tell());

@@ -1,5 +1,5 @@
 /**
- * The least that answers: the runtime's own HTTP server and one `JSON.stringify`.
+ * The smallest server that answers: the runtime's own HTTP server and one `JSON.stringify`.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Listens with the runtime's own HTTP server and says the port.
+ * Listens with the runtime's own HTTP server and prints the port.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Storages whose questions to the database are counted: each statement is told before it is sent.
+ * Storages whose statements are counted: a callback is called before each statement is sent.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * The same with the driver alone: a statement for each change, and merged statements written by hand.
+ * The same work with the driver alone: a statement for each change, and batched statements written by hand.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Runs the benches of the databases one after the other, on Node where it is there and on this runtime otherwise.
+ * Runs the benches of the databases one after the other, on Node if it is installed, otherwise on this runtime.
  * Words choose: the name of a bench or of a runtime.
  *
  * @module
