@@ -13,7 +13,7 @@ export interface Way {
   readonly needs?: "redis" | "postgres";
 }
 
-/** A message that says nothing, and a held answer: what any way has to do at least. */
+/** A message without content, and the answer to a waiting request: the minimum of every way. */
 export const BARE: Readonly<Record<"post" | "redis", Way>> = {
   post: { name: "bare POST", path: "/bare/post" },
   redis: { name: "bare publish", path: "/bare/redis", needs: "redis" },

@@ -137,9 +137,9 @@ function report(): void {
     }
   }
   const rows = [
-    ...rowsOf(took, "without Redis, beside a bare POST and a held answer", "bare POST"),
+    ...rowsOf(took, "without Redis, beside a bare POST and an answer", "bare POST"),
     ...rowsOf(took, "without Redis, beside a bare POST one way", "bare POST, one way"),
-    ...rowsOf(took, "with Redis, beside a bare publish and a held answer", "bare publish"),
+    ...rowsOf(took, "with Redis, beside a bare publish and an answer", "bare publish"),
     ...rowsOf(took, "with Redis, beside a bare publish one way", "bare publish, one way"),
   ];
   finish("mesh_latency", rows, notesB.runtime);

@@ -74,7 +74,13 @@ async function measureEngine(engine: Engine): Promise<void> {
     if (versions.size === 0) throw new Error("Cannot compare: a sync found nothing");
   };
   await compare(engine, name, CLIENTS, contenders, work);
-  await compare(engine, `${name}, without a fence`, CLIENTS, [...contenders.slice(0, 2), unfenced], work);
+  await compare(
+    engine,
+    `${name}, without the cached reader`,
+    CLIENTS,
+    [...contenders.slice(0, 2), unfenced],
+    work,
+  );
   clearInterval(timer);
   for (const close of closers) await close();
   await changer.end();
