@@ -16,10 +16,8 @@ export interface Target {
   readonly redis: SimRedis;
   readonly history: History;
   readonly record: Record;
-  /** Requests that it has read on the network. */
-  readonly captured: readonly Delivery[];
-  /** What it has published through Redis. */
-  readonly forgeries: Set<string>;
+  /** Requests that it has read on the network, and messages that it has published through Redis. */
+  readonly log: { readonly captured: readonly Delivery[]; readonly forgeries: Set<string> };
 }
 
 /** Sends one message to a server. Its effect would show in storages, in answers and in requests to the peer. */
@@ -46,7 +44,7 @@ export async function attack(target: Target, deed: Deed & { do: "lie" }): Promis
 function publish(target: Target, { server, key }: Deed & { do: "lie" }): void {
   const message = forge(server, key);
   for (const text of [message, JSON.stringify({ form: 1, message, proofs: ["A".repeat(43)] }), "garbage"]) {
-    target.forgeries.add(text);
+    target.log.forgeries.add(text);
     target.redis.publish(CHANNEL, text);
   }
 }
@@ -71,7 +69,7 @@ function bodyOf(target: Target, { lie, key, server }: Deed & { do: "lie" }): str
     case "garbage":
       return '{"known":{},"gossip":[1,{"form":1}],"epoch":7}';
     case "replay":
-      return target.captured.findLast((delivery) => canReplay(target, delivery))?.body;
+      return target.log.captured.findLast((delivery) => canReplay(target, delivery))?.body;
   }
 }
 

@@ -3,26 +3,25 @@
  *
  * @module
  */
-import { RealityServer } from "../../src/server.ts";
+import type { RealityServer } from "../../src/server.ts";
 import type { SyncRequest, SyncResponse } from "../../src/types.ts";
 import { SeededRandom } from "../random.ts";
-import { CALM, type Delivery, FakeNetwork } from "../network.ts";
-import { MachineClock, SimClock } from "../sim_clock.ts";
-import { Disk, DiskPath, type StandListener } from "./disk.ts";
+import { CALM, FakeNetwork } from "../network.ts";
+import { SimClock } from "../sim_clock.ts";
+import { Disk, type StandListener } from "./disk.ts";
 import type { Deed, History } from "./history.ts";
 import { attack } from "./byzantine_peer.ts";
-import { deltaOf } from "./delta.ts";
-import { authorize, keyOf, mayGuestRead } from "./keys.ts";
-import type { Handed, Machine, Sender, ServerProcess, SimClient, Traffic, Wait } from "./machines.ts";
+import { keyOf, mayGuestRead } from "./keys.ts";
+import type { Handed, Machine, Sender, ServerProcess, SimClient, Wait } from "./machines.ts";
+import { PendingCalls } from "./pending_calls.ts";
+import { TrafficLog } from "./traffic_log.ts";
+import { startProcess } from "./start_process.ts";
 import { WaitLimits } from "./wait_limits.ts";
 import { Record } from "./record.ts";
-import { CHANNEL, SimRedis } from "./redis.ts";
+import { SimRedis } from "./redis.ts";
 
 /** How long after close() the last timer of a server may run, in milliseconds. */
 const AFTER_CLOSE = 5000;
-
-/** The secret of clusters with one. */
-const SECRET = "a secret of thirty-two characters";
 
 /** Runs the servers, clients and faults of one history. */
 export class SimCluster {
@@ -32,17 +31,14 @@ export class SimCluster {
   readonly redis: SimRedis;
   readonly machines: readonly Machine[];
   readonly history: History;
-  readonly traffic: Traffic = { requests: 0, bytes: 0, loaded: 0, nodes: 0, pages: 0, published: 0 };
+  /** The messages between the servers. */
+  readonly log: TrafficLog;
   /** All versions that were ever sent to a client. */
   readonly handed: Map<string, Handed> = new Map();
-  /** What the byzantine peer has published through Redis. */
-  readonly forgeries: Set<string> = new Set();
-  /** Requests that the byzantine peer has read on the network. */
-  readonly captured: Delivery[] = [];
   readonly #random: SeededRandom;
   readonly #clients: readonly SimClient[];
   readonly #reserved = new Map<number, { version: number; process: ServerProcess }>();
-  readonly #pending = new Set<string>();
+  readonly #calls: PendingCalls;
   readonly #trace: ((line: string) => void) | undefined;
   readonly #waitLimits: WaitLimits;
   /** All processes that have not ended, including those that are stopping. */
@@ -58,12 +54,21 @@ export class SimCluster {
     this.#trace = trace;
     this.#random = new SeededRandom(`world ${history.seed}`);
     this.network = new FakeNetwork(this.clock, this.#random.fork("network"));
-    this.network.onDelivery = (delivery) => this.#noteDelivery(delivery);
+    const { record } = this;
+    const report = (line: () => string) => this.trace(line);
+    this.#calls = new PendingCalls({ now: () => this.clock.now(), record, trace: report });
+    this.log = new TrafficLog({
+      machines: () => this.machines,
+      record,
+      isSigned: history.secret,
+      trace: report,
+    });
+    this.network.onDelivery = (delivery) => this.log.recordDelivery(delivery);
     this.redis = new SimRedis({
       clock: this.clock,
       random: this.#random.fork("redis"),
       faults: () => this.network.faults,
-      onDelivery: (host, text) => this.#noteNews(host, text),
+      onDelivery: (host, text) => this.log.recordPublication(host, text),
     });
     const skews = history.disks.map((_, disk) =>
       history.servers.find((server) => server.disk === disk)?.skew ?? 0
@@ -73,7 +78,7 @@ export class SimCluster {
         record: this.record,
         // A storage's clock is that of the machine it was set up on.
         now: () => Math.floor(this.clock.now() + (this.#skewOf(i) ?? skews[i] ?? 0)),
-        onStand: (...stand) => this.#noteStand(...stand),
+        onStand: (...stand) => this.#recordStand(...stand),
       })
     );
     this.machines = history.servers.map(({ disk, skew }, i) => ({
@@ -96,7 +101,7 @@ export class SimCluster {
 
   /** Descriptions of pending calls. */
   get pending(): readonly string[] {
-    return [...this.#pending];
+    return this.#calls.descriptions;
   }
 
   /** The processes that run. */
@@ -117,52 +122,22 @@ export class SimCluster {
   /** Starts a server, unless it runs. */
   start(number: number): void {
     const machine = this.machines[number];
-    const plan = this.history.servers[number];
-    if (machine === undefined || plan === undefined || machine.process !== undefined) return;
+    if (machine === undefined || machine.process !== undefined) return;
     // An exclusive storage is never used by two processes, not even while one of them is stopping.
     const { disk } = machine;
     const isTaken = disk.options.exclusive &&
       [...this.#processes].some((process) => process.isOpen && process.path.disk === disk);
     machine.isDue = isTaken;
     if (isTaken) return;
-    const { history } = this;
-    const random = this.#random.fork(`${machine.host}.${machine.runs++}`);
-    const clock = new MachineClock(this.clock, random, machine.skew);
-    const path = new DiskPath(machine.disk, clock, random.fork("disk"));
-    const station = this.network.join(machine.host);
-    const redis = history.redis.includes(number) ? this.redis.join(machine.host) : undefined;
-    const server = new RealityServer({
-      storage: path,
-      serverId: machine.host,
-      meshPeers: (history.peers[number] ?? []).map((peer) => `http://server-${peer}`),
-      ...(history.secret ? { meshSecret: SECRET } : {}),
-      ...(redis ? { redis: { ...redis.clients, channel: CHANNEL } } : {}),
-      ...(history.rights ? { authorize } : {}),
-      mesh: {
-        fetch: (request: Request) => station.fetch(request),
-        interval: history.interval,
-        fanout: history.fanout,
-        timeout: history.timeout,
-      },
-      limits: { maxBodyBytes: history.maxBody },
-      clock,
+    const process = startProcess(machine, {
+      history: this.history,
+      number,
+      clock: this.clock,
+      random: this.#random.fork(`${machine.host}.${machine.runs++}`),
+      network: this.network,
+      redis: this.redis,
       onError: (error) => this.trace(() => `${machine.host} reports ${error.message}`),
     });
-    station.listen(server.getFetchHandler());
-    let end = () => {};
-    const ended = new Promise<undefined>((resolve) => end = () => resolve(undefined));
-    const process: ServerProcess = {
-      server,
-      path,
-      clock,
-      station,
-      redis,
-      waits: new Set(),
-      isOpen: true,
-      hasEnded: false,
-      ended,
-      end,
-    };
     machine.process = process;
     this.#processes.add(process);
     this.trace(() => `${machine.host} starts on ${machine.disk.name}`);
@@ -184,7 +159,7 @@ export class SimCluster {
     const { process } = machine;
     machine.process = undefined;
     this.trace(() => `${machine.host} is stopped`);
-    await this.#watch(`close() of ${machine.host}`, process, () => process.server.close());
+    await this.#calls.watch(`close() of ${machine.host}`, process, () => process.server.close());
     process.station.leave();
     process.isOpen = false;
     if (machine.isDue) this.start(number);
@@ -274,7 +249,7 @@ export class SimCluster {
       ? { known: new Map(readable), newsAt: undefined, isAside: false }
       : undefined;
     if (wait) process.waits.add(wait);
-    const answer = await this.#watch(`sync at ${this.#nameOf(process)}`, process, async () => {
+    const answer = await this.#calls.watch(`sync at ${this.#nameOf(process)}`, process, async () => {
       if (by === "itself") return await process.server.handleSync(request);
       const handler = process.server.getFetchHandler();
       const response = await handler(
@@ -353,7 +328,7 @@ export class SimCluster {
     if (process === undefined) return;
     const before = this.record.order;
     const name = `${what} of ${keys.join()} at ${this.#nameOf(process)}`;
-    void this.#watch(name, process, async () => {
+    void this.#calls.watch(name, process, async () => {
       await act(process.server);
       if (process.hasEnded) return;
       const life = await process.path.disk.life();
@@ -417,26 +392,7 @@ export class SimCluster {
     if (!client.isPlain) client.epoch = answer.epoch;
   }
 
-  /** Records a pending call and its error. Settles with `undefined` after an error. */
-  async #watch<T>(name: string, process: ServerProcess, act: () => Promise<T>): Promise<T | undefined> {
-    const entry = `${name}, since ${this.clock.now() - Date.UTC(2026, 0, 1)} ms`;
-    this.#pending.add(entry);
-    try {
-      // A killed process answers nothing: the client stops waiting.
-      return await Promise.race([act(), process.ended]);
-    } catch (error) {
-      this.trace(() => `${name} fails: ${error}`);
-      const code = (error as { code?: unknown }).code;
-      if (code !== "ERR_REALITY_CLOSED" && code !== "ERR_REALITY_STORAGE") {
-        this.record.blame("error", `${name} failed: ${(error as Error).stack}`);
-      }
-      return undefined;
-    } finally {
-      this.#pending.delete(entry);
-    }
-  }
-
-  #noteStand(...[key, version, by, isAside]: Parameters<StandListener>): void {
+  #recordStand(...[key, version, by, isAside]: Parameters<StandListener>): void {
     this.trace(() => `${by.disk.name} has ${key} ${version}`);
     for (const process of this.running) {
       if (process.path.disk !== by.disk) continue;
@@ -448,42 +404,6 @@ export class SimCluster {
         if (isAside) wait.isAside = true;
       }
     }
-  }
-
-  #noteDelivery(delivery: Delivery): void {
-    const { kind, to, from, body } = delivery;
-    if (kind === "request") this.traffic.requests++;
-    this.traffic.bytes += body.length;
-    this.trace(() => `${from} → ${to} ${kind} ${delivery.status || ""} ${body}`);
-    if (kind === "request" && this.captured.length < 50) this.captured.push(delivery);
-    const delta = deltaOf(body);
-    if (delta === undefined) return;
-    const { nodes, full, isLast } = delta;
-    const machine = this.machines.find(({ host }) => host === to);
-    if (machine === undefined) return this.record.blame("leak", `${to} was told ${JSON.stringify(nodes)}`);
-    if (nodes.length > 0) this.traffic.loaded++;
-    if (!isLast) this.traffic.pages++;
-    this.traffic.nodes += nodes.length;
-    const teller = this.machines.find(({ host }) => host === from);
-    void Promise.all([machine.disk.life(), teller?.disk.life()]).then(([life, other]) => {
-      for (const node of nodes) this.record.offer(life, node);
-      if (!full || other === undefined) return;
-      for (const key of this.record.keys) this.record.offerSilence(life, key, other);
-    });
-  }
-
-  /** Records what arrived through Redis: only signed messages carry nodes. */
-  #noteNews(host: string, text: string): void {
-    this.trace(() => `redis → ${host} ${text}`);
-    const machine = this.machines.find((machine) => machine.host === host);
-    const delta = this.history.secret && !this.forgeries.has(text)
-      ? deltaOf(`{"gossip":${text}}`)
-      : undefined;
-    if (machine === undefined || delta === undefined) return;
-    this.traffic.published += delta.nodes.length;
-    void machine.disk.life().then((life) => {
-      for (const node of delta.nodes) this.record.offer(life, node);
-    });
   }
 
   #skewOf(disk: number): number | undefined {

@@ -119,15 +119,15 @@ class Run {
     history.servers.forEach(({ start }, i) => clock.after(start, () => cluster.start(i)));
     for (const step of history.steps) clock.after(step.at, () => cluster.perform(step));
     await this.#advance(Math.max(0, ...history.steps.map(({ at }) => at)) + 1);
-    const nodesBefore = cluster.traffic.nodes;
+    const nodesBefore = cluster.log.traffic.nodes;
     const rounds = await this.#heal();
-    const nodesAfter = cluster.traffic.nodes - nodesBefore;
+    const nodesAfter = cluster.log.traffic.nodes - nodesBefore;
     await this.#checkPromise();
     this.#faults.push(...await this.#findDifferences());
     await this.#end();
     const strays = [...cluster.network.strays].filter((host) => !/^server-\d+$/.test(host));
     if (strays.length > 0) this.#blame("leak", `Servers called ${strays.join()}, which are no peers`);
-    const { requests, bytes, pages, nodes, published } = cluster.traffic;
+    const { requests, bytes, pages, nodes, published } = cluster.log.traffic;
     const load = nodes / history.servers.length / (cluster.record.changes + history.keys);
     if (load > MOST_NODES) this.#blame("traffic", `Each server was given ${load} nodes for each change`);
     const overhead = (bytes - nodes * NODE_CHARACTERS) / Math.max(1, requests);
