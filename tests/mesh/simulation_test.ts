@@ -34,6 +34,8 @@ const FAILED_ONCE = [
   1400001322,
   3022786,
   3114441,
+  6007904,
+  6024714,
 ];
 
 test("histories that have failed once keep the promise", async () => {
