@@ -85,6 +85,8 @@ test("a tag changes with the versions, the keys, the epoch and the variant, and 
   equal(await isNew(["b", "a"]), false);
   equal(await isNew(["a"]), true);
   equal(await isNew(["a"], "b"), true);
+  equal(await isNew(["none"]), true);
+  equal(await isNew(["none either"]), true);
   equal(await isNew(["a"], "x".repeat(200)), true);
   await server.updateNode("a", "2");
   equal(await isNew(["a", "b"]), true);
@@ -236,6 +238,7 @@ test("a sync tells a client whose joined stamps fit no state, whatever was first
   const after = await server.stamp(["b"]);
   deepEqual(before.toJSON().versions, after.toJSON().versions);
   deepEqual(await tells(joinStamps(before, after).toJSON()), ["b"]);
+  deepEqual(await tells(joinStamps(after, before).toJSON()), ["b"]);
   deepEqual(await tells(after.toJSON()), []);
   await server.close();
 });
