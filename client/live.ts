@@ -148,7 +148,7 @@ export function createLive<T>(deps: LiveDeps, source: LiveSource, options: LiveO
     });
     try {
       const [data, stamp] = await load({ changed, signal });
-      signal.throwIfAborted();
+      if (signal.aborted) throw signal.reason;
       const isBehind = stamp !== undefined && own.isBehind(stamp);
       if (stamp && shown && isOlder(stamp, shown, { isBehind, failures: own.failures })) {
         throw new Error("Cannot show data: it is older than before");

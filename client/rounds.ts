@@ -11,9 +11,6 @@ import type { Question, Subscriptions } from "./subscriptions.ts";
 import type { Transport } from "./transport.ts";
 import type { ClientState } from "./types.ts";
 
-/** Why a round was aborted on purpose, in contrast to one that failed. */
-const INTERRUPTED = new Error("Interrupted");
-
 /** Changes of keys within this time cause one request, in milliseconds. */
 const COLLECT_MS = 5;
 
@@ -55,6 +52,8 @@ export class Rounds {
   /** Whether the next round should begin as soon as the server allows. */
   #isHurried = false;
   #isNudged = false;
+  /** Whether the round was aborted on purpose. React Native's signals do not keep the reason. */
+  #isInterrupted = false;
   /** The question of the round that runs, or of the last one since the page rested. */
   #asked: Question | undefined;
   /** The server asked for a pause until then, by `clock.elapsed()`. */
@@ -91,7 +90,7 @@ export class Rounds {
       if (!this.#isNudged && this.#isAsked(this.#deps.subscriptions.question())) return;
       this.#isNudged = false;
       this.#isHurried = true;
-      if (this.#isWaiting) this.#controller!.abort(INTERRUPTED);
+      if (this.#isWaiting) this.#abort();
       this.#wake();
     });
   }
@@ -157,6 +156,7 @@ export class Rounds {
     const controller = this.#controller = new AbortController();
     const begunAt = clock.elapsed();
     let isNews = false;
+    this.#isInterrupted = false;
     this.#isHurried = false;
     this.#isWaiting = wait > 0;
     try {
@@ -171,7 +171,7 @@ export class Rounds {
           onState("live");
           if (isStream) {
             this.#isWaiting = true;
-            if (this.#isHurried) controller.abort(INTERRUPTED);
+            if (this.#isHurried) this.#abort();
           }
           return isDue;
         },
@@ -191,13 +191,13 @@ export class Rounds {
       }
     } catch (error) {
       this.#isPatient = false;
-      if (controller.signal.reason !== INTERRUPTED) {
+      if (!this.#isInterrupted) {
         this.#fail(error, wait, begunAt);
       }
     }
     this.#isWaiting = false;
     // Ends the other requests of a split question.
-    controller.abort(INTERRUPTED);
+    this.#abort();
   }
 
   /** Whether the round that runs, or the last one, has asked the same. */
@@ -237,8 +237,13 @@ export class Rounds {
     this.#deps.subscriptions.retry();
   }
 
+  #abort(): void {
+    this.#isInterrupted = true;
+    this.#controller?.abort();
+  }
+
   #interrupt(): void {
-    this.#controller?.abort(INTERRUPTED);
+    this.#abort();
     this.#wake();
   }
 

@@ -42,10 +42,13 @@ export class Subscriptions {
   add(refetch: Refetch): Subscription {
     const subscription = new Subscription(this.#refetcher, refetch, () => {
       if (subscription.isStopped) this.#all.delete(subscription);
-      for (const [key, { epoch }] of subscription.held) {
+      for (const [key, { epoch, version }] of subscription.held) {
         const change = this.#told.get(key);
+        if (!change) continue;
         // What is fetched from now on is not older than the last answer, so no request is needed to begin.
-        if (epoch === undefined && change) subscription.tell(this.#epoch!, change);
+        if (epoch === undefined) subscription.tell(this.#epoch!, change);
+        // The least version of all subscriptions hides this one from a waiting request.
+        else if (epoch !== this.#epoch || version !== change.version) this.#refetcher.recheck();
       }
       this.#onKeys();
     });

@@ -65,7 +65,7 @@ export const FAULTS: readonly ClientFault[] = [
   {
     name: "a new key does not end the wait",
     file: "rounds.ts",
-    find: "if (this.#isWaiting) this.#controller!.abort(INTERRUPTED);",
+    find: "if (this.#isWaiting) this.#abort();",
     put: "",
   },
   {
