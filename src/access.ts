@@ -1,5 +1,5 @@
 /**
- * Who may read, and who may write through the write routes.
+ * Decides which clients may read, and which may write through the write routes.
  *
  * @module
  */
@@ -18,13 +18,13 @@ export interface Rights {
   readonly expiresAt: number;
 }
 
-/** Asks what a client may read of the keys it asks for: anew each time before it is told something. */
+/** Asks which of its keys a client may read. Called each time before the client is told something. */
 export type AskRights = () => Promise<Rights>;
 
 /**
  * Asks the application's hook what a request may read.
  *
- * @throws {TypeError} When it answers something that says neither yes nor no nor which keys.
+ * @throws {TypeError} When the answer of the hook is neither a boolean nor a set of keys.
  */
 export async function askRights(ask: () => ReadingRights | Promise<ReadingRights>): Promise<Rights> {
   const answer: unknown = await ask();
@@ -38,7 +38,7 @@ export async function askRights(ask: () => ReadingRights | Promise<ReadingRights
   return { keys: readKeys(allowed), expiresAt: expiresAt as number };
 }
 
-/** What a client with these rights sees: a key that it may not read looks like one that has no node. */
+/** Masks a reading: a key that the client may not read looks like a key without a node. */
 export function mask(reading: StorageReading, rights: Rights | undefined, now: number): StorageReading {
   if (rights === undefined || rights.keys === null && rights.expiresAt > now) return reading;
   const allowed = rights.expiresAt > now ? rights.keys : null;
@@ -46,7 +46,7 @@ export function mask(reading: StorageReading, rights: Rights | undefined, now: n
   return { ...reading, nodes: { get: (key) => allowed?.has(key) ? nodes.get(key) : undefined } };
 }
 
-/** Whether a client with these rights is told everything that there is under these keys. */
+/** Whether a client with these rights may read all of these keys. */
 export function seesAll(rights: Rights | undefined, keys: readonly string[], now: number): boolean {
   if (rights === undefined) return true;
   const { keys: allowed, expiresAt } = rights;
@@ -62,15 +62,15 @@ function readKeys(answer: unknown): ReadonlySet<string> | null {
   );
 }
 
-/** What is looked at of a request that wants to write. */
+/** The parts of a request that are used to check whether it may write. */
 export interface WriteRequest {
   /** A header's value by its lower-case name. */
   header(name: string): string | null;
-  /** The request as the application's own hook sees it. */
+  /** The request for the application's hook. */
   toRequest(): Request;
-  /** What the host knows beside it. */
+  /** What the host provides beside the request. */
   getContext(): unknown;
-  /** Tells when the client goes. */
+  /** Aborts when the client disconnects. */
   getSignal(): AbortSignalLike;
 }
 
@@ -115,9 +115,9 @@ export class RouteAccess {
   #digests: readonly Uint8Array[] | undefined;
 
   /**
-   * @param tokens The bearer tokens that open the lock.
-   * @param authorize The application's own say, asked when no token fits.
-   * @param hooks Call it.
+   * @param tokens The bearer tokens that may write.
+   * @param authorize The application's hook, called when no token matches.
+   * @param hooks Calls the hook.
    */
   constructor(
     tokens: readonly string[],
@@ -130,10 +130,10 @@ export class RouteAccess {
   }
 
   /**
-   * Looks at the token, before anything of the body is read.
+   * Checks the token, before the body is read.
    *
-   * @returns Whether the request may write; if not, {@linkcode RouteAccess.askWrite} has to be asked.
-   * @throws {RefusalError} `FORBIDDEN` when nobody may write here, `UNAUTHORIZED` when only a right token would do.
+   * @returns Whether the request may write. If not, call {@linkcode RouteAccess.askWrite}.
+   * @throws {RefusalError} `FORBIDDEN` without tokens and hook, `UNAUTHORIZED` when only a valid token may write.
    */
   async hasToken(request: WriteRequest): Promise<boolean> {
     if (this.#tokens.length === 0) {
@@ -155,7 +155,7 @@ export class RouteAccess {
   /**
    * Asks the application's hook.
    *
-   * @throws {RefusalError} `FORBIDDEN` when it says no.
+   * @throws {RefusalError} `FORBIDDEN` when it does not return `true`.
    * @throws {RealityError} `HOOK` when it takes too long.
    */
   async askWrite(request: WriteRequest, keys: readonly string[]): Promise<void> {
@@ -183,10 +183,10 @@ export class RouteAccess {
   }
 
   async #matches(token: string): Promise<boolean> {
-    // Kept are the digests and not the promise of them: on Workers nobody may wait for what another request began.
+    // Store the digests and not their promise: on Workers a request may not wait for a promise of another request.
     const known = this.#digests ??= await Promise.all(this.#tokens.map(digest));
     const found = await digest(token);
-    // Every token is compared to its end, so that the time taken tells nothing about any of them.
+    // Compare all tokens to their end, so that the duration reveals nothing about them.
     let matches = false;
     for (const one of known) matches = equal(one, found) || matches;
     return matches;

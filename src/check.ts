@@ -6,9 +6,9 @@
 import { kindOf } from "./store/node.ts";
 
 /**
- * Checks that a value is an object with none but the named options.
+ * Checks that a value is an object without other properties than the named options.
  *
- * @throws {TypeError} When it is something else or has another property; names it.
+ * @throws {TypeError} When it is not an object, or has another property. The message names it.
  */
 export function checkNames(
   owner: string,
@@ -33,7 +33,7 @@ export function checkNames(
 /**
  * Checks an integer option against its range.
  *
- * @throws {TypeError} When it is no integer.
+ * @throws {TypeError} When it is not an integer.
  * @throws {RangeError} When it is out of range.
  */
 export function checkInteger(
@@ -49,7 +49,7 @@ export function checkInteger(
   return number;
 }
 
-/** The error for an option of the wrong kind: names the option, what was expected and what was found. */
+/** The error for an option of the wrong type. It names the option, what was expected and what was found. */
 export function wrongOption(name: string, expected: string, value: unknown): TypeError {
   return optionError(name, expected, kindOf(value));
 }

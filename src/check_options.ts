@@ -17,7 +17,7 @@ import type { RealityEvent } from "./telemetry/events.ts";
 /** The checked options, with every default filled in. */
 export interface ServerConfig {
   readonly storage: RealityStorage;
-  /** The name given; a made-up one has to wait, since a Worker may not draw chance while it starts. */
+  /** The option; undefined for a random id, which is created later. */
   readonly serverId: string | undefined;
   readonly onError: (error: RealityError) => void;
   readonly onEvent: ((event: RealityEvent) => void) | undefined;
@@ -41,7 +41,7 @@ export interface ServerConfig {
 export interface RateLimitConfig {
   readonly limit: number;
   readonly window: number;
-  /** Undefined: by the client's address. */
+  /** Undefined: clients are identified by their address. */
   readonly key: RateLimitKey | undefined;
 }
 
@@ -51,9 +51,9 @@ export interface CheckedMesh {
   readonly fanout: number;
   readonly timeout: number;
   readonly discovery: boolean;
-  /** Undefined: the runtime's. */
+  /** Undefined: `fetch` of the runtime. */
   readonly fetch: ((request: Request) => Promise<Response>) | undefined;
-  /** The whole URLs at which peers are asked. */
+  /** The full URLs of the peers. */
   readonly peers: readonly string[];
   readonly secrets: readonly string[];
 }
@@ -76,7 +76,7 @@ const STORAGE_METHODS: readonly (keyof RealityStorage)[] = [
   "isHealthy",
 ];
 
-/** The channel that servers meet on unless told otherwise. */
+/** The default channel. */
 export const DEFAULT_CHANNEL = "reality:updates";
 
 /** The longest name of a channel, in characters. */

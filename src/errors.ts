@@ -1,11 +1,11 @@
 /**
- * The errors that leave this package, their codes, and the HTTP status each code stands for.
+ * The errors of this package, their codes, and the HTTP status of each code.
  *
  * @module
  */
 import { describe, redactError, redactText, redactURL } from "./redact.ts";
 
-/** Every code that a {@linkcode RealityError} can carry. Callers look at the code, never at the message. */
+/** The codes of a {@linkcode RealityError}. Programs should check the code and never the message. */
 export type ErrorCode =
   | "ERR_REALITY_BAD_REQUEST"
   | "ERR_REALITY_BODY_TOO_LARGE"
@@ -61,17 +61,16 @@ const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({});
 export interface RefusalOptions extends ErrorOptions {
   /** Headers of the reply, with lower-case names. @default {{}} */
   readonly headers?: Readonly<Record<string, string>>;
-  /** Seconds until the client may ask again. Left out: 1 for a status of 503, otherwise not said. */
+  /** The number of seconds until the client may send the request again. Left out: 1 for status 503, else none. */
   readonly retryAfter?: number;
 }
 
 /**
- * The base of every error of this package that is not a mistake in calling it (those are `TypeError` and
- * `RangeError`).
+ * The base class of the errors of this package. Wrong arguments and options throw a `TypeError` or a `RangeError` instead.
  *
- * Its texts and its causes hold no secret: credentials in addresses are left out, and of a cause, which a driver of
- * Redis or of a database made, the arguments of commands and whatever else hangs on it with a class of its own. A cause
- * from which something was left out is a copy.
+ * Its message and its causes contain no secrets. Credentials in addresses are removed. In errors of Redis and database
+ * drivers, the arguments of commands and the properties that are objects of other classes are removed. A cause from
+ * which something was removed is a copy.
  *
  * @example
  * ```ts
@@ -83,14 +82,14 @@ export interface RefusalOptions extends ErrorOptions {
  * ```
  */
 export class RealityError extends Error {
-  /** Says what went wrong, for programs. */
+  /** What failed, for programs. */
   readonly code: ErrorCode;
 
   /**
-   * Makes an error with a code.
+   * Creates an error with a code.
    *
-   * @param code Says what went wrong, for programs.
-   * @param message Says it for people.
+   * @param code What failed, for programs.
+   * @param message What failed, for people.
    * @param options `cause`: the error behind this one.
    */
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
@@ -102,7 +101,7 @@ export class RealityError extends Error {
     this.code = code;
   }
 
-  /** The HTTP status that an answer with this code has. */
+  /** The HTTP status of a reply with this code. */
   get status(): number {
     return STATUS[this.code];
   }
@@ -112,7 +111,7 @@ export class RealityError extends Error {
     return HEADERS[this.code] ?? NO_HEADERS;
   }
 
-  /** Seconds until the client may ask again; `undefined` when the error does not say it. */
+  /** The number of seconds until the client may send the request again; `undefined` if unknown. */
   get retryAfter(): number | undefined {
     return undefined;
   }
@@ -129,16 +128,16 @@ export function toRealityError(error: unknown, message: string): RealityError {
   return new RealityError("ERR_REALITY_INTERNAL", message, { cause: error });
 }
 
-/** A request was refused. The code says why. Status, headers and message go to the client. */
+/** A request was refused for the reason that the code names. The client receives status, headers and message. */
 export class RefusalError extends RealityError {
   readonly #headers: Readonly<Record<string, string>> | undefined;
   readonly #retryAfter: number | undefined;
 
   /**
-   * Makes a refusal.
+   * Creates a refusal.
    *
-   * @param code Says why, for programs.
-   * @param message Says it for people.
+   * @param code The reason, for programs.
+   * @param message What failed, for people.
    * @param options `cause`: the error behind this one. `headers` and `retryAfter`: what the reply has in addition.
    */
   constructor(code: ErrorCode, message: string, options?: RefusalOptions) {
@@ -152,25 +151,25 @@ export class RefusalError extends RealityError {
     return this.#headers ?? super.headers;
   }
 
-  /** Seconds until the client may ask again; `undefined` when the error does not say it. */
+  /** The number of seconds until the client may send the request again; `undefined` if unknown. */
   override get retryAfter(): number | undefined {
     return this.#retryAfter;
   }
 }
 
-/** The storage failed; names the operation and keeps the cause. The server answers 503 until it is well again. */
+/** An operation of the storage failed. The server answers 503 until the storage works again. */
 export class StorageError extends RealityError {
-  /** What was asked of the storage: the method's name. */
+  /** The method of the storage that was called. */
   readonly operation: string;
-  /** Whether this is the report that the storage is well again. */
+  /** Whether this reports that the storage works again. */
   readonly recovered: boolean;
 
   /**
-   * Makes the error of one call of the storage.
+   * Creates the error of one call of the storage.
    *
-   * @param operation What was asked of the storage: the method's name.
-   * @param cause The error that the storage gave.
-   * @param recovered Whether this is the report that the storage is well again. @default {false}
+   * @param operation The method of the storage that was called.
+   * @param cause The error of the storage.
+   * @param recovered Whether this reports that the storage works again. @default {false}
    */
   constructor(operation: string, cause: unknown, recovered: boolean = false) {
     const message = recovered
@@ -182,7 +181,7 @@ export class StorageError extends RealityError {
   }
 }
 
-/** How an exchange with a peer failed: no answer, an answer that turns us down, or one that makes no sense. */
+/** How an exchange with a peer failed: without an answer, with a refusal, or with an answer that cannot be read. */
 export type PeerFault = "unreachable" | "refused" | "reply";
 
 const PEER_CODES: Readonly<Record<PeerFault, ErrorCode>> = {
@@ -191,20 +190,20 @@ const PEER_CODES: Readonly<Record<PeerFault, ErrorCode>> = {
   reply: "ERR_REALITY_PEER_REPLY",
 };
 
-/** An exchange with another server failed. Reported once when a peer goes bad and once when it is well again. */
+/** An exchange with a peer failed. Reported once when the peer fails and once when it works again. */
 export class PeerError extends RealityError {
   /** The peer's URL, as `meshPeers` has it, with `…` for a query. */
   readonly peer: string;
-  /** Whether this is the report that the peer is well again. */
+  /** Whether this reports that the peer works again. */
   readonly recovered: boolean;
 
   /**
-   * Makes the error of one exchange.
+   * Creates the error of one exchange.
    *
    * @param peer The peer's URL.
    * @param fault How the exchange failed.
-   * @param cause What was found: an error, or words for it.
-   * @param recovered Whether this is the report that the peer is well again. @default {false}
+   * @param cause An error, or a description.
+   * @param recovered Whether this reports that the peer works again. @default {false}
    */
   constructor(peer: string, fault: PeerFault, cause: unknown, recovered: boolean = false) {
     const url = redactURL(peer);
@@ -217,16 +216,16 @@ export class PeerError extends RealityError {
   }
 }
 
-/** Redis failed, or said something that cannot be read. Nothing is lost by it: peers and storage make up for it. */
+/** Redis failed, or sent a message that cannot be read. Nothing is lost: peers and the storage make up for it. */
 export class RelayError extends RealityError {
-  /** Whether this is the report that Redis is well again. */
+  /** Whether this reports that Redis works again. */
   readonly recovered: boolean;
 
   /**
-   * Makes the error of the path through Redis.
+   * Creates an error of Redis.
    *
-   * @param cause What was found: an error, or words for it.
-   * @param recovered Whether this is the report that Redis is well again. @default {false}
+   * @param cause An error, or a description.
+   * @param recovered Whether this reports that Redis works again. @default {false}
    */
   constructor(cause: unknown, recovered: boolean = false) {
     const message = recovered ? "Redis is well again" : `Redis failed: ${describe(cause)}`;
@@ -235,10 +234,10 @@ export class RelayError extends RealityError {
   }
 }
 
-/** The server or the storage was asked for something after `close()`. */
+/** The server or the storage was called after `close()`. */
 export class ClosedError extends RealityError {
   /**
-   * Makes the error of a call that came too late.
+   * Creates the error of a call after `close()`.
    *
    * @param what What is closed. @default {"server"}
    */

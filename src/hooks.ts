@@ -8,27 +8,27 @@ import { isThenable, type MaybePromise } from "./maybe_promise.ts";
 import { ClosedError, RealityError } from "./errors.ts";
 import type { AbortSignalLike } from "./abort_signal.ts";
 
-/** What hooks are called with. */
+/** How hooks are called. */
 export interface HookOptions {
-  /** Where timers come from. */
+  /** The source of timers. */
   readonly clock: Clock;
-  /** How long one call may take, in milliseconds. */
+  /** The time limit of one call, in milliseconds. */
   readonly timeout: number;
-  /** Hears once when a hook takes too long, or rejects with `HOOK`, and again only after one has answered in time. */
+  /** Receives an error when a hook takes too long or rejects with `HOOK`; the next one only after a hook has answered. */
   readonly report: (error: RealityError) => void;
-  /** Whether each call is ended by the timer of its own request only, and not by `close()`. */
+  /** Whether a call is ended only by the timer of its own request, and not by `close()`. */
   readonly isOfOneRequest?: boolean;
 }
 
-/** The application's hooks that a request waits for. A call ends in time, whatever the hook does. */
+/** Calls the application's hooks. A call settles within the time limit, also if the hook never does. */
 export class Hooks {
   readonly #options: HookOptions;
-  /** Ends each call that is under way. */
+  /** Rejects each running call. */
   readonly #running = new Set<(error: unknown) => void>();
   #isClosed = false;
   #isFailing = false;
 
-  /** @param options Clock, time limit, and who hears of a hook that takes too long or cannot answer. */
+  /** @param options The clock, the time limit, and the receiver of errors. */
   constructor(options: HookOptions) {
     this.#options = options;
   }
@@ -36,13 +36,14 @@ export class Hooks {
   /**
    * Calls a hook.
    *
-   * @param name The option that it was given as.
+   * @param name The name of its option.
    * @param hook Calls it.
-   * @param getSignal Gives what tells when the client goes; asked only for a hook that does not answer at once.
+   * @param getSignal Provides the signal that aborts when the client disconnects. Called only if the hook does not
+   *   settle at once.
    * @throws {RealityError} `HOOK` when it takes too long; rejects with it.
-   * @throws The signal's reason when the client goes meanwhile; rejects with it.
+   * @throws The signal's reason when the client disconnects; rejects with it.
    * @throws {ClosedError} When the server is closed; rejects with it.
-   * @throws What the hook throws.
+   * @throws The error of the hook.
    */
   call<T>(
     name: string,
@@ -54,7 +55,7 @@ export class Hooks {
     return isThenable(given) ? this.#wait(name, given, getSignal) : given;
   }
 
-  /** Ends the calls that are under way, and makes none any more. */
+  /** Rejects the running calls and all later ones. */
   close(): void {
     this.#isClosed = true;
     for (const end of this.#running) end(new ClosedError());
@@ -90,13 +91,13 @@ export class Hooks {
         this.#isFailing = false;
         resolve(value);
       }, (error) => {
-        // One that cannot answer now, as where it asks another service, says so itself.
+        // A hook rejects with this code if it cannot answer now, such as when a service that it needs is down.
         if (!isOver && error instanceof RealityError && error.code === "ERR_REALITY_HOOK") {
           this.#report(error);
         }
         fail(error);
       });
-      // One that has its answer already has settled by then.
+      // A hook that has its answer already has settled by then.
       queueMicrotask(() => {
         if (isOver) return;
         if (!isOfOneRequest) this.#running.add(fail);

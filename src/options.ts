@@ -436,7 +436,7 @@ export interface HookInfo<Context = unknown> {
   /**
    * What the host knows: Express' or Fastify's request, Hono's context, the request of `node:http`, or `{ env, ctx }`
    * with what else a fetch handler was given ({@linkcode FetchContext}). From `handleSync` and `handleSSECompat` it is
-   * their option `context`. Which of these it is, nobody checks: name the type of the host in front.
+   * their option `context`. The type is not checked: use the type of your host.
    */
   readonly context: Context;
 }
@@ -451,9 +451,9 @@ export type MetricsHook<Context = unknown> = {
  * status, and ends a stream. A `RealityError` with `ERR_REALITY_HOOK`, as where another service does not answer, is a 503 and
  * is reported once until the hook answers again. Anything else is a 500 and is reported.
  *
- * It is asked at each sync, when a stream begins, and before who waits or streams is told of a change. A right that is
- * granted or taken away meanwhile is therefore noticed at the next change of one of the keys, at the next sync, or when
- * `recheck` is called.
+ * It is called at each sync, at the start of a stream, and before a waiting or streaming client is told of a change. A
+ * right that is granted or revoked in the meantime therefore takes effect at the next change of one of the keys, at the
+ * next sync, or when `recheck` is called.
  */
 export type Authorize<Context = unknown> = {
   authorize(
@@ -518,7 +518,7 @@ export interface RateLimitOptions {
 }
 
 /**
- * Says who asks, in a text of its own for each client; `null` for one that is not limited, such as a peer.
+ * Returns a text that identifies the client; `null` for a client that is not limited, such as a peer.
  *
  * `address` is the client's, with `trustProxy` taken into account; `null` where the runtime does not tell.
  */

@@ -23,10 +23,10 @@ import type {
 } from "./types.ts";
 
 /**
- * One Reality server: it keeps versions of nodes in a storage and tells clients which of theirs are old.
+ * A Reality server. It keeps the versions of nodes in a storage and tells clients which of their versions are old.
  *
- * It holds no state that another server on the same storage would need: start as many as you like, behind any
- * load balancer.
+ * It has no state that another server on the same storage would need. Start any number of servers behind a load
+ * balancer.
  *
  * @example
  * ```ts
@@ -44,32 +44,32 @@ export class RealityServer {
   readonly #parts: ServerParts;
 
   /**
-   * Makes a server; nothing is asked of the storage before the first request or change.
+   * Creates a server. It does not call the storage before the first request or change.
    *
-   * @param options `storage`, and whatever else differs from the defaults.
-   * @throws {TypeError} For an option that is missing, unknown or of the wrong kind; names it.
-   * @throws {RangeError} For a number out of range; names it.
+   * @param options `storage`, and the options that differ from their defaults.
+   * @throws {TypeError} If an option is missing, unknown or of the wrong type. The message names it.
+   * @throws {RangeError} If a number is out of range. The message names it.
    */
   constructor(options: RealityServerOptions) {
     this.#parts = createServer(checkOptions(options));
   }
 
-  /** The server's name: the option, or the random one it was given. */
+  /** The option `serverId`, or a random id. */
   get serverId(): string {
     return this.#parts.status.serverId;
   }
 
   /**
-   * Says that a node is now in the state that a hash stands for. Every client that follows it is told.
+   * Writes the hash of a node's new state. Every client that follows the node is told.
    *
-   * Settles when the storage has it; call it after the application's own data is committed, so that a client
-   * which asks at once finds the new state.
+   * Resolves when the storage has the change. Call it after the application's own data is committed, so that a client
+   * that reads the data at once finds the new state.
    *
    * @param key The node's key: 1 to 512 bytes of UTF-8 without control characters.
    * @param hash The fingerprint of the new state, or a promise of it: up to 256 bytes of UTF-8.
-   * @throws {TypeError} When the key or the hash is no string.
-   * @throws {RangeError} When one of them is too long or has characters that are not allowed.
-   * @throws {StorageError} When the storage fails or takes too long; the change may or may not be there.
+   * @throws {TypeError} When the key or the hash is not a string.
+   * @throws {RangeError} When a key or hash is too long or has characters that are not allowed.
+   * @throws {StorageError} When the storage fails or takes too long. It may or may not have the change then.
    * @throws {ClosedError} After `close()`.
    *
    * @example
@@ -89,13 +89,13 @@ export class RealityServer {
   }
 
   /**
-   * Does for many nodes what {@linkcode RealityServer.updateNode} does for one. They go to the storage together,
-   * up to 1,000 in one atomic step.
+   * Does for many nodes what {@linkcode RealityServer.updateNode} does for one. The storage gets up to 1,000 of them in
+   * one atomic step.
    *
    * @returns The new metas, in the order given.
-   * @throws {TypeError} When a key or hash is no string; then nothing is written.
-   * @throws {RangeError} When one of them is too long or has characters that are not allowed.
-   * @throws {StorageError} When the storage fails or takes too long; the change may or may not be there.
+   * @throws {TypeError} When a key or hash is not a string. Then nothing is written.
+   * @throws {RangeError} When a key or hash is too long or has characters that are not allowed.
+   * @throws {StorageError} When the storage fails or takes too long. It may or may not have the change then.
    * @throws {ClosedError} After `close()`.
    *
    * @example
@@ -113,11 +113,11 @@ export class RealityServer {
   }
 
   /**
-   * Says that a node changed, when there is no hash to give: one never used before is written.
+   * Marks a node as changed, if the application has no hash of it. A new random hash is written.
    *
-   * @throws {TypeError} When the key is no string.
+   * @throws {TypeError} When the key is not a string.
    * @throws {RangeError} When it is too long or has characters that are not allowed.
-   * @throws {StorageError} When the storage fails or takes too long; the change may or may not be there.
+   * @throws {StorageError} When the storage fails or takes too long. It may or may not have the change then.
    * @throws {ClosedError} After `close()`.
    *
    * @example
@@ -138,9 +138,9 @@ export class RealityServer {
    * Does for many nodes what {@linkcode RealityServer.invalidate} does for one.
    *
    * @returns The new metas, in the order given.
-   * @throws {TypeError} When a key is no string; then nothing is written.
-   * @throws {RangeError} When one of them is too long or has characters that are not allowed.
-   * @throws {StorageError} When the storage fails or takes too long; the change may or may not be there.
+   * @throws {TypeError} When a key is not a string. Then nothing is written.
+   * @throws {RangeError} When a key or hash is too long or has characters that are not allowed.
+   * @throws {StorageError} When the storage fails or takes too long. It may or may not have the change then.
    * @throws {ClosedError} After `close()`.
    *
    * @example
@@ -158,11 +158,11 @@ export class RealityServer {
   }
 
   /**
-   * Takes a node away. Clients that hold a version of it are told that it is gone.
+   * Deletes a node. Clients that have a version of it are told that it was deleted.
    *
-   * @throws {TypeError} When the key is no string.
+   * @throws {TypeError} When the key is not a string.
    * @throws {RangeError} When it is too long or has characters that are not allowed.
-   * @throws {StorageError} When the storage fails or takes too long; the change may or may not be there.
+   * @throws {StorageError} When the storage fails or takes too long. It may or may not have the change then.
    * @throws {ClosedError} After `close()`.
    *
    * @example
@@ -181,13 +181,13 @@ export class RealityServer {
   }
 
   /**
-   * Has `authorize` asked again for every client that waits for or streams one of these keys, and tells it at once what
-   * it may now read, or no longer read. Call it after a right was granted or taken away; without it that is noticed at
-   * the next change of such a key. It reaches the clients of this process only: where there are several, call it in
-   * each, or `invalidateMany`, which reaches all but tells every client that the keys have changed.
+   * Calls `authorize` again for every client that waits for or streams one of these keys, and tells the client at once
+   * what it may now read, or no longer read. Call it after a right was granted or revoked. Without it, the change of
+   * rights takes effect at the next change of such a key. It reaches the clients of this process only. With several
+   * processes, call it in each, or call `invalidateMany`, which reaches all clients and tells them that the keys changed.
    *
    * @param keys The keys whose readers have changed.
-   * @throws {TypeError} When that is no array of strings.
+   * @throws {TypeError} When the argument is not an array of strings.
    *
    * @example
    * ```ts
@@ -213,9 +213,9 @@ export class RealityServer {
   }
 
   /**
-   * The node's current meta; `null` when there is none.
+   * Reads the current meta of a node; `null` if there is no node.
    *
-   * @throws {TypeError} When the key is no string.
+   * @throws {TypeError} When the key is not a string.
    * @throws {RangeError} When it is too long or has characters that are not allowed.
    * @throws {StorageError} When the storage fails or takes too long.
    * @throws {ClosedError} After `close()`.
@@ -236,13 +236,13 @@ export class RealityServer {
   }
 
   /**
-   * Answers one sync request: at once, or, with `wait`, as soon as there is something to tell.
+   * Answers a sync request: at once, or, with `wait`, as soon as a key has changed.
    *
-   * @param request What the client holds. Checked here, so a parsed body can be handed in as it is.
-   * @param options `signal`: aborts when the client goes away; then the wait ends and this rejects with its reason.
-   *   `request`: the request that `authorize` is asked about; without it the caller is trusted with every key.
-   *   `context`: what `authorize` gets as `context`.
-   * @throws {RefusalError} When the request is not a good one; names the field or the limit.
+   * @param request The versions that the client has. It is checked, so a parsed body can be passed as it is.
+   * @param options `signal`: aborts when the client disconnects; then the wait ends and the call rejects with its reason.
+   *   `request`: passed to `authorize`; without it the caller may read every key.
+   *   `context`: passed to `authorize` as `context`.
+   * @throws {RefusalError} When the request is invalid. The message names the field or the limit.
    * @throws {StorageError} When the storage fails or takes too long.
    * @throws {ClosedError} After `close()`.
    *
@@ -299,7 +299,7 @@ export class RealityServer {
   }
 
   /**
-   * The ids of the other servers that have ever answered this one, and are not gone.
+   * Returns the ids of the peers that have answered at least once and are not gone.
    *
    * @example
    * ```ts
@@ -315,7 +315,7 @@ export class RealityServer {
   }
 
   /**
-   * A moment's view of this server. Rejects for nothing: a storage that does not answer is part of the view.
+   * Returns statistics of this server. Never rejects: a storage that does not answer is reported in them.
    *
    * @example
    * ```ts
@@ -333,16 +333,16 @@ export class RealityServer {
   }
 
   /**
-   * Opens a stream of server-sent events for clients that still use `EventSource`: an `update` event with a
-   * node's meta for each key that is there, then one for each change.
+   * Opens a stream of server-sent events for clients that use `EventSource`: first an `update` event with the meta of
+   * each node that exists, then one for each change.
    *
    * @param request A `Request`, or the request of Express, Fastify or `node:http`, or Hono's context; its
    *   `Last-Event-ID` resumes.
-   * @param options The keys to follow, and how often a silent stream is kept awake.
+   * @param options The keys to follow, and the interval of heartbeats.
    * @returns A response whose body streams until either side ends it.
-   * @throws {TypeError} For an option that is unknown or wrong, and for what is no request; names it.
-   * @throws {RangeError} For a number out of range.
-   * @throws {RefusalError} For a key that is none, or too many.
+   * @throws {TypeError} For an option that is unknown or wrong, and for a value that is not a request.
+   * @throws {RangeError} For a number that is out of range.
+   * @throws {RefusalError} For an invalid key, for too many keys, and when `authorize` refuses the request.
    *
    * @example
    * ```ts
@@ -361,10 +361,10 @@ export class RealityServer {
   }
 
   /**
-   * A handler for all routes of this server; the same as `createFetchHandler(server, options)`.
+   * Creates a handler for all routes of this server. The same as `createFetchHandler(server, options)`.
    *
-   * @param options Where it is mounted, and for which origins.
-   * @throws {TypeError} For an option that is unknown or wrong; names it.
+   * @param options The base path, CORS and the metrics route.
+   * @throws {TypeError} If an option is unknown or wrong. The message names it.
    *
    * @example
    * ```ts
@@ -383,10 +383,10 @@ export class RealityServer {
   }
 
   /**
-   * Creates the handler that adapters use. It answers requests that need not be a `Request`, and never rejects.
+   * Creates the handler that adapters use. Its requests do not have to be a `Request`. It never rejects.
    *
-   * @param options Where it is mounted, and for which origins.
-   * @throws {TypeError} For an option that is unknown or wrong; names it.
+   * @param options The base path, CORS and the metrics route.
+   * @throws {TypeError} If an option is unknown or wrong. The message names it.
    *
    * @example
    * ```ts
@@ -414,9 +414,9 @@ export class RealityServer {
   }
 
   /**
-   * Stops the server: turns down what comes from now on, answers everybody who waits, ends streams, and settles when
-   * every change asked for has reached the storage and the peers have what they are owed, or after `closeTimeout`;
-   * what is then not done is told to `onError`. The storage stays open, since it is the caller's. May be called twice.
+   * Closes the server. It refuses new requests, answers waiting ones and ends streams. Resolves when the storage has all
+   * changes and the peers have their pending updates, or after `closeTimeout`; then `onError` is told what is unfinished.
+   * The storage stays open, because it belongs to the caller. May be called twice.
    *
    * @example
    * ```ts

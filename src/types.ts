@@ -87,7 +87,7 @@ export interface SSEOptions {
    */
   heartbeatInterval?: number;
   /**
-   * How long one stream lives before the server ends it and the client comes back, in milliseconds. The
+   * After this time the server ends the stream and the client reconnects, in milliseconds. The
    * client resumes where it was. Lower spreads clients over servers sooner; higher reconnects less.
    *
    * @default {600000}
@@ -137,7 +137,7 @@ export interface MeshStats {
 export interface RedisStats {
   /** Whether messages go out and come in at this moment, as far as is known. */
   healthy: boolean;
-  /** Messages that were turned down: unreadable, unproven or too long. */
+  /** Messages that were refused: unreadable, unproven or too long. */
   refused: number;
 }
 
@@ -162,7 +162,7 @@ export interface ServerStats {
   epoch: string;
   /** Requests under the base path that handlers answered, those of other servers and refusals among them. */
   requests: number;
-  /** Requests that were turned down or failed, by code: `{ "ERR_REALITY_BAD_REQUEST": 2 }`. */
+  /** Requests that were refused or failed, by code: `{ "ERR_REALITY_BAD_REQUEST": 2 }`. */
   refusals: Record<string, number>;
   /** Sync requests of clients that were taken on, through handlers and `handleSync`. */
   syncs: number;

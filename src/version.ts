@@ -1,5 +1,5 @@
 /**
- * The package's version, for those who look at a running server. A test holds it to `deno.json`.
+ * The version of the package. A test compares it with `deno.json`.
  *
  * @module
  */

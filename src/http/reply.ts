@@ -11,16 +11,16 @@ const JSON_HEADERS: Readonly<Record<string, string>> = Object.freeze({
   "cache-control": "no-store",
 });
 
-/** What clients are told in place of a message that is for the log. */
+/** Messages for clients, in place of messages for the log. */
 const PUBLIC_MESSAGES: Readonly<Partial<Record<ErrorCode, string>>> = {
   ERR_REALITY_STORAGE: "The storage does not answer",
   ERR_REALITY_HOOK: "The server took too long to check the request",
 };
 
-/** Over how many seconds clients are spread out that are told to come back. */
+/** Clients that are told to retry are spread over this number of seconds. */
 const RETRY_SPREAD = 5;
 
-/** A reply with a value as JSON; never stored by a cache. */
+/** A reply with a value as JSON. No cache stores it. */
 export function jsonReply(value: unknown): Reply {
   return { status: 200, headers: JSON_HEADERS, body: JSON.stringify(value) };
 }
@@ -44,10 +44,10 @@ export function emptyReply(): Reply {
 }
 
 /**
- * The reply that an error stands for: its code, message and status, without cause or stack.
+ * The reply for an error: its code, message and status, without cause or stack.
  *
- * @param error What was thrown. One that is not ours becomes a 500 that says nothing about it.
- * @param random Chance, from 0 up to 1: spreads out when clients come back after a 503 or 429.
+ * @param error The thrown value. An error of another class becomes a 500 without details.
+ * @param random A random number from 0 to below 1. It spreads the retries of clients after a 503 or 429.
  */
 export function errorReply(error: unknown, random: number): Reply {
   const known = toRealityError(error, "The server failed at this request");
@@ -63,10 +63,10 @@ export function errorReply(error: unknown, random: number): Reply {
 }
 
 /**
- * The refusal of a method that a path does not have.
+ * The refusal of a request with a method that the path does not support.
  *
  * @param method The method of the request.
- * @param allow The methods that the path has, as the `Allow` header names them.
+ * @param allow The supported methods, as in the `Allow` header.
  */
 export function methodRefusal(method: string, allow: string): RefusalError {
   const message = `Cannot ${method.slice(0, 32)} here: allowed is ${allow}`;
@@ -76,7 +76,7 @@ export function methodRefusal(method: string, allow: string): RefusalError {
 /**
  * The refusal of a client that has sent too many requests.
  *
- * @param seconds Seconds until the client may ask again.
+ * @param seconds The number of seconds until the client may send the next request.
  */
 export function rateRefusal(seconds: number): RefusalError {
   const message = `Cannot take the request: rateLimit is used up, try again in ${seconds} s`;
