@@ -1,5 +1,5 @@
 /**
- * What a storage of this package refuses to write, said before anything is written. Pure.
+ * Checks nodes, changes and versions before anything is written. Pure.
  *
  * @module
  */
@@ -10,8 +10,8 @@ import type { RealityNodeMeta } from "../src/types.ts";
 /**
  * Checks that a meta can be published under a key.
  *
- * @throws {TypeError} When the meta names another key, or a field is of the wrong kind.
- * @throws {RangeError} When its version is no integer from 1 to 2^53 − 1.
+ * @throws {TypeError} When the meta names another key, or a field has the wrong type.
+ * @throws {RangeError} When its version is not an integer from 1 to 2^53 − 1.
  */
 export function checkMeta(key: string, meta: RealityNodeMeta): void {
   if (meta.key !== key) {

@@ -4,7 +4,7 @@
  * @module
  */
 
-/** What a client of the SDK tells of the service's clock: how far it is ahead of this process's, in milliseconds. */
+/** A client of the SDK. `systemClockOffset`: how far the service's clock is ahead of this process's, in milliseconds. */
 interface Timed {
   readonly config?: { readonly systemClockOffset?: number };
 }

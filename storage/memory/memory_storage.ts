@@ -39,7 +39,7 @@ export type MemoryStorageOptions = StorageOptions;
 const MAX_CHANGES = 10_000;
 
 /**
- * Keeps nodes in memory, about 110 bytes each beside the text of the key. Every method settles at once. The cost of
+ * Keeps nodes in memory, about 120 bytes each beside the text of the key. Every method settles at once. The cost of
  * `listChangedSince` depends on what it returns, not on what is stored.
  *
  * The data are lost when the process ends, and the next process has another epoch. Clients that send the epoch back

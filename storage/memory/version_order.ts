@@ -1,18 +1,18 @@
 /**
- * Numbered slots kept in order of version, or of another number: what came after one is found without looking at the
- * rest.
+ * Slots in order of version, or of another number. It is a skip list: finding the first slot above a version does not
+ * visit all slots.
  *
  * @module
  */
 
-/** One slot in `STRIDE`, on average, stands in the lane above; so every lane is that much shorter. */
+/** On average one slot in `STRIDE` is also in the lane above. So each lane is shorter by this factor. */
 const STRIDE = 16;
-/** Lanes above the list itself: enough for 16^5 slots at full speed, and more at a little less. */
+/** The number of lanes above the list. They are enough for 16^5 slots; with more slots, finding gets a little slower. */
 const LANES = 5;
-/** How many of the newest slots are tried one by one before the lanes are used. */
+/** How many of the newest slots are searched one by one before the lanes are used. */
 const NEAR = 32;
 
-/** A slot's stand in one lane. */
+/** The entry of a slot in one lane. */
 interface LanePost {
   readonly slot: number;
   readonly below: LanePost | undefined;
@@ -22,9 +22,9 @@ interface LanePost {
 }
 
 /**
- * A doubly linked list through typed arrays, 16 bytes a slot, with a few lanes above it in which most slots
- * are skipped. Appending and taking out cost the same however long the list is; finding a version's slot
- * costs its logarithm. Slot 0 is the list's own: it stands before the first and after the last.
+ * A doubly linked list in typed arrays, 16 bytes a slot, with lanes above it that skip most slots. The cost of
+ * appending and removing does not depend on the length. The cost of finding grows with its logarithm. Slot 0 is the
+ * list's own: it is before the first slot and after the last one.
  */
 export class VersionOrder {
   #versions = new Float64Array(1024);
@@ -33,7 +33,7 @@ export class VersionOrder {
   #lowestPosts = new Map<number, LanePost>();
   #heads: LanePost[] = [];
   #tails: LanePost[] = [];
-  // Only shapes the lanes. Seeded, so that the same writes always cost the same.
+  // Decides only which slots are in the lanes. The seed is fixed, so that the same writes always cost the same.
   #seed = 0x9e3779b9;
 
   constructor() {
@@ -63,7 +63,7 @@ export class VersionOrder {
     return this.next(this.#lastUpTo(version, this.#lanesUpTo(version)));
   }
 
-  /** Puts a slot that is not in the list where its version belongs; behind others of the same version. */
+  /** Inserts a slot that is not in the list, after other slots of the same version. */
   insert(slot: number, version: number): void {
     if (slot >= this.#versions.length) this.#grow(slot);
     this.#versions[slot] = version;
@@ -81,7 +81,7 @@ export class VersionOrder {
     this.#addToLanes(slot, lanes);
   }
 
-  /** Takes out a slot that is in the list. */
+  /** Removes a slot that is in the list. */
   remove(slot: number): void {
     const before = this.#previous[slot] ?? 0;
     const after = this.next(slot);
@@ -98,7 +98,7 @@ export class VersionOrder {
     }
   }
 
-  /** In every lane the last post with at most this version. */
+  /** For each lane, the last post with at most this version. */
   #lanesUpTo(version: number): LanePost[] {
     const found: LanePost[] = [];
     let post = this.#heads[LANES - 1];
@@ -122,7 +122,7 @@ export class VersionOrder {
     return slot;
   }
 
-  /** Gives a slot its posts, if chance will have it. */
+  /** Adds posts for a slot, in a random number of lanes. */
   #addToLanes(slot: number, lanes: readonly LanePost[]): void {
     let below: LanePost | undefined;
     for (let lane = 0; lane < LANES && this.#random() % STRIDE === 0; lane++) {

@@ -66,11 +66,11 @@ export type PlacedMerge = PlacedReplica | PlacedOwnChange;
 export interface MergeBounds extends Numbering {
   /** The counter becomes at least this. Changes of this storage's own get versions above it. */
   readonly floor: number;
-  /** The highest offset of a change of this storage's own; 0 when there is none. */
+  /** The highest offset of a change of this storage's own; 0 without any. */
   readonly total: number;
-  /** The lowest version of a replica; 2^53 − 1 when there is none. */
+  /** The lowest version of a replica; 2^53 − 1 without any. */
   readonly lowest: number;
-  /** The highest version of a replica; 0 when there is none. */
+  /** The highest version of a replica; 0 without any. */
   readonly highest: number;
   /** The marks of the replicas' keys. They go into `recent` if a replica lies at or below the highest visible version. */
   readonly marks: string;

@@ -1,5 +1,5 @@
 /**
- * Parses the rows of an SQL storage's table. What comes from a driver gets its shape here. Pure.
+ * Parses the rows of an SQL storage's table. A driver's values get their types here. Pure.
  *
  * @module
  */
@@ -18,7 +18,7 @@ import { parseMesh } from "./mesh_column.ts";
 export interface CounterRow extends StorageIdentity {
   /** The last version given. */
   readonly counter: number;
-  /** The number with which the residue was drawn; 0 while there is none. */
+  /** The number with which the residue was drawn; 0 before that. */
   readonly drawn: number;
   /** The highest version that was ever visible. */
   readonly maxVersion: number;

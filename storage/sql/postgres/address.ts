@@ -68,7 +68,7 @@ const SSL_MODES: readonly string[] = ["disable", "allow", "prefer", "require", "
  * Reads an address.
  *
  * @param address Begins with `postgres://` or `postgresql://`; may name several hosts.
- * @throws {TypeError} For a parameter that cannot be followed and must not be left out; names it.
+ * @throws {TypeError} When a parameter is not supported and cannot be ignored; the message names it.
  */
 export function readAddress(address: string): PostgresAddress {
   const start = address.indexOf("?");
@@ -96,7 +96,7 @@ export function readAddress(address: string): PostgresAddress {
     if (given.has("search_path")) throw refused("schema", "there is a search_path as well");
     given.set("search_path", `"${schema.replaceAll('"', '""')}"`);
   }
-  // Any server but the primary is refused later on.
+  // A server that is not the primary is rejected later.
   if (given.get("target_session_attrs") === "any") given.delete("target_session_attrs");
   const [isPooler, cacheSize] = [take("pgbouncer") === "true", take("statement_cache_size")];
   if (isPooler || cacheSize === "0") settings.prepare = false;
@@ -134,7 +134,7 @@ function readHosts(host: string | undefined, port: string | undefined): Readonly
 /** What npm:postgres takes as `ssl`; nothing where the address does not say. */
 function readSSL(take: (name: string) => string | undefined): unknown {
   const [sslmode, ssl] = [take("sslmode"), take("ssl")];
-  // node-postgres writes it so.
+  // The spelling of node-postgres.
   const isUnverified = sslmode === "no-verify" || sslmode === undefined && ssl === "no-verify";
   let mode = isUnverified ? "require" : sslmode ?? readSwitch(ssl);
   if (mode !== undefined && !SSL_MODES.includes(mode)) {
@@ -153,7 +153,7 @@ function readSSL(take: (name: string) => string | undefined): unknown {
     );
   }
   if (mode === "disable") return false;
-  // A root certificate has the server checked by libpq with sslmode=require, too.
+  // With a root certificate, libpq verifies the server with sslmode=require as well.
   if (accept === "strict" || root !== undefined) mode = "verify-full";
   const details = {
     ...(root === undefined || root === "system" ? {} : { ca: readFile("sslrootcert", root) }),

@@ -37,7 +37,7 @@ export class SQLiteConnection {
    * @param database An open database.
    * @param isOwn Whether `close()` closes it.
    * @param source The file, if it may be replaced.
-   * @throws {TypeError} When the database is none.
+   * @throws {TypeError} When the value is not a database.
    */
   constructor(database: SQLiteDatabase, isOwn: boolean, source?: FileSource) {
     if (typeof database?.prepare !== "function" || typeof database.exec !== "function") {

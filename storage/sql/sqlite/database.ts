@@ -59,7 +59,7 @@ export function openFile(
   }
 }
 
-/** Identifies the file at a path; `undefined` if there is none. */
+/** Identifies the file at a path; `undefined` if it does not exist. */
 export function fileAt(path: string): string | undefined {
   // As numbers, which cost half as much. They are exact except on Windows, where an open file cannot be replaced.
   const found = statSync(path, { throwIfNoEntry: false });
