@@ -1,5 +1,5 @@
 /**
- * Unknown JSON to a typed message, or a refusal that names what is wrong with it.
+ * Parses JSON from clients into checked messages, or refuses it with an error that names the fault.
  *
  * @module
  */
@@ -15,8 +15,8 @@ export interface ParsedSync extends Omit<SyncRequest, "known"> {
 }
 
 /**
- * Reads a sync request (PROTOCOL 3.1). Unknown fields are ignored, so that clients may be newer; an optional field that
- * is `null` counts as left out.
+ * Reads a sync request (PROTOCOL 3.1). Unknown fields are ignored, so that clients may be newer than the server. An
+ * optional field that is `null` counts as absent.
  *
  * @throws {RefusalError} `BAD_REQUEST` or `TOO_MANY_KEYS`, naming the field or the limit.
  */
@@ -26,7 +26,7 @@ export function parseSync(body: unknown, limits: Limits): ParsedSync {
     throw new RefusalError("ERR_REALITY_FORBIDDEN", 'Cannot read "gossip": this server has no peers');
   }
   const known = parseKnown(fields.known, limits);
-  // Arrays that were pushed to have room for more, which would be kept for as long as the client waits.
+  // Copies have no spare capacity. Arrays built by push() do, and it would be kept for as long as the request waits.
   const wait = fields.wait ?? undefined;
   const kept = wait === undefined ? known : { keys: [...known.keys], versions: [...known.versions] };
   const request: ParsedSync = { known: kept };
@@ -81,7 +81,7 @@ export function parseKeys(body: unknown, limits: Limits): string[] {
 }
 
 /**
- * Checks a list of keys from outside.
+ * Checks a list of keys of a request.
  *
  * @throws {RefusalError} `BAD_REQUEST` or `TOO_MANY_KEYS`, naming the field or the limit.
  */
@@ -94,12 +94,12 @@ export function checkKeys(keys: readonly unknown[], limits: Limits): string[] {
   });
 }
 
-/** Looks at each key once: of an object with many keys, each look costs more than all the checks. */
+/** Reads each property once: in an object with many keys, one lookup costs more than all the checks. */
 function parseKnown(known: unknown, limits: Limits): Known {
   const fields = withoutInherited(parseObject('"known"', known));
   const keys: string[] = [];
   const versions: number[] = [];
-  // Only in a loop over the names themselves does V8 read the values without looking for each.
+  // V8 reads the values without a lookup only inside a for-in loop over the same object.
   for (const key in fields) {
     if (keys.length >= limits.maxKeys) checkCount(Object.keys(fields).length, limits);
     const fault = keyFault(key, limits.maxKeyBytes);
@@ -117,7 +117,7 @@ function parseKnown(known: unknown, limits: Limits): Known {
   return { keys, versions };
 }
 
-/** An object of which a loop over its names finds its own alone: as it is, unless it inherits some. */
+/** Returns an object whose for-in loop finds only own properties: the same object, unless it inherits any. */
 function withoutInherited(fields: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
   for (const _name in Object.getPrototypeOf(fields)) return Object.assign(Object.create(null), fields);
   return fields;
@@ -144,7 +144,7 @@ function parseText(
   name: string,
   longest: number,
 ): string | undefined {
-  // Many encoders write null for what is not there.
+  // Many encoders write null for an absent value.
   const value = fields[name] ?? undefined;
   if (value === undefined) return undefined;
   if (typeof value !== "string") throw bad(`"${name}"`, `expected a string, got ${kindOf(value)}`);
@@ -164,7 +164,7 @@ function bad(what: string, found: string): RefusalError {
   return new RefusalError("ERR_REALITY_BAD_REQUEST", `Cannot read ${what}: ${found}`);
 }
 
-/** A key as it can stand in a message: quoted, escaped and not too long. */
+/** A key for a message: quoted, escaped and shortened. */
 function quote(key: string): string {
   return JSON.stringify(key.length > 60 ? `${key.slice(0, 60)}…` : key);
 }
