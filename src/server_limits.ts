@@ -6,7 +6,7 @@
 import { checkInteger, checkNames } from "./check.ts";
 import { MAX_HASH_BYTES, MAX_KEY_BYTES } from "./store/node.ts";
 
-/** What one request and one server may take at most. */
+/** The limits of one request, and of one server. */
 export interface Limits {
   /** Bytes in a request's body, counted while it is read. @default {1048576} */
   readonly maxBodyBytes: number;
@@ -16,28 +16,28 @@ export interface Limits {
   readonly maxKeyBytes: number;
   /** Bytes of UTF-8 in a hash; 256 at the most. @default {256} */
   readonly maxHashBytes: number;
-  /** Milliseconds that a sync waits; a longer `wait` is shortened. 0 answers all at once. @default {25000} */
+  /** The longest wait of a sync, in milliseconds; a longer `wait` is shortened. 0: no sync waits. @default {25000} */
   readonly maxWait: number;
   /** Waiting syncs and open streams at once; further syncs are answered at once, with a pause. @default {50000} */
   readonly maxWaiters: number;
   /**
-   * The same of one client, as `rateLimit` tells clients apart: by address, behind the proxies of `trustProxy`. Of
-   * `maxWaitingBytes` it has as large a part as this is of `maxWaiters`. Left out: half of `maxWaiters`, or 1,000 where
-   * that is more.
+   * The same for one client. Clients are identified as for `rateLimit`: by address, behind the proxies of `trustProxy`.
+   * A client may use the same share of `maxWaitingBytes` as it may use of `maxWaiters`. Left out: half of `maxWaiters`, but
+   * at least 1,000.
    *
    * @default {25000}
    */
   readonly maxWaitersPerClient: number;
-  /** The same of one connection of `node:http` or HTTP/2, which can bring many requests at once. @default {250} */
+  /** The same for one connection of `node:http` or HTTP/2, which can carry many requests. @default {250} */
   readonly maxWaitersPerConnection: number;
   /**
-   * Bytes of memory that waiting syncs and open streams hold at once, by estimate: for each 1,024, and for each of its
-   * keys its length and 128. Further syncs are answered at once, with a pause.
+   * The estimated memory of waiting syncs and open streams, in bytes: 1,024 for each, plus 128 and the length for each of
+   * its keys. Further syncs are answered at once, with a pause.
    *
    * @default {134217728}
    */
   readonly maxWaitingBytes: number;
-  /** Open streams at once; further ones tell the present state and end. @default {50000} */
+  /** Open streams at once; further ones send the current state and end. @default {50000} */
   readonly maxStreams: number;
   /** Requests being read or answered at once, without those that wait; further ones get 503. @default {10000} */
   readonly maxRequests: number;
@@ -46,25 +46,25 @@ export interface Limits {
   /** Milliseconds that a request's body may take to arrive. @default {10000} */
   readonly bodyTimeout: number;
   /**
-   * Bytes of responses that clients have not taken yet, all together; of more, those that have been pending for longest
-   * are cut off, connection and all. Event streams are none of them. Counted where the server is behind `node:http`,
-   * `node:http2`, Express or Fastify.
+   * Bytes of all responses that clients have not read yet. Above the limit, the connections of the oldest pending responses
+   * are closed. Event streams are not counted. Applies behind `node:http`, `node:http2`, Express and Fastify.
    *
    * @default {67108864}
    */
   readonly maxSendingBytes: number;
   /**
-   * Milliseconds after which a response is cut off that its client has not taken. Lower frees memory and connections
-   * sooner; higher bears slower lines. Event streams have `stallTimeout` instead. Holds where `maxSendingBytes` does.
+   * The time within which a client must read a response, in milliseconds. Then its connection is closed. Lower frees
+   * memory and connections sooner; higher allows slower networks. Event streams have `stallTimeout` instead. Applies where
+   * `maxSendingBytes` applies.
    *
    * @default {60000}
    */
   readonly responseTimeout: number;
-  /** Milliseconds after which a stream is ended whose reader takes nothing of it. @default {60000} */
+  /** Milliseconds after which a stream ends whose client does not read. @default {60000} */
   readonly stallTimeout: number;
 }
 
-/** The limits of a server that was given none. */
+/** The default limits. */
 export const DEFAULT_LIMITS: Limits = Object.freeze({
   maxBodyBytes: 1_048_576,
   maxKeys: 10_000,
@@ -84,7 +84,7 @@ export const DEFAULT_LIMITS: Limits = Object.freeze({
   stallTimeout: 60_000,
 });
 
-/** What each limit may be: lowest, highest. */
+/** The range of each limit: lowest, highest. */
 const LIMIT_RANGES: Readonly<Record<keyof Limits, readonly [number, number]>> = {
   maxBodyBytes: [1, 2 ** 30],
   maxKeys: [1, 1_000_000],

@@ -1,176 +1,176 @@
 /**
- * The shapes that cross the package's surface or the wire.
+ * The types of the public methods and of the wire.
  *
  * @module
  */
 
-/** All that is stored and sent about a node: never the data itself. */
+/** Everything that is stored and sent about a node. It never contains the data of the application. */
 export interface RealityNodeMeta {
-  /** The node's name, as the application writes it: 1 to 512 bytes of UTF-8. */
+  /** The name of the node, chosen by the application: 1 to 512 bytes of UTF-8. */
   key: string;
-  /** A positive integer from the storage's counter; larger is newer. 0 only beside `deleted`. */
+  /** A positive integer, assigned by the storage. A larger version is newer. 0 only together with `deleted`. */
   version: number;
-  /** The application's fingerprint of the node's state; compared, never interpreted. */
+  /** The application's hash of the node's state. It is compared, and not interpreted. */
   hash: string;
-  /** Milliseconds since 1970 by the clock of the server that wrote it. For people; it orders nothing. */
+  /** Milliseconds since 1970, by the clock of the server that wrote the node. It does not order changes. */
   updatedAt: number;
-  /** Present, and true, when the node is no longer there. */
+  /** Present, and true, if the node was deleted. */
   deleted?: true;
 }
 
-/** One question of a client: *these are the versions I hold, what is newer?* */
+/** A request of a client: *these are the versions that I have; which nodes are newer?* */
 export interface SyncRequest {
-  /** Key → the version that the client holds; 0 for none. */
+  /** Key → the version that the client has; 0 for none. */
   known: Record<string, number>;
-  /** The epoch that those versions came from. */
+  /** The epoch of these versions. */
   epoch?: string;
-  /** Milliseconds that the client is willing to wait for a change. @default {0} */
+  /** How long to wait for a change, in milliseconds. @default {0} */
   wait?: number;
-  /** Sent by clients of the 1.x line; with `mode` and `hint` it selects the answer's older shape. */
+  /** Sent by clients of version 1. Together with `mode` and `hint` it selects the older form of the response. */
   clientId?: string;
-  /** Sent by clients of the 1.x line. */
+  /** Sent by clients of version 1. */
   mode?: string;
-  /** Sent by clients of the 1.x line. */
+  /** Sent by clients of version 1. */
   hint?: string;
-  /** Sent by clients of the 1.x line: their clock. Not used. */
+  /** The clock of clients of version 1. Not used. */
   timestamp?: number;
 }
 
-/** How a peer is: it answers, it has begun to fail, it is no longer tried every time. */
+/** The state of a peer: it answers, it has started to fail, or it has failed for a while and is contacted less often. */
 export type PeerState = "alive" | "suspect" | "gone";
 
-/** How well a peer is heard, in the words of the wire. */
+/** The state of a peer in responses to clients of version 1. */
 export type PeerHealth = "healthy" | "degraded" | "unhealthy" | "unknown";
 
-/** What a client learns about the servers behind the address it asked. */
+/** What a client is told about the servers. */
 export interface MeshInfo {
-  /** The peers' ids; for clients of the 1.x line an object from id to health. Never a URL. */
+  /** The ids of the peers; for clients of version 1 an object from id to health. Never a URL. */
   peers: string[] | Record<string, PeerHealth>;
   /** The highest version in the storage of the server that answered. */
   serverVersion: number;
 }
 
-/** The answer to a {@linkcode SyncRequest}. */
+/** The response to a {@linkcode SyncRequest}. */
 export interface SyncResponse {
-  /** Key → meta of everything that the client should fetch again. Has no prototype. */
+  /** Key → meta of the nodes that changed. The client should fetch their data again. Has no prototype. */
   changed: Record<string, RealityNodeMeta>;
-  /** What is known about the other servers. */
+  /** Information about the servers. */
   mesh: MeshInfo;
-  /** Names the life of the data set that these versions belong to; empty when the storage has none. */
+  /** The epoch of these versions: it changes when the storage loses data or is restored. Empty without epochs. */
   epoch: string;
-  /** The answering server's clock, in milliseconds since 1970. */
+  /** The clock of the server, in milliseconds since 1970. */
   serverTime: number;
   /**
-   * How long to stay away before the next request, in milliseconds. Present where a request that wanted to wait is
-   * answered sooner and has nothing to tell: a client that asked again at once would do so without end.
+   * How long to wait before the next request, in milliseconds. Present if a request that wanted to wait was answered
+   * early and without changes. A client that ignores it would send requests in a loop.
    */
   pause?: number;
 }
 
-/** One change that an application asks for: this node is now in that state. */
+/** A change of one node. */
 export interface NodeUpdate {
   /** The node's key. */
   key: string;
-  /** The fingerprint of its new state, at most 256 bytes of UTF-8. */
+  /** The hash of its new state, at most 256 bytes of UTF-8. */
   hash: string;
 }
 
-/** What {@linkcode RealityServer.handleSSECompat} streams. */
+/** The options of {@linkcode RealityServer.handleSSECompat}. */
 export interface SSEOptions {
   /** The keys to follow. */
   keys: readonly string[];
   /**
-   * How often a silent stream sends a comment line, in milliseconds, so that proxies keep it open.
-   * Lower survives stricter proxies; higher sends less. Must be at least 10.
+   * The interval of heartbeats on a stream without events, in milliseconds. They prevent proxies from closing it. A
+   * lower interval suits stricter proxies; a higher one sends less. At least 10.
    *
    * @default {30000}
    */
   heartbeatInterval?: number;
   /**
    * After this time the server ends the stream and the client reconnects, in milliseconds. The
-   * client resumes where it was. Lower spreads clients over servers sooner; higher reconnects less.
+   * client resumes where it was. Lower distributes clients over servers sooner; higher reconnects less.
    *
    * @default {600000}
    */
   lifetime?: number;
   /**
-   * What the hook `authorize` gets as `context`.
+   * Passed to the hook `authorize` as `context`.
    *
-   * @default what was handed over as the request, unless it is a `Request`
+   * @default the argument `request`, unless it is a `Request`
    */
   context?: unknown;
 }
 
-/** How one peer is, as this server sees it. */
+/** The state of one peer, as this server sees it. */
 export interface MeshPeerStats {
-  /** Its `serverId`; `null` before it has answered for the first time. */
+  /** Its `serverId`; `null` until it has answered for the first time. */
   id: string | null;
-  /** Where it is asked, with `…` for a query. Never sent to a client. */
+  /** Its URL, with `…` in place of a query. Never sent to a client. */
   url: string;
-  /** `alive`: it answers. `suspect`: it has begun to fail. `gone`: it has failed for a while. */
+  /** `alive`: it answers. `suspect`: it has started to fail. `gone`: it has failed for a while. */
   state: PeerState | "unknown";
-  /** For how long it has been owed news, in milliseconds; 0 when it has heard of everything. */
+  /** How long updates for it have been pending, in milliseconds; 0 if none are pending. */
   lag: number;
-  /** When it last answered, in milliseconds since 1970; `null` for never. */
+  /** The time of its last answer, in milliseconds since 1970; `null` if it has never answered. */
   lastExchange: number | null;
 }
 
-/** What one server does in the mesh. */
+/** Statistics of the mesh. */
 export interface MeshStats {
   /** The other servers. */
   peers: MeshPeerStats[];
-  /** Exchanges begun with peers. */
+  /** Exchanges that were started. */
   exchanges: number;
-  /** Those of them that failed. */
+  /** Exchanges that failed. */
   failures: number;
   /** Messages of peers that were answered. */
   answers: number;
-  /** Nodes of other storages that were written to this server's. */
+  /** Nodes of other storages that were written to the storage of this server. */
   nodesTaken: number;
   /** Bytes of the bodies sent to peers. */
   sentBytes: number;
-  /** Bytes of the bodies received in answer. */
+  /** Bytes of the bodies of their responses. */
   receivedBytes: number;
 }
 
-/** How the path through Redis is. */
+/** Statistics of the connection to Redis. */
 export interface RedisStats {
-  /** Whether messages go out and come in at this moment, as far as is known. */
+  /** Whether messages are published and received at the moment, as far as is known. */
   healthy: boolean;
   /** Messages that were refused: unreadable, unproven or too long. */
   refused: number;
 }
 
 /**
- * A moment's view of one server, from {@linkcode RealityServer.getStats}. Counts begin at 0 when the server is made and
- * are its own: other servers on the same storage have theirs. `GET {base}/metrics` has the same and more, as histograms.
+ * Statistics of one server, from {@linkcode RealityServer.getStats}. Counters start at 0 when the server is created, and
+ * count only this server. `GET {base}/metrics` has the same counters, and histograms.
  */
 export interface ServerStats {
-  /** The server's name. */
+  /** The id of the server. */
   serverId: string;
   /** The version of this package. */
   version: string;
-  /** Milliseconds since the server was made. */
+  /** Milliseconds since the server was created. */
   uptime: number;
-  /** Whether the storage answers: it was asked for this view. */
+  /** Whether the storage answers. It was called for these statistics. */
   healthy: boolean;
   /** Whether `close()` was called. */
   closing: boolean;
-  /** The storage's highest version; 0 when it does not answer. */
+  /** The highest version in the storage; 0 if it does not answer. */
   maxVersion: number;
-  /** The storage's epoch; empty when it has none or does not answer. */
+  /** The epoch of the storage; empty if it has none or does not answer. */
   epoch: string;
-  /** Requests under the base path that handlers answered, those of other servers and refusals among them. */
+  /** Requests under the base path that were answered, including refusals and requests of peers. */
   requests: number;
   /** Requests that were refused or failed, by code: `{ "ERR_REALITY_BAD_REQUEST": 2 }`. */
   refusals: Record<string, number>;
-  /** Sync requests of clients that were taken on, through handlers and `handleSync`. */
+  /** Sync requests of clients that were accepted, by handlers and by `handleSync`. */
   syncs: number;
-  /** Keys that these told as changed. */
+  /** Keys that were reported as changed. */
   changedKeys: number;
-  /** Those syncs that began to wait. */
+  /** Syncs that started to wait. */
   waits: number;
-  /** How often something that waits was told to look again. */
+  /** How often a waiter was woken. */
   wakes: number;
   /** Nodes changed through this server, by its methods and the write routes. */
   changes: number;
@@ -178,18 +178,18 @@ export interface ServerStats {
   waiters: number;
   /** Event streams that are open now. */
   streams: number;
-  /** Event streams that were begun. */
+  /** Event streams that were opened. */
   streamsBegun: number;
-  /** Responses that clients have not taken yet, as far as the runtime tells; streams are none of them. */
+  /** Responses that clients have not read yet, as far as the runtime reports it. Streams are not counted. */
   pendingResponses: number;
-  /** Reads sent to the storage; one may serve many requests. */
+  /** Reads that were sent to the storage. One read may serve many requests. */
   storageReads: number;
-  /** Writes sent to the storage; one may hold many changes. */
+  /** Commits that were sent to the storage. One commit may contain many changes. */
   storageWrites: number;
   /** Calls of the storage that failed or took longer than `storageTimeout`. */
   storageFailures: number;
-  /** What the server does in the mesh; `null` for one without peers. */
+  /** Statistics of the mesh; `null` without a mesh. */
   mesh: MeshStats | null;
-  /** How the path through Redis is; `null` for a server without. */
+  /** Statistics of Redis; `null` without Redis. */
   redis: RedisStats | null;
 }
