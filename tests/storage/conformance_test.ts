@@ -1,41 +1,22 @@
 /**
- * The kit itself: a plain storage of a user's passes it, and each fault it is there for fails it.
+ * The kit itself: it passes a storage that keeps the contract, and fails storages that do not.
  *
  * @module
  */
 import assert from "node:assert/strict";
-import type {
-  NodeMerge,
-  ReplicaState,
-  ReplicatedNode,
-  StorageDelta,
-  StorageReading,
-  VersionVector,
-} from "../../src/store/contract.ts";
-import { dotOf } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
-import { type StorageTestOptions, testStorage } from "../../storage/conformance/mod.ts";
+import { testStorage } from "../../storage/conformance/mod.ts";
 import { MemoryStorage } from "../../storage/memory/memory_storage.ts";
 import { test } from "../harness.ts";
+import { failures } from "./conformance_failures.ts";
 import { testAllBut, testOnly } from "./kit_titles.ts";
 import { NaiveStorage } from "./naive_storage.ts";
 
 testStorage({ name: "a storage with the eight methods", create: () => new NaiveStorage(), test });
 
-/** Runs the whole kit and gives the names of the tests that failed. */
-async function failures(options: Omit<StorageTestOptions, "name" | "test">): Promise<string[]> {
-  const tests: [string, () => Promise<void>][] = [];
-  testStorage({ ...options, name: "kit", runs: 100, seed: 1, test: (name, fn) => tests.push([name, fn]) });
-  const failed: string[] = [];
-  for (const [name, fn] of tests) {
-    await fn().catch(() => failed.push(name));
-  }
-  return failed;
-}
-
 const FAULTS: [string, () => NaiveStorage][] = [
   [
-    "gives versions from the rows that live",
+    "takes the next version from the stored nodes",
     () =>
       new class extends NaiveStorage {
         override async incrementVersion(): Promise<number> {
@@ -44,7 +25,7 @@ const FAULTS: [string, () => NaiveStorage][] = [
       }(),
   ],
   [
-    "counts each key by itself",
+    "counts the versions of each key separately",
     () =>
       new class extends NaiveStorage {
         override async incrementVersion(key: string): Promise<number> {
@@ -53,7 +34,7 @@ const FAULTS: [string, () => NaiveStorage][] = [
       }(),
   ],
   [
-    "lets the last writer win",
+    "replaces a newer node by an older one",
     () =>
       new class extends NaiveStorage {
         override async setNode(key: string, meta: RealityNodeMeta): Promise<void> {
@@ -63,7 +44,7 @@ const FAULTS: [string, () => NaiveStorage][] = [
       }(),
   ],
   [
-    "shows what incrementVersion() reserved",
+    "shows a reserved version to readers",
     () =>
       new class extends NaiveStorage {
         #last = 0;
@@ -76,7 +57,7 @@ const FAULTS: [string, () => NaiveStorage][] = [
       }(),
   ],
   [
-    "does not lift the counter",
+    "does not raise the counter to published versions",
     () =>
       new class extends NaiveStorage {
         #counter = 0;
@@ -86,7 +67,7 @@ const FAULTS: [string, () => NaiveStorage][] = [
       }(),
   ],
   [
-    "takes keys for equal that differ in case",
+    "treats keys that differ in case as equal",
     () =>
       new class extends NaiveStorage {
         override async getNode(key: string): Promise<RealityNodeMeta | null> {
@@ -104,7 +85,7 @@ const FAULTS: [string, () => NaiveStorage][] = [
       }(),
   ],
   [
-    "lists out of order",
+    "lists nodes in the wrong order",
     () =>
       new class extends NaiveStorage {
         override async listChangedSince(version: number): Promise<RealityNodeMeta[]> {
@@ -113,7 +94,7 @@ const FAULTS: [string, () => NaiveStorage][] = [
       }(),
   ],
   [
-    "cuts pages within a version",
+    "ends a page between nodes of one version",
     () =>
       new class extends NaiveStorage {
         override async listChangedSince(version: number, limit?: number): Promise<RealityNodeMeta[]> {
@@ -122,7 +103,7 @@ const FAULTS: [string, () => NaiveStorage][] = [
       }(),
   ],
   [
-    "forgets its highest version when that node goes",
+    "decreases its highest version when that node is deleted",
     () =>
       new class extends NaiveStorage {
         override async getMaxVersion(): Promise<number> {
@@ -131,7 +112,7 @@ const FAULTS: [string, () => NaiveStorage][] = [
       }(),
   ],
   [
-    "reserves a number twice when called at once",
+    "reserves one number for two calls at once",
     () =>
       new class extends NaiveStorage {
         #counter = 0;
@@ -169,298 +150,14 @@ for (const [fault, create] of FAULTS) {
   });
 }
 
-const MEMORY_SUPPORTS = {
-  applyChanges: true,
-  readNodes: true,
-  getIdentity: true,
-  newEpoch: true,
-  mesh: true,
-  ordered: true,
-  tombstones: true,
-};
-
-/** One that tells its nodes otherwise than they are. */
-class Liar extends MemoryStorage {
-  protected tell(node: ReplicatedNode): ReplicatedNode | undefined {
-    return node;
-  }
-  override async readReplicated(keys: readonly string[]): Promise<Map<string, ReplicatedNode>> {
-    const nodes = [...(await super.readReplicated(keys)).values()].flatMap((node) => this.tell(node) ?? []);
-    return new Map(nodes.map((node) => [node.key, node]));
-  }
-  override async readDelta(base: VersionVector, limit: number, after?: string): Promise<StorageDelta> {
-    const delta = await super.readDelta(base, limit, after);
-    return { ...delta, nodes: delta.nodes.flatMap((node) => this.tell(node) ?? []) };
-  }
-}
-
-const MESH_FAULTS: [string, () => MemoryStorage][] = [
-  [
-    "counts a reserved number as seen",
-    () =>
-      new class extends MemoryStorage {
-        #last = 0;
-        override async incrementVersion(key: string): Promise<number> {
-          return this.#last = await super.incrementVersion(key);
-        }
-        override async readReplicaState(): Promise<ReplicaState> {
-          const state = await super.readReplicaState();
-          return { ...state, vector: new Map([...state.vector, [state.replicaId, this.#last]]) };
-        }
-      }(),
-  ],
-  [
-    "tells a node that was published late by its version",
-    () =>
-      new class extends Liar {
-        override tell(node: ReplicatedNode): ReplicatedNode {
-          return { ...node, dotVersion: node.version };
-        }
-      }(),
-  ],
-  [
-    "leaves tombstones out of its deltas",
-    () =>
-      new class extends Liar {
-        override tell(node: ReplicatedNode): ReplicatedNode | undefined {
-          return node.deleted ? undefined : node;
-        }
-      }(),
-  ],
-  [
-    "forgets the hash of a tombstone",
-    () =>
-      new class extends Liar {
-        override tell(node: ReplicatedNode): ReplicatedNode {
-          return node.deleted ? { ...node, hash: "" } : node;
-        }
-      }(),
-  ],
-  [
-    "tells what others wrote as its own",
-    () =>
-      new class extends Liar {
-        override tell(node: ReplicatedNode): ReplicatedNode {
-          return { ...node, replicaId: "mine" };
-        }
-      }(),
-  ],
-  [
-    "reads its nodes before what it has seen",
-    () =>
-      new class extends MemoryStorage {
-        override async readDelta(base: VersionVector, limit: number, after?: string): Promise<StorageDelta> {
-          const delta = await super.readDelta(base, limit, after);
-          await new Promise((resolve) => setTimeout(resolve, 0));
-          return { ...delta, ...await this.readReplicaState() };
-        }
-      }(),
-  ],
-  [
-    "pages in the order of versions",
-    () =>
-      new class extends MemoryStorage {
-        override async readDelta(base: VersionVector, limit: number, after = "0"): Promise<StorageDelta> {
-          const { nodes, ...state } = await super.readDelta(base, Infinity);
-          const left = nodes.filter(({ version }) => version > Number(after))
-            .sort((a, b) => b.version - a.version);
-          const page = left.slice(-limit);
-          const next = left.length > limit ? `${page[0]?.version}` : null;
-          return { ...state, nodes: page, next };
-        }
-      }(),
-  ],
-  [
-    "takes a node whatever stands there",
-    () =>
-      new class extends MemoryStorage {
-        override async mergeNodes(
-          takes: readonly NodeMerge[],
-          swept?: VersionVector,
-        ): Promise<(RealityNodeMeta | null)[]> {
-          const nodes = await this.readReplicated(takes.map(({ node }) => node.key));
-          return await super.mergeNodes(
-            takes.map((take) => {
-              const there = nodes.get(take.node.key);
-              return { ...take, replaces: there ? dotOf(there) : null };
-            }),
-            swept,
-          );
-        }
-      }(),
-  ],
-  [
-    "adds a node whatever was swept since it was judged",
-    () =>
-      new class extends MemoryStorage {
-        override async mergeNodes(takes: readonly NodeMerge[]): Promise<(RealityNodeMeta | null)[]> {
-          return await super.mergeNodes(takes);
-        }
-      }(),
-  ],
-  [
-    "takes over what it does not know",
-    () =>
-      new class extends MemoryStorage {
-        override async mergeNodes(
-          takes: readonly NodeMerge[],
-          swept?: VersionVector,
-        ): Promise<(RealityNodeMeta | null)[]> {
-          const nodes = await this.getNodes(takes.map(({ node }) => node.key));
-          const stamps = await this.readReplicated(takes.map(({ node }) => node.key));
-          return await super.mergeNodes(
-            takes.map((take) => {
-              // A tombstone counts for nothing.
-              const grave = stamps.get(take.node.key);
-              const isGrave = grave !== undefined && !nodes.has(take.node.key) && take.replaces === null;
-              return isGrave ? { ...take, replaces: dotOf(grave) } : take;
-            }),
-            swept,
-          );
-        }
-      }(),
-  ],
-  [
-    "numbers its own changes as if they were not joined",
-    () =>
-      new class extends MemoryStorage {
-        override async mergeNodes(
-          takes: readonly NodeMerge[],
-          swept?: VersionVector,
-        ): Promise<(RealityNodeMeta | null)[]> {
-          return await super.mergeNodes(takes.map(({ node, replaces }) => ({ node, replaces })), swept);
-        }
-      }(),
-  ],
-  [
-    "puts what it has seen in the place of what it had",
-    () =>
-      new class extends MemoryStorage {
-        #seen: VersionVector | undefined;
-        override async adoptVector(
-          seen: VersionVector,
-          epoch: string,
-          swept?: VersionVector,
-        ): Promise<boolean> {
-          this.#seen = seen;
-          return await super.adoptVector(seen, epoch, swept);
-        }
-        override async readReplicaState(): Promise<ReplicaState> {
-          const { vector, ...state } = await super.readReplicaState();
-          const own = [state.replicaId, vector.get(state.replicaId) ?? 0] as const;
-          return { ...state, vector: this.#seen ? new Map([...this.#seen, own]) : vector };
-        }
-      }(),
-  ],
-  [
-    "takes the newer of two epochs",
-    () =>
-      new class extends MemoryStorage {
-        override async adoptVector(
-          seen: VersionVector,
-          epoch: string,
-          swept?: VersionVector,
-        ): Promise<boolean> {
-          const own = (await this.getIdentity()).epoch;
-          return await super.adoptVector(seen, epoch > own ? "0" : own, swept);
-        }
-      }(),
-  ],
-  [
-    "does not lift its counter to what was seen",
-    () =>
-      new class extends MemoryStorage {
-        override async adoptVector(
-          seen: VersionVector,
-          epoch: string,
-          swept?: VersionVector,
-        ): Promise<boolean> {
-          return await super.adoptVector(new Map([...seen].map(([origin]) => [origin, 1])), epoch, swept);
-        }
-      }(),
-  ],
-  [
-    "forgets what was swept where a full copy came from",
-    () =>
-      new class extends MemoryStorage {
-        override async adoptVector(seen: VersionVector, epoch: string): Promise<boolean> {
-          return await super.adoptVector(seen, epoch);
-        }
-      }(),
-  ],
-  [
-    "does not count what comes late",
-    () =>
-      new class extends MemoryStorage {
-        override async readNodes(keys: readonly string[]): Promise<StorageReading> {
-          return { ...await super.readNodes(keys), late: 0 };
-        }
-      }(),
-  ],
-  [
-    "counts what comes late before it shows it",
-    () =>
-      new class extends MemoryStorage {
-        override async readNodes(keys: readonly string[]): Promise<StorageReading> {
-          const [reading, nodes] = await Promise.all([super.readNodes(keys), super.getNodes(keys)]);
-          await new Promise((resolve) => setTimeout(resolve, 0));
-          return { ...reading, nodes, late: (await super.readNodes([])).late };
-        }
-      }(),
-  ],
-  [
-    "goes on counting 1, 2, 3",
-    () =>
-      new class extends MemoryStorage {
-        override countByClock(): void {}
-      }({ counter: "sequential" }),
-  ],
-  [
-    "keeps its residue, whoever has the same",
-    () =>
-      new class extends MemoryStorage {
-        override avoidResidues(): Promise<void> {
-          return Promise.resolve();
-        }
-      }(),
-  ],
-  [
-    "numbers joined nodes one above the other",
-    () =>
-      new class extends MemoryStorage {
-        override async mergeNodes(takes: readonly NodeMerge[]): Promise<(RealityNodeMeta | null)[]> {
-          const metas = await super.mergeNodes(takes);
-          return metas.map((meta, i) =>
-            meta && !("replicaId" in takes[i]!.node) ? { ...meta, version: meta.version + 1 } : meta
-          );
-        }
-      }(),
-  ],
-  [
-    "has only some of the methods",
-    () => Object.defineProperty(new MemoryStorage(), "adoptVector", { value: undefined }),
-  ],
-];
-
-for (const [fault, create] of MESH_FAULTS) {
-  test(`testStorage() fails a storage beside others that ${fault}`, async () => {
-    const failed = await failures({ create, supports: MEMORY_SUPPORTS });
-    assert.notDeepEqual(failed, []);
-  });
-}
-
-test("testStorage() finds nothing wrong with the storage that these are made of", async () => {
-  assert.deepEqual(await failures({ create: () => new MemoryStorage(), supports: MEMORY_SUPPORTS }), []);
-});
-
-test("testStorage() fails a storage that has more, or less, than it is said to have", async () => {
+test("testStorage() fails a storage with more or fewer methods than supports lists", async () => {
   const [more = ""] = await failures({ create: () => new MemoryStorage() });
   assert.match(more, /has the methods and features that supports lists/);
   const [less = ""] = await failures({ create: () => new NaiveStorage(), supports: { close: true } });
   assert.match(less, /has the methods and features that supports lists/);
 });
 
-test("testStorage() hands every storage back, also after a failure", async () => {
+test("testStorage() destroys every storage, also after a failure", async () => {
   let open = 0;
   const failed = await failures({
     create: () => {
