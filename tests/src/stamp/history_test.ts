@@ -103,7 +103,7 @@ test("a sync tells each client whose stamped data is old, and no browser gets 30
         deepEqual(old.filter((key) => changed[key] === undefined && !unseen.includes(key)), [], "is told");
         const now = joinStamps(...await Promise.all(parts.map(({ keys }) => server.stamp(keys))));
         const isFresh = now.isFresh(new Headers({ "if-none-match": joined.etag }));
-        if (isFresh) deepEqual([old, changed], [[], Object.create(null)], "gets 304 only for current data");
+        if (isFresh) deepEqual([old, Object.keys(changed)], [[], []], "gets 304 only for current data");
         counts[old.length > 0 ? "old" : "current"]++;
         if (parts.length > 1) counts.joined++;
         if (epoch === "mixed") counts.unfit++;

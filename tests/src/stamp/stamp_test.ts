@@ -1,4 +1,4 @@
-import { deepEqual, equal, notEqual, rejects, throws } from "node:assert/strict";
+import { deepEqual, equal, match, notEqual, rejects, throws } from "node:assert/strict";
 import fc from "fast-check";
 import { parseStamp } from "../../../client/mod.ts";
 import { joinStamps, MemoryStorage, RealityServer, type RealityServerOptions } from "../../../mod.ts";
@@ -66,7 +66,7 @@ test("a stamp has the versions of the storage, 0 for a key without a node", asyn
     "vary": "Authorization, Cookie, Origin",
   });
   const { changed } = await server.handleSync({ epoch, known: { ...stamp.toJSON().versions } });
-  deepEqual(changed, {});
+  deepEqual(Object.keys(changed), []);
   await server.close();
 });
 
@@ -141,10 +141,10 @@ test("json() and notModified() make responses whose headers can be replaced", as
   const response = stamp.json({ b: [1] }, { status: 201, headers });
   equal(response.status, 201);
   deepEqual(await response.json(), { b: [1] });
-  const all = Object.fromEntries(response.headers);
+  const { "content-type": type, ...all } = Object.fromEntries(response.headers);
+  match(type!, /^application\/json\b/);
   deepEqual(all, {
     ...stamp.headers,
-    "content-type": "application/json",
     "cache-control": "no-store",
     "x-own": "1",
   });
