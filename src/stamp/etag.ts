@@ -9,6 +9,9 @@ import type { StampVersions } from "./field.ts";
 /** Longer tags are replaced by their hash, which takes several times as long as a sync (`bench/stamp_bench.ts`). */
 const MAX_PLAIN_LENGTH = 512;
 
+/** A joined tag with more bytes might not fit into the headers that proxies accept. */
+const MAX_JOINED_LENGTH = 2048;
+
 /** What a tag stands for beside the versions. */
 export interface TagParts {
   /** What else the answer depends on. */
@@ -36,9 +39,14 @@ function escape(text: string): string {
   return /^[\w.:-]*$/.test(text) ? text : encodeURIComponent(text);
 }
 
-/** Makes the tag of an answer with several stamps: it says all that their tags say. */
+/**
+ * Makes the tag of an answer with several stamps: it says all that their tags say, each once. If that is too long, it is
+ * a tag that no other answer has.
+ */
 export function joinETags(tags: readonly string[]): string {
-  return `W/"${tags.map((tag) => tag.slice('W/"'.length, -1)).join("&")}"`;
+  const parts = new Set(tags.flatMap((tag) => tag.slice('W/"'.length, -1).split("&")));
+  const tag = `W/"${[...parts].sort().join("&")}"`;
+  return tag.length > MAX_JOINED_LENGTH ? `W/"${crypto.randomUUID()}"` : tag;
 }
 
 /**

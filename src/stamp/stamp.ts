@@ -7,7 +7,7 @@ import { joinETags, matchesETag } from "./etag.ts";
 import { formatField, type StampVersions } from "./field.ts";
 import { readIfNoneMatch, type StampRequest } from "./request.ts";
 
-/** The epoch of a joined stamp whose parts do not fit together. No storage has it, so each sync tells each key with a node. */
+/** The epoch of a joined stamp whose parts do not fit together. No storage has it, so the next sync tells every key. */
 const NO_EPOCH = "mixed";
 
 /**
@@ -135,6 +135,8 @@ export function joinStamps(...stamps: readonly Stamp[]): Stamp {
     if ((other === 0) !== (version === 0)) fits = false;
     versions.set(key, other === 0 || version === 0 ? Math.max(other, version) : Math.min(other, version));
   }
+  // A key without a node is told only to a client that holds a version of it.
+  if (!fits) { for (const [key, version] of versions) versions.set(key, version || 1); }
   return createStamp({
     epoch: fits ? all[0]!.epoch : NO_EPOCH,
     versions: Object.fromEntries(versions),

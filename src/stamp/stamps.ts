@@ -48,7 +48,7 @@ export interface StampOptions {
 
 /** What stamps need. */
 export interface StampsOptions {
-  readonly config: Pick<ServerConfig, "limits" | "clock">;
+  readonly config: Pick<ServerConfig, "limits" | "clock" | "storage">;
   readonly lifecycle: Lifecycle;
   readonly access: ReadAccess;
   /** Returns what answers a sync. */
@@ -96,9 +96,20 @@ export class Stamps {
     const reading = await reader.read(keys);
     const { epoch } = reading;
     const versions = readVersions(keys, reading, rights, config.clock.now());
-    const moment = Object.values(versions).includes(0) ? momentOf(reading) : "";
+    const moment = this.#nameMoment(reading, Object.values(versions));
     const etag = await makeETag({ epoch, versions }, { variant, moment });
     return createStamp({ epoch, versions, etag, cacheControl, vary });
+  }
+
+  /**
+   * Names what the versions do not tell apart. A version of a node is never used again, but a key without a node can get
+   * one and lose it again: the state of the whole storage tells that. If nothing tells it, the name is a new one each time.
+   * So it is for a stamp that names no key, and for a storage that does not report nodes published below its counter.
+   */
+  #nameMoment({ replicaId, maxVersion, late }: StorageReading, versions: readonly number[]): string {
+    const isReported = this.#options.config.storage.readNodes !== undefined;
+    if (versions.length > 0 && !versions.includes(0)) return "";
+    return versions.length > 0 && isReported ? `${replicaId}.${maxVersion}.${late}` : crypto.randomUUID();
   }
 }
 
@@ -111,11 +122,6 @@ function readVersions(
 ): Readonly<Record<string, number>> {
   const readable = rights === undefined ? keys : keys.filter((key) => seesAll(rights, [key], now));
   return Object.fromEntries(readable.map((key) => [key, versionOf(nodes, key)]));
-}
-
-/** Names the state of the storage: a change anywhere gives it another name. */
-function momentOf({ replicaId, maxVersion, late }: StorageReading): string {
-  return `${replicaId}.${maxVersion}.${late}`;
 }
 
 function readText(name: string, value: unknown, whenAbsent: string): string {

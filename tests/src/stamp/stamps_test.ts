@@ -3,6 +3,7 @@ import { ReadAccess } from "../../../src/access.ts";
 import { Lifecycle } from "../../../src/lifecycle.ts";
 import { DEFAULT_LIMITS } from "../../../src/server_limits.ts";
 import { Stamps } from "../../../src/stamp/stamps.ts";
+import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
 import { FakeClock } from "../../clock.ts";
 import { test } from "../../harness.ts";
 
@@ -12,7 +13,7 @@ const MOMENT = { epoch: "e", replicaId: "r", maxVersion: 9, collectedVersion: 0,
 function setUp(moment: Partial<typeof MOMENT> = {}, log: string[] = []) {
   const nodes = new Map();
   return new Stamps({
-    config: { limits: DEFAULT_LIMITS, clock: new FakeClock() },
+    config: { limits: DEFAULT_LIMITS, clock: new FakeClock(), storage: new MemoryStorage() },
     lifecycle: new Lifecycle(),
     access: new ReadAccess(undefined, { call: (_name, call) => Promise.resolve(call()) }),
     getDeps: () => ({
