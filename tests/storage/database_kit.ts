@@ -1,5 +1,5 @@
 /**
- * What SQLStorage must do on any database server beside the contract: with tables, rights, locks and failures.
+ * What SQLStorage must do on any database server besides the contract: tables, permissions, locks and failures.
  *
  * @module
  */
@@ -15,14 +15,14 @@ import type { SQLDialect, Statement } from "../../storage/sql/dialect.ts";
 import { test } from "../harness.ts";
 import { type Connected, type Driver, newTableName, rowsOf } from "./table_kit.ts";
 
-/** A database server, and what the tests do to it. */
+/** A database server, and what the tests need of it. */
 export interface DatabaseOptions {
   readonly name: string;
   readonly dialect: SQLDialectName;
   readonly driver: Driver;
   /** The statements for a table. */
   readonly statements: (tableName: string, isTimed?: boolean) => SQLDialect;
-  /** What the database answers when it has undone a whole transaction. */
+  /** The error of a database that rolled back a whole transaction. */
   readonly undone: { readonly code: string; readonly errno?: number };
   /** A name in its quotation marks. */
   readonly quote: (name: string) => string;
@@ -30,17 +30,17 @@ export interface DatabaseOptions {
   begin(): Promise<Transaction>;
   /** Ends all connections of a pool under it. */
   cut(pool: Connected): Promise<void>;
-  /** Runs a statement and tells which indexes it used, for which table, and how many rows it met there. */
+  /** Explains a statement: the indexes that it uses, and the number of rows that it reads through each. */
   explain(pool: Connected, statement: Statement): Promise<readonly Use[]>;
   /** Whether a statement that writes to the table waits for a lock. */
   isWaiting(tableName: string): Promise<boolean>;
-  /** A driver that connects as somebody who has no right to anything. */
+  /** A driver that connects as a user without permissions. */
   stranger(): Promise<Stranger>;
   /** Drivers that give integers in other ways, or connect at another isolation level. */
   readonly others: readonly Driver[];
 }
 
-/** How a part of a statement came to its rows. */
+/** How a part of a statement reads its rows. */
 export interface Use {
   readonly index: string;
   readonly rows: number;
@@ -49,16 +49,16 @@ export interface Use {
 /** A transaction that the test holds open. */
 export interface Transaction {
   run(statement: Statement): Promise<void>;
-  /** Runs a statement as a storage wants it. */
+  /** Runs a statement, and returns its result as a storage expects it. */
   readonly query: SQLQuery;
   end(how: "COMMIT" | "ROLLBACK"): Promise<void>;
 }
 
-/** Somebody who has no right to anything. */
+/** A user without permissions. */
 export interface Stranger extends Driver {
-  /** Lets them read and write a table. */
+  /** Permits the user to read and write a table. */
   admit(tableName: string): Promise<void>;
-  /** Takes them away. */
+  /** Removes the user. */
   remove(): Promise<void>;
 }
 
@@ -73,7 +73,7 @@ export function testDatabase(options: DatabaseOptions): void {
         try {
           await use(pool, newTableName());
         } finally {
-          // One of them may be sweeping.
+          // One of them may be collecting tombstones.
           for (const storage of opened.splice(0)) await storage.close();
         }
       }));
@@ -85,7 +85,7 @@ export function testDatabase(options: DatabaseOptions): void {
     return storage;
   };
 
-  check("is one storage when many make it at once", async (pool, tableName) => {
+  check("has one identity when many processes create its table at the same time", async (pool, tableName) => {
     await withPool(driver, async (second) => {
       const storages = Array.from({ length: 12 }, (_, i) => open(i % 2 ? pool : second, tableName));
       const identities = await Promise.all(storages.map((storage) => storage.getIdentity()));
@@ -93,7 +93,7 @@ export function testDatabase(options: DatabaseOptions): void {
     });
   });
 
-  check("names a table of another shape, and leaves it as it is", async (pool, tableName) => {
+  check("reports a table with other columns, and does not change it", async (pool, tableName) => {
     await pool.query(`CREATE TABLE ${quote(tableName)} (${quote("key")} VARCHAR(100), version INTEGER)`, []);
     const message = new RegExp(
       `table "${tableName}" has another shape: it lacks node_key, .* and has key, version;`,
@@ -112,7 +112,7 @@ export function testDatabase(options: DatabaseOptions): void {
     assert.equal(await storage.getMaxVersion(), 0);
   });
 
-  check("says so where rights are missing, and needs none but to read and write", async (pool, tableName) => {
+  check("reports missing permissions, and needs only those to read and write", async (pool, tableName) => {
     const stranger = await options.stranger();
     try {
       await withPool(stranger, async (theirs) => {
@@ -131,7 +131,7 @@ export function testDatabase(options: DatabaseOptions): void {
     }
   });
 
-  check("begins a new life, with another epoch, when the table was emptied", async (pool, tableName) => {
+  check("has another epoch and a new counter after the table was emptied", async (pool, tableName) => {
     const storage = open(pool, tableName);
     const epochs = new Set<string>();
     for (
@@ -145,7 +145,7 @@ export function testDatabase(options: DatabaseOptions): void {
     assert.equal(epochs.size, 3);
   });
 
-  check("never goes below its nodes when only the counter was taken away", async (pool, tableName) => {
+  check("counts above its nodes after only the counter was deleted", async (pool, tableName) => {
     const storage = open(pool, tableName);
     await storage.applyChanges([change("a"), change("b")]);
     await pool.query(`DELETE FROM ${quote(tableName)} WHERE node_key = ''`, []);
@@ -159,7 +159,7 @@ export function testDatabase(options: DatabaseOptions): void {
 
   for (const end of ["COMMIT", "ROLLBACK"] as const) {
     check(
-      `counts on from another's change that ends with ${end}, and shows nothing before`,
+      `counts on after a change of another process that ends with ${end}, and shows nothing before`,
       async (pool, table) => {
         const storage = open(pool, table);
         await storage.applyChanges([change("a", "1")]);
@@ -174,7 +174,7 @@ export function testDatabase(options: DatabaseOptions): void {
         const own = storage.applyChanges([change("b", "3"), change("c", "3")]);
         const set = storage.setNode("a", { key: "a", version: 1, hash: "0", updatedAt: 0 });
         while (!await options.isWaiting(table)) await storage.isHealthy();
-        // Readers do not wait, and see neither of the two.
+        // Readers do not wait, and do not see either change.
         const before = await storage.readNodes(["a", "b", "c"]);
         assert.deepEqual([before.maxVersion, [...nodesOf(before, ["a", "b", "c"]).keys()]], [1, ["a"]]);
         await other.end(end);
@@ -192,7 +192,7 @@ export function testDatabase(options: DatabaseOptions): void {
 
   for (const end of ["COMMIT", "ROLLBACK"] as const) {
     check(
-      `takes and publishes by what is there once another's change ended with ${end}`,
+      `compares a merge with the nodes stored after a change of another process that ends with ${end}`,
       async (pool, table) => {
         const storage = open(pool, table);
         const { replicaId } = await storage.getIdentity();
@@ -212,7 +212,7 @@ export function testDatabase(options: DatabaseOptions): void {
           dotVersion: 100,
           replicaId: "other",
         });
-        const taking = storage.mergeNodes([
+        const merging = storage.mergeNodes([
           { node: foreign("a"), replaces: { version: 1, replicaId } },
           { node: foreign("b"), replaces: null },
           { node: foreign("c"), replaces: null },
@@ -221,41 +221,41 @@ export function testDatabase(options: DatabaseOptions): void {
         while (!await options.isWaiting(table)) await storage.isHealthy();
         await other.end(end);
         const isKept = end === "COMMIT";
-        const written = (await taking).map((meta) => meta?.version ?? null);
+        const written = (await merging).map((meta) => meta?.version ?? null);
         assert.deepEqual(written, isKept ? [null, null, 100] : [100, 100, 100]);
         await setting;
         const nodes = await storage.readReplicated(["a", "b", "c", "late"]);
         const found = ["a", "b", "c"].map((key) => [nodes.get(key)?.replicaId, nodes.get(key)?.dotVersion]);
         const theirs = ["other", 100];
         assert.deepEqual(found, isKept ? [[replicaId, 3], [replicaId, 4], theirs] : [theirs, theirs, theirs]);
-        // Number 4 may be told as seen by now: what is published below it is told by a number above.
+        // A version vector may include number 4 by now, so a node published below it gets a dot above it.
         const { version, dotVersion } = nodes.get("late")!;
         assert.equal(version, reserved);
-        assert.ok(isKept ? dotVersion > 4 : dotVersion === reserved, `stamp ${dotVersion}`);
+        assert.ok(isKept ? dotVersion > 4 : dotVersion === reserved, `dot ${dotVersion}`);
       },
     );
   }
 
-  check("tells apart origins that differ in case", async (pool, tableName) => {
+  check("distinguishes replica ids that differ in case", async (pool, tableName) => {
     const storage = open(pool, tableName);
-    const origins = ["ox", "oX", "Ox"];
-    const takes = origins.map((origin, i) => ({
+    const replicaIds = ["ox", "oX", "Ox"];
+    const merges = replicaIds.map((origin, i) => ({
       node: { ...change(`key:${i}`), version: i + 10, dotVersion: i + 10, replicaId: origin },
       replaces: null,
     }));
-    await storage.mergeNodes(takes);
+    await storage.mergeNodes(merges);
     const { epoch } = await storage.getIdentity();
     await storage.adoptVector(new Map([["ox", 20], ["oX", 21]]), epoch);
     await storage.adoptVector(new Map([["Ox", 22]]), epoch);
     const { vector } = await storage.readReplicaState();
-    assert.deepEqual(origins.map((origin) => vector.get(origin)), [20, 21, 22]);
+    assert.deepEqual(replicaIds.map((origin) => vector.get(origin)), [20, 21, 22]);
     const { nodes } = await storage.readDelta(new Map([["oX", 11]]), 10);
     assert.deepEqual(nodes.map(({ replicaId }) => replicaId).sort(), ["Ox", "ox"]);
     const replaces = { version: 10, replicaId: "OX" };
     assert.deepEqual(await storage.mergeNodes([{ node: change("key:0"), replaces }]), [null]);
   });
 
-  check("goes on after its connections were cut", async (pool, tableName) => {
+  check("works again after its connections were cut", async (pool, tableName) => {
     const storage = open(pool, tableName);
     await storage.applyChanges([change("a")]);
     await options.cut(pool);
@@ -267,7 +267,7 @@ export function testDatabase(options: DatabaseOptions): void {
     assert.equal((await storage.applyChanges([change("b")]))[0]?.version, 2);
   });
 
-  check("sweeps while others write, and forgets nothing but what expired", async (pool, tableName) => {
+  check("collects while others write, and collects only what expired", async (pool, tableName) => {
     let now = 1_700_000_000_000;
     const more = { tombstoneTimeout: 1000, now: () => now };
     const storage = open(pool, tableName, more);
@@ -277,7 +277,7 @@ export function testDatabase(options: DatabaseOptions): void {
     for (let round = 0; round < 5; round++) {
       await storage.applyChanges(keys.map((key) => ({ key, hash: "", updatedAt: 1, deleted: true })));
       now += 1000;
-      // Each of them sweeps, while others bring some of the nodes back.
+      // Each of them collects, while others write some of the nodes again.
       const back = await Promise.all(
         others.map((other, i) => other.applyChanges([change(`key:${i + round}`)])),
       );
@@ -290,7 +290,7 @@ export function testDatabase(options: DatabaseOptions): void {
     }
   });
 
-  check("sweeps a backlog in pieces that come out of an index", async (pool, tableName) => {
+  check("collects a backlog in steps that read from an index", async (pool, tableName) => {
     const more = { tombstoneTimeout: 1000, now: () => 1_700_000_000_000 };
     const storage = open(pool, tableName, more);
     for (let batch = 0; batch < 6; batch++) {
@@ -310,15 +310,15 @@ export function testDatabase(options: DatabaseOptions): void {
       ]
     ) {
       const uses = await options.explain(pool, statement);
-      const looks = uses.filter(({ index }) => index.endsWith("expires_at"));
-      assert.ok(looks.length > 0, JSON.stringify(uses));
+      const found = uses.filter(({ index }) => index.endsWith("expires_at"));
+      assert.ok(found.length > 0, JSON.stringify(uses));
       assert.ok(uses.every(({ rows }) => rows <= 1000), JSON.stringify(uses));
     }
     const left = await rowsOf(pool, `SELECT 1 FROM ${quote(tableName)} WHERE expires_at IS NOT NULL`);
     assert.equal(left.length, 3500);
   });
 
-  check("judges the age of tombstones by the database's clock alone", async (pool, tableName) => {
+  check("measures the age of tombstones by the database's clock alone", async (pool, tableName) => {
     const { now } = Date;
     const day = 86_400_000;
     let ahead = 0;
@@ -348,7 +348,7 @@ export function testDatabase(options: DatabaseOptions): void {
       for (const { expires_at: until } of rows) {
         assert.ok(Math.abs(Number(until) - now() - day) < 60_000, `until ${until}`);
       }
-      // A day and more ahead of all others, it sweeps what is a millisecond old.
+      // Its clock is more than a day ahead of the others. It collects after a millisecond.
       await gone.applyChanges([deletion("gone")]);
       await new Promise((resolve) => setTimeout(resolve, 5));
       await gone.applyChanges([change("a")]);
@@ -361,14 +361,14 @@ export function testDatabase(options: DatabaseOptions): void {
   });
 
   check(
-    "in a transaction of the application takes part in it, while others sweep",
+    "writes in the application's transaction, while others collect",
     async (pool, tableName) => {
       let now = 1_700_000_000_000;
       const more = { tombstoneTimeout: 1000, now: () => now };
       const storage = open(pool, tableName, more);
       await storage.applyChanges([{ ...change("gone"), deleted: true }, change("a")]);
       const transaction = await options.begin();
-      // From here on it reads what is there now.
+      // The transaction reads this state from here on.
       await transaction.query(`SELECT version FROM ${quote(tableName)}`, []);
       now += 1000;
       await storage.applyChanges([change("b")]);
@@ -388,27 +388,30 @@ export function testDatabase(options: DatabaseOptions): void {
     },
   );
 
-  check("in a transaction says what undid it, and sends nothing again", async (pool, tableName) => {
-    const storage = open(pool, tableName);
-    await storage.applyChanges([change("a")]);
-    const transaction = await options.begin();
-    const sent: string[] = [];
-    const query: SQLQuery = (sql, params) => {
-      sent.push(sql);
-      if (/^(WITH|INSERT)/.test(sql)) throw Object.assign(new Error("undone"), options.undone);
-      return transaction.query(sql, params);
-    };
-    const inside = open({ query, end: () => pool.end() }, tableName, { inTransaction: true });
-    await assert.rejects(
-      inside.applyChanges([change("a")]),
-      ({ cause }: Error) => (cause as { code?: unknown }).code === options.undone.code,
-    );
-    assert.equal(sent.filter((sql) => /^(WITH|INSERT)/.test(sql)).length, 1);
-    await transaction.end("ROLLBACK");
-    assert.equal((await storage.applyChanges([change("a")]))[0]?.version, 2);
-  });
+  check(
+    "in a transaction rejects with the error that rolled it back, and sends nothing again",
+    async (pool, tableName) => {
+      const storage = open(pool, tableName);
+      await storage.applyChanges([change("a")]);
+      const transaction = await options.begin();
+      const sent: string[] = [];
+      const query: SQLQuery = (sql, params) => {
+        sent.push(sql);
+        if (/^(WITH|INSERT)/.test(sql)) throw Object.assign(new Error("undone"), options.undone);
+        return transaction.query(sql, params);
+      };
+      const inside = open({ query, end: () => pool.end() }, tableName, { inTransaction: true });
+      await assert.rejects(
+        inside.applyChanges([change("a")]),
+        ({ cause }: Error) => (cause as { code?: unknown }).code === options.undone.code,
+      );
+      assert.equal(sent.filter((sql) => /^(WITH|INSERT)/.test(sql)).length, 1);
+      await transaction.end("ROLLBACK");
+      assert.equal((await storage.applyChanges([change("a")]))[0]?.version, 2);
+    },
+  );
 
-  check("refuses what its query gives in place of rows, and says what is wanted", async (pool, tableName) => {
+  check("refuses a result that is no list of rows, and says what is expected", async (pool, tableName) => {
     const query: SQLQuery = async (sql, params) => [await pool.query(sql, params), []];
     const message = /option "query" must give an array of rows, and gave an array of something else/;
     await assert.rejects(open({ query, end: () => pool.end() }, tableName).getNode("a"), { message });
