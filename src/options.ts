@@ -394,7 +394,7 @@ export interface MeshOptions {
   timeout?: number | undefined;
   /**
    * Whether peers may tell where other servers are, which are then asked as well. Needs `meshSecret`: a URL from
-   * anybody else is never called.
+   * any other server is never called.
    *
    * @default {false}
    */

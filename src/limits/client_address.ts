@@ -68,7 +68,7 @@ export function clientNetwork(address: string): string {
 /**
  * Parses an address, a network such as `10.0.0.0/8`, or `unix` for Unix sockets.
  *
- * @returns `null` if the text is none of these.
+ * @returns `null` for any other text.
  */
 export function parseNetwork(text: string): Network | null {
   if (text === UNIX_SOCKET) return { address: [], bits: 0 };

@@ -32,7 +32,7 @@ export type Verified =
     readonly gossip: unknown;
   };
 
-/** Sends one envelope to a URL and gets the envelope of the answer; throws a `PeerError` when there is none. */
+/** Sends one envelope to a URL and gets the envelope of the answer; throws a `PeerError` without an answer. */
 export type Post = (gossip: unknown) => Promise<unknown>;
 
 /** The session that a hello opened: both ends prove themselves in its exchanges. */

@@ -128,7 +128,7 @@ export function testResidues(kit: Kit): void {
       );
       assert(
         await ownDotVersion(storage) > drawn,
-        "Expected another number once that storage is heard of again",
+        "Expected another number after an exchange with that storage",
       );
     },
   );
@@ -141,7 +141,7 @@ export function testResidues(kit: Kit): void {
         for (let i = 0; i < 3; i++) others.push(asMesh(await create()));
         const all = [storage, ...others];
         for (const one of all) one.countByClock();
-        // Made to clash, all at once: each hears of the others as they were before.
+        // All clash at once: each receives the vectors of the others as they were before.
         const top = Math.max(...await Promise.all(all.map(ownDotVersion)));
         const base = top - top % RESIDUES + 100 * RESIDUES;
         for (const one of all) {

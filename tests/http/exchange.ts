@@ -36,7 +36,7 @@ export interface Exchange {
 /** Expects a 400. */
 export const bad = { status: 400, code: "BAD_REQUEST" } as const;
 /** Expects a 405 to a request without a body. */
-export const noBody = { status: 405, code: "METHOD", body: undefined } as const;
+export const withoutBody = { status: 405, code: "METHOD", body: undefined } as const;
 /** The headers of an answer in JSON that no cache may store. */
 export const NO_STORE: Record<string, string | RegExp> = {
   "content-type": /^application\/json/,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Exchange, NO_STORE, noBody } from "./exchange.ts";
+import { type Exchange, NO_STORE, withoutBody } from "./exchange.ts";
 
 /** Health, readiness and metrics, and who may read them. */
 export const healthExchanges: readonly Exchange[] = [
@@ -54,7 +54,7 @@ export const healthExchanges: readonly Exchange[] = [
     answers: NO_STORE,
   },
   {
-    ...noBody,
+    ...withoutBody,
     title: "POST /ready is not allowed",
     path: "/ready",
     method: "POST",
@@ -75,7 +75,7 @@ export const healthExchanges: readonly Exchange[] = [
     json: "",
   },
   {
-    ...noBody,
+    ...withoutBody,
     title: "POST /metrics is not allowed",
     path: "/metrics",
     method: "POST",

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Exchange, noBody } from "./exchange.ts";
+import { type Exchange, withoutBody } from "./exchange.ts";
 
 /** Unknown paths, and known ones with other methods. */
 export const pathExchanges: readonly Exchange[] = [
@@ -26,41 +26,41 @@ export const pathExchanges: readonly Exchange[] = [
       code: "NOT_FOUND",
     })),
   ...["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"].map((method) => ({
-    ...noBody,
+    ...withoutBody,
     title: `${method} /sync is not allowed`,
     method,
     answers: { allow: "POST" },
   })),
   {
-    ...noBody,
+    ...withoutBody,
     title: "POST /events is not allowed",
     path: "/events",
     method: "POST",
     answers: { allow: "GET" },
   },
   {
-    ...noBody,
+    ...withoutBody,
     title: "GET /update is not allowed",
     path: "/update",
     method: "GET",
     answers: { allow: "POST" },
   },
   {
-    ...noBody,
+    ...withoutBody,
     title: "GET /invalidate is not allowed",
     path: "/invalidate",
     method: "GET",
     answers: { allow: "POST" },
   },
   {
-    ...noBody,
+    ...withoutBody,
     title: "GET /nodes/a is not allowed",
     path: "/nodes/a",
     method: "GET",
     answers: { allow: "DELETE" },
   },
   {
-    ...noBody,
+    ...withoutBody,
     title: "POST /health is not allowed",
     path: "/health",
     method: "POST",

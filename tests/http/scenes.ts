@@ -104,7 +104,7 @@ const scenes: Record<SceneName, SceneOptions> = {
         request.headers.get("x-user") === "scraper" && nameHost(context) !== "none",
     },
   },
-  /** The application decides who reads what: see {@linkcode createReaders}. */
+  /** The application decides which keys a client may read: see {@linkcode createReaders}. */
   readers: { server: { writeTokens: TOKENS } },
   /** Limits so low that a test can exceed them. */
   small: { server: { writeTokens: TOKENS, limits: SMALL } },

@@ -30,6 +30,7 @@ const DELTA = "src/mesh/merge.ts";
 const PAGES = "src/mesh/anti_entropy.ts";
 const MESH = "src/mesh/mesh.ts";
 const MEMORY = "storage/memory/memory_storage.ts";
+const NUMBERING = "storage/memory/numbering.ts";
 const STORAGE = "src/store/contract.ts";
 const KEEP_APART =
   '    if (sharesResidue(mine, known)) await callStorage("avoidResidues", () => storage.avoidResidues(known));\n';
@@ -66,9 +67,9 @@ export const FAULTS: readonly SourceFault[] = [
     edits: [
       { file: MESH, find: "      storage.countByClock();\n", put: "" },
       {
-        file: MEMORY,
-        find: "this.#counterKind = this.#options.counter;",
-        put: 'this.#counterKind = "sequential";',
+        file: NUMBERING,
+        find: "this.#kind = kind;",
+        put: 'this.#kind = "sequential";',
       },
     ],
     histories: 500,
@@ -103,7 +104,8 @@ export const FAULTS: readonly SourceFault[] = [
     name: "a number that was reserved and is published late counts as seen",
     edits: [{
       file: MEMORY,
-      find: "const dotVersion = meta.version <= this.#maxDotVersion || !isOwn ? next : meta.version;",
+      find:
+        "const dotVersion = meta.version <= this.#numbering.maxDotVersion || !isOwn ? next : meta.version;",
       put: "const dotVersion = meta.version;",
     }],
     histories: 200,
@@ -120,11 +122,16 @@ export const FAULTS: readonly SourceFault[] = [
   {
     name: "the counter is not raised to what is taken in",
     edits: [
-      { file: MEMORY, find: "      this.#counter = Math.max(this.#counter, highest);\n", put: "" },
-      { file: MEMORY, find: "      this.#counter = Math.max(this.#counter, dotVersion);\n", put: "" },
       {
         file: MEMORY,
-        find: "    this.#counter = Math.max(this.#counter, version, dot.version);\n",
+        find:
+          '      this.#numbering.raise("replicaId" in node ? Math.max(node.version, node.dotVersion) : above);\n',
+        put: "",
+      },
+      { file: MEMORY, find: "      this.#numbering.raise(dotVersion);\n", put: "" },
+      {
+        file: MEMORY,
+        find: "    this.#numbering.raise(Math.max(at.version, at.dotVersion));\n",
         put: "",
       },
     ],
@@ -153,9 +160,10 @@ export const FAULTS: readonly SourceFault[] = [
     name: "a storage counts a node that it takes as seen, whatever came before it",
     edits: [{
       file: MEMORY,
-      find: "      this.#write(node, node.version, dotOf(node));\n",
-      put: "      this.#write(node, node.version, dotOf(node));\n" +
-        "      this.#vector.set(node.replicaId, Math.max(node.dotVersion, this.#vector.get(node.replicaId) ?? 0));\n",
+      find: "      return this.#nodes.metaAt(this.#write(node, node));\n",
+      put:
+        "      this.#vector.set(node.replicaId, Math.max(node.dotVersion, this.#vector.get(node.replicaId) ?? 0));\n" +
+        "      return this.#nodes.metaAt(this.#write(node, node));\n",
     }],
     histories: 100,
   },

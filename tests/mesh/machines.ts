@@ -10,7 +10,7 @@ import type { Disk, DiskPath } from "./disk.ts";
 import type { RedisPair } from "./redis.ts";
 
 /**
- * Who sends a sync: the server's own application, which may read everything; a client over HTTP that may read
+ * The sender of a sync: the server's own application, which may read everything; a client over HTTP that may read
  * everything; or a guest over HTTP.
  */
 export type Sender = "itself" | "http" | "guest";

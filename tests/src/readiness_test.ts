@@ -114,7 +114,7 @@ test("a server with an empty storage is ready after the catch-up round with its 
   const servers = new Servers(["a", "b"], { meshSecret: "a secret of the mesh" });
   await servers.get("b").updateNode("key", "1");
   await servers.rest();
-  // It starts anew with nothing, and hears nobody before it is asked itself.
+  // It starts with an empty storage, and no peer contacts it before its first request.
   const newcomer = servers.start("a");
   let [status, word] = await askReady(newcomer);
   for (let i = 0; status !== 200; i++) {

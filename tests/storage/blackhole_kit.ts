@@ -21,7 +21,7 @@ export interface BlackholeOptions {
   readonly storageTimeout: number;
   /**
    * Whether the very next call succeeds. Where the connections are a driver's own, each of them that is dead may
-   * cost one call that fails: then somebody who asks again succeeds in time.
+   * cost one call that fails: a repeated call then succeeds in time.
    */
   readonly succeedsAtOnce: boolean;
 }

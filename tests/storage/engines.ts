@@ -14,7 +14,7 @@ interface Loose {
 
 const deno = (globalThis as { Deno?: { test: (options: Loose) => void } }).Deno;
 
-/** As `test` of the harness, but on Deno nobody watches what goes on in the engine meanwhile. */
+/** As `test` of the harness, but without Deno's sanitizers, because the engine has resources of its own. */
 export function testOnEngine(name: string, fn: () => void | Promise<void>): void {
   if (deno) deno.test({ name, fn, sanitizeOps: false, sanitizeResources: false });
   else test(name, fn);

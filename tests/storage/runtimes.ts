@@ -88,7 +88,7 @@ export function start(runtime: Runtime, script: string, args: readonly string[])
       else reject(new Error(`${runtime} ended with ${code ?? signal}: ${errors.trim()}`));
     });
   });
-  // Whoever waits for the end hears of the failure; whoever waits for lines hears of it there.
+  // The failure is reported to a caller that waits for the end, or for lines.
   ended.catch(() => {});
   return {
     lines,

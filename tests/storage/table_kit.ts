@@ -22,7 +22,7 @@ export interface Driver {
   connect(): Promise<Connected>;
 }
 
-/** Makes a storage in a table, with what lets go of it. */
+/** Creates a storage in a table, with what releases it. */
 export type Open = (tableName: string, now: () => number) => Promise<[RealityStorage, () => Promise<void>]>;
 
 interface Backing {
@@ -38,7 +38,7 @@ export function addressOf(variable: string): string {
   throw new Error(`${variable} is not set: run this through "deno task test", or name a server in it`);
 }
 
-/** A name that no other table has. The database is the tests' own, so nobody takes the tables away. */
+/** A name that no other table has. The database belongs to the tests, so the tables are not removed. */
 export function newTableName(): string {
   return `test_${randomName(12)}`;
 }
@@ -74,7 +74,7 @@ export class Tables {
   /** Closes a storage's connections under it. */
   disconnect = async (storage: RealityStorage): Promise<void> => await this.#of(storage).release();
 
-  /** Lets go of a storage. */
+  /** Releases a storage. */
   destroy = async (storage: RealityStorage): Promise<void> => {
     await storage.close?.();
     await this.#of(storage).release();

@@ -105,7 +105,9 @@ export class Servers {
       for (let node = await this.get(id).getNode(key); !fits(node); node = await this.get(id).getNode(key)) {
         const known = { [key]: node?.version ?? 0 };
         const { changed } = await this.get(id).handleSync({ known, wait: 5_000 });
-        if (Object.keys(changed).length === 0) throw new Error(`Server ${id} has not heard of ${key} in 5 s`);
+        if (Object.keys(changed).length === 0) {
+          throw new Error(`Server ${id} has not received ${key} within 5 s`);
+        }
       }
     }
   }

@@ -20,7 +20,7 @@ scene("Relay publishes pending updates, and delivers messages of others", async 
 });
 
 scene(
-  "Relay drops its own messages at the door, and takes the same text for another's later",
+  "Relay ignores its own messages, and delivers the same text of another server later",
   async (scene) => {
     await scene.announce("ours");
     assert.deepEqual(scene.deps.received, []);
@@ -30,7 +30,7 @@ scene(
 );
 
 scene(
-  "publish() joins the news of one moment, and what comes while a message is under way",
+  "publish() joins the updates of one moment, and those during a publish",
   async (scene) => {
     const { redis, deps, relay, publisher } = scene;
     redis.hold();

@@ -71,7 +71,7 @@ async function status(answer: Promise<Response>): Promise<number> {
 /** Every kind of request and call, with its expected result. */
 const kinds: Record<string, (server: RealityServer, handle: Handle) => Promise<unknown>> = {
   "a sync": (_, handle) => status(handle(post("/sync", { known: { a: 0, b: 0 } }))),
-  "a sync of a key nobody asked for": (_, handle) =>
+  "a sync of a new key": (_, handle) =>
     status(handle(post("/sync", { known: { [`new-${Math.random()}`]: 0 } }))),
   "a sync that waits": (_, handle) => status(handle(post("/sync", { known: { quiet: 0 }, wait: 700 }))),
   "an update": (_, handle) => status(handle(post("/update", { updates: [{ key: "a", hash: "1" }] }))),
@@ -120,7 +120,7 @@ const refused: typeof kinds = {
 const ended: typeof kinds = {
   ...kinds,
   "a sync whose body does not come": (_, handle) => handle(post("/sync", endless())),
-  "a stream that nobody reads": (_, handle) => handle(get("/events?keys=a")),
+  "a stream that is not read": (_, handle) => handle(get("/events?keys=a")),
 };
 
 /** Observes a promise without waiting for it. */

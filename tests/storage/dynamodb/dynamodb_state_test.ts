@@ -170,7 +170,7 @@ test("nextState() collects expired tombstones once, and no others", () => {
   const group = { until: late, version: 2, vector: new Map([["o", 2]]) };
   assert.deepEqual([state.collectedVersion, state.expiring], [1, [group]]);
   assert.deepEqual(tombstones.map((node) => isCollected(node, state, NOW + 10_000)), [true, false]);
-  // Nobody wrote since, yet DynamoDB may have taken it away.
+  // There was no write since, but DynamoDB may have deleted the row.
   assert.equal(collectedVersionAt(state, NOW + 20_000), 1);
   assert.equal(collectedVersionAt(state, NOW + 20_000 + 86_400_000), 2);
 });

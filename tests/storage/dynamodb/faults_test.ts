@@ -23,7 +23,7 @@ function changeOf(key: string, hash: string = "h"): NodeChange {
   return { key, hash, updatedAt: 1_700_000_000_000 };
 }
 
-/** A transaction that was turned down, with what it says of the counter's item and of the first node. */
+/** A transaction that was refused, with its reasons for the counter's item and the first node. */
 function cancelled(...reasons: { Code: string; Item?: object }[]): Error {
   return errorOf("TransactionCanceledException", { CancellationReasons: reasons });
 }
@@ -209,7 +209,7 @@ test("a call that fails begins nothing more, and settles when nothing of it is u
   });
 });
 
-test("an endpoint where nobody listens is a StorageError at once, and not healthy", async () => {
+test("an endpoint without a server is a StorageError at once, and not healthy", async () => {
   const client = new DynamoDB(configure("http://127.0.0.1:1") ?? {});
   const storage = new DynamoDBStorage({ client, tableName: newTableName(), counter: "sequential" });
   const start = performance.now();

@@ -83,7 +83,7 @@ export function errorOf(name: string, more: object = {}): Error {
   return Object.assign(new Error(`${name}, as the test wants it`), { name, ...more });
 }
 
-/** One client for all storages of a file: its sockets are let go of when it is destroyed. */
+/** One client for all storages of a file: its sockets are released when it is destroyed. */
 export async function withClient(use: (client: DynamoDB) => Promise<void>): Promise<void> {
   const client = new DynamoDB(configure() ?? {});
   try {
@@ -116,7 +116,7 @@ export async function withStorage(
   });
 }
 
-/** A kind of client, and what lets go of it. */
+/** A kind of client, and what releases it. */
 export type Connect = () => [client: DynamoDBMethods | DynamoDBSender, destroy: () => void];
 
 /** A `DynamoDB`, whose methods are the actions. */
@@ -165,7 +165,7 @@ export class Tables {
     this.#of(storage).clock.now += DEFAULT_TOMBSTONE_TIMEOUT * 9 / 8;
   }
 
-  /** Lets go of a storage and of its client. */
+  /** Releases a storage and its client. */
   async destroy(storage: RealityStorage): Promise<void> {
     await storage.close?.();
     this.#of(storage).destroy();

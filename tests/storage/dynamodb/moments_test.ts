@@ -134,7 +134,7 @@ for (const limit of [Infinity, 8]) {
       let questions = 0;
       intermediary.between = async (name, _input, ask) => {
         const answer = await ask();
-        // The last of the buckets: the others do not show what comes now.
+        // The last of the buckets: the others do not contain the next change.
         if (name === "query" && ++questions === 16) await flood(writer, ["key:0", "key:1"], "new");
         return answer;
       };

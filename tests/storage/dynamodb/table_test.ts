@@ -158,7 +158,7 @@ test("a tombstone is taken away by DynamoDB no sooner than a day after it may be
       const expiresAt = Number(item?.expires_at?.N) * 1000;
       assert.ok(expiresAt >= clock.now + 2 * DAY && expiresAt <= clock.now + 2 * DAY + DAY / 8);
     });
-    // Nobody writes, so nobody sweeps; but DynamoDB may have done it.
+    // Without a write nothing is collected here, but DynamoDB may have deleted the row.
     assert.equal((await storage.readNodes([])).collectedVersion, 0);
     clock.now += DAY * 9 / 8;
     assert.equal((await storage.readNodes([])).collectedVersion, 0);

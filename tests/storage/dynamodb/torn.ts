@@ -49,7 +49,7 @@ export class TornService {
     const puts = TransactItems.map(({ Put }) => Put);
     const names = puts.map(({ TableName, Item }) => nameOf(TableName, Item));
     const work = async (unlock: (name: string) => void) => {
-      // Turned down before anything is visible, as a transaction is: the counter's condition is the only one.
+      // Refused before anything is visible, as a transaction is: the counter's condition is the only one.
       const counter = puts[0];
       await ask({
         TransactItems: [{ ConditionCheck: { ...counter, Item: undefined, Key: keyOf(counter) } }],

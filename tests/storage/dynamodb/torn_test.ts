@@ -1,5 +1,5 @@
 /**
- * DynamoDBStorage while transactions become visible item by item: nobody reads less than the counter says.
+ * DynamoDBStorage while transactions become visible item by item: no reader sees less than the counter says.
  *
  * @module
  */
@@ -80,7 +80,7 @@ class Hold {
   }
 }
 
-test("whoever reads the counter sees its changes, also in rows that do not show them yet", async () => {
+test("a reader of the counter sees its changes, also in rows that do not show them yet", async () => {
   await withHeld(counterFirst, async (writer, reader, hold) => {
     await writer.applyChanges([changeOf("a", "old"), changeOf("b", "old")]);
     const torn = hold(1);
@@ -252,7 +252,7 @@ async function withFar(use: (far: DynamoDBStorage, near: DynamoDBStorage) => Pro
   });
 }
 
-test("who writes without a pause lets others write as well, however far away they are", async () => {
+test("a process that writes without a pause lets others write as well, also distant ones", async () => {
   await withFar(async (far, near) => {
     let isOver = false;
     let written = 0;
@@ -267,7 +267,7 @@ test("who writes without a pause lets others write as well, however far away the
   });
 });
 
-test("who died when it was its turn holds nobody up for long", async () => {
+test("a process that died during its turn delays no other for long", async () => {
   await withStorage(async (storage, _intermediary, TableName) => {
     await storage.applyChanges([changeOf("a", "1")]);
     await withClient(async (client) => {
@@ -295,7 +295,7 @@ test("who has nothing to write after all gives its turn back", async () => {
     intermediary.between = async (name, _input, ask) => {
       if (name !== "transactWriteItems" || !meets) return await ask();
       meets = false;
-      // While it waits, somebody writes a newer node.
+      // While it waits, another process writes a newer node.
       const other = new DynamoDBStorage({
         client: intermediary.client,
         tableName: TableName,

@@ -42,7 +42,7 @@ for (const counter of ["sequential", "clock"] as const) {
   });
 }
 
-test("MemoryStorage says that nobody else can change it", () => {
+test("MemoryStorage is exclusive", () => {
   assert.equal(new MemoryStorage().features.exclusive, true);
 });
 

@@ -71,7 +71,7 @@ testDatabase({
   },
   undone: { code: "ER_LOCK_DEADLOCK", errno: 1213 },
   async isWaiting(tableName) {
-    // InnoDB looks anew only if nobody has asked this table for 100 ms: asked more often, it stays as it was.
+    // InnoDB refreshes this table only if it was not read for 100 ms.
     await ask("SELECT SLEEP(0.11)");
     return await ask(
       "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT' AND trx_query LIKE ?",
@@ -180,7 +180,7 @@ async function ask(sql: string, ...params: string[]): Promise<boolean> {
   }
 }
 
-test("SQLStorage on MySQL gives no number again that a crash took back after somebody saw it", async () => {
+test("SQLStorage on MySQL assigns no number again that a crash took back after it was read", async () => {
   const { query, end } = await queryDriver.connect();
   try {
     const tableName = newTableName();

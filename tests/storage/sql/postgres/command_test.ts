@@ -12,7 +12,7 @@ import { POSTGRES_URL } from "./drivers.ts";
 
 const TOKEN = "token-of-the-command";
 
-test("a change through one command wakes who waits at another on the same PostgreSQL", async () => {
+test("a change through one command wakes clients that wait at another on the same PostgreSQL", async () => {
   const env = { PORT: "0", HOST: "127.0.0.1", REALITY_STORAGE: POSTGRES_URL, REALITY_WRITE_TOKEN: TOKEN };
   const commands = [0, 1].map(() => Child.run("cli/bin.ts", env, tmpdir()));
   try {
@@ -33,7 +33,7 @@ test("a change through one command wakes who waits at another on the same Postgr
     const first = await post(urls[0], "update", { key, hash: "1" });
     const waiting = post(urls[1], "sync", { known: { [key]: first.versions[key] }, wait: 20_000 });
     const second = await post(urls[0], "update", { key, hash: "2" });
-    const { changed, epoch } = await soon(waiting, "the answer to who waits");
+    const { changed, epoch } = await soon(waiting, "the answer to the waiting client");
     assert.equal(changed[key].version, second.versions[key]);
     assert.equal(epoch, second.epoch);
     for (const command of commands) command.signal("SIGTERM");

@@ -133,7 +133,7 @@ test("a standby answers nothing, and of several hosts the primary is found", asy
     await pair.promote();
     assert.ok((await shared.readNodes(["before:1"])).nodes.get("before:1"));
     await setReadOnly(pair.standby.address, true);
-    // A connection hears of it with its next statement, or the one after.
+    // A connection notices it with its next statement, or the one after.
     while (await shared.readNodes([]).then(() => true, () => false));
     await reads();
     await pool.end();

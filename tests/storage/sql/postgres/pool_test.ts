@@ -38,13 +38,13 @@ class FakeClient implements SingleClient {
     return Promise.resolve();
   }
 
-  /** Answers the oldest statement, and lets whoever waits go on. */
+  /** Answers the oldest statement, and lets waiting calls continue. */
   async answer(...rows: object[]): Promise<void> {
     this.#answers.shift()?.resolve(rows);
     await turn();
   }
 
-  /** Rejects the oldest statement, and lets whoever waits go on. */
+  /** Rejects the oldest statement, and lets waiting calls continue. */
   async refuse(error: Error): Promise<void> {
     this.#answers.shift()?.reject(error);
     await turn();
@@ -168,7 +168,7 @@ test("PostgresPool frees the place of a connection that gives no answer, and ask
   const clock = new FakeClock();
   const [pool, clients] = createPool(1, { clock });
   await begin(pool, clients, 0);
-  // The connection is there, and nothing is heard of it any more.
+  // The connection stays open and silent.
   const asked = ["b", "c"].map((sql) => pool.unsafe(sql));
   await clock.advance(9_999);
   assert.equal(clients.length, 1);
@@ -313,7 +313,7 @@ test("PostgresPool seeks a connection that listened until it is back, and says s
 
   const isBack = new Promise<void>((resolve) => hasBegun = resolve);
   await clients[0]!.lose();
-  // The first try finds nobody, the second does.
+  // The first attempt fails, the second succeeds.
   while (clients.length < 2) await turn();
   await clients[1]!.lose();
   while (clients.length < 3) await turn();
@@ -363,7 +363,7 @@ test("PostgresPool notices that a connection which listens gives no answer, and 
   await clients[0]!.answer();
   await listening;
   await clock.advance(5_000);
-  assert.deepEqual(clients[0]!.asked, ['LISTEN "news"'], "nobody wants to know");
+  assert.deepEqual(clients[0]!.asked, ['LISTEN "news"'], "no subscriber is left");
   isWanted = true;
   await clock.advance(5_000);
   assert.equal(clients[0]!.asked.length, 2);

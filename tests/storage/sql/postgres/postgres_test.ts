@@ -207,7 +207,7 @@ test("openPostgres does not end a client that was handed in, and leaves its chan
   await client.end();
 });
 
-test("openPostgres leaves no statement waiting on the server that nobody waits for any more", async () => {
+test("openPostgres leaves no statement running on the server after its call has ended", async () => {
   const tableName = newTableName();
   const client = postgres(POSTGRES_URL, { max: 2, onnotice: () => {} });
   const storage = openPostgres(`${POSTGRES_URL}?application_name=${tableName}`, {
@@ -235,7 +235,7 @@ test("openPostgres leaves no statement waiting on the server that nobody waits f
   }
 });
 
-test("openPostgres at an address where nobody listens rejects, and closes at once", async () => {
+test("openPostgres at an address without a server rejects, and closes at once", async () => {
   const storage = openPostgres("postgres://postgres@127.0.0.1:1/nowhere");
   await assert.rejects(storage.getNode("a"), { code: "ERR_REALITY_STORAGE", message: /ECONNREFUSED/ });
   await assert.rejects(storage.subscribe!(() => {}), { code: "ERR_REALITY_STORAGE" });

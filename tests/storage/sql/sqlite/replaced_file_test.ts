@@ -101,7 +101,7 @@ test("openSQLite reads the file that was put in the place of the one it had open
   });
 });
 
-test("a server tells who waits when the file was replaced, also after others have written to it", async () => {
+test("a server tells waiting clients when the file was replaced, also after others have written to it", async () => {
   await withFile(async (path, open) => {
     const server = new RealityServer({ storage: open() });
     await server.updateMany([{ key: "a", hash: "old" }, { key: "b", hash: "old" }]);

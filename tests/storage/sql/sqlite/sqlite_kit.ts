@@ -29,7 +29,7 @@ export interface Backing {
   readonly path: string;
   /** The storage's time, in milliseconds since 1970. */
   readonly clock: { now: number };
-  /** Lets go of what the test opened. */
+  /** Releases everything that the test opened. */
   readonly release: () => void;
 }
 
@@ -84,7 +84,7 @@ export class Backings {
     this.of(storage).clock.now += DEFAULT_TOMBSTONE_TIMEOUT;
   }
 
-  /** Lets go of a storage, and of its file when nobody else uses it. */
+  /** Releases a storage, and its file if no other storage uses it. */
   async destroy(storage: RealityStorage): Promise<void> {
     const { path, release } = this.of(storage);
     await storage.close?.();

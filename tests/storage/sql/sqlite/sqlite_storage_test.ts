@@ -252,7 +252,7 @@ testOn(RUNTIMES, "Deno, Node and Bun on one file at once share no version and lo
   await inFolder(async (folder) => {
     const path = join(folder, "reality.db");
     const count = 60;
-    // The file is made by whoever comes first.
+    // The first process creates the file.
     const workers = RUNTIMES.map((runtime) =>
       start(runtime, "sql/sqlite/sqlite_worker.ts", [path, runtime, `${count}`])
     );
@@ -321,7 +321,7 @@ testOn(["bun"], "openSQLite tells a change by a process of another runtime", asy
   });
 });
 
-test("openSQLite answers with the first call after another process let go of its lock", async () => {
+test("openSQLite answers the first call after another process released its lock", async () => {
   await inFolder(async (folder) => {
     const path = join(folder, "reality.db");
     const storage = openSQLite(path, { busyTimeout: 1, counter: "sequential" });
