@@ -140,7 +140,7 @@ export class AntiEntropy {
 
   async #mergeNext(previous: PartialDelta | undefined, message: Message): Promise<MergedPage> {
     const { storage, callStorage, wake } = this.#deps;
-    const { delta, vector: theirs, collected: collected = EMPTY } = message;
+    const { delta, vector: theirs, collected = EMPTY } = message;
     if (theirs === undefined) return UNMERGED;
     if (delta !== undefined && delta.after !== null && delta.after !== previous?.next) return UNMERGED;
     const mine = await callStorage("readReplicaState", () => storage.readReplicaState());
@@ -181,7 +181,7 @@ export class AntiEntropy {
     },
   ): Promise<MergedPage> {
     const { storage, callStorage, getChanges, wake } = this.#deps;
-    const { collected: collected = EMPTY, epoch } = message;
+    const { collected = EMPTY, epoch } = message;
     const { written, ownChanges } = await getChanges().merge(delta.nodes, async (isMissing) => {
       // A missing node may have been collected since the state was read.
       const { vector, collected } = isMissing

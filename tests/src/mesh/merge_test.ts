@@ -162,7 +162,7 @@ test("mergeNode() joins a node with a tombstone if such a deletion was collected
   const take = mergeNode(theirs, mine, {
     ...STRANGERS,
     theirs: new Map([["here", 4]]),
-    collected: collected,
+    collected,
   });
   assert.ok(take !== null && !("replicaId" in take.node) && !take.node.deleted && take.above === 5);
   const heard = { ...STRANGERS, theirs: new Map([["here", 4], ["elsewhere", 7]]), collected };
@@ -251,7 +251,7 @@ async function read(here: MemoryStorage, { base, vector, epoch, nodes }: Letter)
   if (!coversVector(mine, base)) return;
   for (const node of nodes) {
     const own = (await here.readReplicated([node.key])).get(node.key);
-    const take = mergeNode(node, own, { mine, theirs: vector, collected: collected });
+    const take = mergeNode(node, own, { mine, theirs: vector, collected });
     if (take !== null) await here.mergeNodes([take]);
   }
   await here.adoptVector(vector, epoch);
