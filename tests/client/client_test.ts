@@ -544,6 +544,8 @@ test('transport: "poll" asks at its interval, and at once for other keys', async
 });
 
 test('transport: "events" tells what a stream says', async () => {
+  // The client loads it when it is used. Reading a file takes real time.
+  await import("../../client/transport_events.ts");
   await using scene = new Scene();
   await scene.server.updateNode("a", "1");
   const client = scene.client({ transport: "events" });
