@@ -10,7 +10,9 @@ import { dirname, join } from "node:path/posix";
 import { test } from "./harness.ts";
 import { BUILDERS, MAY_IMPORT } from "./import_rules.ts";
 
-const manifest: { exports: Record<string, string> } = JSON.parse(readFileSync("deno.json", "utf8"));
+const manifest: { exports: Record<string, string>; tasks: Record<string, { command: string }> } = JSON.parse(
+  readFileSync("deno.json", "utf8"),
+);
 const published = ["mod.ts", ...["src", "storage", "adapters", "cli", "client"].flatMap(listFiles)];
 const everything = [...published, ...["bench", "examples", "tests", "tools"].flatMap(listFiles)];
 const texts = new Map(everything.map((file) => [file, readFileSync(file, "utf8")]));
@@ -135,6 +137,20 @@ test("file names are snake_case, and no file is named utils", () => {
 
 test("every export of deno.json is a file", () => {
   assert.deepEqual(Object.values(manifest.exports).filter((path) => !existsSync(path)), []);
+});
+
+test("a task that needs packages installs them, so that it works as the first command in a fresh clone", () => {
+  // These scripts install the packages themselves, or run in a project of their own.
+  const installing = ["tests/run.ts", "tests/endurance/main.ts"];
+  const needsPackages = (script: string) =>
+    script.startsWith("bench/") ||
+    reach(script).flatMap(foreign).some((name) => !name.startsWith("node:"));
+  const wrong = Object.entries(manifest.tasks).filter(([, { command }]) => {
+    if (command.startsWith("deno install --quiet; ")) return false;
+    const scripts = [...command.matchAll(/\S+\.ts\b/g)].map(([script]) => script);
+    return scripts.some((script) => !installing.includes(script) && needsPackages(script));
+  });
+  assert.deepEqual(wrong.map(([name]) => name), []);
 });
 
 function listFiles(folder: string): string[] {

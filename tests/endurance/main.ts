@@ -9,7 +9,10 @@ import { spawn } from "node:child_process";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { findRuntime, RUNTIMES } from "../../bench/runtimes.ts";
+import { installPackages, installRuntimes } from "../run/machine.ts";
 
+await installRuntimes();
+await installPackages();
 const commands = RUNTIMES.map((name) => [name, findRuntime(name)] as const);
 for (const [name, command] of commands) {
   if (command === undefined) {

@@ -28,11 +28,7 @@ export interface Machine {
 
 /** Finds or fetches everything; what is already there is used as it is. */
 export async function prepareMachine(): Promise<Machine> {
-  const ownNode20 = await findNode20();
-  const wanted = Object.keys(versions).filter((name) => name !== "node20" || !ownNode20);
-  const missing: string[] = [];
-  for (const name of wanted) if (await installedVersion(name) !== versions[name]) missing.push(name);
-  if (missing.length > 0) await fetchRuntimes(wanted);
+  const ownNode20 = await installRuntimes();
   await installPackages();
   return {
     deno: Deno.execPath(),
@@ -42,6 +38,20 @@ export async function prepareMachine(): Promise<Machine> {
     bun: await pathOf("bun"),
     chromium: await findChromium(),
   };
+}
+
+/**
+ * Installs the runtimes that are missing.
+ *
+ * @returns The path of the machine's own Node 20; then none is installed.
+ */
+export async function installRuntimes(): Promise<string | undefined> {
+  const ownNode20 = await findNode20();
+  const wanted = Object.keys(versions).filter((name) => name !== "node20" || !ownNode20);
+  const missing: string[] = [];
+  for (const name of wanted) if (await installedVersion(name) !== versions[name]) missing.push(name);
+  if (missing.length > 0) await fetchRuntimes(wanted);
+  return ownNode20;
 }
 
 /**
