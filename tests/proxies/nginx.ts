@@ -21,38 +21,51 @@ export interface Nginx {
   reload(): void;
 }
 
-/** What a test says about an nginx and the servers behind it. */
-export interface NginxOptions {
+/** What a test says about an nginx. */
+interface NginxSettings {
   /** What differs from the page. */
   readonly edits?: readonly Edit[];
-  /** What differs about the servers. */
-  readonly server?: BackendOptions;
-  /** Addresses in place of the servers' own. */
-  readonly upstreams?: readonly string[];
   /** Serves HTTP/2 without TLS. */
   readonly http2?: boolean;
 }
 
+/** What a test says about an nginx and the servers behind it. */
+export interface NginxOptions extends NginxSettings {
+  /** What differs about the servers. */
+  readonly server?: BackendOptions;
+  /** Addresses in place of the servers' own. */
+  readonly upstreams?: readonly string[];
+}
+
 /** Runs with two servers behind an nginx. */
 export async function withNginx(
-  { edits = [], server = {}, upstreams = [], http2 = false }: NginxOptions,
+  { server = {}, upstreams = [], ...settings }: NginxOptions,
   run: (nginx: Nginx, backends: readonly [Backend, Backend]) => Promise<void>,
 ): Promise<void> {
   await withBackends(server, async (backends) => {
     const origins = backends.map(({ origin }, i) => upstreams[i] ?? origin);
-    const text = fit(edit(readBlock("nginx"), edits), origins);
-    let folder = "";
-    const nginx = await PrivateServer.start(recipe(text, http2, (found) => folder = found));
-    try {
-      await run({
-        origin: nginx.address,
-        log: () => readFileSync(join(folder, "log"), "utf8"),
-        reload: () => void process.kill(Number(readFileSync(join(folder, "pid"), "utf8")), "SIGHUP"),
-      }, backends);
-    } finally {
-      await nginx.stop();
-    }
+    await withNginxBefore(origins, settings, (nginx) => run(nginx, backends));
   });
+}
+
+/** Runs with an nginx before these addresses. */
+export async function withNginxBefore(
+  origins: readonly string[],
+  { edits = [], http2 = false }: NginxSettings,
+  run: (nginx: Nginx) => Promise<void>,
+): Promise<void> {
+  const text = fit(edit(readBlock("nginx"), edits), origins);
+  let folder = "";
+  const nginx = await PrivateServer.start(recipe(text, http2, (found) => folder = found));
+  try {
+    await run({
+      origin: nginx.address,
+      log: () => readFileSync(join(folder, "log"), "utf8"),
+      reload: () => void process.kill(Number(readFileSync(join(folder, "pid"), "utf8")), "SIGHUP"),
+    });
+  } finally {
+    await nginx.stop();
+  }
 }
 
 function recipe(text: string, http2: boolean, onFolder: (folder: string) => void): Recipe {

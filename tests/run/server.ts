@@ -140,7 +140,8 @@ export function run(command: readonly string[]): void {
   throw new Error(`Cannot run ${command.join(" ")}: ${error?.message ?? `exit code ${status}`}\n${said}`);
 }
 
-function findPort(): Promise<number> {
+/** Finds a port of this machine that is free. */
+export function findPort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once("error", reject);

@@ -28,7 +28,7 @@ const list: readonly Service[] = [
     variable: "REALITY_TEST_POSTGRES",
     users: [
       ...["tests/leaks_", "tests/storage/sql/postgres/", "tests/races/postgres/"],
-      ...["tests/cluster/postgres_", "tests/cluster/mixed_"],
+      ...["tests/cluster/postgres_", "tests/cluster/mixed_", "tests/proxies/nginx_deploy_"],
       ...["tests/storage/sql/drizzle/drizzle_postgres_", "tests/storage/sql/prisma/prisma_postgres_"],
     ],
     recipe: () => postgresRecipe(),
