@@ -46,7 +46,7 @@ export type { FetchContext, FetchHandler, HandlerOptions, RequestContext };
  *   }),
  * );
  * const { changed } = await response.json();
- * console.assert(changed["chat:room:general"].version === 1);
+ * console.assert(changed["chat:room:general"].hash === "abc123");
  * await server.close();
  * ```
  */

@@ -90,7 +90,7 @@ const DIALECTS: ReadonlyMap<string, SQLDialectName> = new Map([
  * const client = new Database(":memory:");
  * const storage = createDrizzleAdapter(drizzle(client), { tableName: "reality_nodes" });
  * await storage.applyChanges([{ key: "user:1", hash: "a1", updatedAt: Date.now() }]);
- * console.assert((await storage.getNode("user:1"))?.version === 1);
+ * console.assert((await storage.getNode("user:1"))?.hash === "a1");
  * client.close();
  * ```
  */

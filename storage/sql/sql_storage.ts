@@ -64,7 +64,7 @@ export type { SQLDialectName, SQLQuery, SQLStorageOptions, SQLWritten } from "./
  *   dialect: "sqlite",
  * });
  * await storage.applyChanges([{ key: "user:1", hash: "a1", updatedAt: Date.now() }]);
- * console.assert((await storage.getNode("user:1"))?.version === 1);
+ * console.assert((await storage.getNode("user:1"))?.hash === "a1");
  * database.close();
  * ```
  *

@@ -59,8 +59,9 @@ export async function chooseLegs(machine: Machine, words: readonly string[]): Pr
   const onDoc = (_: string, report: string) => [
     // Examples serve at the default port, which may be taken.
     ...["env", "DENO_SERVE_ADDRESS=tcp:127.0.0.1:0"],
-    ...[deno, "test", "--allow-all", "--doc", `--junit-path=${report}`],
-    ...["README.md", "docs/stamps.md", "mod.ts", "src", "storage", "adapters", "cli", "client"],
+    ...[deno, "test", "--allow-all", "--doc", "--preload=tests/run/strict_assert.ts"],
+    `--junit-path=${report}`,
+    ...["README.md", ...findGuides(), "mod.ts", "src", "storage", "adapters", "cli", "client"],
   ];
 
   const files = await findTestFiles();
@@ -79,7 +80,7 @@ export async function chooseLegs(machine: Machine, words: readonly string[]): Pr
   const all: Leg[] = [
     ...ownLegs.map((name) => leg(name, onDeno, own(name))),
     leg("hosts", onNode, own("hosts")),
-    leg("docs", onDoc, ["README.md, docs/stamps.md and doc comments"]),
+    leg("docs", onDoc, ["README.md, docs and doc comments"]),
     leg("deno", onDeno, shared),
     leg("node", onNode, shared),
     leg("bun", onBun, shared),
@@ -94,6 +95,12 @@ export async function chooseLegs(machine: Machine, words: readonly string[]): Pr
   if (parts.length === 0) return chosen;
   const matching = (leg: Leg) => leg.jobs.filter((job) => parts.some((part) => job.file.includes(part)));
   return chosen.map((leg) => ({ ...leg, jobs: matching(leg) })).filter((leg) => leg.jobs.length > 0);
+}
+
+/** The pages in `docs/` whose examples run as doc examples. Those in JavaScript have tests of their own. */
+function findGuides(): string[] {
+  const pages = [...Deno.readDirSync("docs")].map(({ name }) => `docs/${name}`).sort();
+  return pages.filter((page) => page.endsWith(".md") && !/^```js$/m.test(Deno.readTextFileSync(page)));
 }
 
 /** All test files, but those that need packages from JSR, which not every machine reaches: `deno task test:jsr`. */

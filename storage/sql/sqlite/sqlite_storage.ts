@@ -88,7 +88,7 @@ const OPEN_OPTIONS = ["busyTimeout", "synchronous"] as const;
  *
  * const storage = openSQLite(":memory:");
  * await storage.applyChanges([{ key: "user:1", hash: "a1", updatedAt: Date.now() }]);
- * console.assert((await storage.getNode("user:1"))?.version === 1);
+ * console.assert((await storage.getNode("user:1"))?.hash === "a1");
  * await storage.close();
  * ```
  */
