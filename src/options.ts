@@ -188,9 +188,9 @@ export interface RealityServerOptions {
    */
   writeTokens?: readonly string[] | undefined;
   /**
-   * Says which of these keys a request may read. Called for each sync, when an event stream begins, and again before a waiting
+   * Returns which of these keys a request may read. Called for each sync, when an event stream begins, and again before a waiting
    * client is answered. A key that may not be read looks like a key without a node. A `RefusalError` that it throws, for
-   * example `UNAUTHORIZED` for an invalid token, becomes the answer. What the host knows of the client is in {@linkcode HookInfo}.
+   * example `ERR_REALITY_UNAUTHORIZED` for an invalid token, becomes the answer. The third argument is {@linkcode HookInfo}.
    *
    * @default every client may read every key whose name it knows
    *
@@ -207,7 +207,7 @@ export interface RealityServerOptions {
    */
   authorize?: Authorize | undefined;
   /**
-   * Says whether a request may change these keys through the write routes. Called when no token of `writeTokens` matches.
+   * Returns whether a request may change these keys through the write routes. Called when no token of `writeTokens` matches.
    *
    * @default the write routes are closed, or open to `writeTokens` only
    *
@@ -347,7 +347,7 @@ export interface RealityServerOptions {
   /**
    * Time, timers and randomness. For tests.
    *
-   * @default the runtime's own
+   * @default the clock of the runtime
    *
    * @example
    * ```ts
@@ -372,37 +372,39 @@ export interface RealityServerOptions {
 /** When and how a server talks to its peers. */
 export interface MeshOptions {
   /**
-   * How often to talk to a few peers although nothing happens, in milliseconds. 0 for never: then exchanges ride
-   * on changes and on clients' requests, and no timer runs. At least 100.
+   * How often to exchange with a few peers when nothing happens, in milliseconds. With 0, no timer runs: changes and the
+   * requests of clients start exchanges. Lower finds lost updates and dead peers sooner; higher sends less. 0, or at least
+   * 100.
    *
    * @default {0}
    */
   interval?: number | undefined;
   /**
-   * How many peers are told of a change directly; of more, each of these tells its share. Lower sends less at
-   * once; higher reaches all in fewer steps. 1 to 1,000.
+   * How many peers get a change directly. With more peers, each of these forwards it to a share of the others. Lower sends
+   * fewer requests at once; higher reaches all peers in fewer steps. 1 to 1,000.
    *
    * @default {8}
    */
   fanout?: number | undefined;
   /**
-   * How long one request to a peer may take, in milliseconds; a client that knows more than this server waits no
-   * longer for the peers either. Lower finds dead peers sooner; higher bears slow links. 10 to 60,000.
+   * How long one request to a peer may take, in milliseconds. If a client has a newer version than this server, the server
+   * asks its peers, and the client waits for that long at most. Lower finds dead peers sooner; higher allows slow networks.
+   * 10 to 60,000.
    *
    * @default {2000}
    */
   timeout?: number | undefined;
   /**
-   * Whether peers may tell where other servers are, which are then asked as well. Needs `meshSecret`: a URL from
-   * any other server is never called.
+   * Whether peers may send the URLs of other servers, which then become peers as well. Requires `meshSecret`. With `false`,
+   * only the URLs in `meshPeers` are called.
    *
    * @default {false}
    */
   discovery?: boolean | undefined;
   /**
-   * What sends a request to a peer in place of the runtime's `fetch`: a service binding, a client certificate.
+   * Sends requests to peers, for example through a service binding or with a client certificate.
    *
-   * @default the runtime's own
+   * @default the `fetch` of the runtime
    */
   fetch?: ((request: Request) => Promise<Response>) | undefined;
 }
@@ -434,9 +436,9 @@ export interface MeshOptions {
  */
 export interface HookInfo<Context = unknown> {
   /**
-   * What the host knows: Express' or Fastify's request, Hono's context, the request of `node:http`, or `{ env, ctx }`
-   * with what else a fetch handler was given ({@linkcode FetchContext}). From `handleSync` and `handleSSECompat` it is
-   * their option `context`. The type is not checked: use the type of your host.
+   * The request of Express, Fastify or `node:http`, the context of Hono, or `{ env, ctx }` with the second and third
+   * argument of a fetch handler ({@linkcode FetchContext}). For `handleSync` and `handleSSECompat` it is their option
+   * `context`. The type is not checked: use the type of your host.
    */
   readonly context: Context;
 }
@@ -447,7 +449,7 @@ export type MetricsHook<Context = unknown> = {
 }["metrics"];
 
 /**
- * Says which keys a request may read. The request's body has been read. A `RefusalError` that it throws is answered with its
+ * Returns which keys a request may read. The request's body has been read. A `RefusalError` that it throws is answered with its
  * status, and ends a stream. A `RealityError` with `ERR_REALITY_HOOK`, as where another service does not answer, is a 503 and
  * is reported once until the hook answers again. Anything else is a 500 and is reported.
  *
@@ -464,15 +466,15 @@ export type Authorize<Context = unknown> = {
 }["authorize"];
 
 /**
- * All of the keys or none, or those that are allowed; and, if need be, the moment when this identity ends, in
- * milliseconds since 1970: a wait or a stream is then over.
+ * All of the keys, none, or those that are allowed. With `expiresAt`, the time in milliseconds since 1970 at which this
+ * identity ends: a wait or a stream ends then.
  */
 export type ReadingRights = AllowedKeys | { readonly keys: AllowedKeys; readonly expiresAt?: number };
 
-/** All of the keys that were asked for, none, or these. */
+/** All of the keys of the request, none, or these. */
 export type AllowedKeys = boolean | readonly string[] | ReadonlySet<string>;
 
-/** Says whether a request may change these keys. */
+/** Returns whether a request may change these keys. */
 export type AuthorizeWrite<Context = unknown> = {
   authorizeWrite(
     request: Request,
@@ -482,11 +484,11 @@ export type AuthorizeWrite<Context = unknown> = {
 }["authorizeWrite"];
 
 /**
- * Redis clients of the application's: of ioredis 5 and later, or of node-redis 4 and later. Ones that are not
- * connected yet are used as soon as they are. They stay connected when the server is closed. `connectRedis` of
- * `@rootlodge/reality-server/ioredis` makes both from an address.
+ * Two Redis clients of the application, of ioredis 5 and later or node-redis 4 and later. A client that is not connected yet
+ * is used as soon as it is. Both stay connected when the server is closed. `connectRedis` of
+ * `@rootlodge/reality-server/ioredis` creates both from an address.
  *
- * With a client of ioredis, leave the channel to the server: its subscription ends when the server is closed.
+ * With ioredis, use the channel for nothing else: the subscription to it ends when the server is closed.
  */
 export interface RedisOptions {
   /** The client that publishes. */
@@ -501,18 +503,17 @@ export interface RedisOptions {
   channel?: string | undefined;
 }
 
-/** How often one client may ask. */
+/** How many requests one client may send. */
 export interface RateLimitOptions {
-  /** Requests in a window; a client that was quiet may send as many at once. 1 to 1,000,000. */
+  /** How many requests a client may send in a window. A client that sent none for a while may send all at once. 1 to 1,000,000. */
   limit: number;
-  /** The window's length, in milliseconds. 1,000 to 86,400,000. */
+  /** The length of the window, in milliseconds. 1,000 to 86,400,000. */
   window: number;
   /**
-   * Tells clients apart: those that give the same text are counted together; `null` is not limited. Left out, it is
-   * the address, and of IPv6 the network of 64 bits that a client commonly has for itself. What it throws is a 500 and
-   * is reported.
+   * Identifies a client. Requests for which it returns the same text count as one client. Requests for which it returns
+   * `null` are not limited. If it throws, the request gets 500 and `onError` gets the error.
    *
-   * @default the client's address
+   * @default the address of the client: the whole address for IPv4, the first 64 bits for IPv6
    */
   key?: RateLimitKey | undefined;
 }
@@ -520,7 +521,7 @@ export interface RateLimitOptions {
 /**
  * Returns a text that identifies the client; `null` for a client that is not limited, such as a peer.
  *
- * `address` is the client's, with `trustProxy` taken into account; `null` where the runtime does not tell.
+ * `address` is the address of the client behind the proxies of `trustProxy`; `null` if the runtime does not provide it.
  */
 export type RateLimitKey<Context = unknown> = {
   key(

@@ -8,17 +8,22 @@ import { MAX_HASH_BYTES, MAX_KEY_BYTES } from "./store/node.ts";
 
 /** The limits of one request, and of one server. */
 export interface Limits {
-  /** Bytes in a request's body, counted while it is read. @default {1048576} */
+  /** Bytes of a request body, counted while it is read. Larger ones get 413. @default {1048576} */
   readonly maxBodyBytes: number;
-  /** Keys in one request. @default {10000} */
+  /** Keys in one request. Requests with more get 413. @default {10000} */
   readonly maxKeys: number;
-  /** Bytes of UTF-8 in a key; 512 at the most. @default {512} */
+  /** Bytes of UTF-8 in a key, at most 512. A longer key gets 400. @default {512} */
   readonly maxKeyBytes: number;
-  /** Bytes of UTF-8 in a hash; 256 at the most. @default {256} */
+  /** Bytes of UTF-8 in a hash, at most 256. A longer hash gets 400. @default {256} */
   readonly maxHashBytes: number;
-  /** The longest wait of a sync, in milliseconds; a longer `wait` is shortened. 0: no sync waits. @default {25000} */
+  /**
+   * The longest wait of a sync, in milliseconds. A longer `wait` is reduced to it. With 0, no sync waits. Keep it below the
+   * time limit of every proxy in front.
+   *
+   * @default {25000}
+   */
   readonly maxWait: number;
-  /** Waiting syncs and open streams at once; further syncs are answered at once, with a pause. @default {50000} */
+  /** Waiting syncs and open streams at the same time. Further syncs are answered at once, with a `pause`. @default {50000} */
   readonly maxWaiters: number;
   /**
    * The same for one client. Clients are identified as for `rateLimit`: by address, behind the proxies of `trustProxy`.
@@ -28,22 +33,22 @@ export interface Limits {
    * @default {25000}
    */
   readonly maxWaitersPerClient: number;
-  /** The same for one connection of `node:http` or HTTP/2, which can carry many requests. @default {250} */
+  /** The same for one connection of `node:http` or HTTP/2. A connection can carry many requests. @default {250} */
   readonly maxWaitersPerConnection: number;
   /**
    * The estimated memory of waiting syncs and open streams, in bytes: 1,024 for each, plus 128 and the length for each of
-   * its keys. Further syncs are answered at once, with a pause.
+   * its keys. Further syncs are answered at once, with a `pause`.
    *
    * @default {134217728}
    */
   readonly maxWaitingBytes: number;
-  /** Open streams at once; further ones send the current state and end. @default {50000} */
+  /** Open streams at the same time. Further ones send the current state and end. @default {50000} */
   readonly maxStreams: number;
-  /** Requests being read or answered at once, without those that wait; further ones get 503. @default {10000} */
+  /** Requests being read or answered at the same time, without those that wait. Further ones get 503. @default {10000} */
   readonly maxRequests: number;
-  /** Bytes of bodies held while they are read, all requests together; further ones get 503. @default {67108864} */
+  /** Bytes of all request bodies that are being read. Further requests get 503. @default {67108864} */
   readonly maxReadingBytes: number;
-  /** Milliseconds that a request's body may take to arrive. @default {10000} */
+  /** The time for a request body to arrive, in milliseconds. Then the request gets 408. @default {10000} */
   readonly bodyTimeout: number;
   /**
    * Bytes of all responses that clients have not read yet. Above the limit, the connections of the oldest pending responses
@@ -60,7 +65,7 @@ export interface Limits {
    * @default {60000}
    */
   readonly responseTimeout: number;
-  /** Milliseconds after which a stream ends whose client does not read. @default {60000} */
+  /** The time after which a stream ends whose client reads nothing, in milliseconds. @default {60000} */
   readonly stallTimeout: number;
 }
 

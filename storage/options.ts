@@ -9,31 +9,29 @@ import type { CounterKind } from "../src/store/contract.ts";
 
 export type { CounterKind } from "../src/store/contract.ts";
 
-/** How a storage of this package counts and forgets. */
+/** How a storage numbers changes, and how long it keeps deletions. */
 export interface StorageOptions {
   /**
-   * How changes are numbered. `"clock"` keeps above the microseconds since 2020, so that a storage that lost its last
-   * changes, or all of them, does not give their numbers to others; and in every number it has a residue of its
-   * own, so that storages which stand beside each other never give the same one. `"sequential"` counts 1, 2, 3. It
-   * is for a storage that stands alone and is never set back to an earlier state: after a restored backup, a
-   * failover to a replica that lags behind or, in memory, a restart, clients that send no epoch miss what is
-   * numbered again. A database that was once numbered by the clock stays so, whatever is asked for here.
+   * How changes are numbered. `"clock"`: each number is above the microseconds since 2020. So a storage that lost its last
+   * changes, or all of them, does not give their numbers again. Each storage also has numbers of its own, so no two storages
+   * of a mesh give the same number. `"sequential"`: 1, 2, 3. Only for a storage that is not part of a mesh and never goes back
+   * to an earlier state. A restored backup, a failover to a replica that lags and, in memory, a restart are such returns:
+   * afterwards, clients that send no epoch can miss changes. A database that was once numbered by the clock stays so.
    *
    * @default {"clock"}
    */
   counter?: CounterKind;
   /**
-   * How long a deletion is kept as news, in milliseconds, at least. Peers and readers that stay away longer
-   * take a full copy. Lower keeps less; higher forgives longer absences. `Infinity` keeps every tombstone, 0
-   * lets a later write sweep it. Nothing is swept without a write. The time is that of the database, or in memory a
-   * monotonic clock's, so that a process whose clock is wrong sweeps nothing early.
+   * How long the record of a deletion (its tombstone) is kept at least, in milliseconds. A peer or a reader that was away
+   * for longer takes a full copy. Lower stores less; higher allows longer absences. `Infinity` keeps every tombstone; with 0
+   * a later write may remove it. Only writes remove tombstones. Their age is measured by the clock of the database, and in
+   * memory by a monotonic clock, so a process whose clock is wrong removes nothing early.
    *
    * @default {86400000}
    */
   tombstoneTimeout?: number;
   /**
-   * The clock, in milliseconds since 1970. For tests: it also takes the place of the clock by which the age of
-   * tombstones is judged.
+   * The clock, in milliseconds since 1970. For tests: it also replaces the clock that measures the age of tombstones.
    *
    * @default {Date.now}
    */

@@ -4,7 +4,8 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { DEFAULT_LIMITS } from "../src/server_limits.ts";
 
 import { test } from "./harness.ts";
@@ -144,4 +145,62 @@ test("docs/exports.md names what each subpath exports, and the main entry no lon
     !isExported(entry!, name) || isExported(".", name)
   );
   assert.deepEqual(wrong, []);
+});
+
+/** Folders without pages of this project. */
+const NO_PAGES = new Set(["node_modules", "npm", "results", "test-output"]);
+
+/** Returns the pages of the whole repository. */
+function listPages(folder = "."): string[] {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const path = folder === "." ? entry.name : `${folder}/${entry.name}`;
+    if (!entry.isDirectory()) return path.endsWith(".md") ? [path] : [];
+    return entry.name.startsWith(".") || NO_PAGES.has(entry.name) ? [] : listPages(path);
+  });
+}
+
+/** A page without its blocks of code. */
+const withoutCode = (page: string) => page.replaceAll(/^( *)```[^]*?^\1```/gm, "");
+
+/** The anchors that GitHub gives the headings of a page, and those that the page has by itself. */
+function anchorsOf(page: string): Set<string> {
+  const anchors = new Set<string>();
+  for (const [, title = ""] of withoutCode(page).matchAll(/^#+ (.+)$/gm)) {
+    const text = title.replaceAll(/\[([^\]]*)\]\([^)]*\)/g, "$1").toLowerCase();
+    const anchor = text.replaceAll(/[^\p{L}\p{N}\s_-]/gu, "").trim().replaceAll(" ", "-");
+    let name = anchor;
+    for (let i = 1; anchors.has(name); i++) name = `${anchor}-${i}`;
+    anchors.add(name);
+  }
+  for (const [, name = ""] of page.matchAll(/<a (?:id|name)="([^"]+)"/g)) anchors.add(name);
+  return anchors;
+}
+
+test("every link of a page leads to an existing file, and to an existing heading in it", () => {
+  const dead: string[] = [];
+  let count = 0;
+  for (const page of listPages()) {
+    const text = withoutCode(read(page)).replaceAll(/`[^`\n]*`/g, "");
+    for (const [link, path = "", anchor] of text.matchAll(/\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?[^)]*\)/g)) {
+      count++;
+      const target = path === "" ? page : join(dirname(page), path);
+      const isDead = !existsSync(target) ||
+        anchor !== undefined && statSync(target).isFile() && target.endsWith(".md") &&
+          !anchorsOf(read(target)).has(anchor);
+      if (isDead) dead.push(`${page}: ${link}`);
+    }
+  }
+  assert.ok(count > 80, `only ${count} links were found`);
+  assert.deepEqual(dead, []);
+});
+
+test("every page in docs/ leads back to the README and on to another page", () => {
+  for (const page of listPages("docs")) {
+    const links = [...read(page).matchAll(/\]\(([^)#]+)[^)]*\)/g)].map(([, path = ""]) => path);
+    assert.ok(links.includes("../README.md"), `${page} has no link to ../README.md`);
+    assert.ok(
+      links.some((path) => path.endsWith(".md") && !path.endsWith("README.md")),
+      `${page} leads nowhere`,
+    );
+  }
 });

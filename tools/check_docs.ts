@@ -1,5 +1,6 @@
 /**
- * Checks the doc comments of everything that the package exports: `deno task check` runs it.
+ * Checks the doc comments of everything that the package exports, and that `docs/options.md` has what they say:
+ * `deno task check` runs it.
  *
  * | rule | what must hold |
  * | --- | --- |
@@ -9,6 +10,8 @@
  *
  * @module
  */
+import { createOptionsPage } from "./options_page.ts";
+import { type Declaration, type DocOutput, type Documented, type Member, readDocs } from "./read_docs.ts";
 
 /** The rules by name. */
 export type RuleName = "description" | "throws" | "example";
@@ -28,57 +31,6 @@ export interface Fault {
  * only gets shorter.
  */
 const KNOWN_FAULTS: readonly string[] = [];
-
-/** The output of `deno doc --json`, as far as it is read. */
-export interface DocOutput {
-  /** The exported modules by URL. */
-  readonly nodes: Readonly<Record<string, DocModule>>;
-}
-
-interface DocModule {
-  readonly module_doc?: JsDoc;
-  readonly symbols: readonly DocSymbol[];
-}
-
-interface DocSymbol {
-  readonly name: string;
-  /** More than one for overloads. */
-  readonly declarations: readonly Declaration[];
-}
-
-interface Declaration extends Documented {
-  readonly kind: string;
-  readonly def?: Members;
-}
-
-interface Members {
-  readonly constructors?: readonly Member[];
-  readonly methods?: readonly Member[];
-  readonly properties?: readonly Member[];
-}
-
-interface Member extends Documented {
-  readonly name: string;
-  readonly kind?: string;
-  readonly accessibility?: string;
-}
-
-interface Documented {
-  /** The first line is 0. */
-  readonly location: { readonly filename: string; readonly line: number };
-  readonly jsDoc?: JsDoc;
-}
-
-interface JsDoc {
-  readonly doc?: string;
-  readonly tags?: readonly Tag[];
-}
-
-interface Tag {
-  readonly kind: string;
-  readonly doc?: string;
-  readonly tsType?: { readonly repr: string };
-}
 
 /** An example in TypeScript. Those marked `ignore` or `no-run` do not run. */
 const EXAMPLE = /^```ts(?!.*\b(?:ignore|no-run)\b).*\n/m;
@@ -169,16 +121,12 @@ function check(
   return faults;
 }
 
-async function readDocs(): Promise<DocOutput> {
-  const { exports }: { exports: Record<string, string> } = JSON.parse(await Deno.readTextFile("deno.json"));
-  const command = new Deno.Command(Deno.execPath(), { args: ["doc", "--json", ...Object.values(exports)] });
-  const { success, stdout, stderr } = await command.output();
-  if (!success) throw new Error(`deno doc failed: ${new TextDecoder().decode(stderr)}`);
-  return JSON.parse(new TextDecoder().decode(stdout));
-}
-
 if (import.meta.main) {
-  const faults = findFaults(await readDocs(), new URL("../", import.meta.url).href);
+  const docs = await readDocs();
+  const faults = findFaults(docs, new URL("../", import.meta.url).href);
+  const page = createOptionsPage(docs, (url) => Deno.readTextFileSync(new URL(url)));
+  const isCurrent = page === Deno.readTextFileSync("docs/options.md");
+  if (!isCurrent) console.log("docs/options.md differs from the doc comments: run deno task build:options");
   const { unknown, mended } = compareWithKnown(faults, KNOWN_FAULTS);
   for (const { place, symbol, rule, message } of unknown) {
     console.log(`${place} ${symbol}: ${message} (rule ${rule})`);
@@ -187,5 +135,5 @@ if (import.meta.main) {
     console.log(`tools/check_docs.ts: "${entry}" is no fault any more: remove it from KNOWN_FAULTS`);
   }
   console.log(`${unknown.length + mended.length} faults in docs, ${KNOWN_FAULTS.length} known ones`);
-  Deno.exit(unknown.length + mended.length > 0 ? 1 : 0);
+  Deno.exit(unknown.length + mended.length > 0 || !isCurrent ? 1 : 0);
 }

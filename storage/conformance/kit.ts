@@ -9,40 +9,39 @@ import { assert, assertEquals } from "./assert.ts";
 
 /** What a storage hands to {@linkcode testStorage}. */
 export interface StorageTestOptions {
-  /** The storage's name; every test's name begins with it. */
+  /** The name of the storage. The name of every test begins with it. */
   name: string;
-  /** Gives a fresh and isolated storage: it shares no data with any other. */
+  /** Creates a new storage that shares no data with any other. Called for each test. */
   create: () => RealityStorage | Promise<RealityStorage>;
-  /** Called once for every storage that `create` or `share` gave, also for those that a test has closed. */
+  /** Called once for each storage that `create` or `share` returned, also for those that a test has closed. */
   destroy?: (storage: RealityStorage) => void | Promise<void>;
-  /** The runner's own `test`: `Deno.test`, `node:test`'s, `bun:test`'s, … */
+  /** The test function of your runner: `Deno.test`, or `test` of `node:test` or `bun:test`. */
   test: (name: string, fn: () => Promise<void>) => unknown;
-  /** What it has beyond the eight methods, and what it cannot do. */
+  /** What the storage has beyond the eight methods, and what it cannot do. */
   supports?: StorageSupport;
-  /** Gives another storage on the same data, as another process would have it. Left out: not tested. */
+  /** Returns a second storage on the same data, as another process would have. Left out: not tested. */
   share?: (storage: RealityStorage) => RealityStorage | Promise<RealityStorage>;
-  /** Takes the storage's database away from under it. Left out: not tested. */
+  /** Makes the database of the storage unreachable. Left out: not tested. */
   disconnect?: (storage: RealityStorage) => void | Promise<void>;
-  /** Lets as much time pass for this storage as it keeps tombstones. Left out: not tested. */
+  /** Lets the time pass for which the storage keeps tombstones. Left out: not tested. */
   elapse?: (storage: RealityStorage) => void | Promise<void>;
   /**
-   * How many random runs the model test makes. Higher finds rarer faults; a storage across a network may want
-   * fewer.
+   * The number of random histories in the model test. Higher finds rarer faults; lower suits a storage across a network.
    *
    * @default {50}
    */
   runs?: number;
   /**
-   * The seed of those runs, to see a failure again.
+   * The seed of these histories, to repeat a failure.
    *
-   * @default a new one each time, printed on failure
+   * @default a new one each time; it is printed when a test fails
    */
   seed?: number;
 }
 
 /**
- * What a storage has beyond the eight methods, and what it cannot do. Whatever is said here is tested, and a
- * storage that has more than is said, or less, fails: nothing goes untested by accident.
+ * What a storage has beyond the eight methods, and what it cannot do. The kit tests all of it. It fails if the storage has
+ * more or less than this says, so nothing remains untested by accident.
  */
 export interface StorageSupport {
   /** It has `applyChanges`. @default {false} */
