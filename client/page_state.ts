@@ -18,21 +18,23 @@ interface PageGlobals {
   readonly navigator?: { readonly onLine?: boolean };
 }
 
-/** Events after which the state may be another one. `pageshow` also follows the back/forward cache. */
-const EVENTS = [
-  "visibilitychange",
-  "pagehide",
-  "pageshow",
-  "freeze",
-  "resume",
-  "online",
-  "offline",
-];
+/**
+ * Events after which the state may be another one. The value says whether the page then is in the back/forward cache, frozen, or
+ * about to be discarded.
+ */
+const EVENTS: Readonly<Record<string, boolean | undefined>> = {
+  visibilitychange: undefined,
+  pagehide: true,
+  pageshow: false,
+  freeze: true,
+  resume: false,
+  online: undefined,
+  offline: undefined,
+};
 
 /** The state of the page that the code runs in. Where there is no page it is always `active`. */
 export function browserPage(): PageState {
   const { document, navigator } = globalThis as PageGlobals;
-  /** From `pagehide` to `pageshow` the page is in the back/forward cache, or about to be discarded. */
   let isAway = false;
   return {
     get current() {
@@ -41,17 +43,18 @@ export function browserPage(): PageState {
     },
     watch(listener) {
       if (!document) return () => {};
-      const onEvent = ({ type }: Event) => {
-        if (type === "pagehide" || type === "freeze") isAway = true;
-        else if (type === "pageshow" || type === "resume") isAway = false;
+      const onEvent = ({ type, target }: Event) => {
+        // Elements of the application may have events of these names. The document and the window have no parent node.
+        if ((target as Node).parentNode) return;
+        isAway = EVENTS[type] ?? isAway;
         listener();
       };
       // Events of the document reach the window while they are captured.
-      for (const name of EVENTS) {
+      for (const name in EVENTS) {
         globalThis.addEventListener(name, onEvent, true);
       }
       return () => {
-        for (const name of EVENTS) {
+        for (const name in EVENTS) {
           globalThis.removeEventListener(name, onEvent, true);
         }
       };

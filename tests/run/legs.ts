@@ -26,7 +26,7 @@ export interface Leg {
 }
 
 /** These folders are legs of their own, on Deno. All other tests but `hosts` run on Deno, on Node and on Bun. */
-const ownLegs = ["races", "cluster", "mesh", "proxies", "examples", "workerd", "npm"];
+const ownLegs = ["races", "cluster", "mesh", "proxies", "examples", "browser", "workerd", "npm"];
 
 /**
  * Files that mostly wait: the protocol check, whose rules have time limits, the HTTP kit on sockets, connections that
@@ -86,7 +86,7 @@ export async function chooseLegs(machine: Machine, words: readonly string[]): Pr
     leg("bun", onBun, shared),
   ];
   if (typeof chromium !== "string") {
-    for (const leg of all) if (leg.name === "examples") leg.missing = chromium.missing;
+    for (const leg of all) if (["examples", "browser"].includes(leg.name)) leg.missing = chromium.missing;
   }
 
   const names = words.filter((word) => all.some((leg) => leg.name === word));

@@ -1,0 +1,10 @@
+/**
+ * The client in a real Chromium.
+ *
+ * @module
+ */
+import { Chromium } from "./chromium.ts";
+import { testPage } from "./one_page.ts";
+
+const chromium = await Chromium.start();
+testPage(chromium);

@@ -1,0 +1,87 @@
+/**
+ * Tests of a client in one page: hidden, frozen, offline, and restored from the back/forward cache.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { test } from "../harness.ts";
+import type { Chromium } from "./chromium.ts";
+import { Stage } from "./stage.ts";
+
+const MINUTE = 60_000;
+
+/** Registers the tests. */
+export function testPage(chromium: Chromium): void {
+  const testStage = (name: string, act: (stage: Stage) => Promise<void>) =>
+    test(name, () => Stage.run(chromium, act));
+
+  for (const transport of ["wait", "events"]) {
+    testStage(
+      `transport "${transport}": a page shows changes, also when it is restored from the back/forward cache`,
+      async (stage) => {
+        const tab = await stage.tab("a", { transport });
+        await stage.settled(tab);
+        await stage.changeAndSee(tab);
+
+        await tab.goto(stage.emptyPage);
+        await stage.until(() => stage.open.size === 0);
+        const value = await stage.change();
+        assert.equal(await tab.back(), true);
+        await tab.run(`shows(${value})`);
+        assert.ok((await tab.run<string[]>("log.events")).includes("pageshow from the cache"));
+        await stage.changeAndSee(tab);
+      },
+    );
+  }
+
+  testStage(
+    "a hidden page sends nothing, and shows a change made meanwhile when it is shown",
+    async (stage) => {
+      const tab = await stage.tab("a");
+      await stage.settled(tab);
+      await tab.hide();
+      await stage.until(() => stage.open.size === 0);
+      const { length } = stage.asked;
+      const value = await stage.change();
+      await tab.run(`advance(${MINUTE})`);
+      assert.deepEqual([stage.asked.length, await tab.run("log.states.at(-1)")], [length, "hidden"]);
+      await tab.show();
+      await tab.run(`shows(${value})`);
+      await stage.changeAndSee(tab);
+    },
+  );
+
+  testStage("a page that was frozen shows a change made meanwhile when it is shown", async (stage) => {
+    const tab = await stage.tab("a");
+    await stage.settled(tab);
+    await tab.freeze();
+    await stage.until(() => stage.open.size === 0);
+    const value = await stage.change();
+    await tab.thaw();
+    await tab.run(`shows(${value})`);
+    await stage.changeAndSee(tab);
+  });
+
+  testStage("a page that was offline for a minute shows a change made meanwhile", async (stage) => {
+    const tab = await stage.tab("a");
+    await stage.settled(tab);
+    await tab.setOffline(true);
+    await tab.run(`state("offline")`);
+    await stage.until(() => stage.open.size === 0);
+    const value = await stage.change();
+    await tab.run(`advance(${MINUTE})`);
+    await tab.setOffline(false);
+    await tab.run(`shows(${value})`);
+    await stage.changeAndSee(tab);
+  });
+
+  testStage("events of the application do not change the state of the page", async (stage) => {
+    const tab = await stage.tab("a");
+    await stage.settled(tab);
+    for (const name of ["freeze", "pagehide", "offline"]) {
+      await tab.run(`void document.body.dispatchEvent(new Event("${name}", { bubbles: true }))`);
+    }
+    assert.equal(await tab.run("log.states.at(-1)"), "live");
+    await stage.changeAndSee(tab);
+  });
+}
