@@ -17,6 +17,7 @@ export const ENTRIES = {
     `export { createFetchHandler, MemoryStorage, RealityServer } from "./mod.ts";`,
   "client that follows keys": `export { createFollowClient } from "./client/mod.ts";`,
   "everything in the client": `export * from "./client/mod.ts";`,
+  "followQueries": `export { followQueries, stamped } from "./client/tanstack_query.ts";`,
 } as const;
 
 /** The name of one of them. */

@@ -47,6 +47,8 @@ const lazy = "@aws-sdk/client-dynamodb";
 dependencies[lazy] = config.imports[lazy].replace(`npm:${lazy}@`, "");
 // Tested with both.
 dependencies.ioredis = "^5.0.0 || ^6.0.0";
+// Its client is passed in, so nothing imports it.
+dependencies["@tanstack/query-core"] = "^5.0.0";
 const manifest = {
   ...packed,
   description: "Live data over plain HTTP: clients ask what changed, or wait until something does",

@@ -17,6 +17,7 @@ const ceilings: Record<EntryName, number> = {
   "client that follows keys": 4.3,
   // The goal is 5, and is not reached.
   "everything in the client": 5.3,
+  "followQueries": 1.6,
 };
 
 for (const [name, ceiling] of Object.entries(ceilings) as [EntryName, number][]) {

@@ -77,10 +77,12 @@ test("the package has no dependencies, and only optional peer dependencies", asy
   );
   // Imported by a name from a list, so that bundlers do not include it where it is not needed.
   const lazy = "@aws-sdk/client-dynamodb";
+  // The application passes it in.
+  const passed = "@tanstack/query-core";
   const scripts = packed.files.map(({ path }) => path).filter((path) => path.endsWith(".js"));
   const texts = await Promise.all(scripts.map((path) => Deno.readTextFile(`${installed}/${path}`)));
   assert.ok(texts.some((text) => text.includes(`"${lazy}"`)));
-  assert.deepEqual(peers.sort(), [...new Set([...used, lazy])].sort());
+  assert.deepEqual(peers.sort(), [...new Set([...used, lazy, passed])].sort());
   const found = await Array.fromAsync(Deno.readDir(`${app}/node_modules`), (entry) => entry.name);
   assert.deepEqual(found.filter((entry) => !entry.startsWith(".")), ["@rootlodge"]);
 });
