@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { type ErrorCode, RealityError } from "../src/errors.ts";
 import { DEFAULT_LIMITS } from "../src/server_limits.ts";
 
 import { test } from "./harness.ts";
@@ -80,7 +81,7 @@ test("src/PROTOCOL.md has every limit with its default", () => {
 test("the pages name only metrics that exist", () => {
   const known = read("src/telemetry/prometheus.ts");
   for (
-    const page of ["README.md", "SECURITY.md", "docs/proxies.md", "docs/standalone.md", "src/PROTOCOL.md"]
+    const page of [...listPages("docs"), "README.md", "SECURITY.md", "src/PROTOCOL.md"]
   ) {
     const named = [...read(page).matchAll(/\breality_[a-z_]+_(?:total|up|seconds|bytes)\b/g)].map(([name]) =>
       name
@@ -203,4 +204,30 @@ test("every page in docs/ leads back to the README and on to another page", () =
       `${page} leads nowhere`,
     );
   }
+});
+
+test("docs/errors.md explains each error code, with its status", () => {
+  const codes = new Set(read("src/errors.ts").match(/(?<=\| ")ERR_REALITY_\w+/g));
+  const sections = read("docs/errors.md").split(/^### (?=ERR_)/m).slice(1);
+  assert.deepEqual(sections.map((text) => /^\w+/.exec(text)?.[0]).sort(), [...codes].sort());
+  for (const text of sections) {
+    const [, code = "", status] = /^(\w+)\n\n(?:Status (\d+)\.)?/.exec(text) ?? [];
+    // Clients never see the codes of exchanges between servers.
+    const expected = new RealityError(code as ErrorCode, "").status;
+    assert.equal(Number(status ?? 502), expected, code);
+  }
+});
+
+test("docs/client.md has each state of a client, and each transport", () => {
+  const membersOf = (name: string) => {
+    const [, text = ""] = new RegExp(`type ${name} =([^;]+);`).exec(read("client/types.ts")) ?? [];
+    return [...text.matchAll(/"(\w+)"/g)].map(([, member]) => member).sort();
+  };
+  const firstCells = (...head: string[]) =>
+    readTable(read("docs/client.md"), ...head).flatMap(([cell = ""]) => namesIn(cell));
+  assert.deepEqual(firstCells("state", "meaning").sort(), membersOf("ClientState"));
+  assert.deepEqual(
+    firstCells("`transport`").map((name) => name.slice(1, -1)).sort(),
+    membersOf("TransportName"),
+  );
 });

@@ -62,7 +62,7 @@ const SECTIONS: readonly Section[] = [
   },
   {
     title: "The client",
-    intro: '`createClient({ url: "/reality" })` of `./client`: [the client](../client/README.md)',
+    intro: '`createClient({ url: "/reality" })` of `./client`: [the client](client.md)',
     name: "ClientOptions",
   },
   { title: "client.follow", intro: "`reality.follow(keys, listener, { initial })`", name: "FollowOptions" },
@@ -140,7 +140,7 @@ server are in [standalone.md](standalone.md).
 `;
 
 const FOOT = `
-Next: [stamps](stamps.md). Back to the [README](../README.md).
+Next: [every error](errors.md). Back to the [README](../README.md).
 `;
 
 /**

@@ -301,7 +301,7 @@ export class MissingTableError extends Error {
    */
   constructor(tableName: string, cause: unknown) {
     super(
-      `table "${tableName}" is not there: call createTable() once, or make it from a template in storage/README.md`,
+      `table "${tableName}" is not there: call createTable() once, or make it from a template in docs/storages.md`,
       { cause },
     );
   }

@@ -49,7 +49,7 @@ export type { CounterKind } from "../options.ts";
  * Keeps nodes in one table of DynamoDB that other servers may share. Each commit is one transaction of up to 99
  * changes. Versions become visible in order, and all reads are strongly consistent.
  *
- * Create the table with {@linkcode DynamoDBStorage.createTable} or from a template in `storage/README.md`, which also
+ * Create the table with {@linkcode DynamoDBStorage.createTable} or from a template in `docs/storages.md`, which also
  * lists costs and limits.
  *
  * @example

@@ -52,7 +52,7 @@ const OWN_OPTIONS = ["tableName", "createTables", ...OPEN_OPTIONS, "listen"];
  * client of the application keeps its own settings, and `close` does not end it. npm:postgres has no time limit for
  * statements, so its connection stays in use until the system notices that it is lost.
  *
- * Addresses are read as providers, libpq and Prisma write them. `storage/README.md` lists the parameters.
+ * Addresses are read as providers, libpq and Prisma write them. `docs/storages.md` lists the parameters.
  *
  * @param database An address, `postgres://user:password@host:5432/database`, or a client.
  * @param options How to reach the database, and how changes are numbered and announced.

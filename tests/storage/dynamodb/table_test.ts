@@ -84,7 +84,7 @@ test("a table that is not there is a StorageError that says how to make it", asy
     const tableName = newTableName();
     const storage = new DynamoDBStorage({ client, tableName, counter: "sequential" });
     const message = `Storage failed at getNode: table "${tableName}" is not there: ` +
-      "call createTable() once, or make it from a template in storage/README.md";
+      "call createTable() once, or make it from a template in docs/storages.md";
     await assert.rejects(storage.getNode("a"), { name: "StorageError", operation: "getNode", message });
     assert.equal(await storage.isHealthy(), false);
     await storage.close();

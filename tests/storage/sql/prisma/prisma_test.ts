@@ -167,7 +167,7 @@ test("createPrismaAdapter prints the model for the provider of the schema", () =
 
 test("the docs give the model that the error prints", () => {
   const [whole = "", changed = ""] = [
-    ...readFileSync("storage/README.md", "utf8").matchAll(/```prisma\n([^]*?)\n```/g),
+    ...readFileSync("docs/storages.md", "utf8").matchAll(/```prisma\n([^]*?)\n```/g),
   ]
     .map(([, block = ""]) => block.replaceAll(/ \/\/.*/g, ""));
   assert.equal(whole, modelOf("postgres"));
