@@ -6,7 +6,8 @@
 
 import assert from "node:assert/strict";
 import { dirname, join } from "node:path/posix";
-import { test } from "../harness.ts";
+import { chromium } from "playwright-core";
+import { skip, test } from "../harness.ts";
 import { RawClient, until } from "../http/client.ts";
 
 interface Packed {
@@ -116,6 +117,66 @@ test("the installation is one package, smaller than 1.3 MB", async () => {
   assert.deepEqual(Object.keys(lock.packages), [`node_modules/${name}`]);
   assert.ok(packed.unpackedSize < 1_300_000, `it has ${packed.unpackedSize} bytes`);
 });
+
+const chromiumPath = Deno.env.get("REALITY_CHROMIUM");
+const testPage = chromiumPath ? test : skip;
+testPage(
+  "the minimal example runs on Node 20 as it stands, and its page, in Chromium, shows a change",
+  async () => {
+    const example = `${folder}/minimal`;
+    await Deno.mkdir(example);
+    for (const file of ["server.mjs", "index.html"]) {
+      await Deno.copyFile(`examples/minimal/${file}`, `${example}/${file}`);
+    }
+    const lines = (await Deno.readTextFile(`${example}/server.mjs`)).split("\n");
+    assert.ok(lines.filter((line) => line !== "").length <= 15);
+    await run(example, "npm", "install", "--offline", "--no-audit", "--no-fund", `../${packed.filename}`);
+    const port = findPort();
+    const child = new Deno.Command(runtimes["Node 20"], {
+      args: ["server.mjs"],
+      cwd: example,
+      env: { ...PLACES, PORT: String(port) },
+      clearEnv: true,
+    }).spawn();
+    const url = `http://localhost:${port}`;
+    try {
+      await until(
+        () => fetch(url).then(async (page) => (await page.text()) !== "", () => false),
+        "it answers",
+      );
+      // The modules of the client, and nothing else of the folder.
+      for (const path of ["/server.mjs", "/node_modules/@rootlodge/reality-server/package.json"]) {
+        const response = await fetch(url + path);
+        await response.body?.cancel();
+        assert.equal(response.status, 404);
+      }
+      const missing = await fetch(`${url}/node_modules/@rootlodge/missing.js`);
+      assert.equal(await missing.text(), "");
+
+      const first = await fetch(`${url}/votes`);
+      assert.equal(await first.json(), 0);
+      const again = await fetch(`${url}/votes`, { headers: { "if-none-match": first.headers.get("etag")! } });
+      assert.equal(again.status, 304);
+
+      const browser = await chromium.launch({
+        executablePath: env("REALITY_CHROMIUM"),
+        args: ["--no-sandbox"],
+      });
+      try {
+        const [one, other] = [await browser.newPage(), await browser.newPage()];
+        await Promise.all([one.goto(url), other.goto(url)]);
+        await Promise.all([one, other].map((page) => page.getByText("0 votes").waitFor()));
+        await one.getByRole("button", { name: "Vote" }).click();
+        await Promise.all([one, other].map((page) => page.getByText("1 votes").waitFor()));
+      } finally {
+        await browser.close();
+      }
+    } finally {
+      child.kill("SIGTERM");
+      await child.status;
+    }
+  },
+);
 
 for (const [runtime, program] of Object.entries(runtimes)) {
   test(`the quick start runs on ${runtime}`, async () => {
@@ -312,6 +373,12 @@ function packagesOf(path: string, seen: Set<string> = new Set()): string[] {
     if (found.startsWith(".")) return packagesOf(join(dirname(path), found), seen);
     return found.startsWith("node:") ? [] : [found.match(/^(@[^/]+\/)?[^/]+/)![0]];
   });
+}
+
+/** A port that nothing listens at. */
+function findPort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
 }
 
 /** Runs the command until it ends by itself. */
