@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { checkServer } from "../src/check.ts";
 import type { Reply } from "../src/http/exchange.ts";
 import type { ResponseBudget } from "../src/limits/pending_responses.ts";
 import type { HandlerOptions } from "../src/http/handler.ts";
@@ -83,6 +84,7 @@ export type ExpressHandler = (
  * ```
  */
 export function createExpressAdapter(server: RealityServer, options?: HandlerOptions): ExpressHandler {
+  checkServer(server);
   const handler = server.getRequestHandler(options);
   return (incoming, response, next) => {
     if (isFastify(incoming)) {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { checkServer } from "../src/check.ts";
 import type { FetchContext, FetchHandler, RequestContext } from "../src/http/fetch.ts";
 import type { HandlerOptions } from "../src/http/handler.ts";
 import type { RealityServer } from "../src/server.ts";
@@ -51,5 +52,6 @@ export type { FetchContext, FetchHandler, HandlerOptions, RequestContext };
  * ```
  */
 export function createFetchHandler(server: RealityServer, options?: HandlerOptions): FetchHandler {
+  checkServer(server);
   return server.getFetchHandler(options);
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { checkServer } from "../src/check.ts";
 import type { HandlerOptions } from "../src/http/handler.ts";
 import type { RealityServer } from "../src/server.ts";
 import { NodeRequest } from "./node/request.ts";
@@ -85,6 +86,7 @@ export const listenerLimits: ListenerLimits = Object.freeze({
  * ```
  */
 export function createNodeHandler(server: RealityServer, options?: HandlerOptions): NodeHandler {
+  checkServer(server);
   const handler = server.getRequestHandler(options);
   return (incoming, outgoing) => {
     const request = new NodeRequest(incoming, outgoing);

@@ -15,7 +15,9 @@ export function checkNames(
   options: unknown,
   names: readonly string[],
 ): Readonly<Record<string, unknown>> {
-  if (typeof options !== "object" || options === null || Array.isArray(options)) {
+  if (
+    typeof options !== "object" || options === null || Array.isArray(options) || options instanceof Promise
+  ) {
     throw new TypeError(`Cannot read the options of ${owner}: expected an object, got ${kindOf(options)}`);
   }
   for (const name of Object.keys(options)) {
@@ -23,11 +25,40 @@ export function checkNames(
       throw new TypeError(
         `Unknown option "${name}" of ${owner}: known ${names.length === 1 ? "is" : "are"} ${
           names.join(", ")
-        }`,
+        }${suggest(name, names)}`,
       );
     }
   }
   return options as Record<string, unknown>;
+}
+
+/** Suggests the name that a misspelled one is most similar to, if there is one. */
+function suggest(name: string, names: readonly string[]): string {
+  const [best, similar] = names.map((known) =>
+    [known, similarity(name.toLowerCase(), known.toLowerCase())] as const
+  )
+    .reduce((best, next) => next[1] >= best[1] ? next : best, ["", 0]);
+  return similar > 0.6 ? `; did you mean "${best}"?` : "";
+}
+
+/** The part of the shorter of two texts that begins or ends the other one as well, from 0 to 1. */
+function similarity(a: string, b: string): number {
+  const shorter = Math.min(a.length, b.length);
+  let before = 0;
+  while (before < shorter && a[before] === b[before]) before++;
+  let after = 0;
+  while (after < shorter - before && a.at(-1 - after) === b.at(-1 - after)) after++;
+  return (before + after) / shorter;
+}
+
+/**
+ * Checks that a value is a server, before a handler is made of it.
+ *
+ * @throws {TypeError} When it is not. The message says what to write.
+ */
+export function checkServer(server: { getRequestHandler?: unknown } | undefined): void {
+  if (typeof server?.getRequestHandler === "function") return;
+  throw new TypeError(`Cannot create a handler: expected a RealityServer, got ${kindOf(server)}`);
 }
 
 /**

@@ -98,6 +98,9 @@ const DEFAULT_CLOSE_TIMEOUT = 5_000;
  * @throws {RangeError} For a number out of range; names it.
  */
 export function checkOptions(options: RealityServerOptions): ServerConfig {
+  if (typeof Object(options).getNode === "function") {
+    throw new TypeError("Cannot read the options of RealityServer: write `new RealityServer({ storage })`");
+  }
   const given = checkNames("RealityServer", options, [
     "storage",
     "serverId",
@@ -154,7 +157,9 @@ function checkStorage(storage: unknown): RealityStorage {
       'Option "storage" is missing: write `storage: new MemoryStorage()`, or another storage',
     );
   }
-  if (typeof storage !== "object" || storage === null) throw wrongOption("storage", "a storage", storage);
+  if (typeof storage !== "object" || storage === null || storage instanceof Promise) {
+    throw wrongOption("storage", "a storage", storage);
+  }
   for (const method of STORAGE_METHODS) {
     if (typeof (storage as Record<string, unknown>)[method] !== "function") {
       throw new TypeError(`Option "storage" is wrong: it has no method "${method}"`);

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { HASH_DATA } from "./store/node.ts";
+
 /**
  * Creates a short hash of an application's state for `updateNode`: the first 128 bits of its SHA-256, as 22
  * characters of base64url.
@@ -25,7 +27,7 @@
 export async function createHash(data: string | Uint8Array): Promise<string> {
   const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
   if (!(bytes instanceof Uint8Array)) {
-    throw new TypeError(`Cannot hash: expected a string or a Uint8Array, got ${typeof data}`);
+    throw new TypeError(`Cannot hash: expected a string or a Uint8Array, got ${typeof data}${HASH_DATA}`);
   }
   const digest = await crypto.subtle.digest("SHA-256", bytes as Uint8Array<ArrayBuffer>);
   return btoa(String.fromCharCode(...new Uint8Array(digest, 0, 16)))

@@ -114,6 +114,10 @@ function parseKnown(known: unknown, limits: Limits): Known {
     keys.push(key);
     versions.push(version);
   }
+  // The entries of a Map are not properties.
+  if (keys.length === 0 && known instanceof Map) {
+    throw bad('"known"', `expected an object, got ${kindOf(known)}`);
+  }
   return { keys, versions };
 }
 

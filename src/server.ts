@@ -8,10 +8,11 @@ import { createServer, type ServerParts } from "./create_server.ts";
 import type { RequestHandler } from "./http/exchange.ts";
 import { type FetchHandler, toFetchHandler, toResponse } from "./http/fetch.ts";
 import { createRequestHandler, type HandlerOptions } from "./http/handler.ts";
+import { checkList, checkSingle, defineMisnamedMethods } from "./likely_slips.ts";
 import { eventsReply } from "./http/reply.ts";
 import type { RealityServerOptions } from "./options.ts";
 import type { EventSourceRequest } from "./sse/request.ts";
-import type { Stamp } from "./stamp/stamp.ts";
+import { guardStamp, type Stamp } from "./stamp/stamp.ts";
 import type { StampOptions } from "./stamp/stamps.ts";
 import type {
   NodeUpdate,
@@ -52,6 +53,7 @@ export class RealityServer {
    */
   constructor(options: RealityServerOptions) {
     this.#parts = createServer(checkOptions(options));
+    defineMisnamedMethods(RealityServer.prototype);
   }
 
   /** The option `serverId`, or a random id. */
@@ -109,6 +111,7 @@ export class RealityServer {
    * ```
    */
   async updateMany(updates: readonly NodeUpdate[]): Promise<RealityNodeMeta[]> {
+    checkList(updates, "{ key, hash }");
     return await this.#parts.nodes.update(updates);
   }
 
@@ -131,6 +134,7 @@ export class RealityServer {
    * ```
    */
   async invalidate(key: string): Promise<void> {
+    checkSingle("invalidateMany", arguments);
     await this.#parts.nodes.invalidate([key]);
   }
 
@@ -154,6 +158,7 @@ export class RealityServer {
    * ```
    */
   async invalidateMany(keys: readonly string[]): Promise<RealityNodeMeta[]> {
+    checkList(keys, "keys");
     return await this.#parts.nodes.invalidate(keys);
   }
 
@@ -177,6 +182,7 @@ export class RealityServer {
    * ```
    */
   async deleteNode(key: string): Promise<void> {
+    checkSingle("deleteNode for each", arguments);
     await this.#parts.nodes.delete(key);
   }
 
@@ -295,7 +301,7 @@ export class RealityServer {
    * ```
    */
   stamp(keys: readonly string[], options: StampOptions = {}): Promise<Stamp> {
-    return this.#parts.stamps.create(keys, options);
+    return guardStamp(this.#parts.stamps.create(keys, options));
   }
 
   /**

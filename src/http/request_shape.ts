@@ -77,8 +77,8 @@ export function signalOf(request: Request): AbortSignalLike {
 /** Describes a value that is not a request, with a hint if its shape suggests one. */
 export function nameShape(value: unknown): string {
   if (typeof value !== "object" || value === null) return kindOf(value);
-  if (isWebRequest(value)) return "a Request";
-  if (isNodeRequest(value)) return "a request of node:http";
+  if (isWebRequest(value)) return "a Request: use createFetchHandler";
+  if (isNodeRequest(value)) return "a request of node:http: use createNodeHandler or createExpressAdapter";
   for (const name of ["request", "req", "raw"]) {
     const inner = (value as Record<string, unknown>)[name];
     if (isWebRequest(inner) || isNodeRequest(inner)) {

@@ -5,6 +5,7 @@
  */
 import { joinETags, matchesETag } from "./etag.ts";
 import { formatField, type StampVersions } from "./field.ts";
+import { kindOf } from "../store/node.ts";
 import { readIfNoneMatch, type StampRequest } from "./request.ts";
 
 /** The epoch of a joined stamp whose parts do not fit together. No storage has it, so the next sync tells every key. */
@@ -123,7 +124,9 @@ export function createStamp(parts: StampParts): Stamp {
 export function joinStamps(...stamps: readonly Stamp[]): Stamp {
   const all = stamps.map((stamp) => {
     const parts = partsOf.get(stamp);
-    if (parts === undefined) throw new TypeError("Cannot join stamps: expected results of server.stamp()");
+    if (parts === undefined) {
+      throw new TypeError(`Cannot join stamps: expected results of server.stamp(), got ${kindOf(stamp)}`);
+    }
     return parts;
   });
   if (all.length === 0) throw new TypeError("Cannot join stamps: expected at least one");
@@ -149,4 +152,22 @@ export function joinStamps(...stamps: readonly Stamp[]): Stamp {
 /** Joins lists of a header, without repetitions. */
 function union(values: readonly string[]): string {
   return [...new Set(values.flatMap((value) => value.split(",")).map((item) => item.trim()))].join(", ");
+}
+
+/** The prototype of promises of stamps. */
+let unawaited: object | undefined;
+
+/** Makes a promise of a stamp throw an error when it is used in place of the stamp. */
+export function guardStamp(promise: Promise<Stamp>): Promise<Stamp> {
+  unawaited ??= Object.create(
+    Promise.prototype,
+    Object.fromEntries(
+      "etag headers isFresh notModified json toJSON".split(" ").map((name) => [name, {
+        get() {
+          throw new TypeError(`Cannot read ${name} of a promise: await server.stamp(keys) first`);
+        },
+      }]),
+    ),
+  );
+  return Object.setPrototypeOf(promise, unawaited!);
 }

@@ -7,7 +7,7 @@
 import type { WriteBatcher } from "./write_batcher.ts";
 import type { Clock } from "../clock.ts";
 import { type MaybePromise, then } from "../maybe_promise.ts";
-import { hashFault, keyFault } from "./node.ts";
+import { HASH_DATA, hashFault, keyFault } from "./node.ts";
 import type { Limits } from "../server_limits.ts";
 import { type NodeMerge, randomName, type ReplicatedNode, type VersionVector } from "./contract.ts";
 import { StorageError } from "../errors.ts";
@@ -137,7 +137,18 @@ export class Changes {
   }
 }
 
-function invalidArgument(what: string, value: unknown, fault: string): Error {
+function invalidArgument(what: "hash" | "key", value: unknown, fault: string): Error {
   const message = `Cannot take this ${what}: ${fault}`;
-  return typeof value === "string" ? new RangeError(message) : new TypeError(message);
+  if (typeof value === "string") return new RangeError(message);
+  const hint = value instanceof Promise ? "" : what === "hash" ? hashHint(value) : KEY_HINT;
+  return new TypeError(message + hint);
+}
+
+/** What to call in place of a call whose key is not a string. */
+const KEY_HINT = "; several nodes: updateMany([{ key, hash }]), invalidateMany([key])";
+
+/** What to write in place of a value that is not a hash. */
+function hashHint(value: unknown): string {
+  if (value === undefined) return "; without a hash, call invalidate(key)";
+  return typeof value === "object" ? HASH_DATA : "; write String(hash)";
 }

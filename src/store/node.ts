@@ -11,6 +11,9 @@ export const MAX_KEY_BYTES = 512;
 /** The longest hash, in bytes of UTF-8. Storages size their columns by it. */
 export const MAX_HASH_BYTES = 256;
 
+/** What to write for data in place of a hash, at the end of an error message. */
+export const HASH_DATA = "; write createHash(JSON.stringify(data))";
+
 /** Anything but visible ASCII. Most keys contain none of it, and this test is faster than the next one. */
 const UNUSUAL = /[^ -~]/;
 
@@ -67,7 +70,10 @@ export function kindOf(value: unknown): string {
   if (value === undefined) return "nothing";
   if (Array.isArray(value)) return "an array";
   if (typeof value === "number") return `the number ${value}`;
-  return typeof value === "object" ? "an object" : `a ${typeof value}`;
+  if (typeof value !== "object") return `a ${typeof value}`;
+  const tag = Object.prototype.toString.call(value).slice(8, -1);
+  if (tag === "Promise") return "a promise; await it";
+  return tag === "Object" ? "an object" : `an object (${tag})`;
 }
 
 /**

@@ -127,7 +127,7 @@ test("an argument that is not a request is refused, and the message names its ty
         ["/reality/sync", "a string"],
         [{}, "an object of another shape"],
         [{ url: "/" }, "an object of another shape"],
-        [node, "a request of node:http"],
+        [node, "a request of node:http: use createNodeHandler or createExpressAdapter"],
         [{ request: web }, 'an object around one; hand over its property "request"'],
         [{ req: node }, 'an object around one; hand over its property "req"'],
         [{ raw: node }, 'an object around one; hand over its property "raw"'],
