@@ -66,6 +66,11 @@ const SECTIONS: readonly Section[] = [
     name: "ClientOptions",
   },
   { title: "client.follow", intro: "`reality.follow(keys, listener, { initial })`", name: "FollowOptions" },
+  {
+    title: "TanStack Query",
+    intro: "`followQueries(queryClient, reality, { … })` of `./tanstack-query`",
+    name: "FollowQueriesOptions",
+  },
   { title: "client.live", intro: '`reality.live("/api/messages", { initial })`', name: "LiveOptions" },
   {
     title: "All storages",
