@@ -52,7 +52,10 @@ const slips: Record<string, readonly [slip: () => unknown, message: string]> = {
     () => server.updateMany([["a", "1"]]),
     "several nodes: updateMany([{ key, hash }])",
   ],
-  "updateMany with a promise": [() => server.updateMany([{ key: "a", hash: createHash("1") }]), "await it"],
+  "updateMany with a promise": [
+    () => server.updateMany([{ key: "a", hash: Promise.resolve("1") }]),
+    "await it",
+  ],
   "updateNodes(…)": [() => server.updateNodes([]), "There is no updateNodes(): call updateMany()"],
   "invalidateNodes(…)": [() => server.invalidateNodes([]), "call invalidateMany()"],
   "handleSync with an array": [() => server.handleSync({ known: ["a"] }), '"known": expected an object'],
