@@ -18,6 +18,8 @@ export const CHECK_USAGE =
   `reality-server check URL checks a running server against the rules of the protocol. It changes nothing.
 
   --write-token TOKEN      also check writes, on keys of its own that are deleted at the end
+  --stamped URL            also check the stamp of this answer of the application: its URL, or its path.
+                           With --write-token, one of its keys is invalidated, so that its clients fetch again
   --header "Name: value"   send this header with every request; can be repeated
   --timeout MS             time for one answer                                   10000
   --json                   print the report as JSON
@@ -77,7 +79,7 @@ function parseArguments(args: readonly string[]): Arguments {
   const rest = [...args];
   const urls: string[] = [];
   const headers: Record<string, string> = {};
-  const options: { writeToken?: string; timeout?: number } = {};
+  const options: { writeToken?: string; stamped?: string; timeout?: number } = {};
   let json = false;
   const valueOf = (name: string) => {
     const value = rest.shift();
@@ -89,6 +91,7 @@ function parseArguments(args: readonly string[]): Arguments {
   for (let arg = rest.shift(); arg !== undefined; arg = rest.shift()) {
     if (arg === "--json") json = true;
     else if (arg === "--write-token") options.writeToken = valueOf(arg);
+    else if (arg === "--stamped") options.stamped = valueOf(arg);
     else if (arg === "--timeout") options.timeout = parseTimeout(valueOf(arg));
     else if (arg === "--header") Object.assign(headers, parseHeader(valueOf(arg)));
     else if (arg.startsWith("-")) {

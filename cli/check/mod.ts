@@ -35,6 +35,14 @@ export interface CheckOptions {
    */
   writeToken?: string | undefined;
   /**
+   * The URL of an answer of the application that has a stamp, or its path, such as `"/api/messages"`. With it the check
+   * fetches the answer some times, and checks its stamp. With `writeToken` as well, it invalidates one of the keys of the
+   * answer, so that clients fetch it again. Without it, the rules of stamps are skipped.
+   *
+   * @default {undefined}
+   */
+  stamped?: string | undefined;
+  /**
    * Headers of every request, for example those that identify the client.
    *
    * @default {undefined}
@@ -78,14 +86,16 @@ export class CheckError extends Error {}
  * Checks a server against the rules of the protocol, one after the other.
  *
  * @param url The URL of the base path, or only the origin for `/reality`.
- * @param options A write token, headers and a timeout.
+ * @param options A write token, the URL of a stamped answer, headers and a timeout.
  * @returns The result of each rule. Does not reject if a rule is broken.
  * @throws {CheckError} If the server cannot be reached or does not accept the token.
  * @throws {TypeError} If the URL is not valid.
  */
 export async function checkServer(url: string, options: CheckOptions = {}): Promise<CheckReport> {
   const { writeToken, headers = {}, timeout = 10_000, onResult } = options;
-  const server = new CheckedServer(parseBase(url), { writeToken, headers, timeout });
+  const base = parseBase(url);
+  const stamped = options.stamped === undefined ? undefined : parseStamped(options.stamped, base);
+  const server = new CheckedServer(base, { writeToken, stamped, headers, timeout });
   await reach(server, writeToken);
   const results: RuleResult[] = [];
   let leftBehind: string[] = [];
@@ -138,4 +148,17 @@ function parseBase(url: string): string {
   const { origin, pathname } = new URL(url);
   const path = pathname.replace(/\/(?:sync)?$/, "");
   return origin + (pathname === "/" ? "/reality" : path);
+}
+
+/** A path is one of the server's origin. */
+function parseStamped(stamped: string, base: string): string {
+  if (!URL.canParse(stamped, base) || !/^https?:$/.test(new URL(stamped, base).protocol)) {
+    throw new TypeError(
+      `Cannot check the stamp of ${
+        format(redactURL(stamped))
+      }: expected a URL, or a path such as /api/messages`,
+    );
+  }
+  const { origin, pathname, search } = new URL(stamped, base);
+  return origin + pathname + search;
 }

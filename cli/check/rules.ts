@@ -13,6 +13,7 @@ import { healthRules } from "./rules/health.ts";
 import { openAPIRules } from "./rules/openapi.ts";
 import { closingRules } from "./rules/closing.ts";
 import type { Rule } from "./rule.ts";
+import { stampRules } from "./rules/stamps.ts";
 import { syncRules } from "./rules/sync.ts";
 import { waitingRules } from "./rules/waiting.ts";
 import { metricsRules } from "./rules/metrics.ts";
@@ -35,4 +36,5 @@ export const RULES: readonly Rule[] = [
   ...readinessRules,
   ...metricsRules,
   ...admissionRules,
+  ...stampRules,
 ];

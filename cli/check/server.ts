@@ -11,6 +11,8 @@ import { assert, BrokenRule, format, skip, UncheckedRule } from "./outcome.ts";
 export interface ServerOptions {
   /** A bearer token of the write routes; `undefined` to change nothing. */
   readonly writeToken: string | undefined;
+  /** The URL of a stamped answer of the application; `undefined` not to check stamps. */
+  readonly stamped?: string | undefined;
   /** Headers of every request. */
   readonly headers: Readonly<Record<string, string>>;
   /** Time for one answer in addition to the `wait` of the request, in milliseconds. */
@@ -46,6 +48,9 @@ export interface Refusal {
   readonly message: string;
 }
 
+/** An origin that does not exist. */
+export const STRANGER = "https://reality-check.invalid";
+
 /** How many times a request is sent again after a 429. */
 const RETRIES = 3;
 
@@ -58,18 +63,20 @@ export class CheckedServer {
   /** Time for one answer, in milliseconds. */
   readonly timeout: number;
   readonly #writeToken: string | undefined;
+  readonly #stamped: string | undefined;
   readonly #headers: Readonly<Record<string, string>>;
   readonly #written = new Set<string>();
   #keys = 0;
 
   /**
    * @param base The URL of the base path.
-   * @param options The write token, headers and the timeout.
+   * @param options The write token, the stamped answer, headers and the timeout.
    */
   constructor(base: string, options: ServerOptions) {
     this.base = base.replace(/\/+$/, "");
     this.timeout = options.timeout;
     this.#writeToken = options.writeToken;
+    this.#stamped = options.stamped;
     // In lower case, so that the headers of a request replace these.
     this.#headers = Object.fromEntries(new Headers(options.headers));
   }
@@ -79,7 +86,10 @@ export class CheckedServer {
     return `${this.prefix}${++this.#keys}`;
   }
 
-  /** Sends a request and reads the whole answer. After a 429 it waits for `Retry-After` and sends it again. */
+  /**
+   * Sends a request to a path below the base path, or to a whole URL, and reads the whole answer. After a 429 it waits for
+   * `Retry-After` and sends it again.
+   */
   async send(method: string, path: string, options: RequestOptions = {}): Promise<Answer> {
     for (let tries = 1;; tries++) {
       const answer = await this.#sendOnce(method, path, options);
@@ -90,6 +100,17 @@ export class CheckedServer {
       }
       await new Promise((resolve) => setTimeout(resolve, pause));
     }
+  }
+
+  /** Fetches the stamped answer of the application. Skips the rule if its URL is not known. */
+  async sendStamped(headers: Readonly<Record<string, string>>): Promise<Answer> {
+    if (this.#stamped === undefined) skip("needs --stamped");
+    return await this.send("GET", this.#stamped, { headers });
+  }
+
+  /** The origin of a page: the one that the options name, or one that does not exist. */
+  get pageOrigin(): Record<string, string> {
+    return { origin: this.#headers.origin ?? STRANGER };
   }
 
   /** Sends a sync. The answer must be a 200 with `changed`. */
@@ -187,13 +208,14 @@ export class CheckedServer {
     { body, headers, wait = 0 }: RequestOptions,
   ): Promise<Answer> {
     const request = `${method} ${path.split("?")[0]}`;
+    const url = /^https?:/.test(path) ? path : this.base + path;
     const isPlain = typeof body === "string" || body instanceof Uint8Array || body === undefined;
     const limit = this.timeout + wait;
     const controller = new AbortController();
     const timer = setTimeout(() => controller.abort(), limit);
     const start = performance.now();
     try {
-      const response = await fetch(`${this.base}${path}`, {
+      const response = await fetch(url, {
         method,
         headers: {
           ...(body === undefined ? {} : { "content-type": "application/json" }),

@@ -4,11 +4,8 @@
  * @module
  */
 import type { Rule } from "../rule.ts";
-import { type Answer, type CheckedServer, describe, skipIfNotMounted } from "../server.ts";
+import { type Answer, type CheckedServer, describe, skipIfNotMounted, STRANGER } from "../server.ts";
 import { assert, format, skip } from "../outcome.ts";
-
-/** An origin that does not exist. */
-const STRANGER = "https://reality-check.invalid";
 
 /** The rules of chapter 9. */
 export const corsRules: readonly Rule[] = [
@@ -36,6 +33,18 @@ export const corsRules: readonly Rule[] = [
         assert(origin === STRANGER, () => `${STRANGER} got the name ${format(origin)} at ${answer.request}`);
         assert(/\borigin\b/i.test(vary), () => `Vary is ${format(vary)} at ${answer.request}`);
       }
+    },
+  },
+  {
+    number: "9",
+    sentence: "An allowed origin may read Retry-After",
+    async check(server) {
+      const [answer] = await sendFromStranger(server);
+      const { origin, credentials, exposed } = headersOf(answer!);
+      if (origin === null) skip("CORS is off");
+      const names = exposed.split(",").map((name) => name.trim().toLowerCase());
+      const exposes = names.includes("retry-after") || (names.includes("*") && credentials === null);
+      assert(exposes, () => `Access-Control-Expose-Headers is ${format(exposed)}`);
     },
   },
   {
@@ -69,10 +78,18 @@ async function preflight(server: CheckedServer): Promise<Answer> {
   });
 }
 
-function headersOf({ headers }: Answer): { origin: string | null; credentials: string | null; vary: string } {
+interface CorsHeaders {
+  readonly origin: string | null;
+  readonly credentials: string | null;
+  readonly exposed: string;
+  readonly vary: string;
+}
+
+function headersOf({ headers }: Answer): CorsHeaders {
   return {
     origin: headers.get("access-control-allow-origin"),
     credentials: headers.get("access-control-allow-credentials"),
+    exposed: headers.get("access-control-expose-headers") ?? "",
     vary: headers.get("vary") ?? "",
   };
 }

@@ -23,6 +23,9 @@ test("the command prints each rule and the totals, and ends with 0", async () =>
     assert.ok(
       lines.some((line) => line.startsWith("4.4   not checked  ") && line.endsWith("(needs --write-token)")),
     );
+    assert.ok(
+      lines.some((line) => line.startsWith("17.1  not checked  ") && line.endsWith("(needs --stamped)")),
+    );
   });
 });
 

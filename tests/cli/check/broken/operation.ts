@@ -30,6 +30,13 @@ export const OPERATION: readonly BrokenServer[] = [
       withHeaders(await ask(request), { "access-control-allow-origin": "https://app.example" }),
   },
   {
+    does: "does not let other origins read Retry-After",
+    breaks: ["9"],
+    handler: { cors: { origin: "*" } },
+    answer: async (request, ask) =>
+      withHeaders(await ask(request), { "access-control-expose-headers": "ratelimit" }),
+  },
+  {
     does: "sends no Vary: Origin",
     breaks: ["9"],
     handler: { cors: { origins: () => true } },
