@@ -46,8 +46,8 @@ export function bundle(name: EntryName): Bundle {
     target: "es2022",
     legalComments: "none",
     metafile: true,
-    // Bundlers make a file of its own of it, which only pages with `transport: "events"` load.
-    external: ["*/transport_events.ts"],
+    // Bundlers make files of their own of them, which pages load when they need them.
+    external: ["*/transport_events.ts", "*/tabs.ts"],
     write: false,
     outfile: "bundle.js",
   });

@@ -9,6 +9,7 @@ import { Rounds } from "./rounds.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import { createSyncTransport, type Transport } from "./transport.ts";
 import { createLive, type Live, type LiveDeps, type LiveOptions, type LiveSource } from "./live.ts";
+import type { Sharing } from "./tabs.ts";
 import type { ClientOptions, ClientState, FollowClient } from "./types.ts";
 
 /** A client of one server: {@linkcode FollowClient} with live stores. */
@@ -91,6 +92,7 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
     timeout = 10_000,
     refetchTimeout = 30_000,
     maxKeys = 1_000,
+    tabs = !headers && fetch === callFetch,
     onUnauthorized = () => {},
     onError: report = console.warn,
     clock = systemClock,
@@ -110,11 +112,13 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
 
   const listeners = new Set<(state: ClientState) => void>();
   let state: ClientState = "idle";
+  let sharing: Promise<Sharing | undefined> | undefined;
   // An error of the application's own function must not stop the client.
   const onError = (error: unknown) => queueMicrotask(() => report(error));
   const onState = (next: ClientState) => {
     if (next === state || state === "closed") return;
     state = next;
+    if (!ACTIVE.includes(next)) void sharing?.then((other) => other?.leave());
     for (const listener of [...listeners]) {
       try {
         listener(state);
@@ -139,11 +143,26 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
     return await createEventsTransport(config, askOnce)(question, round);
   };
   const isStream = transport === "events";
+  const ask = isStream ? readEvents : askOnce;
+  const askWithTabs: Transport = async (question, round) => {
+    if (round.wait === 0 && !sharing) return await askOnce(question, round);
+    sharing ??= import("./tabs.ts").then(({ shareWithTabs }) =>
+      shareWithTabs({
+        clock,
+        tabs: page.tabs!,
+        name: `reality 1 ${config.url} ${tabs}`,
+        subscriptions,
+        askOnce,
+        transport: ask,
+      })
+    ).catch(() => undefined);
+    return await ((await sharing)?.transport ?? ask)(question, round);
+  };
   const rounds: Rounds = new Rounds({
     clock,
     page,
     subscriptions,
-    transport: isStream ? readEvents : askOnce,
+    transport: tabs && page.tabs ? askWithTabs : ask,
     wait: transport === "poll" ? 0 : wait,
     pollInterval,
     minInterval,
@@ -195,6 +214,9 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
   };
   return { client, deps: { fetch, add, onError } };
 }
+
+/** The states in which the client asks the server. */
+const ACTIVE: readonly ClientState[] = ["connecting", "live", "retrying"];
 
 /** Browsers refuse to call `fetch` as a method of another object. */
 const callFetch: typeof globalThis.fetch = (input, init) => globalThis.fetch(input, init);

@@ -10,12 +10,33 @@ export interface PageState {
   readonly current: "active" | "hidden" | "offline";
   /** Calls back whenever `current` may have changed. Returns a function that ends it. */
   watch(listener: () => void): () => void;
+  /** How to reach the other tabs of the browser; absent where that is not possible. */
+  readonly tabs?: PageTabs;
+}
+
+/** What the tabs of a browser have in common: locks and messages. `navigator` and `globalThis` fit. */
+export interface PageTabs {
+  /** Holds a lock until the promise of the callback settles. */
+  readonly locks: {
+    request(
+      name: string,
+      options: { signal: AbortSignal },
+      callback: () => Promise<void> | undefined,
+    ): PromiseLike<unknown>;
+  };
+  /** Sends messages to all channels of the same name. */
+  readonly BroadcastChannel: new (name: string) => {
+    onmessage: ((event: MessageEvent) => void) | null;
+    postMessage(message: unknown): void;
+    close(): void;
+  };
 }
 
 /** The globals of a page that say so. */
 interface PageGlobals {
   readonly document?: { readonly visibilityState: string };
-  readonly navigator?: { readonly onLine?: boolean };
+  readonly navigator?: { readonly onLine?: boolean; readonly locks?: PageTabs["locks"] };
+  readonly BroadcastChannel?: PageTabs["BroadcastChannel"];
 }
 
 /**
@@ -34,9 +55,11 @@ const EVENTS: Readonly<Record<string, boolean | undefined>> = {
 
 /** The state of the page that the code runs in. Where there is no page it is always `active`. */
 export function browserPage(): PageState {
-  const { document, navigator } = globalThis as PageGlobals;
+  const { document, navigator, BroadcastChannel } = globalThis as PageGlobals;
+  const locks = navigator?.locks;
   let isAway = false;
   return {
+    ...(document && locks && BroadcastChannel && { tabs: { locks, BroadcastChannel } }),
     get current() {
       if (isAway || document?.visibilityState === "hidden") return "hidden";
       return document && navigator?.onLine === false ? "offline" : "active";

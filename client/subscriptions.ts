@@ -38,6 +38,11 @@ export class Subscriptions {
     this.#onKeys = onKeys;
   }
 
+  /** The epoch of the last answer. */
+  get epoch(): string | undefined {
+    return this.#epoch;
+  }
+
   /** Adds a subscription without keys. */
   add(refetch: Refetch): Subscription {
     const subscription = new Subscription(this.#refetcher, refetch, () => {

@@ -155,6 +155,14 @@ export interface ClientOptions {
   /** The most keys in one request; more are split. Must not be above `maxKeys` of the server. @default {1_000} */
   readonly maxKeys?: number;
   /**
+   * Whether the tabs of a browser share one waiting request. Tabs share if they have the same `url`, and all of them get
+   * what one of them may read. So a string must name the user where requests do not have the same cookies, but `headers`
+   * or a `fetch` of their own.
+   *
+   * @default {true} without `headers` and `fetch`, else `false`
+   */
+  readonly tabs?: boolean | string;
+  /**
    * Called when the server answers 401 or 403. The client then sends nothing until {@linkcode FollowClient.nudge} is
    * called, or until the returned promise resolves to `true`: for example after a token was renewed.
    */

@@ -92,6 +92,30 @@ export const FAULTS: readonly ClientFault[] = [
     find: "if (stamp && shown && isOlder(",
     put: "if (!stamp && shown && isOlder(",
   },
+  {
+    name: "a leader does not tell the other tabs",
+    file: "tabs.ts",
+    find: "subscriptions.add(answer)",
+    put: "subscriptions.add(() => {})",
+  },
+  {
+    name: "a tab takes over versions of the leader without fetching",
+    file: "tabs.ts",
+    find: "if (onAnswer(asked, { epoch: message.epoch, changed })) end(0);",
+    put: "",
+  },
+  {
+    name: "a leader keeps what another tab wanted to know before",
+    file: "tabs.ts",
+    find: "    followers.get(from)?.subscription.stop();\n    followers.delete(from);",
+    put: "    if (followers.has(from)) return;",
+  },
+  {
+    name: "a tab that rests keeps leading",
+    file: "tabs.ts",
+    find: "    hasLock = false;\n    unlock();",
+    put: "",
+  },
 ];
 
 /**
@@ -111,6 +135,8 @@ export async function examineFault(fault: ClientFault, histories: number): Promi
     }
     await writeFile(path, parts.join(fault.put));
     const client: ClientModule = await import(pathToFileURL(join(folder, "mod.ts")).href);
+    // Loaded before the simulated time begins.
+    await import(pathToFileURL(join(folder, "tabs.ts")).href);
     for (let seed = 1; seed <= histories; seed++) {
       try {
         await runHistory(seed, client);

@@ -75,7 +75,7 @@ export class Scene implements AsyncDisposable {
       url: "http://localhost/reality/",
       clock,
       page,
-      fetch: (url, init) => this.#fetch(String(url), init ?? {}),
+      fetch: this.fetch,
       onError: (error) => this.errors.push(error),
       ...options,
     });
@@ -93,7 +93,9 @@ export class Scene implements AsyncDisposable {
     await this.server.close();
   }
 
-  async #fetch(url: string, init: RequestInit): Promise<Response> {
+  /** Sends a request to the server. */
+  readonly fetch: typeof globalThis.fetch = async (input, init = {}) => {
+    const url = String(input);
     const request = new Request(url, init);
     const sent: SentRequest = {
       path: url.slice("http://localhost".length),
@@ -104,7 +106,7 @@ export class Scene implements AsyncDisposable {
     };
     this.sent.push(sent);
     return await (this.intercept(sent) ?? this.#handler(request));
-  }
+  };
 }
 
 /** A listener that records what it is told. Its fetches last until the test ends them. */

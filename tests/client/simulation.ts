@@ -5,10 +5,13 @@
  * @module
  */
 import type { DataStamp, KeyChange } from "../../client/mod.ts";
+// Loaded before the simulated time begins.
+import "../../client/tabs.ts";
 import { MemoryStorage, RealityServer } from "../../mod.ts";
 import type { SyncRequest, SyncResponse } from "../../src/types.ts";
 import { SeededRandom } from "../random.ts";
 import { MachineClock, settleAll, SimClock } from "../sim_clock.ts";
+import { FakeBrowser, type FakeTab } from "./fake_browser.ts";
 import { FakePage } from "./scene.ts";
 
 /** The client module under test. */
@@ -32,8 +35,21 @@ interface DataState {
   readonly stamp: DataStamp;
 }
 
-/** A subscription of the page, and what the page shows. */
+/** A tab of the browser: a page with a client. */
+interface Tab {
+  readonly fake: FakeTab;
+  readonly page: FakePage;
+  readonly clock: MachineClock;
+  readonly client: ReturnType<ClientModule["createClient"]>;
+  /** The server asked for a pause until then. */
+  notBefore: number;
+  /** Requests that have no answer yet. */
+  open: number;
+}
+
+/** A subscription of a page, and what the page shows. */
 interface Viewer {
+  readonly tab: Tab;
   readonly name: string;
   readonly shown: Map<string, number>;
   fetches: number;
@@ -62,9 +78,8 @@ class History {
   readonly #module: ClientModule;
   readonly #random: SeededRandom;
   readonly #world = new SimClock();
-  readonly #clock: MachineClock;
-  readonly #page = new FakePage();
-  readonly #client: ReturnType<ClientModule["createClient"]>;
+  readonly #browser = new FakeBrowser((ms, callback) => this.#world.after(ms, callback));
+  readonly #tabs: Tab[] = [];
   readonly #transport: "wait" | "poll";
   /** Whether a proxy ends waits after 10 seconds. */
   readonly #hasProxy: boolean;
@@ -82,35 +97,53 @@ class History {
   #epoch = "";
   #states: DataState[] = [];
   #isChaos = true;
-  /** The server asked for a pause until then. */
-  #notBefore = 0;
-  /** Requests that have no answer yet. */
-  #open = 0;
   #names = 0;
 
   constructor(seed: number, module: ClientModule) {
     this.#module = module;
     const random = this.#random = new SeededRandom(seed);
-    this.#clock = new MachineClock(this.#world, random.fork("client"));
     this.#transport = random.happens(0.75) ? "wait" : "poll";
     this.#hasProxy = random.happens(0.3);
     this.#hasLies = random.happens(0.5);
     this.#isSplit = random.happens(0.2);
     this.#server = this.#createServer();
-    this.#client = module.createClient({
+    const tabs = random.happens(0.4) ? random.between(2, 4) : 1;
+    while (this.#tabs.length < tabs) this.#open(tabs > 1);
+  }
+
+  /** Opens a tab. */
+  #open(sharesWithOthers: boolean): void {
+    const fake = this.#browser.open();
+    const page = Object.assign(new FakePage(), sharesWithOthers && { tabs: fake });
+    const clock = new MachineClock(this.#world, this.#random.fork(`tab ${++this.#names}`));
+    const client = this.#module.createClient({
       url: "http://localhost/reality",
       transport: this.#transport,
-      clock: this.#clock,
-      page: this.#page,
+      clock,
+      page,
+      tabs: true,
       maxKeys: this.#isSplit ? 2 : 1_000,
       onError: () => {},
       onUnauthorized: () => Promise.resolve(true),
-      fetch: (_, init) => this.#fetch(init!),
+      fetch: (_, init) => this.#fetch(tab, init!),
     });
+    const tab: Tab = { fake, page, clock, client, notBefore: 0, open: 0 };
+    this.#tabs.push(tab);
+  }
+
+  /** Ends a tab without its cooperation, and opens another one. */
+  #crash(tab: Tab): void {
+    this.#tabs.splice(this.#tabs.indexOf(tab), 1);
+    for (const viewer of this.#viewers) if (viewer.tab === tab) this.#viewers.delete(viewer);
+    tab.fake.crash();
+    tab.client.close();
+    this.#open(true);
   }
 
   describe(): string {
-    return `${this.#transport}${this.#hasProxy ? " behind a proxy" : ""}${this.#isSplit ? ", split" : ""}`;
+    return `${this.#transport}${this.#hasProxy ? " behind a proxy" : ""}${
+      this.#isSplit ? ", split" : ""
+    }, ${this.#tabs.length} tabs`;
   }
 
   async run(): Promise<Tally> {
@@ -123,7 +156,10 @@ class History {
       await this.#advance(this.#random.pick([0, 3, 50, 400, 3_000]));
     }
     this.#isChaos = false;
-    this.#page.become("active");
+    for (const { fake, page } of this.#tabs) {
+      fake.goOn();
+      page.become("active");
+    }
     await this.#advance(HEALING_MS);
     this.#checkShown("after healing");
     await this.#checkQuiet();
@@ -134,11 +170,15 @@ class History {
   }
 
   async close(): Promise<void> {
-    this.#client.close();
+    for (const { client } of this.#tabs) client.close();
     await this.#server.close();
     await settleAll(() => false);
-    if (this.#clock.timers > 0) throw new Error(`The closed client has ${this.#clock.timers} timers`);
-    if (this.#page.listeners > 0) throw new Error("The closed client listens to the page");
+    for (const { clock, page } of this.#tabs) {
+      if (clock.timers > 0) throw new Error(`The closed client has ${clock.timers} timers`);
+      if (page.listeners > 0) throw new Error("The closed client listens to the page");
+    }
+    if (this.#browser.channels.size > 0) throw new Error("The closed clients have open channels");
+    if (this.#browser.leader) throw new Error("The closed clients have locks");
   }
 
   /** What is shown must be what is stored. */
@@ -160,7 +200,9 @@ class History {
     if (this.#tally.fetches > before.fetches) throw new Error("Data was fetched although nothing changed");
     const requests = this.#tally.requests - before.requests;
     const parts = this.#isSplit ? KEYS.length / 2 : 1;
-    const most = (this.#transport === "poll" ? 14 : this.#hasProxy ? 20 : 6) * parts;
+    // Tabs share requests that wait. Behind a proxy, the one that it ends is followed by one of each tab.
+    const tabs = this.#tabs.length;
+    const most = (this.#transport === "poll" ? 14 * tabs : this.#hasProxy ? 14 + 6 * tabs : 6) * parts;
     if (requests > most) throw new Error(`There were ${requests} requests in a minute without changes`);
   }
 
@@ -200,9 +242,15 @@ class History {
       this.#viewers.delete(viewer);
       return viewer.stop();
     }
-    if (dice < 0.72) return this.#page.become(random.pick(["active", "active", "hidden", "offline"]));
-    if (dice < 0.76) return this.#client.nudge();
-    if (dice < 0.78) this.#clock.skew += 3_600_000;
+    const tab = random.pick(this.#tabs);
+    if (dice < 0.72) return tab.page.become(random.pick(["active", "active", "hidden", "offline"]));
+    if (dice < 0.76) return tab.client.nudge();
+    if (dice < 0.78) tab.clock.skew += 3_600_000;
+    if (dice > 0.8 && dice < 0.84 && this.#tabs.length > 1) return this.#crash(tab);
+    if (dice > 0.84 && dice < 0.88 && this.#tabs.length > 1) {
+      tab.fake.hang();
+      this.#world.after(random.between(500, 30_000), () => tab.fake.goOn());
+    }
     if (dice > 0.94) await this.#replaceServer();
   }
 
@@ -265,7 +313,9 @@ class History {
   #add(): void {
     const keys = this.#random.shuffle(KEYS).slice(0, this.#random.between(1, 3));
     const kind = this.#random.pick(["follow", "stamped", "initial", "live"] as const);
+    const tab = this.#random.pick(this.#tabs);
     const viewer: Viewer = {
+      tab,
       name: `${kind} ${++this.#names}`,
       shown: new Map(),
       fetches: 0,
@@ -300,7 +350,7 @@ class History {
       }
     };
     if (kind === "live") {
-      const store = this.#client.live<DataState>(({ signal }) => fetchFor(signal, true), { stamp: stampOf });
+      const store = tab.client.live<DataState>(({ signal }) => fetchFor(signal, true), { stamp: stampOf });
       viewer.stop = store.subscribe(({ data }) => data && show(data.values));
       return;
     }
@@ -311,38 +361,40 @@ class History {
     };
     const first = this.#random.pick(this.#states);
     if (kind === "initial") show(first.values);
-    viewer.stop = this.#client.follow(keys, listener, kind === "initial" ? { initial: stampOf(first) } : {});
+    viewer.stop = tab.client.follow(keys, listener, kind === "initial" ? { initial: stampOf(first) } : {});
   }
 
   // What is between the client and the server.
 
-  async #fetch({ body, signal }: RequestInit): Promise<Response> {
+  async #fetch(tab: Tab, { body, signal }: RequestInit): Promise<Response> {
     const request: SyncRequest = JSON.parse(String(body));
     this.#tally.requests++;
-    if (this.#page.current !== "active") {
-      this.#problems.push(`A request was sent by a page that is ${this.#page.current}`);
+    if (tab.page.current !== "active") {
+      this.#problems.push(`A request was sent by a page that is ${tab.page.current}`);
     }
     if (Object.keys(request.known).length === 0) this.#problems.push("A request without keys was sent");
     // A little less, since timers count whole milliseconds.
-    if (this.#world.now() < this.#notBefore - 1 && !this.#isSplit) {
+    if (this.#world.now() < tab.notBefore - 1 && !this.#isSplit) {
       this.#problems.push("A pause that the server asked for was not kept");
     }
-    if (++this.#open > (this.#isSplit ? KEYS.length / 2 : 1)) {
+    if (++tab.open > (this.#isSplit ? KEYS.length / 2 : 1)) {
       this.#problems.push("Several requests were sent at once");
     }
     let close = () => {
-      this.#open--;
+      tab.open--;
       close = () => {};
     };
     signal!.addEventListener("abort", () => close());
     try {
-      return await this.#carry(request, signal!);
+      const response = await this.#carry(tab, request, signal!);
+      await new Promise<void>((resolve) => tab.fake.run(resolve));
+      return response;
     } finally {
       close();
     }
   }
 
-  async #carry(request: SyncRequest, signal: AbortSignal): Promise<Response> {
+  async #carry(tab: Tab, request: SyncRequest, signal: AbortSignal): Promise<Response> {
     const random = this.#random;
     const wait = request.wait ?? 0;
     const fails = (probability: number) => this.#isChaos && random.happens(probability);
@@ -356,7 +408,7 @@ class History {
       const status = random.pick([429, 503]);
       return answer(status, {}, {
         retryAfter: `${seconds}`,
-        onRead: () => this.#rest(seconds * 1_000, signal),
+        onRead: () => this.#rest(tab, seconds * 1_000, signal),
       });
     }
     if (this.#hasLies && fails(0.05) && this.#answers.length > 0) {
@@ -377,13 +429,13 @@ class History {
     this.#answers.push(result);
     if (this.#answers.length > 4) this.#answers.shift();
     const { pause = 0 } = result;
-    return answer(200, result, { onRead: () => this.#rest(pause, signal) });
+    return answer(200, result, { onRead: () => this.#rest(tab, pause, signal) });
   }
 
   /** From now on the client must not ask for so many milliseconds, unless it has aborted the request before. */
-  #rest(ms: number, signal: AbortSignal): void {
+  #rest(tab: Tab, ms: number, signal: AbortSignal): void {
     if (signal.aborted) return;
-    this.#notBefore = Math.max(this.#notBefore, this.#world.now() + ms);
+    tab.notBefore = Math.max(tab.notBefore, this.#world.now() + ms);
   }
 
   #createServer(): RealityServer {
