@@ -128,7 +128,16 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
     }
   };
 
-  const config = { url: `${url}`.replace(/\/+$/, ""), headers, fetch, clock, timeout, maxKeys };
+  // On another page of the origin the same relative address can name another server. The two must not share.
+  const base = globalThis.document?.baseURI;
+  const config = {
+    url: `${base ? new URL(url, base) : url}`.replace(/\/+$/, ""),
+    headers,
+    fetch,
+    clock,
+    timeout,
+    maxKeys,
+  };
   const subscriptions: Subscriptions = new Subscriptions({
     clock,
     timeout: refetchTimeout,

@@ -5,6 +5,8 @@
  */
 import { Chromium } from "./chromium.ts";
 import { testPage } from "./one_page.ts";
+import { testTabs } from "./tabs.ts";
 
 const chromium = await Chromium.start();
 testPage(chromium);
+testTabs(chromium);

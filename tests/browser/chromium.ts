@@ -66,13 +66,14 @@ export class Chromium {
       rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
     });
     let text = "";
-    child.stderr.setEncoding("utf8").on("data", (part: string) => text += part);
-    let url: string | undefined;
-    while (!url) {
-      await Promise.race([once(child.stderr, "data"), once(child, "close")]);
-      if (child.exitCode !== null) throw new Error(`Chromium ended with ${child.exitCode}: ${text}`);
-      url = /DevTools listening on (\S+)/.exec(text)?.[1];
-    }
+    const url = await new Promise<string>((resolve, reject) => {
+      child.on("close", (code) => reject(new Error(`Chromium ended with ${code}: ${text}`)));
+      child.stderr.setEncoding("utf8").on("data", (part: string) => {
+        text += part;
+        const [, found] = /DevTools listening on (\S+)/.exec(text) ?? [];
+        if (found) resolve(found);
+      });
+    });
     const socket = new WebSocket(url);
     await once(socket, "open");
     return new Chromium(socket);
@@ -80,10 +81,9 @@ export class Chromium {
 
   /** Calls a method of the protocol, in a session or of the browser itself. */
   async send(method: string, params: Params = {}, sessionId?: string): Promise<Result> {
-    const id = ++this.#lastId;
     const answered = Promise.withResolvers<Result>();
+    const id = this.post(method, params, sessionId);
     this.#calls.set(id, answered);
-    this.#socket.send(JSON.stringify({ id, method, params, sessionId }));
     const timer = setTimeout(() => answered.reject(new Error("no answer in time")), TIMEOUT_MS);
     try {
       return await answered.promise;
@@ -94,6 +94,13 @@ export class Chromium {
       clearTimeout(timer);
       this.#calls.delete(id);
     }
+  }
+
+  /** Calls a method without waiting for its answer. Returns the id of the call. */
+  post(method: string, params: Params, sessionId: string | undefined): number {
+    const id = ++this.#lastId;
+    this.#socket.send(JSON.stringify({ id, method, params, sessionId }));
+    return id;
   }
 
   /** Listens to events. Returns a function that ends it. */
@@ -138,8 +145,8 @@ export class Profile implements AsyncDisposable {
     return new Profile(chromium, browserContextId);
   }
 
-  /** Opens a tab in a window of its own, so that it is visible. */
-  async open(url: string): Promise<Tab> {
+  /** Opens a tab in a window of its own, so that it is visible. The script runs before those of each page. */
+  async open(url: string, script = ""): Promise<Tab> {
     const chromium = this.#chromium;
     const { targetId } = await chromium.send("Target.createTarget", {
       url: "about:blank",
@@ -150,6 +157,7 @@ export class Profile implements AsyncDisposable {
     this.#sessions.add(sessionId);
     const tab = new Tab(chromium, targetId, sessionId);
     await Promise.all([tab.send("Page.enable"), tab.send("Runtime.enable"), tab.send("Network.enable")]);
+    if (script) await tab.send("Page.addScriptToEvaluateOnNewDocument", { source: script });
     await tab.goto(url);
     return tab;
   }
@@ -239,8 +247,20 @@ export class Tab {
     const crashed = this.#next("Inspector.targetCrashed");
     await this.send("Inspector.enable");
     // The process ends before it answers.
-    this.send("Page.crash").catch(() => {});
+    this.#chromium.post("Page.crash", {}, this.#session);
     await crashed;
+  }
+
+  /** Lets the page hang, as an endless loop does: it keeps its lock and answers nothing. Returns a function that ends it. */
+  async hang(): Promise<() => Promise<void>> {
+    await this.send("Debugger.enable");
+    const paused = this.#next("Debugger.paused");
+    const ended = this.run("debugger");
+    await paused;
+    return async () => {
+      await this.send("Debugger.disable");
+      await ended;
+    };
   }
 
   /** Closes the tab. */

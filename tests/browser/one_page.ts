@@ -15,19 +15,19 @@ export function testPage(chromium: Chromium): void {
   const testStage = (name: string, act: (stage: Stage) => Promise<void>) =>
     test(name, () => Stage.run(chromium, act));
 
-  for (const transport of ["wait", "events"]) {
+  for (const transport of ["wait", "events"] as const) {
     testStage(
       `transport "${transport}": a page shows changes, also when it is restored from the back/forward cache`,
       async (stage) => {
-        const tab = await stage.tab("a", { transport });
+        const tab = await stage.tab("a", { client: { transport } });
         await stage.settled(tab);
         await stage.changeAndSee(tab);
 
         await tab.goto(stage.emptyPage);
         await stage.until(() => stage.open.size === 0);
-        const value = await stage.change();
+        await stage.change();
         assert.equal(await tab.back(), true);
-        await tab.run(`shows(${value})`);
+        await stage.shown(tab);
         assert.ok((await tab.run<string[]>("log.events")).includes("pageshow from the cache"));
         await stage.changeAndSee(tab);
       },
@@ -42,11 +42,11 @@ export function testPage(chromium: Chromium): void {
       await tab.hide();
       await stage.until(() => stage.open.size === 0);
       const { length } = stage.asked;
-      const value = await stage.change();
+      await stage.change();
       await tab.run(`advance(${MINUTE})`);
       assert.deepEqual([stage.asked.length, await tab.run("log.states.at(-1)")], [length, "hidden"]);
       await tab.show();
-      await tab.run(`shows(${value})`);
+      await stage.shown(tab);
       await stage.changeAndSee(tab);
     },
   );
@@ -56,9 +56,9 @@ export function testPage(chromium: Chromium): void {
     await stage.settled(tab);
     await tab.freeze();
     await stage.until(() => stage.open.size === 0);
-    const value = await stage.change();
+    await stage.change();
     await tab.thaw();
-    await tab.run(`shows(${value})`);
+    await stage.shown(tab);
     await stage.changeAndSee(tab);
   });
 
@@ -68,10 +68,10 @@ export function testPage(chromium: Chromium): void {
     await tab.setOffline(true);
     await tab.run(`state("offline")`);
     await stage.until(() => stage.open.size === 0);
-    const value = await stage.change();
+    await stage.change();
     await tab.run(`advance(${MINUTE})`);
     await tab.setOffline(false);
-    await tab.run(`shows(${value})`);
+    await stage.shown(tab);
     await stage.changeAndSee(tab);
   });
 

@@ -20,8 +20,12 @@ interface PageApi {
   advance(ms: number): void;
   /** Everything about the page that an assertion may need. */
   readonly log: { states: string[]; events: string[]; shown: number[]; fetches: number };
-  /** Creates one more client. */
-  create(options: Partial<ClientOptions>): void;
+}
+
+/** What the address of the page says after `?`, as JSON. */
+interface PageOptions extends Partial<ClientOptions> {
+  /** What is shown. */
+  readonly key?: string;
 }
 
 const waiting = new Set<() => boolean>();
@@ -69,9 +73,13 @@ function fire(id: number): void {
   timer?.callback();
 }
 
+const { key = "a", ...options }: PageOptions = JSON.parse(
+  decodeURIComponent(location.search.slice(1)) || "{}",
+);
+
 async function load(): Promise<Response> {
   log.fetches++;
-  const response = await fetch("/api/value", { cache: "no-cache" });
+  const response = await fetch(`/api/${key}`, { cache: "no-cache" });
   if (!response.ok) throw new Error(`The application answered ${response.status}`);
   return response;
 }
@@ -85,23 +93,6 @@ const api: PageApi = {
     for (const [id, { at }] of timers) if (at <= clock.elapsed()) fire(id);
   },
   log,
-  create(options) {
-    const client = createClient({ url: "/reality", clock, onError: () => {}, ...options });
-    client.subscribe((next) => {
-      log.states.push(state = next);
-      changed();
-    });
-    client.live<number>(load).subscribe(({ data = -1 }) => {
-      if (data !== live) log.shown.push(live = data);
-      changed();
-    });
-    client.follow(["value"], async () => {
-      const response = await load();
-      followed = await response.json();
-      changed();
-      return parseStamp(response.headers.get("reality-stamp"));
-    });
-  },
 };
 
 for (const name of ["visibilitychange", "pagehide", "pageshow", "freeze", "resume", "online", "offline"]) {
@@ -111,6 +102,19 @@ for (const name of ["visibilitychange", "pagehide", "pageshow", "freeze", "resum
   }, true);
 }
 Object.assign(globalThis, api);
-const { search } = location;
-if (search.includes("{")) api.create(JSON.parse(decodeURIComponent(search.slice(search.indexOf("{")))));
-else api.create({});
+
+const client = createClient({ url: "/reality", clock, onError: () => {}, ...options });
+client.subscribe((next) => {
+  log.states.push(state = next);
+  changed();
+});
+client.live<number>(load).subscribe(({ data = -1 }) => {
+  if (data !== live) log.shown.push(live = data);
+  changed();
+});
+client.follow([key], async () => {
+  const response = await load();
+  followed = await response.json();
+  changed();
+  return parseStamp(response.headers.get("reality-stamp"));
+});

@@ -5,7 +5,8 @@
  */
 import assert from "node:assert/strict";
 import { buildSync } from "esbuild";
-import { createFetchHandler, MemoryStorage, RealityServer } from "../../mod.ts";
+import { createFetchHandler, type FetchHandler, MemoryStorage, RealityServer } from "../../mod.ts";
+import type { ClientOptions } from "../../client/mod.ts";
 import { type Chromium, Profile, type Tab } from "./chromium.ts";
 
 /** A sync that the server has not answered yet. */
@@ -16,6 +17,9 @@ export interface OpenSync {
   readonly waits: boolean;
 }
 
+/** A condition that does not hold after this time has failed, in milliseconds. */
+const TIMEOUT_MS = 15_000;
+
 /** The page with all of the client that it uses. It is the same in each test. */
 const script = buildSync({
   entryPoints: ["tests/browser/page.ts"],
@@ -25,11 +29,32 @@ const script = buildSync({
   write: false,
 }).outputFiles[0]!.text;
 
-/** A server, one value that changes, and tabs that show it. */
+/** What a tab is opened with. */
+export interface TabOptions {
+  /** The value that it shows; `a` by default. The value `other` is on the server below `/other`. */
+  readonly key?: string;
+  /** Runs before the scripts of the page. */
+  readonly script?: string;
+  /** The path of the page, without its last part. */
+  readonly path?: string;
+  /** Options of its client. */
+  readonly client?: Partial<ClientOptions>;
+}
+
+/** A Reality server below a path. */
+class ServerAt {
+  readonly reality: RealityServer = new RealityServer({ storage: new MemoryStorage() });
+  readonly handler: FetchHandler;
+
+  constructor(path: string) {
+    this.handler = createFetchHandler(this.reality, { basePath: `${path}/reality` });
+  }
+}
+
+/** A server, values that change, and tabs that each show one of them. */
 export class Stage implements AsyncDisposable {
   readonly #profile: Profile;
-  readonly #realityServer = new RealityServer({ storage: new MemoryStorage() });
-  readonly #handler = createFetchHandler(this.#realityServer);
+  readonly #servers = new Map(["", "/other"].map((path) => [path, new ServerAt(path)]));
   readonly #httpServer: Deno.HttpServer<Deno.NetAddr>;
   readonly #watchers = new Set<() => void>();
   /** Syncs that are not answered yet. */
@@ -37,8 +62,8 @@ export class Stage implements AsyncDisposable {
   /** The names of the tabs that sent syncs, in order. */
   readonly asked: string[] = [];
   readonly tabs: Map<string, Tab> = new Map();
-  /** The value that pages must show. */
-  value = 0;
+  readonly #keys = new Map<Tab, string>();
+  readonly #values = new Map<string, number>();
 
   private constructor(profile: Profile) {
     this.#profile = profile;
@@ -60,10 +85,12 @@ export class Stage implements AsyncDisposable {
     return [...this.open].filter(({ waits }) => waits).map(({ tab }) => tab);
   }
 
-  /** Opens a tab that shows the value. The options are those of its client. */
-  async tab(name: string, options: unknown = {}): Promise<Tab> {
-    const tab = await this.#profile.open(`${this.#url}/page/${name}?${JSON.stringify(options)}`);
+  /** Opens a tab. Its name is in the address of the page. */
+  async tab(name: string, { key = "a", script, path = "/page", client }: TabOptions = {}): Promise<Tab> {
+    const address = `${this.#url}${path}/${name}?${JSON.stringify({ key, ...client })}`;
+    const tab = await this.#profile.open(address, script);
     this.tabs.set(name, tab);
+    this.#keys.set(tab, key);
     return tab;
   }
 
@@ -76,41 +103,65 @@ export class Stage implements AsyncDisposable {
     return `http://127.0.0.1:${this.#httpServer.addr.port}`;
   }
 
-  /** Changes the value. */
-  async change(): Promise<number> {
-    await this.#realityServer.updateNode("value", String(++this.value));
-    return this.value;
+  /** Changes a value. */
+  async change(key = "a"): Promise<number> {
+    const value = this.#value(key) + 1;
+    this.#values.set(key, value);
+    await this.#serverOf(key).reality.updateNode(key, String(value));
+    return value;
   }
 
-  /** Waits until these tabs show the value, and one request waits for a change. */
-  async settled(...tabs: Tab[]): Promise<void> {
-    await Promise.all(tabs.map((tab) => tab.run(`shows(${this.value})`)));
-    await this.until(() => this.waiting.length > 0);
+  /** Waits until these tabs show their values. */
+  async shown(...tabs: Tab[]): Promise<void> {
+    await Promise.all(tabs.map((tab) => tab.run(`shows(${this.#value(this.#keys.get(tab)!)})`)));
   }
 
-  /** Changes the value, and waits until these tabs show it. */
+  /** Waits until these tabs show their values, and one request waits for a change. */
+  settled(...tabs: Tab[]): Promise<void> {
+    return this.settledWith(1, ...tabs);
+  }
+
+  /** Waits until these tabs show their values, and so many requests wait for a change. */
+  async settledWith(requests: number, ...tabs: Tab[]): Promise<void> {
+    await this.shown(...tabs);
+    await this.until(() => this.waiting.length === requests);
+  }
+
+  /** Changes the values that these tabs show, and waits until they do. */
   async changeAndSee(...tabs: Tab[]): Promise<void> {
-    const value = await this.change();
-    await Promise.all(tabs.map((tab) => tab.run(`shows(${value})`)));
+    const keys = new Set(tabs.map((tab) => this.#keys.get(tab)!));
+    await Promise.all([...keys].map((key) => this.change(key)));
+    await this.shown(...tabs);
   }
 
   /** Waits until a condition holds. It is checked when a sync arrives or ends. */
   async until(isTrue: () => boolean): Promise<void> {
-    while (!isTrue()) await new Promise<void>((resolve) => this.#watchers.add(resolve));
+    const late = Promise.withResolvers<void>();
+    const timer = setTimeout(() => {
+      late.reject(new Error(`The condition does not hold while these syncs wait: ${this.waiting}`));
+    }, TIMEOUT_MS);
+    try {
+      while (!isTrue()) {
+        await Promise.race([late.promise, new Promise<void>((resolve) => this.#watchers.add(resolve))]);
+      }
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#profile[Symbol.asyncDispose]();
-    await this.#realityServer.close();
+    for (const { reality } of this.#servers.values()) await reality.close();
     await this.#httpServer.shutdown();
   }
 
   async #answer(request: Request): Promise<Response> {
     const { pathname } = new URL(request.url);
-    if (pathname.startsWith("/reality")) return await this.#sync(request);
-    if (pathname === "/api/value") {
-      const stamp = await this.#realityServer.stamp(["value"]);
-      return stamp.json(this.value);
+    const [, path, key] = /^(.*)\/reality\/|^\/api\/(.*)/.exec(pathname) ?? [];
+    if (path !== undefined) return await this.#sync(request, this.#servers.get(path)!.handler);
+    if (key !== undefined) {
+      const stamp = await this.#serverOf(key).reality.stamp([key]);
+      return stamp.json(this.#value(key));
     }
     if (pathname === "/page.js") {
       return new Response(script, { headers: { "content-type": "text/javascript" } });
@@ -121,7 +172,16 @@ export class Stage implements AsyncDisposable {
     });
   }
 
-  async #sync(request: Request): Promise<Response> {
+  /** The server of a key. */
+  #serverOf(key: string): ServerAt {
+    return this.#servers.get(key === "other" ? "/other" : "")!;
+  }
+
+  #value(key: string): number {
+    return this.#values.get(key) ?? 0;
+  }
+
+  async #sync(request: Request, handler: FetchHandler): Promise<Response> {
     const { pathname } = new URL(request.headers.get("referer")!);
     const tab = pathname.split("/").at(-1)!;
     const waits = request.method === "GET" || (await request.clone().json()).wait > 0;
@@ -135,7 +195,7 @@ export class Stage implements AsyncDisposable {
     };
     // Aborts when the answer was sent, or the connection has ended.
     request.signal.addEventListener("abort", end);
-    return await this.#handler(request);
+    return await handler(request);
   }
 
   #notify(): void {

@@ -1,0 +1,112 @@
+/**
+ * Tests of several tabs of one browser: they share one waiting request, and lose no change when another tab takes over. Timers
+ * of almost a second and longer stand still in the pages, so nothing that is shown depends on them.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { test } from "../harness.ts";
+import type { Chromium, Tab } from "./chromium.ts";
+import { Stage } from "./stage.ts";
+
+/** The wait of a client, in milliseconds. */
+const WAIT = 20_000;
+
+/** A tab that no leader confirms for this time asks by itself, in milliseconds. */
+const CONFIRM = 2_000;
+
+/** Registers the tests. */
+export function testTabs(chromium: Chromium): void {
+  const testStage = (name: string, act: (stage: Stage) => Promise<void>) =>
+    test(name, () => Stage.run(chromium, act));
+
+  testStage("seven tabs over HTTP/1.1 share one request, also when its tab goes", async (stage) => {
+    const tabs: Tab[] = [];
+    for (let i = 0; i < 7; i++) tabs.push(await stage.tab(`${i}`, { key: i < 4 ? "a" : "b" }));
+    await stage.settled(...tabs);
+    await stage.changeAndSee(...tabs);
+    await stage.settled(...tabs);
+
+    const ends: [name: string, end: (tab: Tab) => Promise<void>][] = [
+      ["closed", (tab) => tab.close()],
+      ["crashed", (tab) => tab.crash()],
+      ["frozen", (tab) => tab.freeze()],
+      ["hidden", (tab) => tab.hide()],
+      ["left", (tab) => tab.goto(stage.emptyPage)],
+    ];
+    for (const [name, end] of ends) {
+      const leader = stage.waiting[0]!;
+      const others = [...stage.tabs].filter(([other]) => other !== leader).map(([, tab]) => tab);
+      const ended = end(stage.tabs.get(leader)!);
+      await stage.changeAndSee(...others);
+      await ended;
+      stage.tabs.delete(leader);
+      await stage.settled(...others);
+      assert.notEqual(stage.waiting[0], leader, name);
+      await stage.changeAndSee(...others);
+      await stage.settled(...others);
+    }
+  });
+
+  testStage("a tab that hangs delays the others by its wait at most", async (stage) => {
+    const tabs = [await stage.tab("a"), await stage.tab("b"), await stage.tab("c")];
+    await stage.settled(...tabs);
+    const leader = stage.tabs.get(stage.waiting[0]!)!;
+    const others = tabs.filter((tab) => tab !== leader);
+    const resume = await leader.hang();
+    await stage.change();
+    await Promise.all(others.map((tab) => tab.run(`advance(${WAIT + CONFIRM})`)));
+    await stage.shown(...others);
+    await resume();
+    await stage.shown(...tabs);
+    await stage.changeAndSee(...tabs);
+  });
+
+  testStage(
+    "a leader that returns from the back/forward cache shows a change made meanwhile",
+    async (stage) => {
+      const tabs = [await stage.tab("a"), await stage.tab("b")];
+      await stage.settled(...tabs);
+      const leader = stage.tabs.get(stage.waiting[0]!)!;
+      const others = tabs.filter((tab) => tab !== leader);
+      await leader.goto(stage.emptyPage);
+      await stage.changeAndSee(...others);
+      // Messages of other tabs would remove the page from the cache.
+      await stage.changeAndSee(...others);
+      assert.equal(await leader.back(), true);
+      await stage.settled(...tabs);
+      await stage.changeAndSee(...tabs);
+    },
+  );
+
+  testStage("only clients of the same address and the same user share", async (stage) => {
+    const tabs = [
+      await stage.tab("page"),
+      await stage.tab("slash", { client: { url: "/reality/" } }),
+      await stage.tab("relative", { client: { url: "reality" }, path: "" }),
+      await stage.tab("other", { client: { url: "reality" }, path: "/other", key: "other" }),
+      await stage.tab("headers", { client: { headers: { "x-user": "1" } } }),
+      await stage.tab("user 1", { client: { headers: { "x-user": "1" }, tabs: "1" } }),
+      await stage.tab("user 1 again", { client: { headers: { "x-user": "1" }, tabs: "1" } }),
+      await stage.tab("user 2", { client: { headers: { "x-user": "2" }, tabs: "2" } }),
+    ];
+    await stage.settledWith(5, ...tabs);
+    await stage.changeAndSee(...tabs);
+    await stage.settledWith(5, ...tabs);
+    const groups = stage.waiting.map((name) =>
+      name.replace(/^(slash|relative)$/, "page").replace(/%20.*/, "")
+    );
+    assert.deepEqual(groups.sort(), ["headers", "other", "page", "user", "user"]);
+  });
+
+  testStage("without Web Locks or BroadcastChannel each tab asks by itself", async (stage) => {
+    const tabs = [
+      await stage.tab("a", { script: "delete Navigator.prototype.locks" }),
+      await stage.tab("b", { script: "delete globalThis.BroadcastChannel" }),
+      await stage.tab("c", { client: { tabs: false } }),
+      await stage.tab("d"),
+    ];
+    await stage.settledWith(4, ...tabs);
+    await stage.changeAndSee(...tabs);
+  });
+}
