@@ -9,6 +9,7 @@ import { buildSync, stop as stopBundler } from "esbuild";
 
 const staging = ".cache/npm";
 const target = "npm";
+const repository = "https://github.com/rootlodge/reality";
 
 const config = JSON.parse(await Deno.readTextFile("deno.json"));
 
@@ -39,6 +40,9 @@ const { dependencies = {}, ...packed } = JSON.parse(await Deno.readTextFile(`${t
 await join(target, Object.values<{ default: string }>(packed.exports).map((entry) => entry.default));
 stopBundler();
 await slim(target);
+for (const page of ["README.md", "CHANGELOG.md", "SECURITY.md"]) {
+  await Deno.writeTextFile(`${target}/${page}`, toPublicLinks(await Deno.readTextFile(page)));
+}
 
 // The command has a name of its own.
 delete packed.exports["./bin"];
@@ -53,7 +57,9 @@ const manifest = {
   ...packed,
   description: "Live data over plain HTTP: clients ask what changed, or wait until something does",
   keywords: ["realtime", "live", "sync", "invalidation", "long-polling", "server-sent-events", "mesh"],
-  repository: { type: "git", url: "git+https://github.com/rootlodge/reality.git" },
+  homepage: `${repository}#readme`,
+  bugs: `${repository}/issues`,
+  repository: { type: "git", url: `git+${repository}.git` },
   engines: { node: ">=20" },
   bin: { "reality-server": "cli/bin.js" },
   peerDependencies: dependencies,
@@ -108,6 +114,15 @@ async function removeModules(folder: string): Promise<void> {
     if (isDirectory) await removeModules(path);
     else if (name.endsWith(".js")) await Deno.remove(path);
   }
+}
+
+/** Makes links of a page lead to the repository, since the package has no other pages. */
+function toPublicLinks(page: string): string {
+  return page.replaceAll(
+    /(\]\(|\b(?:src|srcset|href)=")(?!#|\w+:)([^)"]+)/g,
+    (_, before, path) =>
+      `${before}${repository}/${/\.(?:svg|png)$/.test(path) ? "raw" : "blob"}/main/${path}`,
+  );
 }
 
 /** Leaves out what an installed package does not need: sources, the pages about them, and white space in JSON. */

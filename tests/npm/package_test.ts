@@ -69,6 +69,17 @@ test("the package has the exports of deno.json, each built and typed", () => {
   assert.deepEqual(missing, []);
 });
 
+test("the package has the pages that people read first, and their links lead to the repository", async () => {
+  for (const page of ["README.md", "CHANGELOG.md", "SECURITY.md"]) {
+    const text = await Deno.readTextFile(`${installed}/${page}`);
+    const links = [...text.matchAll(/\]\(([^)]+)\)|(?:src|href)="([^"]+)"/g)].map(([, a, b]) => a ?? b ?? "");
+    assert.ok(links.length > 0, page);
+    assert.deepEqual(links.filter((link) => !/^(https:|#)/.test(link)), [], page);
+  }
+  assert.match(manifest.homepage, /^https:/);
+  assert.match(manifest.bugs, /^https:.*issues$/);
+});
+
 test("the package has no dependencies, and only optional peer dependencies", async () => {
   assert.equal(manifest.dependencies, undefined);
   const peers = Object.keys(manifest.peerDependencies);
