@@ -159,7 +159,7 @@ export interface ClientOptions {
    * what one of them may read. So a string must name the user where requests do not have the same cookies, but `headers`
    * or a `fetch` of their own.
    *
-   * @default {true} without `headers` and `fetch`, else `false`
+   * @default `true` without `headers` and `fetch`, else `false`
    */
   readonly tabs?: boolean | string;
   /**
