@@ -117,8 +117,8 @@ export function shareWithTabs(
         receive({ type: "lock" });
         return held;
       };
-      // It rejects when this tab leaves, and where locks are not allowed.
-      void tabs.locks.request(name, { signal: controller.signal }, lead).then(undefined, () => {});
+      // It rejects when this tab leaves, and where locks are not allowed: there each tab asks by itself.
+      void tabs.locks.request(name, { signal: controller.signal }, lead).then(undefined, lead);
     } catch {
       // Where a browser does not allow it, each tab asks by itself.
     }

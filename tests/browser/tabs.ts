@@ -100,13 +100,17 @@ export function testTabs(chromium: Chromium): void {
   });
 
   testStage("without Web Locks or BroadcastChannel each tab asks by itself", async (stage) => {
+    const deny = `throw new DOMException("Not allowed", "SecurityError")`;
     const tabs = [
-      await stage.tab("a", { script: "delete Navigator.prototype.locks" }),
-      await stage.tab("b", { script: "delete globalThis.BroadcastChannel" }),
-      await stage.tab("c", { client: { tabs: false } }),
-      await stage.tab("d"),
+      await stage.tab("no locks", { script: "delete Navigator.prototype.locks" }),
+      await stage.tab("no channel", { script: "delete globalThis.BroadcastChannel" }),
+      // In sandboxed frames, and where a person forbids a site to store anything.
+      await stage.tab("locks denied", { script: `LockManager.prototype.request = async () => { ${deny} }` }),
+      await stage.tab("channel denied", { script: `BroadcastChannel = class { constructor() { ${deny} } }` }),
+      await stage.tab("switched off", { client: { tabs: false } }),
     ];
-    await stage.settledWith(4, ...tabs);
+    await stage.settledWith(5, ...tabs);
     await stage.changeAndSee(...tabs);
+    await stage.settledWith(5, ...tabs);
   });
 }
