@@ -20,7 +20,8 @@ export const CHECK_USAGE =
   --write-token TOKEN      also check writes, on keys of its own that are deleted at the end
   --stamped URL            also check the stamp of this answer of the application: its URL, or its path.
                            With --write-token, one of its keys is invalidated, so that its clients fetch again
-  --header "Name: value"   send this header with every request; can be repeated
+  --header "Name: value"   send this header with every request; can be repeated. "Origin: https://app.example"
+                           checks what CORS allows that page
   --timeout MS             time for one answer                                   10000
   --json                   print the report as JSON
 

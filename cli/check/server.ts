@@ -108,8 +108,8 @@ export class CheckedServer {
     return await this.send("GET", this.#stamped, { headers });
   }
 
-  /** The origin of a page: the one that the options name, or one that does not exist. */
-  get pageOrigin(): Record<string, string> {
+  /** The header `Origin` of a page: the one of the options, or that of an origin that does not exist. */
+  get pageOrigin(): { readonly origin: string } {
     return { origin: this.#headers.origin ?? STRANGER };
   }
 

@@ -21,13 +21,22 @@ const STRANGE = { ...CLOSED, vary: /\borigin\b/i };
 const LISTED = {
   "access-control-allow-origin": ORIGIN,
   "access-control-allow-credentials": "true",
+  "access-control-expose-headers": /\bretry-after\b/,
   "vary": /\borigin\b/i,
 };
 /** The answer can be read by pages that the function says yes to, without credentials. */
 const FRIENDLY = {
   "access-control-allow-origin": FRIEND,
   "access-control-allow-credentials": null,
+  "access-control-expose-headers": /\bretry-after\b/,
   "vary": /\borigin\b/i,
+};
+
+/** The answer can be read by every page, without credentials. */
+const OPEN = {
+  "access-control-allow-origin": "*",
+  "access-control-allow-credentials": null,
+  "access-control-expose-headers": /\bretry-after\b/,
 };
 
 /** A sync from a page, and a preflight for it. */
@@ -176,7 +185,7 @@ export const corsExchanges: readonly Exchange[] = [
     title: "every origin may read, without credentials",
     scene: "anybody",
     ...sync(STRANGER),
-    answers: { "access-control-allow-origin": "*", "access-control-allow-credentials": null },
+    answers: OPEN,
   },
   {
     title: "a refusal can be read by every origin",
@@ -184,7 +193,7 @@ export const corsExchanges: readonly Exchange[] = [
     ...sync(STRANGER),
     body: {},
     status: 400,
-    answers: { "access-control-allow-origin": "*", "access-control-allow-credentials": null },
+    answers: OPEN,
   },
 ];
 

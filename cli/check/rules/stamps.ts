@@ -150,7 +150,7 @@ export const stampRules: readonly Rule[] = [
     async check(server) {
       const { answer } = await fetchStamp(server, server.pageOrigin);
       const origin = answer.headers.get("access-control-allow-origin");
-      if (origin === null) skip('no CORS for this origin: --header "Origin: https://…" names another one');
+      if (origin === null) skip(`no CORS for ${server.pageOrigin.origin}`);
       const exposed = answer.headers.get("access-control-expose-headers") ?? "";
       const isCredentialed = answer.headers.get("access-control-allow-credentials") === "true";
       const names = exposed.split(",").map((name) => name.trim().toLowerCase());

@@ -240,6 +240,26 @@ test("a joined stamp is checked by rule 17.6 alone while its parts do not fit", 
   });
 });
 
+test("a header Origin of the options is that of the page whose rights are checked", async () => {
+  const change: Application["change"] = (response, request) =>
+    withFields(response, {
+      "access-control-allow-origin": request.headers.get("origin") === "https://app.example"
+        ? "https://app.example"
+        : null,
+      "access-control-expose-headers": "ETag",
+    });
+  await withApplication({ change }, async (origin) => {
+    const options = { writeToken: undefined, stamped: `${origin}/api/messages`, timeout: 3_000 };
+    const outcomes = [];
+    for (const headers of [{}, { Origin: "https://app.example" }]) {
+      const server = new CheckedServer(`${origin}/reality`, { ...options, headers });
+      const rule = stampRules.find(({ number }) => number === "17.11")!;
+      outcomes.push((await checkRule(rule, server)).outcome);
+    }
+    assert.deepEqual(outcomes, ["not checked", "failed"]);
+  });
+});
+
 test("--stamped takes a path or a URL", async () => {
   const run = async (...args: string[]) => {
     const lines: string[] = [];

@@ -77,3 +77,36 @@ test("a CORS option given under both of its names is refused", async () => {
     await assert.rejects(preflight(cors), { name: "TypeError", message });
   }
 });
+
+test("a page of another origin may read Retry-After of each refusal that has it", async () => {
+  class FailingStorage extends MemoryStorage {
+    override readNodes(): Promise<never> {
+      return Promise.reject(new Error("down"));
+    }
+  }
+  const rateLimit = { limit: 1, window: 60_000, key: () => "all clients" };
+  const scenes: [status: number, server: RealityServer][] = [
+    [503, new RealityServer({ storage: new FailingStorage(), onError: () => {} })],
+    [429, new RealityServer({ storage: new MemoryStorage(), rateLimit })],
+    [503, new RealityServer({ storage: new MemoryStorage() })],
+  ];
+  await scenes[2]![1].close();
+  for (const [status, server] of scenes) {
+    const handler = createFetchHandler(server, { cors: { origin: [ORIGIN] } });
+    const ask = () =>
+      handler(
+        new Request("http://localhost/reality/sync", {
+          method: "POST",
+          headers: { origin: ORIGIN, "content-type": "application/json" },
+          body: '{"known":{"a":0}}',
+        }),
+      );
+    await (await ask()).body?.cancel();
+    const refused = await ask();
+    assert.equal(refused.status, status, await refused.text());
+    assert.match(refused.headers.get("retry-after") ?? "", /^\d+$/);
+    assert.equal(refused.headers.get("access-control-allow-origin"), ORIGIN);
+    assert.match(refused.headers.get("access-control-expose-headers") ?? "", /\bretry-after\b/);
+    await server.close();
+  }
+});
