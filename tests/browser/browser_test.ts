@@ -8,5 +8,6 @@ import { testPage } from "./one_page.ts";
 import { testTabs } from "./tabs.ts";
 
 const chromium = await Chromium.start();
+Deno.test.afterAll(() => chromium.close());
 testPage(chromium);
 testTabs(chromium);

@@ -32,15 +32,18 @@ type Params = Readonly<Record<string, unknown>>;
 /** Receives events of the protocol. `session` is absent for those of the browser itself. */
 type Listener = (method: string, params: Result, session?: string) => void;
 
-/** One Chromium for all tests of a process. It is killed when the process ends. */
+/** One Chromium for all tests of a process. */
 export class Chromium {
   readonly #socket: WebSocket;
+  /** Resolves when the process has ended and the profile is removed. */
+  readonly #ended: Promise<void>;
   readonly #calls = new Map<number, { resolve(result: Result): void; reject(error: Error): void }>();
   readonly #listeners = new Set<Listener>();
   #lastId = 0;
 
-  private constructor(socket: WebSocket) {
+  private constructor(socket: WebSocket, ended: Promise<void>) {
     this.#socket = socket;
+    this.#ended = ended;
     socket.addEventListener("message", ({ data }) => {
       const { id, method, params, sessionId, result, error } = JSON.parse(data);
       if (id === undefined) {
@@ -59,15 +62,15 @@ export class Chromium {
     const profile = mkdtempSync(join(tmpdir(), "reality-chromium-"));
     const child = spawn(CHROMIUM, [...FLAGS, `--user-data-dir=${profile}`], {
       stdio: ["ignore", "ignore", "pipe"],
-      detached: true,
     });
+    const ended = once(child, "close").then(() => rmSync(profile, { recursive: true, force: true }));
+    // When a run is cut off, no test closes it.
     globalThis.addEventListener("unload", () => {
-      process.kill(-child.pid!, "SIGKILL");
-      rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+      if (child.exitCode === null) child.kill("SIGKILL");
     });
     let text = "";
     const url = await new Promise<string>((resolve, reject) => {
-      child.on("close", (code) => reject(new Error(`Chromium ended with ${code}: ${text}`)));
+      void ended.then(() => reject(new Error(`Chromium ended: ${text}`)));
       child.stderr.setEncoding("utf8").on("data", (part: string) => {
         text += part;
         const [, found] = /DevTools listening on (\S+)/.exec(text) ?? [];
@@ -76,7 +79,13 @@ export class Chromium {
     });
     const socket = new WebSocket(url);
     await once(socket, "open");
-    return new Chromium(socket);
+    return new Chromium(socket, ended);
+  }
+
+  /** Closes it. */
+  async close(): Promise<void> {
+    await this.send("Browser.close");
+    await this.#ended;
   }
 
   /** Calls a method of the protocol, in a session or of the browser itself. */
