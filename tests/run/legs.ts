@@ -26,7 +26,17 @@ export interface Leg {
 }
 
 /** These folders are legs of their own, on Deno. All other tests but `hosts` run on Deno, on Node and on Bun. */
-const ownLegs = ["races", "cluster", "mesh", "proxies", "examples", "browser", "workerd", "npm"];
+const ownLegs = [
+  "races",
+  "cluster",
+  "mesh",
+  "proxies",
+  "examples",
+  "browser",
+  "frameworks",
+  "workerd",
+  "npm",
+];
 
 /**
  * Files that mostly wait: the protocol check, whose rules have time limits, the HTTP kit on sockets, connections that
