@@ -90,12 +90,14 @@ test("the pages name only metrics that exist", () => {
   }
 });
 
-test("src/README.md lists each export of deno.json, and README.md names only existing ones", () => {
+test("src/README.md lists each export of deno.json, and the pages name only existing ones", () => {
   const listed = readTable(read("src/README.md"), "subpath", "file").flatMap(([subpaths = ""]) =>
     namesIn(subpaths)
   );
   assert.deepEqual(listed.sort(), Object.keys(exports).sort());
-  const named = [...read("README.md").matchAll(/`(\.\/\w+)`|@rootlodge\/reality-server(\/\w+)/g)];
+  const named = ["README.md", ...listPages("docs")].flatMap((page) => [
+    ...read(page).matchAll(/`(\.\/[\w-]+)`|@rootlodge\/reality-server(\/[\w-]+)/g),
+  ]);
   assert.ok(named.length > 5);
   for (const [, short, long] of named) assert.ok(Object.hasOwn(exports, short ?? `.${long}`), short ?? long);
 });

@@ -1,5 +1,6 @@
 /**
- * Runs the README's shell commands and HTTP requests as written. Its TypeScript runs with the doc examples.
+ * Runs the shell commands and HTTP requests of the pages for users as written, and compares their tables with the code.
+ * Their TypeScript runs with the doc examples, their programs with the npm package: tests/README.md.
  *
  * @module
  */
@@ -7,15 +8,9 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createFetchHandler, MemoryStorage, RealityServer } from "../mod.ts";
 import { test } from "./harness.ts";
+import { type Block, PAGES, readBlocks } from "./pages/blocks.ts";
 
-const readme = readFileSync("README.md", "utf8");
-
-/** The blocks of one language, in order. */
-function blocks(language: string): string[] {
-  return [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, "gm"))].map((
-    [, text = ""],
-  ) => text);
-}
+const blocks = PAGES.flatMap((page) => readBlocks(page));
 
 /** The request that a curl command sends. */
 function readCurl(command: string): Request {
@@ -29,61 +24,83 @@ function readCurl(command: string): Request {
 }
 
 function setUp() {
-  const [, token = ""] = /REALITY_WRITE_TOKEN=(\S+)/.exec(readme) ?? [];
-  const server = new RealityServer({ storage: new MemoryStorage(), writeTokens: [token] });
+  const server = new RealityServer({ storage: new MemoryStorage(), writeTokens: ["a-long-random-token"] });
   return { server, handler: createFetchHandler(server) };
 }
 
-test("the README's curl commands sync and update", async () => {
-  const commands = blocks("sh").filter((block) => block.startsWith("curl"));
-  assert.equal(commands.length, 2);
+test("the pages' curl commands sync and update", async () => {
+  const commands = blocks.filter(({ language, text }) =>
+    language === "sh" && /^curl .*localhost:8000\/reality/.test(text)
+  );
   const { server, handler } = setUp();
   await server.updateNode("chat:room:general", "1");
-  const [sync = "", update = ""] = commands;
-  const first = await (await handler(readCurl(sync))).json();
-  const { version } = (await server.getNode("chat:room:general"))!;
-  assert.equal(first.changed["chat:room:general"].version, version);
-  const { versions } = await (await handler(readCurl(update))).json();
-  assert.ok(versions["chat:room:general"] > version);
-  const node = await server.getNode("chat:room:general");
-  assert.deepEqual(versions, { "chat:room:general": node?.version });
+  let updates = 0;
+  for (const { page, text } of commands) {
+    const response = await handler(readCurl(text));
+    assert.equal(response.status, 200, page);
+    const { changed, versions } = await response.json();
+    for (const [key, version] of Object.entries({ ...changed, ...versions })) {
+      const node = await server.getNode(key);
+      assert.ok(node !== null, page);
+      assert.deepEqual(version, versions === undefined ? node : node.version, page);
+    }
+    if (versions !== undefined) updates++;
+  }
+  assert.ok(updates > 0);
   await server.close();
 });
 
-test("the README's request gets the answer that the README shows", async () => {
-  const [request = ""] = blocks("http");
-  const [answer = ""] = blocks("json");
-  const [head = "", body = ""] = request.split("\n\n");
-  const [, method = "", path = ""] = /^(\w+) (\S+)/.exec(head) ?? [];
-  const { server, handler } = setUp();
-  await server.updateNode("chat:room:general", "abc123");
-  const shown = JSON.parse(answer);
-  const response = await handler(
-    new Request(`http://localhost${path}`, { method, headers: { "content-type": "application/json" }, body }),
-  );
-  const found = await response.json();
-  assert.deepEqual(Object.keys(found), Object.keys(shown));
-  assert.deepEqual(Object.keys(found.mesh), Object.keys(shown.mesh));
-  const node = "chat:room:general";
-  assert.deepEqual(Object.keys(found.changed[node]), Object.keys(shown.changed[node]));
-  assert.match(found.epoch, /^[0-9a-z]{9}-[0-9a-z]{8}$/);
-  assert.match(shown.epoch, /^[0-9a-z]{9}-[0-9a-z]{8}$/);
-  await server.close();
+test("the pages' sync requests get the answers that the pages show", async () => {
+  const pairs: [Block, Block][] = [];
+  for (const [i, block] of blocks.entries()) {
+    const answer = blocks[i + 1];
+    if (
+      block.language === "http" && block.text.startsWith("POST /reality/sync") && answer?.language === "json"
+    ) {
+      pairs.push([block, answer]);
+    }
+  }
+  assert.ok(pairs.length > 0);
+  for (const [{ text }, answer] of pairs) {
+    const [head = "", body = ""] = text.split("\n\n");
+    const [, method = "", path = ""] = /^(\w+) (\S+)/.exec(head) ?? [];
+    const { server, handler } = setUp();
+    await server.updateNode("chat:room:general", "abc123");
+    const shown = JSON.parse(answer.text);
+    const response = await handler(
+      new Request(`http://localhost${path}`, {
+        method,
+        headers: { "content-type": "application/json" },
+        body,
+      }),
+    );
+    const found = await response.json();
+    assert.deepEqual(Object.keys(found), Object.keys(shown));
+    assert.deepEqual(Object.keys(found.mesh), Object.keys(shown.mesh));
+    const node = "chat:room:general";
+    assert.deepEqual(Object.keys(found.changed[node]), Object.keys(shown.changed[node]));
+    assert.match(found.epoch, /^[0-9a-z]{9}-[0-9a-z]{8}$/);
+    assert.match(shown.epoch, /^[0-9a-z]{9}-[0-9a-z]{8}$/);
+    await server.close();
+  }
 });
 
-test("the README's commands of the project are tasks of deno.json", () => {
+test("the pages name only tasks of deno.json", () => {
   const { tasks } = JSON.parse(readFileSync("deno.json", "utf8"));
-  const named = [...readme.matchAll(/deno task ([\w:]+)/g)].map(([, name = ""]) => name);
-  assert.equal(named.length > 0, true);
-  assert.deepEqual(named.filter((name) => !Object.hasOwn(tasks, name)), []);
+  for (const page of PAGES) {
+    const named = [...readFileSync(page, "utf8").matchAll(/deno task (\w[\w:]*)/g)].map(([, name = ""]) =>
+      name
+    );
+    assert.deepEqual(named.filter((name) => !Object.hasOwn(tasks, name)), [], page);
+  }
 });
 
-test("the README's tables list all options and limits with their defaults", async () => {
+test("docs/options.md lists all limits and storageTimeout with their defaults", async () => {
   const { checkOptions } = await import("../src/check_options.ts");
   const { limits, storageTimeout } = checkOptions({ storage: new MemoryStorage() });
-  const plain = readme.replaceAll(/(?<=\d) (?=\d{3})/g, "");
+  const page = readFileSync("docs/options.md", "utf8").replaceAll(/(?<=\d)[ _](?=\d{3})/g, "");
   for (const [name, value] of Object.entries({ ...limits, storageTimeout })) {
-    const row = plain.split("\n").find((line) => line.startsWith("| ") && line.includes(`\`${name}\``));
+    const row = page.split("\n").find((line) => line.startsWith(`| \`${name}\``));
     assert.ok(row?.includes(String(value)), `${name}: ${value} is not in ${row}`);
   }
 });
@@ -101,4 +118,31 @@ test("docs/proxies.md names existing limits with their defaults", async () => {
     new RegExp(`\\| ${limits.maxBodyBytes / 2 ** 20} MiB \\|`),
   );
   assert.match(row("`closeTimeout`") ?? "", new RegExp(`\\| ${closeTimeout / 1000} s \\|`));
+});
+
+test("a block that is a whole file says `ignore`, and the text before it names the file", () => {
+  const runtimes = ["node", "node24", "deno", "bun", "browser", "workers"];
+  for (const { page, line, language, words, file, before } of blocks) {
+    const place = `${page}:${line}`;
+    if (file === undefined) {
+      if (/^m?[jt]s$/.test(language)) {
+        assert.deepEqual(words.filter((word) => word !== "ignore"), [], `${place}: no file name`);
+      }
+      continue;
+    }
+    assert.ok(before.includes(`\`${file}\``), `${place}: the text before the block does not name ${file}`);
+    assert.ok(words.includes("ignore"), `${place}: without ignore, deno test --doc runs it as well`);
+    const unknown = words.filter((word) => word !== file && word !== "ignore" && !runtimes.includes(word));
+    assert.deepEqual(unknown, [], place);
+  }
+});
+
+test("the README has at most 900 words, and the files of examples/minimal as they are", () => {
+  const words = readFileSync("README.md", "utf8").split(/\s+/).filter((word) => word !== "");
+  assert.ok(words.length <= 900, `it has ${words.length}`);
+  const files = blocks.filter(({ page, file }) => page === "README.md" && file !== undefined);
+  assert.deepEqual(files.map(({ file }) => file), ["server.mjs", "index.html"]);
+  for (const { file, text } of files) {
+    assert.equal(text, readFileSync(`examples/minimal/${file}`, "utf8"));
+  }
 });

@@ -13,14 +13,13 @@ import { readEnvironment } from "../../cli/environment/read_environment.ts";
 import { USAGE } from "../../cli/environment/variables.ts";
 import { jwtAuthorize } from "../../adapters/jwt.ts";
 import { test } from "../harness.ts";
+import { PAGES, readBlocks } from "../pages/blocks.ts";
 
 const page = readFileSync("docs/standalone.md", "utf8");
 
 /** Returns the code blocks of one language. */
-function blocks(language: string): string[] {
-  const pattern = new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, "gm");
-  return [...page.matchAll(pattern)].map(([, text = ""]) => text);
-}
+const blocks = (language: string): string[] =>
+  readBlocks("docs/standalone.md").filter((block) => block.language === language).map(({ text }) => text);
 
 /** Runs a block with its imports replaced by `names`. Returns one of its variables. */
 async function run(text: string, names: Record<string, unknown>, result = "undefined"): Promise<unknown> {
@@ -63,13 +62,13 @@ test("the application of the page answers as the page says", async () => {
   }
 });
 
-test("the page and the README name only variables that exist", () => {
+test("the page and the other pages name only variables that exist", () => {
   const known = new Set(USAGE.match(/REALITY_\w+/g));
-  for (const text of [page, readFileSync("README.md", "utf8")]) {
-    const named = new Set(text.match(/\bREALITY_[A-Z_]*[A-Z]\b/g));
-    assert.ok(named.size > 5);
-    assert.deepEqual([...named].filter((name) => !known.has(name)), []);
+  for (const path of PAGES) {
+    const named = new Set(readFileSync(path, "utf8").match(/\bREALITY_[A-Z_]*[A-Z]\b/g));
+    assert.deepEqual([...named].filter((name) => !known.has(name)), [], path);
   }
+  assert.ok(new Set(page.match(/\bREALITY_[A-Z_]*[A-Z]\b/g)).size > 5);
 });
 
 test("the settings of the service of the page can be read", () => {

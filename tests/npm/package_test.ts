@@ -9,6 +9,7 @@ import { dirname, join } from "node:path/posix";
 import { chromium } from "playwright-core";
 import { skip, test } from "../harness.ts";
 import { RawClient, until } from "../http/client.ts";
+import { commandsOf, linkPackages, runPrograms, RUNTIMES, writePrograms } from "../pages/programs.ts";
 
 interface Packed {
   filename: string;
@@ -56,6 +57,15 @@ const installed = `${app}/node_modules/${name}`;
 const manifest = JSON.parse(await Deno.readTextFile(`${installed}/package.json`));
 const command = `${installed}/${manifest.bin["reality-server"]}`;
 const token = "token-of-the-package";
+
+const pages = `${folder}/pages`;
+const programs = await writePrograms(pages);
+await linkPackages(pages, installed);
+const commands = commandsOf({
+  node20: runtimes["Node 20"],
+  node24: runtimes["Node 24"],
+  bun: runtimes.Bun,
+});
 
 test("the package has the exports of deno.json, each built and typed", () => {
   const built = Object.entries(config.exports).map(([key, path]) => {
@@ -239,6 +249,19 @@ for (const [runtime, program] of Object.entries(runtimes)) {
     }
   });
 }
+
+for (const runtime of RUNTIMES) {
+  test(`the programs of the pages run on ${runtime}`, async () => {
+    const own = programs.filter(({ runtimes }) => runtimes.includes(runtime));
+    assert.ok(own.length > 0);
+    await runPrograms(pages, own, commands[runtime]);
+  });
+}
+
+test("the types of the TypeScript programs of the pages are correct", async () => {
+  const files = programs.filter(({ file }) => file.endsWith("ts")).map(({ page, file }) => `${page}/${file}`);
+  if (files.length > 0) await run(pages, Deno.execPath(), "check", "--quiet", ...files);
+});
 
 /** Checks that a lost connection frees the slots of all its pipelined requests. */
 async function givesPlacesBack(address: string, count: number): Promise<void> {

@@ -4,15 +4,15 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { Miniflare } from "miniflare";
+import { readBlocks } from "../pages/blocks.ts";
 import { readModules, type WorkerModule } from "../runtimes/workerd.ts";
 
 const TOKEN = "a-token-of-the-documentation";
 
 test("the worker in docs/workers.md syncs, updates and waits on D1", async () => {
-  const [, source = ""] = /^```js\n([\s\S]*?)^```/m.exec(readFileSync("docs/workers.md", "utf8")) ?? [];
+  const source = readBlocks("docs/workers.md").find(({ file }) => file === "worker.js")?.text ?? "";
   const contents = source.replaceAll('"@rootlodge/reality-server"', '"./mod.ts"')
     .replaceAll('"@rootlodge/reality-server/sql"', '"./storage/sql/sql_storage.ts"');
   const modules = new Map<string, WorkerModule>([
