@@ -34,6 +34,7 @@ export interface PageTabs {
 
 /** The globals of a page that say so. */
 interface PageGlobals {
+  readonly location?: { readonly hostname: string };
   readonly document?: { readonly visibilityState: string };
   readonly navigator?: { readonly onLine?: boolean; readonly locks?: PageTabs["locks"] };
   readonly BroadcastChannel?: PageTabs["BroadcastChannel"];
@@ -53,16 +54,21 @@ const EVENTS: Readonly<Record<string, boolean | undefined>> = {
   offline: undefined,
 };
 
+/** Hosts that are reached without a network. Browsers say that a computer without one is offline. */
+const LOOPBACK = /(^|\.)localhost$|^127\.|^\[::1/;
+
 /** The state of the page that the code runs in. Where there is no page it is always `active`. */
 export function browserPage(): PageState {
-  const { document, navigator, BroadcastChannel } = globalThis as PageGlobals;
+  const { document, location, navigator, BroadcastChannel } = globalThis as PageGlobals;
   const locks = navigator?.locks;
   let isAway = false;
   return {
     ...(document && locks && BroadcastChannel && { tabs: { locks, BroadcastChannel } }),
     get current() {
       if (isAway || document?.visibilityState === "hidden") return "hidden";
-      return document && navigator?.onLine === false ? "offline" : "active";
+      return document && navigator?.onLine === false && !LOOPBACK.test(location!.hostname)
+        ? "offline"
+        : "active";
     },
     watch(listener) {
       if (!document) return () => {};

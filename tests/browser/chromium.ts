@@ -21,7 +21,7 @@ const FLAGS = [
   "--disable-sync",
 ]
   .concat(["--disable-background-networking", "--disable-component-update", "--disable-extensions"])
-  .concat(["--remote-debugging-port=0"]);
+  .concat(["--remote-debugging-port=0", "--host-resolver-rules=MAP app.test 127.0.0.1"]);
 
 /** A method of the protocol that takes longer has failed, in milliseconds. */
 const TIMEOUT_MS = 15_000;

@@ -63,7 +63,7 @@ export function testPage(chromium: Chromium): void {
   });
 
   testStage("a page that was offline for a minute shows a change made meanwhile", async (stage) => {
-    const tab = await stage.tab("a");
+    const tab = await stage.tab("a", { host: "app.test" });
     await stage.settled(tab);
     await tab.setOffline(true);
     await tab.run(`state("offline")`);
@@ -73,6 +73,24 @@ export function testPage(chromium: Chromium): void {
     await tab.setOffline(false);
     await stage.shown(tab);
     await stage.changeAndSee(tab);
+  });
+
+  testStage("a page of the loopback interface needs no network", async (stage) => {
+    const script = `Object.defineProperty(Navigator.prototype, "onLine", { get: () => false })`;
+    const tab = await stage.tab("a", { script });
+    await stage.settled(tab);
+    await stage.changeAndSee(tab);
+  });
+
+  testStage("pagehide alone hides a page, until pageshow", async (stage) => {
+    const tab = await stage.tab("a");
+    await stage.settled(tab);
+    await tab.run(`void dispatchEvent(new Event("pagehide"))`);
+    await tab.run(`state("hidden")`);
+    await stage.until(() => stage.open.size === 0);
+    await stage.change();
+    await tab.run(`void dispatchEvent(new Event("pageshow"))`);
+    await stage.shown(tab);
   });
 
   testStage("events of the application do not change the state of the page", async (stage) => {

@@ -18,6 +18,8 @@ interface PageApi {
   visible(isVisible: boolean): Promise<void>;
   /** Passes time. */
   advance(ms: number): void;
+  /** Lets the time pass a hundred times as fast, or stops that. */
+  hurry(isFast: boolean): void;
   /** Everything about the page that an assertion may need. */
   readonly log: { states: string[]; events: string[]; shown: number[]; fetches: number };
 }
@@ -52,6 +54,7 @@ function until(isDone: () => boolean): Promise<void> {
 const timers = new Map<number, { at: number; callback: () => void }>();
 let shift = 0;
 let lastTimer = 0;
+let fastTimer: ReturnType<typeof setInterval> | undefined;
 const clock: ClientClock = {
   now: () => Date.now() + shift,
   elapsed: () => performance.now() + shift,
@@ -91,6 +94,10 @@ const api: PageApi = {
   advance(ms) {
     shift += ms;
     for (const [id, { at }] of timers) if (at <= clock.elapsed()) fire(id);
+  },
+  hurry(isFast) {
+    clearInterval(fastTimer);
+    if (isFast) fastTimer = setInterval(() => api.advance(1_000), 10);
   },
   log,
 };

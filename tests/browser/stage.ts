@@ -37,6 +37,8 @@ export interface TabOptions {
   readonly script?: string;
   /** The path of the page, without its last part. */
   readonly path?: string;
+  /** The host of the page; `127.0.0.1` by default. The other one, `app.test`, is no secure context. */
+  readonly host?: string;
   /** Options of its client. */
   readonly client?: Partial<ClientOptions>;
 }
@@ -86,9 +88,10 @@ export class Stage implements AsyncDisposable {
   }
 
   /** Opens a tab. Its name is in the address of the page. */
-  async tab(name: string, { key = "a", script, path = "/page", client }: TabOptions = {}): Promise<Tab> {
-    const address = `${this.#url}${path}/${name}?${JSON.stringify({ key, ...client })}`;
-    const tab = await this.#profile.open(address, script);
+  async tab(name: string, options: TabOptions = {}): Promise<Tab> {
+    const { key = "a", script, path = "/page", host = "127.0.0.1", client } = options;
+    const page = `http://${host}:${this.#httpServer.addr.port}${path}/${name}`;
+    const tab = await this.#profile.open(`${page}?${JSON.stringify({ key, ...client })}`, script);
     this.tabs.set(name, tab);
     this.#keys.set(tab, key);
     return tab;
@@ -96,11 +99,7 @@ export class Stage implements AsyncDisposable {
 
   /** The address of a page without a client. */
   get emptyPage(): string {
-    return `${this.#url}/empty`;
-  }
-
-  get #url(): string {
-    return `http://127.0.0.1:${this.#httpServer.addr.port}`;
+    return `http://127.0.0.1:${this.#httpServer.addr.port}/empty`;
   }
 
   /** Changes a value. */
