@@ -146,3 +146,9 @@ test("the README has at most 900 words, and the files of examples/minimal as the
     assert.equal(text, readFileSync(`examples/minimal/${file}`, "utf8"));
   }
 });
+
+test("the worker of docs/getting-started.md is that of docs/workers.md, which runs in workerd", () => {
+  const [first, second, ...others] = blocks.filter(({ words }) => words.includes("workers"));
+  assert.equal(first?.text, second?.text);
+  assert.deepEqual(others, []);
+});

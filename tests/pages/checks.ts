@@ -32,6 +32,9 @@ export const CHECKS: Record<string, (running: Running) => void | Promise<void>> 
     });
     assert.equal((await sync.json()).changed.votes.hash, "1");
   },
+  "docs/getting-started.md server.mjs": checkCart,
+  "docs/getting-started.md main.ts": checkCart,
+  "docs/getting-started.md index.js": checkCart,
 };
 
 /** Checks that the program answers syncs at the default path. */
@@ -45,4 +48,21 @@ export async function checkSync({ address }: Running): Promise<void> {
   const { changed, epoch } = await response.json();
   assert.deepEqual(changed, {});
   assert.equal(typeof epoch, "string");
+}
+
+/** Checks a program that serves a cart with a stamp. */
+async function checkCart(running: Running): Promise<void> {
+  const url = `${running.address}/api/cart`;
+  const first = await fetch(url);
+  assert.deepEqual(await first.json(), { apples: 0 });
+  const headers = { "if-none-match": first.headers.get("etag")! };
+  const changed = await fetch(url, { method: "POST" });
+  assert.deepEqual(await changed.json(), { apples: 1 });
+  assert.match(changed.headers.get("reality-stamp")!, /"cart:7";v="[1-9]/);
+  const second = await fetch(url, { headers });
+  assert.equal(second.status, 200);
+  await second.body?.cancel();
+  const fresh = await fetch(url, { headers: { "if-none-match": second.headers.get("etag")! } });
+  assert.equal(fresh.status, 304);
+  await checkSync(running);
 }
