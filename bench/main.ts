@@ -15,6 +15,7 @@ import { findRuntime, RUNTIMES } from "./runtimes.ts";
 /** Each bench, and whether it runs on what it measures or starts that beside itself. */
 const benches = {
   sync: "inside",
+  stamp: "inside",
   http: "beside",
   waiters: "beside",
   across: "beside",
