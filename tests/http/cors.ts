@@ -82,7 +82,7 @@ export const corsExchanges: readonly Exchange[] = [
     answers: STRANGE,
   })),
   {
-    title: "who names no origin is answered as one that may not read",
+    title: "a request without an origin is answered as one that may not read",
     scene: "cors",
     body: { known: {} },
     status: 200,
@@ -180,16 +180,16 @@ export const corsExchanges: readonly Exchange[] = [
     ...preflight("null"),
     answers: { ...STRANGE, "access-control-allow-methods": null },
   },
-  // Everybody.
+  // Every origin.
   {
     title: "every origin may read, without credentials",
-    scene: "anybody",
+    scene: "everyOrigin",
     ...sync(STRANGER),
     answers: OPEN,
   },
   {
     title: "a refusal can be read by every origin",
-    scene: "anybody",
+    scene: "everyOrigin",
     ...sync(STRANGER),
     body: {},
     status: 400,

@@ -24,7 +24,7 @@ export type SceneName =
   | "small"
   | "full"
   | "cors"
-  | "anybody"
+  | "everyOrigin"
   | "asked"
   | "elsewhere"
   | "broken"
@@ -124,7 +124,7 @@ const scenes: Record<SceneName, SceneOptions> = {
     },
   },
   /** Pages of every origin may read. */
-  anybody: { handler: { cors: { origin: "*" } } },
+  everyOrigin: { handler: { cors: { origin: "*" } } },
   /** A function says which pages of other origins may read, without credentials. */
   asked: {
     server: { writeTokens: TOKENS },
