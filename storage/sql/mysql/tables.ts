@@ -21,16 +21,16 @@ export function schema({ quoted }: SQLTable): string[] {
     `  version BIGINT NOT NULL,                     -- there: 0\n` +
     `  hash VARBINARY(${MAX_HASH_BYTES}) NOT NULL,                -- there: the last steps of the highest version\n` +
     `  updated_at BIGINT NOT NULL,                  -- milliseconds since 1970; there: the number that drew the residue\n` +
-    `  expires_at BIGINT,                           -- set for a tombstone: when it may be swept\n` +
-    `  origin VARBINARY(${MAX_REPLICA_ID_BYTES}),                       -- the storage that wrote it, set where that is another one\n` +
-    `  stamp BIGINT,                                -- set where it is not the version\n` +
-    `  epoch VARCHAR(128) CHARACTER SET utf8mb4,    -- only in the counter's row, as all that follows\n` +
+    `  expires_at BIGINT,                           -- set for a tombstone: when it may be collected\n` +
+    `  origin VARBINARY(${MAX_REPLICA_ID_BYTES}),                       -- the replica id of its change, if that is another storage\n` +
+    `  stamp BIGINT,                                -- the dot version, if it is not the version\n` +
+    `  epoch VARCHAR(128) CHARACTER SET utf8mb4,    -- this column and all below: only in the counter's row\n` +
     `  counter BIGINT,                              -- the last version given\n` +
     `  max_version BIGINT,                          -- the highest version that was ever visible\n` +
-    `  max_stamp BIGINT,                            -- the highest stamp of this storage's own that ever was\n` +
-    `  swept_version BIGINT,                        -- the highest version among swept tombstones\n` +
-    `  late BIGINT,                                 -- how many nodes came with a version already passed\n` +
-    `  mesh MEDIUMTEXT CHARACTER SET utf8mb4,       -- what was seen of other storages, and how far was swept\n` +
+    `  max_stamp BIGINT,                            -- the highest own dot version that was ever visible\n` +
+    `  swept_version BIGINT,                        -- the highest version among collected tombstones\n` +
+    `  late BIGINT,                                 -- how many nodes were published below the counter\n` +
+    `  mesh MEDIUMTEXT CHARACTER SET utf8mb4,       -- the version vector, and how far tombstones were collected\n` +
     `  INDEX (version),\n` +
     `  INDEX (expires_at),\n` +
     `  INDEX (stamp)\n` +

@@ -17,16 +17,16 @@ export function schema(table: SQLTable): string[] {
     `  version bigint NOT NULL,                        -- there: 0\n` +
     `  hash text COLLATE "C" NOT NULL,                 -- there: the last steps of the highest version\n` +
     `  updated_at bigint NOT NULL,                     -- milliseconds since 1970; there: the number that drew the residue\n` +
-    `  expires_at bigint,                              -- set for a tombstone: when it may be swept\n` +
-    `  origin text,                                    -- the storage that wrote it, set where that is another one\n` +
-    `  stamp bigint,                                   -- set where it is not the version\n` +
-    `  epoch text,                                     -- only in the counter's row, as all that follows\n` +
+    `  expires_at bigint,                              -- set for a tombstone: when it may be collected\n` +
+    `  origin text,                                    -- the replica id of its change, if that is another storage\n` +
+    `  stamp bigint,                                   -- the dot version, if it is not the version\n` +
+    `  epoch text,                                     -- this column and all below: only in the counter's row\n` +
     `  counter bigint,                                 -- the last version given\n` +
     `  max_version bigint,                             -- the highest version that was ever visible\n` +
-    `  max_stamp bigint,                               -- the highest stamp of this storage's own that ever was\n` +
-    `  swept_version bigint,                           -- the highest version among swept tombstones\n` +
-    `  late bigint,                                    -- how many nodes came with a version already passed\n` +
-    `  mesh text                                       -- what was seen of other storages, and how far was swept\n` +
+    `  max_stamp bigint,                               -- the highest own dot version that was ever visible\n` +
+    `  swept_version bigint,                           -- the highest version among collected tombstones\n` +
+    `  late bigint,                                    -- how many nodes were published below the counter\n` +
+    `  mesh text                                       -- the version vector, and how far tombstones were collected\n` +
     `) WITH (fillfactor = 90)`,
     ...createIndexes(table),
   ];

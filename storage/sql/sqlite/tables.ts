@@ -17,15 +17,15 @@ export function schema(table: SQLTable): string[] {
     `  version INTEGER NOT NULL,           -- there: the last version given\n` +
     `  hash TEXT NOT NULL,                 -- there: the last steps of the highest version\n` +
     `  updated_at INTEGER NOT NULL,        -- milliseconds since 1970; there: the number that drew the residue\n` +
-    `  expires_at INTEGER,                 -- set for a tombstone: when it may be swept\n` +
-    `  origin TEXT,                        -- the storage that wrote it, set where that is another one\n` +
-    `  stamp INTEGER,                      -- set where it is not the version\n` +
-    `  epoch TEXT,                         -- only in the counter's row, as all that follows\n` +
+    `  expires_at INTEGER,                 -- set for a tombstone: when it may be collected\n` +
+    `  origin TEXT,                        -- the replica id of its change, if that is another storage\n` +
+    `  stamp INTEGER,                      -- the dot version, if it is not the version\n` +
+    `  epoch TEXT,                         -- this column and all below: only in the counter's row\n` +
     `  max_version INTEGER,                -- the highest version that was ever visible\n` +
-    `  max_stamp INTEGER,                  -- the highest stamp of this storage's own that was ever visible\n` +
-    `  swept_version INTEGER,              -- the highest version among swept tombstones\n` +
-    `  late INTEGER,                       -- how many nodes came with a version already passed\n` +
-    `  mesh TEXT                           -- what was seen of other storages, and how far was swept\n` +
+    `  max_stamp INTEGER,                  -- the highest own dot version that was ever visible\n` +
+    `  swept_version INTEGER,              -- the highest version among collected tombstones\n` +
+    `  late INTEGER,                       -- how many nodes were published below the counter\n` +
+    `  mesh TEXT                           -- the version vector, and how far tombstones were collected\n` +
     `) STRICT, WITHOUT ROWID`,
     ...createIndexes(table),
   ];
