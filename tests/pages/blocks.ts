@@ -10,7 +10,7 @@ export interface Block {
   readonly page: string;
   /** The line of the opening fence, from 1. */
   readonly line: number;
-  /** The first word of the fence, such as `ts`; empty if there is none. */
+  /** The first word of the fence, such as `ts`; empty if the fence has no words. */
   readonly language: string;
   /** The other words of the fence. */
   readonly words: readonly string[];
