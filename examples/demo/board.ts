@@ -1,38 +1,24 @@
 /**
- * The application's own part: items in a table of its own, and a word to Reality after each write.
+ * The application's own part: items in a table of its own, and one call to Reality after each write.
  *
  * @module
  */
 import { DatabaseSync } from "node:sqlite";
 // In a project of yours: from "@rootlodge/reality-server".
-import { createHash, type RealityServer } from "../../mod.ts";
+import type { RealityServer } from "../../mod.ts";
 
-/** The node that stands for which items there are. Each item's state has a node of its own. */
-export const LIST_KEY = "board:items";
-
-/** The node that stands for the state of one item. */
-export function itemKey(id: number): string {
-  return `board:item:${id}`;
-}
+/** The node that changes whenever an item is added, ticked or removed. */
+export const BOARD_KEY = "board:items";
 
 /** One thing on the board. */
 export interface Item {
   id: number;
   text: string;
   done: boolean;
-  /** Who touched it last. */
+  /** Who changed it last. */
   by: string;
   /** When, in milliseconds since 1970. */
   at: number;
-}
-
-/** Items, and what they stand for. */
-export interface View {
-  /** The epoch of the versions. */
-  epoch: string;
-  /** Key → version, read before the items: the items are at least as new. */
-  versions: Record<string, number>;
-  items: Item[];
 }
 
 /** The most items on the board. */
@@ -48,7 +34,7 @@ const FIRST_ITEMS: readonly [text: string, by: string, done: boolean][] = [
   ["Tent, pegs and mallet", "Jon", true],
 ];
 
-/** The shared board. Every write first reaches the table, then Reality, and then the promise settles. */
+/** The shared board. Each write goes to the table and then to Reality. Then its promise settles. */
 export class Board {
   readonly #db: DatabaseSync;
   readonly #server: RealityServer;
@@ -68,7 +54,6 @@ export class Board {
     const db = new DatabaseSync(path);
     db.exec("PRAGMA journal_mode = WAL; PRAGMA busy_timeout = 5000");
     const isNew = db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'board_items'").get() === undefined;
-    // AUTOINCREMENT: a key must not come back as another item.
     db.exec(`CREATE TABLE IF NOT EXISTS board_items (
       id INTEGER PRIMARY KEY AUTOINCREMENT,
       text TEXT NOT NULL,
@@ -80,23 +65,14 @@ export class Board {
     if (isNew) {
       for (const [text, by, done] of FIRST_ITEMS.toReversed()) board.#insert(text, by, done);
     }
-    await board.#mend();
+    // A process may have ended between its write and its call to Reality.
+    await server.invalidate(BOARD_KEY);
     return board;
   }
 
-  /**
-   * Reads items, the newest first.
-   *
-   * @param ids Only these, as far as they are there. Left out: all of them.
-   */
-  async read(ids?: readonly number[]): Promise<View> {
-    const keys = ids ? ids.map(itemKey) : [LIST_KEY, ...this.#list().map((item) => itemKey(item.id))];
-    // Versions first, items second. The other way round a change between the two would be missed: the
-    // window would show the old item and hold the new version.
-    const { epoch, changed } = await this.#server.handleSync({ known: zeros(keys) });
-    const versions = Object.fromEntries(Object.values(changed).map(({ key, version }) => [key, version]));
-    const items = this.#list();
-    return { epoch, versions, items: ids ? items.filter((item) => ids.includes(item.id)) : items };
+  /** Reads all items, the newest first. */
+  read(): Item[] {
+    return this.#db.prepare("SELECT * FROM board_items ORDER BY id DESC").all().map(toItem);
   }
 
   /**
@@ -105,13 +81,9 @@ export class Board {
    * @throws {RangeError} When the board is full.
    */
   async add(text: string, by: string): Promise<Item> {
-    if (this.#list().length >= MAX_ITEMS) throw new RangeError("The board is full: remove something first");
+    if (this.read().length >= MAX_ITEMS) throw new RangeError("The board is full: remove something first");
     const item = this.#insert(text, by, false);
-    // In one call, so that no client sees one change without the other.
-    await this.#server.updateMany([
-      { key: itemKey(item.id), hash: await hashOf(item) },
-      { key: LIST_KEY, hash: await this.#hashOfList() },
-    ]);
+    await this.#server.invalidate(BOARD_KEY);
     return item;
   }
 
@@ -121,40 +93,19 @@ export class Board {
       "UPDATE board_items SET done = ?, changed_by = ?, changed_at = ? WHERE id = ? RETURNING *",
     ).get(done ? 1 : 0, by, Date.now(), id);
     if (row === undefined) return undefined;
-    const item = toItem(row);
-    await this.#server.updateNode(itemKey(id), hashOf(item));
-    return item;
+    await this.#server.invalidate(BOARD_KEY);
+    return toItem(row);
   }
 
-  /** Takes an item away, and its node; `false` if it is not there any more. */
-  async remove(id: number): Promise<boolean> {
+  /** Removes an item, if it is there. */
+  async remove(id: number): Promise<void> {
     const { changes } = this.#db.prepare("DELETE FROM board_items WHERE id = ?").run(id);
-    if (Number(changes) === 0) return false;
-    const hash = await this.#hashOfList();
-    // Asked for in the same moment, both go to the storage together.
-    await Promise.all([this.#server.deleteNode(itemKey(id)), this.#server.updateNode(LIST_KEY, hash)]);
-    return true;
+    if (Number(changes) > 0) await this.#server.invalidate(BOARD_KEY);
   }
 
   /** Closes the table. */
   close(): void {
     this.#db.close();
-  }
-
-  /**
-   * Tells Reality what it does not know: a process that died between its write and its word, or a table that
-   * was changed while nothing ran, would otherwise leave windows behind. This is what a hash is good for.
-   */
-  async #mend(): Promise<void> {
-    const hashes = new Map([[LIST_KEY, await this.#hashOfList()]]);
-    for (const item of this.#list()) hashes.set(itemKey(item.id), await hashOf(item));
-    const { changed } = await this.#server.handleSync({ known: zeros([...hashes.keys()]) });
-    const stale = [...hashes].filter(([key, hash]) => changed[key]?.hash !== hash);
-    if (stale.length > 0) await this.#server.updateMany(stale.map(([key, hash]) => ({ key, hash })));
-  }
-
-  #list(): Item[] {
-    return this.#db.prepare("SELECT * FROM board_items ORDER BY id DESC").all().map(toItem);
   }
 
   #insert(text: string, by: string, done: boolean): Item {
@@ -163,14 +114,6 @@ export class Board {
     ).get(text, done ? 1 : 0, by, Date.now());
     return toItem(row ?? {});
   }
-
-  #hashOfList(): Promise<string> {
-    return createHash(this.#list().map((item) => item.id).join());
-  }
-}
-
-function hashOf(item: Item): Promise<string> {
-  return createHash(JSON.stringify(item));
 }
 
 function toItem(row: Record<string, unknown>): Item {
@@ -181,8 +124,4 @@ function toItem(row: Record<string, unknown>): Item {
     by: String(row.changed_by),
     at: Number(row.changed_at),
   };
-}
-
-function zeros(keys: readonly string[]): Record<string, number> {
-  return Object.fromEntries(keys.map((key) => [key, 0]));
 }

@@ -1,18 +1,18 @@
 /**
- * The demo's server: a page, the board behind it, and Reality beside it, on one port and in one file.
- * Runs on Deno, Node and Bun.
+ * The demo's server: a page, the board behind it, and Reality beside it, on one port. Runs on Deno, Node and Bun.
  *
  * @module
  */
-import { readFile } from "node:fs/promises";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { readdir, readFile } from "node:fs/promises";
+import { createServer, type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse } from "node:http";
+import * as module from "node:module";
 import type { AddressInfo } from "node:net";
 import process from "node:process";
 import { createNodeHandler } from "../../adapters/node.ts";
 import { stopWhenAsked } from "../../cli/signals.ts";
 import { MemoryStorage, RealityServer, type RealityStorage } from "../../mod.ts";
 import { openSQLite } from "../../storage/sql/sqlite/sqlite_storage.ts";
-import { Board, LIST_KEY } from "./board.ts";
+import { Board, BOARD_KEY } from "./board.ts";
 
 const settings = readSettings();
 const storage: RealityStorage = settings.path === null ? new MemoryStorage() : openSQLite(settings.path);
@@ -45,7 +45,7 @@ listener.listen(settings.port, settings.host, () => {
 
   Try          Open it in two windows, then add, tick and remove. Or change it from here:
                curl ${base}/api/items ${json} -d '{"text":"Marshmallows","by":"curl"}'
-  Ask Reality  curl ${base}/reality/sync ${json} -d '{"known":{"${LIST_KEY}":0}}'
+  Ask Reality  curl ${base}/reality/sync ${json} -d '{"known":{"${BOARD_KEY}":0}}'
 
   Kept in ${settings.path ?? "memory: gone at the end"}. Ctrl+C stops.
 `);
@@ -63,14 +63,16 @@ stopWhenAsked(stop);
 
 /** The board over HTTP, and the page's files. */
 async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const { pathname, searchParams } = new URL(request.url ?? "/", "http://localhost");
+  const [pathname = "/"] = (request.url ?? "/").split("?");
   const id = Number(/^\/api\/items\/(\d{1,15})$/.exec(pathname)?.[1]);
   const file = files.get(pathname);
   try {
     switch (`${request.method} ${id ? "/api/items/{id}" : pathname}`) {
       case "GET /api/items": {
-        const ids = searchParams.get("ids")?.split(",").map(Number);
-        return reply(response, 200, { ...await board.read(ids), now: Date.now() });
+        // The stamp first, then the items. The other way round, a change between the two would be missed.
+        const stamp = await server.stamp([BOARD_KEY], { request });
+        if (stamp.isFresh(request)) return void response.writeHead(304, stamp.headers).end();
+        return reply(response, 200, board.read(), stamp.headers);
       }
       case "POST /api/items": {
         const { text, by } = await readBody(request);
@@ -101,8 +103,16 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
   }
 }
 
-function reply(response: ServerResponse, status: number, value?: unknown): void {
-  response.writeHead(status, { "content-type": "application/json", "cache-control": "no-store" });
+function reply(
+  response: ServerResponse,
+  status: number,
+  value?: unknown,
+  headers?: OutgoingHttpHeaders,
+): void {
+  response.writeHead(status, {
+    "content-type": "application/json",
+    ...(headers ?? { "cache-control": "no-store" }),
+  });
   response.end(value === undefined ? undefined : JSON.stringify(value));
 }
 
@@ -127,21 +137,29 @@ function toName(value: unknown): string {
   return typeof value === "string" && value.trim() !== "" ? toText(value, 20) : "Somebody";
 }
 
-async function readFiles(): Promise<Map<string, { type: string; content: Uint8Array }>> {
-  const types = { html: "text/html", css: "text/css", js: "text/javascript" };
-  const listed: [path: string, name: string, type: keyof typeof types][] = [
-    ["/", "index", "html"],
-    ["/pair", "pair", "html"],
-    ["/style.css", "style", "css"],
-    ["/page.js", "page", "js"],
-    ["/client.js", "client", "js"],
-    ["/traffic.js", "traffic", "js"],
-  ];
-  const read = listed.map(async ([path, name, type]) => {
-    const content = await readFile(new URL(`${name}.${type}`, import.meta.url));
-    return [path, { type: `${types[type]}; charset=utf-8`, content }] as const;
-  });
-  return new Map(await Promise.all(read));
+/** Reads the files of the page, and the modules of the client without their types: a browser runs those as they are. */
+async function readFiles(): Promise<Map<string, { type: string; content: Uint8Array | string }>> {
+  const files = new Map<string, { type: string; content: Uint8Array | string }>();
+  const types: Record<string, string> = { html: "text/html", css: "text/css", js: "text/javascript" };
+  for (const name of ["index.html", "pair.html", "style.css", "page.js", "traffic.js"]) {
+    const type = `${types[name.split(".")[1]!]}; charset=utf-8`;
+    const path = name === "index.html" ? "/" : `/${name.replace(".html", "")}`;
+    files.set(path, { type, content: await readFile(new URL(name, import.meta.url)) });
+  }
+  // In a project of yours a bundler does this, or the page loads the modules of the npm package: examples/minimal.
+  const folder = new URL("../../client/", import.meta.url);
+  for (const name of (await readdir(folder)).filter((name) => name.endsWith(".ts"))) {
+    const content = stripTypes(await readFile(new URL(name, folder), "utf8"));
+    files.set(`/client/${name}`, { type: "text/javascript; charset=utf-8", content });
+  }
+  return files;
+}
+
+/** Erases types. Deno and Node have a function for it, and Bun has another one. */
+function stripTypes(code: string): string {
+  // deno-lint-ignore no-explicit-any -- a global of Bun, whose types are not there
+  const { Bun } = globalThis as any;
+  return Bun ? new Bun.Transpiler({ loader: "ts" }).transformSync(code) : module.stripTypeScriptTypes(code);
 }
 
 function readSettings(): { port: number; host: string; path: string | null } {

@@ -1,116 +1,95 @@
 /**
- * The board's page: shows the items, sends what people do, and follows by a waiting sync or an event stream.
+ * The board's page: shows the items, sends what people do, and follows what others do.
  *
  * @module
  */
-import { follow, followEvents } from "./client.js";
+// In a project of yours: from "@rootlodge/reality-server/client". Here the server has it at /client/mod.ts.
+import { createClient } from "../../client/mod.ts";
 import { createTraffic } from "./traffic.js";
 
-const LIST_KEY = "board:items";
-const ITEM_KEY = "board:item:";
-
-const $ = (id) => document.getElementById(id);
-const ui = Object.fromEntries(
-  [
-    "status",
-    "status-text",
-    "face",
-    "name",
-    "another",
-    "add",
-    "text",
-    "progress",
-    "progress-text",
-    "items",
-    "empty",
-  ]
-    .concat(["problem", "guest", "sleep", "said"]).map((id) => [id, $(id)]),
-);
+const ids = ["status", "status-text", "face", "name", "another", "add", "text", "progress", "progress-text"]
+  .concat(["items", "empty", "problem", "guest", "sleep", "said"]);
+const ui = Object.fromEntries(ids.map((id) => [id, document.getElementById(id)]));
 const traffic = createTraffic();
 
 /** Id → item, as last fetched. */
 let items = new Map();
 let isFirst = true;
-let transport = new URLSearchParams(location.search).get("transport") === "events" ? "events" : "sync";
-let follower = null;
-/** By the page's clock: changes older than this were caught up with, which is not the same as being told. */
+let transport = new URLSearchParams(location.search).get("transport") === "events" ? "events" : "wait";
+let client;
+/** By the page's clock. The page was not told of older changes when they happened: it caught up with them. */
 let liveSince = Infinity;
 
 // ---- Following -------------------------------------------------------------------------------------------
 
+/** Follows the board until `client.close()`. The stamp of the answer says what to follow. */
 function start() {
-  const options = {
-    keys: () => [LIST_KEY, ...Array.from(items.keys(), (id) => ITEM_KEY + id)],
-    refetch,
-    onState: showState,
+  client = createClient({ url: "/reality", transport, fetch: traffic.fetch });
+  let told = new Map();
+  const board = client.live(({ changed, signal }) => {
+    told = changed;
+    return traffic.fetch("/api/items", { signal, cache: "no-cache" });
+  });
+  let shown;
+  const showBoard = ({ data, error }) => {
+    showState(error ? "retrying" : client.state);
+    if (data === shown) return;
+    shown = data;
+    show(data);
+    measure([...told.values()]);
   };
-  follower = transport === "events"
-    ? followEvents({ ...options, url: "/reality/events", EventSource: traffic.EventSource })
-    : follow({ ...options, url: "/reality/sync", fetch: traffic.fetch });
+  const stop = board.subscribe(showBoard);
+  client.subscribe((state) => {
+    if (state !== "closed") return showBoard(board.getSnapshot());
+    stop();
+    showState(state);
+  });
 }
 
-/** Fetches what the server said to look at again, and shows it. */
-async function refetch(keys, { changed, signal }) {
-  const whole = keys.includes(LIST_KEY);
-  const gone = keys.filter((key) => changed[key]?.deleted);
-  const ids = keys.filter((key) => !gone.includes(key)).map((key) => key.slice(ITEM_KEY.length));
-  const before = items;
-  let view;
-  if (whole || ids.length > 0) {
-    const response = await traffic.fetch(whole ? "/api/items" : `/api/items?ids=${ids}`, { signal });
-    if (!response.ok) throw new Error(`Cannot fetch items: status ${response.status}`);
-    view = await response.json();
-  }
-  if (whole) {
-    items = new Map(view.items.map((item) => [item.id, item]));
-  } else {
-    items = new Map(before);
-    for (const key of gone) items.delete(Number(key.slice(ITEM_KEY.length)));
-    for (const item of view?.items ?? []) items.set(item.id, item);
-  }
-  render(before);
-  measure(Object.values(changed));
-  return view;
-}
-
-/** Notes how long each change took from the server's write to this screen. */
-function measure(metas) {
-  const moments = new Set(metas.filter((meta) => !meta.deleted).map((meta) => meta.updatedAt));
+/** Records how long each change took from the server's write to this screen. */
+function measure(changes) {
   // A task that is queued in a frame runs after that frame was painted.
   requestAnimationFrame(() =>
     setTimeout(() => {
-      for (const moment of moments) {
-        if (traffic.toPageTime(moment) >= liveSince) traffic.noteChange(moment);
+      for (const { updatedAt } of changes) {
+        if (traffic.toPageTime(updatedAt) >= liveSince) traffic.recordChange(updatedAt);
       }
-      traffic.noteBoard(JSON.stringify([...items.values()]).length);
-      if (moments.size > 0) restart(ui.status, "beat");
+      if (changes.length > 0) restart(ui.status, "beat");
     })
   );
 }
 
-function showState({ state, retryIn }) {
-  const words = {
-    live: transport === "events" ? "Live, on a stream" : "Live, without a socket",
-    away: `Server away, next try in ${Math.ceil((retryIn ?? 0) / 1000)} s`,
-    asleep: "Asleep",
-  };
+const STATES = {
+  idle: "Connecting",
+  connecting: "Connecting",
+  live: "Live, without a socket",
+  retrying: "Server away, trying again",
+  offline: "No network",
+  hidden: "At rest, nobody looks",
+  closed: "Asleep",
+};
+
+function showState(state) {
+  const text = state === "live" && transport === "events" ? "Live, on a stream" : STATES[state];
   if (state !== "live") liveSince = Infinity;
   else if (liveSince === Infinity) liveSince = traffic.now();
   ui.status.dataset.state = state;
-  if (ui["status-text"].textContent !== words[state]) ui["status-text"].textContent = words[state];
+  if (ui["status-text"].textContent !== text) ui["status-text"].textContent = text;
   traffic.setAwake(state === "live");
 }
 
 // ---- Showing ---------------------------------------------------------------------------------------------
 
-/** Brings the list on screen in line with `items`, touching only what differs. */
-function render(before) {
+/** Brings the list on screen in line with the data, touching only what differs. */
+function show(data) {
+  const before = items;
+  items = new Map(data.map((item) => [item.id, item]));
   const rows = new Map(Array.from(ui.items.children, (row) => [Number(row.dataset.id), row]));
   for (const [id, row] of rows) {
     if (!items.has(id) && !row.inert) leave(row, before.get(id));
   }
   let at = ui.items.firstElementChild;
-  for (const item of [...items.values()].sort((a, b) => b.id - a.id)) {
+  for (const item of data) {
     while (at?.inert) at = at.nextElementSibling;
     let row = rows.get(item.id);
     if (row === undefined) {
@@ -210,7 +189,7 @@ setInterval(() => {
 
 // ---- Doing -----------------------------------------------------------------------------------------------
 
-/** Sends a change. It comes back on the road that everybody's changes take. */
+/** Sends a change. The page learns of it as it learns of everybody's changes. */
 async function send(method, path, body) {
   ui.problem.textContent = "";
   try {
@@ -247,21 +226,7 @@ ui.add.addEventListener("submit", async (event) => {
 
 // ---- Who, how, and a guest -------------------------------------------------------------------------------
 
-const NAMES = [
-  "Ada",
-  "Jon",
-  "Mina",
-  "Bo",
-  "Cleo",
-  "Finn",
-  "Hana",
-  "Ivo",
-  "Lou",
-  "Nora",
-  "Oskar",
-  "Pia",
-  "Tomas",
-];
+const NAMES = "Ada,Jon,Mina,Bo,Cleo,Finn,Hana,Ivo,Lou,Nora,Oskar,Pia,Tomas".split(",");
 
 function setName(name) {
   ui.name.value = name;
@@ -277,34 +242,18 @@ ui.name.addEventListener("change", () => setName(ui.name.value.trim() || NAMES[0
 
 for (const radio of document.querySelectorAll("input[name=transport]")) {
   radio.checked = radio.value === transport;
-  radio.addEventListener("change", async () => {
-    const old = follower;
-    follower = null;
-    await old?.stop();
+  radio.addEventListener("change", () => {
     transport = radio.value;
-    if (ui.sleep.getAttribute("aria-pressed") === "false") start();
+    if (ui.sleep.getAttribute("aria-pressed") === "true") return;
+    client.close();
+    start();
   });
 }
 
-ui.sleep.addEventListener("click", async () => {
-  const sleeps = toggle(ui.sleep);
-  const old = follower;
-  follower = null;
-  if (!sleeps) return start();
-  await old?.stop();
-  showState({ state: "asleep" });
-});
+ui.sleep.addEventListener("click", () => toggle(ui.sleep) ? client.close() : start());
 
-const WISHES = [
-  "Marshmallows",
-  "A kite",
-  "Rain jackets",
-  "Sunscreen",
-  "Pancake flour",
-  "The long rope",
-  "A football",
-]
-  .concat(["Lanterns", "Coffee, the good one", "Swimming things", "A map on paper", "Salt and pepper"]);
+const WISHES = ["Marshmallows", "A kite", "Rain jackets", "Sunscreen", "Pancake flour", "The long rope"]
+  .concat(["A football", "Lanterns", "Coffee, the good one", "Swimming things", "A map on paper"]);
 let guestTimer;
 
 ui.guest.addEventListener("click", () => {

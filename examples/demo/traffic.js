@@ -1,12 +1,12 @@
 /**
- * Counts what travels for one window, reckons what polling would have sent in its place, and draws both.
+ * Counts what travels for one window, calculates what polling would have sent in its place, and draws both.
  *
  * @module
  */
 
-/** Bytes that the headers of one request and its answer take: counted for ours and for polling alike. */
+/** About what the headers of one request and its answer take. Scripts cannot see them. The same for ours and for polling. */
 const HEADER_BYTES = 700;
-/** The intervals that polling is reckoned for, in seconds. */
+/** The intervals that polling is calculated for, in seconds. */
 const POLLS = [0.2, 1, 5];
 /** How much time the plot shows, in milliseconds. */
 const SPAN_MS = 60_000;
@@ -14,25 +14,29 @@ const LOG_LENGTH = 7;
 /** How often time moves on in the plot: by about a pixel. */
 const STEP_MS = 200;
 const CALM_STEP_MS = 1000;
+/** What a browser reports as `transferSize` of an answer without a body, such as 304. */
+const NO_BODY_SIZE = 300;
 
 const $ = (id) => document.getElementById(id);
 const sizeOf = (text) => new Blob([text]).size;
 
 export function createTraffic() {
-  /** What went over the line: `{ kind, path, start, end, bytes, note }`, the newest first. */
+  /** What was sent: `{ kind, path, start, end, bytes, note, isUnchanged }`, the newest first. */
   let requests = [];
-  /** Changes that reached the screen: `{ at, delay }`, the newest first. */
+  /** Changes that reached the screen: `{ at, delay, waits }`, the newest first; `waits` has the delay by each poll. */
   let changes = [];
   const delays = [];
-  const total = { requests: 0, bytes: 0 };
+  const total = { requests: 0, unchanged: 0, bytes: 0 };
   /** The server's clock minus ours, from the quickest answer that told the time. */
   let offset = { ms: 0, roundTrip: Infinity };
   let boardBytes = 0;
-  let isAwake = false;
+  let awakeSince = Infinity;
+  let awakeMs = 0;
   const polls = POLLS.map((seconds) => ({
     every: seconds * 1000,
     next: 0,
     requests: 0,
+    unchanged: 0,
     bytes: 0,
     /** When it would have asked, and whether the answer had a body. */
     asked: [],
@@ -40,62 +44,74 @@ export function createTraffic() {
     isDirty: true,
   }));
   const chosen = () => polls[Number($("every").value)] ?? polls[0];
+  const isAwake = () => awakeSince < Infinity;
 
-  function begin(kind, path) {
-    const request = { kind, path, start: now(), end: null, note: "waiting" };
+  /** `fetch`, counted. */
+  async function countedFetch(url, init = {}) {
+    const path = new URL(url, location.href).pathname;
+    const kind = { "/reality/events": "stream", "/reality/sync": "sync" }[path] ?? "data";
+    const request = { kind, path, start: now(), end: null, bytes: 0, note: "waiting" };
     requests.unshift(request);
     requests = requests.filter(({ end }) => end === null || end > now() - SPAN_MS);
     total.requests++;
-    writeLog();
-    return request;
-  }
-
-  function finish(request, bytes, note) {
-    request.end = now();
-    request.note = note;
-    total.bytes += bytes;
-    writeLog();
-  }
-
-  /** `fetch`, counted. */
-  async function countedFetch(path, init = {}) {
-    const isSync = path.startsWith("/reality/");
-    const request = begin(isSync ? "sync" : "data", path);
+    addBytes(request, HEADER_BYTES + sizeOf(init.body ?? ""));
     try {
-      const response = await fetch(path, init);
-      const text = await response.clone().text();
-      const bytes = HEADER_BYTES + sizeOf(init.body ?? "") + sizeOf(text);
-      if (!response.ok) {
-        finish(request, bytes, `status ${response.status}`);
-        return response;
-      }
-      const body = JSON.parse(text);
-      if (!isSync) learnTime(body.now, request.start);
-      finish(request, bytes, isSync ? tell(Object.keys(body.changed)) : nounOf(body.items.length));
+      const response = await fetch(url, init);
+      void read(request, response.clone());
       return response;
     } catch (error) {
-      finish(request, 0, init.signal?.aborted ? "broken off" : "no answer");
+      finish(request, init.signal?.aborted ? "ended" : "no answer");
       throw error;
     }
   }
 
-  /** `EventSource`, counted: the bytes of its frames as the server writes them. */
-  class CountedEventSource extends EventSource {
-    #request = begin("stream", "/reality/events");
-    constructor(url) {
-      super(url);
-      total.bytes += HEADER_BYTES + url.length;
-      this.addEventListener("update", (event) => {
-        total.bytes += sizeOf(`event: update\ndata: ${event.data}\nid: ${event.lastEventId}\n\n`);
-        this.#request.note = tell([JSON.parse(event.data).key]);
-        writeLog();
-      });
+  /** Counts a body while it arrives, and notes what it says. */
+  async function read(request, { ok, status, body }) {
+    let text = "";
+    const write = (part) => {
+      if (!request.isUnchanged) addBytes(request, sizeOf(part));
+      if (request.kind !== "stream") text += part;
+      const key = request.kind === "stream" && /"key":"([^"]+)/.exec(part)?.[1];
+      if (key) request.note = tell([key]);
+      writeLog();
+    };
+    try {
+      await body.pipeThrough(new TextDecoderStream()).pipeTo(new WritableStream({ write }));
+    } catch {
+      return finish(request, "ended");
     }
-    close() {
-      super.close();
-      if (this.#request.end === null) finish(this.#request, 0, "ended");
-    }
+    if (!ok || request.kind === "stream") return finish(request, ok ? "ended" : `status ${status}`);
+    const answer = JSON.parse(text);
+    if (request.kind === "data") boardBytes = sizeOf(text);
+    else learnTime(answer.serverTime, request.start);
+    finish(request, request.kind === "data" ? nounOf(answer.length) : tell(Object.keys(answer.changed)));
   }
+
+  function finish(request, note) {
+    request.end = now();
+    request.note = request.isUnchanged ? "304, unchanged" : note;
+    writeLog();
+  }
+
+  function addBytes(request, bytes) {
+    request.bytes += bytes;
+    total.bytes += bytes;
+    writeLog();
+  }
+
+  // After 304 a browser gives scripts the answer that it has kept, with status 200. Its body did not travel.
+  new PerformanceObserver((list) => {
+    for (const { name, startTime, transferSize } of list.getEntries()) {
+      if (!name.endsWith("/api/items") || transferSize > NO_BODY_SIZE) continue;
+      const start = performance.timeOrigin + startTime;
+      const request = requests.find((one) => one.kind === "data" && one.start <= start);
+      if (!request || (request.end ?? Infinity) < start) continue;
+      request.isUnchanged = true;
+      total.unchanged++;
+      addBytes(request, HEADER_BYTES - request.bytes);
+      if (request.end) finish(request, "");
+    }
+  }).observe({ type: "resource" });
 
   function learnTime(serverTime, start) {
     const roundTrip = now() - start;
@@ -103,16 +119,16 @@ export function createTraffic() {
   }
 
   /** A change that the server dated so is on this screen now. */
-  function noteChange(serverTime) {
+  function recordChange(serverTime) {
     const at = toPageTime(serverTime);
     const delay = Math.max(0.5, now() - at);
-    changes.unshift({ at, delay });
-    changes = changes.filter((change) => change.at > now() - SPAN_MS);
+    changes.unshift({ at, delay, waits: new Map(polls.map((poll) => [poll, delayOf(poll, at)])) });
     delays.push(delay);
     for (const poll of polls) {
       poll.isDirty = true;
-      poll.delays.push(delayOf(poll, at));
+      poll.delays.push(changes[0].waits.get(poll));
     }
+    changes = changes.filter((change) => change.at > now() - SPAN_MS);
   }
 
   /** How long a change would have taken to be asked for. The answer then takes as long as ours do. */
@@ -121,12 +137,13 @@ export function createTraffic() {
     return asks - at + Math.min(offset.roundTrip, 1000);
   }
 
-  /** Lets the reckoned polls ask until now. */
+  /** Lets the calculated polls ask until now. */
   function advance() {
     for (const poll of polls) {
-      while (isAwake && poll.next <= now()) {
+      while (isAwake() && poll.next <= now()) {
         poll.asked.push({ at: poll.next, hasBody: poll.isDirty });
         poll.requests++;
+        if (!poll.isDirty) poll.unchanged++;
         poll.bytes += HEADER_BYTES + (poll.isDirty ? boardBytes : 0);
         poll.isDirty = false;
         poll.next += poll.every;
@@ -135,21 +152,14 @@ export function createTraffic() {
     }
   }
 
-  /** Says how many bytes the whole board takes now, which is what polling would fetch. */
-  function noteBoard(bytes) {
-    boardBytes = bytes;
-    show();
-  }
-
   /** Whether this window asks at all: one that sleeps would not poll either. */
   function setAwake(value) {
-    if (value && !isAwake) {
-      for (const poll of polls) {
-        poll.next = now();
-        poll.isDirty = true;
-      }
-    }
-    isAwake = value;
+    if (value === isAwake()) return;
+    advance();
+    if (!value) awakeMs += now() - awakeSince;
+    awakeSince = value ? now() : Infinity;
+    for (const poll of polls) Object.assign(poll, { next: awakeSince, isDirty: true });
+    show();
   }
 
   function toPageTime(serverTime) {
@@ -168,9 +178,16 @@ export function createTraffic() {
       "delay-theirs": formatTime(median(poll.delays)),
       "requests-ours": total.requests,
       "requests-theirs": poll.requests,
+      "unchanged-ours": total.unchanged,
+      "unchanged-theirs": poll.unchanged,
       "bytes-ours": formatBytes(total.bytes),
       "bytes-theirs": formatBytes(poll.bytes),
+      "span": `${nounOf(delays.length, "change")} in ${
+        formatSpan(awakeMs + (isAwake() ? now() - awakeSince : 0))
+      }`,
     };
+    $("bytes-ours").title = `${total.bytes} bytes`;
+    $("bytes-theirs").title = `${poll.bytes} bytes`;
     for (const [id, figure] of Object.entries(figures)) {
       if ($(id).textContent !== String(figure)) $(id).textContent = figure;
     }
@@ -261,8 +278,8 @@ export function createTraffic() {
     pen.fillStyle = theirs;
     for (const { at, hasBody } of chosen().asked) bar(x(at) - 2, x(at), lanes.poll, hasBody ? 12 : 6);
 
-    for (const { at, delay } of changes) {
-      const wait = delayOf(chosen(), at);
+    for (const { at, delay, waits } of changes) {
+      const wait = waits.get(chosen());
       pen.strokeStyle = theirs;
       pen.globalAlpha = 0.45;
       pen.lineWidth = 1;
@@ -315,9 +332,7 @@ export function createTraffic() {
 
   return {
     fetch: countedFetch,
-    EventSource: CountedEventSource,
-    noteChange,
-    noteBoard,
+    recordChange,
     setAwake,
     toPageTime,
     now,
@@ -331,11 +346,11 @@ function now() {
 
 function tell(keys) {
   if (keys.length === 0) return "nothing new";
-  return keys.length <= 2 ? `look at ${keys.join(", ")}` : `look at ${keys.length} keys`;
+  return `changed: ${keys.join(", ")}`;
 }
 
-function nounOf(items) {
-  return items === 1 ? "1 item" : `${items} items`;
+function nounOf(count, noun = "item") {
+  return count === 1 ? `1 ${noun}` : `${count} ${noun}s`;
 }
 
 function median(numbers) {
@@ -347,6 +362,11 @@ function formatTime(ms) {
   if (Number.isNaN(ms)) return "–";
   if (ms < 9.95) return `${ms.toFixed(1)} ms`;
   return ms < 995 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
+
+function formatSpan(ms) {
+  const seconds = Math.round(ms / 1000);
+  return seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
 function formatBytes(bytes) {

@@ -13,7 +13,15 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { type Browser, type BrowserContextOptions, chromium, type Locator, type Page } from "playwright-core";
+import { DatabaseSync } from "node:sqlite";
+import {
+  type Browser,
+  type BrowserContextOptions,
+  chromium,
+  type Locator,
+  type Page,
+  type Request,
+} from "playwright-core";
 import { test } from "../harness.ts";
 
 const DENO = process.env.REALITY_DENO ?? "deno";
@@ -24,6 +32,8 @@ const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-ru
 /** A demo and a browser of its own for one test. */
 interface Stage {
   url: string;
+  /** The SQLite file, if there is one. */
+  file: string;
   /** Opens a window with its own session. */
   open(path: string, options?: BrowserContextOptions): Promise<Page>;
   /** Stops the server as a person does. */
@@ -83,6 +93,10 @@ test("a page on the event stream shows the same as one that waits with sync", as
   await withStage("file", async ({ open }) => {
     const ada = await open("/?as=Ada");
     const jon = await open("/?as=Jon&transport=events");
+    const waits: number[] = [];
+    jon.on("request", (request) => {
+      if (request.url().endsWith("/reality/sync")) waits.push(request.postDataJSON().wait);
+    });
 
     await add(ada, "A canoe");
     await row(jon, "A canoe").waitFor();
@@ -91,12 +105,99 @@ test("a page on the event stream shows the same as one that waits with sync", as
     await row(jon, "A canoe").getByRole("button").click();
     await row(ada, "A canoe").waitFor({ state: "detached" });
     await row(jon, "A canoe").waitFor({ state: "detached" });
-    assert.equal(await jon.locator("#log li", { hasText: "/reality/sync" }).count(), 0);
+    assert.notEqual(await request(jon, "/reality/events", "").count(), 0);
+    // A stream does not name the epoch. The syncs that ask for it do not wait.
+    assert.deepEqual(waits.filter((wait) => wait > 0), []);
 
     await jon.getByText("Waiting sync", { exact: true }).click();
-    await jon.locator("#log li", { hasText: "/reality/sync" }).first().waitFor();
+    await request(jon, "/reality/sync", "waiting").waitFor();
+    await request(jon, "/reality/events", "ended").first().waitFor();
+    while (!waits.some((wait) => wait > 0)) await jon.waitForEvent("request");
     await add(ada, "A raft");
     await row(jon, "A raft").waitFor();
+  });
+});
+
+test("an answer that did not change costs no query, and its body does not travel", async () => {
+  await withStage("file", async ({ url, file, open }) => {
+    const first = await fetch(`${url}/api/items`);
+    assert.equal((await first.json()).length, 7);
+    const headers = { "if-none-match": first.headers.get("etag")! };
+
+    // A query would fail: the table has another name.
+    const db = new DatabaseSync(file);
+    db.exec("ALTER TABLE board_items RENAME TO elsewhere");
+    const second = await fetch(`${url}/api/items`, { headers });
+    db.exec("ALTER TABLE elsewhere RENAME TO board_items");
+    db.close();
+    assert.equal(second.status, 304);
+    assert.equal(second.headers.get("reality-stamp"), first.headers.get("reality-stamp"));
+
+    const ada = await open("/?as=Ada");
+    await post(`${url}/api/items`, { text: "A canoe" });
+    await row(ada, "A canoe").waitFor();
+    const third = await fetch(`${url}/api/items`, { headers });
+    assert.equal((await third.json()).length, 8);
+
+    await figure(ada, "unchanged-ours", (text) => text === "0");
+    await ada.getByRole("button", { name: "Asleep" }).click();
+    await ada.getByRole("button", { name: "Asleep" }).click();
+    await request(ada, "/api/items", "304, unchanged").waitFor();
+    await figure(ada, "unchanged-ours", (text) => text === "1");
+  });
+});
+
+test("the figures of a window count its requests, 304s and bytes, and polling as if it asked at each interval", async () => {
+  await withStage("memory", async ({ url, open }) => {
+    const ada = await open("/?as=Ada");
+    // What was sent before is counted by now. What is sent from here on is compared with what the browser reports.
+    await ada.getByRole("button", { name: "Asleep" }).click();
+    await state(ada, "closed");
+    const before = await figures(ada);
+    const sent: Request[] = [];
+    ada.on("request", (request) => {
+      if (/\/reality\/|\/api\/items$/.test(request.url())) sent.push(request);
+    });
+    await ada.getByRole("button", { name: "Asleep" }).click();
+    await request(ada, "/api/items", "304, unchanged").waitFor();
+    await request(ada, "/reality/sync", "nothing new").first().waitFor();
+    await request(ada, "/reality/sync", "waiting").waitFor();
+    await post(`${url}/api/items`, { text: "A canoe" });
+    await row(ada, "A canoe").waitFor();
+    await ada.locator("#span", { hasText: "1 change in" }).waitFor();
+    await request(ada, "/api/items", "8 items").waitFor();
+    await request(ada, "/reality/sync", "waiting").waitFor();
+    await ada.getByRole("button", { name: "Asleep" }).click();
+    await state(ada, "closed");
+
+    const after = await figures(ada);
+    // Polling every second asks at once each time that the window awakes, and gets the board then and after the change.
+    const awake = parseInt((await ada.locator("#span").innerText()).split(" in ")[1]!);
+    const { theirs } = after;
+    assert.ok(Math.abs(theirs.requests - (awake + 1)) <= 2, `${theirs.requests} polls in ${awake} s`);
+    const changed = theirs.requests - theirs.unchanged;
+    assert.ok(changed === 2 || changed === 3, `${changed} polls found a change`);
+    const board = theirs.bytes - theirs.requests * 700;
+    assert.ok(board > 500 * changed && board < 1500 * changed, `${changed} boards are ${board} bytes`);
+    // Unchanged data, two syncs, new data, and a sync that waits until the window sleeps.
+    assert.deepEqual(sent.map((request) => new URL(request.url()).pathname), [
+      "/api/items",
+      "/reality/sync",
+      "/reality/sync",
+      "/api/items",
+      "/reality/sync",
+    ]);
+    assert.equal(after.requests - before.requests, sent.length);
+    assert.equal(after.unchanged - before.unchanged, 1);
+    const bodies = await Promise.all(
+      sent.slice(1, 4).map(async (one) => {
+        const answer = await (await one.response())!.body();
+        return answer.length + (one.postDataBuffer()?.length ?? 0);
+      }),
+    );
+    const headers = sent.length * 700;
+    const waiting = sent[4]!.postDataBuffer()!.length;
+    assert.equal(after.bytes - before.bytes, bodies.reduce((sum, size) => sum + size, headers + waiting));
   });
 });
 
@@ -108,7 +209,7 @@ test("pages survive a restart of the server and lose nothing", async () => {
     await row(jon, "A canoe").waitFor();
 
     await stop();
-    await Promise.all([state(ada, "away"), state(jon, "away")]);
+    await Promise.all([state(ada, "retrying"), state(jon, "retrying")]);
     await add(ada, "A raft");
     await ada.getByRole("alert").getByText("did not reach the server").waitFor();
     assert.equal(await ada.getByLabel("What shall somebody bring?").inputValue(), "A raft");
@@ -142,7 +243,7 @@ test("a page that was asleep catches up", async () => {
     const ada = await open("/?as=Ada");
     const jon = await open("/?as=Jon");
     await ada.getByRole("button", { name: "Asleep" }).click();
-    await state(ada, "asleep");
+    await state(ada, "closed");
     await add(jon, "A canoe");
     await row(jon, "A canoe").waitFor();
     await row(jon, "Card games").getByRole("button").click();
@@ -231,7 +332,8 @@ test("the page fits a desktop and a phone, in light and dark mode", async () => 
 async function withStage(kind: "file" | "memory", act: (stage: Stage) => Promise<void>): Promise<void> {
   await withFolder(async (folder) => {
     const port = await findPort();
-    const storage = kind === "file" ? `sqlite:${join(folder, "board.db")}` : "memory:";
+    const file = join(folder, "board.db");
+    const storage = kind === "file" ? `sqlite:${file}` : "memory:";
     const url = `http://localhost:${port}`;
     const faults: unknown[] = [];
     let demo = await startDemo(port, storage);
@@ -248,7 +350,7 @@ async function withStage(kind: "file" | "memory", act: (stage: Stage) => Promise
       const start = async () => {
         demo = await startDemo(port, storage);
       };
-      await act({ url, open, start, stop: async () => assert.equal(await demo.end("SIGTERM"), 0) });
+      await act({ url, file, open, start, stop: async () => assert.equal(await demo.end("SIGTERM"), 0) });
       assert.deepEqual(faults, []);
     } finally {
       await browser?.close();
@@ -333,7 +435,12 @@ function row(page: Page, text: string): Locator {
   return page.locator("#items li", { hasText: text });
 }
 
-async function state(page: Page, name: "live" | "away" | "asleep"): Promise<void> {
+/** A line of the list of the last requests. */
+function request(page: Page, path: string, note: string): Locator {
+  return page.locator("#log li", { hasText: path }).filter({ hasText: note });
+}
+
+async function state(page: Page, name: "live" | "retrying" | "closed"): Promise<void> {
   await page.locator(`#status[data-state=${name}]`).waitFor();
 }
 
@@ -341,6 +448,26 @@ async function figure(page: Page, id: string, holds: (text: string) => boolean):
   while (!holds(await page.locator(`#${id}`).innerText())) {
     await page.evaluate(() => new Promise(requestAnimationFrame));
   }
+}
+
+/** What a window has counted since it was opened, and what it has calculated for polling. */
+interface Figures {
+  requests: number;
+  unchanged: number;
+  bytes: number;
+}
+
+/** Reads the figures of a window that sleeps: they were written when it fell asleep. */
+async function figures(page: Page): Promise<Figures & { theirs: Figures }> {
+  const read = async (column: string): Promise<Figures> => {
+    const [requests, unchanged, bytes] = await Promise.all([
+      page.locator(`#requests-${column}`).innerText(),
+      page.locator(`#unchanged-${column}`).innerText(),
+      page.locator(`#bytes-${column}`).getAttribute("title"),
+    ]);
+    return { requests: Number(requests), unchanged: Number(unchanged), bytes: parseInt(bytes!) };
+  };
+  return { ...await read("ours"), theirs: await read("theirs") };
 }
 
 function focused(page: Page): Promise<string | undefined> {
