@@ -46,6 +46,14 @@ export type Clients = Fits<QueryCore.QueryClient> | Fits<QueryCore50.QueryClient
 /** What the application says of one key: a number that grows with each change. */
 export type Values = Record<string, number>;
 
+/** The function under test. */
+export type FollowQueries = typeof followQueries;
+
+/** Options of the client, and a copy of the function under test. */
+export interface SceneOptions extends Partial<ClientOptions> {
+  readonly follow?: FollowQueries;
+}
+
 /** A scene with a query client. */
 export class QueryScene extends Scene {
   readonly core: Core;
@@ -67,7 +75,11 @@ export class QueryScene extends Scene {
   readonly stop: () => void;
   readonly #ends: (() => void)[] = [];
 
-  constructor(core: Core, options: FollowQueriesOptions = {}, clientOptions: Partial<ClientOptions> = {}) {
+  constructor(
+    core: Core,
+    options: FollowQueriesOptions = {},
+    { follow = followQueries, ...clientOptions }: SceneOptions = {},
+  ) {
     super();
     this.core = core;
     // Version 5.0 has no scheduler that can be replaced.
@@ -77,7 +89,7 @@ export class QueryScene extends Scene {
     });
     this.queryClient.mount();
     this.reality = this.client(clientOptions);
-    this.stop = followQueries(this.queryClient, this.reality, {
+    this.stop = follow(this.queryClient, this.reality, {
       onError: (error) => this.problems.push(error),
       ...options,
     });
@@ -127,12 +139,15 @@ export class QueryScene extends Scene {
     };
   }
 
-  /** Shows a query, as a component does. */
-  show(options: object): Shown {
-    const observer = new this.core.QueryObserver<unknown>(this.queryClient, options as never);
+  /** Shows a query, as a component does. An infinite query has pages. */
+  show(options: object, isInfinite: boolean = false): Shown {
+    const { QueryObserver, InfiniteQueryObserver } = this.core;
+    const Observer = isInfinite ? InfiniteQueryObserver as unknown as typeof QueryObserver : QueryObserver;
+    const observer = new Observer<unknown>(this.queryClient, options as never);
     const shown: Shown = {
       observer,
       hide: observer.subscribe(() => {}),
+      fetchNextPage: () => (observer as unknown as QueryCore.InfiniteQueryObserver).fetchNextPage(),
       get data() {
         return observer.getCurrentQuery().state.data;
       },
@@ -170,4 +185,6 @@ export interface Shown {
   /** What the cache has. */
   readonly data: unknown;
   hide(): void;
+  /** Only of an infinite query. */
+  fetchNextPage(): Promise<unknown>;
 }
