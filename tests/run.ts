@@ -156,7 +156,7 @@ async function runJob(leg: string, { file, command, report }: Job): Promise<Coun
   clearTimeout(timer);
   running.delete(child.pid);
 
-  const result = readReport(await Deno.readTextFile(report).catch(() => undefined), code, file);
+  const result = readReport(await Deno.readTextFile(report).catch(() => undefined), code);
   const faults = late ? [...result.faults, `it was killed after ${jobTimeout / 1000} s`] : result.faults;
   const outcome = result.failed > 0 ? "FAILED" : "ok";
   console.log(`${outcome} ${leg} ${file}: ${inWords(result)}, ${secondsSince(start)}`);

@@ -8,7 +8,7 @@ import type { Machine } from "./machine.ts";
 
 /** One run of a runner on one file, or on all doc examples at once. */
 export interface Job {
-  /** The test file, as it is shown and as Node names it in its report. */
+  /** The test file, as it is shown. */
   file: string;
   command: readonly string[];
   /** Where the runner writes its JUnit report. */
@@ -58,7 +58,8 @@ export async function chooseLegs(machine: Machine, words: readonly string[]): Pr
   const denoTest = [deno, "test", "--allow-all", "--no-check", "--sanitize-ops", "--sanitize-resources"];
   const onDeno = (file: string, report: string) => [...denoTest, `--junit-path=${report}`, file];
   const onNode = (file: string, report: string) => [
-    ...[node24, "--test", `--test-timeout=${testTimeout}`],
+    // Without `--test`, which would start a second process that reads the report of the first.
+    ...[node24, `--test-timeout=${testTimeout}`],
     ...["--test-reporter=spec", "--test-reporter-destination=stdout"],
     ...["--test-reporter=junit", `--test-reporter-destination=${report}`, file],
   ];
