@@ -1,110 +1,135 @@
 /**
- * Draws the newest figures as `bench/results/contenders.svg`: this package beside the limit and what people use.
- * `node bench/draw.ts` draws them again.
+ * Draws the newest figures of Node as `bench/results/contenders.svg`: this package beside the least possible and what
+ * people use. `node bench/draw.ts` draws them again.
  *
  * @module
  */
 import { writeFileSync } from "node:fs";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
-import { type Bar, type BarPanel, drawBars } from "./bars.ts";
+import { type Bar, type BarPanel, drawBars, show } from "./bars.ts";
 import { PACKAGES } from "./contenders/packages.ts";
 import { isQuick, readResult, type Result, RESULTS } from "./report.ts";
-import { RUNTIMES } from "./runtimes.ts";
+
+/** Returns the median of a contender. */
+type Read = (contender: string) => number;
 
 /** A row of a bench, as a panel. */
 interface Shown {
-  readonly title: string;
+  /** The finding, made of the figures, so that it is as new as they are. */
+  readonly finding: (read: Read) => string;
+  readonly measured: string;
   readonly bench: string;
   /** How the row's group and name begin. */
   readonly group: string;
   readonly name: string;
 }
 
+const times = (a: number, b: number) => `${(a / b).toFixed(1)} times`;
+
 const SHOWN: readonly Shown[] = [
   {
-    title: "A sync of 10 keys in process, µs of a processor",
-    bench: "sync",
-    group: "fetch handler",
-    name: "10 keys, 10 % changed",
-  },
-  {
-    title: "A sync of 10 keys over HTTP, µs of a processor",
-    bench: "http",
-    group: "64 connections, processor time",
-    name: "10 keys, 10 % changed",
-  },
-  {
-    title: "updateNode in memory, µs",
-    bench: "storage",
-    group: "a change in memory",
-    name: "updateNode, 10",
-  },
-  {
-    title: "Memory of one waiting client, with its connection, KiB",
-    bench: "waiters",
+    finding: (read) => `A client at another server is told in ${show(read("mesh"))} ms`,
+    measured: "from the change on to the answer of a waiting client, median, milliseconds",
+    bench: "across",
     group: "",
-    name: "memory of one waiting client",
+    name: "median",
   },
   {
-    title: "One change wakes all: until the last has its answer, ms",
-    bench: "waiters",
-    group: "",
-    name: "one change wakes all: the last answer",
-  },
-  {
-    title: "One change wakes one of them, median, ms",
+    finding: (read) => `One client of 10,000 is told in ${show(read("reality"))} ms`,
+    measured: "the same at one server, median, milliseconds",
     bench: "waiters",
     group: "",
     name: "one change wakes one: median",
   },
   {
-    title: "A change on A, until a waiting client of B has it, median, ms",
-    bench: "across",
+    finding: (read) => `All 10,000 clients are told in ${show(read("reality") / 1000)} s`,
+    measured: "until the last one has its answer, milliseconds",
+    bench: "waiters",
     group: "",
-    name: "median",
+    name: "one change wakes all: the last answer",
   },
-  { title: "Process start to first answer, ms", bench: "start", group: "", name: "" },
+  {
+    finding: (read) => `A waiting client needs ${show(read("reality"))} KiB`,
+    measured: "memory of the server for one client with its connection, KiB",
+    bench: "waiters",
+    group: "",
+    name: "memory of one waiting client",
+  },
+  {
+    finding: (read) => `A sync costs ${times(read("reality"), read("limit"))} the least possible`,
+    measured: "10 keys over HTTP, processor time, microseconds",
+    bench: "http",
+    group: "64 connections, processor time",
+    name: "10 keys, 10 % changed",
+  },
+  {
+    finding: (read) => `Without HTTP it is ${times(read("reality"), read("limit"))}`,
+    measured: "10 keys, fetch handler in the same process, processor time, microseconds",
+    bench: "sync",
+    group: "fetch handler",
+    name: "10 keys, 10 % changed",
+  },
+  {
+    finding: (read) => `A change in memory takes ${show(read("reality"))} µs`,
+    measured: "updateNode among 10,000 nodes, microseconds",
+    bench: "storage",
+    group: "a change in memory",
+    name: "updateNode, 10",
+  },
+  {
+    finding: (read) => `A process starts ${show(read("reality") - read("bare"))} ms later than a bare server`,
+    measured: "from its start to its first answer, milliseconds",
+    bench: "start",
+    group: "",
+    name: "",
+  },
 ];
 
-/** The same color for the same contender everywhere: ours strong, what is bare grey. */
-function colorOf(name: string): string {
-  if (/^(reality|mesh)/.test(name)) return name.includes("Express") ? "#6fa8d6" : "#1b6ca8";
-  if (name === "1.2.2") return "#d1495b";
-  if (name.startsWith("socket.io")) return "#8e5ea2";
-  return name.includes("SSE") ? "#3a7d44" : "#a8a8a8";
-}
+/** What readers of the picture can understand without the page. */
+const NAMES: Readonly<Record<string, string>> = {
+  limit: "least possible",
+  reality: "Reality",
+  "reality, SSE": "Reality, event stream",
+  "reality, Express": "Reality in Express",
+  mesh: "Reality",
+  "mesh and Redis": "Reality with Redis",
+  "long poll": "bare long poll",
+  "plain SSE": "bare event stream",
+  bare: "bare server",
+  "1.2.2": "version 1.2.2",
+  "socket.io and Redis": "socket.io with Redis",
+};
 
 /** Draws them, from what lies in `bench/results/`. */
 export function drawContenders(): void {
-  const versions = `1.2.2 is this package as npm had it; socket.io ${PACKAGES["socket.io"]}`;
   const head = readResult("sync", "node") ?? readResult("waiters", "node");
-  const note = `${
-    isQuick ? "A rough, quick run. " : ""
-  }Shorter is better. Bars are medians, the thin line is the range. ${versions}. ${head?.machine ?? ""}, ${
-    head?.at.slice(0, 10) ?? ""
-  }`;
-  const svg = drawBars("@rootlodge/reality-server beside the limit and what people use", note, panels());
+  const notes = [
+    `${isQuick ? "A rough, quick run. " : ""}Blue is this package. Thin lines are the range of all rounds.`,
+    "Least possible: reads the request, looks up and answers. It checks nothing.",
+    `Version 1.2.2 has Express in front. socket.io is ${PACKAGES["socket.io"]}.`,
+    `${head?.runtime ?? "Node"}. Deno and Bun are in the tables.`,
+    `${head?.machine ?? ""}, ${head?.at.slice(0, 10) ?? ""}`,
+  ];
+  const svg = drawBars("What Reality costs. Shorter is better", panels(), notes);
   writeFileSync(new URL("contenders.svg", RESULTS), svg);
 }
 
 function panels(): BarPanel[] {
-  return SHOWN.flatMap(({ title, bench, group, name }) => {
-    const groups = RUNTIMES.flatMap((runtime) => {
-      const result = readResult(bench, runtime);
-      const bars = result === undefined ? [] : barsOf(result, group, name);
-      return result === undefined || bars.length === 0 ? [] : [{ name: result.runtime, bars }];
-    });
-    return groups.length === 0 ? [] : [{ title, groups }];
+  return SHOWN.flatMap(({ finding, measured, bench, group, name }) => {
+    const result = readResult(bench, "node");
+    const row = result?.rows.find((row) => row.group.startsWith(group) && row.name.startsWith(name));
+    if (row === undefined) return [];
+    const read: Read = (contender) => row.figures[contender]?.median ?? NaN;
+    return [{ finding: finding(read), measured, bars: barsOf(row) }];
   });
 }
 
-function barsOf({ rows }: Result, group: string, name: string): Bar[] {
-  const row = rows.find((row) => row.group.startsWith(group) && row.name.startsWith(name));
+function barsOf({ figures }: Result["rows"][number]): Bar[] {
   // Rows for a part of the work are not contenders.
-  return Object.entries(row?.figures ?? {})
+  return Object.entries(figures)
     .filter(([name]) => !["Request and Response", "awaited Map.set"].includes(name))
-    .map(([name, figure]) => ({ name, color: colorOf(name), figure }));
+    .map(([name, figure]) => ({ name: NAMES[name] ?? name, isOurs: /^(?:reality|mesh)/.test(name), figure }));
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) drawContenders();

@@ -3,11 +3,13 @@
  *
  * @module
  */
+import { STYLE } from "./svg_style.ts";
 
 /** One line in a panel. */
 export interface Series {
   /** Its name in the legend; empty for one that is left out there. */
   readonly name: string;
+  /** A color, or a class of `svg_style.ts`: `ours`, `other`, `best`. */
   readonly color: string;
   /** Drawn in thin dashes, over the rest. */
   readonly isDashed?: boolean;
@@ -28,6 +30,8 @@ export interface Axis {
 /** One panel. */
 export interface Panel {
   readonly title: string;
+  /** What the upright axis shows, with its unit; below the title. */
+  readonly measured?: string;
   readonly series: readonly Series[];
   readonly x: Axis;
   readonly y: Axis;
@@ -50,7 +54,7 @@ export interface Layout {
 }
 
 const LEFT = 52;
-const TOP = 46;
+const TOP = 62;
 const GAP = 34;
 const LEGEND = 74;
 
@@ -66,8 +70,8 @@ export function plot(panels: readonly Panel[], layout: Layout): string {
   const height = Math.ceil(panels.length / columns) * high;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}"`,
-    ` font-family="system-ui, sans-serif" font-size="12" fill="#222">`,
-    `<rect width="${width}" height="${height}" fill="#fff"/>`,
+    ` font-family="system-ui, sans-serif" font-size="13">`,
+    STYLE,
     ...panels.map((panel, i) =>
       draw(panel, layout, [i % columns * wide + LEFT, Math.floor(i / columns) * high + TOP])
     ),
@@ -87,28 +91,31 @@ function draw(panel: Panel, layout: Layout, [left, top]: readonly [number, numbe
   const [across, up] = [scaleOf(panel.x), scaleOf(panel.y)];
   const x = (value: number) => left + across(value) * width;
   const y = (value: number) => top + height - up(value) * height;
-  const parts = [`<text x="${left - 30}" y="${top - 22}" font-weight="600">${panel.title}</text>`];
+  const parts = [
+    `<text x="${left - 40}" y="${top - 38}" font-weight="600" font-size="14">${panel.title}</text>`,
+    `<text class="note" x="${left - 40}" y="${top - 19}">${panel.measured ?? ""}</text>`,
+  ];
   for (const tick of panel.y.ticks) {
     const at = y(tick).toFixed(1);
-    parts.push(`<path d="M${left} ${at}h${width}" stroke="#ddd"/>`);
+    parts.push(`<path class="grid" d="M${left} ${at}h${width}"/>`);
     parts.push(
-      `<text x="${left - 6}" y="${Number(at) + 4}" text-anchor="end" fill="#666">${
+      `<text class="note" x="${left - 6}" y="${Number(at) + 4}" text-anchor="end">${
         panel.y.show(tick)
       }</text>`,
     );
   }
   for (const tick of panel.x.ticks) {
     const place = `x="${x(tick)}" y="${top + height + 18}"`;
-    parts.push(`<text ${place} text-anchor="middle" fill="#666">${panel.x.show(tick)}</text>`);
+    parts.push(`<text class="note" ${place} text-anchor="middle">${panel.x.show(tick)}</text>`);
   }
-  const below = `x="${left + width / 2}" y="${top + height + 34}" text-anchor="middle" fill="#666"`;
-  parts.push(`<text ${below}>${panel.x.title ?? ""}</text>`);
+  const below = `x="${left + width / 2}" y="${top + height + 36}" text-anchor="middle"`;
+  parts.push(`<text class="note" ${below}>${panel.x.title ?? ""}</text>`);
   for (const [at, letter] of panel.marks ?? []) {
-    parts.push(`<path d="M${x(at).toFixed(1)} ${top}v${height}" stroke="#bbb" stroke-dasharray="2 3"/>`);
+    parts.push(`<path d="M${x(at).toFixed(1)} ${top}v${height}" class="grid" stroke-dasharray="2 3"/>`);
     parts.push(
       `<text x="${x(at).toFixed(1)}" y="${
         top - 4
-      }" text-anchor="middle" font-size="9" fill="#888">${letter}</text>`,
+      }" text-anchor="middle" font-size="10" class="note">${letter}</text>`,
     );
   }
   // Dashed lines are drawn last, because they often cover others.
@@ -118,10 +125,10 @@ function draw(panel: Panel, layout: Layout, [left, top]: readonly [number, numbe
   }
   const named = panel.series.filter(({ name }) => name !== "");
   named.forEach(({ name, color, isDashed }, i) => {
-    const columns = layout.legend?.columns ?? Math.max(1, Math.floor(width / 150));
-    const [at, row] = [left + (i % columns) * 170 - 30, top + height + 60 + Math.floor(i / columns) * 20];
+    const columns = layout.legend?.columns ?? Math.max(1, Math.floor(width / 185));
+    const [at, row] = [left + (i % columns) * 185 - 30, top + height + 60 + Math.floor(i / columns) * 20];
     const dashes = isDashed ? ` stroke-dasharray="4 4"` : "";
-    parts.push(`<path d="M${at} ${row - 4}h24" stroke="${color}" stroke-width="2"${dashes}/>`);
+    parts.push(`<path d="M${at} ${row - 4}h24" ${paint("stroke", color)} stroke-width="2"${dashes}/>`);
     parts.push(`<text x="${at + 30}" y="${row}">${name}</text>`);
   });
   return parts.join("\n");
@@ -135,10 +142,18 @@ function drawSeries(
   const places = points.map((point) => place(point).map((at) => at.toFixed(1)));
   const dashes = isDashed ? ` stroke-dasharray="4 4"` : "";
   const width = isDashed ? thickness / 2 : thickness;
-  const path = `points="${
-    places.map((at) => at.join(",")).join(" ")
-  }" fill="none" stroke="${color}" stroke-width="${width}"`;
+  const path = `points="${places.map((at) => at.join(",")).join(" ")}" ${
+    paint("stroke", color)
+  } fill="none" stroke-width="${width}"`;
   const line = `<polyline ${path}${dashes}/>`;
   if (isDashed || !hasDots) return [line];
-  return [line, ...places.map(([cx, cy]) => `<circle cx="${cx}" cy="${cy}" r="3.5" fill="${color}"/>`)];
+  return [
+    line,
+    ...places.map(([cx, cy]) => `<circle cx="${cx}" cy="${cy}" r="3.5" ${paint("fill", color)}/>`),
+  ];
+}
+
+/** The attribute for a color or for a class. */
+function paint(what: "fill" | "stroke", color: string): string {
+  return color.startsWith("#") ? `${what}="${color}"` : `class="${color} ${what}"`;
 }

@@ -13,7 +13,10 @@ import type { ScaleCase } from "./scale_case.ts";
 /** Draws the cases as an SVG. */
 export function plotScale(cases: readonly ScaleCase[]): string {
   const panels = [roundsPanel(cases), messagesPanel(cases), bytesPanel(cases)];
-  return plot(panels, { width: 300, height: 230, columns: panels.length, hasDots: true, thickness: 3 });
+  return plot(panels, {
+    ...{ width: 520, height: 220, columns: 1, hasDots: true, thickness: 3 },
+    legend: { columns: 3, rows: 2 },
+  });
 }
 
 /** All panels stand over the number of servers. */
@@ -36,15 +39,19 @@ function roundsPanel(cases: readonly ScaleCase[]): Panel {
       { name: `fanout ${fanout}`, color, points: own.map(({ servers, rounds }) => [servers, rounds]) },
       {
         name: fanout === fanouts.at(-1) ? "best possible" : "",
-        color: "#222",
+        color: "best",
         isDashed: true,
         points: own.map(({ servers, least }) => [servers, least.rounds]),
       },
     ];
   });
+  const { servers, rounds } = of(cases, "steady", "shared").at(-1) ?? { servers: 0, rounds: 0 };
   const most = Math.max(...series.flatMap(({ points }) => points.map(([, rounds]) => rounds)));
   return {
-    title: "Rounds until all have told their clients",
+    title: `${
+      servers.toLocaleString("en")
+    } servers have told their clients after ${rounds} rounds of messages`,
+    measured: "rounds; fanout is how many servers one server tells (8 by default)",
     series,
     x: SERVERS,
     y: { ticks: Array.from({ length: most + 1 }, (_, i) => i), show: String },
@@ -54,8 +61,12 @@ function roundsPanel(cases: readonly ScaleCase[]): Panel {
 function messagesPanel(cases: readonly ScaleCase[]): Panel {
   const points = (state: ScaleCase["state"], storage: ScaleCase["storage"]) =>
     of(cases, state, storage).map(({ servers, messages }) => [servers, messages] as const);
+  const last = of(cases, "steady", "shared").at(-1);
+  const [sent, servers, possible] = [last?.messages, last?.servers, last?.least.messages]
+    .map((value = 0) => value.toLocaleString("en"));
   return {
-    title: "Messages for one change (fanout 8)",
+    title: `${sent} messages tell ${servers} servers; ${possible} is the least possible`,
+    measured: "messages for one change, with fanout 8",
     series: [
       { name: "steady", color: COLORS[0]!, points: points("steady", "shared") },
       { name: "first contact, shared", color: COLORS[3]!, points: points("first contact", "shared") },
@@ -77,7 +88,8 @@ function bytesPanel(cases: readonly ScaleCase[]): Panel {
       [servers, bytes / least.messages / 1000] as const
     );
   return {
-    title: "KB for each server and change (fanout 8)",
+    title: "Messages grow with the number of servers",
+    measured: "kB for each server and change, with fanout 8",
     series: [
       { name: "one shared storage", color: COLORS[0]!, points: points("steady", "shared") },
       { name: "separate storages", color: COLORS[1]!, points: points("steady", "separate") },
@@ -103,7 +115,7 @@ function of(
 
 function least(cases: readonly ScaleCase[], read: (one: ScaleCase) => number): Series {
   const points = of(cases, "steady", "shared").map((one) => [one.servers, read(one)] as const);
-  return { name: "best possible", color: "#222", isDashed: true, points };
+  return { name: "best possible", color: "best", isDashed: true, points };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
