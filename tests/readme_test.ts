@@ -152,3 +152,47 @@ test("the worker of docs/getting-started.md is that of docs/workers.md, which ru
   assert.equal(first?.text, second?.text);
   assert.deepEqual(others, []);
 });
+
+test("the figures of the README are those of the benches and of the endurance test", () => {
+  const readme = readFileSync("README.md", "utf8").replaceAll(/\s+/g, " ");
+  const has = (text: string) => assert.ok(readme.includes(text), `there is no "${text}"`);
+  const rowsOf = (bench: string): { name: string; figures: Record<string, { median: number }> }[] =>
+    JSON.parse(readFileSync(`bench/results/${bench}_node.json`, "utf8")).rows;
+  const median = (bench: string, row: string, contender: string) =>
+    rowsOf(bench).find(({ name }) => name.startsWith(row))!.figures[contender]!.median;
+
+  const memory = (contender: string) =>
+    Math.round(median("waiters", "memory of one waiting client", contender));
+  has(
+    `Each needs ${memory("reality")} KiB, with its connection. With socket.io it needs ${
+      memory("socket.io")
+    } KiB.`,
+  );
+  assert.equal(median("waiters", "one change wakes all: reads of the storage", "reality"), 1);
+  has("The storage is read once");
+  has(`in ${Math.round(median("across", "median", "mesh"))} ms, without Redis`);
+  const { clients, totals } = JSON.parse(readFileSync("tests/endurance/results.json", "utf8"));
+  const grouped = (count: number) => count.toLocaleString("en");
+  has(
+    `${grouped(clients)} clients followed ${
+      grouped(totals.acknowledged)
+    } changes, while ${totals.faults} faults`,
+  );
+  assert.equal(totals.violated, 0);
+});
+
+test("the storages of the README are exported by the entries that it names", () => {
+  const { exports } = JSON.parse(readFileSync("deno.json", "utf8"));
+  const rows = [
+    ...readFileSync("README.md", "utf8").matchAll(/^\| `(?:new )?(\w+)\([^`]*` from `([^`]+)` \|/gm),
+  ];
+  assert.equal(rows.length, 6);
+  for (const [, name, entry = ""] of rows) {
+    const text = readFileSync(exports[entry], "utf8");
+    assert.match(
+      text,
+      new RegExp(`^export (?:async )?(?:function|class) ${name}\\b`, "m"),
+      `${name} from ${entry}`,
+    );
+  }
+});
