@@ -27,8 +27,10 @@ export function createTraffic() {
   let changes = [];
   const delays = [];
   const total = { requests: 0, unchanged: 0, bytes: 0 };
-  /** The server's clock minus ours, from the quickest answer that told the time. */
-  let offset = { ms: 0, roundTrip: Infinity };
+  /** The server's clock minus ours: at least and at most, since the server told its time after our request and before its answer. */
+  const offset = { least: -Infinity, most: Infinity };
+  /** How long the quickest fetch of the board took. */
+  let roundTrip = Infinity;
   let boardBytes = 0;
   let awakeSince = Infinity;
   let awakeMs = 0;
@@ -82,8 +84,13 @@ export function createTraffic() {
     }
     if (!ok || request.kind === "stream") return finish(request, ok ? "ended" : `status ${status}`);
     const answer = JSON.parse(text);
-    if (request.kind === "data") boardBytes = sizeOf(text);
-    else learnTime(answer.serverTime, request.start);
+    if (request.kind === "data") {
+      boardBytes = sizeOf(text);
+      roundTrip = Math.min(roundTrip, now() - request.start);
+    } else {
+      offset.least = Math.max(offset.least, answer.serverTime - now());
+      offset.most = Math.min(offset.most, answer.serverTime + 1 - request.start);
+    }
     finish(request, request.kind === "data" ? nounOf(answer.length) : tell(Object.keys(answer.changed)));
   }
 
@@ -113,11 +120,6 @@ export function createTraffic() {
     }
   }).observe({ type: "resource" });
 
-  function learnTime(serverTime, start) {
-    const roundTrip = now() - start;
-    if (roundTrip < offset.roundTrip) offset = { ms: serverTime - (start + roundTrip / 2), roundTrip };
-  }
-
   /** A change that the server dated so is on this screen now. */
   function recordChange(serverTime) {
     const at = toPageTime(serverTime);
@@ -134,7 +136,7 @@ export function createTraffic() {
   /** How long a change would have taken to be asked for. The answer then takes as long as ours do. */
   function delayOf(poll, at) {
     const asks = poll.next - poll.every * Math.floor((poll.next - at) / poll.every);
-    return asks - at + Math.min(offset.roundTrip, 1000);
+    return asks - at + roundTrip;
   }
 
   /** Lets the calculated polls ask until now. */
@@ -163,7 +165,8 @@ export function createTraffic() {
   }
 
   function toPageTime(serverTime) {
-    return serverTime - offset.ms;
+    // Before the first answer it is not known, and taken for 0.
+    return serverTime - ((offset.least + offset.most) / 2 || 0);
   }
 
   // ---- Figures and log -----------------------------------------------------------------------------------
@@ -175,6 +178,7 @@ export function createTraffic() {
     const poll = chosen();
     const figures = {
       "delay-ours": formatTime(median(delays)),
+      "delay-error": formatTime((offset.most - offset.least) / 2),
       "delay-theirs": formatTime(median(poll.delays)),
       "requests-ours": total.requests,
       "requests-theirs": poll.requests,
@@ -359,7 +363,7 @@ function median(numbers) {
 }
 
 function formatTime(ms) {
-  if (Number.isNaN(ms)) return "–";
+  if (!Number.isFinite(ms)) return "–";
   if (ms < 9.95) return `${ms.toFixed(1)} ms`;
   return ms < 995 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }

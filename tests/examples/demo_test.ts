@@ -86,6 +86,7 @@ test("a page shows what another one adds, checks and removes", async () => {
     await row(jon, "A canoe").waitFor({ state: "detached" });
     await row(ada, "A canoe").waitFor({ state: "detached" });
     await figure(jon, "delay-ours", (text) => text !== "–");
+    await figure(jon, "delay-error", (text) => text !== "–");
   });
 });
 
