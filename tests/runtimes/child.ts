@@ -47,10 +47,14 @@ export class Child {
     cwd: string,
     program: string = process.execPath,
   ) {
-    const { PATH = "", HOME = "", TMPDIR = "", DENO_DIR } = process.env;
+    const { PATH = "", HOME = "", TMPDIR = "" } = process.env;
+    const caches = ["DENO_DIR", "NODE_COMPILE_CACHE"].flatMap((name) => {
+      const path = process.env[name];
+      return path === undefined ? [] : [[name, path]];
+    });
     this.#process = spawn(program, args, {
       cwd,
-      env: { PATH, HOME, TMPDIR, NO_COLOR: "1", ...(DENO_DIR === undefined ? {} : { DENO_DIR }), ...env },
+      env: { PATH, HOME, TMPDIR, NO_COLOR: "1", ...Object.fromEntries(caches), ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
     const take = (chunk: unknown) => {
