@@ -131,7 +131,7 @@ async function slim(folder: string): Promise<void> {
     const path = `${folder}/${name}`;
     if (isDirectory) await slim(path);
     else if (name.endsWith(".ts") && !name.endsWith(".d.ts")) await Deno.remove(path);
-    else if (name === "README.md" && folder.startsWith(`${target}/src`)) await Deno.remove(path);
+    else if (name === "README.md") await Deno.remove(path);
     else if (name === "openapi.json") await rewrite(path, (text) => JSON.stringify(JSON.parse(text)));
   }
 }
