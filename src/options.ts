@@ -59,9 +59,9 @@ export interface RealityServerOptions {
   meshPeers?: readonly string[] | undefined;
   /**
    * The secret that the servers share. They sign their messages with it and refuse messages without a valid signature. At
-   * least 16 characters; 32 random ones are best. Of two secrets, the first signs and both are accepted, so that a secret can
-   * be replaced without an outage. Without a secret a server proves its identity by answering at its address in `meshPeers`:
-   * that trusts the network between the servers.
+   * least 16 characters; 32 random ones are best. With two secrets, each message is signed with both, and a signature by
+   * either is accepted. So a secret can be replaced without an outage. Without a secret a server proves its identity by
+   * answering at its address in `meshPeers`: that trusts the network between the servers.
    *
    * @default {undefined}
    *
@@ -170,8 +170,8 @@ export interface RealityServerOptions {
    */
   eventKeys?: boolean | undefined;
   /**
-   * Bearer tokens for the write routes. Each has at least 16 characters. Several tokens may be valid at once, so that a token can
-   * be replaced without an outage.
+   * Bearer tokens for the write routes, each of 16 to 1,024 visible characters of ASCII. A token may change every node. Several
+   * tokens may be valid at once, so that a token can be replaced without an outage.
    *
    * @default {[]}
    *
@@ -294,7 +294,7 @@ export interface RealityServerOptions {
   /**
    * How long one call of the storage may take before it counts as failed, in milliseconds. A change that waits for other changes
    * is refused after 1.25 times as long, whether it was sent or not. Lower answers 503 sooner; higher allows for slower
-   * databases. At least 1.
+   * databases. 1 to 3,600,000.
    *
    * @default {10000}
    *
