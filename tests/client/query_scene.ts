@@ -70,8 +70,8 @@ export class QueryScene extends Scene {
   gate: Promise<unknown> | undefined;
   /** Whether fetches fail. */
   isDown = false;
-  /** Values that a replica has, while it lags. */
-  replica: { readonly values: Values; readonly response: Response } | undefined;
+  /** Gives the answers of a replica, while it lags. */
+  replica: (() => Response) | undefined;
   readonly stop: () => void;
   readonly #ends: (() => void)[] = [];
 
@@ -108,7 +108,7 @@ export class QueryScene extends Scene {
     if (this.isDown) throw new Error("The application is down");
     if (this.replica) {
       await this.gate;
-      return this.replica.response.clone();
+      return this.replica().clone();
     }
     const response = await this.answer(keys);
     await this.gate;
