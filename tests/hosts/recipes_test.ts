@@ -15,6 +15,7 @@ import express from "express";
 import { createApp, createRouter, toNodeListener } from "h3";
 import { MemoryStorage, type RealityServer } from "../../mod.ts";
 import { test } from "../harness.ts";
+import { soon } from "../http/client.ts";
 import { listenNode } from "../runtimes/node.ts";
 
 // deno-lint-ignore no-explicit-any
@@ -114,7 +115,7 @@ async function tells(answer: Response, key: string): Promise<void> {
 /** Requires that SIGTERM answers a request that waits. */
 async function stops(answer: Promise<Response>, reality: RealityServer): Promise<void> {
   process.emit("SIGTERM");
-  const { status, body } = await answer;
+  const { status, body } = await soon(answer, "the answer");
   await body?.cancel();
   assert.ok(status === 200 || status === 503, `it has status ${status}`);
   await reality.close();
