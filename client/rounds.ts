@@ -200,11 +200,14 @@ export class Rounds {
     this.#abort();
   }
 
-  /** Whether the round that runs, or the last one, has asked the same. */
+  /** Whether the round that runs, or the last one, has asked the same. A stream tells each change of its keys. */
   #isAsked({ known, isUrgent }: Question): boolean {
     const asked = this.#asked;
+    const { isStream } = this.#deps;
     return asked !== undefined && (asked.isUrgent || !isUrgent) && asked.known.size === known.size &&
-      [...known].every(([key, version]) => asked.known.get(key) === version);
+      [...known].every(([key, version]) =>
+        isStream ? asked.known.has(key) : asked.known.get(key) === version
+      );
   }
 
   #fail(error: unknown, wait: number, begunAt: number): void {

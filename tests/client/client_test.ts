@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { createClient } from "../../client/mod.ts";
+import { createClient, type DataStamp } from "../../client/mod.ts";
 import { test } from "../harness.ts";
 import { Fetches, Scene } from "./scene.ts";
 
@@ -566,4 +566,23 @@ test('transport: "events" tells what a stream says', async () => {
   await scene.clock.advance(120_000);
   assert.equal(client.state, "live");
   assert.equal(scene.sent.length, 4);
+});
+
+test('transport: "events" keeps its stream when data with a newer stamp was fetched', async () => {
+  await using scene = new Scene();
+  await import("../../client/transport_events.ts");
+  await scene.server.updateNode("a", "1");
+  const store = scene.client({ transport: "events" })
+    .live<DataStamp>(async () => (await scene.server.stamp(["a"])).toJSON(), {
+      stamp: (stamp: DataStamp) => stamp,
+    });
+  store.subscribe(() => {});
+  await scene.clock.advance(1_000);
+  const sent = scene.sent.length;
+  for (const hash of ["2", "3", "4"]) {
+    await scene.server.updateNode("a", hash);
+    await scene.clock.advance(1_000);
+  }
+  assert.equal(store.getSnapshot().data?.versions["a"], 4);
+  assert.deepEqual(scene.sent.slice(sent).map(({ path }) => path), []);
 });
