@@ -76,6 +76,9 @@ export async function linkPackages(folder: string, packageFolder: string): Promi
   }
 }
 
+/** How long all programs of one runtime may take together. */
+const TIMEOUT = 60_000;
+
 /** Runs the programs of one runtime, one after the other in one process, and checks what they serve. */
 export async function runPrograms(
   folder: string,
@@ -91,6 +94,8 @@ export async function runPrograms(
     ...{ stdin: "piped", stdout: "piped", stderr: "piped" },
   }).spawn();
   const output = new Response(child.stderr).text();
+  // A program that never comes to its end is named like one that fails.
+  const timer = setTimeout(() => child.kill("SIGKILL"), TIMEOUT);
   const input = child.stdin.getWriter();
   let text = "";
   let done = 0;
@@ -115,6 +120,7 @@ export async function runPrograms(
     const { page, file } = programs[done] ?? {};
     assert.equal(done, programs.length, `${page}, ${file}: ${text}${await output}`);
   } finally {
+    clearTimeout(timer);
     try {
       child.kill("SIGKILL");
     } catch {
