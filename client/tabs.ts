@@ -183,8 +183,10 @@ export function shareWithTabs(
       receive = (message) => {
         if (message.type === "lock") end(lead(question, round));
         else if (message.type === "newLeader") begin();
-        else if (message.type === "failure") end(ask(askOnce(question, { ...round, wait: 0 })));
-        else if (message.type === "answer" && message.to === id) {
+        else if (message.type === "failure") {
+          // A pause, since after an answer that comes early without one the next round would begin seconds later.
+          end(ask(askOnce(question, { ...round, wait: 0 })).then((pause) => Math.max(pause, 1)));
+        } else if (message.type === "answer" && message.to === id) {
           cancelConfirm();
           const { changed } = message;
           const asked = new Map([...changed].map(([key, { version }]) => [key, version]));

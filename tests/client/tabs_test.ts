@@ -177,6 +177,23 @@ test("a tab whose leader is refused asks by itself", async () => {
   assert.equal(scene.waiting, 1);
 });
 
+test("tabs are told soon although the request of a leader fails before it closes, as it does on a reload", async () => {
+  await using scene = new TabScene();
+  let fail = (_: Error) => {};
+  scene.intercept = ({ body }) =>
+    body.wait > 0 ? new Promise<Response>((_, reject) => fail = reject) : undefined;
+  const tabs = await scene.openAll(3);
+  const leader = tabs.find(({ fake }) => fake === scene.browser.leader)!;
+  scene.intercept = () => undefined;
+  fail(new TypeError("Failed to fetch"));
+  await scene.settle(10);
+  leader.fake.crash();
+  await scene.settle(200);
+  await scene.server.updateNode("a", "1");
+  await scene.settle(200);
+  for (const { told } of tabs.filter((tab) => tab !== leader)) assert.equal(told.get("a"), 1);
+});
+
 test("tabs with other URLs, or headers, or another user do not share", async () => {
   await using scene = new TabScene();
   scene.open();
