@@ -17,7 +17,7 @@
 export { createClient, createFollowClient, type RealityClient } from "./client.ts";
 export type { ClientClock } from "./clock.ts";
 export type { FetchContext, Live, LiveOptions, LiveSnapshot, LiveSource, LiveState } from "./live.ts";
-export type { PageState } from "./page_state.ts";
+export type { PageState, PageTabs } from "./page_state.ts";
 export { parseStamp } from "./stamp.ts";
 export type {
   ClientOptions,
