@@ -35,7 +35,14 @@ await write("search.json", JSON.stringify(site.sections));
 
 const modules = subpaths.map((subpath) => exports[subpath]!);
 const doc = new Deno.Command(Deno.execPath(), {
-  args: ["doc", "--quiet", "--html", "--name=Reality", `--output=${target}/api`, ...modules],
+  args: [
+    "doc",
+    "--quiet",
+    "--html",
+    "--name=@rootlodge/reality-server",
+    `--output=${target}/api`,
+    ...modules,
+  ],
   stdout: "null",
 });
 const { success, stderr } = await doc.output();

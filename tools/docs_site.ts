@@ -102,7 +102,10 @@ export function renderSite({ pages, exists, repository, subpaths }: SiteSources)
     return `${repository}/blob/main/${target}${hash}`;
   };
 
-  for (const [path, text] of pages) {
+  // Of sections that fit a search equally, those of the first pages are shown first.
+  const first = Object.values(NAVIGATION).flat().filter((path) => pages.has(path));
+  for (const path of new Set([...first, ...pages.keys()])) {
+    const text = pages.get(path)!;
     const { body, parts } = renderPage(text, (href) => resolveLink(path, href));
     const title = parts[0]?.title ?? path;
     for (const part of parts) {

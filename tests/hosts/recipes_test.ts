@@ -132,7 +132,9 @@ test("the recipe for Next.js shares one server, answers by its route and stops",
     await tells(await POST(sync("posts"), context), "posts");
     assert.equal((await GET(new Request("http://localhost/reality/health"), context)).status, 200);
     for (const handler of [DELETE, OPTIONS]) assert.equal(handler, POST);
+    process.env.NEXT_RUNTIME = "nodejs";
     await (await load("instrumentation.ts")).register();
+    delete process.env.NEXT_RUNTIME;
     await stops(POST(sync("none", 20_000), context), reality);
     delete (globalThis as Module).reality;
   });

@@ -12,13 +12,16 @@ const list = document.querySelector(".search ol");
 const base = new URL(document.body.dataset.base, location.href);
 let sections;
 
-/** Rates a section: each word must be in it, and counts more in its title. */
+/** Rates a section: each word must be in it, and counts more in its title. Words of a title may be joined, as in `rateLimit`. */
 function rate({ title, page, text }, words) {
   let sum = 0;
   for (const word of words) {
-    const where = [[title, 20], [page, 6], [text, 1]].filter(([part]) => part.toLowerCase().includes(word));
-    if (where.length === 0) return 0;
-    sum += where.reduce((all, [part, weight]) => all + weight * (part.toLowerCase() === word ? 3 : 1), 0);
+    const joined = title.toLowerCase().replaceAll(" ", "");
+    const inTitle = title.toLowerCase().includes(word) || joined.includes(word);
+    const inText = Math.min(5, text.toLowerCase().split(word).length - 1);
+    const found = (inTitle ? 20 : 0) + (page.toLowerCase().includes(word) ? 6 : 0) + inText;
+    if (found === 0) return 0;
+    sum += found;
   }
   return sum;
 }
