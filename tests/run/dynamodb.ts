@@ -23,9 +23,15 @@ export function dynamodbRecipe(): Recipe {
     signal: "KILL",
     prepare: () => {},
     command: (folder, port) => [
-      // It leaves a file about itself where it runs.
+      // It leaves a file about itself where it runs. A quick start matters more here than fast code.
       ...["sh", "-c", 'cd "$0" && exec "$@"', folder],
-      ...[java, "-Xmx1g", `-Djava.library.path=${join(home, "DynamoDBLocal_lib")}`],
+      ...[
+        java,
+        "-Xmx1g",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        `-Djava.library.path=${join(home, "DynamoDBLocal_lib")}`,
+      ],
       ...["-jar", join(home, "DynamoDBLocal.jar"), "-inMemory", "-sharedDb", "-disableTelemetry"],
       ...["-port", `${port}`],
     ],
