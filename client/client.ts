@@ -6,6 +6,7 @@
 import { systemClock } from "./clock.ts";
 import { browserPage } from "./page_state.ts";
 import { Rounds } from "./rounds.ts";
+import { refuseLoneKey } from "./subscription.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import { createSyncTransport, type Transport } from "./transport.ts";
 import { createLive, type Live, type LiveDeps, type LiveOptions, type LiveSource } from "./live.ts";
@@ -209,6 +210,7 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
       };
     },
     follow(keys, listener, { initial } = {}) {
+      refuseLoneKey(keys);
       const subscription = add((changed, signal) => listener(changed, { signal }));
       subscription.setKeys(keys, initial);
       return () => subscription.stop();

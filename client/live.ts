@@ -4,7 +4,7 @@
  * @module
  */
 import { parseStamp } from "./stamp.ts";
-import type { Refetch, Subscription } from "./subscription.ts";
+import { type Refetch, refuseLoneKey, type Subscription } from "./subscription.ts";
 import type { DataStamp, KeyChange } from "./types.ts";
 
 /** After so many refused fetches, data is shown that is older than before, if the server says that it is the newest. */
@@ -98,6 +98,7 @@ export interface LiveDeps {
 /** Creates a store. */
 export function createLive<T>(deps: LiveDeps, source: LiveSource, options: LiveOptions<T>): Live<T> {
   const { keys, initial, keepPrevious = true } = options;
+  refuseLoneKey(keys);
   const listeners = new Set<(snapshot: LiveSnapshot<T>) => void>();
   let subscription: Subscription | undefined;
   let shown = typeof initial?.stamp === "string" ? parseStamp(initial.stamp) : initial?.stamp;

@@ -211,6 +211,11 @@ export class Subscription {
   }
 }
 
+/** Refuses a lone key. It would be iterated as letters, and never be followed. */
+export function refuseLoneKey(keys: unknown): void {
+  if (typeof keys === "string") throw new TypeError(`Cannot follow "${keys}": expected a list of keys`);
+}
+
 /** Whether a listener returned a stamp. */
 function isStamp(value: unknown): value is DataStamp {
   const { epoch, versions } = Object(value);

@@ -207,7 +207,7 @@ export interface FollowClient extends Disposable {
    * @param listener Fetches again. See {@linkcode FollowListener}.
    * @param options The versions that are known already.
    * @returns A function that ends it.
-   * @throws {TypeError} If the client is closed.
+   * @throws {TypeError} If the client is closed, or `keys` is a string.
    */
   follow(
     keys: Iterable<string>,

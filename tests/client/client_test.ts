@@ -507,6 +507,16 @@ test("A listener of the state that throws is reported, and stops nothing", async
   stop();
 });
 
+test("follow() and live() refuse a lone key, which would be followed as letters", async () => {
+  await using scene = new Scene();
+  const client = scene.client();
+  const expected = { name: "TypeError", message: 'Cannot follow "chat": expected a list of keys' };
+  assert.throws(() => client.follow("chat", () => {}), expected);
+  assert.throws(() => client.live("/data", { keys: "chat" as unknown as string[] }), expected);
+  await scene.clock.advance(1_000);
+  assert.deepEqual(scene.sent, []);
+});
+
 test("createClient() refuses wrong options", () => {
   const url = "/reality";
   const wrong: [Record<string, unknown>, string][] = [

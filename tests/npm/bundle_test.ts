@@ -16,7 +16,7 @@ const ceilings: Record<EntryName, number> = {
   // The goal is 3, and is not reached.
   "client that follows keys": 4.7,
   // The goal is 5, and is not reached.
-  "everything in the client": 5.6,
+  "everything in the client": 5.7,
   "followQueries": 1.6,
 };
 
