@@ -36,6 +36,7 @@ const FAILED_ONCE = [
   3114441,
   6007904,
   6024714,
+  880646488,
 ];
 
 test("histories that have failed once keep the promise", async () => {
