@@ -32,6 +32,9 @@ export interface AntiEntropyDeps {
 
 /** A delta of which some pages were merged: what its next page continues. */
 export interface PartialDelta {
+  /** The storages that the pages are of and were merged into. A page of or for another storage does not continue them. */
+  readonly sender: string;
+  readonly receiver: string;
   /** The sender's version vector before its first page: adopted after the last page, not earlier. */
   readonly adopt: VersionVector;
   readonly full: boolean;
@@ -142,8 +145,10 @@ export class AntiEntropy {
     const { storage, callStorage, wake } = this.#deps;
     const { delta, vector: theirs, collected = EMPTY } = message;
     if (theirs === undefined) return UNMERGED;
-    if (delta !== undefined && delta.after !== null && delta.after !== previous?.next) return UNMERGED;
     const mine = await callStorage("readReplicaState", () => storage.readReplicaState());
+    const isContinued = delta?.after === previous?.next && previous?.sender === message.replicaId &&
+      previous.receiver === mine.replicaId;
+    if (delta !== undefined && delta.after !== null && !isContinued) return UNMERGED;
     // Draw another residue before any change is numbered for these nodes.
     const known = joinVectors(theirs, highestDots(delta?.nodes ?? []));
     if (sharesResidue(mine, known)) await callStorage("avoidResidues", () => storage.avoidResidues(known));
@@ -198,7 +203,14 @@ export class AntiEntropy {
         isMerged: true,
         written,
         ownChanges,
-        incoming: { adopt, keys, full: delta.full, next: delta.next },
+        incoming: {
+          sender: message.replicaId,
+          receiver: mine.replicaId,
+          adopt,
+          keys,
+          full: delta.full,
+          next: delta.next,
+        },
       };
     }
     const mergeRest = () => this.#mergeMissing(keys, { mine: mine.vector, theirs: adopt, collected });

@@ -92,13 +92,10 @@ export class Exchanges {
       replication.recordCopy(peer.replicaId, plan.page);
       const message = await server.compose(plan.page, fieldsOf(plan));
       peer.interrupted = { incoming, outgoing };
-      const { replicaId } = peer;
       const answer = await this.#send(peer, message, signal);
       peer.interrupted = undefined;
       for (const id of plan.forwards) pending.forwards.delete(id);
       if (plan.invalidation) invalidation = undefined;
-      // The peer has another storage now: its earlier pages are void.
-      if (answer.replicaId !== replicaId) incoming = undefined;
       if (replica.isShared(answer.replicaId)) {
         // It needs no pages, only invalidations and forwards.
         incoming = outgoing = undefined;

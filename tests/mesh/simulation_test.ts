@@ -37,6 +37,7 @@ const FAILED_ONCE = [
   6007904,
   6024714,
   880646488,
+  53546616,
 ];
 
 test("histories that have failed once keep the promise", async () => {

@@ -63,6 +63,30 @@ test("merge() adopts the version vector after the last page, not before", async 
   equal((await storage.readReplicaState()).vector.get("ob"), 7);
 });
 
+test("merge() ignores the next page after the sender, or this server, has got another storage", async () => {
+  for (const replaced of ["sender", "receiver"] as const) {
+    const storage = new MemoryStorage();
+    const { antiEntropy } = setUp(storage);
+    const message = messageOf([nodeOf("x", 5), nodeOf("y", 7)]);
+    const [x] = message.delta!.nodes as [ReplicatedNode, ReplicatedNode];
+    const { incoming } = await antiEntropy.merge(undefined, {
+      ...message,
+      delta: { ...message.delta!, nodes: [x], next: "1" },
+    });
+    if (replaced === "receiver") {
+      const read = storage.readReplicaState.bind(storage);
+      storage.readReplicaState = async () => ({ ...await read(), replicaId: "oz" });
+    }
+    const { isMerged } = await antiEntropy.merge(incoming, {
+      ...message,
+      replicaId: replaced === "sender" ? "oc" : message.replicaId,
+      delta: { ...message.delta!, nodes: [], after: "1" },
+    });
+    equal(isMerged, false, replaced);
+    equal((await storage.readReplicaState()).vector.has("ob"), false, replaced);
+  }
+});
+
 test("merge() ignores a delta whose base is not covered here", async () => {
   const storage = new MemoryStorage();
   const { antiEntropy, woken } = setUp(storage);
