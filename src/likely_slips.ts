@@ -28,7 +28,7 @@ export function defineMisnamedMethods(prototype: object): void {
 /**
  * Checks that a list is an array.
  *
- * @throws {TypeError} When it is not. The message says what belongs into it.
+ * @throws {TypeError} When it is not. The message says what it must contain.
  */
 export function checkList(list: unknown, items: string): void {
   if (Array.isArray(list)) return;

@@ -32,8 +32,9 @@ export interface AntiEntropyDeps {
 
 /** A delta of which some pages were merged: what its next page continues. */
 export interface PartialDelta {
-  /** The storages that the pages are of and were merged into. A page of or for another storage does not continue them. */
+  /** The replica id of the sender's storage. A page of another storage does not continue this delta. */
   readonly sender: string;
+  /** The replica id of the storage that the pages were merged into. It may have been replaced since. */
   readonly receiver: string;
   /** The sender's version vector before its first page: adopted after the last page, not earlier. */
   readonly adopt: VersionVector;
