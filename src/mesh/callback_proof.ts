@@ -22,6 +22,7 @@
  */
 import { PeerError } from "../errors.ts";
 import { CallbackRounds, type HelloSender, MAX_NONCES } from "./callback_rounds.ts";
+import { HMACKey } from "./hmac.ts";
 import {
   createNonce,
   type Envelope,
@@ -83,7 +84,7 @@ export class CallbackProof implements Proof {
   /** Digest → URL, for each token. */
   readonly #urls = new Map<string, string>();
   readonly #rounds: CallbackRounds;
-  #key: Promise<CryptoKey> | undefined;
+  #key: HMACKey | undefined;
   /** How many calls strangers can cause, and when it was computed. */
   #budget: { calls: number; at: number } | undefined;
 
@@ -281,9 +282,8 @@ export class CallbackProof implements Proof {
    * look-up reveals nothing about the stored ones.
    */
   async #digest(text: string): Promise<string> {
-    this.#key ??= importKey();
-    const bytes = await crypto.subtle.sign("HMAC", await this.#key, new TextEncoder().encode(text));
-    return String.fromCharCode(...new Uint8Array(bytes));
+    this.#key ??= new HMACKey(crypto.getRandomValues(new Uint8Array(32)));
+    return String.fromCharCode(...await this.#key.sign(new TextEncoder().encode(text)));
   }
 }
 
@@ -295,10 +295,4 @@ function createSession(url: string, token: string): PeerSession {
       return answer;
     },
   };
-}
-
-/** A random key of this process. */
-function importKey(): Promise<CryptoKey> {
-  const bytes = crypto.getRandomValues(new Uint8Array(32));
-  return crypto.subtle.importKey("raw", bytes, { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
 }

@@ -24,6 +24,7 @@
  */
 import type { Clock } from "../clock.ts";
 import { PeerError } from "../errors.ts";
+import { HMACKey } from "./hmac.ts";
 import {
   createNonce,
   type Envelope,
@@ -67,16 +68,15 @@ export interface SecretProofOptions {
 
 /** The proof by a shared secret. */
 export class SecretProof implements Proof {
-  readonly #secrets: readonly string[];
+  readonly #keys: readonly HMACKey[];
   readonly #clock: Clock;
   readonly #nameTimeout: number;
   readonly #maxNonces: number;
-  #keys: Promise<readonly CryptoKey[]> | undefined;
   /** The newest first. Empty until the first use: a Worker may not draw randomness while it starts. */
   #names: readonly SigningName[] = [];
 
   constructor({ secrets, clock, nameTimeout = 300_000, maxNonces = 8192 }: SecretProofOptions) {
-    this.#secrets = secrets.slice(0, MAX_SECRETS);
+    this.#keys = secrets.slice(0, MAX_SECRETS).map((secret) => new HMACKey(new TextEncoder().encode(secret)));
     this.#clock = clock;
     this.#nameTimeout = nameTimeout;
     this.#maxNonces = maxNonces;
@@ -186,10 +186,7 @@ export class SecretProof implements Proof {
 
   async #sign(purpose: Purpose, ...fields: readonly string[]): Promise<string[]> {
     const bytes = encode(purpose, fields);
-    const keys = await this.#importKeys();
-    return await Promise.all(
-      keys.map(async (key) => toBase64url(await crypto.subtle.sign("HMAC", key, bytes))),
-    );
+    return await Promise.all(this.#keys.map(async (key) => toBase64url(await key.sign(bytes))));
   }
 
   /** Whether one of the envelope's proofs is by one of our secrets. The comparison takes constant time. */
@@ -199,21 +196,12 @@ export class SecretProof implements Proof {
     const signatures = proofs.filter(isProof).map(fromBase64url);
     if (signatures.length === 0) return false;
     const bytes = encode(purpose, fields);
-    for (const key of await this.#importKeys()) {
+    for (const key of this.#keys) {
       for (const signature of signatures) {
-        if (await crypto.subtle.verify("HMAC", key, signature, bytes)) return true;
+        if (await key.verify(signature, bytes)) return true;
       }
     }
     return false;
-  }
-
-  #importKeys(): Promise<readonly CryptoKey[]> {
-    const algorithm = { name: "HMAC", hash: "SHA-256" };
-    return this.#keys ??= Promise.all(
-      this.#secrets.map((secret) =>
-        crypto.subtle.importKey("raw", new TextEncoder().encode(secret), algorithm, false, ["sign", "verify"])
-      ),
-    );
   }
 }
 
@@ -227,8 +215,8 @@ function isProof(value: unknown): value is string {
   return typeof value === "string" && /^[\w-]{43}$/.test(value);
 }
 
-function toBase64url(bytes: ArrayBuffer): string {
-  const text = btoa(String.fromCharCode(...new Uint8Array(bytes)));
+function toBase64url(bytes: Uint8Array): string {
+  const text = btoa(String.fromCharCode(...bytes));
   return text.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
