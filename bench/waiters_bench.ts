@@ -1,6 +1,7 @@
 /**
  * Very many waiting clients, beside a bare long poll and other libraries: `node bench/waiters_bench.ts deno`. The clients are connections of this
- * process; what is measured runs on the runtime that is named.
+ * process; what is measured runs on the runtime that is named. Names of contenders may follow:
+ * `node bench/waiters_bench.ts node "plain SSE" "reality, SSE"`; the first one is the base.
  *
  * @module
  */
@@ -24,10 +25,12 @@ const rounds = isQuick ? 1 : Number(process.env.REALITY_BENCH_ROUNDS ?? 3);
 const command = findRuntime((process.argv[2] ?? "node") as RuntimeName);
 if (command === undefined) throw new Error(`Cannot find ${process.argv[2]}: name it in a REALITY_ variable`);
 
+const chosen = process.argv.slice(3).filter((word) => word !== "--quick");
 // The quick bench measures the first two and socket.io.
-const contenders = isQuick
+const usual = isQuick
   ? ["long poll", "reality", "socket.io"]
   : ["long poll", "reality", "1.2.2", "socket.io", "plain SSE", "reality, SSE"];
+const contenders = chosen.length > 0 ? chosen : usual;
 const units = {
   "memory of one waiting client, with its connection": "KiB",
   "heap memory of one waiting client": "KiB",
@@ -58,7 +61,7 @@ const rows = [...figures].map(([name, figure]): Row => ({
   group: `${count} connections wait`,
   name: `${name}, ${units[name as keyof Measured]}`,
   unit: "as each row says",
-  base: "long poll",
+  base: contenders[0]!,
   figures: inOrder(figure),
 }));
 finish("waiters", rows, runtime);

@@ -80,11 +80,13 @@ export class HMACKey {
 }
 
 /**
- * Finds `node:crypto` without an import, since not every runtime has it: on Node from 20.16 and 22.3 on, Deno, Bun, and
- * Workers with `nodejs_compat`. Bundlers put substitutes in its place, so the result is checked with a test case.
+ * Finds `node:crypto` without an import, since not every runtime has it: on Node from 20.16 and 22.3 on, Bun, and Workers
+ * with `nodejs_compat`. Bundlers put substitutes in its place, so the result is checked with a test case. On Deno an
+ * exchange between two servers takes longer with it than with Web Crypto (`bench/across_bench.ts`).
  */
 function findNodeCrypto(): NodeCrypto | null {
   try {
+    if ("Deno" in globalThis) return null;
     const { process } = globalThis as {
       process?: { getBuiltinModule?(name: string): Partial<NodeCrypto> | undefined };
     };
