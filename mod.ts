@@ -83,6 +83,7 @@ export type {
   SSEOptions,
   SyncRequest,
   SyncResponse,
+  UpdateOptions,
 } from "./src/types.ts";
 export { createDrizzleAdapter, type DrizzleAdapterOptions } from "./storage/drizzle.ts";
 export { DynamoDBStorage, type DynamoDBStorageOptions } from "./storage/dynamodb/dynamodb_storage.ts";

@@ -121,7 +121,7 @@ function createScopes(
   base: Base,
 ): { scopes: ScopeSource; mesh: Mesh | undefined; relay: Relay | undefined } {
   const { clock, requestScopedIO, mesh: { secrets } } = base.config;
-  const options = { ...base.config, ...base };
+  const options = { ...base.config, ...base, isMeshed: isMeshed(base.config) };
   const scopes = requestScopedIO
     ? new RequestScopes(options)
     : new SharedScope(options, (keys, version) => mesh?.announce(keys, version));
@@ -129,6 +129,11 @@ function createScopes(
   const mesh = createMesh(base, scopes, secret, () => relay);
   const relay = mesh && createRelay(base, mesh, secret);
   return { scopes, mesh, relay };
+}
+
+/** Whether a server exchanges changes with others. */
+function isMeshed({ mesh: { peers, secrets }, redis }: ServerConfig): boolean {
+  return peers.length > 0 || secrets.length > 0 || redis !== undefined;
 }
 
 function createMesh(
@@ -139,7 +144,7 @@ function createMesh(
 ): Mesh | undefined {
   const { mesh, redis, storage, clock } = config;
   const { peers, fetch, timeout } = mesh;
-  if (peers.length === 0 && secret === undefined && redis === undefined) return undefined;
+  if (!isMeshed(config)) return undefined;
   let link: PeerLink | undefined;
   const createLink = (): PeerLink => {
     const client = { clock, fetch, timeout, maxBytes: MAX_PEER_RESPONSE_BYTES };

@@ -53,7 +53,7 @@ export function parseSync(body: unknown, limits: Limits): ParsedSync {
 }
 
 /**
- * Reads the body of an update: `{key, hash}` or `{updates: [{key, hash}, …]}`.
+ * Reads the body of an update: `{key, hash, ifChanged?}` or `{updates: [{key, hash, ifChanged?}, …]}`.
  *
  * @throws {RefusalError} `BAD_REQUEST` or `TOO_MANY_KEYS`, naming the field or the limit.
  */
@@ -129,11 +129,18 @@ function withoutInherited(fields: Readonly<Record<string, unknown>>): Readonly<R
 
 function parseUpdate(fields: Readonly<Record<string, unknown>>, path: string, limits: Limits): NodeUpdate {
   const { key, hash } = fields;
+  // Many encoders write null for an absent value.
+  const ifChanged = fields.ifChanged ?? false;
   const keyWrong = keyFault(key, limits.maxKeyBytes);
   if (keyWrong !== undefined) throw bad(`"${path}key"`, keyWrong);
   const hashWrong = hashFault(hash, limits.maxHashBytes);
   if (hashWrong !== undefined) throw bad(`"${path}hash"`, hashWrong);
-  return { key: key as string, hash: hash as string };
+  if (typeof ifChanged !== "boolean") {
+    throw bad(`"${path}ifChanged"`, `expected true or false, got ${kindOf(ifChanged)}`);
+  }
+  const update: NodeUpdate = { key: key as string, hash: hash as string };
+  if (ifChanged) update.ifChanged = true;
+  return update;
 }
 
 function parseObject(what: string, value: unknown): Readonly<Record<string, unknown>> {

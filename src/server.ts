@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { checkNames } from "./check.ts";
 import { checkOptions } from "./check_options.ts";
 import { createServer, type ServerParts } from "./create_server.ts";
 import type { RequestHandler } from "./http/exchange.ts";
@@ -21,6 +22,7 @@ import type {
   SSEOptions,
   SyncRequest,
   SyncResponse,
+  UpdateOptions,
 } from "./types.ts";
 
 /**
@@ -69,7 +71,9 @@ export class RealityServer {
    *
    * @param key The node's key: 1 to 512 bytes of UTF-8 without control characters.
    * @param hash The fingerprint of the new state, or a promise of it: up to 256 bytes of UTF-8.
-   * @throws {TypeError} When the key or the hash is not a string.
+   * @param options `ifChanged`: writes nothing, and tells no client, if the stored hash is the same.
+   * @returns The new meta; with `ifChanged`, the stored one if nothing was written.
+   * @throws {TypeError} When the key or the hash is not a string, or an option is unknown or wrong.
    * @throws {RangeError} When a key or hash is too long or has characters that are not allowed.
    * @throws {StorageError} When the storage fails or takes too long. It may or may not have the change then.
    * @throws {ClosedError} After `close()`.
@@ -81,13 +85,23 @@ export class RealityServer {
    * const server = new RealityServer({ storage: new MemoryStorage() });
    * await server.updateNode("chat:room:general", "abc123");
    * console.assert((await server.getNode("chat:room:general"))?.hash === "abc123");
+   *
+   * const { version } = await server.updateNode("report", "abc123");
+   * const same = await server.updateNode("report", "abc123", { ifChanged: true });
+   * console.assert(same.version === version);
    * await server.close();
    * ```
    */
-  async updateNode(key: string, hash: string | Promise<string>): Promise<void> {
-    const update = { key, hash: typeof hash === "string" ? hash : await hash };
+  async updateNode(
+    key: string,
+    hash: string | Promise<string>,
+    options?: UpdateOptions,
+  ): Promise<RealityNodeMeta> {
+    const update: NodeUpdate = { key, hash: typeof hash === "string" ? hash : await hash };
+    if (options !== undefined) Object.assign(update, checkNames("updateNode()", options, ["ifChanged"]));
     const change = this.#parts.nodes.update([update]);
-    if (change instanceof Promise) await change;
+    const [meta] = change instanceof Promise ? await change : change;
+    return meta as RealityNodeMeta;
   }
 
   /**

@@ -73,7 +73,18 @@ export interface NodeUpdate {
   key: string;
   /** The hash of its new state, at most 256 bytes of UTF-8. */
   hash: string;
+  /**
+   * Whether nothing is written, and no client is told, if the stored hash is the same. The hash must then be one of the
+   * whole data, and the data must be committed. Ignored, so that the change is always written: in a storage without
+   * `features.conditions`, and on a server with the options `mesh`, `peers` or `redis`.
+   *
+   * @default {false}
+   */
+  ifChanged?: boolean;
 }
+
+/** The options of {@linkcode RealityServer.updateNode}. */
+export type UpdateOptions = Pick<NodeUpdate, "ifChanged">;
 
 /** The options of {@linkcode RealityServer.handleSSECompat}. */
 export interface SSEOptions {

@@ -14,11 +14,13 @@
  * @module
  */
 export type {
+  AppliedMeta,
   ChangeListener,
   CounterKind,
   Dot,
   MeshStorage,
   NodeChange,
+  NodeHash,
   NodeLookup,
   NodeMerge,
   RealityStorage,

@@ -4,7 +4,7 @@
  * @module
  */
 import { isVersion, kindOf } from "../src/store/node.ts";
-import type { NodeChange, NodeMerge } from "../src/store/contract.ts";
+import type { NodeChange, NodeHash, NodeMerge } from "../src/store/contract.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 
 /**
@@ -38,7 +38,10 @@ export function checkChanges(changes: readonly NodeChange[], maxChanges: number)
       `Cannot apply ${changes.length} changes at once: at most maxChanges (${maxChanges})`,
     );
   }
-  for (const change of changes) checkFields(change);
+  for (const change of changes) {
+    checkFields(change);
+    change.unless?.forEach(checkCondition);
+  }
   if (changes.length < 2) return;
   const keys = new Set<string>();
   for (const { key } of changes) {
@@ -78,6 +81,11 @@ export function checkCounter(version: number): void {
   if (version > Number.MAX_SAFE_INTEGER) {
     throw new RangeError("Cannot give a version: the counter has come to 2^53 - 1");
   }
+}
+
+function checkCondition({ key, hash }: NodeHash): void {
+  if (typeof key === "string" && key !== "" && typeof hash === "string") return;
+  throw new TypeError(`Cannot apply changes: expected a key and a hash in unless, got ${kindOf(key)}`);
 }
 
 /** An empty key would be the counter's row, and fields of another type would not be returned as they were. */

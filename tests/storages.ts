@@ -3,7 +3,13 @@
  *
  * @module
  */
-import type { NodeChange, StorageChanges, StorageFeatures, StorageReading } from "../src/store/contract.ts";
+import type {
+  AppliedMeta,
+  NodeChange,
+  StorageChanges,
+  StorageFeatures,
+  StorageReading,
+} from "../src/store/contract.ts";
 import type { RealityNodeMeta } from "../src/types.ts";
 import { MemoryStorage } from "../storage/memory/memory_storage.ts";
 
@@ -56,7 +62,7 @@ export class HeldStorage extends MemoryStorage {
     return { ...reading, nodes };
   }
 
-  override async applyChanges(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
+  override async applyChanges(changes: readonly NodeChange[]): Promise<AppliedMeta[]> {
     this.commits.push([...changes]);
     if (this.failure) throw this.failure;
     const metas = await super.applyChanges(changes);

@@ -178,7 +178,15 @@ export const schemas: Readonly<Record<SchemaName, Part>> = {
     },
   }),
   ExchangeResponse: object(["gossip"], { gossip: { type: "object" } }, "The answer to another server."),
-  Update: object(["key", "hash"], { key: ref("schemas", "Key"), hash: ref("schemas", "Hash") }),
+  Update: object(["key", "hash"], {
+    key: ref("schemas", "Key"),
+    hash: ref("schemas", "Hash"),
+    ifChanged: {
+      type: "boolean",
+      default: false,
+      description: "Whether nothing is written, and no client is told, if the stored hash is the same.",
+    },
+  }),
   UpdateRequest: {
     anyOf: [
       ref("schemas", "Update"),

@@ -12,6 +12,7 @@
 import type { MaybePromise } from "../maybe_promise.ts";
 import type { DeadlineList } from "../limits/deadlines.ts";
 import { Changes } from "../store/changes.ts";
+import { FailedKeys } from "../store/failed_keys.ts";
 import { ReadBatcher } from "../store/read_batcher.ts";
 import { WriteBatcher } from "../store/write_batcher.ts";
 import { ChangePoller } from "../sync/change_poller.ts";
@@ -31,6 +32,7 @@ export class RequestScopes implements ScopeSource {
   readonly #waiting: LeaseCounter;
   readonly #streams: LeaseCounter;
   readonly #changes: LeaseCounter;
+  readonly #failed = new FailedKeys();
 
   /** @param options What the parts are created with. */
   constructor(options: ScopeOptions) {
@@ -57,9 +59,9 @@ export class RequestScopes implements ScopeSource {
   }
 
   open(): Scope {
-    const { storage, clock, batch, limits, waiters: flags } = this.#options;
+    const { storage, clock, batch, limits, waiters: flags, isMeshed } = this.#options;
     const reader = new ReadBatcher(storage, batch);
-    const writer = new WriteBatcher(storage, batch, (keys) => {
+    const writer = new WriteBatcher(storage, { ...batch, failed: this.#failed }, (keys) => {
       reader.expire();
       flags.wake(keys);
     });
@@ -95,7 +97,7 @@ export class RequestScopes implements ScopeSource {
     return {
       reader,
       writer,
-      changes: new Changes(writer, clock, limits),
+      changes: new Changes(writer, clock, { limits, isMeshed }),
       waiters: { add },
       poller: {
         register(reading) {

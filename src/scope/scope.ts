@@ -69,6 +69,8 @@ export interface ScopeOptions {
   readonly limits: Limits;
   /** The time limit of one call of a hook, in milliseconds. */
   readonly hookTimeout: number;
+  /** Whether the server exchanges changes with others. */
+  readonly isMeshed: boolean;
   /** All waiting requests, by key. */
   readonly waiters: Waiters;
 }

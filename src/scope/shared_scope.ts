@@ -31,7 +31,7 @@ export class SharedScope implements Scope, ScopeSource {
    * @param onCommit Called with the keys of each commit and its highest version; 0 for a commit that failed.
    */
   constructor(
-    { storage, clock, batch, limits, waiters }: ScopeOptions,
+    { storage, clock, batch, limits, waiters, isMeshed }: ScopeOptions,
     onCommit: (keys: readonly string[], version: number) => void,
   ) {
     const reader = new ReadBatcher(storage, batch);
@@ -43,7 +43,7 @@ export class SharedScope implements Scope, ScopeSource {
       waiters.wake(keys);
       onCommit(keys, version);
     });
-    this.changes = new Changes(this.writer, clock, limits);
+    this.changes = new Changes(this.writer, clock, { limits, isMeshed });
     this.waiters = waiters;
     this.poller = new ChangePoller({ storage, reader: this.reader, waiters, clock, calls: batch });
   }

@@ -4,10 +4,10 @@
  *
  * @module
  */
-import type { WriteBatcher } from "./write_batcher.ts";
+import type { PendingChange, WriteBatcher } from "./write_batcher.ts";
 import type { Clock } from "../clock.ts";
 import { type MaybePromise, then } from "../maybe_promise.ts";
-import { HASH_DATA, hashFault, keyFault } from "./node.ts";
+import { HASH_DATA, hashFault, keyFault, kindOf } from "./node.ts";
 import type { Limits } from "../server_limits.ts";
 import { type NodeMerge, randomName, type ReplicatedNode, type VersionVector } from "./contract.ts";
 import { StorageError } from "../errors.ts";
@@ -42,43 +42,62 @@ export interface MergedNodes {
 /** A merge is decided at most this often when the stored node changes in between. */
 const MAX_MERGE_ATTEMPTS = 50;
 
+/** What changes are checked against. */
+export interface ChangesOptions {
+  /** The longest key and hash. */
+  readonly limits: Limits;
+  /**
+   * Whether other storages may have changes that have not arrived here. The stored hash does not tell then which data
+   * clients have, so every change is written.
+   */
+  readonly isMeshed: boolean;
+}
+
 /** Checks changes and hands them to the storage. */
 export class Changes {
   readonly #writer: WriteBatcher;
   readonly #clock: Clock;
   readonly #limits: Limits;
+  readonly #isMeshed: boolean;
 
   /**
    * @param writer Commits changes and wakes waiters.
    * @param clock Dates changes.
-   * @param limits The longest key and hash.
+   * @param options What changes are checked against.
    */
-  constructor(writer: WriteBatcher, clock: Clock, limits: Limits) {
+  constructor(writer: WriteBatcher, clock: Clock, { limits, isMeshed }: ChangesOptions) {
     this.#writer = writer;
     this.#clock = clock;
     this.#limits = limits;
+    this.#isMeshed = isMeshed;
   }
 
   /**
    * Updates nodes. Writes nothing if one of the updates is invalid.
    *
-   * @throws {TypeError} When a key or hash is not a string.
+   * @throws {TypeError} When a key or hash is not a string, or `ifChanged` is not a boolean.
    * @throws {RangeError} When a key or hash is too long or has characters that are not allowed.
    * @throws {StorageError} When the storage fails or takes too long; rejects with it.
    */
   update(updates: readonly NodeUpdate[]): MaybePromise<RealityNodeMeta[]> {
-    for (const { key, hash } of updates) {
+    for (const { key, hash, ifChanged } of updates) {
       this.checkKey(key);
       const fault = hashFault(hash, this.#limits.maxHashBytes);
       if (fault !== undefined) throw invalidArgument("hash", hash, fault);
+      if (ifChanged !== undefined && typeof ifChanged !== "boolean") {
+        throw new TypeError(`Option "ifChanged" is wrong: expected true or false, got ${kindOf(ifChanged)}`);
+      }
     }
     const updatedAt = this.#clock.now();
     const [first] = updates;
     if (first !== undefined && updates.length === 1) {
-      const change = { key: first.key, hash: first.hash, updatedAt };
-      return then(this.#writer.write(change), (meta) => [meta]);
+      return then(this.#writer.write(this.#toChange(first, updatedAt)), (meta) => [meta]);
     }
-    return Promise.all(this.#writer.writeMany(updates.map(({ key, hash }) => ({ key, hash, updatedAt }))));
+    return Promise.all(this.#writer.writeMany(updates.map((update) => this.#toChange(update, updatedAt))));
+  }
+
+  #toChange({ key, hash, ifChanged }: NodeUpdate, updatedAt: number): PendingChange {
+    return ifChanged && !this.#isMeshed ? { key, hash, updatedAt, ifChanged } : { key, hash, updatedAt };
   }
 
   /**

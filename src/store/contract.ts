@@ -75,9 +75,10 @@ export interface RealityStorage {
    * without the earlier ones. No two changes have the same key.
    *
    * @returns The metas as written, in the given order. The meta of a deletion has `deleted` and the version of its
-   *   tombstone. A live storage may return them without a promise.
+   *   tombstone. A change that was not written because of `unless` has `unchanged`, and the stored meta. A live storage
+   *   may return them without a promise.
    */
-  applyChanges?(changes: readonly NodeChange[]): RealityNodeMeta[] | Promise<RealityNodeMeta[]>;
+  applyChanges?(changes: readonly NodeChange[]): AppliedMeta[] | Promise<AppliedMeta[]>;
 
   /**
    * Reads nodes, counter and identity of one moment in a single call: what `getNodes` and `getMaxVersion` return. A
@@ -238,8 +239,13 @@ export interface StorageFeatures {
   readonly ordered?: boolean;
   /** `listChangedSince` includes deletions, as metas with `deleted`. */
   readonly tombstones?: boolean;
-  /** The maximum number of changes in one `applyChanges`. @default {1000} */
+  /** The maximum number of changes in one `applyChanges`, and of their conditions together. @default {1000} */
   readonly maxChanges?: number;
+  /**
+   * `applyChanges` takes `NodeChange.unless`. Without it, the server leaves `unless` out: such changes are always
+   * written.
+   */
+  readonly conditions?: boolean;
   /** Only this process can change the storage. */
   readonly exclusive?: boolean;
   /**
@@ -260,6 +266,30 @@ export interface NodeChange {
   readonly updatedAt: number;
   /** Present, and true, if the node is to be deleted. */
   readonly deleted?: true;
+  /**
+   * Nothing is written if all of these nodes are stored with these hashes before the commit. It is decided by the
+   * statement or transaction that writes, so that each change acknowledged before the call is taken into account. A
+   * storage that has merged other storages writes always: one of them may have a change that has not arrived yet.
+   * Left out: the change is written.
+   */
+  readonly unless?: readonly NodeHash[];
+}
+
+/** A node, and the hash that it may have. */
+export interface NodeHash {
+  /** The key of the node. */
+  readonly key: string;
+  /** The hash. */
+  readonly hash: string;
+}
+
+/** The meta of a change as written, or, if it was not written, as stored. */
+export interface AppliedMeta extends RealityNodeMeta {
+  /**
+   * Present, and true, if the change was not written because of `unless`. The version is 0 if no node is stored any
+   * more.
+   */
+  readonly unchanged?: true;
 }
 
 /** The state of a storage at one moment. */

@@ -8,6 +8,7 @@ import { StorageError } from "../errors.ts";
 import { attempt, type MaybePromise } from "../maybe_promise.ts";
 import type { RealityNodeMeta } from "../types.ts";
 import {
+  type AppliedMeta,
   isMeshStorage,
   type MeshStorage,
   type NodeChange,
@@ -16,6 +17,7 @@ import {
   type ReplicatedNode,
   type VersionVector,
 } from "./contract.ts";
+import { FailedKeys } from "./failed_keys.ts";
 import { type SlowCall, type StorageCallOptions, timeoutError, withTimeout } from "./timeout.ts";
 
 /**
@@ -36,9 +38,21 @@ const MAX_CHANGES = 1000;
 /** At most this many changes run at the same time in a storage without `applyChanges`. */
 const MAX_SINGLE_CHANGES = 16;
 
+/** A change that waits for its commit. */
+export interface PendingChange extends Omit<NodeChange, "unless"> {
+  /** Present, and true, if nothing is to be written where the node is stored with this hash. */
+  readonly ifChanged?: true;
+}
+
+/** Options of a {@linkcode WriteBatcher}. */
+export interface WriteBatcherOptions extends StorageCallOptions {
+  /** The keys whose last change failed. Left out: no other batcher writes to the storage in this process. */
+  readonly failed?: FailedKeys;
+}
+
 /** One change. Its promise settles with its commit, or at its time limit. */
 class Write implements Deadline {
-  readonly change: NodeChange;
+  readonly change: PendingChange;
   readonly promise: Promise<RealityNodeMeta>;
   /** Settles the promise. */
   resolve!: (meta: RealityNodeMeta) => void;
@@ -50,7 +64,7 @@ class Write implements Deadline {
   before: Deadline | undefined = undefined;
   after: Deadline | undefined = undefined;
 
-  constructor(change: NodeChange, older: Write | undefined, onExpire: (write: Write) => void) {
+  constructor(change: PendingChange, older: Write | undefined, onExpire: (write: Write) => void) {
     this.change = change;
     this.older = older;
     this.#onExpire = onExpire;
@@ -79,6 +93,9 @@ interface Commit {
  * one key become the last of them. The promise of each caller settles when the storage has the change, or at its time
  * limit.
  *
+ * A change with `ifChanged` is written in any case if it replaces another one with another hash, or if the last change
+ * of its key failed. Clients may have data of the change that was never written, and would keep them.
+ *
  * A commit without an answer after half of `storageTimeout` lets the next one start. Changes of its own keys still
  * wait until it is answered or given up. A commit that was given up may still reach the storage, even after a later
  * change of the same key. Then the order of versions in the storage decides which hash stays, and clients are told.
@@ -86,6 +103,7 @@ interface Commit {
 export class WriteBatcher {
   readonly #storage: RealityStorage;
   readonly #options: StorageCallOptions;
+  readonly #failed: FailedKeys;
   readonly #onCommit: (keys: readonly string[], version: number) => void;
   readonly #waiting = new Map<string, Write>();
   /** Time limits of changes that had to wait. */
@@ -103,11 +121,12 @@ export class WriteBatcher {
    */
   constructor(
     storage: RealityStorage,
-    options: StorageCallOptions,
+    options: WriteBatcherOptions,
     onCommit: (keys: readonly string[], version: number) => void,
   ) {
     this.#storage = storage;
     this.#options = options;
+    this.#failed = options.failed ?? new FailedKeys();
     this.#onCommit = onCommit;
     this.#deadlines = new Deadlines(options.clock, options.timeout * QUEUED_TIMEOUT_FACTOR);
   }
@@ -120,11 +139,12 @@ export class WriteBatcher {
   /**
    * Makes one change.
    *
-   * @returns The meta as written, once the storage has it. A live storage may return it without a promise.
+   * @returns The meta as written, once the storage has it; the stored one if nothing was written. A live storage may
+   *   return it without a promise.
    * @throws {StorageError} When the storage fails or takes too long; rejects with it. The change may or may not have
    *   been made.
    */
-  write(change: NodeChange): MaybePromise<RealityNodeMeta> {
+  write(change: PendingChange): MaybePromise<RealityNodeMeta> {
     const { features, applyChanges } = this.#storage;
     const isLive = features?.live && applyChanges !== undefined && !this.#isBusy;
     return isLive ? this.#writeLive(change) : this.#queue(change);
@@ -136,30 +156,32 @@ export class WriteBatcher {
   }
 
   /** Makes many changes, together with those of this moment. */
-  writeMany(changes: readonly NodeChange[]): Promise<RealityNodeMeta>[] {
+  writeMany(changes: readonly PendingChange[]): Promise<RealityNodeMeta>[] {
     return changes.map((change) => this.#queue(change));
   }
 
   /** A live storage commits at once, so there is nothing to gain from waiting for other changes. */
-  #writeLive(change: NodeChange): MaybePromise<RealityNodeMeta> {
+  #writeLive(change: PendingChange): MaybePromise<RealityNodeMeta> {
     this.#countCommit(1);
-    const given = attempt(() => this.#storage.applyChanges!([change]));
+    const given = attempt(() => this.#storage.applyChanges!([this.#toNodeChange(change)]));
     if (given instanceof Promise) {
       const write = this.#createWrite(change, undefined);
       this.#running = this.#commitAll(this.#commit([write], () => given).unblocked);
       return write.promise;
     }
     this.#options.onOutcome("applyChanges", undefined, 0);
-    const meta = given[0] as RealityNodeMeta;
+    const meta = given[0] as AppliedMeta;
+    if (meta.unchanged) return toMeta(meta);
+    this.#failed.delete(change.key);
     this.#onCommit([change.key], meta.version);
     return meta;
   }
 
-  #queue(change: NodeChange): Promise<RealityNodeMeta> {
+  #queue(change: PendingChange): Promise<RealityNodeMeta> {
     // The newer change replaces the older one and takes a new place in the order.
     const older = this.#waiting.get(change.key);
     if (older !== undefined) this.#waiting.delete(change.key);
-    const write = this.#createWrite(change, older);
+    const write = this.#createWrite(older ? replace(older.change, change) : change, older);
     this.#waiting.set(change.key, write);
     // A change that is sent at once has the time limit of its commit.
     if (this.#commits.size > 0) this.#deadlines.add(write);
@@ -168,7 +190,7 @@ export class WriteBatcher {
     return write.promise;
   }
 
-  #createWrite(change: NodeChange, older: Write | undefined): Write {
+  #createWrite(change: PendingChange, older: Write | undefined): Write {
     return new Write(change, older, this.#giveUp);
   }
 
@@ -176,6 +198,7 @@ export class WriteBatcher {
   readonly #giveUp = (write: Write): void => {
     const { key } = write.change;
     if (this.#waiting.get(key) === write) this.#waiting.delete(key);
+    this.#failed.add(key);
     const error = new StorageError("applyChanges", timeoutError(this.#options));
     for (let each: Write | undefined = write; each !== undefined; each = each.older) each.reject(error);
   };
@@ -225,7 +248,7 @@ export class WriteBatcher {
     for (let writes = this.#dequeue(); writes.length > 0; writes = this.#dequeue()) {
       for (const write of this.#waiting.values()) if (write.after === undefined) this.#deadlines.add(write);
       this.#countCommit(writes.length);
-      const changes = writes.map(({ change }) => change);
+      const changes = writes.map(({ change }) => this.#toNodeChange(change));
       await this.#commit(writes, () => this.#storage.applyChanges!(changes)).unblocked;
     }
     this.#running = undefined;
@@ -234,7 +257,7 @@ export class WriteBatcher {
   /** Sends a commit and settles its changes. */
   #commit(
     writes: readonly Write[],
-    commit: () => MaybePromise<RealityNodeMeta[]>,
+    commit: () => MaybePromise<AppliedMeta[]>,
   ): Commit {
     let unblock = () => {};
     const unblocked = new Promise<void>((resolve) => unblock = resolve);
@@ -261,13 +284,19 @@ export class WriteBatcher {
     return { share: SLOW_COMMIT_SHARE, onSlow, onLateAnswer };
   }
 
-  async #settle(writes: readonly Write[], answer: Promise<RealityNodeMeta[]>): Promise<void> {
+  async #settle(writes: readonly Write[], answer: Promise<AppliedMeta[]>): Promise<void> {
     let version = 0;
+    let written = writes;
     try {
       const metas = await answer;
+      if (metas.some(({ unchanged }) => unchanged)) written = writes.filter((_, i) => !metas[i]?.unchanged);
       writes.forEach((write, i) => {
-        const meta = metas[i]!;
-        version = Math.max(version, meta.version);
+        const applied = metas[i]!;
+        const meta = applied.unchanged ? toMeta(applied) : applied;
+        if (!applied.unchanged) {
+          version = Math.max(version, meta.version);
+          this.#failed.delete(meta.key);
+        }
         for (let each: Write | undefined = write; each !== undefined; each = each.older) {
           this.#deadlines.remove(each);
           each.resolve(meta);
@@ -275,13 +304,14 @@ export class WriteBatcher {
       });
     } catch (error) {
       for (const write of writes) {
+        this.#failed.add(write.change.key);
         for (let each: Write | undefined = write; each !== undefined; each = each.older) {
           this.#deadlines.remove(each);
           each.reject(error);
         }
       }
     }
-    this.#onCommit(writes.map(({ change }) => change.key), version);
+    if (written.length > 0) this.#onCommit(written.map(({ change }) => change.key), version);
   }
 
   /** Sends changes to a storage without `applyChanges`. Each has its own time limit and outcome. */
@@ -294,6 +324,14 @@ export class WriteBatcher {
         withTimeout(operation, call, this.#options, this.#slowCall([write], onSlow)),
       );
     }));
+  }
+
+  /** The change as the storage gets it. Its condition is decided when it is sent: an earlier change may fail until then. */
+  #toNodeChange(change: PendingChange): NodeChange {
+    if (!change.ifChanged) return change;
+    const { key, hash, updatedAt } = change;
+    if (!this.#storage.features?.conditions || this.#failed.has(key)) return { key, hash, updatedAt };
+    return { key, hash, updatedAt, unless: [{ key, hash }] };
   }
 
   #countCommit(changes: number): void {
@@ -317,7 +355,19 @@ export class WriteBatcher {
   }
 }
 
-async function applyChange(storage: RealityStorage, change: NodeChange): Promise<RealityNodeMeta> {
+/** What a change becomes that replaces an earlier one which was not sent. */
+function replace(older: PendingChange, newer: PendingChange): PendingChange {
+  if (!newer.ifChanged || older.ifChanged && older.hash === newer.hash) return newer;
+  const { ifChanged: _, ...change } = newer;
+  return change;
+}
+
+/** The meta alone. */
+function toMeta({ unchanged: _, ...meta }: AppliedMeta): RealityNodeMeta {
+  return meta;
+}
+
+async function applyChange(storage: RealityStorage, change: PendingChange): Promise<RealityNodeMeta> {
   const { key, hash, updatedAt } = change;
   if (change.deleted) {
     await storage.deleteNode(key);

@@ -97,6 +97,7 @@ export function testBasic({ check, supports }: Kit): void {
     assertEquals(recent !== undefined, supports.recent, "supports.recent");
     assertEquals(storage.features?.ordered === true, supports.ordered, "supports.ordered");
     assertEquals(storage.features?.tombstones === true, supports.tombstones, "supports.tombstones");
+    assertEquals(storage.features?.conditions === true, supports.conditions, "supports.conditions");
     assertEquals(await storage.isHealthy(), true, "isHealthy()");
   });
 

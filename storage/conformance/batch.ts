@@ -3,8 +3,7 @@
  *
  * @module
  */
-import type { RealityStorage } from "../../src/store/contract.ts";
-import type { RealityNodeMeta } from "../../src/types.ts";
+import type { AppliedMeta, NodeChange, RealityStorage } from "../../src/store/contract.ts";
 import { assert, assertEquals, assertRejects } from "./assert.ts";
 import { assertHistory, changeOf, defined, deletionOf, type Kit, metaOf, nodesOf, write } from "./kit.ts";
 
@@ -17,10 +16,7 @@ export function testBatch(kit: Kit): void {
 }
 
 /** `applyChanges` of a storage that has it. */
-export async function apply(
-  storage: RealityStorage,
-  ...changes: ReturnType<typeof changeOf>[]
-): Promise<RealityNodeMeta[]> {
+export async function apply(storage: RealityStorage, ...changes: NodeChange[]): Promise<AppliedMeta[]> {
   return await defined(storage.applyChanges?.(changes));
 }
 

@@ -66,6 +66,8 @@ export interface StorageSupport {
   ordered?: boolean;
   /** Its `features` say `tombstones`. @default {false} */
   tombstones?: boolean;
+  /** Its `features` say `conditions`. @default {false} */
+  conditions?: boolean;
   /**
    * Keys may begin or end with a space, and are then not the same as without. With `false` the kit checks that
    * writing such a key is refused.
@@ -128,6 +130,7 @@ export function createKit(options: StorageTestOptions): Kit {
       mesh: false,
       ordered: false,
       tombstones: false,
+      conditions: false,
       edgeSpaces: true,
       byteOrderMark: true,
       maxKeyBytes: 512,

@@ -8,6 +8,7 @@
  */
 import { testBasic } from "./basic.ts";
 import { testBatch } from "./batch.ts";
+import { testConditions } from "./conditions.ts";
 import { testFaults } from "./faults.ts";
 import { createKit, type StorageTestOptions } from "./kit.ts";
 import { testEpochs } from "./epochs.ts";
@@ -48,6 +49,7 @@ export type { StorageSupport, StorageTestOptions } from "./kit.ts";
  *     mesh: true,
  *     ordered: true,
  *     tombstones: true,
+ *     conditions: true,
  *   },
  * });
  * await tests[0]?.();
@@ -58,6 +60,7 @@ export function testStorage(options: StorageTestOptions): void {
   testBasic(kit);
   testVersions(kit);
   testBatch(kit);
+  testConditions(kit);
   testListing(kit);
   testRaces(kit);
   testSubscribe(kit);

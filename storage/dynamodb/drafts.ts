@@ -4,11 +4,13 @@
  * @module
  */
 import {
+  type AppliedMeta,
   coversVector,
   dotOf,
   isSameDot,
   joinVectors,
   type NodeChange,
+  type NodeHash,
   type NodeMerge,
   type VersionVector,
 } from "../../src/store/contract.ts";
@@ -56,6 +58,28 @@ export class Drafts {
     const node = { ...this.#storedNode(meta), ...trace };
     const counter = Math.max(state.counter, meta.version, dotVersion);
     return { nodes: [keepIndexPosition(node, stored)], counter };
+  }
+
+  /**
+   * Finds the changes that are not to be written because of `unless`, and what is returned for them.
+   *
+   * @param reading The nodes that the conditions name and those of the changes, without expired tombstones.
+   */
+  findUnchanged(changes: readonly NodeChange[], { state, nodes }: TableReading): Map<string, AppliedMeta> {
+    const unchanged = new Map<string, AppliedMeta>();
+    // Another storage may have a change that has not arrived yet.
+    if (state.vector.size > 0) return unchanged;
+    const isStored = ({ key, hash }: NodeHash) => {
+      const node = nodes.get(key);
+      return node !== undefined && !node.deleted && node.hash === hash;
+    };
+    for (const { key, hash, updatedAt, unless } of changes) {
+      if (unless?.every(isStored) !== true) continue;
+      const stored = nodes.get(key);
+      const meta = stored && !stored.deleted ? toMeta(stored) : { key, version: 0, hash, updatedAt };
+      unchanged.set(key, { ...meta, unchanged: true });
+    }
+    return unchanged;
   }
 
   /** Makes changes of this storage's own, each with the version that follows. */

@@ -15,6 +15,7 @@
  * @module
  */
 import type {
+  AppliedMeta,
   MeshStorage,
   NodeChange,
   NodeMerge,
@@ -71,6 +72,7 @@ export class DynamoDBStorage implements MeshStorage {
     ordered: true,
     tombstones: true,
     maxChanges: MAX_CHANGES,
+    conditions: true,
   });
 
   readonly #table: TableSession;
@@ -187,12 +189,12 @@ export class DynamoDBStorage implements MeshStorage {
    * Makes many changes with one transaction. Each gets a version of its own, in the order given.
    *
    * @param changes At most 99, no two of the same key.
-   * @returns The metas as written, in the order given.
+   * @returns The metas as written, in the order given; with `unchanged`, as stored.
    * @throws {TypeError} When two changes have the same key, or a field has the wrong type; then none is made.
    * @throws {RangeError} When there are too many, a key has more than 1024 bytes, or the counter has reached its end;
    *   then none is made.
    */
-  async applyChanges(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
+  async applyChanges(changes: readonly NodeChange[]): Promise<AppliedMeta[]> {
     return await applyChanges(this.#table, "applyChanges", changes);
   }
 

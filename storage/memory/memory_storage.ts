@@ -5,6 +5,7 @@
  */
 import { isNewer } from "../../src/store/node.ts";
 import {
+  type AppliedMeta,
   coversVector,
   createEpoch,
   createReplicaId,
@@ -65,6 +66,7 @@ export class MemoryStorage implements MeshStorage {
     exclusive: true,
     live: true,
     maxChanges: MAX_CHANGES,
+    conditions: true,
   });
 
   readonly #now: () => number;
@@ -211,17 +213,20 @@ export class MemoryStorage implements MeshStorage {
    * Makes many changes in one step. Each gets a version of its own, in the order given.
    *
    * @param changes At most 10 000, no two of the same key.
-   * @returns The metas as written, in the order given.
+   * @returns The metas as written, in the order given; with `unchanged`, as stored.
    * @throws {TypeError} When two changes have the same key, or a field has the wrong type; then none is made.
    * @throws {RangeError} When there are too many; then none is made.
    */
-  applyChanges(changes: readonly NodeChange[]): RealityNodeMeta[] | Promise<RealityNodeMeta[]> {
+  applyChanges(changes: readonly NodeChange[]): AppliedMeta[] | Promise<AppliedMeta[]> {
     checkChanges(changes, MAX_CHANGES);
     this.#tombstones.collect();
     const [first, step] = [this.#numbering.next(), this.#numbering.step];
     // Checked first: at the end of all numbers none of the changes is made.
     checkCounter(first + (changes.length - 1) * step);
-    return changes.map((change, i) => this.#apply(change, first + i * step));
+    // Decided for all before the first is written: conditions are about the nodes before the commit.
+    const isConditional = changes.some(({ unless }) => unless !== undefined);
+    const unchanged = isConditional ? changes.map((change) => this.#findUnchanged(change)) : undefined;
+    return changes.map((change, i) => unchanged?.[i] ?? this.#apply(change, first + i * step));
   }
 
   /** The storage's version vector, collected tombstones and identity. */
@@ -341,6 +346,13 @@ export class MemoryStorage implements MeshStorage {
       collected: new Map(this.#tombstones.collected),
       maxVersion: this.#maxVersion,
     };
+  }
+
+  /** What a change that is not to be written returns; `undefined` for one that is. */
+  #findUnchanged({ key, hash, updatedAt, unless }: NodeChange): AppliedMeta | undefined {
+    if (unless === undefined || this.#vector.size > 0) return undefined;
+    if (!unless.every((node) => this.#nodes.get(node.key)?.hash === node.hash)) return undefined;
+    return { ...this.#nodes.get(key) ?? { key, version: 0, hash, updatedAt }, unchanged: true };
   }
 
   /** Writes a change of this storage's own. */

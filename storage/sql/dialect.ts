@@ -4,7 +4,7 @@
  * @module
  */
 import type { RealityNodeMeta } from "../../src/types.ts";
-import type { MergeBounds, Numbering, PlacedChange, PlacedMerge } from "./placement.ts";
+import type { MergeBounds, Numbering, PlacedChange, PlacedConditional, PlacedMerge } from "./placement.ts";
 
 /** A value that is bound to a statement. */
 export type SQLValue = string | number | null;
@@ -105,6 +105,11 @@ export interface SQLDialect {
    */
   applyChanges(changes: readonly PlacedChange[], numbering: Numbering): Statement;
   /**
+   * The same for changes of which some have conditions. Writes nothing, and leaves the counter, if none is to be written.
+   * Returns a row with `node_key` for each change that was written as well, unless `writesUnreported`.
+   */
+  applyConditional(changes: readonly PlacedConditional[], numbering: Numbering): Statement;
+  /**
    * Writes a node unless a newer one is stored, and raises the counter. The node gets the next number as its dot version
    * if its version is at or below the highest own dot version that was ever visible, or lacks the residue. Returns at
    * least one row. Returns none without a counter's row, or if such a number is above 2^53 − 1.
@@ -127,12 +132,12 @@ export interface SQLDialect {
   readMissingPage(base: VectorEntries, after: string, limit: number): Statement;
   /**
    * Raises the counter and writes the merges whose `replaces` is still stored. Returns a row with the empty `node_key`
-   * and the counter as `version`, and a row with `node_key` for each node that was written, unless `mergesUnreported`.
+   * and the counter as `version`, and a row with `node_key` for each node that was written, unless `writesUnreported`.
    * Returns none, and writes nothing, above 2^53 − 1 or without a counter's row.
    */
   mergeNodes(merges: readonly PlacedMerge[], bounds: MergeBounds): Statement;
-  /** Set where `mergeNodes` cannot return which nodes were written. */
-  readonly mergesUnreported?: true;
+  /** Set where `mergeNodes` and `applyConditional` cannot return which nodes were written. */
+  readonly writesUnreported?: true;
   /** Replaces epoch and replica id. Returns a row if the counter's row was unchanged since it was read. */
   renewIdentity(before: MeshColumns, after: MeshColumns & { readonly replicaId: string }): Statement;
   /** Replaces epoch and `mesh`, and raises the counter. Returns a row if the counter's row was unchanged since it was read. */

@@ -3,9 +3,11 @@
  *
  * @module
  */
+import type { NodeHash } from "../../src/store/contract.ts";
 import { LATE_CYCLE, MAX_RECENT_LENGTH } from "../../src/store/history.ts";
 import type { SQLValue, Statement } from "./dialect.ts";
-import type { PlacedChange, PlacedMerge } from "./placement.ts";
+import { UNMERGED_MESH } from "./mesh_column.ts";
+import type { PlacedChange, PlacedConditional, PlacedMerge } from "./placement.ts";
 
 /** The columns that the table has in every database. */
 export const COLUMNS: readonly string[] = [
@@ -83,6 +85,32 @@ export function createIndexes({ name, quoted }: SQLTable): string[] {
 export function changeItem({ key, offset, hash, updatedAt, expiresAt }: PlacedChange): SQLValue[] {
   return [key, offset, hash, updatedAt, expiresAt];
 }
+
+/**
+ * Changes with their conditions: one item for each condition of a change, and one without a condition for a change that
+ * is written in any case. A change is written if one of its items is not as the condition says.
+ */
+export function conditionalItems(changes: readonly PlacedConditional[]): SQLValue[][] {
+  return changes.flatMap((change) => {
+    const conditions: readonly (NodeHash | undefined)[] = change.unless ?? [undefined];
+    return conditions.map((node) => [...changeItem(change), node?.key ?? null, node?.hash ?? null]);
+  });
+}
+
+/**
+ * Whether an item of {@linkcode conditionalItems} is to be written. `item` has the condition, `node` is the stored node
+ * that it names, and `state` the counter's row.
+ *
+ * @param isSame Compares two texts.
+ * @param left The first characters of the column `mesh`.
+ */
+export function isWritten(isSame: (a: string, b: string) => string, left: string): string {
+  return `(item.cond_key IS NULL OR node.node_key IS NULL OR node.expires_at IS NOT NULL ` +
+    `OR NOT (${isSame("node.hash", "item.cond_hash")}) OR ${left} <> '${UNMERGED_MESH}')`;
+}
+
+/** How many characters of the column `mesh` {@linkcode isWritten} compares. */
+export const UNMERGED_LENGTH: number = UNMERGED_MESH.length;
 
 /** A merge as one item of a JSON list. SQLite and MySQL. */
 export function mergeItem(merge: PlacedMerge): SQLValue[] {

@@ -16,6 +16,9 @@ export interface MeshState {
 /** The column `mesh` of a storage that has met no other storage. */
 export const EMPTY_MESH = '{"seen":{},"swept":{}}';
 
+/** How the column `mesh` begins as long as the storage has merged no other storage. */
+export const UNMERGED_MESH = '{"seen":{}';
+
 /** Parses the text of the column `mesh`. */
 export function parseMesh(text: string): MeshState {
   const { seen: vector, swept: collected } = JSON.parse(text) as Record<

@@ -5,9 +5,14 @@
  */
 import { marksOf } from "../../src/store/history.ts";
 import { utf8Length } from "../../src/store/node.ts";
-import type { NodeChange, ReplicatedNode } from "../../src/store/contract.ts";
+import { StorageError } from "../../src/errors.ts";
+import type { AppliedMeta, NodeChange, ReplicatedNode } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
-import { lastVersionOf, toNumber } from "./rows.ts";
+import { checkCounter } from "../validate.ts";
+import { readReplicated } from "./node_reads.ts";
+import type { PlacedChange, PlacedConditional } from "./placement.ts";
+import { keysOf, lastVersionOf, toNumber } from "./rows.ts";
+import { MAX_RETRIES } from "./statement_runner.ts";
 import type { TableClient } from "./table_client.ts";
 
 /** Writes changes, which must be checked and at least one. */
@@ -26,11 +31,68 @@ export async function applyChanges(
   const lastOf = (last: number) => Math.max(last, next.floor) + offset;
   const rows = await table.askForNumbers(operation, statement, lastOf);
   const base = lastVersionOf(rows, operation) - offset;
-  return changes.map(({ key, hash, updatedAt, deleted }, i) => {
-    const meta: RealityNodeMeta = { key, version: base + (placed[i]?.offset ?? 0), hash, updatedAt };
-    if (deleted) meta.deleted = true;
-    return meta;
+  return placed.map((change) => metaOf(change, base));
+}
+
+function metaOf({ key, offset, hash, updatedAt, expiresAt }: PlacedChange, base: number): RealityNodeMeta {
+  const meta: RealityNodeMeta = { key, version: base + offset, hash, updatedAt };
+  if (expiresAt !== null) meta.deleted = true;
+  return meta;
+}
+
+/** The same for changes of which some have conditions. */
+export async function applyConditional(
+  table: TableClient,
+  operation: string,
+  changes: readonly NodeChange[],
+): Promise<AppliedMeta[]> {
+  const next = await table.nextNumbers(operation);
+  let total = 0;
+  const placed = changes.map(({ key, hash, updatedAt, deleted, unless }): PlacedConditional => {
+    total += next.step;
+    return { key, offset: total, hash, updatedAt, expiresAt: deleted ? table.expiresAt() : null, unless };
   });
+  const statement = table.dialect.applyConditional(placed, next);
+  for (let attempt = 0; attempt < MAX_RETRIES; attempt++) {
+    const rows = await table.ask(operation, statement);
+    const isAny = rows.length > 0;
+    const written = isAny && !table.dialect.writesUnreported ? keysOf(rows) : undefined;
+    const unknown = changes.filter(({ key, unless }) => unless !== undefined && written?.has(key) !== true);
+    const keys = unknown.flatMap((
+      { key, unless = [] },
+    ) => [key, ...isAny ? [] : unless.map((node) => node.key)]);
+    const stored = keys.length > 0 ? await readReplicated(table, keys) : new Map<string, ReplicatedNode>();
+    const base = isAny ? lastVersionOf(rows, operation) - total : 0;
+    if (!isAny) {
+      // Either nothing is to be written, or no number is left, or the counter's row is missing.
+      checkCounter(Math.max((await table.readCounter(operation)).counter, next.floor) + total);
+      if (!changes.every((change) => isUnchanged(change, stored))) continue;
+    }
+    return placed.map((change) => {
+      const meta = metaOf(change, base);
+      if (change.unless === undefined || written?.has(change.key)) return meta;
+      const node = stored.get(change.key);
+      // A node above the base was stored by this commit, or by one after it that may have replaced it.
+      if (isAny && written === undefined && node !== undefined && node.version > base) return meta;
+      if (node === undefined || node.deleted) return { ...meta, version: 0, unchanged: true };
+      return {
+        key: node.key,
+        version: node.version,
+        hash: node.hash,
+        updatedAt: node.updatedAt,
+        unchanged: true,
+      };
+    });
+  }
+  throw new StorageError(operation, "the nodes change all the time");
+}
+
+/** Whether a change is not to be written, given the stored nodes. */
+function isUnchanged({ unless }: NodeChange, stored: ReadonlyMap<string, ReplicatedNode>): boolean {
+  return unless?.every(({ key, hash }) => {
+    const node = stored.get(key);
+    return node !== undefined && !node.deleted && node.hash === hash;
+  }) === true;
 }
 
 /** Publishes a node, which must be checked. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { marksOf } from "../../src/store/history.ts";
-import type { Dot, NodeMerge } from "../../src/store/contract.ts";
+import type { Dot, NodeHash, NodeMerge } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 
 /**
@@ -37,6 +37,12 @@ interface PlacedFields {
 export interface PlacedChange extends PlacedFields {
   /** Its version, minus the base. */
   readonly offset: number;
+}
+
+/** A change that is not written if all of `unless` are stored. */
+export interface PlacedConditional extends PlacedChange {
+  /** At least one node; left out for a change that is written in any case. */
+  readonly unless?: readonly NodeHash[] | undefined;
 }
 
 /** What every merge has in common. */

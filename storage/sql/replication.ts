@@ -96,7 +96,7 @@ export async function mergeNodes(
   const rows = await table.askForNumbers(operation, statement, lastOf);
   const base = lastVersionOf(rows, operation) - bounds.total;
   const metas = placed.map((merge) => mergedMeta(merge, base));
-  const written = table.dialect.mergesUnreported ? await findWritten(table, metas, placed) : keysOf(rows);
+  const written = table.dialect.writesUnreported ? await findWritten(table, metas, placed) : keysOf(rows);
   return metas.map((meta) => written.has(meta.key) ? meta : null);
 }
 

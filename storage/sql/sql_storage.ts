@@ -4,6 +4,7 @@
  * @module
  */
 import type {
+  AppliedMeta,
   MeshStorage,
   NodeChange,
   NodeMerge,
@@ -27,7 +28,7 @@ import {
   readNodes,
   readReplicated,
 } from "./node_reads.ts";
-import { applyChanges, checkLengths, incrementVersion, setNode } from "./node_writes.ts";
+import { applyChanges, applyConditional, checkLengths, incrementVersion, setNode } from "./node_writes.ts";
 import {
   adoptVector,
   avoidResidues,
@@ -130,7 +131,14 @@ export class SQLStorage implements MeshStorage {
       requestScopedIO,
     });
     this.schema = dialect.schema.map((statement) => `${statement};\n`).join("");
-    this.features = Object.freeze({ ordered: true, tombstones: true, maxChanges: dialect.maxChanges });
+    // In a transaction, other changes could become visible between the decision and the commit.
+    const conditions = !inTransaction;
+    this.features = Object.freeze({
+      ordered: true,
+      tombstones: true,
+      maxChanges: dialect.maxChanges,
+      conditions,
+    });
   }
 
   /**
@@ -237,11 +245,11 @@ export class SQLStorage implements MeshStorage {
    * Makes many changes with one statement. Each gets a version of its own, in the order given.
    *
    * @param changes At most `features.maxChanges`, no two of the same key.
-   * @returns The metas as written, in the order given.
+   * @returns The metas as written, in the order given; with `unchanged`, as stored.
    * @throws {TypeError} When two changes have the same key, or a field has the wrong type; then none is made.
    * @throws {RangeError} When there are too many, or the counter has reached its end; then none is made.
    */
-  async applyChanges(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
+  async applyChanges(changes: readonly NodeChange[]): Promise<AppliedMeta[]> {
     return await this.#apply("applyChanges", changes);
   }
 
@@ -331,11 +339,13 @@ export class SQLStorage implements MeshStorage {
     await this.#collector.end();
   }
 
-  async #apply(operation: string, changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
+  async #apply(operation: string, changes: readonly NodeChange[]): Promise<AppliedMeta[]> {
     checkChanges(changes, this.#table.dialect.maxChanges);
     for (const change of changes) checkLengths(this.#table, change);
     if (changes.length === 0) return [];
-    const metas = await applyChanges(this.#table, operation, changes);
+    const isConditional = this.features.conditions && changes.some(({ unless }) => unless !== undefined);
+    const apply = isConditional ? applyConditional : applyChanges;
+    const metas = await apply(this.#table, operation, changes);
     await this.#collector.wake();
     return metas;
   }

@@ -15,7 +15,7 @@ import { checkCounter } from "../validate.ts";
 import type { ReadStorageOptions } from "../options.ts";
 import { CounterNumbering } from "./counter_numbering.ts";
 import type { SQLDialect, SQLRow, Statement } from "./dialect.ts";
-import { EMPTY_MESH, type MeshState, parseMesh } from "./mesh_column.ts";
+import { EMPTY_MESH, type MeshState, parseMesh, UNMERGED_MESH } from "./mesh_column.ts";
 import type { Numbering } from "./placement.ts";
 import { type CounterRow, toCounterRow, toNumber } from "./rows.ts";
 import type { ReadSQLOptions } from "./sql_options.ts";
@@ -112,7 +112,7 @@ export class TableClient {
   async readCounter(operation: string): Promise<CounterRow> {
     const [row] = await this.askWithCounter(operation, this.dialect.readCounter());
     const counter = toCounterRow(row, operation);
-    this.numbering.hasMetOthers = !counter.mesh.startsWith('{"seen":{}');
+    this.numbering.hasMetOthers = !counter.mesh.startsWith(UNMERGED_MESH);
     return counter;
   }
 

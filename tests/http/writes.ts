@@ -193,4 +193,25 @@ export function testWrites(onAdapter: OnAdapter): void {
     }
     assert.notEqual(changed.one?.hash, changed.two?.hash);
   });
+
+  onAdapter(
+    "a write with ifChanged and the stored hash is answered with the stored version",
+    "plain",
+    async (client) => {
+      const write = async (body: unknown) =>
+        (await (await client.post("/update", body, WRITE)).json()).versions;
+      const { same, other } = await write({
+        updates: [{ key: "same", hash: "1" }, { key: "other", hash: "1" }],
+      });
+      const updates = [{ key: "same", hash: "1", ifChanged: true }, {
+        key: "other",
+        hash: "2",
+        ifChanged: true,
+      }];
+      const versions = await write({ updates });
+      assert.equal(versions.same, same);
+      assert.ok(versions.other > other);
+      assert.ok((await write({ key: "same", hash: "1", ifChanged: null })).same > same);
+    },
+  );
 }

@@ -20,6 +20,7 @@ import { failures } from "./conformance_failures.ts";
 
 const MEMORY_SUPPORTS = {
   applyChanges: true,
+  conditions: true,
   readNodes: true,
   getIdentity: true,
   newEpoch: true,

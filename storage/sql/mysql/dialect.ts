@@ -20,7 +20,7 @@ import {
   schema,
 } from "./tables.ts";
 import { collect, findExpired, markCollected } from "./tombstones.ts";
-import { applyChanges, setNode } from "./write.ts";
+import { applyChanges, applyConditional, setNode } from "./write.ts";
 
 /**
  * The statements for one table.
@@ -56,11 +56,12 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
     readChanges: readChanges(table),
     listChanged: listChanged(table),
     applyChanges: applyChanges(table),
+    applyConditional: applyConditional(table),
     setNode: setNode(table),
     readReplicated: readReplicated(table),
     readMissing: readMissing(table),
     readMissingPage: readMissingPage(table),
-    mergesUnreported: true,
+    writesUnreported: true,
     mergeNodes: mergeNodes(table),
     adoptVector: adoptVector(table),
     findExpired: findExpired(table),

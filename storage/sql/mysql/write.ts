@@ -4,8 +4,26 @@
  * @module
  */
 import type { SQLDialect } from "../dialect.ts";
-import { changeItem, MAX_VERSION, type SQLTable } from "../fragments.ts";
-import { given, insertRows, items, itemsParam, lockAndReplace, NEXT, START, toRows } from "./fragments.ts";
+import {
+  changeItem,
+  conditionalItems,
+  isWritten,
+  MAX_VERSION,
+  type SQLTable,
+  UNMERGED_LENGTH,
+} from "../fragments.ts";
+import {
+  given,
+  insertRows,
+  isSame,
+  items,
+  itemsParam,
+  lockAndReplace,
+  NEXT,
+  START,
+  TEXT,
+  toRows,
+} from "./fragments.ts";
 
 /** {@linkcode SQLDialect.applyChanges} */
 export function applyChanges(table: SQLTable): SQLDialect["applyChanges"] {
@@ -19,6 +37,26 @@ export function applyChanges(table: SQLTable): SQLDialect["applyChanges"] {
     params: [floor, step, changes.at(-1)?.offset ?? 0, itemsParam(changes.map(changeItem))],
     toRows,
   });
+}
+
+/** {@linkcode SQLDialect.applyConditional} */
+export function applyConditional(table: SQLTable): SQLDialect["applyConditional"] {
+  const conditions = `, cond_key ${TEXT} PATH '$[5]', cond_hash ${TEXT} PATH '$[6]'`;
+  const sql = insertRows(table, {
+    node: { version: `${START} + item.place`, replicaId: "NULL", dotVersion: "NULL" },
+    counter: { counter: `LAST_INSERT_ID(${NEXT})`, maxVersion: NEXT, maxDotVersion: NEXT, isLate: "0" },
+    from: given({ floor: "SIGNED", step: "SIGNED", total: "SIGNED" }) + ` JOIN ${items(conditions)}`,
+  }) +
+    ` LEFT JOIN ${table.quoted} AS node ON node.node_key = CAST(item.cond_key AS BINARY) ` +
+    `WHERE state.node_key = '' AND ${NEXT} <= ${MAX_VERSION} ` +
+    `AND ${isWritten(isSame, `LEFT(state.mesh, ${UNMERGED_LENGTH})`)} ${lockAndReplace(table)}`;
+  return (changes, { floor, step }) => {
+    const list = conditionalItems(changes);
+    // The counter's row has the conditions of all changes: it is written if one of them is.
+    const counters = list.map(([, , , , , ...condition]) => ["", 0, "", 0, null, ...condition]);
+    const params = [floor, step, changes.at(-1)?.offset ?? 0, JSON.stringify([...counters, ...list])];
+    return { sql, params, toRows };
+  };
 }
 
 /** What decides which of two nodes is newer. */

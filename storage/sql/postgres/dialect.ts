@@ -19,7 +19,7 @@ import {
   schema,
 } from "./tables.ts";
 import { collect, findExpired, markCollected } from "./tombstones.ts";
-import { applyChanges, setNode } from "./write.ts";
+import { applyChanges, applyConditional, setNode } from "./write.ts";
 
 /** Whether the rows of an answer say that the server, or the transaction, is read-only. */
 export function tellsReadOnly(rows: readonly object[]): boolean {
@@ -66,6 +66,7 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
     readChanges: readChanges(table),
     listChanged: listChanged(table),
     applyChanges: applyChanges(table),
+    applyConditional: applyConditional(table),
     setNode: setNode(table),
     readReplicated: readReplicated(table),
     readMissing: readMissing(table),

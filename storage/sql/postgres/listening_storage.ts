@@ -5,6 +5,7 @@
  */
 import { StorageError } from "../../../src/errors.ts";
 import {
+  type AppliedMeta,
   type ChangeListener,
   type NodeChange,
   type NodeMerge,
@@ -60,9 +61,9 @@ export class ListeningStorage extends PooledStorage implements PostgresStorage {
     this.#channel = `reality:${options.tableName ?? "reality_nodes"}`;
   }
 
-  override async applyChanges(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
+  override async applyChanges(changes: readonly NodeChange[]): Promise<AppliedMeta[]> {
     const metas = await super.applyChanges(changes);
-    for (const { key, version } of metas) this.#announce(key, version - 1);
+    for (const { key, version, unchanged } of metas) if (!unchanged) this.#announce(key, version - 1);
     return metas;
   }
 

@@ -4,6 +4,7 @@
  * @module
  */
 import type {
+  AppliedMeta,
   MeshStorage,
   NodeChange,
   StorageChanges,
@@ -92,7 +93,7 @@ export interface PostgresStorage extends MeshStorage {
   /** One counter; versions become visible in order; deletions are part of the history. */
   readonly features: StorageFeatures;
   /** Makes many changes with one statement. */
-  applyChanges(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]>;
+  applyChanges(changes: readonly NodeChange[]): Promise<AppliedMeta[]>;
   /** Nodes, counter and identity of one moment. */
   readNodes(keys: readonly string[]): Promise<StorageReading>;
   /** The changes after a version, with counter and identity of the same moment. */

@@ -4,7 +4,15 @@
  * @module
  */
 import type { SQLDialect } from "../dialect.ts";
-import { align, MAX_VERSION, type SQLTable, statement } from "../fragments.ts";
+import {
+  align,
+  conditionalItems,
+  isWritten,
+  MAX_VERSION,
+  type SQLTable,
+  statement,
+  UNMERGED_LENGTH,
+} from "../fragments.ts";
 import type { PlacedChange } from "../placement.ts";
 import { EXCLUDED, NEXT, recentText, toArray, WRITTEN } from "./fragments.ts";
 
@@ -28,6 +36,29 @@ export function applyChanges({ quoted, now }: SQLTable): SQLDialect["applyChange
     return changes.length === 1 && only
       ? statement(one, floor, step, total, only.key, only.hash, only.updatedAt, only.expiresAt)
       : statement(many, floor, step, total, ...changeParams(changes));
+  };
+}
+
+/** {@linkcode SQLDialect.applyConditional} */
+export function applyConditional({ quoted, now }: SQLTable): SQLDialect["applyConditional"] {
+  const isSame = (a: string, b: string) => `${a} COLLATE "C" = ${b} COLLATE "C"`;
+  const sql =
+    `WITH change AS MATERIALIZED (SELECT DISTINCT item.key, item.place, item.hash, item.time, item.expiry ` +
+    `FROM unnest($4::text::text[], $5::text::bigint[], $6::text::text[], $7::text::bigint[], $8::text::bigint[], ` +
+    `$9::text::text[], $10::text::text[]) AS item (key, place, hash, time, expiry, cond_key, cond_hash) ` +
+    `LEFT JOIN ${quoted} AS node ON node.node_key = item.cond_key LEFT JOIN ${quoted} AS state ON state.node_key = '' ` +
+    `WHERE ${isWritten(isSame, `left(state.mesh, ${UNMERGED_LENGTH})`)}), ` +
+    `counter AS (UPDATE ${quoted} SET counter = ${NEXT}, max_version = ${NEXT}, max_stamp = ${NEXT}, ` +
+    `hash = ${recentText({ to: NEXT })} WHERE node_key = '' AND ${NEXT} <= ${MAX_VERSION} ` +
+    `AND EXISTS (SELECT FROM change) RETURNING counter AS last), ` +
+    `nodes AS (INSERT INTO ${quoted} (${WRITTEN}) SELECT change.key, last - $3::bigint + change.place, change.hash, ` +
+    `change.time, change.expiry + ${now} FROM counter, change ` +
+    `ON CONFLICT (node_key) DO UPDATE SET ${EXCLUDED} RETURNING node_key) ` +
+    `SELECT '' AS node_key, last AS version FROM counter UNION ALL SELECT node_key, 0 FROM nodes`;
+  return (changes, { floor, step }) => {
+    const items = conditionalItems(changes);
+    const columns = Array.from({ length: 7 }, (_, i) => toArray(items.map((item) => item[i] ?? null)));
+    return statement(sql, floor, step, changes.at(-1)?.offset ?? 0, ...columns);
   };
 }
 

@@ -18,7 +18,7 @@ import {
   schema,
 } from "./tables.ts";
 import { collect, findExpired, markCollected } from "./tombstones.ts";
-import { applyChanges, setNode } from "./write.ts";
+import { applyChanges, applyConditional, setNode } from "./write.ts";
 
 /**
  * The statements for one table. Lists travel as one JSON text, so no limit on bound parameters applies.
@@ -45,6 +45,7 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
     readChanges: readChanges(table),
     listChanged: listChanged(table),
     applyChanges: applyChanges(table),
+    applyConditional: applyConditional(table),
     setNode: setNode(table),
     readReplicated: readReplicated(table),
     readMissing: readMissing(table),

@@ -4,7 +4,16 @@
  * @module
  */
 import type { SQLDialect } from "../dialect.ts";
-import { align, changeItem, MAX_VERSION, type SQLTable, statement } from "../fragments.ts";
+import {
+  align,
+  changeItem,
+  conditionalItems,
+  isWritten,
+  MAX_VERSION,
+  type SQLTable,
+  statement,
+  UNMERGED_LENGTH,
+} from "../fragments.ts";
 import { baseOf, field, rank, recentText, upsert, WRITTEN } from "./fragments.ts";
 
 /** {@linkcode SQLDialect.applyChanges} */
@@ -34,6 +43,29 @@ export function applyChanges({ quoted, now }: SQLTable): SQLDialect["applyChange
       ? statement(one, floor, step, total, ...changeItem(only))
       : statement(many, floor, step, total, JSON.stringify(changes.map(changeItem)));
   };
+}
+
+/** {@linkcode SQLDialect.applyConditional} */
+export function applyConditional({ quoted, now }: SQLTable): SQLDialect["applyConditional"] {
+  const names = ["key", "place", "hash", "time", "expiry", "cond_key", "cond_hash"];
+  const sql = `WITH given(floor, step, total) AS (SELECT ?, ?, ?), ` +
+    `state AS (SELECT node.*, total, ${align(baseOf("version", "floor"), "updated_at", "step")} AS base ` +
+    `FROM given, ${quoted} AS node WHERE node_key = ''), ` +
+    `room AS (SELECT *, base + total AS last FROM state WHERE base + total <= ${MAX_VERSION}), ` +
+    `item AS MATERIALIZED (SELECT ${
+      names.map((name, i) => `${field(i)} AS ${name}`).join(", ")
+    } FROM json_each(?)), ` +
+    `change AS MATERIALIZED (SELECT DISTINCT item.key, item.place, item.hash, item.time, item.expiry ` +
+    `FROM state CROSS JOIN item LEFT JOIN ${quoted} AS node ON node.node_key = item.cond_key ` +
+    `WHERE ${isWritten((a, b) => `${a} = ${b}`, `substr(state.mesh, 1, ${UNMERGED_LENGTH})`)}) ` +
+    `INSERT INTO ${quoted} (node_key, ${WRITTEN.join(", ")}) ` +
+    `SELECT '', last, ${recentText("last")}, updated_at, NULL, origin, NULL, last, last FROM room ` +
+    `WHERE EXISTS (SELECT 1 FROM change) ` +
+    `UNION ALL SELECT change.key, base + change.place, change.hash, change.time, change.expiry + ${now}, ` +
+    `NULL, NULL, NULL, NULL FROM room, change WHERE true ` +
+    `${upsert()} RETURNING node_key, CAST(version AS REAL) AS version`;
+  return (changes, { floor, step }) =>
+    statement(sql, floor, step, changes.at(-1)?.offset ?? 0, JSON.stringify(conditionalItems(changes)));
 }
 
 /** {@linkcode SQLDialect.setNode} */

@@ -11,7 +11,10 @@ import { test } from "../../harness.ts";
 
 function setUp(storage: MeshStorage) {
   const batch = { clock: systemClock, timeout: 1_000, onOutcome: () => {} };
-  const changes = new Changes(new WriteBatcher(storage, batch, () => {}), systemClock, DEFAULT_LIMITS);
+  const changes = new Changes(new WriteBatcher(storage, batch, () => {}), systemClock, {
+    limits: DEFAULT_LIMITS,
+    isMeshed: true,
+  });
   const woken: (readonly string[] | null)[] = [];
   const antiEntropy = new AntiEntropy({
     storage,

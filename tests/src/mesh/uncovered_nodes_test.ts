@@ -26,7 +26,10 @@ function setUp(storage = new CountingStorage()) {
   const clock = new FakeClock();
   storage.countByClock();
   const batch = { clock, timeout: 1_000, onOutcome: () => {} };
-  const changes = new Changes(new WriteBatcher(storage, batch, () => {}), clock, DEFAULT_LIMITS);
+  const changes = new Changes(new WriteBatcher(storage, batch, () => {}), clock, {
+    limits: DEFAULT_LIMITS,
+    isMeshed: true,
+  });
   const woken: (readonly string[] | null)[] = [];
   const rewritten: RealityNodeMeta[] = [];
   const uncovered = new UncoveredNodes({

@@ -13,6 +13,7 @@ import { DEFAULT_TOMBSTONE_TIMEOUT } from "../../../storage/options.ts";
 /** What every storage on DynamoDB has. */
 export const SUPPORTS = {
   applyChanges: true,
+  conditions: true,
   readNodes: true,
   readChanges: true,
   getIdentity: true,

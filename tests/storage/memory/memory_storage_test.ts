@@ -15,6 +15,7 @@ import { Child, RUN_WITH_GC } from "../../runtimes/child.ts";
 
 const supports = {
   applyChanges: true,
+  conditions: true,
   readNodes: true,
   getIdentity: true,
   newEpoch: true,

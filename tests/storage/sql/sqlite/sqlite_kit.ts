@@ -12,6 +12,7 @@ import { DEFAULT_TOMBSTONE_TIMEOUT } from "../../../../storage/options.ts";
 /** What every SQL storage has. */
 export const SQL_SUPPORTS = {
   applyChanges: true,
+  conditions: true,
   readNodes: true,
   readChanges: true,
   getIdentity: true,
