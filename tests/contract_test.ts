@@ -262,10 +262,10 @@ test("the SSE snippet streams from Express, and notices a client that disconnect
 });
 
 test("the class has the methods of the contract", async () => {
-  /** As it was written. */
+  /** As it was written; updateNode() has returned the meta since ifChanged came. */
   interface Contract {
     // Update a node's version
-    updateNode(key: string, hash: string): Promise<void>;
+    updateNode(key: string, hash: string): Promise<RealityNodeMeta>;
     // Get node metadata
     getNode(key: string): Promise<RealityNodeMeta | null>;
     // Handle sync request
@@ -282,8 +282,9 @@ test("the class has the methods of the contract", async () => {
     serverId: "server-1",
   });
   const contract: Contract = server;
-  assert.equal(await contract.updateNode("a", "1"), undefined);
+  const written = await contract.updateNode("a", "1");
   const node = await contract.getNode("a");
+  assert.deepEqual(written, node);
   assert.deepEqual(node, { key: "a", version: 1, hash: "1", updatedAt: node?.updatedAt });
   assert.equal(await contract.getNode("b"), null);
   assert.deepEqual((await contract.handleSync({ known: { a: 0 } })).changed.a, node);

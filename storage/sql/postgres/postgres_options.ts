@@ -12,7 +12,6 @@ import type {
   StorageIdentity,
   StorageReading,
 } from "../../../src/store/contract.ts";
-import type { RealityNodeMeta } from "../../../src/types.ts";
 import type { StorageOptions } from "../../options.ts";
 import type { SQLValue } from "../dialect.ts";
 

@@ -44,7 +44,7 @@ class Application {
   readonly answers: (readonly Part[])[] = [];
   #data: Data = new Map();
   #states = 0;
-  #untold: (() => Promise<void>)[] = [];
+  #untold: (() => Promise<unknown>)[] = [];
   #stamps: { keys: readonly string[]; stamp: Promise<Stamp> }[] = [];
   #parts: Part[] = [];
 

@@ -124,10 +124,13 @@ test("with more failed keys than are remembered, every change is written", async
 
 async function update(options: Partial<RealityServerOptions> = {}): Promise<[number, number]> {
   const storage = options.storage ?? new MemoryStorage({ counter: "sequential" });
-  const server = new RealityServer({ clock: new FakeClock(), ...options, storage });
+  const clock = new FakeClock();
+  const server = new RealityServer({ clock, ...options, storage });
   const { version } = await server.updateNode("a", "A");
   const same = await server.updateNode("a", "A", { ifChanged: true });
-  void server.close();
+  const closing = server.close();
+  await clock.advance(60_000);
+  await closing;
   return [version, same.version];
 }
 
