@@ -25,6 +25,7 @@ export interface ServerConfig {
   readonly writeTokens: readonly string[];
   readonly authorize: Authorize | undefined;
   readonly authorizeWrite: AuthorizeWrite | undefined;
+  readonly isPublic: ((key: string) => boolean) | undefined;
   readonly limits: Limits;
   readonly rateLimit: RateLimitConfig | undefined;
   readonly trustProxy: TrustedProxies;
@@ -114,6 +115,7 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
     "writeTokens",
     "authorize",
     "authorizeWrite",
+    "public",
     "limits",
     "rateLimit",
     "trustProxy",
@@ -132,6 +134,7 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
     writeTokens: checkTokens(given.writeTokens),
     authorize: checkFunction<Authorize>("authorize", given.authorize),
     authorizeWrite: checkFunction<AuthorizeWrite>("authorizeWrite", given.authorizeWrite),
+    isPublic: checkFunction<(key: string) => boolean>("public", given.public),
     limits: checkLimits(given.limits),
     rateLimit: checkRateLimit(given.rateLimit),
     trustProxy: checkTrustProxy(given.trustProxy),

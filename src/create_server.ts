@@ -83,6 +83,7 @@ export function createServer(config: ServerConfig): ServerParts {
     admission,
     access: new RouteAccess(config.writeTokens, config.authorizeWrite, hooks),
     syncs,
+    isPublic: config.isPublic,
     streams,
     nodes,
     status,

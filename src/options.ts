@@ -224,6 +224,26 @@ export interface RealityServerOptions {
    */
   authorizeWrite?: AuthorizeWrite | undefined;
   /**
+   * Returns whether everybody may read a key, and every cache may keep what is said about it. Clients may ask for these keys by
+   * `GET {basePath}/sync`, so that a CDN or proxy answers many clients with one request to the server. `authorize` is not asked
+   * then: the answer depends on the query alone. A key for which it returns `false` is refused with 403. When it throws, or
+   * returns something else, the answer is a 500. It must decide by the key alone, and quickly.
+   *
+   * @default no key is public, and `GET {basePath}/sync` is answered with 405
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({
+   *   storage: new MemoryStorage(),
+   *   public: (key) => key.startsWith("score:"),
+   * });
+   * await server.close();
+   * ```
+   */
+  public?: ((key: string) => boolean) | undefined;
+  /**
    * What one request and one server may use at most.
    *
    * @example

@@ -65,6 +65,11 @@ export interface SyncResponse {
    * early and without changes. A client that ignores it would send requests in a loop.
    */
   pause?: number;
+  /**
+   * The question that this answers, in its canonical form. Present in answers to `GET {base}/sync`, so that a client notices
+   * when a cache answers another question.
+   */
+  asked?: string;
 }
 
 /** A change of one node. */

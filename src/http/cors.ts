@@ -84,8 +84,8 @@ const FORMER_NAMES = {
 
 const METHODS = "GET, POST, DELETE";
 const HEADERS = ["authorization", "content-type", "last-event-id", "traceparent", "tracestate", "baggage"];
-/** Headers that say when a client may try again. */
-const EXPOSED = ["ratelimit", "ratelimit-policy", "retry-after"];
+/** Headers that say how old an answer is, and when a client may try again. */
+const EXPOSED = ["reality-time", "ratelimit", "ratelimit-policy", "retry-after"];
 
 /** Adds the CORS headers to replies, and answers preflights. */
 export class Cors {

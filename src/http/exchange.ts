@@ -47,6 +47,8 @@ export interface Reply {
   readonly headers: Readonly<Record<string, string>>;
   /** The whole body, a stream of it, or none. */
   readonly body: string | ReadableStream<Uint8Array> | null;
+  /** Whether caches may give it to other clients: it says nothing about the client's quota. */
+  readonly isShared?: true;
 }
 
 /** Answers requests. */

@@ -171,7 +171,7 @@ class RequestRun {
   /** Allocates nothing without a rate limit. */
   #withQuota(reply: Reply): Reply {
     const { clients } = this.#deps.admission;
-    if (this.#quota === null || clients === undefined) return reply;
+    if (this.#quota === null || clients === undefined || reply.isShared) return reply;
     return { ...reply, headers: { ...reply.headers, ...clients.fields(this.#quota) } };
   }
 }

@@ -50,7 +50,7 @@ export function createOpenAPI(basePath: string): Part {
       { name: "operate", description: "For operators." },
     ],
     paths: {
-      "/sync": { post: sync },
+      "/sync": { ...readable("/sync", "getSync", cachedSync)["/sync"] as Part, post: sync },
       "/events": { get: events },
       "/update": { post: update },
       "/invalidate": { post: invalidate },
@@ -119,6 +119,14 @@ export function createOpenAPI(basePath: string): Part {
   };
 }
 
+const CACHED_HEADERS: Part = {
+  "Cache-Control": {
+    description: "Shared caches keep it for a second; for two if it only moves a client to newer versions.",
+    schema: { type: "string", pattern: "^public, max-age=0, s-maxage=[12]$" },
+  },
+  ...pick(["ETag", "Reality-Time", "Retry-After"]),
+};
+
 const sync: Part = {
   tags: ["read"],
   operationId: "sync",
@@ -166,6 +174,62 @@ const sync: Part = {
       },
     },
     ...refuse(400, 401, 403, 408, 413, 415, 429, 500, 503),
+  },
+};
+
+const cachedSync: Part = {
+  tags: ["read"],
+  summary:
+    "The same for keys that everybody may read, answered by HTTP caches. Disabled unless the server has `public`.",
+  parameters: [
+    {
+      name: "e",
+      in: "query",
+      description: "The epoch of these versions.",
+      schema: ref("schemas", "Epoch"),
+      example: EPOCH,
+    },
+    {
+      name: "k",
+      in: "query",
+      required: true,
+      description: "A key, a colon and the version that the client holds, one parameter for each key.",
+      schema: { type: "array", minItems: 1, items: { type: "string", pattern: ":(0|[1-9]\\d{0,15})$" } },
+      example: [`${KEY}:5`],
+    },
+    {
+      name: "w",
+      in: "query",
+      description: "Whole seconds to wait for a change; more than `maxWait` is reduced to it.",
+      schema: { type: "integer", minimum: 1, maximum: 3600 },
+      example: 20,
+    },
+    {
+      name: "If-None-Match",
+      in: "header",
+      description: "The `ETag` of an answer that a cache holds.",
+      schema: { type: "string" },
+    },
+  ],
+  responses: {
+    200: {
+      description: "The changes. It depends on the query alone.",
+      headers: CACHED_HEADERS,
+      content: {
+        "application/json": {
+          schema: ref("schemas", "SyncResponse"),
+          example: {
+            changed: { [KEY]: NODE },
+            mesh: { peers: [], serverVersion: 6 },
+            epoch: EPOCH,
+            serverTime: 1699876543300,
+            asked: `e=${EPOCH}&k=${KEY}:5&w=20`,
+          },
+        },
+      },
+    },
+    304: { description: "The cache holds this answer.", headers: CACHED_HEADERS },
+    ...refuse(400, 403, 405, 413, 429, 500, 503),
   },
 };
 

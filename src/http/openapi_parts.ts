@@ -20,6 +20,8 @@ export interface RefusalPart {
 /** The name of a header. */
 export type HeaderName =
   | "Cache-Control"
+  | "Reality-Time"
+  | "ETag"
   | "Retry-After"
   | "Allow"
   | "RateLimit-Policy"
@@ -59,6 +61,11 @@ export const EPOCH = "0lqx1k2p3-x1y2z3w4";
 /** Headers of answers. */
 export const headers: Readonly<Record<HeaderName, Part>> = {
   "Cache-Control": { description: "No cache stores the answer.", schema: { const: "no-store" } },
+  "Reality-Time": {
+    description: "The server's clock, in milliseconds since 1970. A 304 has the time of the revalidation.",
+    schema: { type: "integer" },
+  },
+  "ETag": { description: "Names the question, the epoch and the changes.", schema: { type: "string" } },
   "Retry-After": {
     description:
       "Seconds before the next request, randomized so that clients do not return at the same moment.",
@@ -176,6 +183,7 @@ export const schemas: Readonly<Record<SchemaName, Part>> = {
         "Milliseconds to wait before the next sync. Sent if a request with `wait` is answered early and without " +
         "changes.",
     },
+    asked: { type: "string", description: "The canonical query, in answers to `GET` and `HEAD`." },
   }),
   ExchangeResponse: object(["gossip"], { gossip: { type: "object" } }, "The answer to another server."),
   Update: object(["key", "hash"], {

@@ -24,6 +24,8 @@ export interface HandlerDeps {
   /** Decides which requests may write, or read the metrics. */
   readonly access: RouteAccess;
   readonly syncs: SyncRequests;
+  /** The option `public`: the keys that sync requests by GET may name. */
+  readonly isPublic: ((key: string) => boolean) | undefined;
   readonly streams: RouteStreams;
   readonly nodes: RouteNodes;
   /** Reports whether the server is ready, and its metrics. */

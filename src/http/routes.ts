@@ -15,12 +15,20 @@ import { pathOf, queryOf } from "./target.ts";
 
 /** Creates the route of sync requests. */
 export function createSyncRoute(deps: HandlerDeps): Route {
+  const { isPublic } = deps;
+  // Not an async function: its frame would stay in memory while the request waits.
+  const answer: Route["answer"] = (request, record) =>
+    readJSON(request, deps).then((body) => then(deps.syncs.answer(body, request, record), syncReply));
+  if (isPublic === undefined) return { name: "sync", methods: "POST", answer };
   return {
     name: "sync",
-    methods: "POST",
-    // Not an async function: its frame would stay in memory while the request waits.
-    answer: (request, record) =>
-      readJSON(request, deps).then((body) => then(deps.syncs.answer(body, request, record), syncReply)),
+    methods: "GET, HEAD, POST",
+    answer(request, record) {
+      if (request.method === "POST") return answer(request, record);
+      return import("./cached_sync.ts").then(({ answerCachedSync }) =>
+        answerCachedSync(request, record, deps, isPublic)
+      );
+    },
   };
 }
 

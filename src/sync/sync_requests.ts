@@ -9,7 +9,7 @@ import type { Lifecycle } from "../lifecycle.ts";
 import type { ClientRequest } from "../limits/client_limit.ts";
 import type { RequestLimit } from "../limits/concurrency.ts";
 import type { MaybePromise } from "../maybe_promise.ts";
-import { parseSync } from "../parse.ts";
+import { type ParsedSync, parseSync } from "../parse.ts";
 import type { Observer } from "../telemetry/observer.ts";
 import type { RequestRecord } from "../telemetry/request_record.ts";
 import type { SyncRequest, SyncResponse } from "../types.ts";
@@ -58,6 +58,28 @@ export class SyncRequests {
   }
 
   /**
+   * Answers a request for public keys. No hook decides about it.
+   *
+   * @param request The parsed query.
+   * @param source The request, for limits.
+   * @param record Records what happens to the request.
+   * @throws What {@linkcode SyncRequests.answer} throws.
+   */
+  answerPublic(
+    request: ParsedSync,
+    source: ClientRequest,
+    record: RequestRecord,
+  ): MaybePromise<SyncResponse> {
+    const { lifecycle, concurrency, config } = this.#options;
+    lifecycle.assertOpen();
+    return this.#answerParsed(request, record, {
+      source,
+      waitingSlot: concurrency,
+      locate: () => locateClient(source, config.trustProxy, record),
+    });
+  }
+
+  /**
    * Answers a call of `handleSync`. Not an async function: its frame would stay in memory while the request waits.
    *
    * @throws What {@linkcode SyncRequests.answer} throws; rejects with it.
@@ -84,7 +106,7 @@ export class SyncRequests {
     record: RequestRecord,
     client: SyncClient & { readonly source: ReadSource },
   ): MaybePromise<SyncResponse> {
-    const { lifecycle, mesh, config, observer, access, getDeps } = this.#options;
+    const { lifecycle, mesh, config, access } = this.#options;
     lifecycle.assertOpen();
     if (mesh !== undefined && isExchange(body)) {
       record.route = "exchange";
@@ -92,14 +114,15 @@ export class SyncRequests {
       return mesh.answer(body.gossip).then((gossip) => ({ gossip }) as unknown as SyncResponse);
     }
     const request = parseSync(body, config.limits);
-    const { keys } = request.known;
-    record.keys = keys;
+    const askRights = access.createAsk(request.known.keys, client.source);
+    return this.#answerParsed(request, record, { ...client, askRights });
+  }
+
+  #answerParsed(request: ParsedSync, record: RequestRecord, client: SyncClient): MaybePromise<SyncResponse> {
+    const { observer, getDeps } = this.#options;
+    record.keys = request.known.keys;
     observer.beginSync(record);
-    const askRights = access.createAsk(keys, client.source);
-    return observer.observeSync(
-      record,
-      () => answerSync(request, getDeps(), { ...client, askRights, record }),
-    );
+    return observer.observeSync(record, () => answerSync(request, getDeps(), { ...client, record }));
   }
 }
 

@@ -11,7 +11,7 @@ import type { Change, Read, Sight } from "./journal.ts";
 const PATIENCE = 2000;
 
 /** What a server answered to a sync. */
-export interface Answer extends SyncResponse {
+export interface Answer extends Omit<SyncResponse, "asked"> {
   /** When it was asked and when all of the answer was there. */
   readonly asked: number;
   readonly answered: number;
@@ -25,7 +25,10 @@ export async function sync(url: string, request: SyncRequest): Promise<Answer> {
 }
 
 /** What a client holds after an answer: for each key that it asked for, the version, and the hash if it was told. */
-export function sightsOf(known: Readonly<Record<string, number>>, { changed }: SyncResponse): Sight[] {
+export function sightsOf(
+  known: Readonly<Record<string, number>>,
+  { changed }: Pick<SyncResponse, "changed">,
+): Sight[] {
   return Object.entries(known).map(([key, version]): Sight => {
     const meta: RealityNodeMeta | undefined = changed[key];
     return meta === undefined ? { key, version } : { key, version: meta.version, hash: meta.hash };

@@ -9,6 +9,7 @@ import type { Adapter } from "./adapter.ts";
 import { registerOn } from "./adapter_client.ts";
 import { testBodies, testEncoding, testLargeBodies } from "./bodies.ts";
 import { testConnections, testKeepAlive } from "./connections.ts";
+import { cachedExchanges, testCachedSync } from "./cached_sync.ts";
 import { corsExchanges, testCors } from "./cors.ts";
 import { testHangingUp } from "./disconnects.ts";
 import { errorExchanges, testErrors } from "./errors.ts";
@@ -31,6 +32,7 @@ const exchanges: readonly Exchange[] = [
   ...writeExchanges,
   ...errorExchanges,
   ...corsExchanges,
+  ...cachedExchanges,
 ];
 
 /**
@@ -61,6 +63,7 @@ export function testAdapter(test: Test, adapter: Adapter): void {
   testWritingRights(onAdapter);
   testAdmission(onAdapter, adapter);
   testCors(onAdapter);
+  testCachedSync(onAdapter);
 }
 
 /**

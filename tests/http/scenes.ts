@@ -26,6 +26,8 @@ export type SceneName =
   | "cors"
   | "everyOrigin"
   | "asked"
+  | "cached"
+  | "cachedCors"
   | "elsewhere"
   | "broken"
   | "limited"
@@ -79,6 +81,18 @@ class UnwellStorage extends MemoryStorage {
   }
 }
 
+/** The options of the scenes whose answers caches may keep. */
+const CACHED: Partial<RealityServerOptions> = {
+  public(key) {
+    if (key.startsWith("broken:")) throw new Error("password=secret");
+    if (key.startsWith("promised:")) return Promise.resolve(true) as unknown as boolean;
+    return !key.startsWith("private:");
+  },
+  authorize: () => {
+    throw new RefusalError("ERR_REALITY_UNAUTHORIZED", "Cannot read: nobody may");
+  },
+};
+
 const scenes: Record<SceneName, SceneOptions> = {
   /** Default options, with write tokens. */
   plain: { server: { writeTokens: TOKENS } },
@@ -131,6 +145,12 @@ const scenes: Record<SceneName, SceneOptions> = {
     // It throws for origins that are no URL, such as the "null" of a page from a file.
     handler: { cors: { origin: (origin) => new URL(origin).hostname.endsWith(".friend.example") } },
   },
+  /** Keys that caches may keep. No other one may be read: `authorize` refuses every client. */
+  cached: {
+    server: { writeTokens: TOKENS, ...CACHED, limits: { maxKeys: 20 }, rateLimit: { ...RATE, limit: 1_000 } },
+  },
+  /** The same for pages of every origin, mounted elsewhere. */
+  cachedCors: { server: CACHED, handler: { basePath: "/api/live", cors: { origin: "*" } } },
   /** Mounted elsewhere. */
   elsewhere: { server: { writeTokens: TOKENS }, handler: { basePath: "/api/v1/live" } },
   /** The storage says that it is not well. */

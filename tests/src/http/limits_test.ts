@@ -273,8 +273,8 @@ test("every route that does work is limited, failed tokens included, and no othe
   equal((await call("GET", "/events?keys=a")).status, 200);
 });
 
-test("pages of other origins may read the fields that say when to retry", async () => {
-  const names = "ratelimit, ratelimit-policy, retry-after";
+test("pages of other origins may read the fields that say how old an answer is and when to retry", async () => {
+  const names = "reality-time, ratelimit, ratelimit-policy, retry-after";
   for (const origins of ["*", ["https://app.example"]] as const) {
     const { call } = setUp({ rateLimit: MINUTE }, { cors: { origin: origins } });
     const answer = await call("POST", "/sync", { origin: "https://app.example" });

@@ -78,6 +78,22 @@ export const exchanges: readonly Exchange[] = [
     { scene: "broken", body: { known: { a: 0 } }, status: 503 },
     { scene: "closing", body: { known: { a: 0 } }, status: 503 },
   ].map((exchange) => ({ operation: "POST /sync", ...exchange }) as Exchange),
+  ...["GET", "HEAD"].flatMap((method) =>
+    [
+      { scene: "cached", status: 200, url: "/sync?k=a:0" },
+      { scene: "cached", status: 304, url: "/sync?k=a:0", headers: { "if-none-match": "*" } },
+      { scene: "cached", status: 400, url: "/sync" },
+      { scene: "cached", status: 403, url: "/sync?k=private:a:0" },
+      { scene: "plain", status: 405, url: "/sync?k=a:0" },
+      {
+        scene: "cached",
+        status: 413,
+        url: `/sync?${Array.from({ length: 21 }, (_, i) => `k=${i}:0`).join("&")}`,
+      },
+      { scene: "cached", status: 500, url: "/sync?k=broken:a:0" },
+      { scene: "closing", status: 503, url: "/sync?k=a:0" },
+    ].map((exchange) => ({ operation: `${method} /sync`, ...exchange }) as Exchange)
+  ),
   { scene: "plain", operation: "GET /events", url: "/events?keys=a", status: 200 },
   { scene: "plain", operation: "GET /events", url: "/events", status: 400 },
   ...([["stranger", 401], ["banned", 403]] as const).map(([user, status]): Exchange => (
@@ -144,6 +160,7 @@ export function createOwnScene(
   const server = new RealityServer({
     storage: new MemoryStorage(),
     writeTokens: TOKENS,
+    public: () => true,
     ...(name === "unreadable" ? { authorize } : {}),
   });
   const metrics = (request: Request) => request.url.endsWith("?broken") && authorize();
