@@ -47,7 +47,7 @@ export function bundle(name: EntryName): Bundle {
     legalComments: "none",
     metafile: true,
     // Bundlers make files of their own of them, which pages load when they need them.
-    external: ["*/transport_events.ts", "*/tabs.ts"],
+    external: ["*/transport_events.ts", "*/transport_get.ts", "*/tabs.ts"],
     write: false,
     outfile: "bundle.js",
   });

@@ -93,6 +93,7 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
     timeout = 10_000,
     refetchTimeout = 30_000,
     maxKeys = 1_000,
+    public: isPublic,
     tabs = !headers && fetch === callFetch,
     onUnauthorized = () => {},
     onError: report = console.warn,
@@ -136,18 +137,23 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
     headers,
     fetch,
     clock,
-    timeout,
-    maxKeys,
+    onError,
+    ...numbers,
   };
   const subscriptions: Subscriptions = new Subscriptions({
-    clock,
+    ...config,
     timeout: refetchTimeout,
     isResting: () => page.current !== "active",
     recheck: () => rounds.recheck(),
-    onError,
   }, () => rounds.restart());
-  const askOnce = createSyncTransport(config);
-  // Pages that do not use streams do not load their code.
+  const askByPost = createSyncTransport(config);
+  // Pages that do not use caches or streams do not load their code.
+  const cached = isPublic &&
+    import("./transport_get.ts").then(({ createGetTransport }) => createGetTransport(config))
+      .catch(() => {});
+  const askOnce: Transport = cached
+    ? async (question, round) => (await cached || askByPost)(question, round)
+    : askByPost;
   const readEvents: Transport = async (question, round) => {
     const { createEventsTransport } = await import("./transport_events.ts");
     return await createEventsTransport(config, askOnce)(question, round);
@@ -155,10 +161,10 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
   const isStream = transport === "events";
   const ask = isStream ? readEvents : askOnce;
   const askWithTabs: Transport = async (question, round) => {
-    if (round.wait === 0 && !sharing) return await askOnce(question, round);
+    if (!round.wait && !sharing) return await askOnce(question, round);
     sharing ??= import("./tabs.ts").then(({ shareWithTabs }) =>
       shareWithTabs({
-        clock,
+        ...config,
         tabs: page.tabs!,
         name: `reality 1 ${config.url} ${tabs}`,
         subscriptions,
@@ -169,16 +175,13 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
     return await ((await sharing)?.transport ?? ask)(question, round);
   };
   const rounds: Rounds = new Rounds({
-    clock,
+    ...config,
     page,
     subscriptions,
     transport: tabs && page.tabs ? askWithTabs : ask,
     wait: transport === "poll" ? 0 : wait,
-    pollInterval,
-    minInterval,
     isStream,
     onState,
-    onError,
     onUnauthorized,
   });
 
@@ -223,7 +226,7 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
     close,
     [Symbol.dispose]: close,
   };
-  return { client, deps: { fetch, add, onError } };
+  return { client, deps: { ...config, add } };
 }
 
 /** The states in which the client asks the server. */

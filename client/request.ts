@@ -17,9 +17,12 @@ export interface RequestConfig {
   readonly clock: ClientClock;
 }
 
-/** An answer of the server, and the pause that it asks for, in milliseconds. */
+/** An answer of the server. */
 export interface SyncAnswer extends Answer {
+  /** The pause that the server asks for, in milliseconds. */
   readonly pause: number;
+  /** The clock of the server, in milliseconds since 1970. */
+  readonly serverTime: number;
 }
 
 /** What a refusal says. Every error of this module has these fields or none. */
@@ -44,7 +47,12 @@ export async function sync(
     }),
     signal,
   });
-  const answer = Object(await response.json());
+  return parseAnswer(await response.json());
+}
+
+/** Checks an answer. */
+export function parseAnswer(body: unknown): SyncAnswer {
+  const answer = Object(body);
   if (
     typeof answer.epoch !== "string" ||
     Object(answer.changed) !== answer.changed
@@ -56,7 +64,7 @@ export async function sync(
   const changed = new Map(
     Object.entries(answer.changed).map(([key, meta]) => [key, parseChange(key, meta)] as const),
   );
-  return { epoch: answer.epoch, changed, pause: limitPause(answer.pause) };
+  return { ...answer, changed, pause: limitPause(answer.pause) };
 }
 
 /** Sends a request. Rejects with a {@linkcode Refusal} if the status is not one of success. */

@@ -142,7 +142,7 @@ export class Rounds {
         this.#tick();
         onState("connecting");
       }
-      const nextAt = this.#isHurried && this.#failures === 0 ? 0 : this.#nextAt;
+      const nextAt = this.#isHurried && !this.#failures ? 0 : this.#nextAt;
       const pause = Math.max(this.#notBefore, nextAt) - clock.elapsed();
       if (pause > 0) await this.#sleep(pause);
       else await this.#round();
@@ -177,14 +177,14 @@ export class Rounds {
         },
       });
       const now = clock.elapsed();
-      const isEarly = wait > 0 && !isNews && pause === 0 &&
+      const isEarly = wait > 0 && !isNews && !pause &&
         now - begunAt < wait / 2;
       this.#earlyAnswers = isEarly ? this.#earlyAnswers + 1 : 0;
       this.#notBefore = now + pause;
       this.#nextAt = begunAt + minInterval;
       if (isEarly) {
         this.#nextAt = now + growingPause(this.#earlyAnswers, clock.random());
-      } else if (this.#wait === 0) {
+      } else if (!this.#wait) {
         this.#nextAt = now + pollInterval * (0.9 + clock.random() / 5);
       } else if (wait > 0) {
         this.#wait = Math.min(this.#deps.wait, this.#wait * 1.1);

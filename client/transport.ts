@@ -4,7 +4,7 @@
  * @module
  */
 import { settleWithin } from "./deadline.ts";
-import { type Refusal, type RequestConfig, sync } from "./request.ts";
+import { type Refusal, type RequestConfig, sync, type SyncAnswer } from "./request.ts";
 import type { Answer, Question } from "./subscriptions.ts";
 
 /** One round: what a transport gets. */
@@ -28,26 +28,39 @@ export type Transport = (question: Question, round: Round) => Promise<number>;
 export interface TransportConfig extends RequestConfig {
   /** The time for an answer beyond the wait, in milliseconds. */
   readonly timeout: number;
+  /** The least time between two requests, in milliseconds. */
+  readonly minInterval: number;
   readonly maxKeys: number;
+  onError(error: unknown): void;
 }
 
-/** Creates the transport that sends sync requests. */
-export function createSyncTransport(config: TransportConfig): Transport {
+/** Sends one request. */
+export type Ask = (
+  question: Pick<Question, "known" | "epoch">,
+  round: Pick<Round, "wait" | "controller">,
+) => Promise<SyncAnswer>;
+
+/**
+ * Creates the transport that sends sync requests.
+ *
+ * @param ask Sends one of them. Left out: by POST.
+ */
+export function createSyncTransport(
+  config: TransportConfig,
+  ask: Ask = (question, { wait, controller }) =>
+    settleWithin(sync(config, question, { wait, signal: controller.signal }), {
+      clock: config.clock,
+      ms: wait + config.timeout,
+      controller,
+    }),
+): Transport {
   let { maxKeys } = config;
-  return async ({ known, epoch }, { wait, controller, onAnswer }) => {
-    const { signal } = controller;
+  return async ({ known, epoch }, round) => {
     let isNews = false;
-    const ask = async (part: ReadonlyMap<string, number>): Promise<number> => {
+    const askPart = async (part: ReadonlyMap<string, number>): Promise<number> => {
       try {
-        const answer = await settleWithin(
-          sync(config, { known: part, epoch }, { wait, signal }),
-          {
-            clock: config.clock,
-            ms: wait + config.timeout,
-            controller,
-          },
-        );
-        isNews = onAnswer(part, answer) || isNews;
+        const answer = await ask({ known: part, epoch }, round);
+        isNews = round.onAnswer(part, answer) || isNews;
         return answer.pause;
       } catch (error) {
         // The server allows fewer keys or bytes than the client.
@@ -60,10 +73,10 @@ export function createSyncTransport(config: TransportConfig): Transport {
     const entries = [...known];
     const asks: Promise<number>[] = [];
     for (let i = 0; i < entries.length; i += maxKeys) {
-      asks.push(ask(new Map(entries.slice(i, i + maxKeys))));
+      asks.push(askPart(new Map(entries.slice(i, i + maxKeys))));
     }
     const all = Promise.all(asks).then((pauses) => Math.max(...pauses));
-    if (wait === 0) return await all;
+    if (!round.wait) return all;
     all.catch(() => {});
     // A part that has changes ends the round, since the others were asked with old versions. One at its deadline does not.
     return await Promise.race(asks.map((asked) => asked.then((pause) => isNews ? pause : all)));

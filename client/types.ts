@@ -155,6 +155,13 @@ export interface ClientOptions {
   /** The most keys in one request; more are split. Must not be above `maxKeys` of the server. @default {1_000} */
   readonly maxKeys?: number;
   /**
+   * Whether all followed keys are `public` on the server. Then the client asks by `GET`, without cookies and `headers`, and
+   * HTTP caches between it and the server may answer. Where a cache may be wrong it asks by `POST` for about a minute.
+   *
+   * @default {false}
+   */
+  readonly public?: boolean;
+  /**
    * Whether the tabs of a browser share one waiting request. Tabs share if they have the same `url`, and all of them get
    * what one of them may read. So a string must name the user where requests do not have the same cookies, but `headers`
    * or a `fetch` of their own.

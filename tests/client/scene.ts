@@ -9,7 +9,10 @@ import { FakeClock } from "../clock.ts";
 
 /** A request that the client sent. */
 export interface SentRequest {
+  readonly method: string;
+  /** With the query. */
   readonly path: string;
+  readonly credentials: RequestCredentials | undefined;
   /** The time by the clock. */
   readonly at: number;
   readonly headers: Headers;
@@ -52,7 +55,8 @@ export class Scene implements AsyncDisposable {
   readonly sent: SentRequest[] = [];
   readonly errors: unknown[] = [];
   readonly #clients: RealityClient[] = [];
-  readonly #handler: (request: Request) => Promise<Response>;
+  /** The server's answer to a request. */
+  readonly respond: (request: Request) => Promise<Response>;
   /** Answers in place of the server, if it returns something. */
   intercept: (request: SentRequest) => Response | Promise<Response> | undefined = () => undefined;
 
@@ -64,8 +68,9 @@ export class Scene implements AsyncDisposable {
       clock,
       onError: (error) => this.errors.push(error),
       limits,
+      public: (key) => !key.startsWith("private:"),
     });
-    this.#handler = createFetchHandler(this.server);
+    this.respond = createFetchHandler(this.server);
   }
 
   /** Creates a client of the server. */
@@ -98,14 +103,16 @@ export class Scene implements AsyncDisposable {
     const url = String(input);
     const request = new Request(url, init);
     const sent: SentRequest = {
+      method: request.method,
       path: url.slice("http://localhost".length),
+      credentials: init.credentials,
       at: this.clock.elapsed(),
       headers: request.headers,
       body: JSON.parse(String(init.body ?? "null")),
       signal: init.signal!,
     };
     this.sent.push(sent);
-    return await (this.intercept(sent) ?? this.#handler(request));
+    return await (this.intercept(sent) ?? this.respond(request));
   };
 }
 
