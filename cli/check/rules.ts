@@ -4,6 +4,7 @@
  * @module
  */
 import { admissionRules } from "./rules/admission.ts";
+import { cachedSyncRules } from "./rules/cached_sync.ts";
 import { comparisonRules } from "./rules/comparison.ts";
 import { corsRules } from "./rules/cors.ts";
 import { eventRules } from "./rules/event_streams.ts";
@@ -37,4 +38,5 @@ export const RULES: readonly Rule[] = [
   ...metricsRules,
   ...admissionRules,
   ...stampRules,
+  ...cachedSyncRules,
 ];

@@ -6,6 +6,7 @@ import { createFetchHandler, MemoryStorage, RealityServer } from "../../../mod.t
 import { test } from "../../harness.ts";
 import { listenFetch } from "../../runtimes/fetch.ts";
 import { type BrokenServer, TOKEN } from "./broken/broken_server.ts";
+import { CACHED_SYNCS } from "./broken/cached_syncs.ts";
 import { OPERATION } from "./broken/operation.ts";
 import { REQUESTS } from "./broken/requests.ts";
 import { SYNCS } from "./broken/syncs.ts";
@@ -25,6 +26,7 @@ const broken: readonly BrokenServer[] = [
   ...WAITS_AND_STREAMS,
   ...WRITES,
   ...OPERATION,
+  ...CACHED_SYNCS,
 ];
 
 /**
