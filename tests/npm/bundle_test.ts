@@ -10,9 +10,9 @@ import { test } from "../harness.ts";
 /** The maximum size of a bundle, minified and gzipped: today's size, rounded up, in kB of 1000 bytes. */
 const ceilings: Record<EntryName, number> = {
   // The goal is 14, and is not reached.
-  "everything in mod.ts": 93.1,
+  "everything in mod.ts": 95,
   // The goal is 8, and is not reached.
-  "fetch handler with memory storage": 62.7,
+  "fetch handler with memory storage": 63.4,
   // The goal is 3, and is not reached.
   "client that follows keys": 4.7,
   // The goal is 5, and is not reached.

@@ -156,7 +156,9 @@ export const everyRouteRules: readonly Rule[] = [
     number: "2.6",
     sentence: "A known path with another method is 405 METHOD, with Allow",
     async check(server) {
-      for (const [method, path, allowed] of [["DELETE", "/sync", "POST"], ["POST", "/events", "GET"]] as const) {
+      for (
+        const [method, path, allowed] of [["DELETE", "/sync", "POST"], ["POST", "/events", "GET"]] as const
+      ) {
         const answer = await server.send(method, path, method === "POST" ? { body: {} } : {});
         skipIfNotMounted(answer);
         assertRefused(answer, 405, "METHOD");
