@@ -5,7 +5,14 @@
  */
 import { kindOf } from "../src/store/node.ts";
 import { readStorageOptions, type StorageOptions, wrongOption } from "./options.ts";
-import { type SQLDialectName, SQLStorage, type SQLValue, type SQLWritten } from "./sql/sql_storage.ts";
+import {
+  type SQLDialectName,
+  SQLStorage,
+  type SQLTransaction,
+  type SQLValue,
+  type SQLWritten,
+  type WithOutbox,
+} from "./sql/sql_storage.ts";
 
 export type { CounterKind, StorageOptions } from "./options.ts";
 export type { SQLDialectName, SQLStorage } from "./sql/sql_storage.ts";
@@ -19,7 +26,7 @@ export type DrizzleDatabase =
   | { all(query: never): unknown; run(query: never): unknown };
 
 /** The table of a {@linkcode createDrizzleAdapter} storage, how it numbers changes, and how long it keeps deletions. */
-export interface DrizzleAdapterOptions extends StorageOptions {
+export interface DrizzleAdapterOptions extends StorageOptions, WithOutbox {
   /**
    * The table's name: letters, digits and `_`, at most 48 characters. Its indexes begin with it.
    *
@@ -57,7 +64,13 @@ interface DrizzleStatement {
 /** A method of a db. */
 type Run = (query: DrizzleStatement) => unknown;
 
-const OWN_OPTIONS = ["tableName", "createTables", "dialect", "requestScopedIO"];
+/** The method of a db that begins a transaction. */
+type Begin = (use: (tx: object) => Promise<Results>) => Promise<Results>;
+
+/** What statements return. */
+type Results = (readonly object[] | SQLWritten)[];
+
+const OWN_OPTIONS = ["tableName", "createTables", "outbox", "dialect", "requestScopedIO"];
 /** The property with the name of a class of Drizzle. It is the same in every copy of the package. */
 const ENTITY_KIND: unique symbol = Symbol.for("drizzle:entityKind") as never;
 const DIALECTS: ReadonlyMap<string, SQLDialectName> = new Map([
@@ -112,7 +125,46 @@ export function createDrizzleAdapter(db: DrizzleDatabase, options: DrizzleAdapte
     }
   };
   const inTransaction = kinds.some((kind) => kind.endsWith("Transaction"));
-  return new SQLStorage({ ...options, query, dialect, inTransaction });
+  const begin = dialect === "mysql" && !inTransaction && (primary as { transaction?: Begin }).transaction;
+  const transaction = begin &&
+    ((statements: Parameters<SQLTransaction>[0]) =>
+      begin.call(primary, async (tx) => {
+        const sendIn = sendToServer(tx, dialect);
+        const results: Results = [];
+        for (const { sql, params } of statements) results.push(await sendIn(sql, toStatement(sql, params)));
+        return results;
+      }).catch((error) => {
+        throw causeOf(error);
+      }));
+  return new SQLStorage({ ...options, query, ...(transaction && { transaction }), dialect, inTransaction });
+}
+
+/**
+ * Runs statements on a Drizzle db or on the `tx` of a transaction: the first parameter of `updateIn` and `invalidateIn`.
+ *
+ * @param db The `tx` of a transaction, or a db.
+ * @returns Runs a statement with its values. Its result is what Drizzle returns.
+ * @throws {TypeError} When `db` is not a Drizzle db.
+ *
+ * @example
+ * ```ts
+ * import { drizzleQuery } from "@rootlodge/reality-server/drizzle";
+ * import Database from "better-sqlite3";
+ * import { drizzle } from "drizzle-orm/better-sqlite3";
+ *
+ * const client = new Database(":memory:");
+ * const query = drizzleQuery(drizzle(client));
+ * query("CREATE TABLE messages (text TEXT)", []);
+ * query("INSERT INTO messages VALUES (?)", ["hello"]);
+ * client.close();
+ * ```
+ */
+export function drizzleQuery(db: DrizzleDatabase): (text: string, params: SQLValue[]) => unknown {
+  if (typeof db !== "object" || db === null) throw wrongDatabase(`got ${kindOf(db)}`);
+  const { execute, run } = db as { execute?: Run; run?: Run };
+  const send = execute ?? run;
+  if (typeof send !== "function") throw wrongDatabase("got one without execute() or run()");
+  return (text, params) => send.call(db, toStatement(text, params));
 }
 
 /** The Drizzle names of the db's class and of its base classes. */

@@ -6,7 +6,13 @@
 import { kindOf } from "../src/store/node.ts";
 import { readStorageOptions, type StorageOptions, wrongOption } from "./options.ts";
 import { findMismatch, printModel, type RuntimeModel } from "./sql/prisma_model.ts";
-import { type SQLDialectName, SQLStorage, type SQLValue, type SQLWritten } from "./sql/sql_storage.ts";
+import {
+  type SQLDialectName,
+  SQLStorage,
+  type SQLValue,
+  type SQLWritten,
+  type WithOutbox,
+} from "./sql/sql_storage.ts";
 
 export type { CounterKind, StorageOptions } from "./options.ts";
 export type { SQLStorage, SQLValue } from "./sql/sql_storage.ts";
@@ -27,7 +33,7 @@ export interface PrismaDatabase {
 }
 
 /** The model of a {@linkcode createPrismaAdapter} storage, how it numbers changes, and how long it keeps deletions. */
-export interface PrismaAdapterOptions extends StorageOptions {
+export interface PrismaAdapterOptions extends StorageOptions, WithOutbox {
   /** The model's name, as it is in the schema. */
   modelName: string;
   /**
@@ -54,7 +60,7 @@ interface Schema {
 /** The rows of `SELECT LAST_INSERT_ID() AS id`. */
 type LastId = readonly { readonly id: bigint }[];
 
-const OWN_OPTIONS = ["modelName", "createTables", "requestScopedIO"];
+const OWN_OPTIONS = ["modelName", "createTables", "outbox", "requestScopedIO"];
 const DIALECTS: ReadonlyMap<unknown, SQLDialectName> = new Map([
   ["postgresql", "postgres"],
   ["mysql", "mysql"],

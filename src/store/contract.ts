@@ -4,9 +4,17 @@
  *
  * @module
  */
+import type { StorageOutbox } from "./outbox_contract.ts";
 import type { Dot, ReplicatedNode, VersionVector } from "./version_vector.ts";
 import type { RealityNodeMeta } from "../types.ts";
 
+export type {
+  OutboxChange,
+  OutboxRow,
+  OutboxStatement,
+  OutboxSummary,
+  StorageOutbox,
+} from "./outbox_contract.ts";
 export {
   coversVector,
   type Dot,
@@ -112,6 +120,9 @@ export interface RealityStorage {
    */
   subscribe?(listener: ChangeListener): Promise<() => Promise<void>>;
 
+  /** The outbox of the storage. A storage that has one has `readNodes`, and perhaps `readChanges`. */
+  readonly outbox?: StorageOutbox;
+
   /** Releases what the storage itself opened. Later calls reject with `ClosedError`. */
   close?(): Promise<void>;
 }
@@ -195,6 +206,8 @@ export interface ReplicaState extends StorageIdentity {
   readonly collected: VersionVector;
   /** The counter, as readers see it. */
   readonly maxVersion: number;
+  /** As {@linkcode StorageMoment.outbox}. */
+  readonly outbox?: number;
 }
 
 /** One page of the changes that another storage lacks. */
@@ -312,6 +325,11 @@ export interface StorageMoment extends StorageIdentity {
    * any key may have been published.
    */
   readonly recent?: string;
+  /**
+   * The highest id of a pending row of the outbox. Every row that was committed before has this id or a lower one. Left
+   * out: no row is pending.
+   */
+  readonly outbox?: number;
 }
 
 /** The state of some keys, and of the storage at that moment. */

@@ -95,6 +95,7 @@ export function testBasic({ check, supports }: Kit): void {
     }
     const recent = (await storage.readNodes?.([]))?.recent;
     assertEquals(recent !== undefined, supports.recent, "supports.recent");
+    assertEquals(storage.outbox !== undefined, supports.outbox !== false, "supports.outbox");
     assertEquals(storage.features?.ordered === true, supports.ordered, "supports.ordered");
     assertEquals(storage.features?.tombstones === true, supports.tombstones, "supports.tombstones");
     assertEquals(storage.features?.conditions === true, supports.conditions, "supports.conditions");

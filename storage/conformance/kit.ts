@@ -23,6 +23,10 @@ export interface StorageTestOptions {
   share?: (storage: RealityStorage) => RealityStorage | Promise<RealityStorage>;
   /** Makes the database of the storage unreachable. Left out: not tested. */
   disconnect?: (storage: RealityStorage) => void | Promise<void>;
+  /**
+   * Runs a statement on the database of the storage, as the application does. Needed for a storage with an outbox.
+   */
+  query?: (storage: RealityStorage, text: string, params: (string | number | null)[]) => unknown;
   /** Lets the time pass for which the storage keeps tombstones. Left out: not tested. */
   elapse?: (storage: RealityStorage) => void | Promise<void>;
   /**
@@ -58,6 +62,13 @@ export interface StorageSupport {
   recent?: boolean;
   /** It has `subscribe`. @default {false} */
   subscribe?: boolean;
+  /**
+   * It has an `outbox`. `"once"`: servers that apply the same rows at the same time make each change once. `"repeated"`: they
+   * may make it more than once.
+   *
+   * @default {false}
+   */
+  outbox?: false | "once" | "repeated";
   /** It has `close`. @default {false} */
   close?: boolean;
   /** It can stand beside others: it has all that `MeshStorage` adds. @default {false} */
@@ -126,6 +137,7 @@ export function createKit(options: StorageTestOptions): Kit {
       newEpoch: false,
       recent: false,
       subscribe: false,
+      outbox: false,
       close: false,
       mesh: false,
       ordered: false,

@@ -16,6 +16,7 @@ import { testListing } from "./listing.ts";
 import { testMesh } from "./mesh.ts";
 import { testMeshModel } from "./mesh_model.ts";
 import { testModel } from "./model.ts";
+import { testOutbox } from "./outbox.ts";
 import { testRaces } from "./races.ts";
 import { testSubscribe } from "./subscribe.ts";
 import { testVersions } from "./versions.ts";
@@ -64,6 +65,7 @@ export function testStorage(options: StorageTestOptions): void {
   testListing(kit);
   testRaces(kit);
   testSubscribe(kit);
+  testOutbox(kit);
   testEpochs(kit);
   testModel(kit);
   testMesh(kit);

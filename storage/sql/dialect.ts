@@ -4,7 +4,14 @@
  * @module
  */
 import type { RealityNodeMeta } from "../../src/types.ts";
-import type { MergeBounds, Numbering, PlacedChange, PlacedConditional, PlacedMerge } from "./placement.ts";
+import type {
+  MergeBounds,
+  Numbering,
+  PlacedChange,
+  PlacedConditional,
+  PlacedMerge,
+  PlacedRows,
+} from "./placement.ts";
 
 /** A value that is bound to a statement. */
 export type SQLValue = string | number | null;
@@ -156,7 +163,62 @@ export interface SQLDialect {
    * `markCollected` has recorded.
    */
   collect(until: number, recorded: VectorEntries): Statement;
+  /** The statements of the outbox. Left out: there is none. */
+  readonly outbox?: OutboxDialect;
 }
+
+/** The outbox of a table. */
+export interface OutboxNames {
+  /** Its name, checked before. */
+  readonly name: string;
+  /** Whether a trigger announces rows with NOTIFY. PostgreSQL. */
+  readonly notify: boolean;
+}
+
+/** The same, as statements name it. */
+export interface OutboxTable extends OutboxNames {
+  /** Its name in quotes. */
+  readonly quoted: string;
+}
+
+/** The statements of one database for the outbox: a table with `id`, `key`, `hash`, `format` and `created_at`. */
+export interface OutboxDialect {
+  /** The table's name. */
+  readonly name: string;
+  /** The statements that create the table. They do nothing where it exists. */
+  readonly schema: readonly string[];
+  /** The same for several servers that create it at once, where that needs other statements. */
+  readonly createTable?: readonly string[];
+  /** Reads the table's columns: one row with `name` for each; no row where the table does not exist. */
+  columns(): Statement;
+  /** Reads pending rows up to an id, in order: `id`, `key`, `hash`, `format`. */
+  read(upTo: number, limit: number): Statement;
+  /** Reads pending rows of some keys up to an id, in order of id within each key. */
+  readKeys(keys: readonly string[], upTo: number, limit: number): Statement;
+  /**
+   * Writes the changes whose rows are still there, and removes their rows.
+   */
+  apply(changes: readonly PlacedRows[], numbering: Numbering): OutboxWrite;
+  /** Negates the ids of pending rows. */
+  setAside(ids: readonly number[]): Statement;
+  /** Counts up to `limit` rows of each kind: `pending`, `oldest_age` in milliseconds, `set_aside`. */
+  summarize(limit: number): Statement;
+  /** Adds rows. An empty hash stands for none. */
+  insert(changes: readonly { readonly key: string; readonly hash: string }[]): Statement;
+}
+
+/** The statements that apply rows of the outbox, in order. Where it is possible they are run in one transaction. */
+export interface OutboxWrite {
+  /** Locks the counter's row for the rest of the transaction, where `write` does not do it in time. */
+  readonly lock?: Statement;
+  /** Writes the changes whose rows are there. Returns what `applyChanges` does; no row if it wrote none. */
+  readonly write: Statement;
+  /** Removes the rows. Removes none if the changes were not written. Left out: `write` does it. */
+  readonly remove?: Statement;
+}
+
+/** The columns of an outbox. */
+export const OUTBOX_COLUMNS: readonly string[] = ["id", "key", "hash", "format", "created_at"];
 
 /** The most tombstones that one collection deletes: some ten milliseconds in SQLite. */
 export const MAX_COLLECTED = 500;

@@ -5,7 +5,7 @@
  */
 import type { NodeHash } from "../../src/store/contract.ts";
 import { LATE_CYCLE, MAX_RECENT_LENGTH } from "../../src/store/history.ts";
-import type { SQLValue, Statement } from "./dialect.ts";
+import type { OutboxTable, SQLValue, Statement } from "./dialect.ts";
 import { UNMERGED_MESH } from "./mesh_column.ts";
 import type { PlacedChange, PlacedConditional, PlacedMerge } from "./placement.ts";
 
@@ -43,6 +43,21 @@ export interface SQLTable {
   readonly quoted: string;
   /** The current time in milliseconds since 1970, by the database's clock; `0` where a test's clock gives the time. */
   readonly now: string;
+  /** The outbox, if there is one. */
+  readonly outbox?: OutboxTable | undefined;
+}
+
+/**
+ * The highest id of a pending row, as the column `outbox` of the counter's row; nothing where there is no outbox. Of the
+ * first part of a union, as the text begins with a comma.
+ */
+export function pendingColumn({ outbox }: SQLTable, cast: (id: string) => string = (id) => id): string {
+  return outbox ? `, (SELECT ${cast("max(id)")} FROM ${outbox.quoted} WHERE id > 0) AS outbox` : "";
+}
+
+/** The same column of a node row in the union. */
+export function noPending({ outbox }: SQLTable): string {
+  return outbox ? ", NULL" : "";
 }
 
 /** A statement with its parameters. */

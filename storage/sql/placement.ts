@@ -45,6 +45,12 @@ export interface PlacedConditional extends PlacedChange {
   readonly unless?: readonly NodeHash[] | undefined;
 }
 
+/** A change that rows of the outbox ask for. */
+export interface PlacedRows extends PlacedChange {
+  /** The ids of these rows. */
+  readonly rows: readonly number[];
+}
+
 /** What every merge has in common. */
 interface MergeCondition {
   /** The dot of the node that must be stored; `null` where none may be. */

@@ -5,6 +5,7 @@
  */
 import { StorageError } from "../../src/errors.ts";
 import type {
+  OutboxRow,
   ReplicaState,
   ReplicatedNode,
   StorageIdentity,
@@ -26,6 +27,8 @@ export interface CounterRow extends StorageIdentity {
   readonly maxDotVersion: number;
   /** The text of the column `mesh`. */
   readonly mesh: string;
+  /** The highest id of a pending row of the outbox; left out for none. */
+  readonly outbox?: number;
 }
 
 /** A delta's rows. */
@@ -46,6 +49,7 @@ export function toCounterRow(row: SQLRow | undefined, operation: string): Counte
     mesh: String(row?.mesh),
     epoch: String(row?.epoch),
     replicaId: String(row?.origin),
+    ...toPending(row, operation),
   };
 }
 
@@ -58,6 +62,23 @@ export function toCounterMoment(row: SQLRow, operation: string): StorageMoment {
     collectedVersion: toNumber(row.updated_at, operation),
     late: toNumber(row.late, operation),
     recent: String(row.recent),
+    ...toPending(row, operation),
+  };
+}
+
+/** The highest id of a pending row of the outbox, from a counter's row. */
+function toPending(row: SQLRow | undefined, operation: string): Pick<StorageMoment, "outbox"> {
+  const id = row?.outbox;
+  return id === undefined || id === null ? {} : { outbox: toNumber(id, operation) };
+}
+
+/** Parses a row of the outbox. Any program may have written it. */
+export function toOutboxRow(row: SQLRow, operation: string): OutboxRow {
+  return {
+    id: toNumber(row.id, operation),
+    key: row.key,
+    hash: row.hash,
+    format: toNumber(row.format, operation),
   };
 }
 
@@ -105,7 +126,7 @@ export function toMissing(rows: readonly SQLRow[], operation: string): MissingRo
 
 /** The replica state that a counter's row describes. */
 export function toReplicaState(counter: CounterRow): ReplicaState {
-  const { epoch, replicaId, maxVersion, maxDotVersion } = counter;
+  const { epoch, replicaId, maxVersion, maxDotVersion, outbox } = counter;
   const { vector, collected } = parseMesh(counter.mesh);
   return {
     epoch,
@@ -113,6 +134,7 @@ export function toReplicaState(counter: CounterRow): ReplicaState {
     vector: new Map([...vector, [replicaId, maxDotVersion]]),
     collected,
     maxVersion,
+    ...(outbox === undefined ? {} : { outbox }),
   };
 }
 

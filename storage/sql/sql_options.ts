@@ -4,7 +4,8 @@
  * @module
  */
 import { type ReadStorageOptions, readStorageOptions, type StorageOptions, wrongOption } from "../options.ts";
-import type { SQLDialect, SQLValue } from "./dialect.ts";
+import { checkNames } from "../../src/check.ts";
+import type { OutboxNames, SQLDialect, SQLValue } from "./dialect.ts";
 import { mysqlDialect } from "./mysql/dialect.ts";
 import { postgresDialect } from "./postgres/dialect.ts";
 import { sqliteDialect } from "./sqlite/dialect.ts";
@@ -32,10 +33,52 @@ export type SQLQuery = (
   params: SQLValue[],
 ) => Promise<readonly object[] | SQLWritten> | readonly object[] | SQLWritten;
 
+/**
+ * Runs statements in one transaction, in order, and returns for each what {@linkcode SQLQuery} does. Undoes all of them if
+ * one fails, and rejects with its error.
+ */
+export type SQLTransaction = (
+  statements: readonly { readonly sql: string; readonly params: SQLValue[] }[],
+) => Promise<readonly (readonly object[] | SQLWritten)[]> | readonly (readonly object[] | SQLWritten)[];
+
+/** The outbox of an SQL storage. */
+export interface OutboxOptions {
+  /**
+   * The table's name: letters, digits and `_`, at most 48 characters.
+   *
+   * @default the name of the nodes' table with `_outbox` in place of `_nodes`: "reality_outbox"
+   */
+  tableName?: string;
+  /**
+   * Whether a trigger on the table announces each commit with NOTIFY, so that servers which listen are woken at once.
+   * PostgreSQL runs commits with a notification one after the other, for a moment each. With `false` servers find the
+   * rows by polling. Only for PostgreSQL, and only when the table is created.
+   *
+   * @default {true}
+   */
+  notify?: boolean;
+}
+
+/** The option that a storage with an outbox has. */
+export interface WithOutbox {
+  /**
+   * Whether there is an outbox: a second table, to which transactions of the application write which nodes they change.
+   * Servers make the changes once such a transaction is committed (`docs/database.md`).
+   *
+   * @default {false}
+   */
+  outbox?: boolean | OutboxOptions;
+}
+
 /** How an SQL storage reaches its database, and its table there. */
-export interface SQLStorageOptions extends StorageOptions {
+export interface SQLStorageOptions extends StorageOptions, WithOutbox {
   /** Runs one statement, with `$1` (Postgres) or `?` as placeholders, and returns its rows. */
   query: SQLQuery;
+  /**
+   * Runs statements in one transaction. Only the outbox needs it, on MySQL and SQLite. Left out: two servers that apply the
+   * same rows of the outbox may both make the changes, and their clients are told twice.
+   */
+  transaction?: SQLTransaction;
   /** The kind of database. */
   dialect: SQLDialectName;
   /**
@@ -70,12 +113,24 @@ export interface SQLStorageOptions extends StorageOptions {
 }
 
 const DEFAULT_TABLE_NAME = "reality_nodes";
-const OWN_OPTIONS = ["query", "dialect", "tableName", "createTables", "inTransaction", "requestScopedIO"];
+const OWN_OPTIONS = [
+  ...[
+    "query",
+    "transaction",
+    "dialect",
+    "tableName",
+    "createTables",
+    "outbox",
+    "inTransaction",
+    "requestScopedIO",
+  ],
+];
 
 /** The options of an SQL storage, checked and with every default filled in. */
 export interface ReadSQLOptions {
   readonly shared: ReadStorageOptions;
   readonly query: SQLQuery;
+  readonly transaction: SQLTransaction | undefined;
   readonly dialect: SQLDialect;
   readonly tableName: string;
   readonly createTables: boolean;
@@ -92,15 +147,20 @@ export interface ReadSQLOptions {
  */
 export function readSQLOptions(options: SQLStorageOptions): ReadSQLOptions {
   const shared = readStorageOptions(options, "SQLStorage", OWN_OPTIONS);
-  const { query, tableName = DEFAULT_TABLE_NAME, createTables = true } = options;
+  const { query, transaction, tableName = DEFAULT_TABLE_NAME, createTables = true } = options;
   const { inTransaction = false, requestScopedIO = false } = options;
   if (typeof query !== "function") throw wrongOption("query", "a function", query);
+  if (transaction !== undefined && typeof transaction !== "function") {
+    throw wrongOption("transaction", "a function", transaction);
+  }
   for (const [name, value] of Object.entries({ createTables, inTransaction, requestScopedIO })) {
     if (typeof value !== "boolean") throw wrongOption(name, "true or false", value);
   }
   checkTableName(tableName);
-  const dialect = findDialect(options.dialect, tableName, shared.testNow !== undefined);
-  return { shared, query, dialect, tableName, createTables, inTransaction, requestScopedIO };
+  const outbox = readOutbox(options.outbox, tableName);
+  const isTimed = shared.testNow !== undefined;
+  const dialect = findDialect(options.dialect)(tableName, isTimed, outbox);
+  return { shared, query, transaction, dialect, tableName, createTables, inTransaction, requestScopedIO };
 }
 
 function checkTableName(tableName: unknown): void {
@@ -108,9 +168,32 @@ function checkTableName(tableName: unknown): void {
   throw wrongOption("tableName", "a letter or _, then letters, digits and _, at most 48", tableName);
 }
 
-function findDialect(dialect: unknown, tableName: string, isTimed: boolean): SQLDialect {
-  if (dialect === "sqlite") return sqliteDialect(tableName, isTimed);
-  if (dialect === "postgres") return postgresDialect(tableName, isTimed);
-  if (dialect === "mysql") return mysqlDialect(tableName, isTimed);
+/**
+ * Reads the option `outbox`.
+ *
+ * @param nodes The name of the nodes' table.
+ * @returns The outbox; `undefined` for none.
+ * @throws {TypeError} When it is wrong; the message names it.
+ */
+export function readOutbox(given: WithOutbox["outbox"] = false, nodes: string): OutboxNames | undefined {
+  if (typeof given !== "boolean" && (typeof given !== "object" || given === null)) {
+    throw wrongOption("outbox", "true, false or an object", given);
+  }
+  if (given === false) return undefined;
+  const options = given === true ? {} : given;
+  checkNames("outbox", options, ["tableName", "notify"]);
+  const { tableName: name = `${nodes.replace(/_nodes$/, "")}_outbox`, notify = true } = options;
+  if (options.tableName !== undefined) checkTableName(name);
+  if (name === nodes) throw wrongOption("outbox", "another table than the nodes'", name);
+  if (typeof notify !== "boolean") throw wrongOption("notify", "true or false", notify);
+  return { name, notify };
+}
+
+type CreateDialect = (tableName: string, isTimed: boolean, outbox: OutboxNames | undefined) => SQLDialect;
+
+function findDialect(dialect: unknown): CreateDialect {
+  if (dialect === "sqlite") return sqliteDialect;
+  if (dialect === "postgres") return postgresDialect;
+  if (dialect === "mysql") return mysqlDialect;
   throw wrongOption("dialect", '"postgres", "mysql" or "sqlite"', dialect);
 }

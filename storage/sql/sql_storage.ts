@@ -14,6 +14,7 @@ import type {
   StorageDelta,
   StorageFeatures,
   StorageIdentity,
+  StorageOutbox,
   StorageReading,
   VersionVector,
 } from "../../src/store/contract.ts";
@@ -37,13 +38,22 @@ import {
   readDelta,
   readReplicaState,
 } from "./replication.ts";
+import { SQLOutbox } from "./outbox.ts";
 import { readSQLOptions, type SQLStorageOptions } from "./sql_options.ts";
 import { TableClient } from "./table_client.ts";
 import { TombstoneCollector } from "./tombstone_collector.ts";
 
 export type { CounterKind, StorageOptions } from "../options.ts";
 export type { SQLRow, SQLValue } from "./dialect.ts";
-export type { SQLDialectName, SQLQuery, SQLStorageOptions, SQLWritten } from "./sql_options.ts";
+export type {
+  OutboxOptions,
+  SQLDialectName,
+  SQLQuery,
+  SQLStorageOptions,
+  SQLTransaction,
+  SQLWritten,
+  WithOutbox,
+} from "./sql_options.ts";
 
 /**
  * Keeps nodes in one table of an SQL database that other servers may share. Each change is one atomic statement that
@@ -111,9 +121,12 @@ export class SQLStorage implements MeshStorage {
   readonly features: StorageFeatures;
   /** The statements that create the table, for those who create tables by hand. */
   readonly schema: string;
+  /** The outbox, where the option `outbox` asks for one. */
+  readonly outbox?: StorageOutbox;
 
   readonly #table: TableClient;
   readonly #collector: TombstoneCollector;
+  readonly #outbox: SQLOutbox | undefined;
 
   /**
    * Makes a storage on a table. It sends nothing to the database before the first use.
@@ -130,7 +143,8 @@ export class SQLStorage implements MeshStorage {
       tombstoneTimeout: inTransaction ? Infinity : shared.tombstoneTimeout,
       requestScopedIO,
     });
-    this.schema = dialect.schema.map((statement) => `${statement};\n`).join("");
+    this.schema = [...dialect.schema, ...dialect.outbox?.schema ?? []].map((sql) => `${sql};\n`).join("");
+    if (dialect.outbox) this.outbox = this.#outbox = new SQLOutbox(table, dialect.outbox);
     // In a transaction, other changes could become visible between the decision and the commit.
     const conditions = !inTransaction;
     this.features = Object.freeze({
@@ -337,6 +351,11 @@ export class SQLStorage implements MeshStorage {
   async close(): Promise<void> {
     this.#table.close();
     await this.#collector.end();
+  }
+
+  /** Tells that `subscribe` announces rows of the outbox. */
+  protected announceOutbox(): void {
+    if (this.#outbox) this.#outbox.isAnnounced = true;
   }
 
   async #apply(operation: string, changes: readonly NodeChange[]): Promise<AppliedMeta[]> {

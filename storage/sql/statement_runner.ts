@@ -5,9 +5,9 @@
  */
 import { ClosedError, RealityError, StorageError } from "../../src/errors.ts";
 import { kindOf } from "../../src/store/node.ts";
-import type { SQLDialect, SQLRow, SQLValue, Statement } from "./dialect.ts";
+import type { SQLDialect, SQLRow, Statement } from "./dialect.ts";
 import { toNumber } from "./rows.ts";
-import type { ReadSQLOptions, SQLQuery, SQLWritten } from "./sql_options.ts";
+import type { ReadSQLOptions, SQLQuery, SQLTransaction, SQLWritten } from "./sql_options.ts";
 
 /** How often a statement is sent again that gave way to another one. */
 export const MAX_RETRIES = 20;
@@ -17,13 +17,15 @@ const RETRY_TIME = 5000;
 /** Runs statements. */
 export class StatementRunner {
   readonly #query: SQLQuery;
+  readonly #transaction: SQLTransaction | undefined;
   readonly #dialect: SQLDialect;
   readonly #inTransaction: boolean;
   #isClosed = false;
 
   /** @param options The storage's options. */
-  constructor({ query, dialect, inTransaction }: ReadSQLOptions) {
+  constructor({ query, transaction, dialect, inTransaction }: ReadSQLOptions) {
     this.#query = query;
+    this.#transaction = transaction;
     this.#dialect = dialect;
     this.#inTransaction = inTransaction;
   }
@@ -39,21 +41,40 @@ export class StatementRunner {
    * @throws {StorageError} When the database fails, or `query` returns something else.
    * @throws {ClosedError} After `close()`.
    */
-  async run(operation: string, { sql, params, toRows }: Statement): Promise<readonly SQLRow[]> {
-    const result = await this.#send(operation, sql, params);
-    if (isWritten(result)) return toRows?.(toNumber(result.insertId, operation)) ?? [];
-    if (toRows === undefined && isRows(result)) return result;
-    const wanted = toRows ? "what the driver gives for a write, with insertId" : "an array of rows";
-    const given = Array.isArray(result) && !isRows(result) ? "an array of something else" : kindOf(result);
-    throw new StorageError(operation, `option "query" must give ${wanted}, and gave ${given}`);
+  async run(operation: string, statement: Statement): Promise<readonly SQLRow[]> {
+    const { sql, params } = statement;
+    return rowsOf(operation, statement, await this.#send(operation, () => this.#query(sql, params)));
   }
 
-  async #send(operation: string, sql: string, params: SQLValue[]): Promise<unknown> {
+  /** Whether statements can be run in one transaction. */
+  get canRunTogether(): boolean {
+    return this.#transaction !== undefined;
+  }
+
+  /**
+   * Runs statements in one transaction and returns the rows of each.
+   *
+   * @throws {StorageError} When the database fails, or `transaction` returns something else. Then none was run.
+   * @throws {ClosedError} After `close()`.
+   */
+  async runTogether(operation: string, statements: readonly Statement[]): Promise<(readonly SQLRow[])[]> {
+    const list = statements.map(({ sql, params }) => ({ sql, params }));
+    const results = await this.#send(operation, () => this.#transaction!(list));
+    if (!Array.isArray(results) || results.length !== statements.length) {
+      throw new StorageError(
+        operation,
+        'option "transaction" must give a list with the result of each statement',
+      );
+    }
+    return statements.map((statement, i) => rowsOf(operation, statement, results[i]));
+  }
+
+  async #send(operation: string, call: () => unknown): Promise<unknown> {
     if (this.#isClosed) throw new ClosedError("storage");
     const startedAt = performance.now();
     for (let retry = 1;; retry++) {
       try {
-        return await this.#query(sql, params);
+        return await call();
       } catch (error) {
         const hasTime = !this.#inTransaction && retry <= MAX_RETRIES &&
           performance.now() - startedAt < RETRY_TIME;
@@ -80,6 +101,19 @@ export class StatementRunner {
         codes.includes(cause.code) || codes.includes(cause.errno) || message.test(String(cause.message)),
     );
   }
+}
+
+/**
+ * The rows of a result.
+ *
+ * @throws {StorageError} When it is none of what a driver returns.
+ */
+function rowsOf(operation: string, { toRows }: Statement, result: unknown): readonly SQLRow[] {
+  if (isWritten(result)) return toRows?.(toNumber(result.insertId, operation)) ?? [];
+  if (toRows === undefined && isRows(result)) return result;
+  const wanted = toRows ? "what the driver gives for a write, with insertId" : "an array of rows";
+  const given = Array.isArray(result) && !isRows(result) ? "an array of something else" : kindOf(result);
+  throw new StorageError(operation, `option "query" must give ${wanted}, and gave ${given}`);
 }
 
 /** Waits for a random time before a retry: up to 2^retry milliseconds, 64 at most. */

@@ -14,12 +14,17 @@ import {
 import { checkCounter } from "../validate.ts";
 import type { ReadStorageOptions } from "../options.ts";
 import { CounterNumbering } from "./counter_numbering.ts";
-import type { SQLDialect, SQLRow, Statement } from "./dialect.ts";
+import { OUTBOX_COLUMNS, type SQLDialect, type SQLRow, type Statement } from "./dialect.ts";
 import { EMPTY_MESH, type MeshState, parseMesh, UNMERGED_MESH } from "./mesh_column.ts";
 import type { Numbering } from "./placement.ts";
 import { type CounterRow, toCounterRow, toNumber } from "./rows.ts";
 import type { ReadSQLOptions } from "./sql_options.ts";
 import { MAX_RETRIES, pauseBefore, StatementRunner } from "./statement_runner.ts";
+
+/** A table that is created at the first use. */
+interface Table extends Pick<SQLDialect, "columns" | "columnNames" | "schema" | "createTable"> {
+  readonly name: string;
+}
 
 /** Runs the statements of one table. */
 export class TableClient {
@@ -68,6 +73,17 @@ export class TableClient {
     // Every call sets up by itself: it does not depend on a set-up statement of another call, which may be lost.
     if (!this.#isReady) await this.#setUp(operation);
     return await this.#run(operation, statement);
+  }
+
+  /** Whether statements can be run in one transaction. */
+  get canRunTogether(): boolean {
+    return this.#runner.canRunTogether;
+  }
+
+  /** Runs statements in one transaction. */
+  async askTogether(operation: string, statements: readonly Statement[]): Promise<(readonly SQLRow[])[]> {
+    if (!this.#isReady) await this.#setUp(operation);
+    return await this.#watch(() => this.#runner.runTogether(operation, statements));
   }
 
   /**
@@ -170,8 +186,12 @@ export class TableClient {
   }
 
   async #run(operation: string, statement: Statement): Promise<readonly SQLRow[]> {
+    return await this.#watch(() => this.#runner.run(operation, statement));
+  }
+
+  async #watch<T>(run: () => Promise<T>): Promise<T> {
     try {
-      return await this.#runner.run(operation, statement);
+      return await run();
     } catch (error) {
       // The next call checks the table again, and creates it.
       if (this.#runner.isMissing(error)) this.#isReady = false;
@@ -180,7 +200,11 @@ export class TableClient {
   }
 
   async #setUp(operation: string): Promise<void> {
-    if (!await this.#hasTable(operation)) await this.#createTable(operation);
+    const { dialect } = this;
+    const nodes = { ...dialect, name: this.#tableName };
+    if (!await this.#hasTable(operation, nodes)) await this.#createTable(operation, nodes);
+    const outbox = dialect.outbox && { ...dialect.outbox, columnNames: OUTBOX_COLUMNS };
+    if (outbox && !await this.#hasTable(operation, outbox)) await this.#createTable(operation, outbox);
     // The row is read first: an INSERT would wait for a running write, even where the row exists.
     const [row] = await this.#run(operation, this.dialect.readCounter());
     const { numbering } = this;
@@ -198,27 +222,24 @@ export class TableClient {
     this.#isReady = true;
   }
 
-  async #createTable(operation: string): Promise<void> {
+  async #createTable(operation: string, table: Table): Promise<void> {
+    const { name, schema, createTable = schema } = table;
     if (!this.#createTables) {
-      throw new StorageError(
-        operation,
-        `table "${this.#tableName}" is not there: make it from storage.schema`,
-      );
+      throw new StorageError(operation, `table "${name}" is not there: make it from storage.schema`);
     }
-    const { schema, createTable = schema } = this.dialect;
     for (const sql of createTable) await this.#run(operation, { sql, params: [] });
-    await this.#hasTable(operation);
+    await this.#hasTable(operation, table);
   }
 
   /** @throws {StorageError} When the table lacks a column. */
-  async #hasTable(operation: string): Promise<boolean> {
-    const found = (await this.#run(operation, this.dialect.columns())).map((row) => String(row.name));
+  async #hasTable(operation: string, { name, columns, columnNames }: Table): Promise<boolean> {
+    const found = (await this.#run(operation, columns())).map((row) => String(row.name));
     if (found.length === 0) return false;
-    const missing = this.dialect.columnNames.filter((name) => !found.includes(name));
+    const missing = columnNames.filter((column) => !found.includes(column));
     if (missing.length === 0) return true;
     throw new StorageError(
       operation,
-      `table "${this.#tableName}" has another shape: it lacks ${missing.join(", ")} and has ${
+      `table "${name}" has another shape: it lacks ${missing.join(", ")} and has ${
         found.join(", ")
       }; give another tableName, or take that table away`,
     );

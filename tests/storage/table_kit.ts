@@ -6,12 +6,14 @@
 import process from "node:process";
 import { randomName, type RealityStorage } from "../../src/store/contract.ts";
 import { DEFAULT_TOMBSTONE_TIMEOUT } from "../../storage/options.ts";
-import type { SQLQuery, SQLRow } from "../../storage/sql/sql_storage.ts";
+import type { SQLQuery, SQLRow, SQLTransaction, SQLValue } from "../../storage/sql/sql_storage.ts";
 
 /** A pool of connections, made with some driver. */
 export interface Connected {
   /** Runs one statement on any of its connections. */
   readonly query: SQLQuery;
+  /** Runs statements in one transaction. */
+  readonly transaction?: SQLTransaction;
   /** Closes them. */
   end(): Promise<void>;
 }
@@ -22,13 +24,17 @@ export interface Driver {
   connect(): Promise<Connected>;
 }
 
-/** Creates a storage in a table, with what releases it. */
-export type Open = (tableName: string, now: () => number) => Promise<[RealityStorage, () => Promise<void>]>;
+/** Creates a storage in a table, with what releases it, and with what runs a statement of the application if it has an outbox. */
+export type Open = (
+  tableName: string,
+  now: () => number,
+) => Promise<[RealityStorage, () => Promise<void>, SQLQuery?]>;
 
 interface Backing {
   readonly tableName: string;
   readonly clock: { now: number };
   readonly release: () => Promise<void>;
+  readonly query: SQLQuery | undefined;
 }
 
 /** The address of a service that `deno task test` starts. */
@@ -71,6 +77,11 @@ export class Tables {
     this.#of(storage).clock.now += DEFAULT_TOMBSTONE_TIMEOUT;
   };
 
+  /** Runs a statement on a storage's database. */
+  query = async (storage: RealityStorage, text: string, params: SQLValue[]): Promise<void> => {
+    await this.#of(storage).query?.(text, params);
+  };
+
   /** Closes a storage's connections under it. */
   disconnect = async (storage: RealityStorage): Promise<void> => await this.#of(storage).release();
 
@@ -88,9 +99,9 @@ export class Tables {
   }
 
   async #add(tableName: string, clock: { now: number }): Promise<RealityStorage> {
-    const [storage, end] = await this.#open(tableName, () => clock.now);
+    const [storage, end, query] = await this.#open(tableName, () => clock.now);
     let ended: Promise<void> | undefined;
-    this.#backings.set(storage, { tableName, clock, release: () => ended ??= end() });
+    this.#backings.set(storage, { tableName, clock, release: () => ended ??= end(), query });
     return storage;
   }
 }

@@ -4,10 +4,11 @@
  * @module
  */
 import { MAX_HASH_BYTES, MAX_KEY_BYTES } from "../../../src/store/node.ts";
-import type { SQLDialect } from "../dialect.ts";
+import type { OutboxNames, SQLDialect } from "../dialect.ts";
 import { COLUMNS, MAX_CHANGES } from "../fragments.ts";
 import { mysqlTable } from "./fragments.ts";
 import { adoptVector, mergeNodes, readMissing, readMissingPage, readReplicated } from "./merge.ts";
+import { mysqlOutbox } from "./outbox.ts";
 import { listChanged, readChanges, readMoment, readNodes } from "./read.ts";
 import {
   columns,
@@ -32,9 +33,14 @@ import { applyChanges, applyConditional, setNode } from "./write.ts";
  *
  * @param tableName A plain name, checked before.
  * @param isTimed Whether a test's clock gives the time, instead of the database's.
+ * @param outbox The outbox; left out for none.
  */
-export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDialect {
-  const table = mysqlTable(tableName, isTimed);
+export function mysqlDialect(
+  tableName: string,
+  isTimed: boolean = false,
+  outbox?: OutboxNames,
+): SQLDialect {
+  const table = mysqlTable(tableName, isTimed, outbox);
   return {
     maxChanges: MAX_CHANGES,
     maxBytes: { key: MAX_KEY_BYTES, hash: MAX_HASH_BYTES, origin: MAX_REPLICA_ID_BYTES },
@@ -67,5 +73,6 @@ export function mysqlDialect(tableName: string, isTimed: boolean = false): SQLDi
     findExpired: findExpired(table),
     markCollected: markCollected(table),
     collect: collect(table),
+    ...(table.outbox && { outbox: mysqlOutbox(table, table.outbox) }),
   };
 }

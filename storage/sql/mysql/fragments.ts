@@ -7,16 +7,17 @@
  *
  * @module
  */
-import type { SQLRow, SQLValue } from "../dialect.ts";
+import type { OutboxNames, SQLRow, SQLValue } from "../dialect.ts";
 import { align, LATE_CYCLE, MAX_RECENT_LENGTH, type SQLTable } from "../fragments.ts";
 
 /** The table, as MySQL's statements name it. */
-export function mysqlTable(name: string, isTimed: boolean): SQLTable {
+export function mysqlTable(name: string, isTimed: boolean, outbox?: OutboxNames): SQLTable {
   // In UTC, where no hour comes twice, whatever the session's time zone.
   const now = isTimed
     ? "0"
     : "(TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1970-01-01 00:00:00', UTC_TIMESTAMP(3)) DIV 1000)";
-  return { name, quoted: `\`${name}\``, now };
+  const quoted = `\`${name}\``;
+  return { name, quoted, now, outbox: outbox && { ...outbox, quoted: `\`${outbox.name}\`` } };
 }
 
 /** The type of a text in a JSON list. */

@@ -4,19 +4,19 @@
  * @module
  */
 import type { SQLDialect } from "../dialect.ts";
-import { type SQLTable, statement } from "../fragments.ts";
+import { noPending, pendingColumn, type SQLTable, statement } from "../fragments.ts";
 import { decode, selectNode, TEXT } from "./fragments.ts";
 
 /** The counter's row beside node rows, as {@linkcode SQLDialect.readMoment} describes it. */
-function selectCounter({ quoted }: SQLTable): string {
+function selectCounter(table: SQLTable): string {
   return `SELECT '' AS node_key, max_version AS version, ${decode("epoch")} AS hash, ` +
     `swept_version AS updated_at, 0 AS deleted, late, ${decode("origin")} AS origin, ${
       decode("hash")
-    } AS recent FROM ${quoted} WHERE node_key = ''`;
+    } AS recent${pendingColumn(table)} FROM ${table.quoted} WHERE node_key = ''`;
 }
 
-function selectKeys({ quoted }: SQLTable): string {
-  return `${selectNode("0")} FROM JSON_TABLE(?, '$[*]' COLUMNS (name ${TEXT} PATH '$')) AS item ` +
+function selectKeys({ quoted }: SQLTable, more: string = ""): string {
+  return `${selectNode("0")}${more} FROM JSON_TABLE(?, '$[*]' COLUMNS (name ${TEXT} PATH '$')) AS item ` +
     `STRAIGHT_JOIN ${quoted} AS node ON node.node_key = CAST(item.name AS BINARY) ` +
     `WHERE node.node_key <> '' AND node.expires_at IS NULL`;
 }
@@ -36,14 +36,14 @@ export function readNodes(table: SQLTable): SQLDialect["readNodes"] {
 
 /** {@linkcode SQLDialect.readMoment} */
 export function readMoment(table: SQLTable): SQLDialect["readMoment"] {
-  const sql = `${selectCounter(table)} UNION ALL ${selectKeys(table)}`;
+  const sql = `${selectCounter(table)} UNION ALL ${selectKeys(table, noPending(table))}`;
   return (keys) => statement(sql, JSON.stringify(keys));
 }
 
 /** {@linkcode SQLDialect.readChanges} */
 export function readChanges(table: SQLTable): SQLDialect["readChanges"] {
   const counter = selectCounter(table);
-  const history = selectHistory(table);
+  const history = selectHistory(table, noPending(table));
   return (version, limit) =>
     statement(
       `(${counter}) UNION ALL (${history} ORDER BY node.version LIMIT ${Math.ceil(limit)})`,

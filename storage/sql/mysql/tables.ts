@@ -6,7 +6,7 @@
 import { RESIDUES } from "../../../src/store/contract.ts";
 import { MAX_HASH_BYTES, MAX_KEY_BYTES } from "../../../src/store/node.ts";
 import type { SQLDialect } from "../dialect.ts";
-import { align, MAX_VERSION, type SQLTable, statement } from "../fragments.ts";
+import { align, MAX_VERSION, pendingColumn, type SQLTable, statement } from "../fragments.ts";
 import { EMPTY_MESH } from "../mesh_column.ts";
 import { BASE, decode, given, isSame, START, toRows } from "./fragments.ts";
 
@@ -56,10 +56,10 @@ export function createCounter({ quoted }: SQLTable): SQLDialect["createCounter"]
 }
 
 /** {@linkcode SQLDialect.readCounter} */
-export function readCounter({ quoted }: SQLTable): SQLDialect["readCounter"] {
+export function readCounter(table: SQLTable): SQLDialect["readCounter"] {
   const sql = `SELECT counter, updated_at AS drawn, max_version, max_stamp, epoch, ${
     decode("origin")
-  } AS origin, mesh FROM ${quoted} WHERE node_key = ''`;
+  } AS origin, mesh${pendingColumn(table)} FROM ${table.quoted} WHERE node_key = ''`;
   return () => statement(sql);
 }
 

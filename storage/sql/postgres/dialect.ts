@@ -3,10 +3,11 @@
  *
  * @module
  */
-import type { SQLDialect, SQLRow } from "../dialect.ts";
+import type { OutboxNames, SQLDialect, SQLRow } from "../dialect.ts";
 import { COLUMNS, MAX_CHANGES } from "../fragments.ts";
 import { postgresTable } from "./fragments.ts";
 import { adoptVector, mergeNodes, readMissing, readMissingPage, readReplicated } from "./merge.ts";
+import { postgresOutbox } from "./outbox.ts";
 import { listChanged, readChanges, readMoment, readNodes } from "./read.ts";
 import {
   columns,
@@ -37,9 +38,14 @@ export function tellsReadOnly(rows: readonly object[]): boolean {
  *
  * @param tableName A plain name, checked before.
  * @param isTimed Whether a test's clock gives the time, instead of the database's.
+ * @param outbox The outbox; left out for none.
  */
-export function postgresDialect(tableName: string, isTimed: boolean = false): SQLDialect {
-  const table = postgresTable(tableName, isTimed);
+export function postgresDialect(
+  tableName: string,
+  isTimed: boolean = false,
+  outbox?: OutboxNames,
+): SQLDialect {
+  const table = postgresTable(tableName, isTimed, outbox);
   return {
     maxChanges: MAX_CHANGES,
     retried: [/* serialization_failure */ "40001", /* deadlock_detected */ "40P01"],
@@ -76,5 +82,6 @@ export function postgresDialect(tableName: string, isTimed: boolean = false): SQ
     findExpired: findExpired(table),
     markCollected: markCollected(table),
     collect: collect(table),
+    ...(table.outbox && { outbox: postgresOutbox(table, table.outbox) }),
   };
 }

@@ -7,7 +7,7 @@
  * @module
  */
 import { align, LATE_CYCLE, MAX_RECENT_LENGTH, type SQLTable } from "../fragments.ts";
-import type { SQLValue, VectorEntries } from "../dialect.ts";
+import type { OutboxNames, SQLValue, VectorEntries } from "../dialect.ts";
 
 /** The table, as PostgreSQL's statements name it. */
 export interface PostgresTable extends SQLTable {
@@ -16,11 +16,12 @@ export interface PostgresTable extends SQLTable {
 }
 
 /** The table, as PostgreSQL's statements name it. */
-export function postgresTable(name: string, isTimed: boolean): PostgresTable {
+export function postgresTable(name: string, isTimed: boolean, outbox?: OutboxNames): PostgresTable {
   const clock = (read: string) => isTimed ? "0" : `(extract(epoch FROM ${read}()) * 1000)::bigint`;
   return {
     name,
     quoted: `"${name}"`,
+    outbox: outbox && { ...outbox, quoted: `"${outbox.name}"` },
     // now() is the beginning of the application's transaction, which may be long past.
     now: clock("clock_timestamp"),
     statementStart: clock("statement_timestamp"),

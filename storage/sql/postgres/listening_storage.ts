@@ -14,6 +14,7 @@ import {
   type VersionVector,
 } from "../../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../../src/types.ts";
+import { channelOf } from "./outbox.ts";
 import type { PostgresPool } from "./pool.ts";
 import { END_TIMEOUT, PooledStorage } from "./pooled_storage.ts";
 import type { PostgresClient, PostgresOptions, PostgresStorage } from "./postgres_options.ts";
@@ -58,7 +59,9 @@ export class ListeningStorage extends PooledStorage implements PostgresStorage {
    */
   constructor(client: PostgresClient, isOwn: boolean, options: PostgresOptions) {
     super(client, isOwn, options);
-    this.#channel = `reality:${options.tableName ?? "reality_nodes"}`;
+    const { outbox } = options;
+    if (typeof outbox !== "object" || outbox.notify !== false) this.announceOutbox();
+    this.#channel = channelOf(options.tableName ?? "reality_nodes");
   }
 
   override async applyChanges(changes: readonly NodeChange[]): Promise<AppliedMeta[]> {

@@ -5,6 +5,7 @@
  */
 import { ClosedError } from "../../../src/errors.ts";
 import type { StorageOptions } from "../../options.ts";
+import type { WithOutbox } from "../sql_options.ts";
 import { SQLStorage } from "../sql_storage.ts";
 import type { PostgresClient, PostgresStorage } from "./postgres_options.ts";
 
@@ -23,7 +24,7 @@ export class PooledStorage extends SQLStorage implements PostgresStorage {
    * @param isOwn Whether `close()` ends it.
    * @param options The shared options.
    */
-  constructor(client: PostgresClient, isOwn: boolean, options: StorageOptions) {
+  constructor(client: PostgresClient, isOwn: boolean, options: StorageOptions & WithOutbox) {
     super({
       ...options,
       dialect: "postgres",

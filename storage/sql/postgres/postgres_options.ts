@@ -14,6 +14,7 @@ import type {
 } from "../../../src/store/contract.ts";
 import type { StorageOptions } from "../../options.ts";
 import type { SQLValue } from "../dialect.ts";
+import type { WithOutbox } from "../sql_options.ts";
 
 /** The methods of a client that are called. What `postgres()` of npm:postgres returns fits. */
 export interface PostgresClient {
@@ -30,7 +31,7 @@ export interface PostgresClient {
 }
 
 /** How a PostgreSQL database is reached, and how changes are numbered and announced. */
-export interface PostgresOptions extends StorageOptions {
+export interface PostgresOptions extends StorageOptions, WithOutbox {
   /**
    * The table's name: letters, digits and `_`, at most 48 characters.
    *

@@ -38,7 +38,7 @@ export type { PostgresClient, PostgresOptions, PostgresStorage } from "./postgre
 
 /** The options for connections that are opened here. */
 const OPEN_OPTIONS = ["onWarning", "statementTimeout", "maxLifetime", "maxConnections"] as const;
-const OWN_OPTIONS = ["tableName", "createTables", ...OPEN_OPTIONS, "listen"];
+const OWN_OPTIONS = ["tableName", "createTables", "outbox", ...OPEN_OPTIONS, "listen"];
 
 /**
  * Opens a pool of connections to a PostgreSQL database, or uses a client of npm:postgres, and returns a storage in one table

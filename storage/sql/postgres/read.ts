@@ -4,13 +4,14 @@
  * @module
  */
 import type { SQLDialect } from "../dialect.ts";
-import { MAX_VERSION, type SQLTable, statement } from "../fragments.ts";
+import { MAX_VERSION, noPending, pendingColumn, type SQLTable, statement } from "../fragments.ts";
 import { READ_ONLY, toArray } from "./fragments.ts";
 
 /** The counter's row beside node rows, as {@linkcode SQLDialect.readMoment} describes it. */
-function selectCounter({ quoted }: SQLTable): string {
+function selectCounter(table: SQLTable): string {
   return `SELECT node_key, max_version AS version, epoch AS hash, swept_version AS updated_at, ` +
-    `0 AS deleted, late, origin, hash AS recent, ${READ_ONLY} FROM ${quoted} WHERE node_key = ''`;
+    `0 AS deleted, late, origin, hash AS recent, ${READ_ONLY}${pendingColumn(table)} ` +
+    `FROM ${table.quoted} WHERE node_key = ''`;
 }
 
 function selectNodes({ quoted }: SQLTable): string {
@@ -35,16 +36,16 @@ export function readNodes(table: SQLTable): SQLDialect["readNodes"] {
 
 /** {@linkcode SQLDialect.readMoment} */
 export function readMoment(table: SQLTable): SQLDialect["readMoment"] {
-  const sql = `${selectCounter(table)} UNION ALL SELECT *, 0, NULL, NULL, 0 FROM (${
-    selectKeys(table)
-  }) AS nodes`;
+  const sql = `${selectCounter(table)} UNION ALL SELECT *, 0, NULL, NULL, 0${noPending(table)} ` +
+    `FROM (${selectKeys(table)}) AS nodes`;
   return (keys) => statement(sql, toArray(keys));
 }
 
 /** {@linkcode SQLDialect.readChanges} */
 export function readChanges(table: SQLTable): SQLDialect["readChanges"] {
   const changes = `${selectHistory(table)} ORDER BY version LIMIT $2`;
-  const sql = `${selectCounter(table)} UNION ALL SELECT *, 0, NULL, NULL, 0 FROM (${changes}) AS nodes`;
+  const sql = `${selectCounter(table)} UNION ALL SELECT *, 0, NULL, NULL, 0${noPending(table)} ` +
+    `FROM (${changes}) AS nodes`;
   return (version, limit) => statement(sql, version, limit);
 }
 

@@ -5,7 +5,7 @@
  */
 import { RESIDUES } from "../../../src/store/contract.ts";
 import type { SQLDialect } from "../dialect.ts";
-import { align, createIndexes, MAX_VERSION, type SQLTable, statement } from "../fragments.ts";
+import { align, createIndexes, MAX_VERSION, pendingColumn, type SQLTable, statement } from "../fragments.ts";
 import { EMPTY_MESH } from "../mesh_column.ts";
 import { BASE, NEXT, READ_ONLY } from "./fragments.ts";
 
@@ -59,9 +59,11 @@ export function createCounter({ quoted }: SQLTable): SQLDialect["createCounter"]
 }
 
 /** {@linkcode SQLDialect.readCounter} */
-export function readCounter({ quoted }: SQLTable): SQLDialect["readCounter"] {
+export function readCounter(table: SQLTable): SQLDialect["readCounter"] {
   const sql =
-    `SELECT counter, updated_at AS drawn, max_version, max_stamp, epoch, origin, mesh, ${READ_ONLY} FROM ${quoted} WHERE node_key = ''`;
+    `SELECT counter, updated_at AS drawn, max_version, max_stamp, epoch, origin, mesh, ${READ_ONLY}${
+      pendingColumn(table)
+    } FROM ${table.quoted} WHERE node_key = ''`;
   return () => statement(sql);
 }
 

@@ -25,7 +25,8 @@ export interface FileSource {
 export class SQLiteConnection {
   #database: SQLiteDatabase;
   readonly #source: FileSource | undefined;
-  readonly #isOwn: boolean;
+  /** Whether it was opened here, and `close()` closes it. */
+  readonly isOwn: boolean;
   readonly #statements = new Map<string, SQLiteStatement>();
   /** The open file, and when it was last checked, by `performance.now()`. */
   #file: string | undefined;
@@ -44,7 +45,7 @@ export class SQLiteConnection {
       throw new TypeError(`Cannot open SQLite: expected a path or an open database, got ${kindOf(database)}`);
     }
     this.#database = database;
-    this.#isOwn = isOwn;
+    this.isOwn = isOwn;
     this.#source = source;
     this.#file = source && fileAt(source.path);
   }
@@ -63,6 +64,19 @@ export class SQLiteConnection {
     if (/^(SELECT|PRAGMA)/.test(sql)) return rows;
     // A write to a file that was replaced is lost, so it is made again.
     return this.#follow(this.#source) ? this.#run(sql, params) : rows;
+  }
+
+  /**
+   * Runs statements in one transaction and returns the rows of each. They are part of the application's transaction, if it
+   * has one open.
+   */
+  allTogether(
+    statements: readonly { readonly sql: string; readonly params: readonly SQLValue[] }[],
+  ): SQLRow[][] {
+    if (this.#isClosed) throw new ClosedError("storage");
+    if (this.#source !== undefined) this.#follow(this.#source);
+    const results = this.#runTogether(statements);
+    return this.#source !== undefined && this.#follow(this.#source) ? this.#runTogether(statements) : results;
   }
 
   /** Closes the database, if it was opened here. */
@@ -86,6 +100,22 @@ export class SQLiteConnection {
     return true;
   }
 
+  #runTogether(
+    statements: readonly { readonly sql: string; readonly params: readonly SQLValue[] }[],
+  ): SQLRow[][] {
+    // Begins a transaction where there is none. The first statement writes, so it waits for its turn before it reads.
+    this.#database.exec("SAVEPOINT reality");
+    try {
+      const results = statements.map(({ sql, params }) => this.#run(sql, params));
+      this.#database.exec("RELEASE reality");
+      return results;
+    } catch (error) {
+      this.#database.exec("ROLLBACK TO reality");
+      this.#database.exec("RELEASE reality");
+      throw error;
+    }
+  }
+
   #run(sql: string, params: readonly SQLValue[]): SQLRow[] {
     if (sql.startsWith("CREATE ")) {
       this.#database.exec(sql);
@@ -99,6 +129,6 @@ export class SQLiteConnection {
   #release(): void {
     for (const statement of this.#statements.values()) statement.finalize?.();
     this.#statements.clear();
-    if (this.#isOwn) this.#database.close();
+    if (this.isOwn) this.#database.close();
   }
 }

@@ -3,10 +3,11 @@
  *
  * @module
  */
-import type { SQLDialect } from "../dialect.ts";
+import type { OutboxNames, SQLDialect } from "../dialect.ts";
 import { COLUMNS, MAX_CHANGES } from "../fragments.ts";
 import { sqliteTable } from "./fragments.ts";
 import { adoptVector, mergeNodes, readMissing, readMissingPage, readReplicated } from "./merge.ts";
+import { sqliteOutbox } from "./outbox.ts";
 import { listChanged, readChanges, readMoment, readNodes } from "./read.ts";
 import {
   columns,
@@ -25,9 +26,14 @@ import { applyChanges, applyConditional, setNode } from "./write.ts";
  *
  * @param tableName A plain name, checked before.
  * @param isTimed Whether a test's clock gives the time, instead of the database's.
+ * @param outbox The outbox; left out for none.
  */
-export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLDialect {
-  const table = sqliteTable(tableName, isTimed);
+export function sqliteDialect(
+  tableName: string,
+  isTimed: boolean = false,
+  outbox?: OutboxNames,
+): SQLDialect {
+  const table = sqliteTable(tableName, isTimed, outbox);
   return {
     maxChanges: MAX_CHANGES,
     retried: [],
@@ -55,5 +61,6 @@ export function sqliteDialect(tableName: string, isTimed: boolean = false): SQLD
     findExpired: findExpired(table),
     markCollected: markCollected(table),
     collect: collect(table),
+    ...(table.outbox && { outbox: sqliteOutbox(table, table.outbox) }),
   };
 }

@@ -8,7 +8,6 @@ import type { ChangeListener, StorageMoment } from "../../../src/store/contract.
 import type { SQLDialect } from "../dialect.ts";
 import { toCounterMoment } from "../rows.ts";
 import type { SQLiteConnection } from "./connection.ts";
-import { sqliteDialect } from "./dialect.ts";
 
 /** The most changed keys that are named. With more, listeners are told that any key may have changed. */
 const MAX_KEYS = 1000;
@@ -31,12 +30,12 @@ export class FileWatcher {
 
   /**
    * @param connection The file's connection.
-   * @param tableName The table's name.
+   * @param dialect The statements of the table.
    * @param pollInterval How often the file is polled, in milliseconds.
    */
-  constructor(connection: SQLiteConnection, tableName: string, pollInterval: number) {
+  constructor(connection: SQLiteConnection, dialect: SQLDialect, pollInterval: number) {
     this.#connection = connection;
-    this.#dialect = sqliteDialect(tableName);
+    this.#dialect = dialect;
     this.#pollInterval = pollInterval;
   }
 
@@ -78,7 +77,9 @@ export class FileWatcher {
       const before = this.#snapshot?.moment;
       const [snapshot, keys] = this.#read(fileVersion, before?.maxVersion);
       this.#snapshot = snapshot;
-      return isContinued(before, snapshot.moment) && keys.length <= MAX_KEYS ? keys : null;
+      // The rows of the outbox are read, and named, by the server.
+      const isNamed = snapshot.moment?.outbox === undefined && keys.length <= MAX_KEYS;
+      return isContinued(before, snapshot.moment) && isNamed ? keys : null;
     } catch {
       // The file is busy or broken, so the changes are unknown. Readers find out by themselves.
       this.#snapshot = undefined;

@@ -5,13 +5,19 @@
  *
  * @module
  */
+import type { OutboxNames } from "../dialect.ts";
 import { dotVersionOf, LATE_CYCLE, MAX_RECENT_LENGTH, type SQLTable } from "../fragments.ts";
 
 /** The table, as SQLite's statements name it. */
-export function sqliteTable(name: string, isTimed: boolean): SQLTable {
+export function sqliteTable(name: string, isTimed: boolean, outbox?: OutboxNames): SQLTable {
   // julianday() gives milliseconds since 1970 in SQLite below 3.42 as well.
   const now = isTimed ? "0" : "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)";
-  return { name, quoted: `"${name}"`, now };
+  return { name, quoted: `"${name}"`, now, outbox: outbox && { ...outbox, quoted: `"${outbox.name}"` } };
+}
+
+/** A number that is read. */
+export function toReal(number: string): string {
+  return `CAST(${number} AS REAL)`;
 }
 
 /** The columns of a node row. */

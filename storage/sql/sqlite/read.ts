@@ -4,14 +4,15 @@
  * @module
  */
 import type { SQLDialect } from "../dialect.ts";
-import { MAX_VERSION, type SQLTable, statement } from "../fragments.ts";
-import { nodeColumns } from "./fragments.ts";
+import { MAX_VERSION, noPending, pendingColumn, type SQLTable, statement } from "../fragments.ts";
+import { nodeColumns, toReal } from "./fragments.ts";
 
 /** The counter's row beside node rows, as {@linkcode SQLDialect.readMoment} describes it. */
-function selectCounter({ quoted }: SQLTable): string {
+function selectCounter(table: SQLTable): string {
   return `SELECT '' AS node_key, CAST(max_version AS REAL) AS version, epoch AS hash, ` +
-    `CAST(swept_version AS REAL) AS updated_at, 0 AS deleted, CAST(late AS REAL) AS late, origin, hash AS recent ` +
-    `FROM ${quoted} WHERE node_key = ''`;
+    `CAST(swept_version AS REAL) AS updated_at, 0 AS deleted, CAST(late AS REAL) AS late, origin, hash AS recent${
+      pendingColumn(table, toReal)
+    } FROM ${table.quoted} WHERE node_key = ''`;
 }
 
 function selectNodes({ quoted }: SQLTable): string {
@@ -37,14 +38,17 @@ export function readNodes(table: SQLTable): SQLDialect["readNodes"] {
 
 /** {@linkcode SQLDialect.readMoment} */
 export function readMoment(table: SQLTable): SQLDialect["readMoment"] {
-  const sql = `${selectCounter(table)} UNION ALL SELECT *, 0, NULL, NULL FROM (${selectKeys(table)})`;
+  const sql = `${selectCounter(table)} UNION ALL SELECT *, 0, NULL, NULL${noPending(table)} ` +
+    `FROM (${selectKeys(table)})`;
   return (keys) => statement(sql, JSON.stringify(keys));
 }
 
 /** {@linkcode SQLDialect.readChanges} */
 export function readChanges(table: SQLTable): SQLDialect["readChanges"] {
   const changes = `${selectHistory(table)} ORDER BY version LIMIT ?`;
-  const sql = `${selectCounter(table)} UNION ALL SELECT *, 0, NULL, NULL FROM (${changes})`;
+  const sql = `${selectCounter(table)} UNION ALL SELECT *, 0, NULL, NULL${
+    noPending(table)
+  } FROM (${changes})`;
   return (version, limit) => statement(sql, version, limit);
 }
 

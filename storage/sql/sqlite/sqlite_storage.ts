@@ -4,11 +4,13 @@
  * @module
  */
 import { resolve } from "node:path";
-import type { ChangeListener, MeshStorage } from "../../../src/store/contract.ts";
+import type { ChangeListener, MeshStorage, StorageOutbox } from "../../../src/store/contract.ts";
 import { readStorageOptions, type StorageOptions, wrongOption } from "../../options.ts";
+import { readOutbox, type WithOutbox } from "../sql_options.ts";
 import { SQLStorage } from "../sql_storage.ts";
 import { SQLiteConnection } from "./connection.ts";
 import { openFile, type SQLiteDatabase } from "./database.ts";
+import { sqliteDialect } from "./dialect.ts";
 import { FileResidues } from "./file_residues.ts";
 import { FileWatcher } from "./file_watcher.ts";
 
@@ -17,7 +19,7 @@ export type { SQLValue } from "../sql_storage.ts";
 export type { SQLiteDatabase, SQLiteStatement } from "./database.ts";
 
 /** How an SQLite file is opened and watched, and how its changes are numbered. */
-export interface SQLiteOptions extends StorageOptions {
+export interface SQLiteOptions extends StorageOptions, WithOutbox {
   /**
    * The table's name: letters, digits and `_`, at most 48 characters.
    *
@@ -56,13 +58,15 @@ export interface SQLiteOptions extends StorageOptions {
 }
 
 /** A storage in an SQLite file, from {@linkcode openSQLite}. It has every method that a storage can have. */
-export interface SQLiteStorage extends Required<MeshStorage> {
+export interface SQLiteStorage extends Required<Omit<MeshStorage, "outbox">> {
+  /** The outbox, where the option `outbox` asks for one. */
+  readonly outbox?: StorageOutbox;
   /** The statements that create the table. */
   readonly schema: string;
 }
 
 const DEFAULT_TABLE_NAME = "reality_nodes";
-const OWN_OPTIONS = ["tableName", "createTables", "busyTimeout", "synchronous", "pollInterval"];
+const OWN_OPTIONS = ["tableName", "createTables", "outbox", "busyTimeout", "synchronous", "pollInterval"];
 /** The options for a file that is opened here. */
 const OPEN_OPTIONS = ["busyTimeout", "synchronous"] as const;
 
@@ -140,9 +144,18 @@ class SQLiteFileStorage extends SQLStorage implements SQLiteStorage {
   readonly #watcher: FileWatcher;
 
   constructor(connection: SQLiteConnection, options: SQLiteOptions, pollInterval: number) {
-    super({ ...options, dialect: "sqlite", query: (sql, params) => connection.all(sql, params) });
+    super({
+      ...options,
+      dialect: "sqlite",
+      query: (sql, params) => connection.all(sql, params),
+      transaction: (statements) => connection.allTogether(statements),
+    });
     this.#connection = connection;
-    this.#watcher = new FileWatcher(connection, options.tableName ?? DEFAULT_TABLE_NAME, pollInterval);
+    const { tableName = DEFAULT_TABLE_NAME, outbox } = options;
+    const dialect = sqliteDialect(tableName, false, readOutbox(outbox, tableName));
+    this.#watcher = new FileWatcher(connection, dialect, pollInterval);
+    // What the application commits on a connection that is shared with it is not seen.
+    if (connection.isOwn) this.announceOutbox();
   }
 
   async subscribe(listener: ChangeListener): Promise<() => Promise<void>> {

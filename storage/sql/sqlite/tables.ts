@@ -5,9 +5,9 @@
  */
 import { RESIDUES } from "../../../src/store/contract.ts";
 import type { SQLDialect } from "../dialect.ts";
-import { align, createIndexes, MAX_VERSION, type SQLTable, statement } from "../fragments.ts";
+import { align, createIndexes, MAX_VERSION, pendingColumn, type SQLTable, statement } from "../fragments.ts";
 import { EMPTY_MESH } from "../mesh_column.ts";
-import { baseOf } from "./fragments.ts";
+import { baseOf, toReal } from "./fragments.ts";
 
 /** {@linkcode SQLDialect.schema} */
 export function schema(table: SQLTable): string[] {
@@ -47,10 +47,12 @@ export function createCounter({ quoted }: SQLTable): SQLDialect["createCounter"]
 }
 
 /** {@linkcode SQLDialect.readCounter} */
-export function readCounter({ quoted }: SQLTable): SQLDialect["readCounter"] {
+export function readCounter(table: SQLTable): SQLDialect["readCounter"] {
   const sql =
     `SELECT CAST(version AS REAL) AS counter, CAST(updated_at AS REAL) AS drawn, CAST(max_version AS REAL) AS max_version, ` +
-    `CAST(max_stamp AS REAL) AS max_stamp, epoch, origin, mesh FROM ${quoted} WHERE node_key = ''`;
+    `CAST(max_stamp AS REAL) AS max_stamp, epoch, origin, mesh${
+      pendingColumn(table, toReal)
+    } FROM ${table.quoted} WHERE node_key = ''`;
   return () => statement(sql);
 }
 

@@ -8,17 +8,18 @@ import { testStorage } from "../../../storage/conformance/mod.ts";
 import { SQLStorage, type SQLStorageOptions, type SQLValue } from "../../../storage/sql/sql_storage.ts";
 import { test } from "../../harness.ts";
 import { afterCollection, Pool, START, withStorage } from "./sql_kit.ts";
-import { Backings, SQL_SUPPORTS } from "./sqlite/sqlite_kit.ts";
+import { Backings, type Made, SQL_SUPPORTS } from "./sqlite/sqlite_kit.ts";
 
 for (const counter of ["sequential", "clock"] as const) {
   const backings = new Backings();
   const pools = new WeakMap<object, Pool>();
-  const make = (path: string, now: () => number): [SQLStorage, () => void] => {
+  const outbox = counter === "clock";
+  const make = (path: string, now: () => number): Made => {
     const pool = new Pool(path, 3);
     const query = (sql: string, params: readonly SQLValue[]) => pool.query(sql, params);
-    const storage = new SQLStorage({ query, dialect: "sqlite", counter, now });
+    const storage = new SQLStorage({ query, dialect: "sqlite", counter, now, outbox });
     pools.set(storage, pool);
-    return [storage, () => pool.close()];
+    return [storage, () => pool.close(), query];
   };
   testStorage({
     name: `SQLStorage on a pool of SQLite connections, ${counter} counter`,
@@ -27,8 +28,9 @@ for (const counter of ["sequential", "clock"] as const) {
     destroy: (storage) => backings.destroy(storage),
     elapse: (storage) => backings.elapse(storage),
     disconnect: (storage) => pools.get(storage)?.close(),
+    query: (storage, text, params) => backings.of(storage).query?.(text, params),
     test,
-    supports: SQL_SUPPORTS,
+    supports: { ...SQL_SUPPORTS, outbox: outbox && "repeated" },
     runs: 15,
   });
 }

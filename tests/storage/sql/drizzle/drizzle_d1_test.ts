@@ -8,6 +8,7 @@ import { Miniflare } from "miniflare";
 import assert from "node:assert/strict";
 import { testStorage } from "../../../../storage/conformance/mod.ts";
 import { createDrizzleAdapter } from "../../../../storage/drizzle.ts";
+import type { SQLQuery } from "../../../../storage/sql/sql_storage.ts";
 import { SQL_SUPPORTS } from "../sqlite/sqlite_kit.ts";
 import { newTableName, Tables } from "../../table_kit.ts";
 import { testOnEngine } from "../../engines.ts";
@@ -41,15 +42,18 @@ function d1(): Parameters<typeof drizzle>[0] {
   return { prepare: (sql: string) => ({ bind: bind(sql) }) } as never;
 }
 
-const db = drizzle(d1());
-const { create, share, destroy, elapse } = new Tables((tableName, now) =>
-  Promise.resolve([createDrizzleAdapter(db, { tableName, now }), () => Promise.resolve()])
-);
+const client = d1();
+const db = drizzle(client);
+const { create, share, destroy, elapse, query } = new Tables((tableName, now) => {
+  const storage = createDrizzleAdapter(db, { tableName, now, outbox: true });
+  const query: SQLQuery = async (text, params) => (await client.prepare(text).bind(...params).all()).results;
+  return Promise.resolve([storage, () => Promise.resolve(), query]);
+});
 testStorage({
   name: "createDrizzleAdapter on D1",
-  ...{ create, share, destroy, elapse },
+  ...{ create, share, destroy, elapse, query },
   test: testOnEngine,
-  supports: SQL_SUPPORTS,
+  supports: { ...SQL_SUPPORTS, outbox: "repeated" },
   runs: 5,
 });
 

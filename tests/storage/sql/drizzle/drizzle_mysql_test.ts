@@ -7,21 +7,24 @@ import { drizzle } from "drizzle-orm/mysql2";
 import { createPool } from "mysql2/promise";
 import assert from "node:assert/strict";
 import { testStorage } from "../../../../storage/conformance/mod.ts";
-import { createDrizzleAdapter } from "../../../../storage/drizzle.ts";
+import { createDrizzleAdapter, drizzleQuery } from "../../../../storage/drizzle.ts";
+import type { SQLQuery } from "../../../../storage/sql/sql_storage.ts";
 import { test } from "../../../harness.ts";
 import { MYSQL_URL } from "../mysql/drivers.ts";
 import { SQL_SUPPORTS } from "../sqlite/sqlite_kit.ts";
 import { newTableName, Tables } from "../../table_kit.ts";
 
-const { create, share, destroy, elapse, disconnect } = new Tables((tableName, now) => {
+const { create, share, destroy, elapse, disconnect, query } = new Tables((tableName, now) => {
   const pool = createPool({ uri: MYSQL_URL, connectionLimit: 3 });
-  return Promise.resolve([createDrizzleAdapter(drizzle(pool), { tableName, now }), () => pool.end()]);
+  const db = drizzle(pool);
+  const storage = createDrizzleAdapter(db, { tableName, now, outbox: true });
+  return Promise.resolve([storage, () => pool.end(), drizzleQuery(db) as SQLQuery]);
 });
 testStorage({
   name: "createDrizzleAdapter through mysql2",
-  ...{ create, share, destroy, elapse, disconnect },
+  ...{ create, share, destroy, elapse, disconnect, query },
   test,
-  supports: SQL_SUPPORTS,
+  supports: { ...SQL_SUPPORTS, outbox: "once" },
   runs: 10,
 });
 

@@ -9,7 +9,8 @@ import assert from "node:assert/strict";
 import pg from "pg";
 import postgres from "postgres";
 import { testStorage } from "../../../../storage/conformance/mod.ts";
-import { createDrizzleAdapter, type DrizzleDatabase } from "../../../../storage/drizzle.ts";
+import { createDrizzleAdapter, type DrizzleDatabase, drizzleQuery } from "../../../../storage/drizzle.ts";
+import type { SQLQuery } from "../../../../storage/sql/sql_storage.ts";
 import { test } from "../../../harness.ts";
 import { POSTGRES_URL } from "../postgres/drivers.ts";
 import { SQL_SUPPORTS } from "../sqlite/sqlite_kit.ts";
@@ -30,14 +31,15 @@ const drivers: Record<string, () => [DrizzleDatabase, () => Promise<void>]> = {
 for (const [name, connect] of Object.entries(drivers)) {
   const tables = new Tables((tableName, now) => {
     const [db, end] = connect();
-    return Promise.resolve([createDrizzleAdapter(db, { tableName, now }), end]);
+    const storage = createDrizzleAdapter(db, { tableName, now, outbox: true });
+    return Promise.resolve([storage, end, drizzleQuery(db) as SQLQuery]);
   });
-  const { create, share, destroy, elapse, disconnect } = tables;
+  const { create, share, destroy, elapse, disconnect, query } = tables;
   testStorage({
     name: `createDrizzleAdapter through ${name}`,
-    ...{ create, share, destroy, elapse, disconnect },
+    ...{ create, share, destroy, elapse, disconnect, query },
     test,
-    supports: SQL_SUPPORTS,
+    supports: { ...SQL_SUPPORTS, outbox: "once" },
     runs: 10,
   });
 }

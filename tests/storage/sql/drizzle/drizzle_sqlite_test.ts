@@ -8,7 +8,7 @@ import Database from "better-sqlite3";
 import { drizzle as drizzleBetterSQLite } from "drizzle-orm/better-sqlite3";
 import { drizzle as drizzleLibSQL } from "drizzle-orm/libsql";
 import { testStorage } from "../../../../storage/conformance/mod.ts";
-import { createDrizzleAdapter, type DrizzleDatabase } from "../../../../storage/drizzle.ts";
+import { createDrizzleAdapter, type DrizzleDatabase, drizzleQuery } from "../../../../storage/drizzle.ts";
 import { test } from "../../../harness.ts";
 import { Backings, SQL_SUPPORTS } from "../sqlite/sqlite_kit.ts";
 
@@ -28,7 +28,8 @@ for (const [name, connect] of Object.entries(drivers)) {
   const backings = new Backings();
   const make = (path: string, now: () => number): ReturnType<Parameters<Backings["create"]>[0]> => {
     const [db, release] = connect(path);
-    return [createDrizzleAdapter(db, { tableName: "nodes", now }), release];
+    const storage = createDrizzleAdapter(db, { tableName: "nodes", now, outbox: true });
+    return [storage, release, drizzleQuery(db)];
   };
   testStorage({
     name: `createDrizzleAdapter through ${name}`,
@@ -36,9 +37,10 @@ for (const [name, connect] of Object.entries(drivers)) {
     share: (storage) => backings.share(storage, make),
     destroy: (storage) => backings.destroy(storage),
     elapse: (storage) => backings.elapse(storage),
+    query: (storage, text, params) => backings.of(storage).query?.(text, params),
     disconnect: (storage) => backings.of(storage).release(),
     test,
-    supports: SQL_SUPPORTS,
+    supports: { ...SQL_SUPPORTS, outbox: "repeated" },
     runs: 10,
   });
 }

@@ -17,15 +17,17 @@ import { executeDriver, MYSQL_URL, queryDriver } from "./drivers.ts";
 
 for (const { name, connect } of [executeDriver, queryDriver]) {
   const tables = new Tables(async (tableName, now) => {
-    const { query, end } = await connect();
-    return [new SQLStorage({ query, dialect: "mysql", tableName, now }), end];
+    const { query, transaction, end } = await connect();
+    const options = { query, ...(transaction && { transaction }), dialect: "mysql", outbox: true } as const;
+    return [new SQLStorage({ ...options, tableName, now }), end, query];
   });
-  const { create, share, destroy, elapse, disconnect } = tables;
+  const { create, share, destroy, elapse, disconnect, query } = tables;
+  const outbox = connect === executeDriver.connect ? "once" : "repeated";
   testStorage({
     name: `SQLStorage on MySQL through ${name}`,
-    ...{ create, share, destroy, elapse, disconnect },
+    ...{ create, share, destroy, elapse, disconnect, query },
     test,
-    supports: SQL_SUPPORTS,
+    supports: { ...SQL_SUPPORTS, outbox },
     runs: 10,
   });
 }

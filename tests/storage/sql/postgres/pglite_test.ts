@@ -5,7 +5,7 @@
  */
 import { PGlite } from "@electric-sql/pglite";
 import { testStorage } from "../../../../storage/conformance/mod.ts";
-import { SQLStorage } from "../../../../storage/sql/sql_storage.ts";
+import { type SQLQuery, SQLStorage } from "../../../../storage/sql/sql_storage.ts";
 import { type Test, test } from "../../../harness.ts";
 import { SQL_SUPPORTS } from "../sqlite/sqlite_kit.ts";
 import { Tables } from "../../table_kit.ts";
@@ -20,18 +20,16 @@ const unwatched: Test = (name, fn) => {
 // One for all tests, since it takes a second to begin.
 const database = await PGlite.create();
 
-const { create, share, destroy, elapse } = new Tables((tableName, now) => {
-  const storage = new SQLStorage({
-    query: (sql, params) => database.query<Record<string, unknown>>(sql, params).then((r) => r.rows),
-    dialect: "postgres",
-    ...{ tableName, now },
-  });
-  return Promise.resolve([storage, () => Promise.resolve()]);
+const { create, share, destroy, elapse, query } = new Tables((tableName, now) => {
+  const query: SQLQuery = (sql, params) =>
+    database.query<Record<string, unknown>>(sql, params).then((r) => r.rows);
+  const storage = new SQLStorage({ query, dialect: "postgres", outbox: true, ...{ tableName, now } });
+  return Promise.resolve([storage, () => Promise.resolve(), query]);
 });
 testStorage({
   name: "SQLStorage on PGlite",
-  ...{ create, share, destroy, elapse },
+  ...{ create, share, destroy, elapse, query },
   test: unwatched,
-  supports: { ...SQL_SUPPORTS, byteOrderMark: false },
+  supports: { ...SQL_SUPPORTS, byteOrderMark: false, outbox: "once" },
   runs: 5,
 });

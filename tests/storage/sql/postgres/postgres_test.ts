@@ -23,11 +23,19 @@ const supports = { ...SQL_SUPPORTS, subscribe: true };
 
 {
   const tables = new Tables((tableName, now) => {
-    const storage = openPostgres(POSTGRES_URL, { tableName, now });
-    return Promise.resolve([storage, () => storage.close()]);
+    const storage = openPostgres(POSTGRES_URL, { tableName, now, outbox: true });
+    const client = postgres(POSTGRES_URL, { max: 1, max_lifetime: null, onnotice: () => {} });
+    const close = async () => void await Promise.all([storage.close(), client.end()]);
+    return Promise.resolve([storage, close, async (text, params) => await client.unsafe(text, params)]);
   });
-  const { create, share, destroy, elapse } = tables;
-  testStorage({ name: "openPostgres", create, share, destroy, elapse, test, supports, runs: 10 });
+  const { create, share, destroy, elapse, query } = tables;
+  testStorage({
+    name: "openPostgres",
+    ...{ create, share, destroy, elapse, query },
+    test,
+    supports: { ...supports, outbox: "once" },
+    runs: 10,
+  });
 }
 {
   const tables = new Tables((tableName, now) => {

@@ -28,14 +28,14 @@ interface Plan {
 for (const { name, connect } of [pgDriver, postgresDriver]) {
   const tables = new Tables(async (tableName, now) => {
     const { query, end } = await connect();
-    return [new SQLStorage({ query, dialect: "postgres", tableName, now }), end];
+    return [new SQLStorage({ query, dialect: "postgres", tableName, now, outbox: true }), end, query];
   });
-  const { create, share, destroy, elapse, disconnect } = tables;
+  const { create, share, destroy, elapse, disconnect, query } = tables;
   testStorage({
     name: `SQLStorage on PostgreSQL through ${name}`,
-    ...{ create, share, destroy, elapse, disconnect },
+    ...{ create, share, destroy, elapse, disconnect, query },
     test,
-    supports: SQL_SUPPORTS,
+    supports: { ...SQL_SUPPORTS, outbox: "once" },
     runs: 10,
   });
 }

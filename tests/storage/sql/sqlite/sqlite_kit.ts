@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { RealityStorage } from "../../../../src/store/contract.ts";
+import type { SQLValue } from "../../../../storage/sql/sql_storage.ts";
 import { DEFAULT_TOMBSTONE_TIMEOUT } from "../../../../storage/options.ts";
 
 /** What every SQL storage has. */
@@ -24,6 +25,13 @@ export const SQL_SUPPORTS = {
   tombstones: true,
 } as const;
 
+/** A storage, what releases it, and what runs a statement of the application if it has an outbox. */
+export type Made = [
+  storage: RealityStorage,
+  release: () => void,
+  query?: (text: string, params: SQLValue[]) => unknown,
+];
+
 /** What is behind a storage under test. */
 export interface Backing {
   /** The file. */
@@ -32,6 +40,8 @@ export interface Backing {
   readonly clock: { now: number };
   /** Releases everything that the test opened. */
   readonly release: () => void;
+  /** Runs a statement of the application. */
+  readonly query: Made[2];
 }
 
 /** Makes a folder, runs the function with it, and takes it away. */
@@ -60,14 +70,14 @@ export class Backings {
   readonly #users = new Map<string, number>();
 
   /** Makes a storage on a new file. */
-  create(make: (path: string, now: () => number) => [RealityStorage, () => void]): RealityStorage {
+  create(make: (path: string, now: () => number) => Made): RealityStorage {
     return this.#add(join(createFolder(), "reality.db"), { now: Date.UTC(2026, 0, 1) }, make);
   }
 
   /** Makes another storage on the file of this one. */
   share(
     storage: RealityStorage,
-    make: (path: string, now: () => number) => [RealityStorage, () => void],
+    make: (path: string, now: () => number) => Made,
   ): RealityStorage {
     const { path, clock } = this.of(storage);
     return this.#add(path, clock, make);
@@ -99,10 +109,10 @@ export class Backings {
   #add(
     path: string,
     clock: { now: number },
-    make: (path: string, now: () => number) => [RealityStorage, () => void],
+    make: (path: string, now: () => number) => Made,
   ): RealityStorage {
-    const [storage, release] = make(path, () => clock.now);
-    this.#backings.set(storage, { path, clock, release });
+    const [storage, release, query] = make(path, () => clock.now);
+    this.#backings.set(storage, { path, clock, release, query });
     this.#users.set(path, (this.#users.get(path) ?? 0) + 1);
     return storage;
   }

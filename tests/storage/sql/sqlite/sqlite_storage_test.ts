@@ -16,32 +16,40 @@ import {
   type SQLiteDatabase,
   type SQLiteOptions,
   type SQLiteStorage,
+  type SQLValue,
 } from "../../../../storage/sql/sqlite/sqlite_storage.ts";
 import { test } from "../../../harness.ts";
 import { RUNTIMES, start, testOn } from "../../runtimes.ts";
-import { Backings, inFolder, SQL_SUPPORTS } from "./sqlite_kit.ts";
+import { Backings, inFolder, type Made, SQL_SUPPORTS } from "./sqlite_kit.ts";
 
 const supports = { ...SQL_SUPPORTS, subscribe: true };
 
 /** The kit on files, each opened by this function. */
 function testFiles(
   name: string,
-  open: (path: string, options: SQLiteOptions) => [SQLiteStorage, () => void],
+  open: (path: string, options: SQLiteOptions) => Made,
   more: Partial<StorageTestOptions> = {},
 ): void {
   const backings = new Backings();
-  const make = (path: string, now: () => number) => open(path, { now, pollInterval: 5 });
+  const make = (path: string, now: () => number) => open(path, { now, pollInterval: 5, outbox: true });
   testStorage({
     name,
     create: () => backings.create(make),
     share: (storage) => backings.share(storage, make),
     destroy: (storage) => backings.destroy(storage),
     elapse: (storage) => backings.elapse(storage),
+    query: (storage, text, params) => backings.of(storage).query?.(text, params),
     test,
-    supports,
+    supports: { ...supports, outbox: "once" },
     runs: 15,
     ...more,
   });
+}
+
+/** Runs a statement that returns no rows. */
+function run(database: object, text: string, params: readonly SQLValue[]): unknown {
+  type Database = { prepare(text: string): { run(...params: readonly SQLValue[]): unknown } };
+  return (database as Database).prepare(text).run(...params);
 }
 
 /** The same kit on a driver's own open database. */
@@ -59,12 +67,15 @@ function testDriver(driver: string, open: (path: string) => SQLiteDatabase, canB
       isOpen = false;
     };
     closers.set(storage, close);
-    return [storage, close];
+    return [storage, close, (text, params) => run(database, text, params)];
   }, canBreak ? { disconnect: (storage) => closers.get(storage)?.() } : {});
 }
 
 testFiles("openSQLite on a file", (path, options) => {
-  return [openSQLite(path, { synchronous: "normal", counter: "sequential", ...options }), () => {}];
+  const database = new DatabaseSync(path);
+  const query: Made[2] = (text, params) => database.prepare(text).all(...params);
+  const storage = openSQLite(path, { synchronous: "normal", counter: "sequential", ...options });
+  return [storage, () => database.close(), query];
 });
 testStorage({
   name: "openSQLite in memory",

@@ -1,0 +1,91 @@
+/**
+ * The part of the storage contract that concerns an outbox: a table beside the nodes that transactions of the application
+ * write to. Its rows become changes once they are committed.
+ *
+ * @module
+ */
+import type { NodeChange } from "./contract.ts";
+
+/** The version of the rows that this package writes and reads: the column `format`. */
+export const OUTBOX_FORMAT = 1;
+
+/** A row of an outbox, as it is stored. Any program may have written it, so nothing in it was checked. */
+export interface OutboxRow {
+  /** The number of the row. It is above 0, and no row gets the number of another one, even after that was removed. */
+  readonly id: number;
+  /** The key of the node that changed. */
+  readonly key: unknown;
+  /** The hash of its new state; nothing or an empty text if the writer has none. */
+  readonly hash: unknown;
+  /** The version of the row's format. */
+  readonly format: number;
+}
+
+/** A change that rows of an outbox ask for. */
+export interface OutboxChange extends NodeChange {
+  /** The ids of these rows. */
+  readonly rows: readonly number[];
+}
+
+/** How many rows an outbox has, as far as they were counted. */
+export interface OutboxSummary {
+  /** How many rows are pending: at most the limit. */
+  readonly pending: number;
+  /** How long ago the oldest pending row was written, in milliseconds, by the clock of the database; 0 for none. */
+  readonly oldestAge: number;
+  /** How many rows were set aside: at most the limit. */
+  readonly setAside: number;
+}
+
+/** A statement that an application runs on its own transaction. */
+export interface OutboxStatement {
+  /** The text, with the placeholders of the storage's database. */
+  readonly text: string;
+  /** The values of its placeholders. */
+  readonly params: (string | number | null)[];
+}
+
+/**
+ * The outbox of a storage. Its readings have the highest id of a pending row (`StorageMoment.outbox`). Rows with an id
+ * above 0 are pending. A row that was set aside has its id negated, and stays until an operator removes it.
+ */
+export interface StorageOutbox {
+  /** Whether `subscribe` announces rows that other programs have committed, with `null` as the keys. */
+  readonly isAnnounced: boolean;
+
+  /**
+   * Reads pending rows.
+   *
+   * @param upTo Rows with a higher id are left out.
+   * @param limit The most rows.
+   * @param keys Rows of other keys are left out. With keys, rows are in order of id within a key; without, altogether.
+   */
+  readRows(upTo: number, limit: number, keys?: readonly string[]): Promise<OutboxRow[]>;
+
+  /**
+   * Makes changes and removes their rows. A change is made if one of its rows is still there, and a row is removed only
+   * after its change was made. Where the database allows it both are one atomic step, so that of two servers that
+   * apply the same rows one changes nothing. Otherwise a row may become a change twice, but never none.
+   *
+   * @param changes At most `features.maxChanges`, no two of the same key.
+   * @returns The highest version of the changes that were made; 0 if their rows were no longer there.
+   */
+  applyRows(changes: readonly OutboxChange[]): Promise<number>;
+
+  /** Sets rows aside: negates their ids. */
+  setAside(ids: readonly number[]): Promise<void>;
+
+  /**
+   * Counts the rows.
+   *
+   * @param limit No more rows than this are counted.
+   */
+  summarize(limit: number): Promise<OutboxSummary>;
+
+  /**
+   * A statement that adds rows, for a transaction of the application.
+   *
+   * @param changes Keys and hashes that were checked. An empty hash stands for none.
+   */
+  insertion(changes: readonly { readonly key: string; readonly hash: string }[]): OutboxStatement;
+}
