@@ -4,7 +4,6 @@
  *
  * @module
  */
-import type { NodeChange } from "./contract.ts";
 
 /** The version of the rows that this package writes and reads: the column `format`. */
 export const OUTBOX_FORMAT = 1;
@@ -22,7 +21,13 @@ export interface OutboxRow {
 }
 
 /** A change that rows of an outbox ask for. */
-export interface OutboxChange extends NodeChange {
+export interface OutboxChange {
+  /** The key of the node. */
+  readonly key: string;
+  /** The new hash. */
+  readonly hash: string;
+  /** The clock of the writing server, in milliseconds since 1970. */
+  readonly updatedAt: number;
   /** The ids of these rows. */
   readonly rows: readonly number[];
 }

@@ -42,9 +42,9 @@ export class SQLOutbox implements StorageOutbox {
     const table = this.#table;
     const next = await table.nextNumbers(operation);
     let offset = 0;
-    const placed = changes.map(({ key, hash, updatedAt, deleted, rows }) => {
+    const placed = changes.map(({ key, hash, updatedAt, rows }) => {
       offset += next.step;
-      return { key, offset, hash, updatedAt, expiresAt: deleted ? table.expiresAt() : null, rows };
+      return { key, offset, hash, updatedAt, expiresAt: null, rows };
     });
     const { lock, write, remove } = this.#dialect.apply(placed, next);
     let written: readonly SQLRow[] | undefined;
