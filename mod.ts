@@ -75,6 +75,7 @@ export type {
   MeshPeerStats,
   MeshStats,
   NodeUpdate,
+  OutboxQuery,
   PeerHealth,
   PeerState,
   RealityNodeMeta,

@@ -20,6 +20,7 @@ import { SignedUpdates } from "./mesh/signed_updates.ts";
 import { type PeerLink, Transport } from "./mesh/transport.ts";
 import { Relay } from "./redis/relay.ts";
 import { Nodes } from "./scope/nodes.ts";
+import { OutboxWriter } from "./scope/outbox_writer.ts";
 import { RequestScopes } from "./scope/request_scope.ts";
 import type { ScopeSource } from "./scope/scope.ts";
 import { SharedScope } from "./scope/shared_scope.ts";
@@ -40,6 +41,7 @@ const MAX_PEER_RESPONSE_BYTES = 4_194_304;
 /** What the methods of a server call. */
 export interface ServerParts {
   readonly nodes: Nodes;
+  readonly outbox: OutboxWriter;
   readonly syncs: SyncRequests;
   readonly streams: EventStreams;
   readonly stamps: Stamps;
@@ -73,6 +75,7 @@ export function createServer(config: ServerConfig): ServerParts {
   const nodes = new Nodes(scopes, lifecycle, observer);
   const getDeps = createGetSyncDeps(base, scopes, mesh);
   const syncs = new SyncRequests({ ...base, access, concurrency, mesh, getDeps });
+  const outbox = new OutboxWriter({ outbox: config.storage.outbox, scopes, lifecycle });
   const streams = new EventStreams({ ...base, access, scopes, stalls, mesh });
   const stamps = new Stamps({ config, lifecycle, access, getDeps });
   const status = new ServerStatus({ ...base, admission, scopes, mesh, relay });
@@ -91,7 +94,7 @@ export function createServer(config: ServerConfig): ServerParts {
   };
   // Subscribes now, so that an unreachable Redis is reported at the start and not at the first request.
   relay?.start();
-  return { nodes, syncs, streams, stamps, waiters, status, shutdown, handlerDeps };
+  return { nodes, outbox, syncs, streams, stamps, waiters, status, shutdown, handlerDeps };
 }
 
 function createBase(config: ServerConfig): Base {
@@ -159,6 +162,7 @@ function createMesh(
     getLink: () => link ??= createLink(),
     callStorage: (operation, call) => withTimeout(operation, call, batch),
     getChanges: () => scopes.open().changes,
+    drainOutbox: async () => void await scopes.open().reader.read([]),
     wake: (keys) => waiters.wake(keys),
     pollNow: () => scopes.open().poller.pollNow?.(),
     relay: redis && {

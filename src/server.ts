@@ -17,6 +17,7 @@ import { guardStamp, type Stamp } from "./stamp/stamp.ts";
 import type { StampOptions } from "./stamp/stamps.ts";
 import type {
   NodeUpdate,
+  OutboxQuery,
   RealityNodeMeta,
   ServerStats,
   SSEOptions,
@@ -174,6 +175,93 @@ export class RealityServer {
   async invalidateMany(keys: readonly string[]): Promise<RealityNodeMeta[]> {
     checkList(keys, "keys");
     return await this.#parts.nodes.invalidate(keys);
+  }
+
+  /**
+   * Writes in a transaction of the application that nodes change. Once that transaction is committed, every client that
+   * asks any server is told, even if this process dies at once. If it is rolled back, nobody is told.
+   *
+   * The storage needs the option `outbox`, and its tables must exist: the first request or change creates them.
+   *
+   * @param query Runs a statement on the connection of the transaction. The text has the placeholders of the storage's
+   *   database: `$1` for PostgreSQL, `?` for MySQL and SQLite.
+   * @param updates Keys and hashes, as for {@linkcode RealityServer.updateMany}. An empty hash stands for none. `ifChanged`
+   *   is ignored: the change is always written.
+   * @returns A promise if `query` returns one. With a driver that answers at once the rows are written when this returns.
+   * @throws {TypeError} When the storage has no outbox, or a key or hash is not a string. Then nothing is written.
+   * @throws {RangeError} When a key or hash is too long or has characters that are not allowed. Then nothing is written.
+   * @throws {ClosedError} After `close()`.
+   * @throws What `query` throws or rejects with. Then roll the transaction back.
+   *
+   * @example
+   * ```ts
+   * import { DatabaseSync } from "node:sqlite";
+   * import { RealityServer } from "@rootlodge/reality-server";
+   * import { openSQLite } from "@rootlodge/reality-server/sqlite";
+   *
+   * const db = new DatabaseSync(":memory:");
+   * db.exec("CREATE TABLE messages (room TEXT, text TEXT)");
+   * const server = new RealityServer({ storage: openSQLite(db, { outbox: true }) });
+   * await server.getNode("chat:general");
+   *
+   * db.exec("BEGIN");
+   * db.prepare("INSERT INTO messages VALUES (?, ?)").run("general", "hello");
+   * server.updateIn((text, params) => db.prepare(text).run(...params), [{ key: "chat:general", hash: "1" }]);
+   * db.exec("COMMIT");
+   *
+   * console.assert((await server.getNode("chat:general"))?.hash === "1");
+   * await server.close();
+   * db.close();
+   * ```
+   */
+  updateIn(query: OutboxQuery, updates: readonly NodeUpdate[]): void | Promise<void> {
+    checkList(updates, "{ key, hash }");
+    return this.#parts.outbox.write(query, updates);
+  }
+
+  /**
+   * Does what {@linkcode RealityServer.updateIn} does, if the application has no hashes. Random ones are written.
+   *
+   * @param query Runs a statement on the connection of the transaction.
+   * @param keys The keys of the nodes.
+   * @returns A promise if `query` returns one.
+   * @throws {TypeError} When the storage has no outbox, or a key is not a string. Then nothing is written.
+   * @throws {RangeError} When a key is too long or has characters that are not allowed. Then nothing is written.
+   * @throws {ClosedError} After `close()`.
+   * @throws What `query` throws or rejects with. Then roll the transaction back.
+   *
+   * @example
+   * ```ts
+   * import { Pool } from "pg";
+   * import { RealityServer } from "@rootlodge/reality-server";
+   * import { openPostgres } from "@rootlodge/reality-server/postgres";
+   *
+   * const url = "postgres://app:secret@localhost:5432/app";
+   * const server = new RealityServer({ storage: openPostgres(url, { outbox: true }) });
+   * const pool = new Pool({ connectionString: url });
+   *
+   * async function post(room: string, text: string) {
+   *   const client = await pool.connect();
+   *   try {
+   *     await client.query("BEGIN");
+   *     await client.query("INSERT INTO messages VALUES ($1, $2)", [room, text]);
+   *     await server.invalidateIn((text, params) => client.query(text, params), [`chat:${room}`]);
+   *     await client.query("COMMIT");
+   *   } catch (error) {
+   *     await client.query("ROLLBACK");
+   *     throw error;
+   *   } finally {
+   *     client.release();
+   *   }
+   * }
+   * console.assert(typeof post === "function");
+   * await pool.end();
+   * await server.close();
+   * ```
+   */
+  invalidateIn(query: OutboxQuery, keys: readonly string[]): void | Promise<void> {
+    checkList(keys, "keys");
+    return this.#parts.outbox.write(query, keys.map((key) => ({ key, hash: "" })));
   }
 
   /**

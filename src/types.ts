@@ -91,6 +91,12 @@ export interface NodeUpdate {
 /** The options of {@linkcode RealityServer.updateNode}. */
 export type UpdateOptions = Pick<NodeUpdate, "ifChanged">;
 
+/**
+ * Runs a statement on the connection of a transaction of the application: what {@linkcode RealityServer.updateIn} gets. Its
+ * result is awaited if it is a promise, and ignored otherwise.
+ */
+export type OutboxQuery = (text: string, params: (string | number | null)[]) => unknown;
+
 /** The options of {@linkcode RealityServer.handleSSECompat}. */
 export interface SSEOptions {
   /** The keys to follow. */

@@ -26,6 +26,8 @@ export interface AntiEntropyDeps {
   callStorage<T>(operation: string, call: () => Promise<T>): Promise<T>;
   /** Returns the way in for nodes. */
   getChanges(): Pick<Changes, "merge">;
+  /** Applies the rows of the storage's outbox that are pending. */
+  drainOutbox?(): Promise<unknown>;
   /** Wakes the waiters of these keys; `null` for all. */
   wake(keys: readonly string[] | null): void;
 }
@@ -99,6 +101,8 @@ export class AntiEntropy {
     maySendCopy: (reason: string) => boolean = () => true,
   ): Promise<ComposedPage> {
     const { storage, callStorage } = this.#deps;
+    // A peer must be told what was committed before it asked.
+    if (storage.outbox !== undefined) await this.#deps.drainOutbox?.();
     if (theirs === undefined) {
       return {
         state: await callStorage("readReplicaState", () => storage.readReplicaState()),

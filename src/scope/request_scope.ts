@@ -13,6 +13,8 @@ import type { MaybePromise } from "../maybe_promise.ts";
 import type { DeadlineList } from "../limits/deadlines.ts";
 import { Changes } from "../store/changes.ts";
 import { FailedKeys } from "../store/failed_keys.ts";
+import type { RealityError } from "../errors.ts";
+import { drainBeforeReads, OutboxDrain } from "../store/outbox.ts";
 import { ReadBatcher } from "../store/read_batcher.ts";
 import { WriteBatcher } from "../store/write_batcher.ts";
 import { ChangePoller } from "../sync/change_poller.ts";
@@ -59,17 +61,22 @@ export class RequestScopes implements ScopeSource {
   }
 
   open(): Scope {
-    const { storage, clock, batch, limits, waiters: flags, isMeshed } = this.#options;
-    const reader = new ReadBatcher(storage, batch);
+    const { storage, clock, batch, limits, waiters: flags, isMeshed, observer } = this.#options;
     const writer = new WriteBatcher(storage, { ...batch, failed: this.#failed }, (keys) => {
       reader.expire();
       flags.wake(keys);
     });
+    const changes = new Changes(writer, clock, { limits, isMeshed });
+    const report = (error: RealityError) => observer.report(error);
+    const outbox = storage.outbox &&
+      new OutboxDrain(storage.outbox, { changes, calls: batch, report, isRequestScoped: true });
+    const readable = drainBeforeReads(storage, outbox);
+    const reader = new ReadBatcher(readable, batch);
     const held: Lease[] = [];
     const renew = () => held.forEach((lease) => lease.renew());
     let waiter: PollingWaiter | undefined;
     const poller = new ChangePoller({
-      storage,
+      storage: readable,
       reader,
       clock,
       calls: batch,
@@ -97,7 +104,7 @@ export class RequestScopes implements ScopeSource {
     return {
       reader,
       writer,
-      changes: new Changes(writer, clock, { limits, isMeshed }),
+      changes,
       waiters: { add },
       poller: {
         register(reading) {

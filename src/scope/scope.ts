@@ -15,6 +15,7 @@ import type { RealityStorage } from "../store/contract.ts";
 import type { StorageCallOptions } from "../store/timeout.ts";
 import type { WriteBatcher } from "../store/write_batcher.ts";
 import type { ChangePoller } from "../sync/change_poller.ts";
+import type { Observer } from "../telemetry/observer.ts";
 import type { Waiters } from "../sync/waiters.ts";
 
 /** The parts that answer one request, or make one change. */
@@ -23,7 +24,7 @@ export interface Scope {
   readonly writer: Pick<WriteBatcher, "readReplicated">;
   readonly changes: Changes;
   readonly waiters: Pick<Waiters, "add">;
-  readonly poller: Pick<ChangePoller, "register"> & Partial<Pick<ChangePoller, "pollNow">>;
+  readonly poller: Pick<ChangePoller, "register"> & Partial<Pick<ChangePoller, "pollNow" | "expectCommit">>;
   /** Counts a stream. Returns a function to call when the stream ends. */
   beginStream(): () => void;
 }
@@ -71,6 +72,8 @@ export interface ScopeOptions {
   readonly hookTimeout: number;
   /** Whether the server exchanges changes with others. */
   readonly isMeshed: boolean;
+  /** Receives errors that no caller gets. */
+  readonly observer: Pick<Observer, "report">;
   /** All waiting requests, by key. */
   readonly waiters: Waiters;
 }

@@ -9,6 +9,8 @@ import { type DeadlineList, Deadlines } from "../limits/deadlines.ts";
 import type { MaybePromise } from "../maybe_promise.ts";
 import { CachedReader, canCache, type NodeReader } from "../store/cached_reader.ts";
 import { Changes } from "../store/changes.ts";
+import type { RealityError } from "../errors.ts";
+import { drainBeforeReads, OutboxDrain } from "../store/outbox.ts";
 import { ReadBatcher } from "../store/read_batcher.ts";
 import { WriteBatcher } from "../store/write_batcher.ts";
 import { ChangePoller } from "../sync/change_poller.ts";
@@ -24,6 +26,7 @@ export class SharedScope implements Scope, ScopeSource {
   readonly waiters: Waiters;
   readonly poller: ChangePoller;
   readonly #clock: Clock;
+  readonly #outbox: OutboxDrain | undefined;
   #streams = 0;
 
   /**
@@ -31,21 +34,25 @@ export class SharedScope implements Scope, ScopeSource {
    * @param onCommit Called with the keys of each commit and its highest version; 0 for a commit that failed.
    */
   constructor(
-    { storage, clock, batch, limits, waiters, isMeshed }: ScopeOptions,
+    { storage, clock, batch, limits, waiters, isMeshed, observer }: ScopeOptions,
     onCommit: (keys: readonly string[], version: number) => void,
   ) {
-    const reader = new ReadBatcher(storage, batch);
     this.#clock = clock;
     this.concurrency = new ConcurrencyLimit(limits.maxRequests);
-    this.reader = canCache(storage) ? new CachedReader(storage, reader, batch) : reader;
     this.writer = new WriteBatcher(storage, batch, (keys, version) => {
       reader.expire();
       waiters.wake(keys);
       onCommit(keys, version);
     });
     this.changes = new Changes(this.writer, clock, { limits, isMeshed });
+    const report = (error: RealityError) => observer.report(error);
+    this.#outbox = storage.outbox &&
+      new OutboxDrain(storage.outbox, { changes: this.changes, calls: batch, report });
+    const readable = drainBeforeReads(storage, this.#outbox);
+    const reader = new ReadBatcher(readable, batch);
+    this.reader = canCache(storage) ? new CachedReader(readable, reader, batch) : reader;
     this.waiters = waiters;
-    this.poller = new ChangePoller({ storage, reader: this.reader, waiters, clock, calls: batch });
+    this.poller = new ChangePoller({ storage: readable, reader: this.reader, waiters, clock, calls: batch });
   }
 
   get streams(): number {
@@ -82,7 +89,7 @@ export class SharedScope implements Scope, ScopeSource {
     if (!await settlesWithin(this.#clock, left() / 2, answered)) hurry();
     // The peers receive the pending changes as well.
     await settlesWithin(this.#clock, left(), Promise.all([answered, this.writer.flush()]));
-    const all = [answered, this.writer.flush(), tell(), this.poller.close()];
+    const all = [answered, this.writer.flush(), tell(), this.poller.close(), this.#outbox?.close()];
     return await settlesWithin(this.#clock, left(), Promise.all(all));
   }
 }

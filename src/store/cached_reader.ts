@@ -7,7 +7,7 @@ import type { StorageCallOptions } from "./timeout.ts";
 import type { ReadBatcher } from "./read_batcher.ts";
 import { slowRead, withTimeout } from "./timeout.ts";
 import { type HistoryMoment, isConfirmed, isSameData, lateMarksSince, laterOf, markOf } from "./history.ts";
-import type { RealityStorage, StorageChanges, StorageMoment, StorageReading } from "./contract.ts";
+import type { ReadableStorage, StorageChanges, StorageMoment, StorageReading } from "./contract.ts";
 import type { RealityNodeMeta } from "../types.ts";
 
 /** The cache keeps at most this many keys. The key that was read first is evicted first. */
@@ -22,7 +22,7 @@ const MAX_CHANGES = 500;
 export type NodeReader = Pick<ReadBatcher, "read" | "sent">;
 
 /** Whether nodes of a storage can be cached. Its history must be ordered and include deletions. */
-export function canCache(storage: RealityStorage): boolean {
+export function canCache(storage: ReadableStorage): boolean {
   const { ordered, tombstones, exclusive } = storage.features ?? {};
   // No other process can change an exclusive storage, so its nodes are in memory already.
   return storage.readChanges !== undefined && ordered === true && tombstones === true && exclusive !== true;
@@ -34,7 +34,7 @@ export function canCache(storage: RealityStorage): boolean {
  * are not in the cache are read through the reader.
  */
 export class CachedReader implements NodeReader {
-  readonly #storage: RealityStorage;
+  readonly #storage: ReadableStorage;
   readonly #reader: ReadBatcher;
   readonly #options: StorageCallOptions;
   /** Key → its node; `null` for a key that is known to have no node. */
@@ -56,7 +56,7 @@ export class CachedReader implements NodeReader {
    * @param reader Reads keys that are not in the cache.
    * @param options Clock, time limit and callbacks of storage calls.
    */
-  constructor(storage: RealityStorage, reader: ReadBatcher, options: StorageCallOptions) {
+  constructor(storage: ReadableStorage, reader: ReadBatcher, options: StorageCallOptions) {
     this.#storage = storage;
     this.#reader = reader;
     this.#options = options;
@@ -157,7 +157,10 @@ export class CachedReader implements NodeReader {
       withTimeout("readChanges", call, this.#options, slowRead(() => resolve(false)))
         // The failure was reported. The caller reads the rows instead, and that read fails if the storage does not
         // answer.
-        .then((changes) => resolve(this.#apply(position, changes)), () => resolve(false));
+        .then((changes) => {
+          // Too many rows of the outbox are pending. Those of the caller's keys are applied when the caller reads the rows.
+          resolve(changes.outbox === undefined && this.#apply(position, changes));
+        }, () => resolve(false));
     });
   }
 

@@ -9,7 +9,15 @@ import type { Clock } from "../clock.ts";
 import { type MaybePromise, then } from "../maybe_promise.ts";
 import { HASH_DATA, hashFault, keyFault, kindOf } from "./node.ts";
 import type { Limits } from "../server_limits.ts";
-import { type NodeMerge, randomName, type ReplicatedNode, type VersionVector } from "./contract.ts";
+import {
+  type NodeMerge,
+  type OutboxChange,
+  type OutboxRow,
+  randomName,
+  type ReplicatedNode,
+  type VersionVector,
+} from "./contract.ts";
+import { OUTBOX_FORMAT } from "./outbox_contract.ts";
 import { StorageError } from "../errors.ts";
 import type { NodeUpdate, RealityNodeMeta } from "../types.ts";
 
@@ -37,6 +45,20 @@ export interface MergedNodes {
   readonly written: readonly string[];
   /** Changes that this storage made instead. No other storage has them yet. */
   readonly ownChanges: readonly RealityNodeMeta[];
+}
+
+/** A row of the outbox that is no valid change. */
+export interface RefusedRow {
+  readonly row: OutboxRow;
+  /** What is wrong with it. */
+  readonly fault: string;
+}
+
+/** What became of rows of the outbox. */
+export interface AppliedRows {
+  /** Whether changes were written. Otherwise the rows were no longer there, or none is valid. */
+  readonly isWritten: boolean;
+  readonly refused: readonly RefusedRow[];
 }
 
 /** A merge is decided at most this often when the stored node changes in between. */
@@ -80,14 +102,7 @@ export class Changes {
    * @throws {StorageError} When the storage fails or takes too long; rejects with it.
    */
   update(updates: readonly NodeUpdate[]): MaybePromise<RealityNodeMeta[]> {
-    for (const { key, hash, ifChanged } of updates) {
-      this.checkKey(key);
-      const fault = hashFault(hash, this.#limits.maxHashBytes);
-      if (fault !== undefined) throw invalidArgument("hash", hash, fault);
-      if (ifChanged !== undefined && typeof ifChanged !== "boolean") {
-        throw new TypeError(`Option "ifChanged" is wrong: expected true or false, got ${kindOf(ifChanged)}`);
-      }
-    }
+    this.checkUpdates(updates);
     const updatedAt = this.#clock.now();
     const [first] = updates;
     if (first !== undefined && updates.length === 1) {
@@ -104,16 +119,69 @@ export class Changes {
    * Gives nodes random hashes that were never used before, so that clients which compare hashes fetch the data again.
    */
   async invalidate(keys: readonly string[]): Promise<RealityNodeMeta[]> {
-    const longest = this.#limits.maxHashBytes;
-    return await this.update(
-      keys.map((key) => ({ key, hash: `invalidated-${randomName(16)}`.slice(-longest) })),
-    );
+    return await this.update(keys.map((key) => ({ key, hash: this.#drawHash() })));
   }
 
   /** Deletes a node. */
   async delete(key: string): Promise<RealityNodeMeta[]> {
     this.checkKey(key);
     return [await this.#writer.write({ key, hash: "", updatedAt: this.#clock.now(), deleted: true })];
+  }
+
+  /**
+   * Makes the changes that rows of the outbox ask for, and removes these rows. Several rows of one key become the last of
+   * them.
+   *
+   * @returns Whether something was written, and the rows that are no valid changes.
+   * @throws {StorageError} When the storage fails or takes too long; rejects with it.
+   */
+  async applyRows(rows: readonly OutboxRow[]): Promise<AppliedRows> {
+    const updatedAt = this.#clock.now();
+    const refused: RefusedRow[] = [];
+    const changes = new Map<string, OutboxChange>();
+    for (const row of rows) {
+      const fault = this.#findRowFault(row);
+      if (fault !== undefined) {
+        refused.push({ row, fault });
+        continue;
+      }
+      const key = row.key as string;
+      const hash = row.hash as string | null || this.#drawHash();
+      const ids = [...changes.get(key)?.rows ?? [], row.id];
+      // The change takes the place of its last row.
+      changes.delete(key);
+      changes.set(key, { key, hash, updatedAt, rows: ids });
+    }
+    const isWritten = changes.size > 0 && await this.#writer.applyRows([...changes.values()]);
+    return { isWritten, refused };
+  }
+
+  /**
+   * Checks what a transaction of the application writes to the outbox.
+   *
+   * @throws {TypeError} When a key or hash is not a string.
+   * @throws {RangeError} When a key or hash is too long or has characters that are not allowed.
+   */
+  checkUpdates(updates: readonly NodeUpdate[]): void {
+    for (const { key, hash, ifChanged } of updates) {
+      this.checkKey(key);
+      const fault = hashFault(hash, this.#limits.maxHashBytes);
+      if (fault !== undefined) throw invalidArgument("hash", hash, fault);
+      if (ifChanged !== undefined && typeof ifChanged !== "boolean") {
+        throw new TypeError(`Option "ifChanged" is wrong: expected true or false, got ${kindOf(ifChanged)}`);
+      }
+    }
+  }
+
+  #findRowFault({ key, hash, format }: OutboxRow): string | undefined {
+    if (format !== OUTBOX_FORMAT) return `expected format ${OUTBOX_FORMAT}, got ${format}`;
+    return keyFault(key, this.#limits.maxKeyBytes) ??
+      (hash === null || hash === undefined ? undefined : hashFault(hash, this.#limits.maxHashBytes));
+  }
+
+  /** A hash that was never used before. */
+  #drawHash(): string {
+    return `invalidated-${randomName(16)}`.slice(-this.#limits.maxHashBytes);
   }
 
   /**

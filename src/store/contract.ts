@@ -127,6 +127,20 @@ export interface RealityStorage {
   close?(): Promise<void>;
 }
 
+/** What the readers of a server call. */
+export type ReadableStorage = Pick<
+  RealityStorage,
+  | "features"
+  | "getNodes"
+  | "getMaxVersion"
+  | "getIdentity"
+  | "listChangedSince"
+  | "readNodes"
+  | "readChanges"
+  | "subscribe"
+  | "outbox"
+>;
+
 /**
  * A storage that can be replicated. It keeps the dot of each node, and a version vector of the changes that it has
  * merged from other storages. A storage has all of these methods or none. Without them, several servers can share the

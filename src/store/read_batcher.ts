@@ -4,7 +4,7 @@
  * @module
  */
 import { attempt, type MaybePromise } from "../maybe_promise.ts";
-import type { RealityStorage, StorageReading } from "./contract.ts";
+import type { ReadableStorage, StorageReading } from "./contract.ts";
 import { slowRead, type StorageCallOptions, withTimeout } from "./timeout.ts";
 
 /** At most this many reads run at the same time. The second one lets a request pass a slow read. */
@@ -29,7 +29,7 @@ interface Read extends Deferred<StorageReading> {
  * before it was sent, so no answer is older than its request.
  */
 export class ReadBatcher {
-  readonly #storage: RealityStorage;
+  readonly #storage: ReadableStorage;
   readonly #options: StorageCallOptions;
   readonly #queue: Read[] = [];
   /** The current reading of a live storage. */
@@ -42,7 +42,7 @@ export class ReadBatcher {
    * @param storage The storage to read.
    * @param options Clock, time limit and callbacks of storage calls.
    */
-  constructor(storage: RealityStorage, options: StorageCallOptions) {
+  constructor(storage: ReadableStorage, options: StorageCallOptions) {
     this.#storage = storage;
     this.#options = options;
   }
@@ -124,13 +124,13 @@ export class ReadBatcher {
 }
 
 function readStorage(
-  storage: RealityStorage,
+  storage: ReadableStorage,
   keys: readonly string[],
 ): MaybePromise<StorageReading> {
   return storage.readNodes ? storage.readNodes(keys) : readParts(storage, keys);
 }
 
-async function readParts(storage: RealityStorage, keys: readonly string[]): Promise<StorageReading> {
+async function readParts(storage: ReadableStorage, keys: readonly string[]): Promise<StorageReading> {
   // Read the counter before the nodes. Then the nodes are at least as new as the counter, and a cursor made from it
   // skips nothing.
   const maxVersion = await storage.getMaxVersion();

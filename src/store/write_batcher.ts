@@ -13,6 +13,7 @@ import {
   type MeshStorage,
   type NodeChange,
   type NodeMerge,
+  type OutboxChange,
   type RealityStorage,
   type ReplicatedNode,
   type VersionVector,
@@ -226,6 +227,27 @@ export class WriteBatcher {
       );
     }
     return metas;
+  }
+
+  /**
+   * Makes the changes that rows of the outbox ask for, and removes these rows.
+   *
+   * @returns Whether something was written. Otherwise the rows were no longer there.
+   */
+  async applyRows(changes: readonly OutboxChange[]): Promise<boolean> {
+    this.#countCommit(changes.length);
+    const keys = changes.map(({ key }) => key);
+    const onLateAnswer = () => this.#onCommit(keys, 0);
+    const slowCall = { share: SLOW_COMMIT_SHARE, onSlow: () => {}, onLateAnswer };
+    let version = 0;
+    try {
+      const call = () => this.#storage.outbox!.applyRows(changes);
+      version = await withTimeout("applyOutbox", call, this.#options, slowCall);
+    } finally {
+      // Also after a failure: the changes may have been made. Also if another server has made them.
+      this.#onCommit(keys, version);
+    }
+    return version > 0;
   }
 
   /** Resolves once all changes so far have reached the storage or failed. */

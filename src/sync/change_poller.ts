@@ -8,7 +8,7 @@ import { slowRead, type StorageCallOptions, withTimeout } from "../store/timeout
 import type { Clock } from "../clock.ts";
 import type { NodeReader } from "../store/cached_reader.ts";
 import { type HistoryMoment, isConfirmed, isSameData, lateMarksSince, laterOf } from "../store/history.ts";
-import type { RealityStorage, StorageChanges, StorageReading } from "../store/contract.ts";
+import type { ReadableStorage, StorageChanges, StorageReading } from "../store/contract.ts";
 import { Subscription } from "./subscription.ts";
 import type { Waiters } from "./waiters.ts";
 
@@ -29,7 +29,7 @@ const MAX_LISTED = 1_000;
 
 /** What a change poller needs. */
 export interface ChangePollerDeps {
-  readonly storage: RealityStorage;
+  readonly storage: ReadableStorage;
   readonly reader: NodeReader;
   readonly waiters: Pick<Waiters, "size" | "wake" | "wakeMarked">;
   readonly clock: Clock;
@@ -122,6 +122,14 @@ export class ChangePoller {
     }
   }
 
+  /** Polls often for a while: a transaction of the application has written to the outbox, and commits at any time. */
+  expectCommit(): void {
+    this.#interval = MIN_INTERVAL;
+    if (this.#cancel === undefined) return;
+    this.#cancel();
+    this.#schedule();
+  }
+
   #continue(): void {
     if (this.#closed) return;
     if (this.#deps.waiters.size > 0) return this.#isPollQueued ? this.#startPoll() : this.#schedule();
@@ -165,8 +173,9 @@ export class ChangePoller {
     const ordered = isSameData(moment, from) && from.newest !== null &&
       isConfirmed(moment, from.newest.maxVersion);
     const isChanged = !ordered || maxVersion !== from.version || late !== from.late;
-    const maxInterval = this.#subscription.isActive ? ANNOUNCED_INTERVAL : MAX_INTERVAL;
-    this.#interval = isChanged && !this.#deps.isRequestScoped
+    const isAnnounced = this.#subscription.isActive && this.#deps.storage.outbox?.isAnnounced !== false;
+    const maxInterval = isAnnounced ? ANNOUNCED_INTERVAL : MAX_INTERVAL;
+    this.#interval = (isChanged || moment.outbox !== undefined) && !this.#deps.isRequestScoped
       ? MIN_INTERVAL
       : Math.min(this.#interval * 1.5, maxInterval);
     if (!isChanged) return;

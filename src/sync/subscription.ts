@@ -5,7 +5,7 @@
  */
 import { type StorageCallOptions, withTimeout } from "../store/timeout.ts";
 import type { Clock } from "../clock.ts";
-import type { RealityStorage } from "../store/contract.ts";
+import type { ReadableStorage } from "../store/contract.ts";
 import type { Waiters } from "./waiters.ts";
 
 /** The delay before a failed subscription is tried again, in milliseconds: the first delay, and the longest. */
@@ -14,7 +14,7 @@ const MAX_RETRY_DELAY = 30_000;
 
 /** What a subscription needs. */
 export interface SubscriptionDeps {
-  readonly storage: RealityStorage;
+  readonly storage: ReadableStorage;
   readonly waiters: Pick<Waiters, "wake">;
   /** Called for an announcement that any key may have changed. */
   readonly onAny: () => void;

@@ -1,0 +1,251 @@
+/**
+ * The outbox: rows become changes before a question is answered.
+ *
+ * @module
+ */
+import { deepEqual, equal, match, ok, rejects, throws } from "node:assert/strict";
+import { RealityServer } from "../../../mod.ts";
+import type { RealityServerOptions } from "../../../mod.ts";
+import { FakeClock, settle } from "../../clock.ts";
+import { test } from "../../harness.ts";
+import { MemoryOutbox, OutboxStorage } from "../../outbox_storage.ts";
+
+/** A server on a storage with an outbox. */
+function setUp(options: Partial<RealityServerOptions> = {}) {
+  const clock = new FakeClock();
+  const storage = new OutboxStorage();
+  const errors: string[] = [];
+  const server = new RealityServer({
+    storage,
+    clock,
+    onError: ({ message }) => void errors.push(message),
+    ...options,
+  } as RealityServerOptions);
+  const ask = async (...keys: string[]) => {
+    const known = Object.fromEntries(keys.map((key) => [key, 0]));
+    return Object.keys((await server.handleSync({ known })).changed);
+  };
+  return { clock, storage, outbox: storage.outbox, server, errors, ask };
+}
+
+test("a committed row is a change at every server that is asked afterwards, once", async () => {
+  const one = setUp();
+  const other = new RealityServer({ storage: one.storage });
+  for (let round = 0; round < 3; round++) {
+    one.outbox.commit("a", { hash: `hash-${round}` });
+    const known = { a: (await one.storage.getNode("a"))?.version ?? 0 };
+    const servers = round % 2 ? [other, one.server] : [one.server, other];
+    const answers = await Promise.all(servers.map((server) => server.handleSync({ known })));
+    deepEqual(answers.map(({ changed }) => changed.a?.hash), [`hash-${round}`, `hash-${round}`]);
+  }
+  equal(await one.storage.getMaxVersion(), 3);
+  deepEqual(one.outbox.rows, []);
+  await Promise.all([one.server.close(), other.close()]);
+});
+
+test("an empty outbox costs no call of the storage", async () => {
+  const { storage, outbox, server, ask } = setUp();
+  await ask("a");
+  const before = storage.reads.length + storage.questions.length;
+  for (let i = 0; i < 3; i++) await ask("a");
+  equal(storage.reads.length + storage.questions.length - before, 3);
+  deepEqual(outbox.reads, []);
+  await server.close();
+});
+
+test("a row with a lower id that is committed after a higher one is not passed over", async () => {
+  const { outbox, server, ask } = setUp();
+  const early = outbox.drawId();
+  outbox.commit("b");
+  deepEqual(await ask("a", "b"), ["b"]);
+  outbox.commit("a", { id: early });
+  deepEqual(await ask("a"), ["a"]);
+  await server.close();
+});
+
+test("rows of a key become one change with the last hash; a row without a hash gets a random one", async () => {
+  const { storage, outbox, server, ask } = setUp();
+  for (const hash of ["1", "2", "3"]) outbox.commit("a", { hash });
+  outbox.commit("b");
+  outbox.commit("c", { hash: "" });
+  deepEqual(await ask("a", "b", "c"), ["a", "b", "c"]);
+  equal((await storage.getNode("a"))?.hash, "3");
+  match((await storage.getNode("b"))!.hash, /^invalidated-/);
+  match((await storage.getNode("c"))!.hash, /^invalidated-/);
+  equal(await storage.getMaxVersion(), 3);
+  await server.close();
+});
+
+test("a question fails if the rows cannot be read, and the next one applies them", async () => {
+  const { outbox, server, ask } = setUp();
+  outbox.commit("a");
+  outbox.failure = new Error("no");
+  await rejects(ask("a"), { code: "ERR_REALITY_STORAGE" });
+  outbox.failure = undefined;
+  deepEqual(await ask("a"), ["a"]);
+  await server.close();
+});
+
+test("rows that are no valid changes are set aside, reported once, and block no other row", async () => {
+  const { outbox, server, errors, ask } = setUp();
+  outbox.commit("");
+  outbox.commit(null);
+  outbox.commit("a");
+  outbox.commit("x".repeat(513));
+  outbox.commit("b", { hash: "x".repeat(257) });
+  outbox.commit("b", { format: 2 });
+  deepEqual(await ask("a", "b"), ["a"]);
+  deepEqual(await ask("a", "b"), ["a"]);
+  deepEqual(outbox.rows.map(({ id }) => id), [-1, -2, -4, -5, -6]);
+  equal(errors.length, 5);
+  match(errors[2]!, /row 4 of the outbox was set aside: longer than maxKeyBytes \(512\); key "x{60}…"$/);
+  match(errors[4]!, /row 6 .*: expected format 1, got 2; key "b"$/);
+  await server.close();
+});
+
+test("a client that waits is told of a row that is committed meanwhile", async () => {
+  const { clock, outbox, server } = setUp();
+  const answer = server.handleSync({ known: { a: 0 }, wait: 20_000 });
+  await settle();
+  outbox.commit("b");
+  await clock.advance(100);
+  outbox.commit("a");
+  await clock.advance(600);
+  deepEqual(Object.keys((await answer).changed), ["a"]);
+  await server.close();
+});
+
+test("while many rows are pending, a question waits for those of its keys and the rest follows", async () => {
+  const { clock, storage, outbox, server, ask } = setUp();
+  for (let i = 0; i < 3000; i++) outbox.commit(`key:${i}`);
+  deepEqual(await ask("key:2900", "key:2999", "other"), ["key:2900", "key:2999"]);
+  equal(outbox.rows.length, 2498);
+  deepEqual(outbox.reads, ["all", "keys"]);
+  // A second question does not wait for a piece of the rest.
+  deepEqual(await ask("key:2800"), ["key:2800"]);
+  equal(outbox.reads.at(-1), "keys");
+  await clock.advance(100);
+  deepEqual(outbox.rows, []);
+  equal((await storage.listChangedSince(0)).length, 3000);
+  await server.close();
+});
+
+test("a client that waits is told of a row behind thousands of others", async () => {
+  const { clock, outbox, server } = setUp();
+  const answer = server.handleSync({ known: { "key:4000": 0 }, wait: 20_000 });
+  await settle();
+  for (let i = 0; i < 5000; i++) outbox.commit(`key:${i}`);
+  await clock.advance(1000);
+  deepEqual(Object.keys((await answer).changed), ["key:4000"]);
+  await server.close();
+});
+
+test("close() ends the drain of the rest", async () => {
+  const { clock, outbox, server, ask } = setUp();
+  for (let i = 0; i < 3000; i++) outbox.commit(`key:${i}`);
+  await ask("key:0");
+  const closing = server.close();
+  await clock.advance(10_000);
+  await closing;
+  equal(clock.timers, 0);
+  ok(outbox.rows.length > 0);
+});
+
+test("a server whose requests may not wait for each other applies rows in each request", async () => {
+  const { clock, storage, outbox, server, ask } = setUp({ requestScopedIO: true });
+  for (let i = 0; i < 1200; i++) outbox.commit(`key:${i}`);
+  deepEqual(await ask("key:1199"), ["key:1199"]);
+  await clock.advance(1000);
+  equal(outbox.rows.length, 699);
+  for (let i = 0; i < 2; i++) await ask("other");
+  deepEqual(outbox.rows, []);
+  equal((await storage.listChangedSince(0)).length, 1200);
+  await server.close();
+});
+
+test("rows that another server applies at the same moment are waited for", async () => {
+  const { storage, outbox, server, ask } = setUp();
+  outbox.commit("a");
+  outbox.commit("b");
+  const { applyRows } = MemoryOutbox.prototype;
+  // The other server is quicker once.
+  outbox.applyRows = async (changes) => {
+    outbox.applyRows = applyRows;
+    await applyRows.call(outbox, changes);
+    return 0;
+  };
+  deepEqual(await ask("a", "b"), ["a", "b"]);
+  equal(await storage.getMaxVersion(), 2);
+  // Nothing was written, and the rows are still there.
+  outbox.commit("c");
+  outbox.applyRows = () => {
+    outbox.applyRows = applyRows;
+    return Promise.resolve(0);
+  };
+  deepEqual(await ask("c"), ["c"]);
+  // Rows that stay fail the question.
+  outbox.commit("d");
+  outbox.applyRows = () => Promise.resolve(0);
+  await rejects(ask("d"), { code: "ERR_REALITY_STORAGE", message: /row 4 cannot be removed/ });
+  await server.close();
+});
+
+test("updateIn() runs its statements on the caller's transaction, and checks them first", async () => {
+  const { server } = setUp();
+  const sent: [string, unknown[]][] = [];
+  const query = (text: string, params: unknown[]) => void sent.push([text, params]);
+  equal(server.updateIn(query, [{ key: "a", hash: "1" }, { key: "b", hash: "" }]), undefined);
+  deepEqual(sent.splice(0), [["insert", ["a", "1", "b", ""]]]);
+  equal(server.invalidateIn(query, ["a"]), undefined);
+  deepEqual(sent.splice(0), [["insert", ["a", ""]]]);
+  server.invalidateIn(query, Array.from({ length: 1500 }, (_, i) => `key:${i}`));
+  deepEqual(sent.splice(0).map(([, params]) => params.length), [2000, 1000]);
+  server.invalidateIn(query, []);
+  for (const wrong of ["", "x".repeat(513), 1, undefined]) {
+    throws(
+      () => server.updateIn(query, [{ key: "a", hash: "" }, { key: wrong as string, hash: "" }]),
+      /Cannot take this key/,
+    );
+  }
+  throws(() => server.updateIn(query, [{ key: "a", hash: "x".repeat(257) }]), RangeError);
+  throws(() => server.invalidateIn(query, "a" as never), TypeError);
+  throws(
+    () => server.invalidateIn({} as never, ["a"]),
+    /expected a function that runs a statement, got an object/,
+  );
+  throws(() =>
+    server.invalidateIn(() => {
+      throw new Error("no");
+    }, ["a"]), /no/);
+  deepEqual(sent, []);
+  await server.close();
+  throws(() => server.invalidateIn(query, ["a"]), { code: "ERR_REALITY_CLOSED" });
+});
+
+test("updateIn() runs one statement after the other, and rejects as the driver does", async () => {
+  const { server } = setUp();
+  const sent: number[] = [];
+  let running = 0;
+  const query = async (_text: string, params: unknown[]) => {
+    equal(++running, 1);
+    await settle();
+    running--;
+    sent.push(params.length);
+    if (sent.length === 3) throw new Error("no");
+  };
+  const keys = Array.from({ length: 2500 }, (_, i) => `key:${i}`);
+  await rejects(async () => await server.invalidateIn(query, keys), /no/);
+  deepEqual(sent, [2000, 2000, 1000]);
+  await server.close();
+});
+
+test("updateIn() needs a storage with an outbox", async () => {
+  const { server } = setUp();
+  await server.close();
+  const plain = new RealityServer({ storage: Object.assign(new OutboxStorage(), { outbox: undefined }) });
+  throws(
+    () => plain.invalidateIn(() => {}, ["a"]),
+    /This storage has no outbox: give it the option outbox: true/,
+  );
+  await plain.close();
+});
