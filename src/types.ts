@@ -81,7 +81,7 @@ export interface NodeUpdate {
   /**
    * Whether nothing is written, and no client is told, if the stored hash is the same. The hash must then be one of the
    * whole data, and the data must be committed. Ignored, so that the change is always written: in a storage without
-   * `features.conditions`, and on a server with the options `mesh`, `peers` or `redis`.
+   * `features.conditions` or with an outbox, and on a server with the options `mesh`, `peers` or `redis`.
    *
    * @default {false}
    */

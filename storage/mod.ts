@@ -23,6 +23,10 @@ export type {
   NodeHash,
   NodeLookup,
   NodeMerge,
+  OutboxChange,
+  OutboxRow,
+  OutboxStatement,
+  OutboxSummary,
   RealityStorage,
   ReplicaState,
   ReplicatedNode,
@@ -31,6 +35,7 @@ export type {
   StorageFeatures,
   StorageIdentity,
   StorageMoment,
+  StorageOutbox,
   StorageReading,
   VersionVector,
 } from "../src/store/contract.ts";

@@ -352,7 +352,10 @@ export class WriteBatcher {
   #toNodeChange(change: PendingChange): NodeChange {
     if (!change.ifChanged) return change;
     const { key, hash, updatedAt } = change;
-    if (!this.#storage.features?.conditions || this.#failed.has(key)) return { key, hash, updatedAt };
+    const { features, outbox } = this.#storage;
+    // A hash from the outbox may be that of an earlier transaction: rows are not in the order of the commits.
+    const isKnown = features?.conditions && outbox === undefined && !this.#failed.has(key);
+    if (!isKnown) return { key, hash, updatedAt };
     return { key, hash, updatedAt, unless: [{ key, hash }] };
   }
 
