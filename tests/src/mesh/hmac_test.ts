@@ -1,7 +1,7 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import * as nodeCrypto from "node:crypto";
 import process from "node:process";
-import { HMACKey } from "../../../src/mesh/hmac.ts";
+import { HMACKey, type NodeCrypto } from "../../../src/mesh/hmac.ts";
 import { test } from "../../harness.ts";
 import { SeededRandom } from "../../random.ts";
 
@@ -12,7 +12,11 @@ const encode = (text: string) => new TextEncoder().encode(text);
 
 /** Keys of the same bytes: the first two use `node:crypto`, except on Deno, and the last one uses Web Crypto. */
 function createKeys(bytes: Uint8Array<ArrayBuffer>): [HMACKey, HMACKey, HMACKey] {
-  return [new HMACKey(bytes), new HMACKey(bytes, nodeCrypto), new HMACKey(bytes, null)];
+  return [
+    new HMACKey(bytes),
+    new HMACKey(bytes, nodeCrypto as unknown as NodeCrypto),
+    new HMACKey(bytes, null),
+  ];
 }
 
 /** Runs a function while `node:crypto` is replaced, as bundlers do. */
