@@ -4,7 +4,7 @@
  * @module
  */
 import { type AbortSignalLike, onAbort } from "../../src/abort_signal.ts";
-import type { Reply } from "../../src/http/exchange.ts";
+import type { PulledBody, Reply } from "../../src/http/exchange.ts";
 import type { ResponseBudget } from "../../src/limits/pending_responses.ts";
 import { cutOff, isOver } from "./disconnect.ts";
 import type { NodeRequest } from "./request.ts";
@@ -36,7 +36,7 @@ export async function send(request: NodeRequest, reply: Reply, responses: Respon
   // Node also destroys a request once it was read to its end.
   const isGone = isOver(incoming, outgoing) || incoming.destroyed && incoming.complete === false;
   const isAnswered = outgoing.headersSent || outgoing.writableEnded;
-  if (isGone || isAnswered) return await discard(body);
+  if (isGone || isAnswered) return discard(body);
   try {
     outgoing.statusCode = status;
     for (const name in headers) {
@@ -55,7 +55,7 @@ export async function send(request: NodeRequest, reply: Reply, responses: Respon
     if (typeof body === "string") trackUnsent(request, body, responses);
   } catch {
     cutOff(incoming, outgoing);
-    await discard(body);
+    discard(body);
   }
 }
 
@@ -102,34 +102,31 @@ function sendsMuch({ headers }: NodeIncoming): boolean {
 }
 
 /**
- * Writes a stream no faster than the client reads it. A stream that ends while the client reads nothing has stalled:
- * close the connection, because nothing sent on it would arrive.
+ * Writes a body no faster than the client reads it. A body that ends while the client reads nothing has stalled: close the
+ * connection, because nothing sent on it would arrive. A `ReadableStream` in between would double the memory of a stream.
  */
-async function pump(body: ReadableStream<Uint8Array>, request: NodeRequest): Promise<void> {
+async function pump(body: PulledBody, request: NodeRequest): Promise<void> {
   const { incoming, outgoing } = request;
   // An unread body keeps Node from reading the connection, and so from noticing that it closes.
   if (incoming.complete === false) discardBody(incoming, () => cutOff(incoming, outgoing));
   const signal = request.getSignal();
-  const reader = body.getReader();
   let isStuck = false;
-  const cut = () => {
+  body.onEnd = () => {
     if (isStuck) cutOff(incoming, outgoing);
   };
-  reader.closed.then(cut, cut);
-  const stopListening = onAbort(signal, () => void reader.cancel().catch(ignore));
+  const stopListening = onAbort(signal, () => body.cancel());
   outgoing.on("error", ignore);
   try {
     while (true) {
-      const { done, value } = await reader.read();
-      if (done || signal.aborted) break;
-      if (outgoing.write(value)) continue;
+      const part = await body.next();
+      if (part === null || signal.aborted) break;
+      if (outgoing.write(part)) continue;
       isStuck = true;
       await drained(outgoing, signal);
       isStuck = false;
     }
   } finally {
     stopListening();
-    reader.releaseLock();
   }
   outgoing.end();
 }
@@ -181,8 +178,8 @@ function discardBody(incoming: NodeIncoming, onTooMuch: () => void): void {
   incoming.resume();
 }
 
-async function discard(body: Reply["body"]): Promise<void> {
-  if (typeof body === "object") await body?.cancel().catch(ignore);
+function discard(body: Reply["body"]): void {
+  if (typeof body === "object") body?.cancel();
 }
 
 function ignore(): void {}

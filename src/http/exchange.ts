@@ -45,10 +45,32 @@ export interface Reply {
   readonly status: number;
   /** Headers with lower-case names. */
   readonly headers: Readonly<Record<string, string>>;
-  /** The whole body, a stream of it, or none. */
-  readonly body: string | ReadableStream<Uint8Array> | null;
+  /** The whole body, its parts, or none. */
+  readonly body: string | PulledBody | null;
   /** Whether caches may give it to other clients: it says nothing about the client's quota. */
   readonly isShared?: true;
+}
+
+/**
+ * A body in parts, each of which is created when it is pulled. An adapter pulls a part when the client has read the
+ * earlier ones, so that nothing is queued.
+ */
+export interface PulledBody {
+  /** Whether there are no more parts. */
+  readonly isOver: boolean;
+  /**
+   * Pulls the next part. Resolves once there is one, or with `null` if the body ends in the meantime. Never rejects.
+   * May be called again once it has resolved.
+   */
+  next(): Promise<string | null>;
+  /** Ends the body, because it will not be read any more. */
+  cancel(): void;
+  /**
+   * Called when the body ends by itself: the client has disconnected or has not read for too long.
+   *
+   * @param last The last part; `null` if there is none.
+   */
+  onEnd: ((last: string | null) => void) | undefined;
 }
 
 /** Answers requests. */

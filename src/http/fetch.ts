@@ -15,7 +15,7 @@ import {
 import { isWebRequest, nameShape, signalOf } from "./request_shape.ts";
 import type { AbortSignalLike } from "../abort_signal.ts";
 import type { BodyBudget } from "../limits/body_budget.ts";
-import type { IncomingRequest, Reply, RequestHandler } from "./exchange.ts";
+import type { IncomingRequest, PulledBody, Reply, RequestHandler } from "./exchange.ts";
 import { bridgedSocket, findAddress, findBunServer } from "./connection.ts";
 import { createRequest } from "./target.ts";
 
@@ -153,7 +153,29 @@ class FetchRequest implements IncomingRequest {
 
 /** Creates a `Response`. */
 export function toResponse({ status, headers, body }: Reply): Response {
-  return new Response(body, { status, headers });
+  const isPulled = typeof body === "object" && body !== null;
+  return new Response(isPulled ? toReadableStream(body) : body, { status, headers });
+}
+
+/** Creates the stream of a body. It holds nothing: each read pulls one part. */
+function toReadableStream(body: PulledBody): ReadableStream<Uint8Array<ArrayBuffer>> {
+  const encoder = new TextEncoder();
+  return new ReadableStream({
+    start(controller) {
+      if (body.isOver) controller.close();
+      body.onEnd = (last) => {
+        if (last !== null) controller.enqueue(encoder.encode(last));
+        controller.close();
+      };
+    },
+    async pull(controller) {
+      const part = await body.next();
+      if (part === null) return;
+      controller.enqueue(encoder.encode(part));
+      if (body.isOver) controller.close();
+    },
+    cancel: () => body.cancel(),
+  }, { highWaterMark: 0 });
 }
 
 /** Reads a body that was read before, if the framework has kept it. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { type ErrorCode, RefusalError, toRealityError } from "../errors.ts";
-import type { Reply } from "./exchange.ts";
+import type { PulledBody, Reply } from "./exchange.ts";
 
 const JSON_HEADERS: Readonly<Record<string, string>> = Object.freeze({
   "content-type": "application/json",
@@ -26,7 +26,7 @@ export function jsonReply(value: unknown): Reply {
 }
 
 /** The reply of an event stream. No cache stores it, and no proxy buffers it. */
-export function eventsReply(body: ReadableStream<Uint8Array> | string): Reply {
+export function eventsReply(body: PulledBody | string): Reply {
   return {
     status: 200,
     headers: {

@@ -14,7 +14,7 @@ import type { RouteName } from "../telemetry/metrics.ts";
 import type { Observer } from "../telemetry/observer.ts";
 import type { RequestRecord } from "../telemetry/request_record.ts";
 import type { NodeUpdate, RealityNodeMeta } from "../types.ts";
-import type { IncomingRequest, Reply } from "./exchange.ts";
+import type { IncomingRequest, PulledBody, Reply } from "./exchange.ts";
 
 /** What the routes need of the server. */
 export interface HandlerDeps {
@@ -42,7 +42,7 @@ export interface RouteStreams {
     lastEventId: string | null,
     request: ClientRequest,
     record: RequestRecord,
-  ): MaybePromise<ReadableStream<Uint8Array>>;
+  ): MaybePromise<PulledBody>;
   /** The text of a stream that only tells the client to reconnect after a random delay, at least `pause` milliseconds. */
   closingText(pause: number): string;
 }

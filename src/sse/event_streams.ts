@@ -8,6 +8,7 @@ import { onAbort } from "../abort_signal.ts";
 import { checkInteger, checkNames } from "../check.ts";
 import type { ServerConfig } from "../check_options.ts";
 import { RealityError, RefusalError } from "../errors.ts";
+import type { PulledBody } from "../http/exchange.ts";
 import { isWebRequest } from "../http/request_shape.ts";
 import { createRequest } from "../http/target.ts";
 import type { Lifecycle } from "../lifecycle.ts";
@@ -23,7 +24,7 @@ import type { Observer } from "../telemetry/observer.ts";
 import type { RequestRecord } from "../telemetry/request_record.ts";
 import type { SSEOptions } from "../types.ts";
 import { type EventSourceRequest, toStreamRequest } from "./request.ts";
-import { closingStream, createStream, type StreamDeps } from "./stream.ts";
+import { closingStream, EventStream, type StreamDeps } from "./stream.ts";
 
 /** The default time without an event after which a heartbeat is sent, in milliseconds. */
 const DEFAULT_HEARTBEAT_INTERVAL = 30_000;
@@ -74,7 +75,7 @@ export class EventStreams {
     lastEventId: string | null,
     request: ClientRequest,
     record: RequestRecord,
-  ): MaybePromise<ReadableStream<Uint8Array>> {
+  ): MaybePromise<PulledBody> {
     const { trustProxy } = this.#options.config;
     return this.#open({ keys }, lastEventId, {
       toRequest: () => request.toRequest(),
@@ -91,7 +92,7 @@ export class EventStreams {
    * @throws {RangeError} For a number that is out of range.
    * @throws {RefusalError} For an invalid key, for too many keys, and when `authorize` refuses the request.
    */
-  openCall(given: EventSourceRequest, options: SSEOptions): MaybePromise<ReadableStream<Uint8Array>> {
+  openCall(given: EventSourceRequest, options: SSEOptions): MaybePromise<PulledBody> {
     const { lastEventId, request, locatable, onDisconnect } = toStreamRequest(given);
     const { trustProxy } = this.#options.config;
     return this.#open(options, lastEventId, {
@@ -116,7 +117,7 @@ export class EventStreams {
     options: SSEOptions,
     lastEventId: string | null,
     client: StreamClient,
-  ): MaybePromise<ReadableStream<Uint8Array>> {
+  ): MaybePromise<PulledBody> {
     const { config, access, scopes } = this.#options;
     const given = checkNames("handleSSECompat", options, [
       "keys",
@@ -130,7 +131,7 @@ export class EventStreams {
     const { heartbeatInterval = DEFAULT_HEARTBEAT_INTERVAL, lifetime = DEFAULT_LIFETIME } = given;
     const scope = scopes.open();
     const open = (askRights?: AskRights) =>
-      createStream(
+      new EventStream(
         {
           keys,
           lastEventId,

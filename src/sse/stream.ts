@@ -9,6 +9,7 @@ import type { Clock } from "../clock.ts";
 import type { Deadline, DeadlineList } from "../limits/deadlines.ts";
 import type { NodeReader } from "../store/cached_reader.ts";
 import type { StreamReason } from "../telemetry/metrics.ts";
+import type { PulledBody } from "../http/exchange.ts";
 import { isSameHistory } from "../store/history.ts";
 import { drawRetryDelay } from "../limits/retry_delay.ts";
 import type { ReplicatedNode } from "../store/contract.ts";
@@ -63,61 +64,17 @@ export function closingStream(clock: Clock, least?: number): string {
 }
 
 /**
- * Creates the bytes of one event stream. The stream is pulled: nothing is queued for a slow client, which receives
- * the newest state of each key when it reads again. A stream that is not read holds no slot. A stream whose client
- * stops reading is ended.
+ * The text of one event stream. It is pulled: nothing is queued for a slow client, which receives the newest state of
+ * each key when it reads again. A stream that is not read holds no slot. A stream whose client stops reading is ended.
  *
  * If no slot is free, or the server is closed, the stream sends the current state and ends. If the storage fails, it
  * ends. In each case the client reconnects after a delay and resumes.
- *
- * @param options What the stream follows.
- * @param deps What the stream needs.
- * @param onDisconnect Registers a listener for the disconnect of the client, for hosts that do not cancel the stream.
  */
-export function createStream(
-  options: StreamOptions,
-  deps: StreamDeps,
-  onDisconnect?: (listener: () => void) => () => void,
-): ReadableStream<Uint8Array> {
-  const stream = new EventStream(options, deps);
-  let stopListening: (() => void) | undefined;
-  const stall: Deadline = { dueAt: 0, before: undefined, after: undefined, onExpire() {} };
-  return new ReadableStream<Uint8Array>({
-    start(controller) {
-      stopListening = onDisconnect?.(() => {
-        deps.stalls.remove(stall);
-        if (stream.end("gone")) controller.close();
-      });
-      stall.onExpire = () => {
-        stopListening?.();
-        if (!stream.end("stalled")) return;
-        // A client that may still read is told when to reconnect. A client that has stalled is not.
-        if (deps.stalls.isClosed) controller.enqueue(stream.encode(closingStream(deps.clock)));
-        controller.close();
-      };
-    },
-    async pull(controller) {
-      deps.stalls.remove(stall);
-      const frames = await stream.next();
-      if (frames !== null) controller.enqueue(frames);
-      if (!stream.isOver) return deps.stalls.add(stall);
-      stopListening?.();
-      if (frames !== null) controller.close();
-    },
-    cancel() {
-      deps.stalls.remove(stall);
-      stopListening?.();
-      stream.end("gone");
-    },
-  }, { highWaterMark: 0 });
-}
-
-/** Determines what is sent next on one stream. */
-class EventStream {
+export class EventStream implements PulledBody, Deadline {
   readonly #options: StreamOptions;
   readonly #deps: StreamDeps;
   readonly #sent: SentState;
-  readonly #encoder = new TextEncoder();
+  #stopListening: (() => void) | undefined;
   #state: "new" | "open" | "over" = "new";
   #waiter: Waiter | null = null;
   /** When its lifetime ends, by `clock.elapsed()`. */
@@ -127,14 +84,55 @@ class EventStream {
   /** When the next heartbeat is due, by `clock.elapsed()`. */
   #heartbeatAt = 0;
 
-  constructor(options: StreamOptions, deps: StreamDeps) {
+  dueAt = 0;
+  before: Deadline | undefined = undefined;
+  after: Deadline | undefined = undefined;
+  onEnd: ((last: string | null) => void) | undefined = undefined;
+
+  /**
+   * @param options What the stream follows.
+   * @param deps What the stream needs.
+   * @param onDisconnect Registers a listener for the disconnect of the client, for hosts that do not cancel the stream.
+   */
+  constructor(
+    options: StreamOptions,
+    deps: StreamDeps,
+    onDisconnect?: (listener: () => void) => () => void,
+  ) {
     this.#options = options;
     this.#deps = deps;
     this.#sent = new SentState(options.keys);
+    this.#stopListening = onDisconnect?.(() => {
+      deps.stalls.remove(this);
+      if (this.#end("gone")) this.onEnd?.(null);
+    });
   }
 
   get isOver(): boolean {
     return this.#state === "over";
+  }
+
+  async next(): Promise<string | null> {
+    if (this.isOver) return null;
+    this.#deps.stalls.remove(this);
+    const frames = await this.#next();
+    if (this.isOver) this.#stopListening?.();
+    else this.#deps.stalls.add(this);
+    return frames;
+  }
+
+  cancel(): void {
+    this.#deps.stalls.remove(this);
+    this.#stopListening?.();
+    this.#end("gone");
+  }
+
+  /** The client has not read for too long. */
+  onExpire(): void {
+    this.#stopListening?.();
+    if (!this.#end("stalled")) return;
+    // A client that may still read is told when to reconnect. A client that has stalled is not.
+    this.onEnd?.(this.#deps.stalls.isClosed ? closingStream(this.#deps.clock) : null);
   }
 
   /**
@@ -142,7 +140,7 @@ class EventStream {
    *
    * @returns Whether it was still open.
    */
-  end(reason: StreamReason): boolean {
+  #end(reason: StreamReason): boolean {
     const before = this.#state;
     this.#state = "over";
     this.#waiter?.release();
@@ -150,8 +148,8 @@ class EventStream {
     return before !== "over";
   }
 
-  /** The next bytes, once there are some; `null` if the stream ended in the meantime. */
-  async next(): Promise<Uint8Array | null> {
+  /** The next frames, once there are some; `null` if the stream ended in the meantime. */
+  async #next(): Promise<string | null> {
     let frames: string | null = null;
     let hasFailed = false;
     try {
@@ -163,14 +161,10 @@ class EventStream {
     if (this.isOver) return null;
     this.#heartbeatAt = this.#deps.clock.elapsed() + this.#options.heartbeatInterval;
     if (frames === null) {
-      this.end(hasFailed ? "failed" : this.#reason);
+      this.#end(hasFailed ? "failed" : this.#reason);
       frames = closingStream(this.#deps.clock);
     }
-    return this.encode(frames);
-  }
-
-  encode(frames: string): Uint8Array {
-    return this.#encoder.encode(frames);
+    return frames;
   }
 
   /** Why the server ends the stream now. */
