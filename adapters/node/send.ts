@@ -23,8 +23,8 @@ const LINGER_BYTES = 16 * 1024 * 1024;
 const SMALL_LENGTH = 16 * 1024;
 
 /**
- * Sends a reply. The promise resolves when the reply was sent, or when the client has disconnected. A failure closes
- * the connection and is not thrown.
+ * Sends a reply. A failure closes the connection and is not thrown. A body in parts is sent after the promise has
+ * resolved.
  *
  * @param request The request.
  * @param reply Its reply.
@@ -46,7 +46,7 @@ export async function send(request: NodeRequest, reply: Reply, responses: Respon
     }
     if (typeof body !== "string") {
       if (body === null) outgoing.end();
-      else await pump(body, request);
+      else new BodyWriter(body, request);
     } else if (incoming.complete === false && (headers.connection === "close" || sendsMuch(incoming))) {
       await sendAndLinger(incoming, outgoing, body);
     } else {
@@ -103,44 +103,63 @@ function sendsMuch({ headers }: NodeIncoming): boolean {
 
 /**
  * Writes a body no faster than the client reads it. A body that ends while the client reads nothing has stalled: close the
- * connection, because nothing sent on it would arrive. A `ReadableStream` in between would double the memory of a stream.
+ * connection, because nothing sent on it would arrive. A `ReadableStream` and async functions would take several times
+ * the memory while nothing is sent.
  */
-async function pump(body: PulledBody, request: NodeRequest): Promise<void> {
-  const { incoming, outgoing } = request;
-  // An unread body keeps Node from reading the connection, and so from noticing that it closes.
-  if (incoming.complete === false) discardBody(incoming, () => cutOff(incoming, outgoing));
-  const signal = request.getSignal();
-  let isStuck = false;
-  body.onEnd = () => {
-    if (isStuck) cutOff(incoming, outgoing);
-  };
-  const stopListening = onAbort(signal, () => body.cancel());
-  outgoing.on("error", ignore);
-  try {
-    while (true) {
-      const part = await body.next();
-      if (part === null || signal.aborted) break;
-      if (outgoing.write(part)) continue;
-      isStuck = true;
-      await drained(outgoing, signal);
-      isStuck = false;
-    }
-  } finally {
-    stopListening();
+class BodyWriter {
+  readonly #body: PulledBody;
+  readonly #request: NodeRequest;
+  #isStuck = false;
+
+  constructor(body: PulledBody, request: NodeRequest) {
+    const { incoming, outgoing } = request;
+    this.#body = body;
+    this.#request = request;
+    // An unread body keeps Node from reading the connection, and so from noticing that it closes.
+    if (incoming.complete === false) discardBody(incoming, () => cutOff(incoming, outgoing));
+    body.onEnd = () => {
+      if (this.#isStuck) cutOff(incoming, outgoing);
+    };
+    outgoing.on("error", ignore);
+    // Until the head is sent, Node keeps it as some thirty pieces of text.
+    outgoing.flushHeaders?.();
+    this.#pull();
   }
-  outgoing.end();
+
+  #pull(): void {
+    void this.#body.next().then((part) => this.#write(part));
+  }
+
+  #write(part: string | null): void {
+    const { incoming, outgoing } = this.#request;
+    try {
+      // A body ends when its client disconnects.
+      if (part === null) outgoing.end();
+      else if (outgoing.write(part)) this.#pull();
+      else this.#pullOnceDrained();
+    } catch {
+      cutOff(incoming, outgoing);
+      this.#body.cancel();
+    }
+  }
+
+  #pullOnceDrained(): void {
+    this.#isStuck = true;
+    onDrained(this.#request.outgoing, this.#request.getSignal(), () => {
+      this.#isStuck = false;
+      this.#pull();
+    });
+  }
 }
 
-function drained(outgoing: NodeOutgoing, signal: AbortSignalLike): Promise<void> {
-  return new Promise((resolve) => {
-    const settle = () => {
-      outgoing.off("drain", settle);
-      signal.removeEventListener("abort", settle);
-      resolve();
-    };
-    outgoing.once("drain", settle);
-    onAbort(signal, settle);
-  });
+function onDrained(outgoing: NodeOutgoing, signal: AbortSignalLike, then: () => void): void {
+  const settle = () => {
+    outgoing.off("drain", settle);
+    signal.removeEventListener("abort", settle);
+    then();
+  };
+  outgoing.once("drain", settle);
+  onAbort(signal, settle);
 }
 
 /**

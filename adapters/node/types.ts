@@ -73,6 +73,8 @@ export interface NodeOutgoing {
   setHeader(name: string, value: string | string[]): unknown;
   /** Returns a header that was set. */
   getHeader?(name: string): number | string | string[] | undefined;
+  /** Sends the head. */
+  flushHeaders?(): unknown;
   /** Sends a part of the body. Returns `false` if the client reads more slowly than that. */
   write(chunk: string | Uint8Array): boolean;
   /** Ends the body. */

@@ -28,6 +28,8 @@ export class SharedScope implements Scope, ScopeSource {
   readonly #clock: Clock;
   readonly #outbox: OutboxDrain | undefined;
   #streams = 0;
+  /** One function for all streams saves memory. */
+  readonly #endStream = (): void => void this.#streams--;
 
   /**
    * @param options What the scope is created with.
@@ -73,7 +75,7 @@ export class SharedScope implements Scope, ScopeSource {
 
   beginStream(): () => void {
     this.#streams++;
-    return () => void this.#streams--;
+    return this.#endStream;
   }
 
   change<T>(change: () => MaybePromise<T>): MaybePromise<T> {

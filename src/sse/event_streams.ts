@@ -21,6 +21,7 @@ import { isMeshStorage } from "../store/contract.ts";
 import { locateClient } from "../sync/locate.ts";
 import type { Waiters, WaiterSource } from "../sync/waiters.ts";
 import type { Observer } from "../telemetry/observer.ts";
+import type { StreamReason } from "../telemetry/metrics.ts";
 import type { RequestRecord } from "../telemetry/request_record.ts";
 import type { SSEOptions } from "../types.ts";
 import { type EventSourceRequest, toStreamRequest } from "./request.ts";
@@ -59,6 +60,7 @@ interface StreamClient {
 /** The event streams of one server. */
 export class EventStreams {
   readonly #options: EventStreamsOptions;
+  #last: { readonly scope: Scope; readonly deps: StreamDeps } | undefined;
 
   /** @param options What event streams need. */
   constructor(options: EventStreamsOptions) {
@@ -130,6 +132,7 @@ export class EventStreams {
     const ask = access.createAsk(keys, { ...client, getSignal: () => undefined });
     const { heartbeatInterval = DEFAULT_HEARTBEAT_INTERVAL, lifetime = DEFAULT_LIFETIME } = given;
     const scope = scopes.open();
+    const { locate, onDisconnect } = client;
     const open = (askRights?: AskRights) =>
       new EventStream(
         {
@@ -138,8 +141,8 @@ export class EventStreams {
           heartbeatInterval: checkInteger("heartbeatInterval", heartbeatInterval, [10, 3_600_000]),
           lifetime: checkInteger("lifetime", lifetime, [10, 86_400_000]),
         },
-        this.#createDeps(keys, scope, client, askRights),
-        client.onDisconnect,
+        this.#depsOf(scope),
+        { askRights, locate, onDisconnect },
       );
     if (ask === undefined) return open();
     const rights = new StreamRights(ask, this.#options);
@@ -150,39 +153,43 @@ export class EventStreams {
     });
   }
 
-  #createDeps(
-    keys: readonly string[],
-    scope: Scope,
-    { locate }: StreamClient,
-    askRights: AskRights | undefined,
-  ): StreamDeps {
-    const { config: { clock, limits, storage }, lifecycle, observer, scopes, stalls, mesh } = this.#options;
-    let end: ReturnType<Observer["beginStream"]> | undefined;
-    let leave = () => {};
+  /** What the streams of a scope need. Most servers have one scope for all streams. */
+  #depsOf(scope: Scope): StreamDeps {
+    if (this.#last?.scope === scope) return this.#last.deps;
+    const deps = this.#createDeps(scope);
+    this.#last = { scope, deps };
+    return deps;
+  }
+
+  #createDeps(scope: Scope): StreamDeps {
+    const { config: { clock, limits, storage }, scopes, stalls, mesh } = this.#options;
     return {
       reader: scope.reader,
-      waiters: { add: (keys) => scope.waiters.add(keys, locate?.()) },
+      waiters: scope.waiters,
       poller: scope.poller,
       clock,
-      askRights,
       // With peers, streams do not resume: mesh/README.md says why.
       ordered: storage.features?.ordered === true && storage.readNodes !== undefined && mesh === undefined,
       readReplicated: isMeshStorage(storage) ? (keys) => scope.writer.readReplicated(keys) : undefined,
       stalls,
       // The stream itself is counted already. Above the maximum, the newest streams end.
       hasSlot: () => scopes.streams <= limits.maxStreams,
-      onStart: () => {
-        leave = scope.beginStream();
-        end = observer.beginStream(keys);
-        mesh?.contactStalePeers();
-      },
       // If all clients use streams, there is no sync request that contacts silent peers.
       onHeartbeat: () => mesh?.contactStalePeers(),
-      onEnd: (reason) => {
-        leave();
-        const isClosed = lifecycle.isClosing && (reason === "full" || reason === "stalled");
-        end?.(isClosed ? "closed" : reason);
-      },
+      begin: (keys) => this.#begin(scope, keys),
+    };
+  }
+
+  /** Counts a stream. Returns a function that counts its end. */
+  #begin(scope: Scope, keys: readonly string[]): (reason: StreamReason) => void {
+    const { lifecycle, observer, mesh } = this.#options;
+    const leave = scope.beginStream();
+    const end = observer.beginStream(keys);
+    mesh?.contactStalePeers();
+    return (reason) => {
+      leave();
+      const isClosed = lifecycle.isClosing && (reason === "full" || reason === "stalled");
+      end(isClosed ? "closed" : reason);
     };
   }
 }

@@ -13,7 +13,7 @@ import type { PulledBody } from "../http/exchange.ts";
 import { isSameHistory } from "../store/history.ts";
 import { drawRetryDelay } from "../limits/retry_delay.ts";
 import type { ReplicatedNode } from "../store/contract.ts";
-import type { Waiter, Waiters } from "../sync/waiters.ts";
+import type { WaitEnd, Waiter, Waiters, WaiterSource } from "../sync/waiters.ts";
 import type { ChangePoller } from "../sync/change_poller.ts";
 import { type Cursor, HEARTBEAT, parseCursor, retryFrame } from "./frame.ts";
 import { isValidCursor, type RightsView, SentState, type StartPosition } from "./sent_state.ts";
@@ -29,7 +29,7 @@ export interface StreamOptions {
   readonly lifetime: number;
 }
 
-/** What a stream needs. */
+/** What streams need. */
 export interface StreamDeps {
   readonly reader: NodeReader;
   readonly waiters: Pick<Waiters, "add">;
@@ -44,18 +44,27 @@ export interface StreamDeps {
   readonly readReplicated?: ((keys: readonly string[]) => Promise<Map<string, ReplicatedNode>>) | undefined;
   /** Streams whose client has to read something within a time limit. */
   readonly stalls: DeadlineList;
-  /** Whether there is a slot for one more stream. Called after {@linkcode StreamDeps.onStart}. */
+  /** Whether there is a slot for one more stream. Called after {@linkcode StreamDeps.begin}. */
   readonly hasSlot: () => boolean;
-  /** What the client may read; left out: everything. */
-  readonly askRights?: AskRights | undefined;
-  /** Called once when the client starts to read the stream. */
-  readonly onStart: () => void;
   /** Called at each heartbeat. */
   readonly onHeartbeat?: () => void;
   /**
-   * Called once when a started stream ends. A closed server also ends streams with the reasons `full` and `stalled`.
+   * Counts a stream. Called once when the client starts to read it.
+   *
+   * @returns A function to call when the stream ends. A closed server also ends streams with the reasons `full` and
+   *   `stalled`.
    */
-  readonly onEnd: (reason: StreamReason) => void;
+  readonly begin: (keys: readonly string[]) => (reason: StreamReason) => void;
+}
+
+/** The client of a stream. */
+export interface StreamReader {
+  /** What the client may read; left out: everything. */
+  readonly askRights?: AskRights | undefined;
+  /** Locates the client; left out if its request has no address. */
+  readonly locate?: (() => WaiterSource) | undefined;
+  /** Calls back when the client disconnects; returns a function that stops listening. */
+  readonly onDisconnect: (listener: () => void) => () => void;
 }
 
 /** The end of a stream: tells the client to reconnect after a random delay, at least `least` milliseconds. */
@@ -74,7 +83,11 @@ export class EventStream implements PulledBody, Deadline {
   readonly #options: StreamOptions;
   readonly #deps: StreamDeps;
   readonly #sent: SentState;
+  readonly #askRights: AskRights | undefined;
+  #locate: (() => WaiterSource) | undefined;
   #stopListening: (() => void) | undefined;
+  #resolve: ((part: string | null) => void) | undefined;
+  #onEnd: ((reason: StreamReason) => void) | undefined;
   #state: "new" | "open" | "over" = "new";
   #waiter: Waiter | null = null;
   /** When its lifetime ends, by `clock.elapsed()`. */
@@ -92,17 +105,15 @@ export class EventStream implements PulledBody, Deadline {
   /**
    * @param options What the stream follows.
    * @param deps What the stream needs.
-   * @param onDisconnect Registers a listener for the disconnect of the client, for hosts that do not cancel the stream.
+   * @param client The client of the stream. Not every host cancels the stream when it disconnects.
    */
-  constructor(
-    options: StreamOptions,
-    deps: StreamDeps,
-    onDisconnect?: (listener: () => void) => () => void,
-  ) {
+  constructor(options: StreamOptions, deps: StreamDeps, client: StreamReader) {
     this.#options = options;
     this.#deps = deps;
     this.#sent = new SentState(options.keys);
-    this.#stopListening = onDisconnect?.(() => {
+    this.#askRights = client.askRights;
+    this.#locate = client.locate;
+    this.#stopListening = client.onDisconnect(() => {
       deps.stalls.remove(this);
       if (this.#end("gone")) this.onEnd?.(null);
     });
@@ -112,13 +123,14 @@ export class EventStream implements PulledBody, Deadline {
     return this.#state === "over";
   }
 
-  async next(): Promise<string | null> {
-    if (this.isOver) return null;
+  next(): Promise<string | null> {
+    if (this.isOver) return Promise.resolve(null);
     this.#deps.stalls.remove(this);
-    const frames = await this.#next();
-    if (this.isOver) this.#stopListening?.();
-    else this.#deps.stalls.add(this);
-    return frames;
+    return new Promise((resolve) => {
+      this.#resolve = resolve;
+      if (this.#state === "open") this.#wait();
+      else this.#open().then((frames) => this.#complete(frames), () => this.#complete(null, "failed"));
+    });
   }
 
   cancel(): void {
@@ -144,27 +156,28 @@ export class EventStream implements PulledBody, Deadline {
     const before = this.#state;
     this.#state = "over";
     this.#waiter?.release();
-    if (before === "open") this.#deps.onEnd(reason);
+    if (before === "open") this.#onEnd?.(reason);
     return before !== "over";
   }
 
-  /** The next frames, once there are some; `null` if the stream ended in the meantime. */
-  async #next(): Promise<string | null> {
-    let frames: string | null = null;
-    let hasFailed = false;
-    try {
-      frames = this.#state === "new" ? await this.#open() : await this.#follow();
-    } catch {
-      // The failure of the storage was reported. The stream ends, and the client reconnects.
-      hasFailed = true;
+  /**
+   * Resolves the promise of `next`.
+   *
+   * @param frames What to send; `null` if the server ends the stream.
+   * @param reason Why it ends the stream. A failure of the storage was reported: the client reconnects.
+   */
+  #complete(frames: string | null, reason?: StreamReason): void {
+    const { clock, stalls } = this.#deps;
+    let part: string | null = null;
+    if (!this.isOver) {
+      this.#heartbeatAt = clock.elapsed() + this.#options.heartbeatInterval;
+      if (frames === null) this.#end(reason ?? this.#reason);
+      part = frames ?? closingStream(clock);
     }
-    if (this.isOver) return null;
-    this.#heartbeatAt = this.#deps.clock.elapsed() + this.#options.heartbeatInterval;
-    if (frames === null) {
-      this.#end(hasFailed ? "failed" : this.#reason);
-      frames = closingStream(this.#deps.clock);
-    }
-    return frames;
+    if (this.isOver) this.#stopListening?.();
+    else stalls.add(this);
+    this.#resolve?.(part);
+    this.#resolve = undefined;
   }
 
   /** Why the server ends the stream now. */
@@ -181,12 +194,15 @@ export class EventStream implements PulledBody, Deadline {
   }
 
   async #open(): Promise<string> {
-    const { clock, waiters, onStart, hasSlot } = this.#deps;
+    const { clock, waiters, begin, hasSlot } = this.#deps;
+    const { keys } = this.#options;
     this.#state = "open";
-    onStart();
+    this.#onEnd = begin(keys);
     this.#endsAt = clock.elapsed() + this.#options.lifetime;
     // The waiter is woken by changes from before this read on: a change that the read misses wakes it (PROTOCOL 5.1).
-    this.#waiter = hasSlot() ? waiters.add(this.#options.keys) : null;
+    this.#waiter = hasSlot() ? waiters.add(keys, this.#locate?.()) : null;
+    // Needed only here. It would keep the objects of the request in memory.
+    this.#locate = undefined;
     const view = await this.#read();
     return this.#sent.open(view, await this.#readStart(view));
   }
@@ -233,9 +249,9 @@ export class EventStream implements PulledBody, Deadline {
 
   /** Reads what the client may see, and until when. */
   async #read(): Promise<RightsView> {
-    const { reader, clock, poller, askRights } = this.#deps;
+    const { reader, clock, poller } = this.#deps;
     const { keys } = this.#options;
-    const rights = await askRights?.();
+    const rights = await this.#askRights?.();
     this.#expiresAt = Math.min(this.#expiresAt, rights?.expiresAt ?? Infinity);
     const reading = await reader.read(keys);
     poller.register(reading);
@@ -251,25 +267,34 @@ export class EventStream implements PulledBody, Deadline {
     };
   }
 
-  /** Waits for frames or for the next heartbeat; `null` if the server ends the stream. */
-  async #follow(): Promise<string | null> {
-    const { clock, onHeartbeat } = this.#deps;
-    while (true) {
-      const left = this.#timeLeft;
-      if (this.#waiter === null || left <= 0) return null;
-      const untilHeartbeat = Math.max(0, this.#heartbeatAt - clock.elapsed());
-      const outcome = await this.#waiter.next(Math.min(untilHeartbeat, left));
-      if (outcome === "closed") return null;
-      if (outcome === "timeout") {
-        if (clock.elapsed() < this.#heartbeatAt) continue;
-        onHeartbeat?.();
-        return HEARTBEAT;
-      }
-      const view = await this.#read();
-      // If the rights ended in the meantime, the stream ends without reporting the keys as deleted.
-      if (this.#timeLeft <= 0) return null;
-      const frames = this.#sent.update(view);
-      if (frames !== "") return frames;
+  /**
+   * Waits for frames or for the next heartbeat. Almost all streams are here almost all the time, and callbacks take less
+   * memory than the frames of async functions.
+   */
+  #wait(): void {
+    const left = this.#timeLeft;
+    if (this.#waiter === null || left <= 0) return this.#complete(null);
+    const untilHeartbeat = Math.max(0, this.#heartbeatAt - this.#deps.clock.elapsed());
+    void this.#waiter.next(Math.min(untilHeartbeat, left)).then((outcome) => this.#wake(outcome));
+  }
+
+  #wake(outcome: WaitEnd): void {
+    if (outcome === "closed") return this.#complete(null);
+    if (outcome === "wake") {
+      return void this.#update().then(
+        (frames) => frames === "" ? this.#wait() : this.#complete(frames),
+        () => this.#complete(null, "failed"),
+      );
     }
+    if (this.#deps.clock.elapsed() < this.#heartbeatAt) return this.#wait();
+    this.#deps.onHeartbeat?.();
+    this.#complete(HEARTBEAT);
+  }
+
+  /** The frames of a change; empty if the client needs none, `null` if the server ends the stream. */
+  async #update(): Promise<string | null> {
+    const view = await this.#read();
+    // If the rights ended in the meantime, the stream ends without reporting the keys as deleted.
+    return this.#timeLeft <= 0 ? null : this.#sent.update(view);
   }
 }

@@ -182,14 +182,12 @@ export class Observer {
    */
   beginStream(keys: readonly string[]): (reason: StreamReason) => void {
     const { clock, onEvent } = this.#options;
-    const startedAt = clock.elapsed();
     this.metrics.streamsBegun.value++;
-    if (onEvent !== undefined) {
-      this.#emit({ type: "stream", at: clock.now(), state: "begun", ...this.#describeKeys(keys) });
-    }
+    if (onEvent === undefined) return this.#countEndOfStream;
+    const startedAt = clock.elapsed();
+    this.#emit({ type: "stream", at: clock.now(), state: "begun", ...this.#describeKeys(keys) });
     return (reason) => {
-      this.metrics.streamsEnded.add(reason);
-      if (onEvent === undefined) return;
+      this.#countEndOfStream(reason);
       const ms = clock.elapsed() - startedAt;
       this.#emit({
         type: "stream",
@@ -201,6 +199,9 @@ export class Observer {
       });
     };
   }
+
+  /** One function for all streams saves memory. */
+  readonly #countEndOfStream = (reason: StreamReason): void => this.metrics.streamsEnded.add(reason);
 
   /** Records that `close()` was called or has finished. */
   recordClosing(type: "closing" | "closed"): void {

@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { EventEmitter } from "node:events";
 import { createNodeHandler, type NodeIncoming, type NodeOutgoing } from "../../adapters/node.ts";
 import { MemoryStorage, RealityServer } from "../../mod.ts";
-import { FakeClock } from "../clock.ts";
+import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
 import { soon } from "../http/client.ts";
 
@@ -48,6 +48,55 @@ test("createNodeHandler() writes no more of a stream until the client has read t
   response.break();
   assert.equal((await server.getStats()).waiters, 0);
   await server.close();
+});
+
+test("createNodeHandler() creates no Web stream for an event stream, because one takes kilobytes", async () => {
+  const server = new RealityServer({ storage: new MemoryStorage() });
+  const response = new FakeResponse();
+  const { ReadableStream } = globalThis;
+  let created = 0;
+  globalThis.ReadableStream = new Proxy(ReadableStream, {
+    construct(target, given) {
+      created++;
+      return Reflect.construct(target, given);
+    },
+  });
+  try {
+    createNodeHandler(server)(fakeRequest("GET", "/reality/events?keys=a"), response);
+    await response.wrote(1);
+    await server.updateNode("a", "1");
+    await response.wrote(2);
+  } finally {
+    globalThis.ReadableStream = ReadableStream;
+  }
+  assert.equal(created, 0);
+  response.break();
+  await server.close();
+});
+
+test("createNodeHandler() cuts off a client that stalls, and ends the stream of one that reads", async () => {
+  const clock = new FakeClock();
+  const server = new RealityServer({
+    storage: new MemoryStorage(),
+    clock,
+    limits: { stallTimeout: 1000 },
+  });
+  const [stalled, reading] = [new FakeResponse(), new FakeResponse()];
+  stalled.keepsUp = false;
+  for (const response of [stalled, reading]) {
+    createNodeHandler(server)(fakeRequest("GET", "/reality/events?keys=a"), response);
+    await response.wrote(1);
+  }
+  await clock.advance(999);
+  assert.deepEqual([stalled.destroyed, (await server.getStats()).streams], [false, 2]);
+  await clock.advance(1);
+  assert.deepEqual([stalled.destroyed, (await server.getStats()).streams], [true, 1]);
+  await server.close();
+  await reading.wrote(2);
+  await settle();
+  assert.match(reading.chunks[1] ?? "", /^retry: \d+\n\n$/);
+  assert.deepEqual([reading.destroyed, reading.ends, stalled.chunks.length], [false, 1, 1]);
+  for (const response of [stalled, reading]) assert.equal(response.listenerCount("drain"), 0);
 });
 
 test("createNodeHandler() does not write to a response that was already answered or closed", async () => {
