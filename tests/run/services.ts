@@ -30,6 +30,7 @@ const list: readonly Service[] = [
       ...["tests/leaks_", "tests/storage/sql/postgres/", "tests/races/postgres/"],
       ...["tests/cluster/postgres_", "tests/cluster/mixed_", "tests/proxies/nginx_deploy_"],
       ...["tests/storage/sql/drizzle/drizzle_postgres_", "tests/storage/sql/prisma/prisma_postgres_"],
+      "tests/storage/sql/track/track_postgres_",
     ],
     recipe: () => postgresRecipe(),
   },
@@ -38,6 +39,7 @@ const list: readonly Service[] = [
     users: [
       ...["tests/leaks_", "tests/storage/sql/mysql/", "tests/races/mysql/"],
       ...["tests/storage/sql/drizzle/drizzle_mysql_", "tests/storage/sql/prisma/prisma_mysql_"],
+      "tests/storage/sql/track/track_mysql_",
     ],
     recipe: () => mariadbRecipe(),
   },
