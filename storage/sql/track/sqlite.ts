@@ -31,7 +31,7 @@ export function trackOnSQLite(options: UntrackOptions, tracking: Tracking): stri
     `SELECT ${keys.map((key) => keyOf(key, "reality_row")).join(" || ")} FROM ${
       schemaOf(options)
     }${table} AS reality_row ` +
-    `WHERE 0${when ? ` AND ${conditionIn("reality_row", when)}` : ""}`,
+    `WHERE ${when ? conditionIn("reality_row", when) : "1"} LIMIT 0`,
     ...EVENTS.flatMap((event) => [
       dropTrigger(options, event),
       `CREATE TRIGGER ${schemaOf(options)}${quoteName(triggerName(options, event))} ` +

@@ -83,8 +83,20 @@ export async function testRandomChanges(db: TrackedDatabase, rounds: number): Pr
   }
 }
 
+/** Installs the triggers of a table. */
+export async function track(
+  { dialect, run }: TrackedDatabase,
+  table: string,
+  keys: readonly string[],
+  when?: string,
+  more: Partial<TrackOptions> = {},
+): Promise<void> {
+  const options = { dialect, table, keys, ...(when === undefined ? {} : { when }), ...more };
+  for (const statement of trackTable(options)) await run(statement);
+}
+
 /** Removes what is in the outbox and returns its keys in order. */
-export async function takeKeys(db: TrackedDatabase, outbox: string): Promise<string[]> {
+export async function takeKeys(db: TrackedDatabase, outbox: string = "reality_outbox"): Promise<string[]> {
   const rows = await db.run(`SELECT ${db.quote("key")} AS name FROM ${outbox} ORDER BY id`);
   await db.run(`DELETE FROM ${outbox}`);
   return rows.map(({ name }) =>
