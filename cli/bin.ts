@@ -2,6 +2,7 @@
 /**
  * The command `reality-server`. Without arguments it runs a standalone server whose settings are environment variables,
  * on Node, Deno and Bun. `check URL` checks a running server; `new-epoch URL` gives a storage a new epoch.
+ * `track URL` and `untrack URL` install and remove triggers that fill the outbox.
  *
  * @module
  */
@@ -35,13 +36,16 @@ if (command === undefined) {
 } else if (command === "new-epoch") {
   const { runNewEpoch } = await import("./new_epoch.ts");
   process.exitCode = await runNewEpoch(args, process.env, console);
+} else if (command === "track" || command === "untrack") {
+  const { runTrack } = await import("./track/command.ts");
+  process.exitCode = await runTrack(command, args, console);
 } else if (command === "--version" || command === "-v") {
   console.log(VERSION);
 } else {
   const asked = command === "--help" || command === "-h";
   if (!asked) {
     console.error(
-      `Cannot read the argument "${command}": expected check, new-epoch, --help or --version\n`,
+      `Cannot read the argument "${command}": expected check, new-epoch, track, untrack, --help or --version\n`,
     );
   }
   console.log(USAGE);

@@ -49,6 +49,8 @@ delete packed.exports["./bin"];
 // Loaded by a name that no build can see, and needed only beside a bare DynamoDBClient.
 const lazy = "@aws-sdk/client-dynamodb";
 dependencies[lazy] = config.imports[lazy].replace(`npm:${lazy}@`, "");
+// Loaded in the same way, by `reality-server track --apply`.
+dependencies.mysql2 = config.imports.mysql2.replace("npm:mysql2@", "");
 // Tested with both.
 dependencies.ioredis = "^5.0.0 || ^6.0.0";
 // Its client is passed in, so nothing imports it.

@@ -55,7 +55,8 @@ Clients and limits:
 ${LIMIT_LINES.join("\n")}
 
 Other commands: "reality-server check --help" checks a running server, "reality-server new-epoch --help" starts a new
-epoch after a database was restored from a backup, "reality-server --version" prints the version.`;
+epoch after a database was restored from a backup, "reality-server track --help" lets a database tell which rows changed,
+"reality-server --version" prints the version.`;
 
 /** Every variable that begins with `REALITY_`: those of the help text. */
 const VARIABLES: readonly string[] = [...new Set(USAGE.match(/\bREALITY_[A-Z_]*[A-Z]/g))];

@@ -96,7 +96,8 @@ function columnOf(column: string, row: string): string {
   return `${row}.${quoteName(column)}`;
 }
 
-function tableOf({ schema, table }: UntrackOptions): string {
+/** The table, as statements name it. */
+export function tableOf({ schema, table }: UntrackOptions): string {
   return qualify(schema, table);
 }
 
