@@ -1,11 +1,12 @@
 /**
- * The application's own part: items in a table of its own, and one call to Reality after each write.
+ * The application's own part: items in a table of its own. Triggers tell Reality of every change, whichever program makes it.
  *
  * @module
  */
-import { DatabaseSync } from "node:sqlite";
-// In a project of yours: from "@rootlodge/reality-server".
+import type { DatabaseSync } from "node:sqlite";
+// In a project of yours: from "@rootlodge/reality-server", and from "@rootlodge/reality-server/track".
 import type { RealityServer } from "../../mod.ts";
+import { trackTable } from "../../storage/sql/track/track_table.ts";
 
 /** The node that changes whenever an item is added, ticked or removed. */
 export const BOARD_KEY = "board:items";
@@ -34,7 +35,7 @@ const FIRST_ITEMS: readonly [text: string, by: string, done: boolean][] = [
   ["Tent, pegs and mallet", "Jon", true],
 ];
 
-/** The shared board. Each write goes to the table and then to Reality. Then its promise settles. */
+/** The shared board. A trigger writes to the outbox, in the transaction that changes an item. */
 export class Board {
   readonly #db: DatabaseSync;
   readonly #server: RealityServer;
@@ -47,12 +48,10 @@ export class Board {
   /**
    * Opens the board, with a few items if it is new.
    *
-   * @param path The SQLite file, which may be the one that Reality uses; `:memory:` for none.
-   * @param server The server that is told of changes.
+   * @param db The database of the server's storage, which has an outbox.
+   * @param server The server that tells of changes.
    */
-  static async open(path: string, server: RealityServer): Promise<Board> {
-    const db = new DatabaseSync(path);
-    db.exec("PRAGMA journal_mode = WAL; PRAGMA busy_timeout = 5000");
+  static async open(db: DatabaseSync, server: RealityServer): Promise<Board> {
     const isNew = db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'board_items'").get() === undefined;
     db.exec(`CREATE TABLE IF NOT EXISTS board_items (
       id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -62,11 +61,13 @@ export class Board {
       changed_at INTEGER NOT NULL
     )`);
     const board = new Board(db, server);
+    // The first request creates the outbox.
+    await board.#tell();
+    const triggers = trackTable({ dialect: "sqlite", table: "board_items", keys: [BOARD_KEY] });
+    db.exec(["BEGIN IMMEDIATE", ...triggers, "COMMIT"].join(";\n"));
     if (isNew) {
       for (const [text, by, done] of FIRST_ITEMS.toReversed()) board.#insert(text, by, done);
     }
-    // A process may have ended between its write and its call to Reality.
-    await server.invalidate(BOARD_KEY);
     return board;
   }
 
@@ -83,7 +84,7 @@ export class Board {
   async add(text: string, by: string): Promise<Item> {
     if (this.read().length >= MAX_ITEMS) throw new RangeError("The board is full: remove something first");
     const item = this.#insert(text, by, false);
-    await this.#server.invalidate(BOARD_KEY);
+    await this.#tell();
     return item;
   }
 
@@ -93,19 +94,19 @@ export class Board {
       "UPDATE board_items SET done = ?, changed_by = ?, changed_at = ? WHERE id = ? RETURNING *",
     ).get(done ? 1 : 0, by, Date.now(), id);
     if (row === undefined) return undefined;
-    await this.#server.invalidate(BOARD_KEY);
+    await this.#tell();
     return toItem(row);
   }
 
   /** Removes an item, if it is there. */
   async remove(id: number): Promise<void> {
     const { changes } = this.#db.prepare("DELETE FROM board_items WHERE id = ?").run(id);
-    if (Number(changes) > 0) await this.#server.invalidate(BOARD_KEY);
+    if (Number(changes) > 0) await this.#tell();
   }
 
-  /** Closes the table. */
-  close(): void {
-    this.#db.close();
+  /** Windows would be told within 25 ms. Any request reads the outbox, and tells them at once. */
+  async #tell(): Promise<void> {
+    await this.#server.getNode(BOARD_KEY);
   }
 
   #insert(text: string, by: string, done: boolean): Item {

@@ -8,19 +8,23 @@ import { createServer, type IncomingMessage, type OutgoingHttpHeaders, type Serv
 import * as module from "node:module";
 import type { AddressInfo } from "node:net";
 import process from "node:process";
+import { DatabaseSync } from "node:sqlite";
 import { createNodeHandler } from "../../adapters/node.ts";
 import { stopWhenAsked } from "../../cli/signals.ts";
-import { MemoryStorage, RealityServer, type RealityStorage } from "../../mod.ts";
+import { RealityServer } from "../../mod.ts";
 import { openSQLite } from "../../storage/sql/sqlite/sqlite_storage.ts";
 import { Board, BOARD_KEY } from "./board.ts";
 
 const settings = readSettings();
-const storage: RealityStorage = settings.path === null ? new MemoryStorage() : openSQLite(settings.path);
+const db = new DatabaseSync(settings.path ?? ":memory:");
+db.exec("PRAGMA journal_mode = WAL; PRAGMA busy_timeout = 5000");
+// With a path it also sees what other programs write.
+const storage = openSQLite(settings.path ?? db, { outbox: true });
 const server = new RealityServer({
   storage,
   onError: (error) => console.error(error),
 });
-const board = await Board.open(settings.path ?? ":memory:", server);
+const board = await Board.open(db, server);
 const files = await readFiles();
 const reality = createNodeHandler(server);
 
@@ -39,13 +43,15 @@ listener.listen(settings.port, settings.host, () => {
   const { port } = listener.address() as AddressInfo;
   const base = `http://${isLocal(settings.host) ? "localhost" : settings.host}:${port}`;
   const json = "-H 'content-type: application/json'";
+  const command = `sqlite3 ${settings.path} "UPDATE board_items SET done = 1"`;
+  const sql = settings.path === null ? "" : `  With SQL     ${command}\n`;
   console.log(`
   Open         ${base}
   Side by side ${base}/pair
 
   Try          Open it in two windows, then add, tick and remove. Or change it from here:
                curl ${base}/api/items ${json} -d '{"text":"Marshmallows","by":"curl"}'
-  Ask Reality  curl ${base}/reality/sync ${json} -d '{"known":{"${BOARD_KEY}":0}}'
+${sql}  Ask Reality  curl ${base}/reality/sync ${json} -d '{"known":{"${BOARD_KEY}":0}}'
 
   Kept in ${settings.path ?? "memory: gone at the end"}. Ctrl+C stops.
 `);
@@ -55,9 +61,9 @@ async function stop(): Promise<void> {
   listener.close();
   // All waiting requests are answered. Clients reconnect when a server runs again.
   await server.close();
-  await storage.close?.();
+  await storage.close();
   listener.closeAllConnections();
-  board.close();
+  db.close();
 }
 stopWhenAsked(stop);
 

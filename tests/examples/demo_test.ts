@@ -90,6 +90,22 @@ test("a page shows what another one adds, checks and removes", async () => {
   });
 });
 
+test("every page shows what another program changes in the table", async () => {
+  await withStage("file", async ({ file, open }) => {
+    const pages = await Promise.all([open("/?as=Ada"), open("/?as=Jon&transport=events")]);
+    const db = new DatabaseSync(file);
+    db.exec("UPDATE board_items SET text = 'A canoe' WHERE text = 'Card games'");
+    for (const page of pages) await row(page, "A canoe").waitFor();
+    db.exec("BEGIN; DELETE FROM board_items; ROLLBACK");
+    db.exec("DELETE FROM board_items WHERE text = 'A canoe'");
+    db.close();
+    for (const page of pages) {
+      await row(page, "A canoe").waitFor({ state: "detached" });
+      await row(page, "Twelve bread rolls").waitFor();
+    }
+  });
+});
+
 test("a page on the event stream shows the same as one that waits with sync", async () => {
   await withStage("file", async ({ open }) => {
     const ada = await open("/?as=Ada");
