@@ -30,7 +30,7 @@ const list: readonly Service[] = [
       ...["tests/leaks_", "tests/storage/sql/postgres/", "tests/races/postgres/"],
       ...["tests/cluster/postgres_", "tests/cluster/mixed_", "tests/proxies/nginx_deploy_"],
       ...["tests/storage/sql/drizzle/drizzle_postgres_", "tests/storage/sql/prisma/prisma_postgres_"],
-      "tests/storage/sql/track/track_postgres_",
+      ...["tests/storage/sql/track/track_postgres_", "tests/storage/sql/track/track_writers_"],
     ],
     recipe: () => postgresRecipe(),
   },
@@ -39,7 +39,7 @@ const list: readonly Service[] = [
     users: [
       ...["tests/leaks_", "tests/storage/sql/mysql/", "tests/races/mysql/"],
       ...["tests/storage/sql/drizzle/drizzle_mysql_", "tests/storage/sql/prisma/prisma_mysql_"],
-      "tests/storage/sql/track/track_mysql_",
+      ...["tests/storage/sql/track/track_mysql_", "tests/storage/sql/track/track_writers_"],
     ],
     recipe: () => mariadbRecipe(),
   },
@@ -63,6 +63,7 @@ interface Program extends Need {
 const programs: readonly Program[] = [
   { name: "nginx", variable: "REALITY_NGINX", users: ["tests/proxies/nginx_"] },
   { name: "caddy", variable: "REALITY_CADDY", users: ["tests/proxies/caddy_"] },
+  { name: "sqlite3", variable: "REALITY_SQLITE3", users: ["tests/storage/sql/track/track_writers_"] },
   { name: "haproxy", variable: "REALITY_HAPROXY", users: ["tests/proxies/haproxy_"] },
 ];
 
