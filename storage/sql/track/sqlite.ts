@@ -52,7 +52,7 @@ function dropTrigger(options: UntrackOptions, event: typeof EVENTS[number]): str
   return `DROP TRIGGER IF EXISTS ${schemaOf(options)}${quoteName(triggerName(options, event))}`;
 }
 
-/** Selects each key of these rows once. */
+/** Selects each key of these rows once. `substr()` makes a value of a column, to which the column's collation does not apply. */
 function selectKeys({ keys, when }: Tracking, rows: readonly string[]): string {
   return rows.flatMap((row) =>
     keys.map((key) => {
@@ -62,12 +62,12 @@ function selectKeys({ keys, when }: Tracking, rows: readonly string[]): string {
   ).join(" UNION ");
 }
 
-/** The text of a key; NULL when a column is NULL. The collation of a column does not apply to it. */
+/** The text of a key; NULL when a column is NULL. */
 function keyOf(key: readonly TemplatePart[], row: string): string {
   const parts = key.map((part) =>
     "column" in part ? `CAST(${columnOf(part.column, row)} AS TEXT)` : quoteText(part.text)
   );
-  return `(${(parts.length === 1 ? ["''", ...parts] : parts).join(" || ")})`;
+  return parts.length === 1 ? parts[0]! : `(${parts.join(" || ")})`;
 }
 
 function conditionIn(row: string, when: readonly TemplatePart[]): string {
