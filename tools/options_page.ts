@@ -92,6 +92,23 @@ const SECTIONS: readonly Section[] = [
     intro: '`new SQLStorage({ query, dialect: "mysql" })`',
     name: "SQLStorageOptions",
   },
+  {
+    title: "The outbox",
+    intro:
+      '`openPostgres(url, { outbox: { tableName: "app_outbox" } })`, and the other SQL storages: [changes by your database](database.md)',
+    name: "OutboxOptions",
+  },
+  {
+    title: "Triggers",
+    intro:
+      '`trackTable({ dialect: "postgres", table, keys })` of `./track`: [triggers](database.md#triggers)',
+    name: "TrackOptions",
+  },
+  {
+    title: "The table of triggers",
+    intro: '`untrackTable({ dialect: "postgres", table })` of `./track`',
+    name: "UntrackOptions",
+  },
   { title: "Drizzle", intro: "`createDrizzleAdapter(db, { tableName })`", name: "DrizzleAdapterOptions" },
   { title: "Prisma", intro: "`createPrismaAdapter(prisma, { modelName })`", name: "PrismaAdapterOptions" },
   {

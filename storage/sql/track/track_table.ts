@@ -49,7 +49,7 @@ export function trackTable(options: TrackOptions): string[] {
 }
 
 /**
- * Returns the SQL statements that remove the triggers of {@linkcode trackTable}. They do nothing when there are none.
+ * Returns the SQL statements that remove the triggers of {@linkcode trackTable}. They do nothing when the triggers do not exist.
  *
  * @param options The table, and the name if the triggers have one.
  * @returns The statements, each without a semicolon at its end.

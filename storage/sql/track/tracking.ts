@@ -17,13 +17,13 @@ export interface UntrackOptions {
   /**
    * The schema of the table; on MySQL its database, on SQLite the name of an attached file.
    *
-   * @default {"public" on PostgreSQL; elsewhere that of the connection}
+   * @default "public" on PostgreSQL, elsewhere that of the connection
    */
   schema?: string;
   /**
    * A name of this tracking, to track one table in several ways. The names of triggers are made of it.
    *
-   * @default {the table's name}
+   * @default the table's name
    */
   name?: string;
 }
@@ -36,7 +36,7 @@ export interface TrackOptions extends UntrackOptions {
    * An SQL condition, such as `{published} AND {kind} <> 'draft'`. Only rows for which it is true have keys. It is put into
    * the triggers as it is, except for the names of columns in braces: never build it from input.
    *
-   * @default {every row}
+   * @default every row
    */
   when?: string;
   /**
