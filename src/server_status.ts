@@ -8,6 +8,7 @@ import type { Lifecycle } from "./lifecycle.ts";
 import type { Admission } from "./limits/admission.ts";
 import { Readiness, type ReadinessDeps, type ReadyState } from "./readiness.ts";
 import type { NodeReader } from "./store/cached_reader.ts";
+import type { OutboxSummary } from "./store/contract.ts";
 import { type StorageCallOptions, withTimeout } from "./store/timeout.ts";
 import { peerIds } from "./sync/sync.ts";
 import type { Waiters } from "./sync/waiters.ts";
@@ -15,6 +16,9 @@ import type { Observer } from "./telemetry/observer.ts";
 import type { MetricsView } from "./telemetry/prometheus.ts";
 import type { MeshStats, PeerState, ServerStats } from "./types.ts";
 import { VERSION } from "./version.ts";
+
+/** The rows of the outbox are counted up to this number. */
+const MAX_COUNTED = 10_000;
 
 /** What the state of a server consists of. */
 export interface ServerStatusOptions {
@@ -125,8 +129,21 @@ export class ServerStatus {
     };
   }
 
-  /** What the metrics route shows. */
-  getMetrics(): MetricsView {
+  /** Counts the rows of the outbox. Never rejects: nothing is returned if the storage fails, or has no outbox. */
+  async summarizeOutbox(): Promise<OutboxSummary | undefined> {
+    const { config: { storage: { outbox } }, batch } = this.#options;
+    if (outbox === undefined) return undefined;
+    return await withTimeout("summarizeOutbox", () => outbox.summarize(MAX_COUNTED), batch).catch(() =>
+      undefined
+    );
+  }
+
+  /**
+   * What the metrics route shows.
+   *
+   * @param outbox The rows of the outbox; left out if they were not counted.
+   */
+  getMetrics(outbox?: OutboxSummary): MetricsView {
     const { observer, scopes, waiters, admission, mesh, relay } = this.#options;
     const { isStorageDown, metrics } = observer;
     const { concurrency, bodies, responses } = admission;
@@ -145,6 +162,7 @@ export class ServerStatus {
       isClosing: this.isClosing,
       mesh: mesh?.getStats() ?? null,
       redis: relay ?? null,
+      outbox,
     };
   }
 

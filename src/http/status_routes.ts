@@ -72,7 +72,7 @@ export function createMetricsRoute(deps: HandlerDeps, option: unknown): Route | 
       return withoutBody(request, {
         status: 200,
         headers: METRICS_HEADERS,
-        body: renderMetrics(deps.status.getMetrics()),
+        body: renderMetrics(deps.status.getMetrics(await deps.status.summarizeOutbox())),
       });
     },
   };

@@ -28,6 +28,16 @@ export interface MetricsView {
   readonly isClosing: boolean;
   readonly mesh: MeshStats | null;
   readonly redis: { readonly healthy: boolean; readonly refused: number } | null;
+  /** The rows of the outbox: each kind is counted up to a limit. */
+  readonly outbox?: OutboxView | undefined;
+}
+
+/** The rows of an outbox. */
+interface OutboxView {
+  readonly pending: number;
+  /** In milliseconds. */
+  readonly oldestAge: number;
+  readonly setAside: number;
 }
 
 type Labels = Readonly<Record<string, string>>;
@@ -68,6 +78,7 @@ export function renderMetrics(view: MetricsView): string {
   writeRequests(page, metrics);
   writeSyncs(page, view);
   writeStorage(page, view);
+  if (view.outbox !== undefined) writeOutbox(page, view.outbox);
   if (view.mesh !== null) writeMesh(page, view.mesh);
   if (view.redis !== null) writeRedis(page, view.redis);
   return page.text;
@@ -156,6 +167,20 @@ function writeStorage(page: Page, { metrics, isStorageDown }: MetricsView): void
     "reality_storage_failures_total",
     "Calls of the storage that failed or took too long, by operation.",
     metrics.storageFailures.entries.map(([operation, value]) => [{ operation }, value]),
+  );
+}
+
+function writeOutbox(page: Page, { pending, oldestAge, setAside }: OutboxView): void {
+  page.gauge("reality_outbox_rows", "Pending rows of the outbox, 10,000 at most.", one(pending));
+  page.gauge(
+    "reality_outbox_oldest_seconds",
+    "Age of the oldest pending row of the outbox; 0 for none.",
+    one(oldestAge / 1000),
+  );
+  page.gauge(
+    "reality_outbox_set_aside_rows",
+    "Rows of the outbox that were set aside because they are no valid changes, 10,000 at most.",
+    one(setAside),
   );
 }
 

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { deepEqual, equal, match, ok, rejects, throws } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, match, ok, rejects, throws } from "node:assert/strict";
+import { createFetchHandler } from "../../../adapters/fetch.ts";
 import { RealityServer } from "../../../mod.ts";
 import type { RealityServerOptions } from "../../../mod.ts";
 import { FakeClock, settle } from "../../clock.ts";
@@ -187,6 +188,27 @@ test("rows that another server applies at the same moment are waited for", async
   outbox.commit("d");
   outbox.applyRows = () => Promise.resolve(0);
   await rejects(ask("d"), { code: "ERR_REALITY_STORAGE", message: /row 4 cannot be removed/ });
+  await server.close();
+});
+
+test("the metrics count the rows of the outbox, and leave them out if the storage fails", async () => {
+  const { storage, outbox, server } = setUp();
+  const handler = createFetchHandler(server, { metrics: true });
+  const scrape = async () => await (await handler(new Request("http://localhost/reality/metrics"))).text();
+  outbox.commit("a");
+  outbox.commit("b");
+  await outbox.setAside([1]);
+  outbox.summarize = async (limit) => ({
+    ...await MemoryOutbox.prototype.summarize.call(outbox, limit),
+    oldestAge: 1500,
+  });
+  const text = await scrape();
+  match(text, /^reality_outbox_rows 1$/m);
+  match(text, /^reality_outbox_oldest_seconds 1.5$/m);
+  match(text, /^reality_outbox_set_aside_rows 1$/m);
+  outbox.summarize = () => Promise.reject(new Error("no"));
+  doesNotMatch(await scrape(), /reality_outbox/);
+  equal(storage.reads.length, 0);
   await server.close();
 });
 
