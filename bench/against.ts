@@ -5,12 +5,12 @@
  *
  * @module
  */
-import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
+import { checkOut } from "./commits.ts";
 import { type Effort, measure, ratio, summarize } from "./measure.ts";
 import { HASH, keyOf } from "./workload.ts";
 
@@ -45,7 +45,7 @@ const commit = process.argv[2];
 if (commit === undefined) {
   throw new Error("Cannot compare: name a commit, as in `deno task bench:against HEAD~1`");
 }
-const hash = execFileSync("git", ["rev-parse", "--short", commit], { encoding: "utf8" }).trim();
+const { hash, folder: earlier } = checkOut(commit);
 const folder = mkdtempSync(join(tmpdir(), "reality-against-"));
 const closing: (() => unknown)[] = [];
 
@@ -145,22 +145,6 @@ async function fill(server: Server): Promise<Server> {
   return server;
 }
 
-/** The files of a commit, beside this package's own dependencies. */
-function checkOut(): string {
-  const target = resolve(`.cache/against/${hash}`);
-  if (existsSync(join(target, "deno.json"))) return target;
-  mkdirSync(target, { recursive: true });
-  const archive = execFileSync(
-    "git",
-    ["archive", hash, "deno.json", "mod.ts", "src", "storage", "adapters"],
-    {
-      maxBuffer: 2 ** 28,
-    },
-  );
-  execFileSync("tar", ["-x", "-C", target], { input: archive });
-  return target;
-}
-
 async function load(root: string, name: string): Promise<Version> {
   // Another version may have its modules in other places.
   const { exports } = JSON.parse(readFileSync(join(root, "deno.json"), "utf8"));
@@ -173,7 +157,7 @@ async function load(root: string, name: string): Promise<Version> {
   return { reality, sqlite, postgres, file: join(folder, name) };
 }
 
-const [now, before] = [await load(resolve("."), "now"), await load(checkOut(), "before")];
+const [now, before] = [await load(resolve("."), "now"), await load(earlier, "before")];
 console.log(
   `this version ÷ ${hash}, by turns; the middle of ${EFFORT.rounds} rounds and their range; below 1 is faster`,
 );

@@ -14,10 +14,12 @@ export class ServerProcess {
   readonly #child: ChildProcess;
   /** Where it listens, on 127.0.0.1. */
   readonly port: number;
+  readonly #controls: number;
 
-  private constructor(child: ChildProcess, port: number) {
+  private constructor(child: ChildProcess, port: number, controls: number) {
     this.#child = child;
     this.port = port;
+    this.#controls = controls;
   }
 
   /**
@@ -35,7 +37,8 @@ export class ServerProcess {
       stdio: ["pipe", "pipe", "inherit"],
     });
     const [line] = await once(createInterface(child.stdout!), "line");
-    return new ServerProcess(child, Number(line));
+    const [port, controls] = String(line).split(" ").map(Number);
+    return new ServerProcess(child, port!, controls!);
   }
 
   /** What it has used so far. */
@@ -71,6 +74,6 @@ export class ServerProcess {
   }
 
   async #get(path: string): Promise<unknown> {
-    return await (await fetch(`http://127.0.0.1:${this.port}${path}`)).json();
+    return await (await fetch(`http://127.0.0.1:${this.#controls}${path}`)).json();
   }
 }

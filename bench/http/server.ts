@@ -1,17 +1,18 @@
 /**
- * One contender behind HTTP, in a process of its own: `node bench/http/server.ts limit`. Prints its port.
- * `GET /usage` returns its processor time and memory so far (`/memory` collects garbage first). `GET /change?<key>` changes
- * a node.
+ * One contender behind HTTP, in a process of its own: `node bench/http/server.ts limit`. Prints its port, and a second one
+ * for the bench, so that the contender gets every request as its users mount it. On the second port, `GET /usage` returns
+ * the processor time and memory so far (`/memory` collects garbage first), and `GET /change?<key>` changes a node.
  *
  * @module
  */
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type RequestListener } from "node:http";
 import process from "node:process";
+import { serveBare } from "../contenders/bare.ts";
 import { serveLimit } from "../contenders/limit.ts";
 import { serveLongPoll } from "../contenders/long_poll.ts";
 import { servePlainSSE } from "../contenders/plain_sse.ts";
 import { servePublished } from "../contenders/published.ts";
-import { serveExpress, serveReality } from "../contenders/reality.ts";
+import { serveExpress, serveReality, serveVersion } from "../contenders/reality.ts";
 import type { Served, Watched } from "../contenders/served.ts";
 import { serveSocketIO } from "../contenders/socket_io.ts";
 import { runtime } from "../report.ts";
@@ -50,35 +51,41 @@ const contenders: Record<string, (nodes: number) => Served | Promise<Served>> = 
 
 const { Deno, Bun, gc } = globalThis as Host;
 const [, , name = "", hosts = "127.0.0.1"] = process.argv;
-const served = await contenders[name]!(NODES);
+const served = await (contenders[name] ?? others(name))(NODES);
 process.stdin.on("end", () => process.exit()).resume();
 let port = 0;
 for (const hostname of hosts.split(",")) port = await open({ hostname, port });
-console.log(port);
+const controls = await listen((request, response) => {
+  void control(request.url!).then((answer) => response.end(JSON.stringify(answer)));
+}, { hostname: "127.0.0.1", port: 0 });
+console.log(`${port} ${controls}`);
+
+/** A bare handler with additions, or this package from another folder: `in FOLDER`. */
+function others(name: string): (nodes: number) => Served | Promise<Served> {
+  if (name.startsWith("in ")) return (nodes) => serveVersion(name.slice(3), nodes);
+  return (nodes) => serveBare(name, nodes);
+}
 
 /** Listens, and answers at which port. */
 async function open(address: { hostname: string; port: number }): Promise<number> {
-  if (Deno && served.fetch) return Deno.serve({ ...address, onListen() {} }, fetch).addr.port;
-  if (Bun && served.fetch) return Bun.serve({ ...address, idleTimeout: 255, fetch }).port;
-  const server = createServer(listen);
-  served.attach?.(server);
-  await new Promise<void>((resolve) => server.listen(address.port, address.hostname, resolve));
+  const { fetch, listener = () => {}, attach } = served;
+  if (Deno && fetch) {
+    return Deno.serve({ ...address, onListen() {} }, async (request, host) => await fetch(request, host)).addr
+      .port;
+  }
+  if (Bun && fetch) return Bun.serve({ ...address, idleTimeout: 255, fetch }).port;
+  return await listen(listener, address, attach);
+}
+
+async function listen(
+  listener: RequestListener,
+  { hostname, port }: { hostname: string; port: number },
+  attach?: Served["attach"],
+): Promise<number> {
+  const server = createServer(listener);
+  attach?.(server);
+  await new Promise<void>((resolve) => server.listen(port, hostname, resolve));
   return (server.address() as { port: number }).port;
-}
-
-/** Whether it is about the process, and not for what runs in it. */
-function isControl(method: string, url: string): boolean {
-  return method === "GET" && /\/(usage|memory|change)(\?|$)/.test(url);
-}
-
-async function fetch(request: Request, host: unknown): Promise<Response> {
-  if (!isControl(request.method, request.url)) return await served.fetch!(request, host);
-  return Response.json(await control(request.url));
-}
-
-function listen(request: IncomingMessage, response: ServerResponse): void {
-  if (!isControl(request.method!, request.url!)) return served.listener?.(request, response);
-  void control(request.url!).then((answer) => response.end(JSON.stringify(answer)));
 }
 
 async function control(url: string): Promise<object> {

@@ -202,9 +202,11 @@ function readBody(request: Request, options: BodyOptions): Promise<unknown> {
   const { maxBytes, declared, bodies } = options;
   // HTTP limits a body to its declared length.
   const isSmall = declared > 0 && declared <= Math.min(maxBytes, bodies.share);
+  // Deno creates a stream for this property, which costs more than reading the body.
+  if (isSmall) return readAtOnce(request, options);
   const { body } = request;
   // A `Request` of another library may have a different kind of stream.
-  if (isSmall || body && typeof body.getReader !== "function") return readAtOnce(request, options);
+  if (body && typeof body.getReader !== "function") return readAtOnce(request, options);
   const bytes = body ? readBytes(body, options) : Promise.resolve(new Uint8Array());
   return bytes.then(parseJSON);
 }

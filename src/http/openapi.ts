@@ -58,15 +58,15 @@ export function createOpenAPI(basePath: string): Part {
       ...readable("/health", "getHealth", {
         tags: ["operate"],
         summary: "Whether the process answers. Makes no storage call.",
-        responses: { 200: answer("It does.", "Health", { status: "ok" }) },
+        responses: { 200: answer("It does.", "Health", { status: "ok" }, ["Cache-Control"]) },
       }),
       ...readable("/ready", "getReady", {
         tags: ["operate"],
         summary:
           "Whether the server is ready for requests. Checks the storage, and starts to contact the peers.",
         responses: {
-          200: answer("It should.", "Ready", { status: "ready" }),
-          503: answer("It is not ready now.", "NotReady", { status: "storage" }),
+          200: answer("It should.", "Ready", { status: "ready" }, ["Cache-Control"]),
+          503: answer("It is not ready now.", "NotReady", { status: "storage" }, ["Cache-Control"]),
         },
       }),
       ...readable("/metrics", "getMetrics", {
@@ -364,7 +364,7 @@ function answer(
   headers: readonly HeaderName[] = [],
 ): Part {
   const content = { "application/json": { schema: ref("schemas", schema), example } };
-  return { description, headers: pick(["Cache-Control", ...headers]), content };
+  return { description, headers: pick(headers), content };
 }
 
 function refuse(...statuses: number[]): Part {

@@ -6,8 +6,10 @@
 import { type ErrorCode, RefusalError, toRealityError } from "../errors.ts";
 import type { PulledBody, Reply } from "./exchange.ts";
 
-const JSON_HEADERS: Readonly<Record<string, string>> = Object.freeze({
-  "content-type": "application/json",
+const JSON_HEADERS: Readonly<Record<string, string>> = Object.freeze({ "content-type": "application/json" });
+
+const NO_STORE_HEADERS: Readonly<Record<string, string>> = Object.freeze({
+  ...JSON_HEADERS,
   "cache-control": "no-store",
 });
 
@@ -20,9 +22,17 @@ const PUBLIC_MESSAGES: Readonly<Partial<Record<ErrorCode, string>>> = {
 /** Clients that are told to retry are spread over this number of seconds. */
 const RETRY_SPREAD = 5;
 
-/** A reply with a value as JSON. No cache stores it. */
-export function jsonReply(value: unknown): Reply {
+/**
+ * The reply to a POST, with a value as JSON. No cache stores it without a header that allows it (PROTOCOL 2.5), and Deno
+ * sends a text with a lone `content-type` several microseconds faster.
+ */
+export function postReply(value: unknown): Reply {
   return { status: 200, headers: JSON_HEADERS, body: JSON.stringify(value) };
+}
+
+/** The reply to a GET, with a value as JSON. No cache stores it. */
+export function jsonReply(value: unknown): Reply {
+  return { status: 200, headers: NO_STORE_HEADERS, body: JSON.stringify(value) };
 }
 
 /** The reply of an event stream. No cache stores it, and no proxy buffers it. */
@@ -52,7 +62,7 @@ export function emptyReply(): Reply {
 export function errorReply(error: unknown, random: number): Reply {
   const known = toRealityError(error, "The server failed at this request");
   const { code, status } = known;
-  const headers: Record<string, string> = { ...JSON_HEADERS };
+  const headers: Record<string, string> = { ...NO_STORE_HEADERS };
   const retryAfter = known.retryAfter ?? (status === 503 ? 1 : undefined);
   if (retryAfter !== undefined) {
     headers["retry-after"] = String(retryAfter + Math.floor(random * RETRY_SPREAD));

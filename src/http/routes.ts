@@ -9,7 +9,7 @@ import { checkKeys, parseKeys, parseUpdates } from "../parse.ts";
 import type { RequestRecord } from "../telemetry/request_record.ts";
 import type { RealityNodeMeta, SyncResponse } from "../types.ts";
 import type { IncomingRequest, Reply } from "./exchange.ts";
-import { emptyReply, eventsReply, jsonReply } from "./reply.ts";
+import { emptyReply, eventsReply, postReply } from "./reply.ts";
 import type { HandlerDeps, Route } from "./route.ts";
 import { pathOf, queryOf } from "./target.ts";
 
@@ -107,7 +107,7 @@ export function createDeleteRoute(deps: HandlerDeps, prefix: string): Route {
 
 /** The reply to a sync. If the client has to wait before the next request, a header says so as well. */
 function syncReply(answer: SyncResponse): Reply {
-  const reply = jsonReply(answer);
+  const reply = postReply(answer);
   if (answer.pause === undefined) return reply;
   return { ...reply, headers: { ...reply.headers, "retry-after": String(Math.ceil(answer.pause / 1_000)) } };
 }
@@ -125,7 +125,7 @@ async function write(
   if (!allowed) await deps.access.askWrite(request, keys);
   const versions: Record<string, number> = Object.create(null);
   for (const meta of await run()) versions[meta.key] = meta.version;
-  return jsonReply({ versions, epoch: await deps.nodes.readEpoch() });
+  return postReply({ versions, epoch: await deps.nodes.readEpoch() });
 }
 
 function readJSON(

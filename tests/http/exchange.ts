@@ -43,6 +43,12 @@ export const NO_STORE: Record<string, string | RegExp> = {
   "cache-control": "no-store",
 };
 
+/** The headers of an answer in JSON to a POST, which no cache may store without a header that allows it. */
+export const JSON_ONLY: Record<string, string | RegExp | null> = {
+  "content-type": /^application\/json/,
+  "cache-control": null,
+};
+
 /** Sends the request of an exchange and checks the answer. */
 export async function check(adapter: Adapter, client: Client, exchange: Exchange): Promise<void> {
   const { method = "POST", path = "/sync", headers = JSON_TYPE, body, status, code, message } = exchange;

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import type { Adapter } from "./adapter.ts";
 import { absent, AUTHORIZED, type OnAdapter, STRANGE_KEYS, WRITE } from "./adapter_client.ts";
-import { bad, type Exchange, NO_STORE } from "./exchange.ts";
+import { bad, type Exchange, JSON_ONLY } from "./exchange.ts";
 import { SMALL } from "./scenes.ts";
 
 /** The fields that clients of the 1.x line send. */
@@ -14,7 +14,7 @@ const LEGACY = { clientId: "c1", mode: "native", hint: "focus", timestamp: 1 };
 
 /** Syncs that are answered, and bodies that are refused. */
 export const syncExchanges: readonly Exchange[] = [
-  { title: "a sync is answered", body: { known: {} }, status: 200, answers: NO_STORE },
+  { title: "a sync is answered", body: { known: {} }, status: 200, answers: JSON_ONLY },
   {
     title: "a sync may name the encoding",
     headers: { "content-type": "application/json; charset=utf-8" },

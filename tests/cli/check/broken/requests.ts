@@ -78,8 +78,17 @@ export const REQUESTS: readonly BrokenServer[] = [
     breaks: ["2.5"],
     answer: async (request, ask) =>
       request.method === "POST"
-        ? withHeaders(await ask(request), { "cache-control": null })
+        ? withHeaders(await ask(request), { "cache-control": "max-age=60" })
         : await ask(request),
+  },
+  {
+    does: "lets caches decide about refusals",
+    breaks: ["2.5"],
+    answer: async (request, ask) => {
+      const response = await ask(request);
+      const isRefusal = request.method === "POST" && response.status >= 400;
+      return isRefusal ? withHeaders(response, { "cache-control": null }) : response;
+    },
   },
   {
     does: "answers unknown paths with 200",
