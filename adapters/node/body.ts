@@ -27,22 +27,21 @@ export function parsedBody(body: unknown, maxBytes: number): unknown {
 }
 
 /**
- * Reads a body from the socket.
+ * Reads a body from the socket, as JSON.
  *
  * @param request Node's request.
  * @param options The limits of this body and of all bodies together.
- * @throws {RefusalError} `BODY_TOO_LARGE`, `BAD_REQUEST`, `TIMEOUT` or `OVERLOADED`.
+ * @param settle Gets the value, or the refusal: `BODY_TOO_LARGE`, `BAD_REQUEST` or `TIMEOUT`.
+ * @throws {RefusalError} `OVERLOADED` when there is no memory for the body.
  */
-export function readBody(request: NodeIncoming, options: BodyOptions): Promise<Uint8Array> {
-  return new Promise((resolve, reject) => {
-    if (request.destroyed) return reject(brokenOff());
-    new BodyReader(request, options, { resolve, reject });
-  });
+export function readBody(request: NodeIncoming, options: BodyOptions, settle: Settle): void {
+  if (request.destroyed) settle.reject(brokenOff());
+  else new BodyReader(request, options, settle);
 }
 
 /** Settles the promise of a body. */
 interface Settle {
-  resolve(bytes: Uint8Array): void;
+  resolve(value: unknown): void;
   reject(refusal: unknown): void;
 }
 
@@ -89,7 +88,13 @@ class BodyReader {
 
   #finish(): void {
     const chunks = this.#chunks;
-    this.#release()?.resolve(chunks.length === 1 ? chunks[0]! : concat(chunks, this.#length));
+    const settle = this.#release();
+    if (settle === undefined) return;
+    try {
+      settle.resolve(parseJSON(chunks.length === 1 ? chunks[0]! : concat(chunks, this.#length)));
+    } catch (refusal) {
+      settle.reject(refusal);
+    }
   }
 
   #stop(refusal: unknown): void {

@@ -7,7 +7,7 @@
 import { type AbortSignalLike, onAbort } from "../../src/abort_signal.ts";
 import type { BodyBudget } from "../../src/limits/body_budget.ts";
 import type { IncomingRequest } from "../../src/http/exchange.ts";
-import { checkEncoding, declaredLength, parseJSON } from "../../src/http/read_body.ts";
+import { checkEncoding, declaredLength } from "../../src/http/read_body.ts";
 import { nameShape, socketAddress } from "../../src/http/request_shape.ts";
 import { createRequest } from "../../src/http/target.ts";
 import { parsedBody, readBody } from "./body.ts";
@@ -55,14 +55,17 @@ export class NodeRequest implements IncomingRequest {
     return Array.isArray(value) ? value.join(", ") : String(value);
   }
 
-  async readJSON(maxBytes: number, bodies: BodyBudget): Promise<unknown> {
-    const { incoming } = this;
-    const declared = declaredLength(this.header("content-length"), maxBytes);
-    // A framework may set an empty object for a body that it did not read: use it only if the body was read to its end.
-    if (incoming.readableEnded) return parsedBody(this.#framework.body, maxBytes);
-    // A body that a framework has read is already decompressed.
-    checkEncoding(this.header("content-encoding"));
-    return parseJSON(await readBody(incoming, { maxBytes, declared, bodies }));
+  readJSON(maxBytes: number, bodies: BodyBudget): Promise<unknown> {
+    // A single promise, because every request passes here.
+    return new Promise((resolve, reject) => {
+      const { incoming } = this;
+      const declared = declaredLength(this.header("content-length"), maxBytes);
+      // A framework may set an empty object for a body that it did not read: use it only if the body was read to its end.
+      if (incoming.readableEnded) return resolve(parsedBody(this.#framework.body, maxBytes));
+      // A body that a framework has read is already decompressed.
+      checkEncoding(this.header("content-encoding"));
+      readBody(incoming, { maxBytes, declared, bodies }, { resolve, reject });
+    });
   }
 
   remoteAddress(): string | null {

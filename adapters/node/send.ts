@@ -68,8 +68,7 @@ export async function send(request: NodeRequest, reply: Reply, responses: Respon
  */
 export function trackUnsent(request: NodeRequest, body: string, responses: ResponseBudget): void {
   const { incoming, outgoing } = request;
-  // On Deno `writableFinished` is always true at this point.
-  if (body.length <= SMALL_LENGTH && outgoing.writableFinished !== false) return;
+  if (body.length <= SMALL_LENGTH && hasLeft(incoming, outgoing)) return;
   const signal = request.getSignal();
   if (signal.aborted) return;
   const size = new TextEncoder().encode(body).byteLength;
@@ -77,6 +76,15 @@ export function trackUnsent(request: NodeRequest, body: string, responses: Respo
   const end = () => pending.end();
   outgoing.on("finish", end);
   onAbort(signal, end);
+}
+
+/** Whether a small response has left the process. */
+function hasLeft(
+  { httpVersionMajor }: NodeIncoming,
+  { writableFinished, writableLength }: NodeOutgoing,
+): boolean {
+  // Since version 24, Node sets `writableFinished` later, even if nothing is buffered.
+  return writableFinished !== false || writableLength === 0 && httpVersionMajor !== 2;
 }
 
 /** Keeps the `Vary` that the application has set. */

@@ -67,6 +67,8 @@ export interface NodeOutgoing {
   readonly destroyed: boolean;
   /** Whether the whole response has left the process, as far as the runtime knows. */
   readonly writableFinished?: boolean;
+  /** How many bytes are buffered in the process. */
+  readonly writableLength?: number;
   /** The connection; `null` while a pipelined response waits for its turn, and after it was sent. */
   readonly socket?: unknown;
   /** Sets a header. */
