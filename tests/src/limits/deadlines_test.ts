@@ -97,6 +97,39 @@ test("a task that is added while another expires gets its whole time limit", asy
   equal(clock.timers, 0);
 });
 
+test("a task that is added after an expiring one has ended all others gets its whole time limit", async () => {
+  const { clock, deadlines, late, begin } = setUp();
+  const first = begin("first");
+  const other = begin("other");
+  first.onExpire = () => {
+    deadlines.remove(other);
+    begin("a");
+    begin("b");
+  };
+  await clock.advance(100);
+  deepEqual(late, []);
+  await clock.advance(99);
+  deepEqual(late, []);
+  await clock.advance(1);
+  deepEqual(late, ["a", "b"]);
+  equal(clock.timers, 0);
+});
+
+test("the clock is not read for a task that ends within three microtasks", async () => {
+  const { clock, deadlines, begin } = setUp();
+  let reads = 0;
+  const { elapsed } = clock;
+  clock.elapsed = () => {
+    reads++;
+    return elapsed.call(clock);
+  };
+  const soon = begin("soon");
+  for (let microtask = 0; microtask < 3; microtask++) await null;
+  deadlines.remove(soon);
+  await settle();
+  equal(reads, 0);
+});
+
 test("setting the date back delays no deadline", async () => {
   const { clock, late, begin } = setUp();
   begin("a");
