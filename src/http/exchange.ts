@@ -68,7 +68,7 @@ export interface PulledBody {
   /**
    * Called when the body ends by itself: the client has disconnected or has not read for too long.
    *
-   * @param last The last part; `null` if there is none.
+   * @param last The last part; `null` for a body without one.
    */
   onEnd: ((last: string | null) => void) | undefined;
 }
