@@ -8,7 +8,7 @@ import { checkOptions } from "./check_options.ts";
 import { createServer, type ServerParts } from "./create_server.ts";
 import type { RequestHandler } from "./http/exchange.ts";
 import { type FetchHandler, toFetchHandler, toResponse } from "./http/fetch.ts";
-import { createRequestHandler, type HandlerOptions } from "./http/handler.ts";
+import { createAnswer, createRequestHandler, type HandlerOptions } from "./http/handler.ts";
 import { checkList, checkSingle, defineMisnamedMethods } from "./likely_slips.ts";
 import { eventsReply } from "./http/reply.ts";
 import type { RealityServerOptions } from "./options.ts";
@@ -487,7 +487,7 @@ export class RealityServer {
    * ```
    */
   getFetchHandler(options?: HandlerOptions): FetchHandler {
-    return toFetchHandler(this.getRequestHandler(options));
+    return toFetchHandler(createAnswer(this.#parts.handlerDeps, options));
   }
 
   /**

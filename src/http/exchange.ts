@@ -73,6 +73,16 @@ export interface PulledBody {
   onEnd: ((last: string | null) => void) | undefined;
 }
 
+/**
+ * Answers requests in the form that an adapter sends. A handler that returned the reply would need one more promise for
+ * each request.
+ *
+ * @param request The request.
+ * @param toAnswer Makes the answer of the reply.
+ * @returns The answer. Never rejects: a failure is a reply as well.
+ */
+export type Answer = <T>(request: IncomingRequest, toAnswer: (reply: Reply) => T) => Promise<T>;
+
 /** Answers requests. */
 export interface RequestHandler {
   /** Answers a request. Never rejects: a failure is a reply as well. */

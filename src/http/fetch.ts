@@ -8,6 +8,7 @@ import {
   brokenOff,
   checkEncoding,
   declaredLength,
+  parseDecoded,
   parseJSON,
   readBytes,
   tooLarge,
@@ -15,9 +16,10 @@ import {
 import { isWebRequest, nameShape, signalOf } from "./request_shape.ts";
 import type { AbortSignalLike } from "../abort_signal.ts";
 import type { BodyBudget } from "../limits/body_budget.ts";
-import type { IncomingRequest, PulledBody, Reply, RequestHandler } from "./exchange.ts";
-import { bridgedSocket, findAddress, findBunServer } from "./connection.ts";
+import type { Answer, IncomingRequest, PulledBody, Reply } from "./exchange.ts";
+import { bridgedSocket, type BunServer, findAddress, findBunServer } from "./connection.ts";
 import { createRequest } from "./target.ts";
+import { isTooLong } from "../store/node.ts";
 
 /** A context that holds the request, as Hono passes it to its handlers. */
 export interface RequestContext {
@@ -64,15 +66,15 @@ const DEFAULT_IDLE_SECONDS = 10;
 const NO_IDLE_LIMIT = 0;
 const STREAM_IDLE_SECONDS = 120;
 
-/** Creates a fetch handler that passes requests to a request handler. */
-export function toFetchHandler(handler: RequestHandler): FetchHandler {
+/** Creates a fetch handler. */
+export function toFetchHandler(answer: Answer): FetchHandler {
   return (given, env, ctx) => {
     const incoming = toIncomingRequest(given, env, ctx);
     const { request } = incoming;
     const bun = findBunServer(incoming.env);
-    if (bun === null) return handler(incoming).then(toResponse);
-    incoming.onWait = () => bun.timeout(request, NO_IDLE_LIMIT);
-    return handler(incoming).then((reply) => {
+    if (bun === null) return answer(incoming, toResponse);
+    incoming.bun = bun;
+    return answer(incoming, (reply) => {
       if (incoming.waits) bun.timeout(request, DEFAULT_IDLE_SECONDS);
       if (typeof reply.body === "object" && reply.body !== null) bun.timeout(request, STREAM_IDLE_SECONDS);
       return toResponse(reply);
@@ -92,8 +94,8 @@ class FetchRequest implements IncomingRequest {
   readonly method: string;
   readonly url: string;
   readonly request: Request;
-  /** Called when the request starts to wait. */
-  onWait: (() => void) | undefined = undefined;
+  /** Bun's server, which closes idle connections unless it is told that the request waits. */
+  bun: BunServer | undefined = undefined;
   /** Whether the request may wait. */
   waits = false;
   readonly #context: RequestContext | FetchContext;
@@ -136,7 +138,7 @@ class FetchRequest implements IncomingRequest {
 
   getSignal(): AbortSignalLike {
     this.waits = true;
-    this.onWait?.();
+    this.bun?.timeout(this.request, NO_IDLE_LIMIT);
     return signalOf(this.request);
   }
 
@@ -202,25 +204,39 @@ function readBody(request: Request, options: BodyOptions): Promise<unknown> {
   const { maxBytes, declared, bodies } = options;
   // HTTP limits a body to its declared length.
   const isSmall = declared > 0 && declared <= Math.min(maxBytes, bodies.share);
-  // Deno creates a stream for this property, which costs more than reading the body.
-  if (isSmall) return readAtOnce(request, options);
+  // A `Request` of another library may have no such method. On Deno and Bun it costs less than bytes do.
+  if (isSmall && typeof request.text === "function") {
+    return readAtOnce(() => request.text(), (text) => {
+      if (isTooLong(text, maxBytes)) throw tooLarge(maxBytes);
+      return parseDecoded(text, declared);
+    }, options);
+  }
+  // Deno creates a stream for this property, which costs more than reading a small body.
   const { body } = request;
   // A `Request` of another library may have a different kind of stream.
-  if (body && typeof body.getReader !== "function") return readAtOnce(request, options);
+  if (isSmall || body && typeof body.getReader !== "function") {
+    return readAtOnce(() => request.arrayBuffer(), (bytes) => {
+      if (bytes.byteLength > maxBytes) throw tooLarge(maxBytes);
+      return parseJSON(bytes);
+    }, options);
+  }
   const bytes = body ? readBytes(body, options) : Promise.resolve(new Uint8Array());
   return bytes.then(parseJSON);
 }
 
 /** A single promise, because every request passes here. */
-function readAtOnce(request: Request, { maxBytes, declared, bodies }: BodyOptions): Promise<unknown> {
+function readAtOnce<T>(
+  read: () => Promise<T>,
+  parse: (body: T) => unknown,
+  { declared, bodies }: BodyOptions,
+): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const reservation = bodies.begin(declared, reject);
     reservation.take(declared);
-    request.arrayBuffer().then((bytes) => {
+    read().then((body) => {
       reservation.end();
       try {
-        if (bytes.byteLength > maxBytes) throw tooLarge(maxBytes);
-        resolve(parseJSON(bytes));
+        resolve(parse(body));
       } catch (refusal) {
         reject(refusal);
       }

@@ -10,7 +10,7 @@ import { checkNames, optionError, wrongOption } from "../check.ts";
 import type { MetricsHook } from "../options.ts";
 import { RequestRecord } from "../telemetry/request_record.ts";
 import { Cors, type CorsOptions } from "./cors.ts";
-import type { IncomingRequest, Reply, RequestHandler } from "./exchange.ts";
+import type { Answer, IncomingRequest, Reply, RequestHandler } from "./exchange.ts";
 import { errorReply, eventsReply, methodRefusal, rateRefusal } from "./reply.ts";
 import type { HandlerDeps, Route } from "./route.ts";
 import {
@@ -46,12 +46,26 @@ export interface HandlerOptions {
   metrics?: boolean | MetricsHook | undefined;
 }
 
+/** The longest target whose route is kept for the next request, in characters. */
+const MAX_KEPT_TARGET = 256;
+
 /**
  * Creates the request handler of one server for one base path.
  *
  * @throws {TypeError} When an option is unknown or wrong.
  */
-export function createRequestHandler(deps: HandlerDeps, options: HandlerOptions = {}): RequestHandler {
+export function createRequestHandler(deps: HandlerDeps, options?: HandlerOptions): RequestHandler {
+  const answer = createAnswer(deps, options);
+  const { responses } = deps.admission;
+  return Object.assign((request: IncomingRequest) => answer(request, (reply) => reply), { responses });
+}
+
+/**
+ * Creates what answers the requests of one server for one base path.
+ *
+ * @throws {TypeError} When an option is unknown or wrong.
+ */
+export function createAnswer(deps: HandlerDeps, options: HandlerOptions = {}): Answer {
   const given = checkNames("the handler", options, ["basePath", "cors", "metrics"]);
   const basePath = checkBasePath(given.basePath);
   const cors = given.cors === undefined
@@ -64,26 +78,44 @@ export function createRequestHandler(deps: HandlerDeps, options: HandlerOptions 
   const nodePrefix = `${basePath}/nodes/`;
   const deleteRoute = createDeleteRoute(deps, nodePrefix);
 
-  /** Finds the route of a path; throws if there is none. */
-  const findRoute = (path: string): Route => {
+  let lastTarget = "";
+  let lastRoute: Route | undefined;
+  /** Finds the route of a target; throws if there is none. */
+  const findRoute = (target: string): Route => {
+    // Most requests have the same target, and comparing it costs less than parsing it.
+    if (lastRoute !== undefined && target === lastTarget) return lastRoute;
+    const path = pathOf(target);
     // Some frameworks append a slash to every path.
     const route = routes.get(path) ?? (path.startsWith(nodePrefix) ? deleteRoute : undefined) ??
       (path.endsWith("/") ? routes.get(path.slice(0, -1)) : undefined);
-    if (route !== undefined) return route;
+    if (route !== undefined) {
+      if (target.length <= MAX_KEPT_TARGET) [lastTarget, lastRoute] = [target, route];
+      return route;
+    }
     throw new RefusalError(
       "ERR_REALITY_NOT_FOUND",
       `Nothing is at this path: expected one under basePath "${basePath}", such as ${basePath}/sync`,
     );
   };
-  const { responses } = deps.admission;
-  const answer = (request: IncomingRequest) => new RequestRun(deps, request).answer(prefix, findRoute);
-  if (cors === null) return Object.assign(answer, { responses });
-  const answerWithCors = async (request: IncomingRequest): Promise<Reply> => {
+  const target = { prefix, findRoute };
+  const answer: Answer = (request, toAnswer) => new RequestRun(deps, request, target).answer(toAnswer);
+  if (cors === null) return answer;
+  return async (request, toAnswer) => {
     // Preflights of other paths are answered by the application.
     const isOurs = pathOf(request.url).startsWith(prefix);
-    return (isOurs ? cors.preflight(request) : null) ?? cors.extend(request, await answer(request));
+    const preflight = isOurs ? cors.preflight(request) : null;
+    return preflight
+      ? toAnswer(preflight)
+      : await answer(request, (reply) => toAnswer(cors.extend(request, reply)));
   };
-  return Object.assign(answerWithCors, { responses });
+}
+
+/** Finds the routes under a base path. */
+interface RouteTable {
+  /** The base path with a slash. */
+  readonly prefix: string;
+  /** Finds the route of a target; throws if there is none. */
+  findRoute(target: string): Route;
 }
 
 /**
@@ -93,6 +125,7 @@ export function createRequestHandler(deps: HandlerDeps, options: HandlerOptions 
 class RequestRun {
   readonly #deps: HandlerDeps;
   readonly #request: IncomingRequest;
+  readonly #table: RouteTable;
   readonly #record: RequestRecord;
   /**
    * Whether the path is under the base path. A handler that is mounted on all paths receives other requests as well.
@@ -101,22 +134,33 @@ class RequestRun {
   #hasEntered = false;
   #quota: Quota | null = null;
 
-  constructor(deps: HandlerDeps, request: IncomingRequest) {
+  constructor(deps: HandlerDeps, request: IncomingRequest, table: RouteTable) {
     this.#deps = deps;
     this.#request = request;
+    this.#table = table;
     this.#record = new RequestRecord(deps.clock.elapsed());
   }
 
   /** Answers or refuses the request; never rejects. */
-  answer(prefix: string, findRoute: (path: string) => Route): Promise<Reply> {
+  answer<T>(toAnswer: (reply: Reply) => T): Promise<T> {
+    let reply: MaybePromise<Reply>;
     try {
-      const path = pathOf(this.#request.url);
-      this.#isOurs = path.startsWith(prefix);
-      const reply = this.#start(findRoute(path));
-      if (!(reply instanceof Promise)) return Promise.resolve(this.#complete(reply));
-      return reply.then((reply) => this.#complete(reply), (error) => this.#refuse(error));
+      reply = this.#start(this.#find());
+      if (!(reply instanceof Promise)) reply = this.#complete(reply);
     } catch (error) {
-      return Promise.resolve(this.#refuse(error));
+      reply = this.#refuse(error);
+    }
+    if (!(reply instanceof Promise)) return Promise.resolve(toAnswer(reply));
+    return reply.then((reply) => toAnswer(this.#complete(reply)), (error) => toAnswer(this.#refuse(error)));
+  }
+
+  #find(): Route {
+    const { url } = this.#request;
+    try {
+      return this.#table.findRoute(url);
+    } catch (error) {
+      this.#isOurs = pathOf(url).startsWith(this.#table.prefix);
+      throw error;
     }
   }
 

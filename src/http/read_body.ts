@@ -5,11 +5,15 @@
  */
 import { type BodyBudget, type BodyReservation, CLOSE_CONNECTION } from "../limits/body_budget.ts";
 import { RealityError, RefusalError } from "../errors.ts";
+import { utf8Length } from "../store/node.ts";
 
 const UTF8 = new TextDecoder("utf-8", { fatal: true });
 
 /** Replaces invalid UTF-8 by U+FFFD. On some runtimes, this is several times faster than the strict decoder. */
 const LENIENT_UTF8 = new TextDecoder("utf-8");
+
+/** The length of a byte order mark in UTF-8. */
+const BOM_LENGTH = 3;
 
 /** The refusal of a body above the limit. */
 export function tooLarge(maxBytes: number): RefusalError {
@@ -119,8 +123,35 @@ export function parseJSON(bytes: Uint8Array | ArrayBuffer): unknown {
     const text = LENIENT_UTF8.decode(bytes);
     return JSON.parse(text.includes("\ufffd") ? UTF8.decode(bytes) : text);
   } catch (cause) {
-    throw new RefusalError("ERR_REALITY_BAD_REQUEST", "Cannot read the body: expected JSON in UTF-8", {
-      cause,
-    });
+    throw notJSON(cause);
   }
+}
+
+/**
+ * Parses a text as JSON that a runtime has decoded from a body. That is faster than decoding bytes here, but a runtime
+ * replaces what is not UTF-8 by U+FFFD. Such a text is longer than the body was, unless a character of four bytes lacks
+ * its last one.
+ *
+ * @param text The text.
+ * @param length The length of the body in bytes.
+ * @throws {RefusalError} `BAD_REQUEST` when the text is not JSON, or the body was not UTF-8.
+ */
+export function parseDecoded(text: string, length: number): unknown {
+  try {
+    if (text.includes("\ufffd")) checkLength(utf8Length(text), length);
+    return JSON.parse(text);
+  } catch (cause) {
+    throw notJSON(cause);
+  }
+}
+
+function checkLength(found: number, length: number): void {
+  // Decoding drops a byte order mark.
+  if (found !== length && found + BOM_LENGTH !== length) throw new TypeError("The body is not UTF-8");
+}
+
+function notJSON(cause: unknown): RefusalError {
+  return new RefusalError("ERR_REALITY_BAD_REQUEST", "Cannot read the body: expected JSON in UTF-8", {
+    cause,
+  });
 }

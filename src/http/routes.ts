@@ -6,6 +6,7 @@
 import { RefusalError } from "../errors.ts";
 import { type MaybePromise, then } from "../maybe_promise.ts";
 import { checkKeys, parseKeys, parseUpdates } from "../parse.ts";
+import { toAnswerText } from "../sync/answer_text.ts";
 import type { RequestRecord } from "../telemetry/request_record.ts";
 import type { RealityNodeMeta, SyncResponse } from "../types.ts";
 import type { IncomingRequest, Reply } from "./exchange.ts";
@@ -107,7 +108,7 @@ export function createDeleteRoute(deps: HandlerDeps, prefix: string): Route {
 
 /** The reply to a sync. If the client has to wait before the next request, a header says so as well. */
 function syncReply(answer: SyncResponse): Reply {
-  const reply = postReply(answer);
+  const reply = postReply(toAnswerText(answer));
   if (answer.pause === undefined) return reply;
   return { ...reply, headers: { ...reply.headers, "retry-after": String(Math.ceil(answer.pause / 1_000)) } };
 }
@@ -125,7 +126,7 @@ async function write(
   if (!allowed) await deps.access.askWrite(request, keys);
   const versions: Record<string, number> = Object.create(null);
   for (const meta of await run()) versions[meta.key] = meta.version;
-  return postReply({ versions, epoch: await deps.nodes.readEpoch() });
+  return postReply(JSON.stringify({ versions, epoch: await deps.nodes.readEpoch() }));
 }
 
 function readJSON(
@@ -133,7 +134,11 @@ function readJSON(
   { admission: { limits, bodies } }: HandlerDeps,
 ): Promise<unknown> {
   const type = request.header("content-type");
-  if (type === null || !/^application\/(?:[\w.+-]+\+)?json *(?:;|$)/i.test(type)) {
+  // Most clients send exactly this.
+  if (
+    type !== "application/json" &&
+    (type === null || !/^application\/(?:[\w.+-]+\+)?json *(?:;|$)/i.test(type))
+  ) {
     const found = type === null ? "none" : JSON.stringify(type.slice(0, 100));
     throw new RefusalError(
       "ERR_REALITY_MEDIA_TYPE",

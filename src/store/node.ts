@@ -107,7 +107,8 @@ function isUnfit(text: string): boolean {
   return UNUSUAL.test(text) && UNFIT.test(text);
 }
 
-function isTooLong(text: string, maxBytes: number): boolean {
+/** Whether a text is longer than so many bytes of UTF-8. */
+export function isTooLong(text: string, maxBytes: number): boolean {
   // One UTF-16 unit is at most three bytes, so most texts need no counting.
   return text.length * 3 > maxBytes && (text.length > maxBytes || utf8Length(text) > maxBytes);
 }

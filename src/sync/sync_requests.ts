@@ -29,6 +29,13 @@ export interface SyncRequestsOptions {
   readonly getDeps: () => SyncDeps;
 }
 
+/** The client of a request that is counted. What it may read is asked once its keys are known. */
+interface CountedClient extends SyncClient {
+  readonly source: ReadSource;
+  readonly record: RequestRecord;
+  askRights: SyncClient["askRights"];
+}
+
 /** Answers sync requests. */
 export class SyncRequests {
   readonly #options: SyncRequestsOptions;
@@ -50,10 +57,12 @@ export class SyncRequests {
    */
   answer(body: unknown, request: ClientRequest, record: RequestRecord): MaybePromise<SyncResponse> {
     const { concurrency, config } = this.#options;
-    return this.#answer(body, record, {
+    return this.#answer(body, {
       source: request,
       waitingSlot: concurrency,
       locate: () => locateClient(request, config.trustProxy, record),
+      askRights: undefined,
+      record,
     });
   }
 
@@ -72,10 +81,12 @@ export class SyncRequests {
   ): MaybePromise<SyncResponse> {
     const { lifecycle, concurrency, config } = this.#options;
     lifecycle.assertOpen();
-    return this.#answerParsed(request, record, {
+    return this.#answerParsed(request, {
       source,
       waitingSlot: concurrency,
       locate: () => locateClient(source, config.trustProxy, record),
+      askRights: undefined,
+      record,
     });
   }
 
@@ -95,34 +106,32 @@ export class SyncRequests {
         toRequest: original && (() => original),
         getContext: () => context,
       };
-      return Promise.resolve(this.#answer(request, this.#options.observer.createRecord(), { source }));
+      const record = this.#options.observer.createRecord();
+      return Promise.resolve(this.#answer(request, { source, askRights: undefined, record }));
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
-  #answer(
-    body: unknown,
-    record: RequestRecord,
-    client: SyncClient & { readonly source: ReadSource },
-  ): MaybePromise<SyncResponse> {
+  #answer(body: unknown, client: CountedClient): MaybePromise<SyncResponse> {
     const { lifecycle, mesh, config, access } = this.#options;
     lifecycle.assertOpen();
     if (mesh !== undefined && isExchange(body)) {
-      record.route = "exchange";
+      client.record.route = "exchange";
       // A server receives another response than a client.
       return mesh.answer(body.gossip).then((gossip) => ({ gossip }) as unknown as SyncResponse);
     }
     const request = parseSync(body, config.limits);
-    const askRights = access.createAsk(request.known.keys, client.source);
-    return this.#answerParsed(request, record, { ...client, askRights });
+    client.askRights = access.createAsk(request.known.keys, client.source);
+    return this.#answerParsed(request, client);
   }
 
-  #answerParsed(request: ParsedSync, record: RequestRecord, client: SyncClient): MaybePromise<SyncResponse> {
+  #answerParsed(request: ParsedSync, client: CountedClient): MaybePromise<SyncResponse> {
     const { observer, getDeps } = this.#options;
+    const { record } = client;
     record.keys = request.known.keys;
     observer.beginSync(record);
-    return observer.observeSync(record, () => answerSync(request, getDeps(), { ...client, record }));
+    return observer.observeSync(record, () => answerSync(request, getDeps(), client));
   }
 }
 

@@ -96,12 +96,12 @@ export class Observer {
     const { route, code, keys, waited } = record;
     const isGone = record.outcome === "gone";
     const status = isGone ? GONE : answered;
-    const at = clock.now();
     const ms = clock.elapsed() - record.startedAt;
     metrics.requests.add(route, status);
     if (record.waitStartedAt === undefined) metrics.requestDurations.observe(route, ms);
     if (code !== undefined && !isGone) metrics.refusals.add(code);
     if (onEvent === undefined) return;
+    const at = clock.now();
     if (code !== undefined && !isGone) this.#emit({ type: "refusal", at, route, code, status });
     const why = code === undefined || isGone ? {} : { code };
     this.#emit({

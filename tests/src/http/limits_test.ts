@@ -184,6 +184,45 @@ test("a body that was read in one piece frees its bytes, whether it is accepted 
   }
 });
 
+test("a body in one piece is read if it contains U+FFFD, and refused if it is not UTF-8", async () => {
+  const { handler } = setUp();
+  const bodyOf = (...key: number[]) =>
+    new Uint8Array([
+      ...new TextEncoder().encode('{"known":{"a'),
+      ...key,
+      ...new TextEncoder().encode('":0}}'),
+    ]);
+  const BOM = [0xef, 0xbb, 0xbf];
+  const cases: [Uint8Array<ArrayBuffer>, number][] = [
+    [bodyOf(0xef, 0xbf, 0xbd), 200],
+    [bodyOf(0xef, 0xbf, 0xbd, 0xc3, 0xa9, 0xf0, 0x9f, 0x98, 0x80), 200],
+    [new Uint8Array([...BOM, ...bodyOf(0x61)]), 200],
+    [new Uint8Array([...BOM, ...bodyOf(0xef, 0xbf, 0xbd)]), 200],
+    [bodyOf(0xff), 400],
+    [bodyOf(0xc3), 400],
+    [bodyOf(0xe2, 0x82), 400],
+    [bodyOf(0xf0, 0x9f), 400],
+    [bodyOf(0xed, 0xa0, 0x80), 400],
+    [bodyOf(0xc0, 0x80), 400],
+    [bodyOf(0xef, 0xbf, 0xbd, 0xff), 400],
+  ];
+  for (const [body, status] of cases) {
+    const headers = { "content-length": String(body.length) };
+    equal((await handler(postOf("/sync", body, { headers }))).status, status, `${body}`);
+  }
+});
+
+test("a body in one piece is measured in bytes, also if it is longer than its declared length", async () => {
+  const { handler } = setUp({ limits: { maxBodyBytes: 100 } });
+  const headers = { "content-length": "10" };
+  for (
+    const [text, status] of [["é".repeat(40), 200], ["é".repeat(41), 413], ["e".repeat(82), 413]] as const
+  ) {
+    const answer = await handler(postOf("/sync", `{"known":{},"x":"${text}"}`, { headers }));
+    equal(answer.status, status, text);
+  }
+});
+
 test("a compressed body is refused with the accepted encoding", async () => {
   const { handler } = setUp();
   for (const encoding of ["gzip", "br", "deflate", "gzip, identity", "x".repeat(1_000)]) {
