@@ -8,6 +8,7 @@
  */
 import { settleWithin } from "./deadline.ts";
 import { parseAnswer, type Refusal, send, sync, type SyncAnswer } from "./request.ts";
+import type { KeyChange } from "./types.ts";
 import { type Ask, createSyncTransport, type Transport, type TransportConfig } from "./transport.ts";
 
 /** The longest URL, in characters. Caches and proxies take from 2,000 to 8,000. */
@@ -107,6 +108,10 @@ export function createGetTransport(config: TransportConfig): Transport {
         const askedAt = clock.elapsed();
         const answer = await getInTime(query, seconds * 1_000 + timeout, signal);
         failures = 0;
+        const isSame = ([key, { version }]: [string, KeyChange]) => version === known.get(key);
+        if (answer.epoch === epoch && [...answer.changed].some(isSame)) {
+          throw new CacheFault("it tells what was asked");
+        }
         const isBack = epoch && answer.epoch !== epoch ||
           [...answer.changed].some(([key, { version }]) => version < (known.get(key) ?? 0));
         if (isBack) {

@@ -84,6 +84,11 @@ for (const name of ["digest", "importKey", "sign", "verify"] as const) {
   };
 }
 
+/** Whether a call of Web Crypto is under way. */
+export function isCryptoBusy(): boolean {
+  return cryptoCalls > 0;
+}
+
 /** Lets every promise that can settle do so, without waiting for any time to pass. */
 export async function settle(): Promise<void> {
   for (let i = 0; i < 3; i = cryptoCalls > 0 ? 0 : i + 1) {

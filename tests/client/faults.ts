@@ -118,13 +118,93 @@ export const FAULTS: readonly ClientFault[] = [
   },
 ];
 
+/** Mistakes in `transport_get.ts`, with the edges behind which they show. */
+export const CACHE_FAULTS: readonly (ClientFault & { readonly kind: string })[] = [
+  {
+    name: "an answer without a part of the question is used",
+    kind: "drop parameters",
+    find: "if (Object(body).asked !== query)",
+    put: "if (!Object(body).asked)",
+  },
+  {
+    name: "old answers are used",
+    kind: "keep answers for ever",
+    find: "if (!(now > offset - MAX_AGE_MS))",
+    put: "if (false)",
+  },
+  {
+    name: "stale answers are used",
+    kind: "serve stale while they revalidate",
+    find: "if (!(now > offset - MAX_AGE_MS))",
+    put: "if (!(now > offset - 600_000))",
+  },
+  {
+    name: "an answer without Reality-Time counts as new",
+    kind: "strip Reality-Time",
+    find: 'response.headers.get("reality-time") ?? answer.serverTime',
+    put: 'response.headers.get("reality-time") ?? clock.now()',
+  },
+  {
+    name: "a failure is taken for the server's however often it comes",
+    kind: "keep errors",
+    find: "++failures < 2",
+    put: "true",
+  },
+  {
+    name: "a request that is held is waited for",
+    kind: "hold requests",
+    find: "      isLate = true;\n      abort();",
+    put: "",
+  },
+  {
+    name: "answers that lead back are followed without an end",
+    kind: "lead back",
+    find: "if (stepsBack >= MAX_STEPS_BACK)",
+    put: "if (false)",
+  },
+  {
+    name: "what is told again and again is believed",
+    kind: "answer another epoch",
+    find: "if (answer.epoch === epoch && [...answer.changed].some(isSame))",
+    put: "if (false)",
+  },
+  {
+    name: "an empty answer that was kept is followed by the next request at once",
+    kind: "obey",
+    find: "await sleep(Math.max(minInterval, spread(KEPT_MS)), signal);",
+    put: "await sleep(1, signal);",
+  },
+  {
+    name: "the pause after an empty answer that was kept is too long",
+    kind: "obey",
+    find: "const KEPT_MS = 1_000;",
+    put: "const KEPT_MS = 6_000;",
+  },
+  {
+    name: "the answer to a POST does not say what the server's clock is",
+    kind: "obey",
+    find: "offset = answer.serverTime - clock.elapsed();",
+    put: "",
+  },
+  {
+    name: "equal questions have different URLs",
+    kind: "obey",
+    find: "...[...keys].sort()",
+    put: "...[...keys].sort().reverse()",
+  },
+].map((fault) => ({ ...fault, file: "transport_get.ts" }));
+
 /**
  * Runs histories against a copy of the client with a fault in it.
  *
  * @returns The first seed that fails, if one of so many does.
  * @throws {Error} If the text to be replaced does not occur exactly once: then the fault has to be put elsewhere.
  */
-export async function examineFault(fault: ClientFault, histories: number): Promise<number | undefined> {
+export async function examineFault(
+  fault: ClientFault,
+  histories: number,
+  run: (seed: number, client: ClientModule) => Promise<unknown> = runHistory,
+): Promise<number | undefined> {
   const folder = await mkdtemp(join(tmpdir(), "reality-client-fault-"));
   try {
     await cp("client", folder, { recursive: true });
@@ -136,10 +216,10 @@ export async function examineFault(fault: ClientFault, histories: number): Promi
     await writeFile(path, parts.join(fault.put));
     const client: ClientModule = await import(pathToFileURL(join(folder, "mod.ts")).href);
     // Loaded before the simulated time begins.
-    await import(pathToFileURL(join(folder, "tabs.ts")).href);
+    for (const file of ["tabs.ts", "transport_get.ts"]) await import(pathToFileURL(join(folder, file)).href);
     for (let seed = 1; seed <= histories; seed++) {
       try {
-        await runHistory(seed, client);
+        await run(seed, client);
       } catch {
         return seed;
       }

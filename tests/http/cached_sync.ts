@@ -202,7 +202,7 @@ export function testCachedSync(onAdapter: OnAdapter): void {
         [`e=${epoch}&k=a:${a - 1 || 1}&k=b:${b - 1}`, a === 1 ? OTHER : FORWARD],
         [`e=${epoch}&k=b:${b - 1}`, FORWARD],
         [`e=${epoch}&k=a:${a}&k=b:${b - 1}`, FORWARD],
-        // No node is known: the next answer may be that there is none.
+        // No node is known: the next answer may be that it was deleted.
         [`e=${epoch}&k=b:0`, OTHER],
         [`e=${epoch}&k=a:0&k=b:${b - 1}`, OTHER],
         // The client is ahead of this server.

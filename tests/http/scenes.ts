@@ -89,7 +89,7 @@ const CACHED: Partial<RealityServerOptions> = {
     return !key.startsWith("private:");
   },
   authorize: () => {
-    throw new RefusalError("ERR_REALITY_UNAUTHORIZED", "Cannot read: nobody may");
+    throw new RefusalError("ERR_REALITY_UNAUTHORIZED", "Cannot read: no client may");
   },
 };
 
