@@ -13,6 +13,7 @@ import { createPool } from "mysql2/promise";
 import { readEnvironment } from "../cli/environment/read_environment.ts";
 import { connectRedis } from "../adapters/ioredis.ts";
 import { checkServer } from "../cli/check/mod.ts";
+import { runTrack } from "../cli/track/command.ts";
 import {
   MemoryStorage,
   PeerError,
@@ -232,5 +233,12 @@ testOnEngine(
       await storage.close();
     }));
     await pool.end();
+    for (const url of [POSTGRES, MYSQL]) {
+      const told: string[] = [];
+      const print = (line: string) => void told.push(line);
+      await runTrack("track", [url, "--table", "t", "--keys", "a", "--apply"], { log: print, error: print });
+      assert.match(told.join("\n"), /password authentication failed|Access denied for user/);
+      assertHoldsNone(told, "what track --apply printed");
+    }
   },
 );

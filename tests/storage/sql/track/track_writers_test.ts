@@ -3,8 +3,10 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { createPool } from "mysql2/promise";
+import pg from "pg";
+import postgres from "postgres";
 import { runTrack } from "../../../../cli/track/command.ts";
-import { RealityServer, type RealityStorage } from "../../../../mod.ts";
+import { type OutboxQuery, RealityServer, type RealityStorage } from "../../../../mod.ts";
 import { openPostgres } from "../../../../storage/sql/postgres/postgres_storage.ts";
 import { SQLStorage } from "../../../../storage/sql/sql_storage.ts";
 import { openSQLite } from "../../../../storage/sql/sqlite/sqlite_storage.ts";
@@ -133,3 +135,62 @@ test("a client that waits is told of a row that sqlite3 changes", () =>
       open: (tableName) => openSQLite(path, { tableName, outbox: true }),
     });
   }));
+
+/** What makes a transaction with a driver, and fails it if `fault` is given. */
+type Transact = (act: (query: OutboxQuery) => unknown, fault?: Error) => Promise<unknown>;
+
+/** Writes to the outbox in a transaction that is committed, and in one that is rolled back. */
+async function testDriver(storage: RealityStorage, transact: Transact): Promise<void> {
+  const server = new RealityServer({ storage, onError: (error) => assert.fail(error) });
+  try {
+    assert.equal(await server.getNode("committed"), null);
+    await transact((query) => server.updateIn(query, [{ key: "committed", hash: "1" }]));
+    assert.equal((await server.getNode("committed"))?.hash, "1");
+    const fault = new Error("the transaction fails");
+    await assert.rejects(() => transact((query) => server.invalidateIn(query, ["undone"]), fault), fault);
+    assert.equal(await server.getNode("undone"), null);
+  } finally {
+    await server.close();
+    await storage.close?.();
+  }
+}
+
+test("updateIn() writes to the outbox in transactions of pg and of postgres.js", async () => {
+  const address = addressOf("REALITY_TEST_POSTGRES");
+  const open = () => openPostgres(address, { tableName: newTableName(), outbox: true });
+  const client = new pg.Client({ connectionString: address });
+  await client.connect();
+  await testDriver(open(), async (act, fault) => {
+    await client.query("BEGIN");
+    await act((text, params) => client.query(text, params));
+    await client.query(fault ? "ROLLBACK" : "COMMIT");
+    if (fault) throw fault;
+  });
+  await client.end();
+  const sql = postgres(address, { max: 1 });
+  await testDriver(open(), (act, fault) =>
+    sql.begin(async (tx) => {
+      await act((text, params) => tx.unsafe(text, params));
+      if (fault) throw fault;
+    }));
+  await sql.end();
+});
+
+test("updateIn() writes to the outbox in transactions of mysql2", async () => {
+  const pool = createPool({ uri: addressOf("REALITY_TEST_MYSQL"), connectionLimit: 2 });
+  const connection = await pool.getConnection();
+  const storage = new SQLStorage({
+    query: async (sql, params) => (await pool.query(sql, params))[0] as object[],
+    dialect: "mysql",
+    tableName: newTableName(),
+    outbox: true,
+  });
+  await testDriver(storage, async (act, fault) => {
+    await connection.beginTransaction();
+    await act((text, params) => connection.execute(text, params));
+    await (fault ? connection.rollback() : connection.commit());
+    if (fault) throw fault;
+  });
+  connection.release();
+  await pool.end();
+});
