@@ -51,7 +51,8 @@ export type { Limits } from "./src/server_limits.ts";
 export type { EventSourceRequest } from "./src/sse/request.ts";
 export type { StampVersions } from "./src/stamp/field.ts";
 export type { StampRequest, StampSource } from "./src/stamp/request.ts";
-export { joinStamps, type Stamp } from "./src/stamp/stamp.ts";
+export { joinStamps } from "./src/stamp/join.ts";
+export type { Stamp } from "./src/stamp/stamp.ts";
 export type { StampOptions } from "./src/stamp/stamps.ts";
 export type { RealityStorage } from "./src/store/contract.ts";
 export type {

@@ -3,14 +3,15 @@
  *
  * @module
  */
-import { buildSync } from "esbuild";
+import { stop } from "esbuild";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { joinModules } from "../tools/join_modules.ts";
 import { fetchPackages } from "./contenders/packages.ts";
 import { PUBLISHED_FIELDS } from "./contenders/published.ts";
 import { openSocket, ReplyReader, requestBytes } from "./http/load.ts";
@@ -29,7 +30,7 @@ const [program = "", ...flags] = findRuntime(name) ?? [];
 if (program === "") throw new Error(`Cannot find ${name}: name it in a REALITY_ variable`);
 
 fetchPackages();
-build();
+await build();
 const body = JSON.stringify({ known: { a: 0 }, ...PUBLISHED_FIELDS });
 const request = requestBytes("POST", "/reality/sync", body);
 const took: Record<string, number[]> = { "bare": [], "reality": [], "1.2.2": [] };
@@ -57,24 +58,23 @@ finish(
 );
 
 /** Makes JavaScript of the contenders, joined into few files with what they share, as the npm package is. */
-function build(): void {
+async function build(): Promise<void> {
   rmSync(BUILT, { recursive: true, force: true });
-  buildSync({
-    absWorkingDir: ROOT,
-    entryPoints: [
+  const outputFiles = await joinModules({
+    folder: ROOT.replace(/\/$/, ""),
+    main: "mod.ts",
+    entries: [
       ...contenders.map((contender) => `bench/start/${contender}.ts`),
       "mod.ts",
       "adapters/node.ts",
     ],
     outdir: BUILT,
-    bundle: true,
-    splitting: true,
-    format: "esm",
-    platform: "neutral",
-    target: "es2022",
-    packages: "external",
-    external: ["node:*"],
   });
+  await stop();
+  for (const { path, contents } of outputFiles) {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, contents);
+  }
   writeFileSync(join(BUILT, "package.json"), `{ "type": "module" }\n`);
 }
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ReadAccess, RouteAccess } from "./access.ts";
+import { ReadAccess } from "./access.ts";
 import type { ServerConfig } from "./check_options.ts";
 import { RealityError } from "./errors.ts";
 import { Hooks } from "./hooks.ts";
@@ -13,12 +13,8 @@ import type { Admission } from "./limits/admission.ts";
 import { SharedBodyBudget } from "./limits/body_budget.ts";
 import { ClientLimit } from "./limits/client_limit.ts";
 import { PendingResponses } from "./limits/pending_responses.ts";
-import { CallbackProof } from "./mesh/callback_proof.ts";
-import { Mesh } from "./mesh/mesh.ts";
-import { SecretProof } from "./mesh/secret_proof.ts";
-import { SignedUpdates } from "./mesh/signed_updates.ts";
-import { type PeerLink, Transport } from "./mesh/transport.ts";
-import { Relay } from "./redis/relay.ts";
+import { LazyMesh } from "./mesh/lazy_mesh.ts";
+import { meshModule, stampsModule, streamsModule } from "./optional_modules.ts";
 import { Nodes } from "./scope/nodes.ts";
 import { OutboxWriter } from "./scope/outbox_writer.ts";
 import { RequestScopes } from "./scope/request_scope.ts";
@@ -26,30 +22,31 @@ import type { ScopeSource } from "./scope/scope.ts";
 import { SharedScope } from "./scope/shared_scope.ts";
 import { Shutdown } from "./scope/shutdown.ts";
 import { ServerStatus } from "./server_status.ts";
-import { EventStreams } from "./sse/event_streams.ts";
-import { Stamps } from "./stamp/stamps.ts";
+import { LazyStreams } from "./sse/lazy_streams.ts";
+import type { Stamp } from "./stamp/stamp.ts";
+import type { StampOptions, Stamps } from "./stamp/stamps.ts";
 import { randomName } from "./store/contract.ts";
-import { type StorageCallOptions, withTimeout } from "./store/timeout.ts";
+import type { StorageCallOptions } from "./store/timeout.ts";
 import type { SyncDeps } from "./sync/sync.ts";
 import { SyncRequests } from "./sync/sync_requests.ts";
 import { Waiters } from "./sync/waiters.ts";
 import { Observer } from "./telemetry/observer.ts";
-
-/** The maximum size of a peer's response, in bytes: several times what a peer sends at once. */
-const MAX_PEER_RESPONSE_BYTES = 4_194_304;
 
 /** What the methods of a server call. */
 export interface ServerParts {
   readonly nodes: Nodes;
   readonly outbox: OutboxWriter;
   readonly syncs: SyncRequests;
-  readonly streams: EventStreams;
-  readonly stamps: Stamps;
+  readonly streams: LazyStreams;
+  readonly createStamp: (keys: readonly string[], options: StampOptions) => Promise<Stamp>;
   readonly waiters: Waiters;
   readonly status: ServerStatus;
   readonly shutdown: Shutdown;
   readonly handlerDeps: HandlerDeps;
 }
+
+/** The link to other servers. */
+type ServerMesh = LazyMesh<typeof import("./create_mesh.ts")>;
 
 /** What every part of a server may use. */
 interface Base {
@@ -67,7 +64,7 @@ export function createServer(config: ServerConfig): ServerParts {
   const { clock, limits } = config;
   const base = createBase(config);
   const { lifecycle, observer, hooks, waiters } = base;
-  const { scopes, mesh, relay } = createScopes(base);
+  const { scopes, mesh } = createScopes(base);
   const admission = createAdmission(base, scopes);
   const { concurrency, bodies } = admission;
   const stalls = scopes.createDeadlines(limits.stallTimeout);
@@ -76,15 +73,20 @@ export function createServer(config: ServerConfig): ServerParts {
   const getDeps = createGetSyncDeps(base, scopes, mesh);
   const syncs = new SyncRequests({ ...base, access, concurrency, mesh, getDeps });
   const outbox = new OutboxWriter({ outbox: config.storage.outbox, scopes, lifecycle });
-  const streams = new EventStreams({ ...base, access, scopes, stalls, mesh });
-  const stamps = new Stamps({ config, lifecycle, access, getDeps });
-  const status = new ServerStatus({ ...base, admission, scopes, mesh, relay });
-  const links = [relay, mesh].filter((link) => link !== undefined);
-  const shutdown = new Shutdown({ ...base, scopes, bodies, stalls, links });
+  const streams = new LazyStreams(streamsModule, { ...base, access, scopes, stalls, mesh });
+  let stamps: Stamps | undefined;
+  const createStamp = async (keys: readonly string[], options: StampOptions): Promise<Stamp> => {
+    const { Stamps } = stampsModule.loaded ?? await stampsModule.load();
+    stamps ??= new Stamps({ config, lifecycle, access, getDeps });
+    return await stamps.create(keys, options);
+  };
+  const status = new ServerStatus({ ...base, admission, scopes, mesh });
+  const shutdown = new Shutdown({ ...base, scopes, bodies, stalls, mesh });
   const handlerDeps: HandlerDeps = {
     clock,
     admission,
-    access: new RouteAccess(config.writeTokens, config.authorizeWrite, hooks),
+    config,
+    hooks,
     syncs,
     isPublic: config.isPublic,
     streams,
@@ -92,9 +94,7 @@ export function createServer(config: ServerConfig): ServerParts {
     status,
     observer,
   };
-  // Subscribes now, so that an unreachable Redis is reported at the start and not at the first request.
-  relay?.start();
-  return { nodes, outbox, syncs, streams, stamps, waiters, status, shutdown, handlerDeps };
+  return { nodes, outbox, syncs, streams, createStamp, waiters, status, shutdown, handlerDeps };
 }
 
 function createBase(config: ServerConfig): Base {
@@ -120,19 +120,14 @@ function createBase(config: ServerConfig): Base {
   return { config, getServerId, lifecycle: new Lifecycle(), observer, batch, hooks, waiters };
 }
 
-/** Creates the scopes and the links to other servers. A commit is announced to the mesh; the mesh writes by a scope. */
-function createScopes(
-  base: Base,
-): { scopes: ScopeSource; mesh: Mesh | undefined; relay: Relay | undefined } {
-  const { clock, requestScopedIO, mesh: { secrets } } = base.config;
+/** Creates the scopes and the link to other servers. A commit is announced to the mesh; the mesh writes by a scope. */
+function createScopes(base: Base): { scopes: ScopeSource; mesh: ServerMesh | undefined } {
   const options = { ...base.config, ...base, isMeshed: isMeshed(base.config) };
-  const scopes = requestScopedIO
+  const scopes = base.config.requestScopedIO
     ? new RequestScopes(options)
     : new SharedScope(options, (keys, version) => mesh?.announce(keys, version));
-  const secret = secrets.length > 0 ? new SecretProof({ secrets, clock }) : undefined;
-  const mesh = createMesh(base, scopes, secret, () => relay);
-  const relay = mesh && createRelay(base, mesh, secret);
-  return { scopes, mesh, relay };
+  const mesh = createLazyMesh(base, scopes);
+  return { scopes, mesh };
 }
 
 /** Whether a server exchanges changes with others. */
@@ -140,53 +135,16 @@ function isMeshed({ mesh: { peers, secrets }, redis }: ServerConfig): boolean {
   return peers.length > 0 || secrets.length > 0 || redis !== undefined;
 }
 
-function createMesh(
-  { config, getServerId, batch, waiters, observer }: Base,
-  scopes: ScopeSource,
-  secret: SecretProof | undefined,
-  getRelay: () => Relay | undefined,
-): Mesh | undefined {
-  const { mesh, redis, storage, clock } = config;
-  const { peers, fetch, timeout } = mesh;
-  if (!isMeshed(config)) return undefined;
-  let link: PeerLink | undefined;
-  const createLink = (): PeerLink => {
-    const client = { clock, fetch, timeout, maxBytes: MAX_PEER_RESPONSE_BYTES };
-    const proof = secret ?? new CallbackProof({ ...client, id: getServerId(), peers: () => peers });
-    return { proof, transport: new Transport({ ...client, proof }) };
-  };
-  return new Mesh(mesh, {
+function createLazyMesh(base: Base, scopes: ScopeSource): ServerMesh | undefined {
+  const { redis, storage, clock } = base.config;
+  if (!isMeshed(base.config)) return undefined;
+  return new LazyMesh({
     storage,
     clock,
-    serverId: getServerId,
-    getLink: () => link ??= createLink(),
-    callStorage: (operation, call) => withTimeout(operation, call, batch),
-    getChanges: () => scopes.open().changes,
-    drainOutbox: async () => void await scopes.open().reader.read([]),
-    wake: (keys) => waiters.wake(keys),
-    pollNow: () => scopes.open().poller.pollNow?.(),
-    relay: redis && {
-      publish: () => getRelay()?.publish(),
-      isTrusted: () => secret !== undefined && getRelay()?.healthy === true,
-    },
-    report: (error) => observer.report(error),
-  });
-}
-
-function createRelay(
-  { config: { redis, clock }, observer }: Base,
-  mesh: Mesh,
-  secret: SecretProof | undefined,
-): Relay | undefined {
-  if (redis === undefined) return undefined;
-  const updates = new SignedUpdates(mesh.redisUpdates, redis.channel, secret);
-  return new Relay(redis, {
-    clock,
-    compose: (isMissed) => updates.compose(isMissed),
-    receive: (text) => updates.receive(text),
-    onMissed: () => updates.recoverMissed(),
-    onHealth: (isDown) => observer.recordRedis(isDown),
-    report: (error) => observer.report(error),
+    hasRedis: redis !== undefined,
+    module: meshModule,
+    create: ({ createMesh }) => createMesh({ ...base, scopes }),
+    report: (error) => base.observer.report(error),
   });
 }
 
@@ -210,7 +168,7 @@ function createAdmission({ config, observer, hooks }: Base, scopes: ScopeSource)
 function createGetSyncDeps(
   { config: { clock, limits, requestScopedIO }, observer }: Base,
   scopes: ScopeSource,
-  mesh: Mesh | undefined,
+  mesh: ServerMesh | undefined,
 ): () => SyncDeps {
   const { metrics } = observer;
   const create = (): SyncDeps => {

@@ -1,13 +1,13 @@
 /**
- * Parses JSON from clients into checked messages, or refuses it with an error that names the fault.
+ * Parses the JSON of sync requests into checked messages, or refuses it with an error that names the fault.
  *
  * @module
  */
 import type { Known } from "./sync/compare.ts";
 import { RefusalError } from "./errors.ts";
-import { hashFault, isVersion, keyFault, kindOf } from "./store/node.ts";
+import { isVersion, keyFault, kindOf } from "./store/node.ts";
 import type { Limits } from "./server_limits.ts";
-import type { NodeUpdate, SyncRequest } from "./types.ts";
+import type { SyncRequest } from "./types.ts";
 
 /** A checked sync request. */
 export interface ParsedSync extends Omit<SyncRequest, "known"> {
@@ -52,48 +52,6 @@ export function parseSync(body: unknown, limits: Limits): ParsedSync {
   return request;
 }
 
-/**
- * Reads the body of an update: `{key, hash, ifChanged?}` or `{updates: [{key, hash, ifChanged?}, …]}`.
- *
- * @throws {RefusalError} `BAD_REQUEST` or `TOO_MANY_KEYS`, naming the field or the limit.
- */
-export function parseUpdates(body: unknown, limits: Limits): NodeUpdate[] {
-  const fields = parseObject("the body", body);
-  if (fields.updates === undefined) return [parseUpdate(fields, "", limits)];
-  if (!Array.isArray(fields.updates)) {
-    throw bad('"updates"', `expected an array, got ${kindOf(fields.updates)}`);
-  }
-  checkCount(fields.updates.length, limits);
-  return fields.updates.map((update, i) =>
-    parseUpdate(parseObject(`"updates[${i}]"`, update), `updates[${i}].`, limits)
-  );
-}
-
-/**
- * Reads the body of an invalidation: `{keys: […]}`.
- *
- * @throws {RefusalError} `BAD_REQUEST` or `TOO_MANY_KEYS`, naming the field or the limit.
- */
-export function parseKeys(body: unknown, limits: Limits): string[] {
-  const { keys } = parseObject("the body", body);
-  if (!Array.isArray(keys)) throw bad('"keys"', `expected an array, got ${kindOf(keys)}`);
-  return checkKeys(keys, limits);
-}
-
-/**
- * Checks a list of keys of a request.
- *
- * @throws {RefusalError} `BAD_REQUEST` or `TOO_MANY_KEYS`, naming the field or the limit.
- */
-export function checkKeys(keys: readonly unknown[], limits: Limits): string[] {
-  checkCount(keys.length, limits);
-  return keys.map((key, i) => {
-    const fault = keyFault(key, limits.maxKeyBytes);
-    if (fault !== undefined) throw bad(`"keys[${i}]"`, fault);
-    return key as string;
-  });
-}
-
 /** Reads each property once: in an object with many keys, one lookup costs more than all the checks. */
 function parseKnown(known: unknown, limits: Limits): Known {
   const fields = withoutInherited(parseObject('"known"', known));
@@ -127,23 +85,12 @@ function withoutInherited(fields: Readonly<Record<string, unknown>>): Readonly<R
   return fields;
 }
 
-function parseUpdate(fields: Readonly<Record<string, unknown>>, path: string, limits: Limits): NodeUpdate {
-  const { key, hash } = fields;
-  // Many encoders write null for an absent value.
-  const ifChanged = fields.ifChanged ?? false;
-  const keyWrong = keyFault(key, limits.maxKeyBytes);
-  if (keyWrong !== undefined) throw bad(`"${path}key"`, keyWrong);
-  const hashWrong = hashFault(hash, limits.maxHashBytes);
-  if (hashWrong !== undefined) throw bad(`"${path}hash"`, hashWrong);
-  if (typeof ifChanged !== "boolean") {
-    throw bad(`"${path}ifChanged"`, `expected true or false, got ${kindOf(ifChanged)}`);
-  }
-  const update: NodeUpdate = { key: key as string, hash: hash as string };
-  if (ifChanged) update.ifChanged = true;
-  return update;
-}
-
-function parseObject(what: string, value: unknown): Readonly<Record<string, unknown>> {
+/**
+ * Checks that a value is an object.
+ *
+ * @throws {RefusalError} `BAD_REQUEST`, naming what it is.
+ */
+export function parseObject(what: string, value: unknown): Readonly<Record<string, unknown>> {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw bad(what, `expected an object, got ${kindOf(value)}`);
   }
@@ -163,7 +110,12 @@ function parseText(
   return value;
 }
 
-function checkCount(count: number, limits: Limits): void {
+/**
+ * Checks the number of keys.
+ *
+ * @throws {RefusalError} `TOO_MANY_KEYS`, naming the limit.
+ */
+export function checkCount(count: number, limits: Limits): void {
   if (count <= limits.maxKeys) return;
   throw new RefusalError(
     "ERR_REALITY_TOO_MANY_KEYS",
@@ -171,7 +123,8 @@ function checkCount(count: number, limits: Limits): void {
   );
 }
 
-function bad(what: string, found: string): RefusalError {
+/** The refusal of a part of a request. */
+export function bad(what: string, found: string): RefusalError {
   return new RefusalError("ERR_REALITY_BAD_REQUEST", `Cannot read ${what}: ${found}`);
 }
 

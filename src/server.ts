@@ -13,7 +13,8 @@ import { checkList, checkSingle, defineMisnamedMethods } from "./likely_slips.ts
 import { eventsReply } from "./http/reply.ts";
 import type { RealityServerOptions } from "./options.ts";
 import type { EventSourceRequest } from "./sse/request.ts";
-import { guardStamp, type Stamp } from "./stamp/stamp.ts";
+import { guardStamp } from "./stamp/guard.ts";
+import type { Stamp } from "./stamp/stamp.ts";
 import type { StampOptions } from "./stamp/stamps.ts";
 import type {
   NodeUpdate,
@@ -403,7 +404,7 @@ export class RealityServer {
    * ```
    */
   stamp(keys: readonly string[], options: StampOptions = {}): Promise<Stamp> {
-    return guardStamp(this.#parts.stamps.create(keys, options));
+    return guardStamp(this.#parts.createStamp(keys, options));
   }
 
   /**

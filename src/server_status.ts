@@ -14,7 +14,7 @@ import { peerIds } from "./sync/sync.ts";
 import type { Waiters } from "./sync/waiters.ts";
 import type { Observer } from "./telemetry/observer.ts";
 import type { MetricsView } from "./telemetry/prometheus.ts";
-import type { MeshStats, PeerState, ServerStats } from "./types.ts";
+import type { MeshStats, PeerState, RedisStats, ServerStats } from "./types.ts";
 import { VERSION } from "./version.ts";
 
 /** The rows of the outbox are counted up to this number. */
@@ -31,7 +31,6 @@ export interface ServerStatusOptions {
   readonly waiters: Waiters;
   readonly scopes: StatusScopes;
   readonly mesh: StatusMesh | undefined;
-  readonly relay: { readonly healthy: boolean; readonly refused: number } | undefined;
 }
 
 /** What is shown of the scopes of requests. */
@@ -48,8 +47,11 @@ export interface StatusScopes {
 /** What is shown of the mesh. */
 export interface StatusMesh {
   readonly states: ReadonlyMap<string, PeerState>;
+  /** The state of the connection to Redis; undefined without one. */
+  readonly redis: RedisStats | undefined;
   bootstrap(): Promise<void>;
-  getStats(): MeshStats;
+  /** Rejects if the modules of the mesh cannot be loaded. */
+  getStats(): Promise<MeshStats>;
 }
 
 /** Reports the state of one server. */
@@ -96,10 +98,11 @@ export class ServerStatus {
 
   /** The statistics. Never rejects: a storage that fails is part of them. */
   async getStats(): Promise<ServerStats> {
-    const { config: { storage }, batch, observer, scopes, waiters, admission, mesh, relay } = this.#options;
-    const [healthy, reading] = await Promise.all([
+    const { config: { storage }, batch, observer, scopes, waiters, admission, mesh } = this.#options;
+    const [healthy, reading, meshStats] = await Promise.all([
       withTimeout("isHealthy", () => storage.isHealthy(), batch).catch(() => false),
       Promise.resolve(scopes.open().reader.read([])).catch(() => undefined),
+      this.#getMeshStats(),
     ]);
     const { metrics } = observer;
     return {
@@ -124,8 +127,8 @@ export class ServerStatus {
       storageReads: scopes.reads,
       storageWrites: scopes.writes,
       storageFailures: metrics.storageFailures.total,
-      mesh: mesh?.getStats() ?? null,
-      redis: relay === undefined ? null : { healthy: relay.healthy, refused: relay.refused },
+      mesh: meshStats,
+      redis: mesh?.redis ?? null,
     };
   }
 
@@ -143,8 +146,9 @@ export class ServerStatus {
    *
    * @param outbox The rows of the outbox; left out if they were not counted.
    */
-  getMetrics(outbox?: OutboxSummary): MetricsView {
-    const { observer, scopes, waiters, admission, mesh, relay } = this.#options;
+  async getMetrics(outbox?: OutboxSummary): Promise<MetricsView> {
+    const { observer, scopes, waiters, admission, mesh } = this.#options;
+    const meshStats = await this.#getMeshStats();
     const { isStorageDown, metrics } = observer;
     const { concurrency, bodies, responses } = admission;
     return {
@@ -160,10 +164,15 @@ export class ServerStatus {
       streams: scopes.streams,
       isStorageDown,
       isClosing: this.isClosing,
-      mesh: mesh?.getStats() ?? null,
-      redis: relay ?? null,
+      mesh: meshStats,
+      redis: mesh?.redis ?? null,
       outbox,
     };
+  }
+
+  /** The state of the mesh; `null` without one, and if its modules cannot be loaded. */
+  async #getMeshStats(): Promise<MeshStats | null> {
+    return await this.#options.mesh?.getStats().catch(() => null) ?? null;
   }
 
   get #uptime(): number {

@@ -23,4 +23,9 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Files that connect all parts and may import every file of `src`. */
-export const BUILDERS: readonly string[] = ["src/server.ts", "src/create_server.ts"];
+export const BUILDERS: readonly string[] = [
+  "src/server.ts",
+  "src/create_server.ts",
+  "src/create_mesh.ts",
+  "src/optional_modules.ts",
+];

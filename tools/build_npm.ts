@@ -4,8 +4,9 @@
  *
  * @module
  */
-import { dirname } from "node:path";
-import { buildSync, stop as stopBundler } from "esbuild";
+import { dirname, normalize } from "node:path/posix";
+import { stop as stopBundler } from "esbuild";
+import { joinModules } from "./join_modules.ts";
 
 const staging = ".cache/npm";
 const target = "npm";
@@ -80,28 +81,15 @@ async function copy(path: string): Promise<void> {
 }
 
 /**
- * Joins the modules behind the entries into few files: what several entries share becomes a file of its own, so that a
- * class is the same wherever it is imported from. On Node, importing some twenty files takes half as long as importing each
- * module by itself. Comments go, which the types have too; names stay, so that stack traces can be read.
+ * Joins the modules behind the entries into few files. Comments go, which the types have too; names stay, so that stack
+ * traces can be read.
  */
 async function join(folder: string, entries: readonly string[]): Promise<void> {
-  const { outputFiles } = buildSync({
-    absWorkingDir: Deno.realPathSync(folder),
-    entryPoints: [...entries],
-    outbase: ".",
+  const outputFiles = await joinModules({
+    folder: Deno.realPathSync(folder),
+    main: "mod.js",
+    entries: entries.map((entry) => normalize(entry)),
     outdir: ".",
-    allowOverwrite: true,
-    bundle: true,
-    splitting: true,
-    chunkNames: "shared/[name]-[hash]",
-    format: "esm",
-    platform: "neutral",
-    target: "es2022",
-    packages: "external",
-    external: ["node:*"],
-    charset: "utf8",
-    legalComments: "none",
-    write: false,
   });
   await removeModules(folder);
   for (const { path, contents } of outputFiles) {

@@ -13,13 +13,7 @@ import { Cors, type CorsOptions } from "./cors.ts";
 import type { Answer, IncomingRequest, Reply, RequestHandler } from "./exchange.ts";
 import { errorReply, eventsReply, methodRefusal, rateRefusal } from "./reply.ts";
 import type { HandlerDeps, Route } from "./route.ts";
-import {
-  createDeleteRoute,
-  createEventsRoute,
-  createInvalidateRoute,
-  createSyncRoute,
-  createUpdateRoute,
-} from "./routes.ts";
+import { createEventsRoute, createSyncRoute, createWriteRoutes } from "./routes.ts";
 import { createHealthRoutes, createMetricsRoute, createOpenAPIRoute } from "./status_routes.ts";
 import { pathOf } from "./target.ts";
 
@@ -71,12 +65,12 @@ export function createAnswer(deps: HandlerDeps, options: HandlerOptions = {}): A
   const cors = given.cors === undefined
     ? null
     : new Cors(given.cors as CorsOptions, (error) => deps.observer.report(toReported(error)));
-  const routes = createRoutes(deps, basePath);
+  const nodePrefix = `${basePath}/nodes/`;
+  const writes = createWriteRoutes(deps, nodePrefix);
+  const routes = createRoutes(deps, basePath, writes);
   const metricsRoute = createMetricsRoute(deps, given.metrics);
   if (metricsRoute !== null) routes.set(`${basePath}/metrics`, metricsRoute);
   const prefix = `${basePath}/`;
-  const nodePrefix = `${basePath}/nodes/`;
-  const deleteRoute = createDeleteRoute(deps, nodePrefix);
 
   let lastTarget = "";
   let lastRoute: Route | undefined;
@@ -86,7 +80,7 @@ export function createAnswer(deps: HandlerDeps, options: HandlerOptions = {}): A
     if (lastRoute !== undefined && target === lastTarget) return lastRoute;
     const path = pathOf(target);
     // Some frameworks append a slash to every path.
-    const route = routes.get(path) ?? (path.startsWith(nodePrefix) ? deleteRoute : undefined) ??
+    const route = routes.get(path) ?? (path.startsWith(nodePrefix) ? writes.nodes : undefined) ??
       (path.endsWith("/") ? routes.get(path.slice(0, -1)) : undefined);
     if (route !== undefined) {
       if (target.length <= MAX_KEPT_TARGET) [lastTarget, lastRoute] = [target, route];
@@ -225,13 +219,17 @@ function toReported(error: unknown): RealityError {
   return toRealityError(error, "A request failed unexpectedly");
 }
 
-function createRoutes(deps: HandlerDeps, basePath: string): Map<string, Route> {
+function createRoutes(
+  deps: HandlerDeps,
+  basePath: string,
+  writes: ReturnType<typeof createWriteRoutes>,
+): Map<string, Route> {
   const { health, ready } = createHealthRoutes(deps);
   return new Map<string, Route>([
     [`${basePath}/sync`, createSyncRoute(deps)],
     [`${basePath}/events`, createEventsRoute(deps)],
-    [`${basePath}/update`, createUpdateRoute(deps)],
-    [`${basePath}/invalidate`, createInvalidateRoute(deps)],
+    [`${basePath}/update`, writes.update],
+    [`${basePath}/invalidate`, writes.invalidate],
     [`${basePath}/health`, health],
     [`${basePath}/ready`, ready],
     [`${basePath}/openapi.json`, createOpenAPIRoute(basePath)],

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import type { RouteAccess } from "../access.ts";
+import type { ServerConfig } from "../check_options.ts";
 import type { Clock } from "../clock.ts";
+import type { Hooks } from "../hooks.ts";
 import type { Admission } from "../limits/admission.ts";
-import type { ClientRequest } from "../limits/client_limit.ts";
 import type { MaybePromise } from "../maybe_promise.ts";
 import type { ServerStatus } from "../server_status.ts";
 import type { SyncRequests } from "../sync/sync_requests.ts";
@@ -21,8 +21,9 @@ export interface HandlerDeps {
   readonly clock: Clock;
   /** Decides which requests are accepted. */
   readonly admission: Admission;
-  /** Decides which requests may write, or read the metrics. */
-  readonly access: RouteAccess;
+  /** Who may write. */
+  readonly config: Pick<ServerConfig, "writeTokens" | "authorizeWrite">;
+  readonly hooks: Pick<Hooks, "call">;
   readonly syncs: SyncRequests;
   /** The option `public`: the keys that sync requests by GET may name. */
   readonly isPublic: ((key: string) => boolean) | undefined;
@@ -34,15 +35,13 @@ export interface HandlerDeps {
   readonly observer: Observer;
 }
 
-/** The event streams of a server (`../sse/event_streams.ts`). */
+/** The event streams of a server (`../sse/lazy_streams.ts`). */
 export interface RouteStreams {
-  /** Opens a stream. The client's signal ends it where a runtime does not cancel the stream. */
-  open(
-    keys: readonly string[],
-    lastEventId: string | null,
-    request: ClientRequest,
-    record: RequestRecord,
-  ): MaybePromise<PulledBody>;
+  /**
+   * Opens a stream of the keys in the query of a request. The client's signal ends it where a runtime does not cancel the
+   * stream.
+   */
+  open(request: IncomingRequest, record: RequestRecord): MaybePromise<PulledBody>;
   /** The text of a stream that only tells the client to reconnect after a random delay, at least `pause` milliseconds. */
   closingText(pause: number): string;
 }

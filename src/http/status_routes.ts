@@ -4,11 +4,15 @@
  * @module
  */
 import { wrongOption } from "../check.ts";
-import { METRICS_HEADERS, renderMetrics } from "../telemetry/prometheus.ts";
+import { LazyModule } from "../lazy_module.ts";
 import type { MetricsHook } from "../options.ts";
 import type { IncomingRequest, Reply } from "./exchange.ts";
 import { jsonReply } from "./reply.ts";
 import type { HandlerDeps, Route } from "./route.ts";
+
+/** Most servers never answer these routes. */
+const metricsModule = new LazyModule(() => import("./metrics_route.ts"));
+const openAPIModule = new LazyModule(() => import("./openapi.ts"));
 
 /** Creates the routes of health and readiness. */
 export function createHealthRoutes(deps: Pick<HandlerDeps, "status">): Record<"health" | "ready", Route> {
@@ -43,8 +47,7 @@ export function createOpenAPIRoute(basePath: string): Route {
     whileClosing: true,
     always: true,
     async answer(request) {
-      // Most servers never answer this route.
-      const { createOpenAPI } = await import("./openapi.ts");
+      const { createOpenAPI } = openAPIModule.loaded ?? await openAPIModule.load();
       openAPI ??= jsonReply(createOpenAPI(basePath));
       return withoutBody(request, openAPI);
     },
@@ -68,12 +71,8 @@ export function createMetricsRoute(deps: HandlerDeps, option: unknown): Route | 
     whileClosing: true,
     always: true,
     async answer(request) {
-      if (typeof option === "function") await deps.access.askMetrics(option as MetricsHook, request);
-      return withoutBody(request, {
-        status: 200,
-        headers: METRICS_HEADERS,
-        body: renderMetrics(deps.status.getMetrics(await deps.status.summarizeOutbox())),
-      });
+      const { answerMetrics } = metricsModule.loaded ?? await metricsModule.load();
+      return withoutBody(request, await answerMetrics(deps, option as boolean | MetricsHook, request));
     },
   };
 }

@@ -87,7 +87,6 @@ export class Mesh {
     let antiEntropy: AntiEntropy | undefined;
     let uncovered: UncoveredNodes | undefined;
     if (isMeshStorage(storage)) {
-      storage.countByClock();
       antiEntropy = new AntiEntropy({ ...deps, storage });
       uncovered = new UncoveredNodes({ ...deps, storage });
     }

@@ -22,8 +22,8 @@ export interface ShutdownOptions {
   readonly bodies: SharedBodyBudget;
   /** Streams whose client has to read something within a time limit. */
   readonly stalls: DeadlineList;
-  /** The connections to Redis and to the peers. Each sends what is pending, for a number of milliseconds at most. */
-  readonly links: readonly { close(ms: number): Promise<void> }[];
+  /** The link to other servers. It sends what is pending, for a number of milliseconds at most. */
+  readonly mesh: { close(ms: number): Promise<void> } | undefined;
 }
 
 /** Closes a server: answers waiting requests, stores pending changes, and sends them to other servers. */
@@ -50,13 +50,13 @@ export class Shutdown {
   }
 
   async #stop(): Promise<void> {
-    const { config: { clock, closeTimeout }, scopes, hooks, links, bodies, stalls, observer } = this.#options;
+    const { config: { clock, closeTimeout }, scopes, hooks, mesh, bodies, stalls, observer } = this.#options;
     const deadline = clock.elapsed() + closeTimeout;
     const left = () => Math.max(0, deadline - clock.elapsed());
     const drained = scopes.drain(left, {
       // A hook without an answer would delay its request for longer than the server may take to close.
       hurry: () => hooks.close(),
-      tell: () => Promise.all(links.map((link) => link.close(left()))),
+      tell: async () => await mesh?.close(left()),
     });
     bodies.close();
     stalls.close();

@@ -8,14 +8,13 @@ import { onAbort } from "../abort_signal.ts";
 import { checkInteger, checkNames } from "../check.ts";
 import type { ServerConfig } from "../check_options.ts";
 import { RealityError, RefusalError } from "../errors.ts";
-import type { PulledBody } from "../http/exchange.ts";
 import { isWebRequest } from "../http/request_shape.ts";
-import { createRequest } from "../http/target.ts";
+import { createRequest, queryOf } from "../http/target.ts";
+import type { IncomingRequest, PulledBody } from "../http/exchange.ts";
 import type { Lifecycle } from "../lifecycle.ts";
-import type { ClientRequest } from "../limits/client_limit.ts";
 import type { DeadlineList } from "../limits/deadlines.ts";
 import type { MaybePromise } from "../maybe_promise.ts";
-import { checkKeys } from "../parse.ts";
+import { checkKeys } from "../parse_keys.ts";
 import type { Scope, ScopeSource } from "../scope/scope.ts";
 import { isMeshStorage } from "../store/contract.ts";
 import { locateClient } from "../sync/locate.ts";
@@ -25,7 +24,7 @@ import type { StreamReason } from "../telemetry/metrics.ts";
 import type { RequestRecord } from "../telemetry/request_record.ts";
 import type { SSEOptions } from "../types.ts";
 import { type EventSourceRequest, toStreamRequest } from "./request.ts";
-import { closingStream, EventStream, type StreamDeps } from "./stream.ts";
+import { EventStream, type StreamDeps } from "./stream.ts";
 
 /** The default time without an event after which a heartbeat is sent, in milliseconds. */
 const DEFAULT_HEARTBEAT_INTERVAL = 30_000;
@@ -70,15 +69,22 @@ export class EventStreams {
   /**
    * Opens a stream for a request of the events route.
    *
+   * @throws {RefusalError} For an invalid key, and for none or too many.
    * @throws {RefusalError} When `authorize` refuses the request; rejects with it.
    */
-  open(
-    keys: readonly string[],
-    lastEventId: string | null,
-    request: ClientRequest,
-    record: RequestRecord,
-  ): MaybePromise<PulledBody> {
-    const { trustProxy } = this.#options.config;
+  open(request: IncomingRequest, record: RequestRecord): MaybePromise<PulledBody> {
+    const { trustProxy, limits } = this.#options.config;
+    const query = queryOf(request.url);
+    const keys = checkKeys(query.getAll("keys"), limits);
+    if (keys.length === 0) {
+      throw new RefusalError(
+        "ERR_REALITY_BAD_REQUEST",
+        'Cannot read "keys": expected one or more in the query',
+      );
+    }
+    record.keys = keys;
+    // Clients that cannot send the header, such as event-source-polyfill, send it in the query.
+    const lastEventId = request.header("last-event-id") ?? query.get("lastEventId");
     return this.#open({ keys }, lastEventId, {
       toRequest: () => request.toRequest(),
       locate: () => locateClient(request, trustProxy, record),
@@ -103,15 +109,6 @@ export class EventStreams {
       getContext: () => options.context ?? (isWebRequest(given) ? undefined : given),
       onDisconnect,
     });
-  }
-
-  /**
-   * The text of a stream that only tells the client to reconnect after a random delay.
-   *
-   * @param pause The shortest delay, in milliseconds.
-   */
-  closingText(pause: number): string {
-    return closingStream(this.#options.config.clock, pause);
   }
 
   /** A closed server opens streams as well: an `EventSource` reconnects after a stream, but not after a 503. */

@@ -27,11 +27,6 @@ export function cursorFrame(id: string): string {
   return `id: ${id}\n\n`;
 }
 
-/** Sets how long the client waits before it reconnects, in milliseconds. */
-export function retryFrame(ms: number): string {
-  return `retry: ${ms}\n\n`;
-}
-
 /** A position in the history of a storage that a stream can resume from. */
 export interface Cursor extends HistoryRun {
   /** Everything up to this version was sent, as long as this run of history continues. */

@@ -8,7 +8,8 @@ import type { StorageReading } from "../store/contract.ts";
 import { isConfirmed, isSameHistory } from "../store/history.ts";
 import { compare, metaOf } from "../sync/compare.ts";
 import type { RealityNodeMeta } from "../types.ts";
-import { type Cursor, cursorFrame, eventFrame, formatCursor, retryFrame } from "./frame.ts";
+import { retryFrame } from "./closing.ts";
+import { type Cursor, cursorFrame, eventFrame, formatCursor } from "./frame.ts";
 
 /** What a client may see, and the version up to which it knows everything once this was sent. */
 export interface RightsView {

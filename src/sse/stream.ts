@@ -11,11 +11,11 @@ import type { NodeReader } from "../store/cached_reader.ts";
 import type { StreamReason } from "../telemetry/metrics.ts";
 import type { PulledBody } from "../http/exchange.ts";
 import { isSameHistory } from "../store/history.ts";
-import { drawRetryDelay } from "../limits/retry_delay.ts";
 import type { ReplicatedNode } from "../store/contract.ts";
 import type { WaitEnd, Waiter, Waiters, WaiterSource } from "../sync/waiters.ts";
 import type { ChangePoller } from "../sync/change_poller.ts";
-import { type Cursor, HEARTBEAT, parseCursor, retryFrame } from "./frame.ts";
+import { closingStream } from "./closing.ts";
+import { type Cursor, HEARTBEAT, parseCursor } from "./frame.ts";
 import { isValidCursor, type RightsView, SentState, type StartPosition } from "./sent_state.ts";
 
 /** What a stream follows, and for how long. */
@@ -65,11 +65,6 @@ export interface StreamReader {
   readonly locate?: (() => WaiterSource) | undefined;
   /** Calls back when the client disconnects; returns a function that stops listening. */
   readonly onDisconnect: (listener: () => void) => () => void;
-}
-
-/** The end of a stream: tells the client to reconnect after a random delay, at least `least` milliseconds. */
-export function closingStream(clock: Clock, least?: number): string {
-  return retryFrame(drawRetryDelay(clock, least));
 }
 
 /**

@@ -7,7 +7,7 @@ import { type ReadAccess, type Rights, seesAll } from "../access.ts";
 import { checkNames, wrongOption } from "../check.ts";
 import type { ServerConfig } from "../check_options.ts";
 import type { Lifecycle } from "../lifecycle.ts";
-import { checkKeys } from "../parse.ts";
+import { checkKeys } from "../parse_keys.ts";
 import type { StorageReading } from "../store/contract.ts";
 import { versionOf } from "../sync/compare.ts";
 import type { SyncDeps } from "../sync/sync.ts";

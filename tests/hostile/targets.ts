@@ -12,7 +12,8 @@ import { readMessage, writeMessage } from "../../src/mesh/message.ts";
 import { postEnvelope } from "../../src/mesh/http_client.ts";
 import { hashFault, isVersion, keyFault } from "../../src/store/node.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../src/server_limits.ts";
-import { parseKeys, parseSync, parseUpdates } from "../../src/parse.ts";
+import { parseSync } from "../../src/parse.ts";
+import { parseKeys, parseUpdates } from "../../src/parse_keys.ts";
 import { cursorFrame, eventFrame, formatCursor, parseCursor } from "../../src/sse/frame.ts";
 import { FakeClock } from "../clock.ts";
 import type { Target } from "./fuzzer.ts";
@@ -22,6 +23,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 /** The files whose blocks are to be reached, by how their paths end. */
 export const FILES: readonly string[] = [
   "/src/parse.ts",
+  "/src/parse_keys.ts",
   "/src/limits/client_address.ts",
   "/src/store/node.ts",
   "/src/http/read_body.ts",

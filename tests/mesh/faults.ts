@@ -28,7 +28,7 @@ export interface SourceFault {
 
 const DELTA = "src/mesh/merge.ts";
 const PAGES = "src/mesh/anti_entropy.ts";
-const MESH = "src/mesh/mesh.ts";
+const LAZY_MESH = "src/mesh/lazy_mesh.ts";
 const MEMORY = "storage/memory/memory_storage.ts";
 const NUMBERING = "storage/memory/numbering.ts";
 const STORAGE = "src/store/contract.ts";
@@ -65,7 +65,7 @@ export const FAULTS: readonly SourceFault[] = [
   {
     name: "a storage beside others counts 1, 2, 3",
     edits: [
-      { file: MESH, find: "      storage.countByClock();\n", put: "" },
+      { file: LAZY_MESH, find: "    if (isMeshStorage(storage)) storage.countByClock();\n", put: "" },
       {
         file: NUMBERING,
         find: "this.#kind = kind;",

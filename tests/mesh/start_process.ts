@@ -3,6 +3,7 @@
  *
  * @module
  */
+import "../loaded_mesh.ts";
 import { RealityServer } from "../../src/server.ts";
 import type { FakeNetwork } from "../network.ts";
 import type { SeededRandom } from "../random.ts";

@@ -10,9 +10,10 @@ import { test } from "../harness.ts";
 /** The maximum size of a bundle, minified and gzipped: today's size, rounded up, in kB of 1000 bytes. */
 const ceilings: Record<EntryName, number> = {
   // The goal is 14, and is not reached.
-  "everything in mod.ts": 95,
-  // The goal is 8, and is not reached.
-  "fetch handler with memory storage": 63.4,
+  "everything in mod.ts": 103.5,
+  // The goal is 30, and is not reached: options name peers and Redis as plain values, so their code must be in the one file.
+  // 2 kB of it make modules of what is loaded on demand.
+  "fetch handler with memory storage": 68.3,
   // The goal is 3, and is not reached.
   "client that follows keys": 4.7,
   // The goal is 5, and is not reached.
@@ -26,6 +27,31 @@ for (const [name, ceiling] of Object.entries(ceilings) as [EntryName, number][])
 
   test(`the bundle of ${name} has at most ${ceiling} kB, and imports no package and no built-in module`, () => {
     assert.ok(gzipBytes <= ceiling * 1000, `it has ${gzipBytes} bytes`);
-    assert.deepEqual([...files.keys()].filter((file) => !/^(src|storage|adapters|client)\//.test(file)), []);
+    assert.deepEqual(
+      [...files.keys()].filter((file) => !/^(src|storage|adapters|client)\/|^mod\.ts$/.test(file)),
+      [],
+    );
   });
 }
+
+/** The goal is 20, and is not reached: the checks of options and keys, waiting, batches and limits are needed at once. */
+const LOADED_AT_ONCE = 36;
+
+const { gzipBytes, files } = bundle("fetch handler with memory storage", { splits: true });
+
+test(`a bundler that splits loads at most ${LOADED_AT_ONCE} kB of a plain server at once`, () => {
+  assert.ok(gzipBytes <= LOADED_AT_ONCE * 1000, `it has ${gzipBytes} bytes`);
+});
+
+test("a plain server loads no module of the mesh, Redis, streams, stamps, write routes, metrics or OpenAPI at once", () => {
+  const small = [
+    "src/mesh/lazy_mesh.ts",
+    "src/redis/client.ts",
+    "src/sse/lazy_streams.ts",
+    "src/sse/closing.ts",
+    "src/stamp/guard.ts",
+  ];
+  const optional =
+    /^src\/(mesh|redis|sse|stamp)\/|^src\/(create_mesh|route_access|parse_keys)\.ts$|prometheus|openapi|\/\w+(write|metrics)_route/;
+  assert.deepEqual([...files.keys()].filter((file) => optional.test(file) && !small.includes(file)), []);
+});

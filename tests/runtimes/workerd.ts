@@ -104,10 +104,9 @@ export function readModules(entry: string): WorkerModule[] {
       },
     });
     modules.push({ type: "ESModule", path, contents: outputText });
-    for (
-      const [, name = ""] of outputText.matchAll(/^(?:import|export)\s[^;"'=()]*?\bfrom\s*"(\.[^"]+)"/gm)
-    ) {
-      paths.add(join(dirname(path), name));
+    const imports = /^(?:import|export)\s[^;"'=()]*?\bfrom\s*"(\.[^"]+)"|\bimport\("(\.[^"]+)"\)/gm;
+    for (const [, name, loadedLater] of outputText.matchAll(imports)) {
+      paths.add(join(dirname(path), name ?? loadedLater ?? ""));
     }
   }
   return modules;

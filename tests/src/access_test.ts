@@ -1,5 +1,5 @@
 import { equal, rejects } from "node:assert/strict";
-import { RouteAccess } from "../../src/access.ts";
+import { RouteAccess } from "../../src/route_access.ts";
 import { Hooks } from "../../src/hooks.ts";
 import { FakeClock } from "../clock.ts";
 import { test } from "../harness.ts";

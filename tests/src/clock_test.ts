@@ -2,6 +2,7 @@
  * The date is set forward and back by an hour while something is running. All durations, intervals and delays stay
  * the same.
  */
+import "../loaded_mesh.ts";
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { systemClock } from "../../src/clock.ts";
 import { RealityServer } from "../../src/server.ts";

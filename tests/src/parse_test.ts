@@ -1,6 +1,7 @@
 import { deepEqual, equal, throws } from "node:assert/strict";
 import { DEFAULT_LIMITS } from "../../src/server_limits.ts";
-import { parseKeys, parseSync, parseUpdates } from "../../src/parse.ts";
+import { parseSync } from "../../src/parse.ts";
+import { parseKeys, parseUpdates } from "../../src/parse_keys.ts";
 import { test } from "../harness.ts";
 
 const limits = { ...DEFAULT_LIMITS, maxKeys: 3 };

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import "../loaded_mesh.ts";
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { MemoryStorage, RealityServer, type RealityServerOptions, type RealityStorage } from "../../mod.ts";
 import { FakeClock } from "../clock.ts";

@@ -1,3 +1,4 @@
+import "../loaded_mesh.ts";
 import { deepEqual, equal, notEqual, rejects } from "node:assert/strict";
 import type { RealityError } from "../../src/errors.ts";
 import { RealityServer } from "../../src/server.ts";

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import "../../loaded_mesh.ts";
 import type { RealityError } from "../../../src/errors.ts";
 import type { RealityServerOptions } from "../../../src/options.ts";
 import { RealityServer } from "../../../src/server.ts";

@@ -1,3 +1,4 @@
+import "../../loaded_mesh.ts";
 import { deepEqual, equal, ok, throws } from "node:assert/strict";
 import type { RealityEvent, RealityServerOptions } from "../../../mod.ts";
 import { RealityServer } from "../../../src/server.ts";

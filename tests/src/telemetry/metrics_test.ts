@@ -1,3 +1,4 @@
+import "../../loaded_mesh.ts";
 import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
 import parsePrometheus from "parse-prometheus-text-format";
 import type { HandlerOptions, RealityServerOptions } from "../../../mod.ts";
@@ -285,6 +286,10 @@ test("every stream that began has ended for one reason, or is open", async () =>
 });
 
 test("GET /metrics contains the state of mesh and Redis", async () => {
+  // The first request loads a module, and Redis would connect meanwhile.
+  const other = setUp();
+  await other.scrape();
+  await other.server.close();
   const { server, scrape, reach } = setUp({
     meshPeers: ["http://peer-1:3000", "http://peer-2:3000"],
     redis: createClients(),
