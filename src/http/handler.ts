@@ -74,7 +74,7 @@ export function createAnswer(deps: HandlerDeps, options: HandlerOptions = {}): A
 
   let lastTarget = "";
   let lastRoute: Route | undefined;
-  /** Finds the route of a target; throws if there is none. */
+  /** Finds the route of a target; throws if it has none. */
   const findRoute = (target: string): Route => {
     // Most requests have the same target, and comparing it costs less than parsing it.
     if (lastRoute !== undefined && target === lastTarget) return lastRoute;
@@ -108,7 +108,7 @@ export function createAnswer(deps: HandlerDeps, options: HandlerOptions = {}): A
 interface RouteTable {
   /** The base path with a slash. */
   readonly prefix: string;
-  /** Finds the route of a target; throws if there is none. */
+  /** Finds the route of a target; throws if it has none. */
   findRoute(target: string): Route;
 }
 

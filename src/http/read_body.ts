@@ -45,7 +45,7 @@ export function checkEncoding(header: string | null): void {
 }
 
 /**
- * The declared length of a body, checked before it is read; 0 if there is none.
+ * The declared length of a body, checked before it is read; 0 if it was not declared.
  *
  * @param header The value of `Content-Length`, or `null`.
  * @throws {RefusalError} `BODY_TOO_LARGE` when it is above the limit.
@@ -60,7 +60,7 @@ export function declaredLength(header: string | null, maxBytes: number): number 
 /** How a body is read, and the limits that it shares with other bodies. */
 export interface BodyOptions {
   readonly maxBytes: number;
-  /** The declared length; 0 if there is none. */
+  /** The declared length; 0 if it was not declared. */
   readonly declared: number;
   readonly bodies: BodyBudget;
 }
