@@ -7,12 +7,14 @@ import type {
   MeshStorage,
   NodeChange,
   NodeMerge,
+  OutboxRow,
   ReplicaState,
   ReplicatedNode,
   StorageChanges,
   StorageDelta,
   StorageFeatures,
   StorageIdentity,
+  StorageOutbox,
   StorageReading,
   VersionVector,
 } from "../../src/store/contract.ts";
@@ -32,6 +34,8 @@ export interface DiskOptions {
   readonly slowness: number;
   /** The longest delay of such a call, before and after it is made, in milliseconds. */
   readonly slowest: number;
+  /** Whether it has an outbox. Left out: it has none. */
+  readonly outbox?: boolean;
 }
 
 /**
@@ -51,6 +55,9 @@ export class Disk {
   #lives = 0;
   #life: Life | undefined;
   #data: MemoryStorage;
+  /** The rows of the outbox. */
+  rows: OutboxRow[] = [];
+  #lastRow = 0;
 
   constructor(
     name: string,
@@ -81,7 +88,19 @@ export class Disk {
     if (this.#life) this.#life.wiped = true;
     this.#life = undefined;
     this.#lives++;
+    this.rows = [];
     this.#data = this.#create();
+  }
+
+  /** Commits a row of the outbox, as a transaction of another program does. */
+  commitRow(key: string, hash: string): void {
+    this.rows.push({ id: ++this.#lastRow, key, hash, format: 1 });
+  }
+
+  /** The highest id of a pending row. */
+  get pending(): { readonly outbox?: number } {
+    const last = this.rows.at(-1);
+    return last ? { outbox: last.id } : {};
   }
 
   /** Runs one step after the other. Each is atomic. */
@@ -108,6 +127,7 @@ export class DiskPath implements MeshStorage {
   #isHurried = false;
   /** Only for a storage with several processes. */
   readonly readChanges?: (version: number, limit: number) => Promise<StorageChanges>;
+  readonly outbox?: StorageOutbox;
 
   constructor(disk: Disk, clock: MachineClock, random: SeededRandom) {
     this.disk = disk;
@@ -116,6 +136,8 @@ export class DiskPath implements MeshStorage {
     const { exclusive } = disk.options;
     this.features = { ordered: true, tombstones: true, ...(exclusive ? { exclusive } : {}) };
     if (!exclusive) this.readChanges = (version, limit) => this.#readChanges(version, limit);
+    // Only its process can change an exclusive storage.
+    if (disk.options.outbox && !exclusive) this.outbox = this.#createOutbox();
   }
 
   /** Answers at once from now on. */
@@ -140,7 +162,7 @@ export class DiskPath implements MeshStorage {
     // All of one moment: the reading contains no change that is made before it is answered.
     return this.#call(async (data) => {
       const [reading, nodes] = await Promise.all([data.readNodes(keys), data.getNodes(keys)]);
-      return { ...reading, nodes };
+      return { ...reading, nodes, ...this.disk.pending };
     });
   }
 
@@ -182,20 +204,51 @@ export class DiskPath implements MeshStorage {
   }
 
   applyChanges(changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
-    return this.#call(async (data) => {
-      const { record } = this.disk;
-      const life = await this.disk.life();
-      const { vector } = await data.readReplicaState();
-      const metas = await data.applyChanges(changes);
-      const nodes = metas.map((meta) => ({ ...meta, dotVersion: meta.version, replicaId: life.replicaId }));
-      for (const node of nodes) record.write(life, node, true, vector);
-      this.#stand(nodes);
-      return metas;
-    });
+    return this.#call((data) => this.#apply(data, changes));
+  }
+
+  async #apply(data: MemoryStorage, changes: readonly NodeChange[]): Promise<RealityNodeMeta[]> {
+    const { record } = this.disk;
+    const life = await this.disk.life();
+    const { vector } = await data.readReplicaState();
+    const metas = await data.applyChanges(changes);
+    const nodes = metas.map((meta) => ({ ...meta, dotVersion: meta.version, replicaId: life.replicaId }));
+    for (const node of nodes) record.write(life, node, true, vector);
+    this.#stand(nodes);
+    return metas;
+  }
+
+  #createOutbox(): StorageOutbox {
+    const { disk } = this;
+    return {
+      isAnnounced: false,
+      readRows: (upTo, limit, keys) =>
+        this.#call(() =>
+          Promise.resolve(
+            disk.rows.filter(({ id, key }) => id <= upTo && (!keys || keys.includes(String(key)))).slice(
+              0,
+              limit,
+            ),
+          )
+        ),
+      applyRows: (changes) =>
+        this.#call(async (data) => {
+          const ids = new Set(disk.rows.map(({ id }) => id));
+          const there = changes.filter(({ rows }) => rows.some((id) => ids.has(id)));
+          if (there.length === 0) return 0;
+          const metas = await this.#apply(data, there.map(({ rows: _, ...change }) => change));
+          const removed = new Set(changes.flatMap(({ rows }) => rows));
+          disk.rows = disk.rows.filter(({ id }) => !removed.has(id));
+          return Math.max(...metas.map(({ version }) => version));
+        }),
+      setAside: () => Promise.reject(new Error("no row is invalid here")),
+      summarize: () => Promise.reject(new Error("nobody counts rows here")),
+      insertion: () => ({ text: "", params: [] }),
+    };
   }
 
   readReplicaState(): Promise<ReplicaState> {
-    return this.#call((data) => data.readReplicaState());
+    return this.#call(async (data) => ({ ...await data.readReplicaState(), ...this.disk.pending }));
   }
 
   readDelta(base: VersionVector, limit: number, after?: string): Promise<StorageDelta> {
@@ -253,7 +306,7 @@ export class DiskPath implements MeshStorage {
     return this.#call(async (data) => {
       const moment = await data.readNodes([]);
       const nodes = (await data.listChangedSince(version)).slice(0, limit);
-      return { ...moment, nodes };
+      return { ...moment, nodes, ...this.disk.pending };
     });
   }
 

@@ -56,6 +56,8 @@ export interface History {
   readonly seed: number;
   readonly servers: readonly ServerPlan[];
   readonly disks: readonly DiskOptions[];
+  /** Whether applications update nodes through the outboxes of storages that several processes use. Left out: they do not. */
+  readonly outbox?: boolean;
   /** For each server, the servers that it lists in `meshPeers`. */
   readonly peers: readonly (readonly number[])[];
   readonly secret: boolean;

@@ -74,7 +74,7 @@ export class SimCluster {
       history.servers.find((server) => server.disk === disk)?.skew ?? 0
     );
     const disks = history.disks.map((options, i) =>
-      new Disk(`disk-${i}`, options, {
+      new Disk(`disk-${i}`, history.outbox ? { ...options, outbox: true } : options, {
         record: this.record,
         // A storage's clock is that of the machine it was set up on.
         now: () => Math.floor(this.clock.now() + (this.#skewOf(i) ?? skews[i] ?? 0)),
@@ -227,6 +227,8 @@ export class SimCluster {
   /** Changes one key through a server. */
   change(number: number, how: "update" | "invalidate" | "delete", key: string): void {
     const hash = `w${this.#writes++}`;
+    const process = this.machines[number]?.process;
+    if (how === "update" && process?.path.outbox !== undefined) return this.#commitRow(process, key, hash);
     this.#acknowledge(number, how, [key], async (server) => {
       if (how === "update") await server.updateNode(key, hash);
       else if (how === "invalidate") await server.invalidate(key);
@@ -307,6 +309,16 @@ export class SimCluster {
     process.clock.stop();
     process.station.leave();
     process.redis?.end();
+  }
+
+  /** Another program commits a change. The server that is asked afterwards must have made it. */
+  #commitRow(process: ServerProcess, key: string, hash: string): void {
+    const { disk } = process.path;
+    const number = this.machines.findIndex((machine) => machine.process === process);
+    disk.commitRow(key, hash);
+    this.#acknowledge(number, "a row", [key], async (server) => {
+      await server.handleSync({ known: { [key]: 0 } });
+    });
   }
 
   #changeMany(number: number, keys: readonly string[]): void {

@@ -20,6 +20,14 @@ test(`servers keep the promise and converge in ${count} histories from random se
   assert.ok(totals.published > 0, report);
 });
 
+test("servers keep the promise where applications write to an outbox", async () => {
+  const from = drawSeed();
+  for (let seed = from; seed < from + 60; seed++) {
+    const { faults } = await run({ ...createHistory(seed), outbox: true });
+    assert.deepEqual(faults, [], `with an outbox: REALITY_MESH_OUTBOX=1 deno task test:mesh 1 ${seed}`);
+  }
+});
+
 /** Seeds of histories that failed before the cause was mended. */
 const FAILED_ONCE = [
   704447,
