@@ -98,12 +98,22 @@ test("SQLStorage runs both statements in the transaction that it is given", asyn
 });
 
 test("SQLStorage keeps the rows of the outbox if there is no number left", async () => {
-  await withStorage({ outbox: true, counter: "sequential" }, async (storage, pool) => {
-    await insert(storage, pool, 1);
-    await storage.setNode("a", { key: "a", version: Number.MAX_SAFE_INTEGER, hash: "", updatedAt: 1 });
-    await assert.rejects(storage.outbox!.applyRows([change(1)]), RangeError);
-    assert.equal((await storage.outbox!.readRows(1, 10)).length, 1);
-  });
+  for (const isTogether of [false, true]) {
+    let pools: Pool[] = [];
+    const transaction: SQLStorageOptions["transaction"] = async (statements) => {
+      const results = [];
+      for (const { sql, params } of statements) results.push(await pools[0]!.query(sql, params));
+      return results;
+    };
+    const options = { outbox: true, counter: "sequential", ...(isTogether && { transaction }) } as const;
+    await withStorage(options, async (storage, pool) => {
+      pools = [pool];
+      await insert(storage, pool, 1);
+      await storage.setNode("a", { key: "a", version: Number.MAX_SAFE_INTEGER, hash: "", updatedAt: 1 });
+      await assert.rejects(storage.outbox!.applyRows([change(1)]), RangeError);
+      assert.equal((await storage.outbox!.readRows(1, 10)).length, 1);
+    });
+  }
 });
 
 test("SQLStorage makes the outbox beside a table that is there, or says that it is missing", async () => {
