@@ -97,6 +97,25 @@ test("a task that is added while another expires gets its whole time limit", asy
   equal(clock.timers, 0);
 });
 
+test("tasks that are added while another expires and just after it get their whole time limits", async () => {
+  const { clock, late, begin } = setUp();
+  const first = begin("first");
+  await clock.advance(50);
+  begin("second");
+  first.onExpire = () => {
+    begin("a");
+    queueMicrotask(() => begin("b"));
+  };
+  await clock.advance(50);
+  await clock.advance(50);
+  deepEqual(late, ["second"]);
+  await clock.advance(49);
+  deepEqual(late, ["second"]);
+  await clock.advance(1);
+  deepEqual(late, ["second", "a", "b"]);
+  equal(clock.timers, 0);
+});
+
 test("a task that is added after an expiring one has ended all others gets its whole time limit", async () => {
   const { clock, deadlines, late, begin } = setUp();
   const first = begin("first");
