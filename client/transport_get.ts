@@ -30,6 +30,9 @@ const KEPT_MS = 1_000;
 const MAX_STEPS_BACK = 3;
 const STEP_BACK_MS = 10_000;
 
+/** A power of two: so many failures in a row, within some 5 seconds, are asked about by POST. */
+const MIN_FAILURES = 4;
+
 /** An answer that must not be used. */
 class CacheFault extends Error {
   constructor(message: string) {
@@ -133,14 +136,21 @@ export function createGetTransport(config: TransportConfig): Transport {
       const { status } = error as Refusal;
       if (status === 413) maxKeys = Math.ceil(known.size / 2);
       // The server is down, overloaded, or takes fewer keys. If it happens again, a cache may have kept that.
-      const isUsual = status === undefined || status === 413 || status === 429 || status >= 500;
-      if (!(error instanceof CacheFault) && isUsual && ++failures < 2) throw error;
-      failures = stepsBack = 0;
+      const isUsual = !(error instanceof CacheFault) &&
+        (status === undefined || status === 413 || status === 429 || status >= 500);
+      // A POST after 4, 8, 16, … failures: all clients together must not keep a server down that comes back.
+      if (isUsual && (++failures < MIN_FAILURES || failures & failures - 1)) throw error;
+      stepsBack = 0;
       // The server has no such route, or the keys are not public.
       const isForGood = status === 403 || status === 404 || status === 405;
-      postUntil = isForGood ? Infinity : clock.elapsed() + spread(POST_MS);
+      const until = isForGood ? Infinity : clock.elapsed() + spread(POST_MS);
+      if (!isUsual) postUntil = until;
       onError(error);
-      return await askByPost(question, round);
+      const answer = await askByPost(question, round);
+      // If the POST had failed as well, the cache would be right.
+      postUntil = until;
+      failures = 0;
+      return answer;
     }
   };
 

@@ -158,7 +158,7 @@ for (const [name, create] of Object.entries(FAULTS)) {
   });
 }
 
-test("public: true takes one failure for the server's, and asks by POST after the second", async () => {
+test("public: true takes three failures for the server's, and asks by POST after the fourth", async () => {
   for (
     const failure of [
       () => new Response("", { status: 503 }),
@@ -169,12 +169,38 @@ test("public: true takes one failure for the server's, and asks by POST after th
     const { fetches } = await follow(scene);
     const { length } = scene.sent;
     await afterFault(scene, failure);
-    await scene.clock.advance(3_000);
+    await scene.clock.advance(6_000);
     const methods = scene.sent.slice(length).map(({ method }) => method);
-    assert.deepEqual(methods.slice(0, 3), ["GET", "GET", "POST"]);
+    assert.deepEqual(methods.slice(0, 5), ["GET", "GET", "GET", "GET", "POST"]);
     fetches.done();
     await scene.clock.advance(0);
     assert.deepEqual(fetches.versions.at(-1), { a: 2 });
+  }
+});
+
+test("public: true asks by GET again at once after a time in which the server refused everything", async () => {
+  for (
+    const failure of [
+      () => new Response("", { status: 503 }),
+      () => Promise.reject(new TypeError("No network")),
+    ]
+  ) {
+    await using scene = new Scene();
+    const { fetches } = await follow(scene);
+    const { length } = scene.sent;
+    scene.intercept = failure;
+    await scene.server.updateNode("a", "2");
+    await scene.clock.advance(120_000);
+    const methods = scene.sent.slice(length).map(({ method }) => method);
+    // A POST reaches the server, whatever the cache does: all clients together must not send one for each failure.
+    assert.ok(methods.filter((method) => method === "POST").length <= 3, methods.join());
+    const from = scene.sent.length;
+    scene.intercept = () => undefined;
+    await scene.clock.advance(60_000);
+    fetches.done();
+    await scene.clock.advance(60_000);
+    assert.deepEqual(fetches.versions.at(-1), { a: 2 });
+    assert.deepEqual(new Set(scene.sent.slice(from).map(({ method }) => method)), new Set(["GET"]));
   }
 });
 
