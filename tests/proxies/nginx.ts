@@ -19,14 +19,18 @@ export interface Nginx {
   log(): string;
   /** Has it read its configuration again. */
   reload(): void;
+  /** Ends it and starts it again, with the answers that are in its cache. */
+  restart(): Promise<void>;
 }
 
 /** What a test says about an nginx. */
 interface NginxSettings {
   /** What differs from the page. */
   readonly edits?: readonly Edit[];
-  /** Serves HTTP/2 without TLS. */
-  readonly http2?: boolean;
+  /** What follows the address at which it listens. `http2` serves HTTP/2 without TLS. */
+  readonly listen?: "http2" | "reuseport";
+  /** Adds the page's lines for a cache. */
+  readonly cache?: boolean;
 }
 
 /** What a test says about an nginx and the servers behind it. */
@@ -51,24 +55,35 @@ export async function withNginx(
 /** Runs with an nginx before these addresses. */
 export async function withNginxBefore(
   origins: readonly string[],
-  { edits = [], http2 = false }: NginxSettings,
+  { edits = [], listen, cache = false }: NginxSettings,
   run: (nginx: Nginx) => Promise<void>,
 ): Promise<void> {
-  const text = fit(edit(readBlock("nginx"), edits), origins);
+  const block = readBlock("nginx", "# /etc/nginx/nginx.conf");
+  const text = fit(edit(cache ? addCache(block) : block, edits), origins);
   let folder = "";
-  const nginx = await PrivateServer.start(recipe(text, http2, (found) => folder = found));
+  const nginx = await PrivateServer.start(recipe(text, listen, (found) => folder = found));
   try {
     await run({
       origin: nginx.address,
       log: () => readFileSync(join(folder, "log"), "utf8"),
       reload: () => void process.kill(Number(readFileSync(join(folder, "pid"), "utf8")), "SIGHUP"),
+      async restart() {
+        await nginx.crash();
+        await nginx.restart();
+      },
     });
   } finally {
     await nginx.stop();
   }
 }
 
-function recipe(text: string, http2: boolean, onFolder: (folder: string) => void): Recipe {
+/** The configuration with the page's lines for a cache. */
+function addCache(text: string): string {
+  const places = [["http {\n", "# http { }"], ["client_max_body_size 2m;\n", "# server { }"]] as const;
+  return edit(text, places.map(([line, name]) => [line, `${line}${readBlock("nginx", name)}`]));
+}
+
+function recipe(text: string, listen: string = "", onFolder: (folder: string) => void): Recipe {
   const program = process.env.REALITY_NGINX ?? findProgram("nginx") ?? "nginx";
   return {
     signal: "TERM",
@@ -76,7 +91,7 @@ function recipe(text: string, http2: boolean, onFolder: (folder: string) => void
     command: (folder, port) => {
       onFolder(folder);
       const file = join(folder, "nginx.conf");
-      writeFileSync(file, place(text, folder, `127.0.0.1:${port}${http2 ? " http2" : ""}`));
+      writeFileSync(file, place(text, folder, `127.0.0.1:${port} ${listen}`));
       const settings = `daemon off; pid ${join(folder, "pid")}; error_log stderr notice;`;
       return [program, "-e", "stderr", "-p", folder, "-c", file, "-g", settings];
     },
@@ -88,7 +103,7 @@ function recipe(text: string, http2: boolean, onFolder: (folder: string) => void
 function place(text: string, folder: string, address: string): string {
   const kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
   const paths = kinds.map((kind) => `${kind}_temp_path ${join(folder, kind)};`);
-  return edit(text, [
+  return edit(text.replace("/var/cache/nginx/reality", join(folder, "cache")), [
     ["listen 80;", `listen ${address};`],
     ["http {\n", `http {\naccess_log off;\n${paths.join("\n")}\n`],
   ]);

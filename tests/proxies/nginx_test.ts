@@ -119,7 +119,7 @@ test("nginx: a client that disconnects frees its slot", async () => {
 });
 
 test("nginx: a client that resets one of many HTTP/2 streams frees its slot", async () => {
-  await withNginx({ http2: true }, async ({ origin }, backends) => {
+  await withNginx({ listen: "http2" }, async ({ origin }, backends) => {
     const session = connectHttp2(origin);
     const requests = Array.from({ length: 30 }, () => {
       const stream = session.request({ ":path": "/reality/sync", ":method": "POST", ...JSON_TYPE });

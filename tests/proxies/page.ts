@@ -9,12 +9,18 @@ import { readFileSync } from "node:fs";
 /** A line of a configuration, and what stands there instead; nothing for a line left out. */
 export type Edit = readonly [line: string, instead: string];
 
-/** The page's block in one language. */
-export function readBlock(language: string): string {
+/**
+ * A block of the page.
+ *
+ * @param language The language of the block.
+ * @param beginning What it begins with, where the page has several blocks in this language.
+ */
+export function readBlock(language: string, beginning: string = ""): string {
   const page = readFileSync("docs/proxies.md", "utf8");
-  const found = [...page.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, "gm"))];
-  assert.equal(found.length, 1, `docs/proxies.md has ${found.length} blocks of ${language}`);
-  return found[0]?.[1] ?? "";
+  const all = [...page.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, "gm"))];
+  const found = all.flatMap(([, text = ""]) => text.startsWith(beginning) ? [text] : []);
+  assert.equal(found.length, 1, `docs/proxies.md has ${found.length} blocks of ${language} "${beginning}"`);
+  return found[0] ?? "";
 }
 
 /** A configuration with some lines changed, each of which must be there as it is named. */

@@ -28,7 +28,8 @@ const list: readonly Service[] = [
     variable: "REALITY_TEST_POSTGRES",
     users: [
       ...["tests/leaks_", "tests/storage/sql/postgres/", "tests/races/postgres/"],
-      ...["tests/cluster/postgres_", "tests/cluster/mixed_", "tests/proxies/nginx_deploy_"],
+      ...["tests/cluster/postgres_", "tests/cluster/mixed_"],
+      ...["tests/proxies/nginx_deploy_", "tests/proxies/nginx_cache_", "tests/proxies/varnish_"],
       ...["tests/storage/sql/drizzle/drizzle_postgres_", "tests/storage/sql/prisma/prisma_postgres_"],
       ...["tests/storage/sql/track/track_postgres_", "tests/storage/sql/track/track_writers_"],
     ],
@@ -55,9 +56,11 @@ const list: readonly Service[] = [
   },
 ];
 
-/** A program that tests start themselves: the variable holds its path. Its Debian package has its name. */
+/** A program that tests start themselves: the variable holds its path. */
 interface Program extends Need {
   readonly name: string;
+  /** Its Debian package; left out, it has the program's name. */
+  readonly debianPackage?: string;
 }
 
 const programs: readonly Program[] = [
@@ -65,6 +68,12 @@ const programs: readonly Program[] = [
   { name: "caddy", variable: "REALITY_CADDY", users: ["tests/proxies/caddy_"] },
   { name: "sqlite3", variable: "REALITY_SQLITE3", users: ["tests/storage/sql/track/track_writers_"] },
   { name: "haproxy", variable: "REALITY_HAPROXY", users: ["tests/proxies/haproxy_"] },
+  {
+    name: "varnishd",
+    debianPackage: "varnish",
+    variable: "REALITY_VARNISH",
+    users: ["tests/proxies/varnish_"],
+  },
 ];
 
 /** The services of one run. */
@@ -108,7 +117,11 @@ export async function startServices(files: readonly string[]): Promise<Services>
     })
   ));
   for (const program of programs) {
-    await provide(program, ({ name }) => findProgram(name) ?? install(name, () => findProgram(name)));
+    await provide(
+      program,
+      ({ name, debianPackage }) =>
+        findProgram(name) ?? install(debianPackage ?? name, () => findProgram(name)),
+    );
   }
   return {
     environment,
