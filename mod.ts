@@ -36,6 +36,7 @@ export type {
   AllowedKeys,
   Authorize,
   AuthorizeWrite,
+  GroupFunction,
   HookInfo,
   MeshOptions,
   MetricsHook,

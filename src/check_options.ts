@@ -8,10 +8,17 @@ import { type Clock, systemClock } from "./clock.ts";
 import type { RealityError } from "./errors.ts";
 import { parseNetwork, type TrustedProxies } from "./limits/client_address.ts";
 import { checkLimits, type Limits } from "./server_limits.ts";
-import type { Authorize, AuthorizeWrite, RateLimitKey, RealityServerOptions } from "./options.ts";
+import type {
+  Authorize,
+  AuthorizeWrite,
+  GroupFunction,
+  RateLimitKey,
+  RealityServerOptions,
+} from "./options.ts";
 import { redactURL } from "./redact.ts";
 import type { RedisPublisher, RedisSubscriber } from "./redis/client.ts";
 import type { RealityStorage } from "./store/contract.ts";
+import { Groups, MAX_GROUPS } from "./store/groups.ts";
 import type { RealityEvent } from "./telemetry/events.ts";
 
 /** The checked options, with every default filled in. */
@@ -26,6 +33,8 @@ export interface ServerConfig {
   readonly authorize: Authorize | undefined;
   readonly authorizeWrite: AuthorizeWrite | undefined;
   readonly isPublic: ((key: string) => boolean) | undefined;
+  /** Finds the groups of keys; undefined without the option. */
+  readonly groups: Groups | undefined;
   readonly limits: Limits;
   readonly rateLimit: RateLimitConfig | undefined;
   readonly trustProxy: TrustedProxies;
@@ -116,6 +125,7 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
     "authorize",
     "authorizeWrite",
     "public",
+    "groups",
     "limits",
     "rateLimit",
     "trustProxy",
@@ -125,8 +135,10 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
     "requestScopedIO",
     "clock",
   ]);
+  const storage = checkStorage(given.storage);
+  const limits = checkLimits(given.limits);
   return Object.freeze({
-    storage: checkStorage(given.storage),
+    storage,
     serverId: checkServerId(given.serverId),
     onError: checkFunction<(error: RealityError) => void>("onError", given.onError) ?? (() => {}),
     onEvent: checkFunction<(event: RealityEvent) => void>("onEvent", given.onEvent),
@@ -135,7 +147,8 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
     authorize: checkFunction<Authorize>("authorize", given.authorize),
     authorizeWrite: checkFunction<AuthorizeWrite>("authorizeWrite", given.authorizeWrite),
     isPublic: checkFunction<(key: string) => boolean>("public", given.public),
-    limits: checkLimits(given.limits),
+    groups: checkGroups(given.groups, storage, limits),
+    limits,
     rateLimit: checkRateLimit(given.rateLimit),
     trustProxy: checkTrustProxy(given.trustProxy),
     storageTimeout: given.storageTimeout === undefined
@@ -169,6 +182,17 @@ function checkStorage(storage: unknown): RealityStorage {
     }
   }
   return storage as RealityStorage;
+}
+
+function checkGroups(value: unknown, { features }: RealityStorage, limits: Limits): Groups | undefined {
+  const find = checkFunction<GroupFunction>("groups", value);
+  if (find === undefined) return undefined;
+  if ((features?.maxChanges ?? Infinity) <= MAX_GROUPS) {
+    throw new TypeError(
+      `Option "groups" is wrong: a key and its ${MAX_GROUPS} groups are one commit, and the storage takes ${features?.maxChanges} changes at once`,
+    );
+  }
+  return new Groups(find, limits);
 }
 
 function checkServerId(serverId: unknown): string | undefined {

@@ -244,6 +244,27 @@ export interface RealityServerOptions {
    */
   public?: ((key: string) => boolean) | undefined;
   /**
+   * The groups that a key is in. Each change of the key changes its groups as well, in the same commit, however the
+   * change arrives: so a client that follows a group is told of every change in it. Called once for each change, at once,
+   * and must always return the same for the same key, on all servers. See `docs/groups.md`.
+   *
+   * @default no key is in a group
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({
+   *   storage: new MemoryStorage(),
+   *   groups: (key) => key.startsWith("chat:") ? ["chat:*"] : [],
+   * });
+   * await server.updateNode("chat:42", "rev-1");
+   * console.assert(await server.getNode("chat:*") !== null);
+   * await server.close();
+   * ```
+   */
+  groups?: GroupFunction | undefined;
+  /**
    * What one request and one server may use at most.
    *
    * @example
@@ -493,6 +514,12 @@ export type ReadingRights = AllowedKeys | { readonly keys: AllowedKeys; readonly
 
 /** All of the keys of the request, none, or these. */
 export type AllowedKeys = boolean | readonly string[] | ReadonlySet<string>;
+
+/**
+ * Returns the keys of the groups that a key is in: at most 16 keys that end in `*`. A key that ends in `*` is in no group
+ * and is not passed.
+ */
+export type GroupFunction = (key: string) => readonly string[];
 
 /** Returns whether a request may change these keys. */
 export type AuthorizeWrite<Context = unknown> = {

@@ -49,6 +49,7 @@ export const NAVIGATION: Readonly<Record<string, readonly string[]>> = {
       "client",
       "frameworks",
       "stamps",
+      "groups",
       "recipes",
       "storages",
       "many-servers",

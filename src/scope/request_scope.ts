@@ -61,13 +61,13 @@ export class RequestScopes implements ScopeSource {
   }
 
   open(): Scope {
-    const { storage, clock, batch, limits, waiters: flags, isMeshed, observer } = this.#options;
+    const { storage, clock, batch, limits, waiters: flags, isMeshed, groups, observer } = this.#options;
     const writer = new WriteBatcher(storage, { ...batch, failed: this.#failed }, (keys) => {
       reader.expire();
       flags.wake(keys);
     });
-    const changes = new Changes(writer, clock, { limits, isMeshed });
     const report = (error: RealityError) => observer.report(error);
+    const changes = new Changes(writer, clock, { limits, isMeshed, groups, report });
     const outbox = storage.outbox &&
       new OutboxDrain(storage.outbox, { changes, calls: batch, report, isRequestScoped: true });
     const readable = drainBeforeReads(storage, outbox);

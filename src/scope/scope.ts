@@ -12,6 +12,7 @@ import type { Limits } from "../server_limits.ts";
 import type { NodeReader } from "../store/cached_reader.ts";
 import type { Changes } from "../store/changes.ts";
 import type { RealityStorage } from "../store/contract.ts";
+import type { Groups } from "../store/groups.ts";
 import type { StorageCallOptions } from "../store/timeout.ts";
 import type { WriteBatcher } from "../store/write_batcher.ts";
 import type { ChangePoller } from "../sync/change_poller.ts";
@@ -70,6 +71,8 @@ export interface ScopeOptions {
   readonly limits: Limits;
   /** The time limit of one call of a hook, in milliseconds. */
   readonly hookTimeout: number;
+  /** Finds the groups of keys; undefined without the option. */
+  readonly groups: Groups | undefined;
   /** Whether the server exchanges changes with others. */
   readonly isMeshed: boolean;
   /** Receives errors that no caller gets. */

@@ -36,7 +36,7 @@ export class SharedScope implements Scope, ScopeSource {
    * @param onCommit Called with the keys of each commit and its highest version; 0 for a commit that failed.
    */
   constructor(
-    { storage, clock, batch, limits, waiters, isMeshed, observer }: ScopeOptions,
+    { storage, clock, batch, limits, waiters, isMeshed, groups, observer }: ScopeOptions,
     onCommit: (keys: readonly string[], version: number) => void,
   ) {
     this.#clock = clock;
@@ -46,8 +46,8 @@ export class SharedScope implements Scope, ScopeSource {
       waiters.wake(keys);
       onCommit(keys, version);
     });
-    this.changes = new Changes(this.writer, clock, { limits, isMeshed });
     const report = (error: RealityError) => observer.report(error);
+    this.changes = new Changes(this.writer, clock, { limits, isMeshed, groups, report });
     this.#outbox = storage.outbox &&
       new OutboxDrain(storage.outbox, { changes: this.changes, calls: batch, report });
     const readable = drainBeforeReads(storage, this.#outbox);

@@ -4,21 +4,21 @@
  *
  * @module
  */
-import type { PendingChange, WriteBatcher } from "./write_batcher.ts";
+import type { PendingChange, PendingRows, WriteBatcher } from "./write_batcher.ts";
 import type { Clock } from "../clock.ts";
 import { type MaybePromise, then } from "../maybe_promise.ts";
 import { HASH_DATA, hashFault, keyFault, kindOf } from "./node.ts";
 import type { Limits } from "../server_limits.ts";
 import {
   type NodeMerge,
-  type OutboxChange,
   type OutboxRow,
   randomName,
   type ReplicatedNode,
   type VersionVector,
 } from "./contract.ts";
 import { OUTBOX_FORMAT } from "./outbox_contract.ts";
-import { StorageError } from "../errors.ts";
+import type { Groups } from "./groups.ts";
+import { RealityError, StorageError } from "../errors.ts";
 import type { NodeUpdate, RealityNodeMeta } from "../types.ts";
 
 /** Decides what becomes of a node of another storage, given the node that is stored here. */
@@ -73,6 +73,10 @@ export interface ChangesOptions {
    * clients have, so every change is written.
    */
   readonly isMeshed: boolean;
+  /** Finds the groups of keys; left out for none. */
+  readonly groups?: Groups | undefined;
+  /** Reports an error of `groups` for a key of another server. */
+  readonly report: (error: RealityError) => void;
 }
 
 /** Checks changes and hands them to the storage. */
@@ -81,23 +85,27 @@ export class Changes {
   readonly #clock: Clock;
   readonly #limits: Limits;
   readonly #isMeshed: boolean;
+  readonly #groups: Groups | undefined;
+  readonly #report: (error: RealityError) => void;
 
   /**
    * @param writer Commits changes and wakes waiters.
    * @param clock Dates changes.
    * @param options What changes are checked against.
    */
-  constructor(writer: WriteBatcher, clock: Clock, { limits, isMeshed }: ChangesOptions) {
+  constructor(writer: WriteBatcher, clock: Clock, { limits, isMeshed, groups, report }: ChangesOptions) {
     this.#writer = writer;
     this.#clock = clock;
     this.#limits = limits;
     this.#isMeshed = isMeshed;
+    this.#groups = groups;
+    this.#report = report;
   }
 
   /**
    * Updates nodes. Writes nothing if one of the updates is invalid.
    *
-   * @throws {TypeError} When a key or hash is not a string, or `ifChanged` is not a boolean.
+   * @throws {TypeError} When a key or hash is not a string, `ifChanged` is not a boolean, or `groups` fails for a key.
    * @throws {RangeError} When a key or hash is too long or has characters that are not allowed.
    * @throws {StorageError} When the storage fails or takes too long; rejects with it.
    */
@@ -112,7 +120,15 @@ export class Changes {
   }
 
   #toChange({ key, hash, ifChanged }: NodeUpdate, updatedAt: number): PendingChange {
-    return ifChanged && !this.#isMeshed ? { key, hash, updatedAt, ifChanged } : { key, hash, updatedAt };
+    const change = ifChanged && !this.#isMeshed
+      ? { key, hash, updatedAt, ifChanged }
+      : { key, hash, updatedAt };
+    return this.#groups === undefined ? change : this.#withGroups(this.#groups, change);
+  }
+
+  #withGroups(groups: Groups, change: PendingChange): PendingChange {
+    const keys = groups.of(change.key);
+    return keys.length === 0 ? change : { ...change, groups: keys };
   }
 
   /**
@@ -125,7 +141,9 @@ export class Changes {
   /** Deletes a node. */
   async delete(key: string): Promise<RealityNodeMeta[]> {
     this.checkKey(key);
-    return [await this.#writer.write({ key, hash: "", updatedAt: this.#clock.now(), deleted: true })];
+    const change: PendingChange = { key, hash: "", updatedAt: this.#clock.now(), deleted: true };
+    const groups = this.#groups;
+    return [await this.#writer.write(groups === undefined ? change : this.#withGroups(groups, change))];
   }
 
   /**
@@ -138,7 +156,7 @@ export class Changes {
   async applyRows(rows: readonly OutboxRow[]): Promise<AppliedRows> {
     const updatedAt = this.#clock.now();
     const refused: RefusedRow[] = [];
-    const changes = new Map<string, OutboxChange>();
+    const changes = new Map<string, PendingRows>();
     for (const row of rows) {
       const fault = this.#findRowFault(row);
       if (fault !== undefined) {
@@ -148,9 +166,10 @@ export class Changes {
       const key = row.key as string;
       const hash = row.hash as string | null || this.#drawHash();
       const ids = [...changes.get(key)?.rows ?? [], row.id];
+      const change = { key, hash, updatedAt, rows: ids };
       // The change takes the place of its last row.
       changes.delete(key);
-      changes.set(key, { key, hash, updatedAt, rows: ids });
+      changes.set(key, this.#groups === undefined ? change : { ...change, groups: this.#groups.of(key) });
     }
     const isWritten = changes.size > 0 && await this.#writer.applyRows([...changes.values()]);
     return { isWritten, refused };
@@ -175,8 +194,9 @@ export class Changes {
 
   #findRowFault({ key, hash, format }: OutboxRow): string | undefined {
     if (format !== OUTBOX_FORMAT) return `expected format ${OUTBOX_FORMAT}, got ${format}`;
-    return keyFault(key, this.#limits.maxKeyBytes) ??
+    const fault = keyFault(key, this.#limits.maxKeyBytes) ??
       (hash === null || hash === undefined ? undefined : hashFault(hash, this.#limits.maxHashBytes));
+    return fault ?? this.#groups?.faultOf(key as string);
   }
 
   /** A hash that was never used before. */
@@ -201,6 +221,7 @@ export class Changes {
       const mine = await this.#writer.readReplicated(left.map(({ key }) => key));
       const { merge, collected } = await prepare(mine.size < left.length);
       const merges = left.flatMap((node) => merge(node, mine.get(node.key)) ?? []);
+      if (this.#groups !== undefined) await this.#changeGroups(this.#groups, merges, nodes);
       const metas = await this.#writer.merge(merges, collected);
       merges.forEach(({ node }, i) => {
         const meta = metas[i];
@@ -213,6 +234,51 @@ export class Changes {
   }
 
   /**
+   * Changes the groups of merged nodes, if they do not change by themselves: another server may have no option `groups`,
+   * or another function. Done before the nodes are written: otherwise a server that stops between the two would keep
+   * the nodes without ever changing their groups.
+   *
+   * A group needs no change of this server's own if a change of it by the same storage as the node, after the node, is
+   * stored here or comes with it.
+   *
+   * @param merges The merges to be written.
+   * @param nodes All nodes that came together.
+   */
+  async #changeGroups(
+    groups: Groups,
+    merges: readonly NodeMerge[],
+    nodes: readonly ReplicatedNode[],
+  ): Promise<void> {
+    const incoming = new Map(nodes.map((node) => [node.key, node]));
+    const missing = new Map<string, (ReplicatedNode | undefined)[]>();
+    for (const { node: { key } } of merges) {
+      const node = incoming.get(key);
+      for (const group of this.#findGroups(groups, key)) {
+        if (isAfter(incoming.get(group), node)) continue;
+        missing.set(group, [...missing.get(group) ?? [], node]);
+      }
+    }
+    if (missing.size === 0) return;
+    const stored = await this.#writer.readReplicated([...missing.keys()]);
+    const changed = [...missing].filter(([key, members]) =>
+      members.some((node) => !isAfter(stored.get(key), node))
+    );
+    const updatedAt = this.#clock.now();
+    const changes = changed.map(([key]) => ({ key, hash: `group-${randomName(16)}`, updatedAt }));
+    await Promise.all(this.#writer.writeMany(changes));
+  }
+
+  /** The groups of a key of another server. That server made the change, so an error can only be reported. */
+  #findGroups(groups: Groups, key: string): readonly string[] {
+    try {
+      return groups.of(key);
+    } catch (error) {
+      this.#report(new RealityError("ERR_REALITY_HOOK", (error as Error).message, { cause: error }));
+      return [];
+    }
+  }
+
+  /**
    * Checks a key of the application.
    *
    * @throws {TypeError} When it is not a string.
@@ -222,6 +288,12 @@ export class Changes {
     const fault = keyFault(key, this.#limits.maxKeyBytes);
     if (fault !== undefined) throw invalidArgument("key", key, fault);
   }
+}
+
+/** Whether a node was changed by the same storage as another one, after that. */
+function isAfter(node: ReplicatedNode | undefined, other: ReplicatedNode | undefined): boolean {
+  return node !== undefined && other !== undefined && node.replicaId === other.replicaId &&
+    node.dotVersion > other.dotVersion;
 }
 
 function invalidArgument(what: "hash" | "key", value: unknown, fault: string): Error {

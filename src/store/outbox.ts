@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { isGroup } from "./groups.ts";
 import type { Clock } from "../clock.ts";
 import { StorageError } from "../errors.ts";
 import type { Changes, RefusedRow } from "./changes.ts";
@@ -125,7 +126,9 @@ export class OutboxDrain {
   }
 
   async #drainKeys(upTo: number, keys: readonly string[]): Promise<void> {
-    while (!await this.#applyPiece(upTo, keys));
+    // A row of any key may change a group.
+    const some = keys.some(isGroup) ? undefined : keys;
+    while (!await this.#applyPiece(upTo, some));
   }
 
   /**

@@ -12,13 +12,16 @@ import {
   isMeshStorage,
   type MeshStorage,
   type NodeChange,
+  type NodeHash,
   type NodeMerge,
   type OutboxChange,
+  randomName,
   type RealityStorage,
   type ReplicatedNode,
   type VersionVector,
 } from "./contract.ts";
 import { FailedKeys } from "./failed_keys.ts";
+import { isGroup } from "./groups.ts";
 import { type SlowCall, type StorageCallOptions, timeoutError, withTimeout } from "./timeout.ts";
 
 /**
@@ -43,6 +46,14 @@ const MAX_SINGLE_CHANGES = 16;
 export interface PendingChange extends Omit<NodeChange, "unless"> {
   /** Present, and true, if nothing is to be written where the node is stored with this hash. */
   readonly ifChanged?: true;
+  /** The keys of the groups that change with it, in the same commit. Not among them: its own key. */
+  readonly groups?: readonly string[];
+}
+
+/** A change that rows of the outbox ask for. */
+export interface PendingRows extends OutboxChange {
+  /** The keys of the groups that change with it, in the same commit. */
+  readonly groups?: readonly string[];
 }
 
 /** Options of a {@linkcode WriteBatcher}. */
@@ -83,6 +94,8 @@ class Write implements Deadline {
 /** Changes that were sent to the storage together. */
 interface Commit {
   readonly writes: readonly Write[];
+  /** The keys of all of its changes: those of `writes`, then those of their groups. */
+  readonly keys: readonly string[];
   /** Resolves when the commit has settled, or no longer blocks later commits. Never rejects. */
   readonly unblocked: Promise<void>;
   /** Resolves when the commit has settled. Never rejects. */
@@ -163,18 +176,19 @@ export class WriteBatcher {
 
   /** A live storage commits at once, so there is nothing to gain from waiting for other changes. */
   #writeLive(change: PendingChange): MaybePromise<RealityNodeMeta> {
-    this.#countCommit(1);
-    const given = attempt(() => this.#storage.applyChanges!([this.#toNodeChange(change)]));
+    const changes = this.#toNodeChanges([change]);
+    this.#countCommit(changes.length);
+    const given = attempt(() => this.#storage.applyChanges!(changes));
     if (given instanceof Promise) {
       const write = this.#createWrite(change, undefined);
-      this.#running = this.#commitAll(this.#commit([write], () => given).unblocked);
+      this.#running = this.#commitAll(this.#commit([write], changes, () => given).unblocked);
       return write.promise;
     }
     this.#options.onOutcome("applyChanges", undefined, 0);
     const meta = given[0] as AppliedMeta;
     if (meta.unchanged) return toMeta(meta);
     this.#failed.delete(change.key);
-    this.#onCommit([change.key], meta.version);
+    this.#onCommit(changes.map(({ key }) => key), Math.max(...given.map(({ version }) => version)));
     return meta;
   }
 
@@ -234,7 +248,29 @@ export class WriteBatcher {
    *
    * @returns Whether something was written. Otherwise the rows were no longer there.
    */
-  async applyRows(changes: readonly OutboxChange[]): Promise<boolean> {
+  async applyRows(changes: readonly PendingRows[]): Promise<boolean> {
+    let isWritten = false;
+    let some: PendingRows[] = [];
+    const keys = new Set<string>();
+    for (const change of changes) {
+      const added = [change.key, ...change.groups ?? []].filter((key) => !keys.has(key));
+      if (some.length > 0 && keys.size + added.length > this.#maxChanges) {
+        isWritten = await this.#applyRows(withGroups(some)) || isWritten;
+        some = [];
+        keys.clear();
+      }
+      for (const key of [change.key, ...change.groups ?? []]) keys.add(key);
+      some.push(change);
+    }
+    return await this.#applyRows(withGroups(some)) || isWritten;
+  }
+
+  /** The most changes of one commit. */
+  get #maxChanges(): number {
+    return this.#storage.features?.maxChanges ?? MAX_CHANGES;
+  }
+
+  async #applyRows(changes: readonly OutboxChange[]): Promise<boolean> {
     this.#countCommit(changes.length);
     const keys = changes.map(({ key }) => key);
     const onLateAnswer = () => this.#onCommit(keys, 0);
@@ -269,9 +305,9 @@ export class WriteBatcher {
     await first;
     for (let writes = this.#dequeue(); writes.length > 0; writes = this.#dequeue()) {
       for (const write of this.#waiting.values()) if (write.after === undefined) this.#deadlines.add(write);
-      this.#countCommit(writes.length);
-      const changes = writes.map(({ change }) => this.#toNodeChange(change));
-      await this.#commit(writes, () => this.#storage.applyChanges!(changes)).unblocked;
+      const changes = this.#toNodeChanges(writes.map(({ change }) => change));
+      this.#countCommit(changes.length);
+      await this.#commit(writes, changes, () => this.#storage.applyChanges!(changes)).unblocked;
     }
     this.#running = undefined;
   }
@@ -279,14 +315,17 @@ export class WriteBatcher {
   /** Sends a commit and settles its changes. */
   #commit(
     writes: readonly Write[],
+    changes: readonly NodeChange[],
     commit: () => MaybePromise<AppliedMeta[]>,
   ): Commit {
+    const keys = changes.map(({ key }) => key);
     let unblock = () => {};
     const unblocked = new Promise<void>((resolve) => unblock = resolve);
     const call = this.#storage.applyChanges
       ? this.#settle(
         writes,
-        withTimeout("applyChanges", commit, this.#options, this.#slowCall(writes, unblock)),
+        keys,
+        withTimeout("applyChanges", commit, this.#options, this.#slowCall(keys, unblock)),
       )
       : this.#commitSingly(writes, unblock);
     const settled = call.then(() => {
@@ -295,30 +334,32 @@ export class WriteBatcher {
       if (this.#waiting.size > 0) this.#running ??= this.#commitAll(unblocked);
       unblock();
     });
-    const entry = { writes, unblocked, settled };
+    const entry = { writes, keys, unblocked, settled };
     this.#commits.add(entry);
     return entry;
   }
 
-  #slowCall(writes: readonly Write[], onSlow: () => void): SlowCall {
+  #slowCall(keys: readonly string[], onSlow: () => void): SlowCall {
     // The commit reached the storage only after its time limit. Its waiters were woken too early and read too early.
-    const onLateAnswer = () => this.#onCommit(writes.map(({ change }) => change.key), 0);
+    const onLateAnswer = () => this.#onCommit(keys, 0);
     return { share: SLOW_COMMIT_SHARE, onSlow, onLateAnswer };
   }
 
-  async #settle(writes: readonly Write[], answer: Promise<AppliedMeta[]>): Promise<void> {
+  async #settle(
+    writes: readonly Write[],
+    keys: readonly string[],
+    answer: Promise<AppliedMeta[]>,
+  ): Promise<void> {
     let version = 0;
-    let written = writes;
+    let written = keys;
     try {
       const metas = await answer;
-      if (metas.some(({ unchanged }) => unchanged)) written = writes.filter((_, i) => !metas[i]?.unchanged);
+      if (metas.some(({ unchanged }) => unchanged)) written = keys.filter((_, i) => !metas[i]?.unchanged);
+      for (const { version: one, unchanged } of metas) if (!unchanged) version = Math.max(version, one);
       writes.forEach((write, i) => {
         const applied = metas[i]!;
         const meta = applied.unchanged ? toMeta(applied) : applied;
-        if (!applied.unchanged) {
-          version = Math.max(version, meta.version);
-          this.#failed.delete(meta.key);
-        }
+        if (!applied.unchanged) this.#failed.delete(meta.key);
         for (let each: Write | undefined = write; each !== undefined; each = each.older) {
           this.#deadlines.remove(each);
           each.resolve(meta);
@@ -333,25 +374,61 @@ export class WriteBatcher {
         }
       }
     }
-    if (written.length > 0) this.#onCommit(written.map(({ change }) => change.key), version);
+    if (written.length > 0) this.#onCommit(written, version);
   }
 
   /** Sends changes to a storage without `applyChanges`. Each has its own time limit and outcome. */
   async #commitSingly(writes: readonly Write[], onSlow: () => void): Promise<void> {
     await Promise.all(writes.map((write) => {
       const operation = write.change.deleted ? "deleteNode" : "setNode";
-      const call = async () => [await applyChange(this.#storage, write.change)];
+      const changes = this.#toNodeChanges([write.change]);
+      const keys = changes.map(({ key }) => key);
+      const call = async () => {
+        const metas: RealityNodeMeta[] = [];
+        for (const change of changes) metas.push(await applyChange(this.#storage, change));
+        return metas;
+      };
       return this.#settle(
         [write],
-        withTimeout(operation, call, this.#options, this.#slowCall([write], onSlow)),
+        keys,
+        withTimeout(operation, call, this.#options, this.#slowCall(keys, onSlow)),
       );
     }));
   }
 
+  /**
+   * The changes as the storage gets them, then those of their groups. A group comes after its members, so that each
+   * member that changed since a version of the group has a higher version than that. It changes if one of its members
+   * does.
+   */
+  #toNodeChanges(pending: readonly PendingChange[]): NodeChange[] {
+    const changes = pending.map((change) => this.#toNodeChange(change));
+    let groups: Map<string, NodeHash[] | undefined> | undefined;
+    pending.forEach(({ groups: keys = [] }, i) => {
+      const { unless } = changes[i]!;
+      for (const key of keys) {
+        groups ??= new Map();
+        const others = groups.has(key) ? groups.get(key) : [];
+        groups.set(key, unless && others && [...others, ...unless]);
+      }
+    });
+    if (groups === undefined) return changes;
+    const hash = `group-${randomName(16)}`;
+    const updatedAt = Math.max(...pending.map((change) => change.updatedAt));
+    for (const [key, unless] of groups) {
+      const own = changes.findIndex((change) => change.key === key);
+      if (own === -1) changes.push(unless ? { key, hash, updatedAt, unless } : { key, hash, updatedAt });
+      else changes[own] = withCondition(changes[own]!, unless);
+    }
+    return changes;
+  }
+
   /** The change as the storage gets it. Its condition is decided when it is sent: an earlier change may fail until then. */
   #toNodeChange(change: PendingChange): NodeChange {
-    if (!change.ifChanged) return change;
+    if (!change.ifChanged && !change.groups) return change;
+    const { groups: _, ifChanged, ...plain } = change;
     const { key, hash, updatedAt } = change;
+    if (!ifChanged) return plain;
     const { features, outbox } = this.#storage;
     // A hash from the outbox may be that of an earlier transaction: rows are not in the order of the commits.
     const isKnown = features?.conditions && outbox === undefined && !this.#failed.has(key);
@@ -370,21 +447,62 @@ export class WriteBatcher {
       : MAX_SINGLE_CHANGES;
     const held = new Set([...this.#commits].flatMap(({ writes }) => writes.map(({ change }) => change.key)));
     const writes: Write[] = [];
+    const keys = new Set<string>();
+    let conditions = 0;
     for (const [key, write] of this.#waiting) {
-      if (writes.length >= most) break;
+      if (keys.size >= most) break;
       if (held.has(key)) continue;
+      const { ifChanged, groups = [] } = write.change;
+      const added = [key, ...groups].filter((each) => !keys.has(each));
+      conditions += ifChanged ? 1 + groups.length : 0;
+      if (writes.length > 0 && Math.max(keys.size + added.length, conditions) > most) break;
+      for (const each of added) keys.add(each);
       this.#waiting.delete(key);
       writes.push(write);
     }
-    return writes;
+    if (!writes.some(({ change }) => change.groups)) return writes;
+    // A group that is changed by itself as well comes after its members.
+    return [
+      ...writes.filter(({ change }) => !isGroup(change.key)),
+      ...writes.filter(({ change }) => isGroup(change.key)),
+    ];
   }
+}
+
+/** Changes from the outbox, then those of their groups. A group changes if one of the rows of its members is still there. */
+function withGroups(changes: readonly PendingRows[]): OutboxChange[] {
+  const members = new Map<string, PendingRows[]>();
+  for (const change of changes) {
+    for (const key of change.groups ?? []) members.set(key, [...members.get(key) ?? [], change]);
+  }
+  if (members.size === 0) return [...changes];
+  const hash = `group-${randomName(16)}`;
+  const plain = changes.filter(({ key }) => !members.has(key));
+  const groups = [...members].map(([key, all]): OutboxChange => {
+    const own = changes.find((change) => change.key === key);
+    const rows = [...own?.rows ?? [], ...all.flatMap((change) => change.rows)];
+    return {
+      key,
+      hash: own?.hash ?? hash,
+      updatedAt: Math.max(...all.map(({ updatedAt }) => updatedAt)),
+      rows,
+    };
+  });
+  return [...plain.map(({ key, hash, updatedAt, rows }) => ({ key, hash, updatedAt, rows })), ...groups];
 }
 
 /** What a change becomes that replaces an earlier one which was not sent. */
 function replace(older: PendingChange, newer: PendingChange): PendingChange {
-  if (!newer.ifChanged || older.ifChanged && older.hash === newer.hash) return newer;
-  const { ifChanged: _, ...change } = newer;
-  return change;
+  const { ifChanged, ...change } = newer;
+  const groups = older.groups && [...new Set([...older.groups, ...newer.groups ?? []])];
+  const remains = ifChanged && older.ifChanged && older.hash === newer.hash;
+  return { ...change, ...(remains ? { ifChanged } : {}), ...(groups ? { groups } : {}) };
+}
+
+/** A change that is written as well if one of its members is; `undefined`: in any case. */
+function withCondition(change: NodeChange, members: readonly NodeHash[] | undefined): NodeChange {
+  const { unless, ...plain } = change;
+  return unless && members ? { ...plain, unless: [...unless, ...members] } : plain;
 }
 
 /** The meta alone. */
@@ -392,7 +510,7 @@ function toMeta({ unchanged: _, ...meta }: AppliedMeta): RealityNodeMeta {
   return meta;
 }
 
-async function applyChange(storage: RealityStorage, change: PendingChange): Promise<RealityNodeMeta> {
+async function applyChange(storage: RealityStorage, change: NodeChange): Promise<RealityNodeMeta> {
   const { key, hash, updatedAt } = change;
   if (change.deleted) {
     await storage.deleteNode(key);

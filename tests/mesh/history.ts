@@ -78,6 +78,8 @@ export interface History {
   readonly steps: readonly Step[];
   /** What causes exchanges after the faults: syncs only, or changes of another key as well. */
   readonly healing: "syncs" | "changes";
+  /** For each storage, whether the servers on it have the option `groups`; left out: none has it. */
+  readonly groups?: readonly boolean[];
 }
 
 const HOUR = 3_600_000;
@@ -85,13 +87,32 @@ const HOUR = 3_600_000;
 /** From this seed on, some histories are wider. Lower seeds create the same histories as before. */
 const WIDE_SEEDS = 1_000_000_000;
 
+/** From this seed on, servers have the option `groups`: the histories are those of the seeds below, with a group. */
+export const GROUP_SEEDS = 10_000_000_000;
+
 /** A random history. */
 export function createHistory(seed: number): History {
+  if (seed >= GROUP_SEEDS) {
+    return addGroups(createHistory(seed - GROUP_SEEDS), new SeededRandom(`groups ${seed}`));
+  }
   if (seed < WIDE_SEEDS) return createPlainHistory(seed);
   const plain = seed - WIDE_SEEDS;
   const random = new SeededRandom(`wide ${plain}`);
   const history = createPlainHistory(plain);
   return random.happens(0.35) ? widen(history, random) : history;
+}
+
+/**
+ * The option `groups` for all servers, or for those on some storages. Nodes that are published to a storage without a
+ * server belong to no commit with a group, so there are none. Where some servers have no option, tombstones are kept: no
+ * server with the option learns of a deletion whose tombstone is collected before.
+ */
+function addGroups(history: History, random: SeededRandom): History {
+  const isEverywhere = random.happens(0.5);
+  const groups = history.disks.map((_, i) => i === 0 || isEverywhere || random.happens(0.5));
+  const disks = history.disks.map((disk) => isEverywhere ? disk : { ...disk, tombstoneTimeout: 86_400_000 });
+  const steps = history.steps.filter((step) => step.do !== "reserve" && step.do !== "publish");
+  return { ...history, groups, disks, steps };
 }
 
 /**

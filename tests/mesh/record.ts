@@ -5,6 +5,7 @@
  * @module
  */
 import { includesDot, type ReplicatedNode, type VersionVector } from "../../src/store/contract.ts";
+import { GROUP, isMember } from "./keys.ts";
 
 /**
  * The kinds of faults. `promise`: a client is not told. `unity`, `epoch`: servers do not converge. `traffic`: they
@@ -50,6 +51,10 @@ export interface Life {
   readonly held: Map<string, Changes>;
   /** Key → the changes in messages to servers of this storage. */
   readonly offered: Map<string, Changes>;
+  /** The changes of members of the group that nodes stored here certainly include. */
+  members: Changes;
+  /** When the latest node of the group that was stored here was written. */
+  groupOrder: number;
 }
 
 /** One written node. It stays the same when it is merged into another storage. */
@@ -83,6 +88,7 @@ export class Record {
   readonly #byKey = new Map<string, Change[]>();
   readonly #changes: Change[] = [];
   readonly #faults: Fault[] = [];
+  readonly #lives: Life[] = [];
   #order = 0;
 
   /** The faults so far. */
@@ -107,7 +113,10 @@ export class Record {
 
   /** Begins an incarnation of a storage. */
   begin(name: string, replicaId: string): Life {
-    return { name, replicaId, wiped: false, reached: new Map(), held: new Map(), offered: new Map() };
+    const maps = { reached: new Map(), held: new Map(), offered: new Map() };
+    const life: Life = { name, replicaId, wiped: false, ...maps, members: 0n, groupOrder: 0 };
+    this.#lives.push(life);
+    return life;
   }
 
   /**
@@ -150,6 +159,7 @@ export class Record {
       append(this.#byKey, key, change);
     }
     this.#reach(life, key, past, held);
+    this.#countGroup(life, writing);
   }
 
   /** Records that a storage has merged a node of another one. */
@@ -159,6 +169,25 @@ export class Record {
       return this.blame("forged", `${life.name} stored what no client wrote: ${JSON.stringify(node)}`);
     }
     this.#reach(life, node.key, writing.past, writing.held);
+    this.#countGroup(life, writing);
+  }
+
+  #countGroup(life: Life, { key, held, order }: Writing): void {
+    if (key === GROUP) life.groupOrder = Math.max(life.groupOrder, order);
+    if (isMember(key)) life.members |= held;
+  }
+
+  /**
+   * The changes of members that arrived in a storage after which its group was never changed: a client that fetched the
+   * data of the group before such a change was made is not told of it.
+   */
+  findUntoldGroups(): string[] {
+    return this.#lives.filter(({ wiped }) => !wiped).flatMap(({ name, members, groupOrder }) => {
+      const untold = this.#changes.filter(({ bit, writing }) =>
+        (members & bit) !== 0n && writing.order > groupOrder
+      );
+      return untold.map(({ bit }) => `${name} never changed the group after ${this.describe(bit)}`);
+    });
   }
 
   /**

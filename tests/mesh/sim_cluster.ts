@@ -11,7 +11,7 @@ import { SimClock } from "../sim_clock.ts";
 import { Disk, type StandListener } from "./disk.ts";
 import type { Deed, History } from "./history.ts";
 import { attack } from "./byzantine_peer.ts";
-import { keyOf, mayGuestRead } from "./keys.ts";
+import { GROUP, keyOf, mayGuestRead } from "./keys.ts";
 import type { Handed, Machine, Sender, ServerProcess, SimClient, Wait } from "./machines.ts";
 import { PendingCalls } from "./pending_calls.ts";
 import { TrafficLog } from "./traffic_log.ts";
@@ -111,7 +111,8 @@ export class SimCluster {
 
   /** The keys of this history. */
   get keys(): string[] {
-    return Array.from({ length: this.history.keys }, (_, key) => keyOf(key));
+    const keys = Array.from({ length: this.history.keys }, (_, key) => keyOf(key));
+    return this.history.groups ? [...keys, GROUP] : keys;
   }
 
   /** Says what happens. */

@@ -138,6 +138,11 @@ class Run {
     const rounds = await this.#heal();
     const nodesAfter = cluster.log.traffic.nodes - nodesBefore;
     await this.#checkPromise();
+    if (history.groups) {
+      for (const text of cluster.record.findUntoldGroups()) {
+        this.#blame("promise", text);
+      }
+    }
     this.#faults.push(...await this.#findDifferences());
     await this.#end();
     const strays = [...cluster.network.strays].filter((host) => !/^server-\d+$/.test(host));

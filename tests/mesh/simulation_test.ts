@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import process from "node:process";
 import { test } from "../harness.ts";
 import { examine } from "./examine.ts";
-import { createHistory } from "./history.ts";
+import { createHistory, GROUP_SEEDS } from "./history.ts";
 import { HEALING_ROUNDS, run } from "./simulation.ts";
 import { drawSeed } from "./tally.ts";
 
@@ -26,6 +26,16 @@ test("servers keep the promise where applications write to an outbox", async () 
     const { faults } = await run({ ...createHistory(seed), outbox: true });
     assert.deepEqual(faults, [], `with an outbox: REALITY_MESH_OUTBOX=1 deno task test:mesh 1 ${seed}`);
   }
+});
+
+test("a change anywhere changes its group everywhere, also where some servers have no groups", async () => {
+  const seed = drawSeed() % GROUP_SEEDS + GROUP_SEEDS;
+  const tally = await examine({ first: seed, count: 25, shrinks: 0 });
+  assert.deepEqual(
+    tally.failures.map((failure) => `deno task test:mesh 1 ${failure.seed}`),
+    [],
+    tally.report(),
+  );
 });
 
 /** Seeds of histories that failed before the cause was mended. */

@@ -10,7 +10,7 @@ import type { SeededRandom } from "../random.ts";
 import { MachineClock, type SimClock } from "../sim_clock.ts";
 import { DiskPath } from "./disk.ts";
 import type { History } from "./history.ts";
-import { authorize } from "./keys.ts";
+import { authorize, findGroups } from "./keys.ts";
 import type { Machine, ServerProcess } from "./machines.ts";
 import { CHANNEL, type SimRedis } from "./redis.ts";
 
@@ -45,6 +45,7 @@ export function startProcess(
     ...(history.secret ? { meshSecret: SECRET } : {}),
     ...(redis ? { redis: { ...redis.clients, channel: CHANNEL } } : {}),
     ...(history.rights ? { authorize } : {}),
+    ...(history.groups?.[history.servers[number]!.disk] ? { groups: findGroups } : {}),
     mesh: {
       fetch: (request: Request) => station.fetch(request),
       interval: history.interval,

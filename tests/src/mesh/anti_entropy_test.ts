@@ -14,6 +14,7 @@ function setUp(storage: MeshStorage) {
   const changes = new Changes(new WriteBatcher(storage, batch, () => {}), systemClock, {
     limits: DEFAULT_LIMITS,
     isMeshed: true,
+    report: () => {},
   });
   const woken: (readonly string[] | null)[] = [];
   const antiEntropy = new AntiEntropy({

@@ -29,6 +29,7 @@ function setUp(storage = new CountingStorage()) {
   const changes = new Changes(new WriteBatcher(storage, batch, () => {}), clock, {
     limits: DEFAULT_LIMITS,
     isMeshed: true,
+    report: () => {},
   });
   const woken: (readonly string[] | null)[] = [];
   const rewritten: RealityNodeMeta[] = [];

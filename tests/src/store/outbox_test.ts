@@ -282,3 +282,37 @@ test("updateIn() needs a storage with an outbox", async () => {
   );
   await plain.close();
 });
+
+/** "chat:1" is in the group "chat:*". */
+const groups = (key: string) => {
+  if (key === "bad") throw new Error("no room");
+  return key.startsWith("chat:") ? ["chat:*"] : [];
+};
+
+test("a row changes the groups of its key in the same commit, and a row whose groups cannot be found is set aside", async () => {
+  const { storage, outbox, server, errors, ask } = setUp({ groups });
+  outbox.commit("chat:1");
+  outbox.commit("bad");
+  outbox.commit("chat:2");
+  deepEqual(await ask("chat:*", "chat:1"), ["chat:*", "chat:1"]);
+  deepEqual(storage.commits.map((commit) => commit.map(({ key }) => key)), [["chat:1", "chat:2", "chat:*"]]);
+  match(errors.join(), /set aside: Option "groups" is wrong for the key "bad": it threw "no room"/);
+  const known = { "chat:*": (await storage.getNode("chat:*"))!.version };
+  outbox.commit("chat:*", { hash: "own" });
+  outbox.commit("chat:3");
+  equal((await server.handleSync({ known })).changed["chat:*"]?.hash, "own");
+  await server.close();
+});
+
+test("a question for a group waits for the rows of all keys, also where many are pending", async () => {
+  const { clock, storage, outbox, server, ask } = setUp({ groups });
+  await server.updateNode("chat:1", "1");
+  const known = { "chat:*": (await storage.getNode("chat:*"))!.version };
+  for (let i = 0; i < 2500; i++) outbox.commit(`other:${i}`);
+  outbox.commit("chat:2");
+  ok("chat:*" in (await server.handleSync({ known })).changed);
+  deepEqual(await ask("chat:2"), ["chat:2"]);
+  const closing = server.close();
+  await clock.advance(10_000);
+  await closing;
+});
