@@ -8,7 +8,7 @@ import { describe, redactText } from "../src/redact.ts";
 import { RealityServer } from "../src/server.ts";
 import type { RealityStorage } from "../src/store/contract.ts";
 import { MemoryStorage } from "../storage/memory/memory_storage.ts";
-import type { ReaderSetting, Settings, StorageSetting } from "./environment/settings.ts";
+import type { ReaderSetting, Settings } from "./environment/settings.ts";
 import type { RedisConnection } from "../adapters/ioredis.ts";
 import type { Log } from "./log.ts";
 import { loadWith } from "./optional_package.ts";
@@ -33,7 +33,7 @@ export interface Standalone {
 export async function openStandalone(settings: Settings, log: Log): Promise<Standalone> {
   const { serverId, meshPeers, meshSecrets, writeTokens, limits, rateLimit, trustProxy } = settings;
   const authorize = await openReaders(settings.readers);
-  const storage = await openStorage(settings.storage, log);
+  const storage = await openStorage(settings, log);
   const redis = await openRedis(settings.redis).catch(async (error) => {
     await storage.close?.();
     throw error;
@@ -63,13 +63,18 @@ export async function openStandalone(settings: Settings, log: Log): Promise<Stan
 }
 
 /** Opens the storage. Each storage is imported only when it is used: Node 20 has no SQLite, PostgreSQL needs a package. */
-async function openStorage(setting: StorageSetting, log: Log): Promise<RealityStorage> {
+async function openStorage(
+  { storage: setting, outbox: tableName }: Settings,
+  log: Log,
+): Promise<RealityStorage> {
   if (setting.kind === "memory") return new MemoryStorage();
+  const outbox = tableName === undefined ? {} : { outbox: { tableName } };
   try {
     const storage = setting.kind === "sqlite"
-      ? (await import("../storage/sql/sqlite/sqlite_storage.ts")).openSQLite(setting.path)
+      ? (await import("../storage/sql/sqlite/sqlite_storage.ts")).openSQLite(setting.path, outbox)
       : (await loadWith("postgres", () => import("../storage/sql/postgres/postgres_storage.ts")))
         .openPostgres(setting.url, {
+          ...outbox,
           onWarning: (message) => log.write("warn", message),
         });
     await storage.getMaxVersion();

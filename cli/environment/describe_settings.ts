@@ -8,8 +8,9 @@ import type { ReaderSetting, Settings, StorageSetting } from "./settings.ts";
 
 /** Returns the lines that a server logs at its start: its storage, its peers, and what is open. None has a secret. */
 export function describeSettings(settings: Settings): string[] {
-  const { storage, redis, meshPeers, meshSecrets, writeTokens, readers, handler } = settings;
+  const { storage, outbox, redis, meshPeers, meshSecrets, writeTokens, readers, handler } = settings;
   const lines = [`Storage: ${describeStorage(storage)}`];
+  if (outbox !== undefined) lines.push(`Outbox: ${outbox}`);
   if (redis !== undefined) lines.push(`Redis: ${new URL(redis).host}`);
   if (meshPeers.length > 0) {
     const proof = meshSecrets.length > 0

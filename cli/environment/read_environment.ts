@@ -39,6 +39,7 @@ export function readEnvironment(environment: Environment): Settings {
     port: parsePort(environment.PORT),
     host: environment.HOST || undefined,
     storage: parseStorage(environment.REALITY_STORAGE, "REALITY_STORAGE"),
+    outbox: readOutbox(environment),
     serverId: readServerId(environment.REALITY_SERVER_ID),
     meshPeers: readPeers(environment.REALITY_PEERS, basePath),
     meshSecrets: parseSecrets("REALITY_MESH_SECRET", environment.REALITY_MESH_SECRET, 16),
@@ -84,6 +85,13 @@ function readTrustProxy(text: string | undefined): number | readonly string[] | 
   const option = /^\d+$/.test(text) ? parseNumber("REALITY_TRUST_PROXY", text) : splitList(text);
   checkAs("REALITY_TRUST_PROXY", () => checkTrustProxy(option));
   return option;
+}
+
+function readOutbox({ REALITY_OUTBOX: text, REALITY_STORAGE: storage }: Environment): string | undefined {
+  if (!text) return undefined;
+  if (storage === "memory:") throw wrong("REALITY_OUTBOX", "a REALITY_STORAGE that is a database", storage);
+  if (/^[A-Za-z_][A-Za-z0-9_]{0,47}$/.test(text)) return text;
+  throw wrong("REALITY_OUTBOX", "the name of a table, such as reality_outbox", text);
 }
 
 function readServerId(text: string | undefined): string | undefined {

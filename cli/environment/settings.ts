@@ -16,6 +16,8 @@ export interface Settings {
   readonly host: string | undefined;
   /** The storage. */
   readonly storage: StorageSetting;
+  /** The table of the outbox; `undefined` for none. */
+  readonly outbox: string | undefined;
   /** The name of the server; `undefined` for a random one. */
   readonly serverId: string | undefined;
   /** The URLs of the other servers. */

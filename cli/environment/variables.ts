@@ -25,6 +25,7 @@ export const USAGE: string = `Settings are environment variables:
   PORT                 port to listen on; 0 lets the system choose     8000
   HOST                 address to listen on                            all addresses
   REALITY_STORAGE      sqlite:<file>, postgres://<url> or memory:      sqlite:./reality.db
+  REALITY_OUTBOX       table that programs fill in their transactions, such as reality_outbox   none
   REALITY_BASE_PATH    base path of all routes                         /reality
   REALITY_SERVER_ID    name of the server, unique among its peers      random
   REALITY_CORS         origins whose pages may read, separated by commas, or *   none

@@ -64,7 +64,7 @@ export async function checkColumns(connection: Connection, options: TrackOptions
   throw new Error(
     `there is no outbox ${
       show(outbox.schema, outbox.table)
-    }: start a server whose storage has the option outbox`,
+    }: start a server whose storage has the option outbox, or the command with REALITY_OUTBOX`,
   );
 }
 

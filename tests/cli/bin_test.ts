@@ -4,6 +4,8 @@
  * @module
  */
 import assert from "node:assert/strict";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { SignJWT } from "jose";
 import { test } from "../harness.ts";
 import { soon } from "../http/client.ts";
@@ -185,6 +187,21 @@ test("the command starts a new epoch in a file that a server has open, and print
       assert.equal(answer.changed.a.version, versions.a);
       const quiet = await (await sync(url, { known, epoch: after })).json();
       assert.deepEqual(quiet.changed, {});
+    });
+  });
+});
+
+test("the command tells of rows that another program writes to the outbox", async () => {
+  await withFolder(async (folder) => {
+    const env = { ...MEMORY, REALITY_STORAGE: "sqlite:nodes.db", REALITY_OUTBOX: "app_outbox" };
+    await withCommand(env, folder, async (child, url) => {
+      assert.match(child.output, /\nOutbox: app_outbox\n/);
+      const waiting = sync(url, { known: { "chat:1": 0 }, wait: 20_000 });
+      const database = new DatabaseSync(join(folder, "nodes.db"));
+      database.exec("PRAGMA busy_timeout = 5000; INSERT INTO app_outbox (key) VALUES ('chat:1')");
+      database.close();
+      const { changed } = await (await soon(waiting, "the answer to the waiting request")).json();
+      assert.ok(changed["chat:1"].version > 0);
     });
   });
 });

@@ -10,6 +10,7 @@ const defaults: Settings = {
   port: 8000,
   host: undefined,
   storage: { kind: "sqlite", path: "./reality.db" },
+  outbox: undefined,
   serverId: undefined,
   meshPeers: [],
   meshSecrets: [],
@@ -36,7 +37,7 @@ const JWT = {
 test("readEnvironment() uses the default of a variable that is not set or empty", () => {
   assert.deepEqual(readEnvironment({}), defaults);
   const empty = Object.fromEntries([...USAGE.matchAll(/^ {2}([A-Z_]+)/gm)].map(([, name]) => [name, ""]));
-  assert.equal(Object.keys(empty).length, 21 + Object.keys(DEFAULT_LIMITS).length);
+  assert.equal(Object.keys(empty).length, 22 + Object.keys(DEFAULT_LIMITS).length);
   assert.deepEqual(readEnvironment(empty), defaults);
 });
 
@@ -46,6 +47,7 @@ test("readEnvironment() reads every variable", () => {
     [{ PORT: "65535" }, { port: 65_535 }],
     [{ HOST: "127.0.0.1" }, { host: "127.0.0.1" }],
     [{ REALITY_STORAGE: "memory:" }, { storage: { kind: "memory" } }],
+    [{ REALITY_OUTBOX: "reality_outbox" }, { outbox: "reality_outbox" }],
     [{ REALITY_STORAGE: "sqlite:/var/lib/a b.db" }, { storage: { kind: "sqlite", path: "/var/lib/a b.db" } }],
     [{ REALITY_STORAGE: "postgres://me:secret@host/db" }, {
       storage: { kind: "postgres", url: "postgres://me:secret@host/db" },
@@ -117,6 +119,14 @@ test("an error of readEnvironment() names the variable, and shows its value unle
       /REALITY_STORAGE: expected sqlite:<file>, postgres:\/\/<url> or memory:, got "\.\/reality.db"$/,
     ],
     [{ REALITY_STORAGE: "sqlite:" }, /REALITY_STORAGE/],
+    [
+      { REALITY_OUTBOX: "a b" },
+      /REALITY_OUTBOX: expected the name of a table, such as reality_outbox, got "a b"$/,
+    ],
+    [
+      { REALITY_STORAGE: "memory:", REALITY_OUTBOX: "a" },
+      /REALITY_OUTBOX: expected a REALITY_STORAGE that is a database, got "memory:…"$/,
+    ],
     [{ REALITY_STORAGE: "mysql://me:secret@host/db" }, /REALITY_STORAGE.*got "mysql:…"$/],
     [{ REALITY_STORAGE: "postgres://me:secret@[host/db" }, /REALITY_STORAGE.*got "postgres:…"$/],
     [{ REALITY_SERVER_ID: "a b" }, /REALITY_SERVER_ID.*"a b"$/],
