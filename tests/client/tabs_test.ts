@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import type { ClientOptions, KeyChange, RealityClient } from "../../client/mod.ts";
 // Loaded before the fake clock runs.
 import "../../client/tabs.ts";
+import "../../client/transport_get.ts";
 import { test } from "../harness.ts";
 import { SeededRandom } from "../random.ts";
 import { FakeBrowser, type FakeTab } from "./fake_browser.ts";
@@ -39,7 +40,7 @@ class TabScene extends Scene {
       },
       ...(!options.headers && { tabs: true }),
       fetch: async (url, init) => {
-        const isWait = JSON.parse(String(init!.body)).wait > 0;
+        const isWait = init!.body ? JSON.parse(String(init!.body)).wait > 0 : /&w=/.test(String(url));
         if (isWait) this.waiting++;
         try {
           return await this.fetch(url, init);
@@ -231,4 +232,24 @@ test("closed tabs leave no lock, channel and timer", async () => {
   assert.equal(scene.browser.locks.size, 0);
   assert.equal(scene.browser.channels.size, 0);
   assert.equal(scene.clock.timers, 0);
+});
+
+test("public: true: one tab asks by GET for all, and by POST after a fault", async () => {
+  await using scene = new TabScene();
+  const tabs = [scene.open(["a"], { public: true }), scene.open(["b"], { public: true })];
+  await scene.clock.advance(5_000);
+  assert.equal(scene.waiting, 1);
+  assert.match(scene.sent.at(-1)!.path, /k=a:0&k=b:0&w=20$/);
+  await scene.server.updateNode("b", "1");
+  await scene.clock.advance(100);
+  assert.equal(tabs[1]!.told.get("b"), 1);
+  assert.deepEqual(new Set(scene.sent.map(({ method }) => method)), new Set(["GET"]));
+  scene.intercept = ({ method }) => method === "GET" ? new Response("<html>") : undefined;
+  for (const [tab, key] of [[0, "a"], [1, "b"]] as const) {
+    await scene.server.updateNode(key, "2");
+    await scene.clock.advance(1_000);
+    assert.equal(tabs[tab]!.told.get(key), (await scene.server.getNode(key))!.version);
+  }
+  assert.equal(scene.waiting, 1);
+  assert.equal(scene.sent.at(-1)!.method, "POST");
 });
