@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { LazyModule } from "../lazy_module.ts";
 import { then } from "../maybe_promise.ts";
 import { toAnswerText } from "../sync/answer_text.ts";
 import type { SyncResponse } from "../types.ts";
@@ -11,6 +12,9 @@ import { readJSON } from "./json_body.ts";
 import { eventsReply, postReply } from "./reply.ts";
 import type { HandlerDeps, Route } from "./route.ts";
 import type { WriteAnswers, WriteRouteName } from "./write_routes.ts";
+
+/** Servers without public keys do not load it. */
+const cachedSync = new LazyModule(() => import("./cached_sync.ts"));
 
 /** Creates the route of sync requests. */
 export function createSyncRoute(deps: HandlerDeps): Route {
@@ -24,9 +28,7 @@ export function createSyncRoute(deps: HandlerDeps): Route {
     methods: "GET, HEAD, POST",
     answer(request, record) {
       if (request.method === "POST") return answer(request, record);
-      return import("./cached_sync.ts").then(({ answerCachedSync }) =>
-        answerCachedSync(request, record, deps, isPublic)
-      );
+      return cachedSync.use(({ answerCachedSync }) => answerCachedSync(request, record, deps, isPublic));
     },
   };
 }

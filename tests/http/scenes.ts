@@ -147,7 +147,12 @@ const scenes: Record<SceneName, SceneOptions> = {
   },
   /** Keys that caches may keep. No other one may be read: `authorize` refuses every client. */
   cached: {
-    server: { writeTokens: TOKENS, ...CACHED, limits: { maxKeys: 20 }, rateLimit: { ...RATE, limit: 1_000 } },
+    server: {
+      writeTokens: TOKENS,
+      ...CACHED,
+      limits: { maxKeys: 20 },
+      rateLimit: { ...RATE, limit: 1_000, key: () => "one client" },
+    },
   },
   /** The same for pages of every origin, mounted elsewhere. */
   cachedCors: { server: CACHED, handler: { basePath: "/api/live", cors: { origin: "*" } } },
