@@ -13,7 +13,7 @@ import type { Mesh } from "./mesh.ts";
 /** What talks to other servers. */
 export interface MeshParts {
   readonly mesh: Mesh;
-  /** The connection to Redis; left out where there is none. */
+  /** The connection to Redis; undefined without Redis. */
   readonly relay?: MeshPartsRelay | undefined;
 }
 
@@ -51,7 +51,7 @@ export class LazyMesh<T extends object> {
   #parts: MeshParts | undefined;
   /** The keys of the changes that are not announced yet. A set is enough: their order does not matter. */
   #unannounced = new Set<string>();
-  /** The highest version of these changes; undefined if there are none. */
+  /** The highest version of these changes; undefined without any. */
   #version: number | undefined;
   #hasClients = false;
   #isLoading = false;
