@@ -60,12 +60,6 @@ export class Groups {
     }
   }
 
-  /** Whether some key is in a group: one that has "x" or "0" in place of each `*`. */
-  makes(group: string): boolean {
-    const members = ["x", "0"].map((text) => group.replaceAll("*", text));
-    return members.some((key) => this.faultOf(key) === undefined && this.of(key).includes(group));
-  }
-
   #call(key: string): unknown {
     try {
       return this.#find(key);
