@@ -112,6 +112,22 @@ test("with ifChanged, groups change only with one of their members", async () =>
   await server.close();
 });
 
+test("a group that is changed by itself with ifChanged changes with its members as well", async () => {
+  const server = new RealityServer({ storage: new MemoryStorage(), groups: prefixes });
+  await server.updateMany([{ key: "chat:*", hash: "own" }, { key: "chat:1", hash: "1" }]);
+  const own = { key: "chat:*", hash: "own", ifChanged: true };
+  const version = async () => (await server.getNode("chat:*"))!.version;
+  const before = await version();
+  await server.updateMany([own, { key: "chat:1", hash: "1", ifChanged: true }]);
+  equal(await version(), before);
+  await server.updateMany([own, { key: "chat:1", hash: "2", ifChanged: true }]);
+  const between = await version();
+  equal(between > before, true);
+  await server.updateMany([own, { key: "chat:1", hash: "2" }]);
+  equal(await version() > between, true);
+  await server.close();
+});
+
 test("a change without ifChanged changes its groups, whatever other members of the commit do", async () => {
   const { storage, server } = serve();
   Object.assign(storage.features, { conditions: true });
@@ -119,6 +135,9 @@ test("a change without ifChanged changes its groups, whatever other members of t
   await server.updateMany([{ key: "chat:a", hash: "1", ifChanged: true }, { key: "chat:b", hash: "1" }]);
   await server.updateMany(["a", "b"].map((name) => ({ key: `chat:${name}`, hash: "1", ifChanged: true })));
   deepEqual(keysOf(storage), ["chat:a chat:b chat:*", "chat:a? chat:b chat:*", "chat:a? chat:b? chat:*?"]);
+  storage.commits.length = 0;
+  await server.updateMany([{ key: "chat:a", hash: "1" }, { key: "chat:b", hash: "1", ifChanged: true }]);
+  deepEqual(keysOf(storage), ["chat:a chat:b? chat:*"]);
   await server.close();
 });
 

@@ -96,19 +96,18 @@ test("after a change that failed, the next one of its key is written in any case
 test("after a change that was given up before it was sent, the next one of its key is written in any case", async () => {
   const batchers = await setUp();
   const { clock, storage, update, ifChanged } = batchers;
-  storage.hold();
-  const refused = [rejects(update("a", "A"), /1000 ms/)];
+  Object.assign(storage.features, { maxChanges: 1 });
+  const release = storage.hold();
+  // Each of the first three blocks the next one for 500 ms.
+  const refused = ["x", "y", "z"].map((key) => rejects(update(key, "1"), /1000 ms/));
   await clock.advance(1);
   refused.push(rejects(update("a", "B"), /1000 ms/));
-  storage.pass();
-  // The second has a time limit of 1,250 ms, and is sent after 1,000 ms: hold it as well.
-  storage.hold();
-  await clock.advance(2500);
+  await clock.advance(3000);
   await Promise.all(refused);
-  storage.pass();
-  const next = ifChanged("A");
-  await clock.advance(1000);
-  equal((await next).hash, "A");
+  release();
+  await settle();
+  equal(commitsOf(batchers).includes("a=B"), false);
+  equal((await ifChanged("A")).hash, "A");
   equal(commitsOf(batchers).at(-1), "a=A");
 });
 
