@@ -180,7 +180,7 @@ export class RealityServer {
 
   /**
    * Writes in a transaction of the application that nodes change. Once that transaction is committed, every client that
-   * asks any server is told, even if this process dies at once. If it is rolled back, nobody is told.
+   * asks any server is told, even if this process dies at once. If it is rolled back, no client is told.
    *
    * The storage needs the option `outbox`, and its tables must exist: the first request or change creates them.
    *
@@ -192,7 +192,7 @@ export class RealityServer {
    * @throws {TypeError} When the storage has no outbox, or a key or hash is not a string. Then nothing is written.
    * @throws {RangeError} When a key or hash is too long or has characters that are not allowed. Then nothing is written.
    * @throws {ClosedError} After `close()`.
-   * @throws What `query` throws or rejects with. Then roll the transaction back.
+   * @throws {Error} What `query` throws or rejects with. Then roll the transaction back.
    *
    * @example
    * ```ts
@@ -229,7 +229,7 @@ export class RealityServer {
    * @throws {TypeError} When the storage has no outbox, or a key is not a string. Then nothing is written.
    * @throws {RangeError} When a key is too long or has characters that are not allowed. Then nothing is written.
    * @throws {ClosedError} After `close()`.
-   * @throws What `query` throws or rejects with. Then roll the transaction back.
+   * @throws {Error} What `query` throws or rejects with. Then roll the transaction back.
    *
    * @example
    * ```ts

@@ -163,7 +163,7 @@ export interface SQLDialect {
    * `markCollected` has recorded.
    */
   collect(until: number, recorded: VectorEntries): Statement;
-  /** The statements of the outbox. Left out: there is none. */
+  /** The statements of the outbox. Left out: there is no outbox. */
   readonly outbox?: OutboxDialect;
 }
 
@@ -203,7 +203,7 @@ export interface OutboxDialect {
   setAside(ids: readonly number[]): Statement;
   /** Counts up to `limit` rows of each kind: `pending`, `oldest_age` in milliseconds, `set_aside`. */
   summarize(limit: number): Statement;
-  /** Adds rows. An empty hash stands for none. */
+  /** Adds rows. An empty hash stands for no hash. */
   insert(changes: readonly { readonly key: string; readonly hash: string }[]): Statement;
 }
 

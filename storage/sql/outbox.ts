@@ -54,7 +54,7 @@ export class SQLOutbox implements StorageOutbox {
       const results = await table.askTogether(operation, [...(lock ? [lock] : []), write, remove]);
       written = results.at(-2);
     } else {
-      // Whoever stops here leaves the rows to the next server.
+      // A process that dies here leaves the rows to the next server.
       written = await table.ask(operation, write);
       if (written.length > 0) await table.ask(operation, remove);
     }

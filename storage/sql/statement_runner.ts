@@ -106,7 +106,7 @@ export class StatementRunner {
 /**
  * The rows of a result.
  *
- * @throws {StorageError} When it is none of what a driver returns.
+ * @throws {StorageError} When no driver returns such a result.
  */
 function rowsOf(operation: string, { toRows }: Statement, result: unknown): readonly SQLRow[] {
   if (isWritten(result)) return toRows?.(toNumber(result.insertId, operation)) ?? [];

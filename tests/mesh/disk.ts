@@ -242,7 +242,7 @@ export class DiskPath implements MeshStorage {
           return Math.max(...metas.map(({ version }) => version));
         }),
       setAside: () => Promise.reject(new Error("no row is invalid here")),
-      summarize: () => Promise.reject(new Error("nobody counts rows here")),
+      summarize: () => Promise.reject(new Error("no test counts rows here")),
       insertion: () => ({ text: "", params: [] }),
     };
   }

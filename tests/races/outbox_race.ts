@@ -105,7 +105,7 @@ async function check(place: OutboxPlace, entries: readonly TransactorEntry[]): P
   const { storage, close } = await openOutbox(place);
   const { RealityServer } = await import("../../src/server.ts");
   const server = new RealityServer({ storage });
-  // Also of the transactions whose process died: a client that held the version before is told, or nobody is.
+  // Also of the transactions whose process died: a client that held the version before is told, or no client is.
   for (const { id, key, held } of of("begun")) {
     const { changed } = await server.handleSync({ known: { [key]: held } });
     if (committed.has(id)) {

@@ -103,7 +103,7 @@ export class SQLiteConnection {
   #runTogether(
     statements: readonly { readonly sql: string; readonly params: readonly SQLValue[] }[],
   ): SQLRow[][] {
-    // Begins a transaction where there is none. The first statement writes, so it waits for its turn before it reads.
+    // Begins a transaction unless one is open. The first statement writes, so it waits for its turn before it reads.
     this.#database.exec("SAVEPOINT reality");
     try {
       const results = statements.map(({ sql, params }) => this.#run(sql, params));
