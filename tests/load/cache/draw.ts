@@ -82,7 +82,7 @@ export function drawCache(): void {
     `Two servers of ${result.runtime} on one PostgreSQL. No client missed a change.`,
     `${result.machine}, ${result.at.slice(0, 10)}`,
   ];
-  const title = "A cache answers all clients of a key with one request";
+  const title = "A cache answers all clients of a key with a few requests";
   writeFileSync(new URL("cache.svg", RESULTS), drawBars(title, panels, notes));
 }
 
