@@ -4,9 +4,11 @@
  * @module
  */
 import { createClient } from "@libsql/client";
+import assert from "node:assert/strict";
 import Database from "better-sqlite3";
 import { drizzle as drizzleBetterSQLite } from "drizzle-orm/better-sqlite3";
 import { drizzle as drizzleLibSQL } from "drizzle-orm/libsql";
+import { RealityServer } from "../../../../src/server.ts";
 import { testStorage } from "../../../../storage/conformance/mod.ts";
 import { createDrizzleAdapter, type DrizzleDatabase, drizzleQuery } from "../../../../storage/drizzle.ts";
 import { test } from "../../../harness.ts";
@@ -44,3 +46,29 @@ for (const [name, connect] of Object.entries(drivers)) {
     runs: 10,
   });
 }
+
+test("a row of the outbox in a transaction of better-sqlite3 or Drizzle becomes a change when it is committed", async () => {
+  const client = new Database(":memory:");
+  const db = drizzleBetterSQLite(client);
+  const server = new RealityServer({ storage: createDrizzleAdapter(db, { outbox: true }) });
+  assert.equal(await server.getNode("a"), null);
+  const ways: Record<string, (key: string) => void> = {
+    driver: client.transaction((key: string) => {
+      void server.invalidateIn((text, params) => client.prepare(text).run(...params), [key]);
+      if (key.startsWith("undone")) throw new Error("undone");
+    }),
+    drizzle: (key) =>
+      db.transaction((tx) => {
+        void server.invalidateIn(drizzleQuery(tx), [key]);
+        if (key.startsWith("undone")) throw new Error("undone");
+      }),
+  };
+  for (const [name, write] of Object.entries(ways)) {
+    write(name);
+    assert.throws(() => write(`undone:${name}`), /undone/);
+    assert.ok(await server.getNode(name) !== null, name);
+    assert.equal(await server.getNode(`undone:${name}`), null);
+  }
+  await server.close();
+  client.close();
+});
