@@ -27,7 +27,7 @@
  * @module
  */
 export type { AbortSignalLike } from "../src/abort_signal.ts";
-export type { IncomingRequest, Reply, RequestHandler } from "../src/http/exchange.ts";
+export type { IncomingRequest, PulledBody, Reply, RequestHandler } from "../src/http/exchange.ts";
 export type { ConnectedSocket, NodeRequest } from "../src/http/request_shape.ts";
 export type { BodyBudget, BodyReservation } from "../src/limits/body_budget.ts";
 export type { PendingResponse, ResponseBudget } from "../src/limits/pending_responses.ts";

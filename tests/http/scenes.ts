@@ -253,7 +253,7 @@ function createReaders(): Readers {
     authorize(request, keys, { context }) {
       const { method, url, headers } = request;
       if (headers.get("x-user") === "stranger") {
-        throw new RefusalError("ERR_REALITY_UNAUTHORIZED", "Cannot read: nobody knows you");
+        throw new RefusalError("ERR_REALITY_UNAUTHORIZED", "Cannot read: you are unknown");
       }
       if (headers.get("x-user") === "banned") throw new RefusalError("ERR_REALITY_FORBIDDEN", "Cannot read");
       asked.push({ method, url, headers: Object.fromEntries(headers), keys, host: nameHost(context) });

@@ -104,7 +104,7 @@ export function createHistory(seed: number): History {
 
 /**
  * The option `groups` for all servers, or for those on some storages. Nodes that are published to a storage without a
- * server belong to no commit with a group, so there are none. Where some servers have no option, tombstones are kept: no
+ * server belong to no commit with a group, so it has no groups. Where some servers have no option, tombstones are kept: no
  * server with the option learns of a deletion whose tombstone is collected before.
  */
 function addGroups(history: History, random: SeededRandom): History {

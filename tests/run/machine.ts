@@ -22,7 +22,7 @@ export interface Machine {
   node22: string;
   node20: string;
   bun: string;
-  /** A Chromium, or why there is none. */
+  /** A Chromium, or why it is missing. */
   chromium: string | { missing: string };
 }
 

@@ -151,7 +151,7 @@ const WRONG: [string, (key: string) => unknown, RegExp][] = [
     () => Promise.resolve([]),
     /for the key "bad": expected an array of keys, got a promise/i,
   ],
-  ["returns a key that is none", () => ["a:*", ""], /for the key "bad": .*empty/i],
+  ["returns an empty key", () => ["a:*", ""], /for the key "bad": .*empty/i],
   ["returns a number", () => [7], /for the key "bad": expected a string/],
   ["returns a key without *", () => ["all"], /for the key "bad": expected keys that end in \*, got "all"/],
   [
@@ -215,7 +215,7 @@ test("a commit never has more changes and conditions than the storage takes, gro
   for (const commit of storage.commits) equal(commit.flatMap(({ unless = [] }) => unless).length <= 20, true);
 });
 
-test("a commit that fails, and one that answers late, wakes those who follow the groups as well", async () => {
+test("a commit that fails, and one that answers late, wakes the followers of the groups as well", async () => {
   const { clock, storage, writer, woken } = setUp();
   const change = { key: "chat:1", hash: "1", updatedAt: 1, groups: ["chat:*"] };
   storage.failure = new Error("disk full");

@@ -28,7 +28,7 @@ function commitsOf({ storage }: Batchers): string[] {
   );
 }
 
-test("a change with ifChanged to the stored hash wakes nobody and returns the stored meta", async () => {
+test("a change with ifChanged to the stored hash wakes no client and returns the stored meta", async () => {
   const { clock, storage, ifChanged, woken } = await setUp();
   const stored = await storage.getNode("a");
   await clock.advance(10);
