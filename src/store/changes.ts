@@ -75,7 +75,7 @@ export interface ChangesOptions {
   readonly isMeshed: boolean;
   /** Finds the groups of keys; left out for none. */
   readonly groups?: Groups | undefined;
-  /** Reports an error of `groups` for a key of another server. */
+  /** Reports an error of `groups` for a key of another server or of the outbox. */
   readonly report: (error: RealityError) => void;
 }
 
@@ -169,7 +169,10 @@ export class Changes {
       const change = { key, hash, updatedAt, rows: ids };
       // The change takes the place of its last row.
       changes.delete(key);
-      changes.set(key, this.#groups === undefined ? change : { ...change, groups: this.#groups.of(key) });
+      changes.set(
+        key,
+        this.#groups === undefined ? change : { ...change, groups: this.#findGroups(this.#groups, key) },
+      );
     }
     const isWritten = changes.size > 0 && await this.#writer.applyRows([...changes.values()]);
     return { isWritten, refused };
@@ -194,9 +197,8 @@ export class Changes {
 
   #findRowFault({ key, hash, format }: OutboxRow): string | undefined {
     if (format !== OUTBOX_FORMAT) return `expected format ${OUTBOX_FORMAT}, got ${format}`;
-    const fault = keyFault(key, this.#limits.maxKeyBytes) ??
+    return keyFault(key, this.#limits.maxKeyBytes) ??
       (hash === null || hash === undefined ? undefined : hashFault(hash, this.#limits.maxHashBytes));
-    return fault ?? this.#groups?.faultOf(key as string);
   }
 
   /** A hash that was never used before. */
@@ -268,7 +270,10 @@ export class Changes {
     await Promise.all(this.#writer.writeMany(changes));
   }
 
-  /** The groups of a key of another server. That server made the change, so an error can only be reported. */
+  /**
+   * The groups of a key that another server or a transaction of the application changed. That change was made already, so
+   * an error can only be reported.
+   */
   #findGroups(groups: Groups, key: string): readonly string[] {
     try {
       return groups.of(key);

@@ -50,16 +50,6 @@ export class Groups {
     return groups.length > 1 ? [...new Set(groups as string[])] : groups as string[];
   }
 
-  /** Why the groups of a key cannot be found; `undefined` if they can. */
-  faultOf(key: string): string | undefined {
-    try {
-      this.of(key);
-      return undefined;
-    } catch (error) {
-      return (error as Error).message;
-    }
-  }
-
   #call(key: string): unknown {
     try {
       return this.#find(key);

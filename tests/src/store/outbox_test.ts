@@ -289,14 +289,19 @@ const groups = (key: string) => {
   return key.startsWith("chat:") ? ["chat:*"] : [];
 };
 
-test("a row changes the groups of its key in the same commit, and a row whose groups cannot be found is set aside", async () => {
+test("a row changes the groups of its key in the same commit, and a row whose groups cannot be found changes its key", async () => {
   const { storage, outbox, server, errors, ask } = setUp({ groups });
   outbox.commit("chat:1");
   outbox.commit("bad");
   outbox.commit("chat:2");
   deepEqual(await ask("chat:*", "chat:1"), ["chat:*", "chat:1"]);
-  deepEqual(storage.commits.map((commit) => commit.map(({ key }) => key)), [["chat:1", "chat:2", "chat:*"]]);
-  match(errors.join(), /set aside: Option "groups" is wrong for the key "bad": it threw "no room"/);
+  deepEqual(storage.commits.map((commit) => commit.map(({ key }) => key)), [[
+    "chat:1",
+    "bad",
+    "chat:2",
+    "chat:*",
+  ]]);
+  match(errors.join(), /Option "groups" is wrong for the key "bad": it threw "no room"/);
   const known = { "chat:*": (await storage.getNode("chat:*"))!.version };
   outbox.commit("chat:*", { hash: "own" });
   outbox.commit("chat:3");
