@@ -195,7 +195,7 @@ function testWhatIsSeen(onAdapter: OnAdapter): void {
     for (const response of responses) {
       assert.equal(response.status, 401);
       assert.equal(response.headers.get("www-authenticate"), "Bearer");
-      const message = "Cannot read: nobody knows you";
+      const message = "Cannot read: you are unknown";
       assert.deepEqual(await response.json(), { error: { code: "ERR_REALITY_UNAUTHORIZED", message } });
     }
     assert.deepEqual(await client.reports(), []);
