@@ -238,6 +238,7 @@ export async function examineFault(
     const parts = [
       "src",
       "storage",
+      "tests/loaded_mesh.ts",
       "tests/random.ts",
       "tests/network.ts",
       "tests/sim_clock.ts",
