@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { createClient, type DataStamp } from "../../client/mod.ts";
+import { streamsModule } from "../../src/optional_modules.ts";
 import { test } from "../harness.ts";
 import { Fetches, Scene } from "./scene.ts";
 
@@ -554,8 +555,8 @@ test('transport: "poll" asks at its interval, and at once for other keys', async
 });
 
 test('transport: "events" tells what a stream says', async () => {
-  // The client loads it when it is used. Reading a file takes real time.
-  await import("../../client/transport_events.ts");
+  // Client and server load these when they are used. Reading a file takes real time.
+  await Promise.all([import("../../client/transport_events.ts"), streamsModule.load()]);
   await using scene = new Scene();
   await scene.server.updateNode("a", "1");
   const client = scene.client({ transport: "events" });

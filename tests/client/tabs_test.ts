@@ -3,6 +3,7 @@ import type { ClientOptions, KeyChange, RealityClient } from "../../client/mod.t
 // Loaded before the fake clock runs.
 import "../../client/tabs.ts";
 import "../../client/transport_get.ts";
+import { streamsModule } from "../../src/optional_modules.ts";
 import { test } from "../harness.ts";
 import { SeededRandom } from "../random.ts";
 import { FakeBrowser, type FakeTab } from "./fake_browser.ts";
@@ -211,6 +212,8 @@ test("tabs with other URLs, or headers, or another user do not share", async () 
 });
 
 test("tabs that read events share one stream", async () => {
+  // The server loads it when it is used. Reading a file takes real time.
+  await streamsModule.load();
   await using scene = new TabScene();
   const tabs = [1, 2, 3].map(() => scene.open(["a"], { transport: "events", fetch: scene.fetch }));
   await scene.settle();

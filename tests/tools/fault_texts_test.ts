@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { CACHE_FAULTS, FAULTS as CLIENT_FAULTS } from "../client/faults.ts";
 import { FAULTS } from "../mesh/faults.ts";
 import { test } from "../harness.ts";
 
@@ -8,5 +9,11 @@ test("each text that a fault of the mesh simulation replaces occurs once in its 
     for (const { file, find } of edits) {
       assert.equal(readFileSync(file, "utf8").split(find).length, 2, `${name}: ${file}: ${find}`);
     }
+  }
+});
+
+test("each text that a fault of the client simulations replaces occurs once in its file", () => {
+  for (const { name, file, find } of [...CLIENT_FAULTS, ...CACHE_FAULTS]) {
+    assert.equal(readFileSync(`client/${file}`, "utf8").split(find).length, 2, `${name}: ${file}: ${find}`);
   }
 });
