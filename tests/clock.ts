@@ -24,7 +24,8 @@ export class FakeClock implements Clock {
   }
 
   now(): number {
-    return this.#now + this.#shift;
+    // As `Date.now()`, in whole milliseconds.
+    return Math.floor(this.#now + this.#shift);
   }
 
   elapsed(): number {

@@ -61,10 +61,17 @@ export class MemoryOutbox implements StorageOutbox {
     const ids = new Set(this.rows.map(({ id }) => id));
     const there = changes.filter(({ rows }) => rows.some((id) => ids.has(id)));
     if (there.length === 0) return 0;
-    const removed = new Set(changes.flatMap(({ rows }) => rows));
-    this.rows = this.rows.filter(({ id }) => !removed.has(id));
-    const metas = await this.#storage.applyChanges(there.map(({ rows: _, ...change }) => change));
-    return Math.max(...metas.map(({ version }) => version));
+    const taken = new Set(changes.flatMap(({ rows }) => rows));
+    const removed = this.rows.filter(({ id }) => taken.has(id));
+    this.rows = this.rows.filter(({ id }) => !taken.has(id));
+    try {
+      const metas = await this.#storage.applyChanges(there.map(({ rows: _, ...change }) => change));
+      return Math.max(...metas.map(({ version }) => version));
+    } catch (error) {
+      // As a transaction that fails.
+      this.rows.push(...removed);
+      throw error;
+    }
   }
 
   setAside(ids: readonly number[]): Promise<void> {

@@ -221,6 +221,19 @@ test("heartbeats are comments without an id, sent after the heartbeat interval w
   await client.cancel();
 });
 
+test("a wake without news sends nothing and does not postpone the heartbeat", async () => {
+  const { clock, server } = setUp();
+  const client = await Client.open(server, { keys: ["a"], heartbeatInterval: 1000 });
+  await client.next();
+  equal(await client.next(), "nothing");
+  await clock.advance(600);
+  server.recheck(["a"]);
+  equal(await client.next(), "nothing");
+  await clock.advance(400);
+  deepEqual(await client.next(), [{ comment: "heartbeat" }]);
+  await client.cancel();
+});
+
 test("a stream ends after its lifetime with a retry delay", async () => {
   const { clock, server } = setUp();
   clock.randomValue = 0.5;

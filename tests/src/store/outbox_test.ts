@@ -9,6 +9,7 @@ import { RealityServer } from "../../../mod.ts";
 import type { RealityServerOptions } from "../../../mod.ts";
 import { FakeClock, settle } from "../../clock.ts";
 import { test } from "../../harness.ts";
+import type { ChangeListener } from "../../../src/store/contract.ts";
 import { MemoryOutbox, OutboxStorage } from "../../outbox_storage.ts";
 
 /** A server on a storage with an outbox. */
@@ -321,3 +322,34 @@ test("a question for a group waits for the rows of all keys, also where many are
   await clock.advance(10_000);
   await closing;
 });
+
+/** A storage that announces changes of nodes. */
+class AnnouncingStorage extends OutboxStorage {
+  listener: ChangeListener | undefined;
+
+  subscribe(listener: ChangeListener): Promise<() => Promise<void>> {
+    this.listener = listener;
+    return Promise.resolve(() => Promise.resolve());
+  }
+}
+
+for (const isAnnounced of [false, true]) {
+  const when = isAnnounced
+    ? "at once if rows are announced"
+    : "within half a second if rows are not announced";
+  test(`a client that waits at a storage with announcements is told of a row ${when}`, async () => {
+    const storage = new AnnouncingStorage();
+    storage.outbox.isAnnounced = isAnnounced;
+    const { clock, server } = setUp({ storage });
+    let told: string[] | undefined;
+    void server.handleSync({ known: { a: 0 }, wait: 25_000 }).then(({ changed }) =>
+      told = Object.keys(changed)
+    );
+    await clock.advance(15_000);
+    storage.outbox.commit("a");
+    if (isAnnounced) storage.listener!(null);
+    await clock.advance(isAnnounced ? 1 : 600);
+    deepEqual(told, ["a"]);
+    await server.close();
+  });
+}
