@@ -30,8 +30,11 @@ const KEPT_MS = 1_000;
 const MAX_STEPS_BACK = 3;
 const STEP_BACK_MS = 10_000;
 
-/** A power of two: so many failures in a row, within some 5 seconds, are asked about by POST. */
+/** So many failures in a row, within some 5 seconds, are asked about by POST. */
 const MIN_FAILURES = 4;
+
+/** The least time between a POST that failed as well and the next one, in milliseconds; then four times as much each time. */
+const MIN_POST_GAP_MS = 5_000;
 
 /** An answer that must not be used. */
 class CacheFault extends Error {
@@ -49,6 +52,10 @@ export function createGetTransport(config: TransportConfig): Transport {
   let postUntil = 0;
   let { maxKeys } = config;
   let failures = 0;
+  let hasWaited = false;
+  /** The next POST about failures is sent then at the earliest, by `clock.elapsed()`. */
+  let nextPostAt = 0;
+  let postGap = MIN_POST_GAP_MS;
   let stepsBack = 0;
   let lastStepBack = -Infinity;
 
@@ -106,11 +113,14 @@ export function createGetTransport(config: TransportConfig): Transport {
     const seconds = wait && (WAITS.find((one) => one * 1_000 <= wait) ?? 1);
     const query = writeQuery([...known].map(writeKey), epoch, seconds);
     const begunAt = clock.elapsed();
+    let kept: SyncAnswer | undefined;
     try {
       while (true) {
         const askedAt = clock.elapsed();
         const answer = await getInTime(query, seconds * 1_000 + timeout, signal);
-        failures = 0;
+        hasWaited ||= wait > 0;
+        // A cache may have kept an error for one of two questions: with the wait, and without it.
+        if (wait || !hasWaited) failures = 0;
         const isSame = ([key, { version }]: [string, KeyChange]) => version === known.get(key);
         if (answer.epoch === epoch && [...answer.changed].some(isSame)) {
           throw new CacheFault("it tells what was asked");
@@ -127,6 +137,7 @@ export function createGetTransport(config: TransportConfig): Transport {
         }
         // One that came early was kept, or asked for by another client before. It says no more until it has expired.
         if (clock.elapsed() - askedAt < seconds * 500) {
+          kept = answer;
           await sleep(Math.max(minInterval, spread(KEPT_MS)), signal);
         }
         if (clock.elapsed() - begunAt > wait * 0.6) return answer;
@@ -138,8 +149,12 @@ export function createGetTransport(config: TransportConfig): Transport {
       // The server is down, overloaded, or takes fewer keys. If it happens again, a cache may have kept that.
       const isUsual = !(error instanceof CacheFault) &&
         (status === undefined || status === 413 || status === 429 || status >= 500);
-      // A POST after 4, 8, 16, … failures: all clients together must not keep a server down that comes back.
-      if (isUsual && (++failures < MIN_FAILURES || failures & failures - 1)) throw error;
+      // The round has an answer. A failure would count as one of a wait that had lasted since the round began.
+      if (isUsual && kept) return kept;
+      // All clients together must not keep a server down that comes back.
+      if (isUsual && (++failures < MIN_FAILURES || clock.elapsed() < nextPostAt)) throw error;
+      nextPostAt = clock.elapsed() + postGap;
+      postGap *= 4;
       stepsBack = 0;
       // The server has no such route, or the keys are not public.
       const isForGood = status === 403 || status === 404 || status === 405;
@@ -149,7 +164,8 @@ export function createGetTransport(config: TransportConfig): Transport {
       const answer = await askByPost(question, round);
       // If the POST had failed as well, the cache would be right.
       postUntil = until;
-      failures = 0;
+      failures = nextPostAt = 0;
+      postGap = MIN_POST_GAP_MS;
       return answer;
     }
   };

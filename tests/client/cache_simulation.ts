@@ -6,12 +6,10 @@
  *
  * @module
  */
-// Loaded before the simulated time begins.
-import "../../client/transport_get.ts";
-import "../../src/http/cached_sync.ts";
 import { createFetchHandler, type FetchHandler, MemoryStorage, RealityServer } from "../../mod.ts";
 import { isCryptoBusy } from "../clock.ts";
 import { SeededRandom } from "../random.ts";
+import "../loaded_cached_sync.ts";
 import { MachineClock, settleAll, SimClock } from "../sim_clock.ts";
 import { FakePage } from "./scene.ts";
 import type { ClientModule } from "./simulation.ts";
@@ -237,7 +235,8 @@ class CacheHistory {
     // Clocks of servers are wrong by hours, and differ after a server was replaced.
     const skew = this.#random.between(-3_600_000, 3_600_000);
     const clock = new MachineClock(this.#world, this.#random.fork("server"), skew);
-    const storage = new MemoryStorage({ counter: "sequential" });
+    // Versions begin at 1 again with each epoch. But a lower version that an edge makes up must not be another real one.
+    const storage = new MemoryStorage({ counter: this.#kind === "lead back" ? "clock" : "sequential" });
     const server = new RealityServer({ storage, clock, public: () => true });
     return [server, createFetchHandler(server)];
   }

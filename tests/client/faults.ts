@@ -147,7 +147,7 @@ export const CACHE_FAULTS: readonly (ClientFault & { readonly kind: string })[] 
   {
     name: "a failure is taken for the server's however often it comes",
     kind: "keep errors",
-    find: "++failures < MIN_FAILURES || failures & failures - 1",
+    find: "++failures < MIN_FAILURES || clock.elapsed() < nextPostAt",
     put: "true",
   },
   {

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
-// The client loads it when it is used. Reading a file takes real time.
-import "../../client/transport_get.ts";
 import { test } from "../harness.ts";
+import "../loaded_cached_sync.ts";
 import { Fetches, Scene, type SentRequest } from "./scene.ts";
 
 /** How long the client asks by POST after a fault, with the random numbers of the scene. */
@@ -43,6 +42,11 @@ function change(
     const [, wait = ""] = /(&w=\d+)/.exec(path) ?? [];
     return Response.json(edit({ ...body, asked: `${body.asked}${wait}` }), { headers });
   };
+}
+
+/** Resolves after so many milliseconds. */
+function wait(scene: Scene, ms: number): Promise<void> {
+  return new Promise((resolve) => void scene.clock.after(ms, resolve));
 }
 
 test("public: true asks by GET in the canonical form, without the headers of the application", async () => {
@@ -178,6 +182,32 @@ test("public: true takes three failures for the server's, and asks by POST after
   }
 });
 
+test("public: true asks by POST where a cache has kept a failure of the waiting question only", async () => {
+  await using scene = new Scene();
+  await follow(scene);
+  const { length } = scene.sent;
+  scene.intercept = ({ path }) => /w=\d+$/.test(path) ? new Response("", { status: 503 }) : undefined;
+  await scene.server.updateNode("a", "2");
+  await scene.clock.advance(30_000);
+  const methods = scene.sent.slice(length).map(({ method }) => method);
+  assert.ok(methods.includes("POST"), methods.join());
+  assert.ok(methods.length < 15, methods.join());
+});
+
+test("public: true asks by POST again within 16 seconds after one that failed", async () => {
+  await using scene = new Scene();
+  const { fetches } = await follow(scene);
+  let posts = 0;
+  scene.intercept = ({ method }) =>
+    method === "GET" || ++posts === 1 ? new Response("", { status: 503 }) : undefined;
+  await scene.server.updateNode("a", "2");
+  await scene.clock.advance(16_000);
+  assert.equal(posts > 1, true);
+  fetches.done();
+  await scene.clock.advance(0);
+  assert.deepEqual(fetches.versions.at(-1), { a: 2 });
+});
+
 test("public: true asks by GET again at once after a time in which the server refused everything", async () => {
   for (
     const failure of [
@@ -230,6 +260,29 @@ test("public: true asks again a second after an empty answer that was kept", asy
   assert.deepEqual(times, [0, 750, 1_500, 2_250]);
   assert.deepEqual(fetches.versions.at(-1), { a: 2 });
   assert.deepEqual(scene.errors, []);
+});
+
+test("public: true does not shorten its wait for a failure after an empty answer that came early", async () => {
+  await using scene = new Scene();
+  await follow(scene);
+  const answer = change(scene, (body) => ({ ...body, changed: {} }));
+  let early = 0;
+  let cut = 0;
+  scene.intercept = (sent) => {
+    if (!sent.path.includes("w=")) return undefined;
+    // It joins the wait of another client, which ends after four seconds.
+    if (early++ === 0) return wait(scene, 4_000).then(() => answer(sent));
+    if (cut++ === 0) throw new TypeError("The connection was reset");
+    return undefined;
+  };
+  await scene.server.updateNode("b", "1");
+  scene.client({ public: true }).follow(["b"], () => {});
+  await scene.clock.advance(30_000);
+  assert.equal(cut > 1, true);
+  assert.deepEqual(
+    scene.sent.filter(({ path }) => /w=/.test(path) && !/w=20$/.test(path)).map(({ path }) => path),
+    [],
+  );
 });
 
 test("public: true asks at once for a new key after an empty answer that was kept", async () => {
