@@ -181,7 +181,13 @@ export class Tables {
 
   #open(tableName: string, clock: { now: number }): DynamoDBStorage {
     const [client, destroy] = this.#connect();
-    const storage = new DynamoDBStorage({ client, tableName, now: () => clock.now });
+    const storage = new DynamoDBStorage({
+      // Forty calls at once on a busy machine, with a database in the same processors, may take longer than the default.
+      operationTimeout: 30_000,
+      client,
+      tableName,
+      now: () => clock.now,
+    });
     this.#backings.set(storage, { tableName, clock, destroy });
     return storage;
   }
