@@ -6,13 +6,21 @@
 import type { ReplicatedNode } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 
+/** The delta of a message. */
+export interface SentDelta {
+  /** The replica id of the storage that the delta was read from. The sender may have another one by now. */
+  readonly sender: string;
+  readonly nodes: readonly ReplicatedNode[];
+  readonly full: boolean;
+  readonly isLast: boolean;
+}
+
 /** The delta of a gossip message, or `undefined` if the body has none. */
-export function deltaOf(
-  body: string,
-): { readonly nodes: ReplicatedNode[]; readonly full: boolean; readonly isLast: boolean } | undefined {
+export function deltaOf(body: string): SentDelta | undefined {
   if (!body.includes('\\"delta\\"')) return undefined;
   const { gossip } = JSON.parse(body) as { gossip?: { message?: string } };
-  const { delta } = JSON.parse(gossip?.message ?? "{}") as {
+  const { origin: sender = "", delta } = JSON.parse(gossip?.message ?? "{}") as {
+    origin?: string;
     delta?: {
       nodes: (RealityNodeMeta & { origin: string; stamp?: number })[];
       full: boolean;
@@ -24,5 +32,5 @@ export function deltaOf(
     replicaId: origin,
     dotVersion: stamp ?? node.version,
   }));
-  return { nodes, full: delta?.full === true, isLast: delta?.next === null };
+  return { sender, nodes, full: delta?.full === true, isLast: delta?.next === null };
 }

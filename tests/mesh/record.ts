@@ -119,6 +119,11 @@ export class Record {
     return life;
   }
 
+  /** The incarnation of a storage that has or had this replica id. */
+  lifeOf(replicaId: string): Life | undefined {
+    return this.#lives.find((life) => life.replicaId === replicaId);
+  }
+
   /**
    * Records a change of a storage itself.
    *

@@ -56,6 +56,7 @@ const FAILED_ONCE = [
   6024714,
   880646488,
   53546616,
+  517091166,
 ];
 
 test("histories that have failed once keep the promise", async () => {

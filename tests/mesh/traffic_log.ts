@@ -42,7 +42,7 @@ export class TrafficLog {
     if (kind === "request" && this.captured.length < 50) this.captured.push(delivery);
     const delta = deltaOf(body);
     if (delta === undefined) return;
-    const { nodes, full, isLast } = delta;
+    const { sender, nodes, full, isLast } = delta;
     const machine = this.#deps.machines().find(({ host }) => host === to);
     if (machine === undefined) {
       return this.#deps.record.blame("leak", `${to} was told ${JSON.stringify(nodes)}`);
@@ -50,10 +50,12 @@ export class TrafficLog {
     if (nodes.length > 0) this.traffic.loaded++;
     if (!isLast) this.traffic.pages++;
     this.traffic.nodes += nodes.length;
-    const sender = this.#deps.machines().find(({ host }) => host === from);
-    void Promise.all([machine.disk.life(), sender?.disk.life()]).then(([life, other]) => {
+    const isByServer = this.#deps.machines().some(({ host }) => host === from);
+    void machine.disk.life().then((life) => {
       for (const node of nodes) this.#deps.record.offer(life, node);
-      if (!full || other === undefined) return;
+      // Not the storage that the sender has now: it may have been lost after the message was sent.
+      const other = isByServer && full ? this.#deps.record.lifeOf(sender) : undefined;
+      if (other === undefined) return;
       for (const key of this.#deps.record.keys) this.#deps.record.offerSilence(life, key, other);
     });
   }
