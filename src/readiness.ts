@@ -6,15 +6,18 @@
 import { type StorageCallOptions, withTimeout } from "./store/timeout.ts";
 import type { RealityStorage } from "./store/contract.ts";
 
-/** `ready`, or why not: the peers were not asked for their nodes yet, the storage fails, or `close()` was called. */
+/**
+ * `ready`, or why not: the storage is empty and the peers were not asked for their nodes yet, the storage fails, or
+ * `close()` was called.
+ */
 export type ReadyState = "ready" | "starting" | "storage" | "closing";
 
 /** What readiness depends on. */
 export interface ReadinessDeps {
   readonly storage: RealityStorage;
   readonly batch: StorageCallOptions;
-  /** Resolves once the server may answer; never rejects. Left out without peers. */
-  readonly open?: (() => Promise<void>) | undefined;
+  /** Whether the server may not answer yet; never rejects. Left out without peers. */
+  readonly isStarting?: (() => Promise<boolean>) | undefined;
   readonly isClosing: () => boolean;
 }
 
@@ -22,26 +25,22 @@ export interface ReadinessDeps {
 export class Readiness {
   readonly #deps: ReadinessDeps;
   #asking: Promise<boolean> | undefined;
-  #opening: Promise<void> | undefined;
-  #isOpen: boolean;
 
   /** @param deps What readiness depends on. */
   constructor(deps: ReadinessDeps) {
     this.#deps = deps;
-    this.#isOpen = deps.open === undefined;
   }
 
   /** The state of the server. The first call starts what the server needs to become ready. */
   async ask(): Promise<ReadyState> {
     if (this.#deps.isClosing()) return "closing";
-    this.#opening ??= this.#deps.open?.().then(() => {
-      this.#isOpen = true;
-    });
+    const starting = this.#deps.isStarting?.();
     this.#asking ??= this.#askStorage().finally(() => this.#asking = undefined);
     const isWell = await this.#asking;
+    const isStarting = isWell && await starting;
     if (this.#deps.isClosing()) return "closing";
     if (!isWell) return "storage";
-    return this.#isOpen ? "ready" : "starting";
+    return isStarting ? "starting" : "ready";
   }
 
   async #askStorage(): Promise<boolean> {

@@ -49,7 +49,8 @@ export interface StatusMesh {
   readonly states: ReadonlyMap<string, PeerState>;
   /** The state of the connection to Redis; undefined without one. */
   readonly redis: RedisStats | undefined;
-  bootstrap(): Promise<void>;
+  /** Whether the server may not answer yet; never rejects. */
+  isStarting(): Promise<boolean>;
   /** Rejects if the modules of the mesh cannot be loaded. */
   getStats(): Promise<MeshStats>;
 }
@@ -69,7 +70,7 @@ export class ServerStatus {
     this.#readinessDeps = {
       storage: config.storage,
       batch,
-      open: mesh && (() => mesh.bootstrap()),
+      isStarting: mesh && (() => mesh.isStarting()),
       isClosing: () => lifecycle.isClosing,
     };
     this.#readiness = new Readiness(this.#readinessDeps);

@@ -104,6 +104,11 @@ export class LazyMesh<T extends object> {
     return this.#parts?.mesh.bootstrap() ?? this.#load().then(({ mesh }) => mesh.bootstrap());
   }
 
+  /** Whether this server may not answer yet, because its storage is empty or the modules cannot be loaded. Never rejects. */
+  isStarting(): Promise<boolean> {
+    return this.#parts?.mesh.isStarting() ?? this.#load().then(({ mesh }) => mesh.isStarting(), () => true);
+  }
+
   /** Asks the peers for what they have. */
   catchUp(): Promise<void> {
     return this.#parts?.mesh.catchUp() ?? this.#load().then(({ mesh }) => mesh.catchUp());

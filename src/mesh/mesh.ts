@@ -160,6 +160,11 @@ export class Mesh {
     return this.#scheduler.bootstrap();
   }
 
+  /** Whether clients wait for that round. The first call starts it. Never rejects. */
+  isStarting(): Promise<boolean> {
+    return this.#scheduler.isStarting();
+  }
+
   /** Asks the peers for what they have, in one round for all callers. Settles by a deadline; never rejects. */
   catchUp(): Promise<void> {
     return this.#scheduler.catchUp();

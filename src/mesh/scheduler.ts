@@ -51,6 +51,8 @@ export class Scheduler {
   readonly #options: SchedulerOptions;
   readonly #end = new AbortController();
   #bootstrapping: Promise<void> | undefined;
+  #hasBootstrapped = false;
+  #emptiness: Promise<boolean> | undefined;
   #catchingUp: Promise<void> | undefined;
   #nextStaleCheck = 0;
   #isClosing = false;
@@ -100,6 +102,15 @@ export class Scheduler {
    */
   bootstrap(): Promise<void> {
     return this.#bootstrapping ??= this.#bootstrap();
+  }
+
+  /**
+   * Whether the storage was empty and the catch-up round of {@linkcode Scheduler.bootstrap} is not over. The first call
+   * starts that round. Never rejects.
+   */
+  async isStarting(): Promise<boolean> {
+    void this.bootstrap();
+    return await this.#wasEmpty() && !this.#hasBootstrapped;
   }
 
   /**
@@ -160,13 +171,24 @@ export class Scheduler {
   }
 
   async #bootstrap(): Promise<void> {
+    if (await this.#wasEmpty()) await this.catchUp();
+    this.#hasBootstrapped = true;
+  }
+
+  /** Whether the storage was empty at the first call and there are peers to fill it. Never rejects. */
+  #wasEmpty(): Promise<boolean> {
+    return this.#emptiness ??= this.#isEmpty();
+  }
+
+  async #isEmpty(): Promise<boolean> {
     const { antiEntropy, peers } = this.#options;
-    if (antiEntropy === undefined || peers.others.length === 0) return;
+    if (antiEntropy === undefined || peers.others.length === 0) return false;
     try {
       const { state } = await antiEntropy.compose(undefined, 0);
-      if (state.maxVersion === 0) await this.catchUp();
+      return state.maxVersion === 0;
     } catch {
       // Reported already. The client's own request will fail if the storage still does.
+      return false;
     }
   }
 

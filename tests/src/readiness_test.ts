@@ -2,6 +2,7 @@ import "../loaded_mesh.ts";
 import { deepEqual, equal, ok } from "node:assert/strict";
 import type { RealityServerOptions } from "../../mod.ts";
 import { RealityServer } from "../../src/server.ts";
+import type { ReplicaState } from "../../src/store/contract.ts";
 import { FakeClock, settle } from "../clock.ts";
 import { test } from "../harness.ts";
 import { HeldStorage } from "../storages.ts";
@@ -11,6 +12,13 @@ import { Servers } from "./mesh/servers.ts";
 class PatientStorage extends HeldStorage {
   asked = 0;
   health: () => Promise<boolean> = () => Promise.resolve(true);
+  /** What servers with peers wait for when they read how much the storage has, if anything. */
+  reading: Promise<void> | undefined;
+
+  override async readReplicaState(): Promise<ReplicaState> {
+    await this.reading;
+    return super.readReplicaState();
+  }
 
   override isHealthy(): Promise<boolean> {
     this.asked++;
@@ -140,6 +148,42 @@ test("a server whose peers do not answer is ready after the timeout", async () =
     await clock.advance(100);
   }
   await server.close();
+});
+
+test("a server with peers on a storage that is not empty is ready at its first request, which waits for the storage", async () => {
+  const { clock, server, storage, ready } = setUp({
+    meshPeers: ["http://peer-1:3000"],
+    mesh: { fetch: () => Promise.reject(new TypeError("connection refused")) },
+  });
+  await storage.applyChanges([{ key: "key", hash: "1", updatedAt: clock.now() }]);
+  let release = () => {};
+  storage.reading = new Promise((resolve) => release = resolve);
+  const answers = [ready(), ready("HEAD")];
+  await settle();
+  release();
+  deepEqual(await Promise.all(answers), [[200, "ready"], [200, ""]]);
+  await server.close();
+});
+
+test("a server with peers whose storage cannot tell what it has is ready if its health check passes", async () => {
+  const { server, storage, ready } = setUp({ meshPeers: ["http://peer-1:3000"] });
+  storage.reading = Promise.reject(new Error("away"));
+  deepEqual(await ready(), [200, "ready"]);
+  storage.health = () => Promise.resolve(false);
+  deepEqual(await ready(), [503, "storage"]);
+  await server.close();
+});
+
+test("a server that closes while it reads what its storage has is not ready", async () => {
+  const { server, storage, ready } = setUp({ meshPeers: ["http://peer-1:3000"] });
+  let release = () => {};
+  storage.reading = new Promise((resolve) => release = resolve);
+  const answer = ready();
+  await settle();
+  const closing = server.close();
+  release();
+  deepEqual(await answer, [503, "closing"]);
+  await closing;
 });
 
 test("a closing or closed server is not ready, makes no storage call, and is still healthy", async () => {

@@ -27,6 +27,7 @@ function setUp(hasRedis = true) {
       announce: record("announce"),
       contactStalePeers: record("contact"),
       bootstrap: record("bootstrap"),
+      isStarting: () => Promise.resolve(false),
       catchUp: record("catchUp"),
       answer: record("answer"),
       getStats: () => ({ exchanges: 7 }),
@@ -94,6 +95,23 @@ test("a mesh that could not be loaded is reported, and loaded at the next use", 
   imports[2]!.resolve();
   await second;
   deepEqual(calls, ["start", 'announce ["a"] 1', "bootstrap"]);
+});
+
+test("a server is starting while its mesh cannot be loaded, and asks again at the next call", async () => {
+  const { mesh, imports } = setUp();
+  const ask = () => {
+    const answer = mesh.isStarting();
+    return { answer, import: imports.at(-1)! };
+  };
+  for (let i = 0; i < 2; i++) {
+    const asked = ask();
+    asked.import.reject(new Error("no such file"));
+    equal(await asked.answer, true);
+  }
+  const asked = ask();
+  asked.import.resolve();
+  equal(await asked.answer, false);
+  equal(await mesh.isStarting(), false);
 });
 
 test("close() waits for the modules, and announces first what was changed", async () => {
