@@ -1,6 +1,7 @@
 /**
- * Sends 100,000 hostile requests to the fetch handler of one server, and prints how much memory stays in use. Started
- * by `memory_test.ts` in a process of its own, with the seed as its argument.
+ * Sends 100,000 hostile requests to the fetch handler of one server, and prints how much memory stays in use, and the
+ * first answers with a status of 500 or more. Started by `memory_test.ts` in a process of its own. Prints its seed; with that
+ * seed as its argument, the same requests are sent again.
  *
  * @module
  */
@@ -25,7 +26,12 @@ const LOOKS: readonly number[] = [15_000, 20_000, 90_000, 95_000, 100_000];
 const LARGE = 5_000;
 const SELDOM = 1_000;
 
-const seed = Number(process.argv[2]);
+/** How many of the failures are described, and how many characters of a target, a header, a body and an answer. */
+const MAX_DESCRIBED = 20;
+const MAX_PRINTED = 300;
+
+const seed = Number(process.argv[2] ?? Math.floor(Math.random() * 2 ** 31));
+console.log(`seed: ${seed}`);
 const random = new SeededRandom(seed);
 const isLarge = ({ body }: HostileRequest) => body !== undefined && body.length > LARGE;
 const made = fc.sample(requests, { seed, numRuns: 2_000 }).map(withoutToken);
@@ -75,7 +81,8 @@ function withoutToken(request: HostileRequest): HostileRequest {
   return { ...request, headers: request.headers.filter(([, value]) => !value.includes(TOKEN)) };
 }
 
-async function ask({ method, target, headers, body }: HostileRequest): Promise<void> {
+async function ask(hostile: HostileRequest): Promise<void> {
+  const { method, target, headers, body } = hostile;
   let request: Request;
   try {
     const hasBody = body !== undefined && method !== "GET" && method !== "HEAD";
@@ -89,8 +96,32 @@ async function ask({ method, target, headers, body }: HostileRequest): Promise<v
     return;
   }
   const response = await handler(request);
-  if (response.status >= 500) failures++;
+  if (response.status >= 500) {
+    if (++failures <= MAX_DESCRIBED) console.log(`failure: ${await describeFailure(hostile, response)}`);
+    return;
+  }
   const reader = response.body?.getReader();
   await reader?.read();
   await reader?.cancel();
+}
+
+/** What was asked and answered, shortened. A body of bytes has one character for each byte. */
+async function describeFailure(
+  { name, method, target, headers, body }: HostileRequest,
+  response: Response,
+): Promise<string> {
+  const shorten = (text: string) => text.length > MAX_PRINTED ? `${text.slice(0, MAX_PRINTED)}…` : text;
+  const sent = body instanceof Uint8Array
+    ? Array.from(body, (byte) => String.fromCharCode(byte)).join("")
+    : body;
+  const found = {
+    status: response.status,
+    name,
+    method,
+    target,
+    headers,
+    body: sent,
+    answer: await response.text(),
+  };
+  return JSON.stringify(found, (_, value) => typeof value === "string" ? shorten(value) : value);
 }
