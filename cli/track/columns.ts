@@ -9,14 +9,19 @@ import { readTracking } from "../../storage/sql/track/tracking.ts";
 import { columnsOf } from "../../storage/sql/track/template.ts";
 import type { Connection, Row } from "./database.ts";
 
-/** Each returns a row for each column, with its type and the kind of its table. The parameters are schema and table. */
+/**
+ * Each returns a row for each column, with its type and the kind of its table; on MySQL also the table's engine if that has
+ * no transactions. The parameters are schema and table.
+ */
 const COLUMNS: Readonly<Record<SQLDialectName, string>> = {
-  postgres:
-    "SELECT attname AS name, format_type(atttypid, NULL) AS type, CASE WHEN relkind IN ('r', 'p') THEN 'table' ELSE 'view' END AS kind " +
+  postgres: "SELECT attname AS name, format_type(atttypid, NULL) AS type, " +
+    "CASE WHEN relkind IN ('r', 'p') THEN 'table' WHEN relkind = 'f' THEN 'foreign table' ELSE 'view' END AS kind " +
     "FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace " +
     "WHERE nspname = coalesce($1::text, 'public') AND relname = $2::text AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
   mysql:
-    "SELECT column_name AS name, data_type AS type, IF(table_type LIKE '%VIEW', 'view', 'table') AS kind " +
+    "SELECT column_name AS name, data_type AS type, IF(table_type LIKE '%VIEW', 'view', 'table') AS kind, " +
+    "(SELECT list.engine FROM information_schema.engines AS list " +
+    "WHERE list.engine = tables.engine AND list.transactions <> 'YES') AS engine " +
     "FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name) " +
     "WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? ORDER BY ordinal_position",
   sqlite: "SELECT info.name, info.type, list.type AS kind FROM pragma_table_list AS list, " +
@@ -41,6 +46,13 @@ export async function checkColumns(connection: Connection, options: TrackOptions
   if (found.length === 0) throw new Error(`there is no table ${show(options.schema, options.table)}`);
   if (found[0]?.kind !== "table") {
     throw new Error(`${show(options.schema, options.table)} is not a table, but a ${found[0]?.kind}`);
+  }
+  if (typeof found[0].engine === "string") {
+    throw new Error(
+      `${show(options.schema, options.table)} has the engine ${
+        found[0].engine
+      }, which has no transactions: ROLLBACK would keep a changed row, but not its row of the outbox; use InnoDB`,
+    );
   }
   const isExact = options.dialect === "postgres";
   const fold = (name: unknown) => isExact ? String(name) : String(name).toLowerCase();

@@ -34,7 +34,7 @@ reality-server untrack URL --table NAME             ends it
   --when SQL      only rows for which this is true, such as '{is_draft} = 0'
   --schema NAME   schema of the table, or database on MySQL            public; that of the URL
   --outbox NAME   table of the outbox                                  reality_outbox
-  --name NAME     to track a table in several ways                     the table's name
+  --name NAME     to track a table in several ways
   --apply         install the triggers; otherwise the SQL is printed
 
 URL is sqlite:<file>, postgres://<url> or mysql://<url>. Only --apply connects to it.

@@ -68,12 +68,31 @@ END`;
     // Fails here, and not in the application's writes, when a column does not exist.
     insert + `SELECT ${tracking.keys.map((key) => keyOf(key)).join(" || ")} FROM ${table} AS reality_row ` +
     `WHERE false${tracking.when ? ` AND ${conditionOf(tracking.when, columnOf)}` : ""}`,
+    ...refuseVirtual(table, tracking.columns),
     `CREATE OR REPLACE FUNCTION ${name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER\n  ` +
     `${SETTINGS.map((setting) => `SET ${setting}`).join("\n  ")}\nAS ${tag}${body}\n${tag}`,
     `REVOKE ALL ON FUNCTION ${name}() FROM PUBLIC`,
     // One statement, so that no change is missed between the old triggers and the new ones.
     `DO ${triggersTag}\n${triggers}\n${triggersTag}`,
   ];
+}
+
+/** A trigger reads NULL from a generated column without a stored value, so no key would be written. */
+function refuseVirtual(table: string, columns: readonly string[]): string[] {
+  if (columns.length === 0) return [];
+  const body = `
+DECLARE name text;
+BEGIN
+  SELECT attname INTO name FROM pg_catalog.pg_attribute WHERE attrelid = ${
+    quoteText(table)
+  }::pg_catalog.regclass
+    AND attname IN (${columns.map(quoteText).join(", ")}) AND attgenerated = 'v' LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'Cannot track the column "%": triggers do not see the value of a virtual generated column, make it STORED', name;
+  END IF;
+END`;
+  const tag = freeTag(body);
+  return [`DO ${tag}${body}\n${tag}`];
 }
 
 /** The statements that end it. */
@@ -111,12 +130,15 @@ function selectKeys({ keys, when }: Tracking, ...sources: readonly string[]): st
     `FROM (${rows.join(" UNION ALL ")}) AS keys WHERE keys.key IS NOT NULL`;
 }
 
-/** The text of a key; NULL when a column is NULL. */
+/**
+ * The text of a key; NULL when a column is NULL. Keys are compared as bytes: the collation of a column may take different
+ * keys for the same.
+ */
 function keyOf(key: readonly TemplatePart[]): string {
   const parts = key.map((part) =>
     "column" in part ? `(${columnOf(part.column)})::text` : quoteText(part.text)
   );
-  return parts.length === 1 ? `(${parts[0]})::text` : `(${parts.join(" || ")})`;
+  return `(${parts.join(" || ")})::text COLLATE pg_catalog."C"`;
 }
 
 function columnOf(column: string): string {

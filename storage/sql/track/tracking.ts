@@ -21,9 +21,9 @@ export interface UntrackOptions {
    */
   schema?: string;
   /**
-   * A name of this tracking, to track one table in several ways. The names of triggers are made of it.
+   * A name of this tracking, to track one table in several ways. The names of triggers are made of it and the table's name.
    *
-   * @default the table's name
+   * @default none
    */
   name?: string;
 }
@@ -114,9 +114,14 @@ export function checkTable(owner: string, options: UntrackOptions, more: readonl
   if (name !== undefined) checkName("name", name);
 }
 
-/** The name of a trigger. One that is too long is cut, and ends with a checksum of the whole. */
-export function triggerName({ table, name = table }: UntrackOptions, event?: TriggerEvent): string {
-  const base = `reality_track_${name}`;
+/**
+ * The name of a trigger. A name of the tracking is added to that of the table, with a checksum of both: other tables may
+ * have a tracking of the same name, or names that are the same once they are joined. What is too long is cut, and ends with
+ * a checksum of the whole.
+ */
+export function triggerName({ table, name }: UntrackOptions, event?: TriggerEvent): string {
+  const whole = name === undefined ? table : `${table}_${name}_${checksum(JSON.stringify([table, name]))}`;
+  const base = `reality_track_${whole}`;
   const end = event === undefined ? "" : `_${event}`;
   // As long as the longest event, so that all names of one tracking begin alike.
   if (utf8Length(base) <= MAX_NAME_BYTES - "_truncate".length) return base + end;

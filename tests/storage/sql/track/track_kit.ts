@@ -105,6 +105,30 @@ export async function takeKeys(db: TrackedDatabase, outbox: string = "reality_ou
   );
 }
 
+/**
+ * Tracks tables under names that are the same, also when they are joined with the tables' names. Ending one of the
+ * trackings does not end another.
+ *
+ * @param db The connection.
+ * @param schema The schema in which tables are created, if it is not the default. The outbox is there as well.
+ */
+export async function testSameName(db: TrackedDatabase, schema?: string): Promise<void> {
+  const { dialect, run } = db;
+  const where = schema === undefined ? {} : { schema };
+  const outbox = schema === undefined ? "reality_outbox" : `${schema}.reality_outbox`;
+  const writeTo = async (...tables: readonly string[]) => {
+    for (const table of tables) await run(`INSERT INTO ${table} VALUES (1)`);
+    return await takeKeys(db, outbox);
+  };
+  for (const [table, name] of [["a", "b_c"], ["a_b", "c"], ["b", "c"]] as const) {
+    await run(`CREATE TABLE ${table} (${table}_id integer)`);
+    await track(db, table, [`${table}:{${table}_id}`], undefined, { ...where, outbox, name });
+  }
+  assert.deepEqual(await writeTo("a", "a_b", "b"), ["a:1", "a_b:1", "b:1"]);
+  for (const statement of untrackTable({ dialect, ...where, table: "b", name: "c" })) await run(statement);
+  assert.deepEqual(await writeTo("a", "a_b", "b"), ["a:1", "a_b:1"]);
+}
+
 class History {
   readonly #db: TrackedDatabase;
   readonly #random: SeededRandom;

@@ -1,9 +1,16 @@
 import assert from "node:assert/strict";
 import { type Connection, createConnection } from "mysql2/promise";
+import { runTrack } from "../../../../cli/track/command.ts";
 import { randomName } from "../../../../src/store/contract.ts";
 import { test } from "../../../harness.ts";
 import { addressOf } from "../../table_kit.ts";
-import { takeKeys, testRandomChanges, track as trackIn, type TrackedDatabase } from "./track_kit.ts";
+import {
+  takeKeys,
+  testRandomChanges,
+  testSameName,
+  track as trackIn,
+  type TrackedDatabase,
+} from "./track_kit.ts";
 
 const ADDRESS = addressOf("REALITY_TEST_MYSQL");
 
@@ -62,6 +69,9 @@ function runOn(connection: Connection): TrackedDatabase["run"] {
 
 test("trackTable() on MariaDB writes the keys of changed rows, and none of a transaction that was rolled back", () =>
   withDatabase(({ db }) => testRandomChanges(db, 3)));
+
+test("trackTable() on MariaDB tells trackings of the same name apart by their tables", () =>
+  withDatabase(({ db }) => testSameName(db)));
 
 test("trackTable() on MariaDB writes keys in UTF-8 from columns of any character set, and compares them as bytes", () =>
   withDatabase(async ({ run, track, take }) => {
@@ -188,4 +198,30 @@ test("trackTable() on MariaDB lets a write pass whose text is too long for a key
     await track("t", ["{a}"]);
     await run(`INSERT INTO t VALUES ('${"é".repeat(100_000)}')`);
     assert.deepEqual(await take(), ["é".repeat(513)]);
+  }));
+
+test("track --apply on MariaDB refuses columns whose text depends on the writer, and tables without transactions", () =>
+  withDatabase(async ({ run, name, take }) => {
+    await run("CREATE TABLE t (room INT, at TIMESTAMP, code VARBINARY(9)) ENGINE = InnoDB");
+    await run("CREATE TABLE p (room INT) ENGINE = InnoDB PARTITION BY HASH (room) PARTITIONS 2");
+    await run("CREATE TABLE old (room INT) ENGINE = MyISAM");
+    const url = new URL(ADDRESS);
+    url.pathname = name;
+    const apply = async (table: string, key: string) => {
+      const lines: string[] = [];
+      const print = (line: string) => void lines.push(line);
+      await runTrack("track", [url.href, "--table", table, "--keys", key, "--apply"], {
+        log: print,
+        error: print,
+      });
+      return lines.join("\n");
+    };
+    assert.match(await apply("t", "{at}"), /the column "at" has the type timestamp, whose text depends/);
+    assert.match(await apply("t", "{code}"), /the column "code" has the type varbinary, whose text depends/);
+    assert.match(await apply("old", "{room}"), /"old" has the engine MyISAM, which has no transactions: /);
+    for (const table of ["t", "p"]) assert.equal(await apply(table, "chat:{room}"), `Tracked: ${table}`);
+    await run("INSERT INTO t (room) VALUES (1)");
+    await run("INSERT INTO p VALUES (2)");
+    await run("INSERT INTO old VALUES (3)");
+    assert.deepEqual(await take(), ["chat:1", "chat:2"]);
   }));

@@ -1,10 +1,17 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import postgres from "postgres";
+import { runTrack } from "../../../../cli/track/command.ts";
 import { randomName } from "../../../../src/store/contract.ts";
 import { test } from "../../../harness.ts";
 import { addressOf } from "../../table_kit.ts";
-import { takeKeys, testRandomChanges, track as trackIn, type TrackedDatabase } from "./track_kit.ts";
+import {
+  takeKeys,
+  testRandomChanges,
+  testSameName,
+  track as trackIn,
+  type TrackedDatabase,
+} from "./track_kit.ts";
 
 const ADDRESS = addressOf("REALITY_TEST_POSTGRES");
 
@@ -12,6 +19,8 @@ interface Scene {
   readonly db: TrackedDatabase;
   readonly run: TrackedDatabase["run"];
   readonly sql: postgres.Sql;
+  /** The schema of the test. */
+  readonly schema: string;
   /** Tracks a table in the schema of the test. */
   track(table: string, keys: readonly string[], when?: string): Promise<void>;
   /** Removes what is in the outbox and returns its keys in alphabetical order. */
@@ -45,6 +54,7 @@ async function withSchema(test: (scene: Scene) => Promise<void>): Promise<void> 
       db,
       run,
       sql,
+      schema,
       track: (table, keys, when) => trackIn(db, table, keys, when, { schema, outbox }),
       take: async () => (await takeKeys(db, outbox)).sort(),
     });
@@ -58,6 +68,26 @@ test("trackTable() on PostgreSQL writes each key once per statement, and none of
   withSchema(async ({ db, run }) => {
     await run("RESET search_path");
     await testRandomChanges(db, 6);
+  }));
+
+test("trackTable() on PostgreSQL tells trackings of the same name apart by their tables", () =>
+  withSchema(({ db, schema }) => testSameName(db, schema)));
+
+test("trackTable() on PostgreSQL tells keys apart that the collation of a column takes for the same", () =>
+  withSchema(async ({ run, track, take }) => {
+    await run("CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)");
+    await run('CREATE TABLE t (id int, name text COLLATE nocase, other text COLLATE "POSIX")');
+    for (const keys of [["{name}"], ["n:{name}"], ["{name}", "n:{name}", "{name}{other}", "{other}"]]) {
+      await track("t", keys);
+      const expected = (...names: string[]) =>
+        keys.flatMap((key) => names.map((name) => key.replace("{name}", name).replace("{other}", "x")));
+      await run("INSERT INTO t VALUES (1, 'a', 'x'), (2, 'A', 'x')");
+      assert.deepEqual(await take(), [...new Set(expected("A", "a"))].sort());
+      await run("UPDATE t SET name = upper(name) WHERE id = 1");
+      assert.deepEqual(await take(), [...new Set(expected("A", "a"))].sort());
+      await run("DELETE FROM t");
+      await take();
+    }
   }));
 
 test("trackTable() on PostgreSQL writes the same text of a value whatever the settings of the session are", () =>
@@ -207,4 +237,30 @@ test("trackTable() on PostgreSQL changes nothing when a column or a table does n
     await assert.rejects(() => track("v", ["chat:{room}"]), /"v" is a view/);
     await run("INSERT INTO t VALUES (1)");
     assert.deepEqual(await take(), []);
+  }));
+
+test("track --apply on PostgreSQL names what is no table, and tracks a partitioned table", () =>
+  withSchema(async ({ run, schema, take }) => {
+    const wrapper = `wrapper_${randomName(8)}`;
+    await run(
+      `CREATE FOREIGN DATA WRAPPER ${wrapper}; CREATE SERVER ${wrapper} FOREIGN DATA WRAPPER ${wrapper}`,
+    );
+    await run(`CREATE FOREIGN TABLE f (room int) SERVER ${wrapper}; CREATE VIEW v AS SELECT 1 AS room`);
+    await run("CREATE TABLE p (room int) PARTITION BY LIST (room); CREATE TABLE p1 PARTITION OF p DEFAULT");
+    const options = ["--schema", schema, "--outbox", `${schema}.reality_outbox`, "--apply"];
+    const apply = async (table: string) => {
+      const lines: string[] = [];
+      const print = (line: string) => void lines.push(line);
+      await runTrack("track", [ADDRESS, "--table", table, "--keys", "chat:{room}", ...options], {
+        log: print,
+        error: print,
+      });
+      return lines.join("\n");
+    };
+    assert.match(await apply("f"), /is not a table, but a foreign table/);
+    assert.match(await apply("v"), /is not a table, but a view/);
+    assert.equal(await apply("p"), "Tracked: p");
+    await run("INSERT INTO p VALUES (1)");
+    assert.deepEqual(await take(), ["chat:1"]);
+    await run(`DROP FOREIGN DATA WRAPPER ${wrapper} CASCADE`);
   }));

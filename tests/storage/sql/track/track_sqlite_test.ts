@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "../../../harness.ts";
-import { takeKeys, testRandomChanges, track, type TrackedDatabase } from "./track_kit.ts";
+import { takeKeys, testRandomChanges, testSameName, track, type TrackedDatabase } from "./track_kit.ts";
 
 /** Runs a test on a database in memory with an outbox. */
 async function withDatabase(run: (db: TrackedDatabase) => Promise<void>): Promise<void> {
@@ -30,6 +30,9 @@ async function withDatabase(run: (db: TrackedDatabase) => Promise<void>): Promis
 
 test("trackTable() on SQLite writes the keys of changed rows, and none of a transaction that was rolled back", () =>
   withDatabase((db) => testRandomChanges(db, 20)));
+
+test("trackTable() on SQLite tells trackings of the same name apart by their tables", () =>
+  withDatabase(testSameName));
 
 test("trackTable() on SQLite writes each kind of value as CAST(… AS TEXT) does", () =>
   withDatabase(async (db) => {
