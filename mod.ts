@@ -37,6 +37,7 @@ export type {
   Authorize,
   AuthorizeWrite,
   GroupFunction,
+  GroupsOptions,
   HookInfo,
   MeshOptions,
   MetricsHook,
@@ -73,6 +74,7 @@ export type {
   WaitOutcome,
 } from "./src/telemetry/events.ts";
 export type {
+  KeyRefusal,
   MeshInfo,
   MeshPeerStats,
   MeshStats,

@@ -7,7 +7,7 @@ import type { ClientClock } from "./clock.ts";
 import type { PageState } from "./page_state.ts";
 import { growingPause } from "./pause.ts";
 import type { Refusal } from "./request.ts";
-import type { Question, Subscriptions } from "./subscriptions.ts";
+import type { Answer, Question, Subscriptions } from "./subscriptions.ts";
 import type { Transport } from "./transport.ts";
 import type { ClientState } from "./types.ts";
 
@@ -70,6 +70,8 @@ export class Rounds {
   #wake: () => void = () => {};
   #cancelCollect: (() => void) | undefined;
   #cancelTick: (() => void) | undefined;
+  /** The refused keys that were reported. */
+  readonly #refused = new Set<string>();
 
   constructor(deps: RoundsDeps) {
     this.#deps = deps;
@@ -165,6 +167,7 @@ export class Rounds {
         controller,
         onAnswer: (asked, answer) => {
           const isDue = subscriptions.answer(asked, answer);
+          this.#reportRefused(answer);
           isNews ||= isDue;
           this.#failures = 0;
           this.#isPatient = true;
@@ -198,6 +201,14 @@ export class Rounds {
     this.#isWaiting = false;
     // Ends the other requests of a split question.
     this.#abort();
+  }
+
+  #reportRefused({ refused = {} }: Answer): void {
+    for (const [key, { message }] of Object.entries(refused)) {
+      if (this.#refused.has(key)) continue;
+      this.#refused.add(key);
+      this.#deps.onError(Object.assign(new Error(message), { key }));
+    }
   }
 
   /** Whether the round that runs, or the last one, has asked the same. A stream tells each change of its keys. */

@@ -21,6 +21,8 @@ export interface Answer {
   readonly epoch: string;
   /** The keys whose version is another one than asked. */
   readonly changed: ReadonlyMap<string, KeyChange>;
+  /** Key → why it can never change. */
+  readonly refused?: Readonly<Record<string, { readonly message: string }>>;
 }
 
 /** All subscriptions of a client. */

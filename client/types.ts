@@ -174,7 +174,10 @@ export interface ClientOptions {
    * called, or until the returned promise resolves to `true`: for example after a token was renewed.
    */
   readonly onUnauthorized?: (status: number) => unknown;
-  /** Called when a request or a listener fails. The client tries again by itself. */
+  /**
+   * Called when a request or a listener fails: the client tries again by itself. Also called once for each key that the
+   * server refuses because no group has it; the error has the `key`.
+   */
   readonly onError?: (error: unknown) => void;
   /** Time, timers and random numbers, for tests. */
   readonly clock?: ClientClock;

@@ -12,13 +12,14 @@ import type {
   Authorize,
   AuthorizeWrite,
   GroupFunction,
+  GroupsOptions,
   RateLimitKey,
   RealityServerOptions,
 } from "./options.ts";
 import { redactURL } from "./redact.ts";
 import type { RedisPublisher, RedisSubscriber } from "./redis/client.ts";
 import type { RealityStorage } from "./store/contract.ts";
-import { Groups, MAX_GROUPS } from "./store/groups.ts";
+import { MAX_GROUPS } from "./store/groups.ts";
 import type { RealityEvent } from "./telemetry/events.ts";
 
 /** The checked options, with every default filled in. */
@@ -33,8 +34,7 @@ export interface ServerConfig {
   readonly authorize: Authorize | undefined;
   readonly authorizeWrite: AuthorizeWrite | undefined;
   readonly isPublic: ((key: string) => boolean) | undefined;
-  /** Finds the groups of keys; undefined without the option. */
-  readonly groups: Groups | undefined;
+  readonly groups: GroupsOptions | undefined;
   readonly limits: Limits;
   readonly rateLimit: RateLimitConfig | undefined;
   readonly trustProxy: TrustedProxies;
@@ -147,7 +147,7 @@ export function checkOptions(options: RealityServerOptions): ServerConfig {
     authorize: checkFunction<Authorize>("authorize", given.authorize),
     authorizeWrite: checkFunction<AuthorizeWrite>("authorizeWrite", given.authorizeWrite),
     isPublic: checkFunction<(key: string) => boolean>("public", given.public),
-    groups: checkGroups(given.groups, storage, limits),
+    groups: checkGroups(given.groups, storage),
     limits,
     rateLimit: checkRateLimit(given.rateLimit),
     trustProxy: checkTrustProxy(given.trustProxy),
@@ -184,15 +184,27 @@ function checkStorage(storage: unknown): RealityStorage {
   return storage as RealityStorage;
 }
 
-function checkGroups(value: unknown, { features }: RealityStorage, limits: Limits): Groups | undefined {
-  const find = checkFunction<GroupFunction>("groups", value);
-  if (find === undefined) return undefined;
+function checkGroups(value: unknown, { features }: RealityStorage): GroupsOptions | undefined {
+  if (value === undefined) return undefined;
+  const groups = typeof value === "function" ? { of: value as GroupFunction } : checkGroupsObject(value);
   if ((features?.maxChanges ?? Infinity) <= MAX_GROUPS) {
     throw new TypeError(
       `Option "groups" is wrong: a key and its ${MAX_GROUPS} groups are one commit, and the storage takes ${features?.maxChanges} changes at once`,
     );
   }
-  return new Groups(find, limits);
+  return groups;
+}
+
+function checkGroupsObject(value: unknown): GroupsOptions {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw wrongOption("groups", "a function or an object", value);
+  }
+  const { of, isGroup } = checkNames("groups", value, ["of", "isGroup"]);
+  if (typeof of !== "function") throw wrongOption("groups.of", "a function", of);
+  return {
+    of: of as GroupFunction,
+    isGroup: checkFunction<(key: string) => boolean>("groups.isGroup", isGroup),
+  };
 }
 
 function checkServerId(serverId: unknown): string | undefined {

@@ -26,6 +26,7 @@ import { LazyStreams } from "./sse/lazy_streams.ts";
 import type { Stamp } from "./stamp/stamp.ts";
 import type { StampOptions, Stamps } from "./stamp/stamps.ts";
 import { randomName } from "./store/contract.ts";
+import { Groups } from "./store/groups.ts";
 import type { StorageCallOptions } from "./store/timeout.ts";
 import type { SyncDeps } from "./sync/sync.ts";
 import { SyncRequests } from "./sync/sync_requests.ts";
@@ -57,6 +58,7 @@ interface Base {
   readonly batch: StorageCallOptions;
   readonly hooks: Hooks;
   readonly waiters: Waiters;
+  readonly groups: Groups | undefined;
 }
 
 /** Creates a server. The storage is not called before the first request or change. */
@@ -117,7 +119,8 @@ function createBase(config: ServerConfig): Base {
   let { serverId } = config;
   // A random id is created at the first use: a Worker may not generate random values while it starts.
   const getServerId = () => serverId ??= `server-${randomName(10)}`;
-  return { config, getServerId, lifecycle: new Lifecycle(), observer, batch, hooks, waiters };
+  const groups = config.groups && new Groups(config.groups, limits, (error) => observer.report(error));
+  return { config, getServerId, lifecycle: new Lifecycle(), observer, batch, hooks, waiters, groups };
 }
 
 /** Creates the scopes and the link to other servers. A commit is announced to the mesh; the mesh writes by a scope. */
@@ -166,14 +169,14 @@ function createAdmission({ config, observer, hooks }: Base, scopes: ScopeSource)
 
 /** Returns a function that provides what answers a sync: one object for all requests, or a new one for each. */
 function createGetSyncDeps(
-  { config: { clock, limits, requestScopedIO }, observer }: Base,
+  { config: { clock, limits, requestScopedIO }, observer, groups }: Base,
   scopes: ScopeSource,
   mesh: ServerMesh | undefined,
 ): () => SyncDeps {
   const { metrics } = observer;
   const create = (): SyncDeps => {
     const { reader, waiters, poller } = scopes.open();
-    return { reader, waiters, poller, clock, maxWait: limits.maxWait, mesh, metrics };
+    return { reader, waiters, poller, clock, maxWait: limits.maxWait, mesh, metrics, groups };
   };
   if (requestScopedIO) return create;
   const deps = create();

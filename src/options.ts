@@ -246,7 +246,8 @@ export interface RealityServerOptions {
   /**
    * The groups that a key is in. Each change of the key changes its groups as well, in the same commit, however the
    * change arrives: so a client that follows a group is told of every change in it. Called once for each change, at once,
-   * and must always return the same for the same key, on all servers. See `docs/groups.md`.
+   * and must always return the same for the same key, on all servers. An object with `of` and `isGroup` also tells clients
+   * that follow a key which no group has. See `docs/groups.md`.
    *
    * @default no key is in a group
    *
@@ -263,7 +264,7 @@ export interface RealityServerOptions {
    * await server.close();
    * ```
    */
-  groups?: GroupFunction | undefined;
+  groups?: GroupFunction | GroupsOptions | undefined;
   /**
    * What one request and one server may use at most.
    *
@@ -520,6 +521,36 @@ export type AllowedKeys = boolean | readonly string[] | ReadonlySet<string>;
  * and is not passed.
  */
 export type GroupFunction = (key: string) => readonly string[];
+
+/** The option `groups` of a server that refuses keys which no group has. */
+export interface GroupsOptions {
+  /** Finds the groups of a key. */
+  of: GroupFunction;
+  /**
+   * Whether there is a group with this key, with or without members. A client that follows a key with `*` for which this
+   * is false, and which has no node, is told so in the answer. It must return at once. If it throws, or returns something
+   * else, `onError` is called and no key is refused.
+   *
+   * @default no key is refused
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({
+   *   storage: new MemoryStorage(),
+   *   groups: {
+   *     of: (key) => key.startsWith("chat:") ? ["chat:*"] : [],
+   *     isGroup: (key) => key === "chat:*",
+   *   },
+   * });
+   * const { refused } = await server.handleSync({ known: { "chat:*": 0, "chats:*": 0 } });
+   * console.assert(Object.keys(refused ?? {}).join() === "chats:*");
+   * await server.close();
+   * ```
+   */
+  isGroup?: ((key: string) => boolean) | undefined;
+}
 
 /** Returns whether a request may change these keys. */
 export type AuthorizeWrite<Context = unknown> = {

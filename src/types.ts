@@ -66,10 +66,24 @@ export interface SyncResponse {
    */
   pause?: number;
   /**
+   * Key → why it can never change: it contains `*`, has no node, and is no group. Present if there is such a key, on a
+   * server whose option `groups` has `isGroup`. The other keys are answered as always, and so is this one once it has a
+   * node.
+   */
+  refused?: Record<string, KeyRefusal>;
+  /**
    * The question that this answers, in its canonical form. Present in answers to `GET {base}/sync`, so that a client notices
    * when a cache answers another question.
    */
   asked?: string;
+}
+
+/** Why a key of a request was refused. */
+export interface KeyRefusal {
+  /** The reason, for programs: `ERR_REALITY_NO_GROUP`. */
+  code: string;
+  /** The reason, for people. It names the key. */
+  message: string;
 }
 
 /** A change of one node. */

@@ -33,6 +33,11 @@ const SECTIONS: readonly Section[] = [
     name: "MeshOptions",
   },
   {
+    title: "Groups",
+    intro: "`new RealityServer({ storage, groups: { of, isGroup } })`: [groups](groups.md)",
+    name: "GroupsOptions",
+  },
+  {
     title: "Redis",
     intro: "`new RealityServer({ storage, redis: { publisher, subscriber } })`",
     name: "RedisOptions",

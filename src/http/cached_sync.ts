@@ -48,8 +48,8 @@ export async function answerCachedSync(
   const { asked, ...question } = parseQuestion(request.url, deps.admission.limits);
   for (const key of question.known.keys) checkPublic(key, isPublic);
   const answer = await deps.syncs.answerPublic(question, request, record);
-  const { changed, epoch, serverTime } = answer;
-  const etag = `W/"${await createHash(`${asked}\n${epoch}\n${JSON.stringify(changed)}`)}"`;
+  const { changed, refused, epoch, serverTime } = answer;
+  const etag = `W/"${await createHash(`${asked}\n${epoch}\n${JSON.stringify([changed, refused])}`)}"`;
   const seconds = isForward(question, answer) ? FORWARD_SECONDS : OTHER_SECONDS;
   const headers: Record<string, string> = {
     "content-type": "application/json",

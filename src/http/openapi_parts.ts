@@ -183,6 +183,15 @@ export const schemas: Readonly<Record<SchemaName, Part>> = {
         "Milliseconds to wait before the next sync. Sent if a request with `wait` is answered early and without " +
         "changes.",
     },
+    refused: {
+      type: "object",
+      additionalProperties: object(["code", "message"], {
+        code: { const: "ERR_REALITY_NO_GROUP" },
+        message: { type: "string" },
+      }),
+      description:
+        "Key → why it can never change. Sent if a key contains `*`, has no node, and is no group of the server.",
+    },
     asked: { type: "string", description: "The canonical query, in answers to `GET` and `HEAD`." },
   }),
   ExchangeResponse: object(["gossip"], { gossip: { type: "object" } }, "The answer to another server."),
@@ -208,8 +217,9 @@ export const schemas: Readonly<Record<SchemaName, Part>> = {
   }, "Sent once the storage has the changes."),
   EventStream: {
     type: "string",
-    description: "Server-sent events. `update`: `data` is a Node. `resync`: `data` is a Resync, and an " +
-      "`update` for each key follows. Ids are opaque; heartbeats are comments without an id. `retry` is the " +
+    description:
+      "Server-sent events. `update`: `data` is a Node. `refused`: `data` has `key`, `code` and `message`. " +
+      "`resync`: `data` is a Resync, and an `update` for each key follows. Ids are opaque; heartbeats are comments without an id. `retry` is the " +
       "delay before the client reconnects.",
   },
   Resync: object(

@@ -17,6 +17,7 @@ import type { MaybePromise } from "../maybe_promise.ts";
 import { checkKeys } from "../parse_keys.ts";
 import type { Scope, ScopeSource } from "../scope/scope.ts";
 import { isMeshStorage } from "../store/contract.ts";
+import type { Groups } from "../store/groups.ts";
 import { locateClient } from "../sync/locate.ts";
 import type { Waiters, WaiterSource } from "../sync/waiters.ts";
 import type { Observer } from "../telemetry/observer.ts";
@@ -42,6 +43,8 @@ export interface EventStreamsOptions {
   readonly waiters: Waiters;
   /** Streams whose client has to read something within a time limit. */
   readonly stalls: DeadlineList;
+  /** Says which keys no group has; undefined without the option. */
+  readonly groups: Groups | undefined;
   /** Left out without peers and Redis. */
   readonly mesh: { contactStalePeers(): void } | undefined;
 }
@@ -159,8 +162,9 @@ export class EventStreams {
   }
 
   #createDeps(scope: Scope): StreamDeps {
-    const { config: { clock, limits, storage }, scopes, stalls, mesh } = this.#options;
+    const { config: { clock, limits, storage }, scopes, stalls, mesh, groups } = this.#options;
     return {
+      groups,
       reader: scope.reader,
       waiters: scope.waiters,
       poller: scope.poller,

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type AskRights, mask, seesAll } from "../access.ts";
+import { type AskRights, mask, type Rights, seesAll } from "../access.ts";
 import type { Clock } from "../clock.ts";
 import type { Deadline, DeadlineList } from "../limits/deadlines.ts";
 import type { NodeReader } from "../store/cached_reader.ts";
@@ -12,10 +12,11 @@ import type { StreamReason } from "../telemetry/metrics.ts";
 import type { PulledBody } from "../http/exchange.ts";
 import { isSameHistory } from "../store/history.ts";
 import type { ReplicatedNode } from "../store/contract.ts";
+import type { Groups } from "../store/groups.ts";
 import type { WaitEnd, Waiter, Waiters, WaiterSource } from "../sync/waiters.ts";
 import type { ChangePoller } from "../sync/change_poller.ts";
 import { closingStream } from "./closing.ts";
-import { type Cursor, HEARTBEAT, parseCursor } from "./frame.ts";
+import { type Cursor, eventFrame, HEARTBEAT, parseCursor } from "./frame.ts";
 import { isValidCursor, type RightsView, SentState, type StartPosition } from "./sent_state.ts";
 
 /** What a stream follows, and for how long. */
@@ -35,6 +36,8 @@ export interface StreamDeps {
   readonly waiters: Pick<Waiters, "add">;
   readonly poller: Pick<ChangePoller, "register">;
   readonly clock: Clock;
+  /** Says which keys no group has; undefined without the option. */
+  readonly groups: Pick<Groups, "findRefused"> | undefined;
   /** Whether versions are positions in the history of the storage. Only then can a stream resume. */
   readonly ordered: boolean;
   /**
@@ -198,8 +201,18 @@ export class EventStream implements PulledBody, Deadline {
     this.#waiter = hasSlot() ? waiters.add(keys, this.#locate?.()) : null;
     // Needed only here. It would keep the objects of the request in memory.
     this.#locate = undefined;
-    const view = await this.#read();
-    return this.#sent.open(view, await this.#readStart(view));
+    const rights = await this.#askRights?.();
+    const view = await this.#read(rights);
+    return this.#formatRefused(view, rights) + this.#sent.open(view, await this.#readStart(view));
+  }
+
+  /** An event for each key that no group has. */
+  #formatRefused({ reading }: RightsView, rights: Rights | undefined): string {
+    const { groups, clock } = this.#deps;
+    const refused = groups?.findRefused(this.#options.keys, reading.nodes, rights, clock.now()) ?? {};
+    return Object.entries(refused).map(([key, refusal]) => eventFrame("refused", { key, ...refusal })).join(
+      "",
+    );
   }
 
   /** Determines what the client knows already. */
@@ -243,10 +256,9 @@ export class EventStream implements PulledBody, Deadline {
   }
 
   /** Reads what the client may see, and until when. */
-  async #read(): Promise<RightsView> {
+  async #read(rights: Rights | undefined): Promise<RightsView> {
     const { reader, clock, poller } = this.#deps;
     const { keys } = this.#options;
-    const rights = await this.#askRights?.();
     this.#expiresAt = Math.min(this.#expiresAt, rights?.expiresAt ?? Infinity);
     const reading = await reader.read(keys);
     poller.register(reading);
@@ -288,7 +300,7 @@ export class EventStream implements PulledBody, Deadline {
 
   /** The frames of a change; empty if the client needs none, `null` if the server ends the stream. */
   async #update(): Promise<string | null> {
-    const view = await this.#read();
+    const view = await this.#read(await this.#askRights?.());
     // If the rights ended in the meantime, the stream ends without reporting the keys as deleted.
     return this.#timeLeft <= 0 ? null : this.#sent.update(view);
   }

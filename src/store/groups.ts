@@ -3,29 +3,41 @@
  *
  * @module
  */
+import { type Rights, seesAll } from "../access.ts";
+import { RealityError } from "../errors.ts";
+import type { GroupsOptions } from "../options.ts";
 import type { Limits } from "../server_limits.ts";
+import type { KeyRefusal } from "../types.ts";
+import type { NodeLookup } from "./contract.ts";
 import { keyFault, kindOf } from "./node.ts";
 
 /** The most groups that one key may be in. */
 export const MAX_GROUPS = 16;
+
+/** Faults of `isGroup` are reported for this many keys. */
+const MAX_REPORTS = 100;
 
 /** Whether a key names a group. Such a key is in no group itself, so a change of a group changes nothing else. */
 export function isGroup(key: string): boolean {
   return key.endsWith("*");
 }
 
-/** Finds the groups of keys with the function of the application, and checks what it returns. */
+/** Finds the groups of keys with the functions of the application, and checks what they return. */
 export class Groups {
-  readonly #find: (key: string) => readonly string[];
+  readonly #options: GroupsOptions;
   readonly #limits: Limits;
+  readonly #report: (error: RealityError) => void;
+  readonly #reported = new Set<string>();
 
   /**
-   * @param find The function of the application.
+   * @param options The functions of the application.
    * @param limits The longest key.
+   * @param report Receives faults of `isGroup`, each once.
    */
-  constructor(find: (key: string) => readonly string[], limits: Limits) {
-    this.#find = find;
+  constructor(options: GroupsOptions, limits: Limits, report: (error: RealityError) => void) {
+    this.#options = options;
     this.#limits = limits;
+    this.#report = report;
   }
 
   /**
@@ -44,23 +56,89 @@ export class Groups {
       const fault = keyFault(group, this.#limits.maxKeyBytes);
       if (fault !== undefined) throw wrongGroups(key, fault);
       if (!isGroup(group as string)) {
-        throw wrongGroups(key, `expected keys that end in *, got ${JSON.stringify(group)}`);
+        throw wrongGroups(key, `expected keys that end in *, got ${quote(group)}`);
+      }
+      if (!this.#hasGroup(group as string)) {
+        this.#reportOnce(
+          `Option "groups" is wrong: it makes the group ${quote(group)}, and isGroup denies it`,
+        );
       }
     }
     return groups.length > 1 ? [...new Set(groups as string[])] : groups as string[];
   }
 
+  /**
+   * The keys that no group has, of those that a client follows. A key without `*` is not asked about, nor one with a node:
+   * that may change again. A key that the client may not read is not refused either, because the
+   * answer would tell whether there is such a group.
+   *
+   * @returns Key → the refusal; undefined for no key.
+   */
+  findRefused(
+    keys: readonly string[],
+    nodes: NodeLookup,
+    rights: Rights | undefined,
+    now: number,
+  ): Record<string, KeyRefusal> | undefined {
+    if (this.#options.isGroup === undefined) return undefined;
+    let refused: Record<string, KeyRefusal> | undefined;
+    for (const key of keys) {
+      if (!key.includes("*") || nodes.get(key) !== undefined || !seesAll(rights, [key], now)) continue;
+      if (this.#hasGroup(key)) continue;
+      refused ??= {};
+      refused[key] = {
+        code: "ERR_REALITY_NO_GROUP",
+        message: `Cannot follow ${quote(key)}: no group has this key`,
+      };
+    }
+    return refused;
+  }
+
+  /** Whether there is a group with this key, as far as is known. */
+  #hasGroup(key: string): boolean {
+    const { isGroup } = this.#options;
+    if (isGroup === undefined) return true;
+    try {
+      const answer: unknown = isGroup(key);
+      if (typeof answer === "boolean") return answer;
+      this.#reportOnce(
+        `Option "groups.isGroup" is wrong for the key ${quote(key)}: expected true or false, got ${
+          kindOf(answer)
+        }`,
+      );
+    } catch (cause) {
+      this.#reportOnce(
+        `Option "groups.isGroup" is wrong for the key ${quote(key)}: ${describe(cause)}`,
+        cause,
+      );
+    }
+    return true;
+  }
+
+  #reportOnce(message: string, cause?: unknown): void {
+    if (this.#reported.has(message) || this.#reported.size >= MAX_REPORTS) return;
+    this.#reported.add(message);
+    this.#report(new RealityError("ERR_REALITY_HOOK", message, cause === undefined ? {} : { cause }));
+  }
+
   #call(key: string): unknown {
     try {
-      return this.#find(key);
+      return this.#options.of(key);
     } catch (cause) {
-      const message = cause instanceof Error ? cause.message : String(cause);
-      throw wrongGroups(key, `it threw ${JSON.stringify(message)}`, cause);
+      throw wrongGroups(key, describe(cause), cause);
     }
   }
 }
 
 function wrongGroups(key: string, fault: string, cause?: unknown): TypeError {
-  const message = `Option "groups" is wrong for the key ${JSON.stringify(key)}: ${fault}`;
+  const message = `Option "groups" is wrong for the key ${quote(key)}: ${fault}`;
   return new TypeError(message, cause === undefined ? {} : { cause });
+}
+
+function describe(cause: unknown): string {
+  return `it threw ${JSON.stringify(cause instanceof Error ? cause.message : String(cause))}`;
+}
+
+function quote(key: unknown): string {
+  return JSON.stringify(key);
 }

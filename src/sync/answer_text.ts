@@ -13,9 +13,9 @@ import type { SyncResponse } from "../types.ts";
  * @param answer The answer. An exchange between servers has other fields.
  */
 export function toAnswerText(answer: SyncResponse): string {
-  const { changed, mesh, epoch, serverTime, pause } = answer;
+  const { changed, mesh, epoch, serverTime, pause, refused } = answer;
   for (const _key in changed) return JSON.stringify(answer);
-  if (changed === undefined) return JSON.stringify(answer);
+  if (changed === undefined || refused !== undefined) return JSON.stringify(answer);
   const { peers, serverVersion } = mesh;
   const names = Array.isArray(peers) && peers.length === 0 ? "[]" : JSON.stringify(peers);
   const more = pause === undefined ? "" : `,"pause":${pause}`;

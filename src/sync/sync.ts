@@ -15,6 +15,7 @@ import type { Metrics } from "../telemetry/metrics.ts";
 import type { ParsedSync } from "../parse.ts";
 import { drawRetryDelay } from "../limits/retry_delay.ts";
 import type { StorageReading } from "../store/contract.ts";
+import type { Groups } from "../store/groups.ts";
 import type { MeshInfo, PeerHealth, PeerState, RealityNodeMeta, SyncResponse } from "../types.ts";
 import { RequestRecord } from "../telemetry/request_record.ts";
 import type { Waiters, WaiterSource } from "./waiters.ts";
@@ -48,6 +49,8 @@ export interface SyncDeps {
   readonly clock: Clock;
   readonly maxWait: number;
   readonly mesh?: SyncMesh | undefined;
+  /** Says which keys no group has; undefined without the option. */
+  readonly groups?: Pick<Groups, "findRefused"> | undefined;
   readonly metrics: Pick<Metrics, "changedKeys" | "waitsBegun" | "waitsEnded" | "waitDurations">;
 }
 
@@ -109,8 +112,9 @@ async function answerInTime(
   // A request without keys would only wait for its deadline.
   const waiter = wait > 0 && keys.length > 0 ? deps.waiters.add(keys, locate?.()) : null;
   if (waiter === null) {
-    const reading = await readCaughtUp(request, deps, await askRights?.());
-    return respond(request, reading, compareReading(request, reading), deps, record);
+    const rights = await askRights?.();
+    const reading = await readCaughtUp(request, deps, rights);
+    return respond(request, reading, compareReading(request, reading), deps, record, { rights });
   }
   const signal = source?.getSignal();
   const leave = () => waiter.release();
@@ -132,7 +136,7 @@ async function answerInTime(
       );
       if (changed !== null || isLast || left <= 0) {
         if (record.outcome === "wake" && changed === null) record.outcome = "timeout";
-        return respond(request, reading, changed, deps, record, deadline);
+        return respond(request, reading, changed, deps, record, { rights, deadline });
       }
       deps.poller.register(reading);
       // Do not keep the reading in memory during the wait.
@@ -213,7 +217,7 @@ function respond(
   keys: readonly string[] | null,
   deps: SyncDeps,
   record: RequestRecord,
-  deadline: number = Infinity,
+  { rights, deadline = Infinity }: { rights?: Rights | undefined; deadline?: number } = {},
 ): SyncResponse {
   if (record.waitStartedAt === undefined) record.outcome = "answered";
   const changed: Record<string, RealityNodeMeta> = Object.create(null);
@@ -231,6 +235,9 @@ function respond(
   if (keys === null && (request.wait ?? 0) > 0 && isEarly(record, deps.clock, deadline)) {
     answer.pause = drawRetryDelay(deps.clock);
   }
+  const { nodes } = reading;
+  const refused = deps.groups?.findRefused(request.known.keys, nodes, rights, answer.serverTime);
+  if (refused !== undefined) answer.refused = refused;
   return answer;
 }
 

@@ -597,3 +597,22 @@ test('transport: "events" keeps its stream when data with a newer stamp was fetc
   assert.equal(store.getSnapshot().data?.versions["a"], 4);
   assert.deepEqual(scene.sent.slice(sent).map(({ path }) => path), []);
 });
+
+test("a key that no group has is reported to onError once, and the other keys are told as always", async () => {
+  for (const transport of ["wait", "poll", "events"] as const) {
+    await using scene = new Scene({}, { of: () => [], isGroup: () => false });
+    await streamsModule.load();
+    const fetches = new Fetches();
+    scene.client({ transport }).follow(["chats:*", "a"], fetches.listener);
+    await scene.clock.advance(100);
+    fetches.done();
+    for (const hash of ["1", "2"]) {
+      await scene.server.updateNode("a", hash);
+      await scene.clock.advance(10_000);
+      fetches.done();
+    }
+    assert.deepEqual(fetches.versions, [{ "chats:*": 0, a: 0 }, { a: 1 }, { a: 2 }]);
+    assert.deepEqual(scene.errors.map(String), ['Error: Cannot follow "chats:*": no group has this key']);
+    assert.equal((scene.errors[0] as { key?: string }).key, "chats:*");
+  }
+});

@@ -4,7 +4,7 @@
  * @module
  */
 import { type ClientOptions, createClient, type KeyChange, type RealityClient } from "../../client/mod.ts";
-import { createFetchHandler, MemoryStorage, RealityServer } from "../../mod.ts";
+import { createFetchHandler, type GroupsOptions, MemoryStorage, RealityServer } from "../../mod.ts";
 import { FakeClock } from "../clock.ts";
 
 /** A request that the client sent. */
@@ -60,14 +60,15 @@ export class Scene implements AsyncDisposable {
   /** Answers in place of the server, if it returns something. */
   intercept: (request: SentRequest) => Response | Promise<Response> | undefined = () => undefined;
 
-  /** Creates the server with these limits. */
-  constructor(limits: { maxKeys?: number; maxWaiters?: number } = {}) {
+  /** Creates the server with these limits, and with groups if any are given. */
+  constructor(limits: { maxKeys?: number; maxWaiters?: number } = {}, groups?: GroupsOptions) {
     const { clock } = this;
     this.server = new RealityServer({
       storage: new MemoryStorage({ counter: "sequential" }),
       clock,
       onError: (error) => this.errors.push(error),
       limits,
+      groups,
       public: (key) => !key.startsWith("private:"),
     });
     this.respond = createFetchHandler(this.server);

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { RealityNodeMeta } from "../../../src/types.ts";
+import type { RealityNodeMeta, SyncResponse } from "../../../src/types.ts";
 import { assertDeleted } from "./comparison.ts";
 import type { EventBlock, EventStream } from "../event_stream.ts";
 import type { Rule } from "../rule.ts";
@@ -153,6 +153,24 @@ export const eventRules: readonly Rule[] = [
         // nginx removes this header.
         if (!/nginx/i.test(stream.headers.get("server") ?? "")) header("x-accel-buffering", /^no$/);
         return Promise.resolve();
+      });
+    },
+  },
+  {
+    number: "6.8",
+    sentence: "A stream begins with an event refused for each key that no group has",
+    async check(server) {
+      const key = `${server.newKey()}:*`;
+      const answer = await server.send("POST", "/sync", { body: { known: { [key]: 0 } } });
+      if ((answer.json as Partial<SyncResponse>)?.refused === undefined) skip("the server refuses no key");
+      await withStream(server, [key], {}, async (stream) => {
+        const [block] = (await stream.open()).filter(({ event }) => event === "refused");
+        const found = JSON.parse(block?.data ?? "{}");
+        assert(
+          found.key === key && found.code === "ERR_REALITY_NO_GROUP" && found.message?.includes(key),
+          () => `the data of refused is ${format(found)}`,
+        );
+        assert(block?.id === undefined, () => `refused has the id ${format(block?.id)}`);
       });
     },
   },

@@ -5,7 +5,7 @@
  */
 import type { Rule } from "../rule.ts";
 import { assertRefused, describe, refusalOf } from "../server.ts";
-import { assert, format } from "../outcome.ts";
+import { assert, format, skip } from "../outcome.ts";
 
 const HIGHEST = Number.MAX_SAFE_INTEGER;
 const LEGACY = { clientId: "reality-check", mode: "native", hint: "focus", timestamp: 1 };
@@ -92,6 +92,36 @@ export const syncRules: readonly Rule[] = [
     number: "3.6",
     sentence: "A server with peers that finds a client ahead of it asks its peers first",
     check: "not visible to a client",
+  },
+  {
+    number: "3.7",
+    sentence:
+      "A key that no group has is named in refused, with code and message, and the others are answered",
+    async check(server) {
+      const [plain, pattern] = [server.newKey(), `${server.newKey()}:*`];
+      await server.update(plain);
+      const { changed, refused } = await server.sync({ known: { [plain]: 0, [pattern]: 0 } });
+      assert(Object.hasOwn(changed, plain), () => `another key is not answered beside ${format(pattern)}`);
+      if (refused === undefined) skip("the server refuses no key");
+      assert(Object.keys(refused).join() === pattern, () => `refused is ${format(refused)}`);
+      const { code, message } = refused[pattern]!;
+      assert(code === "ERR_REALITY_NO_GROUP", () => `the code is ${format(code)}`);
+      assert(
+        message.includes(pattern),
+        () => `the message does not name ${format(pattern)}: ${format(message)}`,
+      );
+    },
+  },
+  {
+    number: "3.7",
+    sentence: "A key with a node is not refused",
+    async check(server) {
+      const key = `${server.newKey()}:*`;
+      await server.update(key);
+      const { changed, refused } = await server.sync({ known: { [key]: 0 } });
+      assert(Object.hasOwn(changed, key), () => `${format(key)} is not told`);
+      assert(refused === undefined, () => `refused is ${format(refused)}`);
+    },
   },
 ];
 

@@ -21,10 +21,10 @@ const TOKEN = "token-of-the-check-01";
 
 /**
  * Rules that may be skipped on our servers: no heartbeat, Express reads bodies, no CORS, no peers, no rate limit, no stamped
- * answer, no public keys.
+ * answer, no public keys, no groups.
  */
 const PERHAPS_UNCHECKED = [
-  ...["6.3", "2.7", "2.8", "9", "11.1", "16.4"],
+  ...["6.3", "2.7", "2.8", "9", "11.1", "16.4", "3.7", "6.8"],
   ...RULES.map(({ number }) => number).filter((number) => /^1[78]\./.test(number)),
 ];
 
@@ -48,11 +48,14 @@ test("checkServer() finds no broken rule behind node:http", async () => {
 test(`checkServer() finds nothing at ${serverName}, behind another base path and with CORS`, async () => {
   const handler = { basePath: "/api/live", cors: { origin: "*" as const } };
   const listen = (server: RealityServer) => listenFetch(createFetchHandler(server, handler));
-  await withServer({ public: () => true }, listen, async (origin) => {
+  const groups = { of: () => [], isGroup: () => false };
+  await withServer({ public: () => true, groups }, listen, async (origin) => {
     const report = await mustHold(`${origin}/api/live/`);
     assert.equal(report.url, `${origin}/api/live`);
     const preflight = report.results.find(({ sentence }) => sentence.startsWith("A preflight"));
     assert.equal(preflight?.outcome, "ok");
+    const refusals = report.results.filter(({ rule }) => rule === "3.7" || rule === "6.8");
+    assert.deepEqual(refusals.map(({ outcome }) => outcome), ["ok", "ok", "ok"]);
     const cached = report.results.filter(({ rule }) => rule.startsWith("18.") && rule !== "18.3");
     assert.deepEqual(new Set(cached.map(({ outcome }) => outcome)), new Set(["ok"]));
   });

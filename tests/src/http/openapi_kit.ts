@@ -16,7 +16,11 @@ export interface Document {
   info: { version: string };
   servers: { url: string }[];
   paths: Record<string, Record<string, Operation>>;
-  components: { responses: Record<string, Answer>; headers: Record<string, Header> };
+  components: {
+    responses: Record<string, Answer>;
+    headers: Record<string, Header>;
+    schemas: Record<string, unknown>;
+  };
 }
 
 export interface Operation {

@@ -241,7 +241,11 @@ async function merge(
   const changes = new Changes(new WriteBatcher(storage, options, () => {}), new FakeClock(), {
     limits: DEFAULT_LIMITS,
     isMeshed: true,
-    groups: new Groups((key) => key === "bad" ? undefined as never : prefixes(key), DEFAULT_LIMITS),
+    groups: new Groups(
+      { of: (key) => key === "bad" ? undefined as never : prefixes(key) },
+      DEFAULT_LIMITS,
+      () => {},
+    ),
     report: (error) => reports.push(error.message),
   });
   for (const some of [stored, nodes]) {

@@ -25,6 +25,7 @@ test("toAnswerText() writes what JSON.stringify writes", () => {
     answerOf({}, { mesh: { peers: ["b", '"'], serverVersion: 0 } }),
     answerOf({}, { mesh: { peers: {}, serverVersion: 1 } }),
     answerOf({}, { mesh: { peers: { b: "healthy" }, serverVersion: 1 } }),
+    answerOf({}, { refused: { "a*": { code: "ERR_REALITY_NO_GROUP", message: '"a*"' } } }),
     answerOf({ a: META }),
     answerOf({ ["__proto__"]: META, b: { ...META, deleted: true } }, { pause: 0 }),
     { gossip: { form: 1 } } as unknown as SyncResponse,

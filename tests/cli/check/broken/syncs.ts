@@ -48,6 +48,32 @@ export const SYNCS: readonly BrokenServer[] = [
     answer: onSync(({ body }) => body.gossip === undefined ? undefined : Response.json({ gossip: {} })),
   },
   {
+    does: "refuses the whole request for a key that no group has",
+    breaks: ["3.7"],
+    answer: onSync(({ body }) =>
+      Object.keys(body.known).some((key) => key.includes("*"))
+        ? refuse(404, "NO_GROUP", "No group")
+        : undefined
+    ),
+  },
+  {
+    does: "refuses a key that has a node, and names no code",
+    breaks: ["3.7", "6.8"],
+    answer: onAnswer(({ answer, body }) => {
+      const keys = Object.keys(body.known).filter((key) => key.includes("*"));
+      if (keys.length > 0) answer.refused = Object.fromEntries(keys.map((key) => [key, { message: key }]));
+    }),
+  },
+  {
+    does: "refuses a key without a message that names it",
+    breaks: ["3.7"],
+    options: { groups: { of: () => [], isGroup: () => false } },
+    answer: onAnswer(({ answer }) => {
+      const refused = (answer.refused ?? {}) as Record<string, { message: string }>;
+      for (const refusal of Object.values(refused)) refusal.message = "No group";
+    }),
+  },
+  {
     does: "ignores the epoch",
     breaks: ["4.1"],
     answer: onSync(({ body, ask }) =>

@@ -93,4 +93,16 @@ export const WAITS_AND_STREAMS: readonly BrokenServer[] = [
     breaks: ["6.7"],
     answer: async (request, ask) => withHeaders(await ask(request), { "x-accel-buffering": null }),
   },
+  {
+    does: "follows keys that no group has in silence on a stream",
+    breaks: ["6.8"],
+    options: { groups: { of: () => [], isGroup: () => false } },
+    answer: onStream((text) => text.replaceAll(/event: refused\n.*\n\n/g, "")),
+  },
+  {
+    does: "gives the refusals of a stream an id",
+    breaks: ["6.8"],
+    options: { groups: { of: () => [], isGroup: () => false } },
+    answer: onStream((text) => text.replaceAll(/(event: refused\n.*\n)\n/g, "$1id: x:1\n\n")),
+  },
 ];
