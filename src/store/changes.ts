@@ -47,8 +47,8 @@ export interface MergedNodes {
   readonly ownChanges: readonly RealityNodeMeta[];
 }
 
-/** A row of the outbox that is no valid change. */
-export interface RefusedRow {
+/** A row of the outbox with something wrong in it. */
+export interface FaultyRow {
   readonly row: OutboxRow;
   /** What is wrong with it. */
   readonly fault: string;
@@ -56,9 +56,12 @@ export interface RefusedRow {
 
 /** What became of rows of the outbox. */
 export interface AppliedRows {
-  /** Whether changes were written. Otherwise the rows were no longer there, or none is valid. */
+  /** Whether changes were written. Otherwise the rows were no longer there, or none has a valid key. */
   readonly isWritten: boolean;
-  readonly refused: readonly RefusedRow[];
+  /** Rows whose keys are not valid. They are still there. */
+  readonly refused: readonly FaultyRow[];
+  /** Rows whose hashes or formats are not valid: their changes got random hashes. */
+  readonly rehashed: readonly FaultyRow[];
 }
 
 /** A merge is decided at most this often when the stored node changes in between. */
@@ -148,23 +151,26 @@ export class Changes {
 
   /**
    * Makes the changes that rows of the outbox ask for, and removes these rows. Several rows of one key become the last of
-   * them.
+   * them. A row that has a valid key is always a change, since clients may follow it.
    *
-   * @returns Whether something was written, and the rows that are no valid changes.
+   * @returns Whether something was written, and the rows that are not valid.
    * @throws {StorageError} When the storage fails or takes too long; rejects with it.
    */
   async applyRows(rows: readonly OutboxRow[]): Promise<AppliedRows> {
     const updatedAt = this.#clock.now();
-    const refused: RefusedRow[] = [];
+    const refused: FaultyRow[] = [];
+    const rehashed: FaultyRow[] = [];
     const changes = new Map<string, PendingRows>();
     for (const row of rows) {
-      const fault = this.#findRowFault(row);
-      if (fault !== undefined) {
-        refused.push({ row, fault });
+      const refusal = keyFault(row.key, this.#limits.maxKeyBytes);
+      if (refusal !== undefined) {
+        refused.push({ row, fault: refusal });
         continue;
       }
+      const fault = this.#findHashFault(row);
+      if (fault !== undefined) rehashed.push({ row, fault });
       const key = row.key as string;
-      const hash = row.hash as string | null || this.#drawHash();
+      const hash = fault === undefined && row.hash as string | null || this.#drawHash();
       const ids = [...changes.get(key)?.rows ?? [], row.id];
       const change = { key, hash, updatedAt, rows: ids };
       // The change takes the place of its last row.
@@ -175,7 +181,7 @@ export class Changes {
       );
     }
     const isWritten = changes.size > 0 && await this.#writer.applyRows([...changes.values()]);
-    return { isWritten, refused };
+    return { isWritten, refused, rehashed };
   }
 
   /**
@@ -195,10 +201,9 @@ export class Changes {
     }
   }
 
-  #findRowFault({ key, hash, format }: OutboxRow): string | undefined {
+  #findHashFault({ hash, format }: OutboxRow): string | undefined {
     if (format !== OUTBOX_FORMAT) return `expected format ${OUTBOX_FORMAT}, got ${format}`;
-    return keyFault(key, this.#limits.maxKeyBytes) ??
-      (hash === null || hash === undefined ? undefined : hashFault(hash, this.#limits.maxHashBytes));
+    return hash === null || hash === undefined ? undefined : hashFault(hash, this.#limits.maxHashBytes);
   }
 
   /** A hash that was never used before. */

@@ -7,7 +7,7 @@
 import { isGroup } from "./groups.ts";
 import type { Clock } from "../clock.ts";
 import { StorageError } from "../errors.ts";
-import type { Changes, RefusedRow } from "./changes.ts";
+import type { Changes, FaultyRow } from "./changes.ts";
 import type {
   ChangeListener,
   ReadableStorage,
@@ -32,7 +32,7 @@ const MIN_PAUSE = 1;
 export interface OutboxDrainOptions {
   readonly changes: Pick<Changes, "applyRows">;
   readonly calls: StorageCallOptions;
-  /** Receives an error for each row that was set aside. */
+  /** Receives an error for each row that was set aside, or whose change got a random hash in place of a wrong one. */
   readonly report: (error: StorageError) => void;
   /** Whether nothing may continue after a request was answered. Then no rows are applied in the background. */
   readonly isRequestScoped?: boolean;
@@ -147,23 +147,24 @@ export class OutboxDrain {
       attempts = first.id === firstId ? attempts + 1 : 1;
       firstId = first.id;
       if (attempts > MAX_ATTEMPTS) throw new StorageError("applyOutbox", `row ${firstId} cannot be removed`);
-      const { isWritten, refused } = await changes.applyRows(rows);
+      const { isWritten, refused, rehashed } = await changes.applyRows(rows);
       if (refused.length > 0) await this.#setAside(refused);
+      if (isWritten) this.#report(rehashed, "got a random hash");
       // If nothing was written, another server has applied these rows. They are read again to be sure of it.
       if (isWritten || refused.length === rows.length) return rows.length < PIECE;
     }
   }
 
-  async #setAside(refused: readonly RefusedRow[]): Promise<void> {
+  async #setAside(refused: readonly FaultyRow[]): Promise<void> {
     const ids = refused.map(({ row }) => row.id);
     await withTimeout("setAsideOutbox", () => this.#outbox.setAside(ids), this.#options.calls);
-    for (const { row, fault } of refused) {
-      this.#options.report(
-        new StorageError(
-          "applyOutbox",
-          `row ${row.id} of the outbox was set aside: ${fault}; key ${quote(row.key)}`,
-        ),
-      );
+    this.#report(refused, "was set aside");
+  }
+
+  #report(rows: readonly FaultyRow[], what: string): void {
+    for (const { row: { id, key }, fault } of rows) {
+      const message = `row ${id} of the outbox ${what}: ${fault}; key ${quote(key)}`;
+      this.#options.report(new StorageError("applyOutbox", message));
     }
   }
 }

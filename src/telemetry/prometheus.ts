@@ -179,7 +179,7 @@ function writeOutbox(page: Page, { pending, oldestAge, setAside }: OutboxView): 
   );
   page.gauge(
     "reality_outbox_set_aside_rows",
-    "Rows of the outbox that were set aside because they are no valid changes, 10,000 at most.",
+    "Rows of the outbox that were set aside for their keys, 10,000 at most.",
     one(setAside),
   );
 }

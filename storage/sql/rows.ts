@@ -72,13 +72,13 @@ function toPending(row: SQLRow | undefined, operation: string): Pick<StorageMome
   return id === undefined || id === null ? {} : { outbox: toNumber(id, operation) };
 }
 
-/** Parses a row of the outbox. Any program may have written it. */
+/** Parses a row of the outbox. Any program may have written it: a format that is no number is NaN. */
 export function toOutboxRow(row: SQLRow, operation: string): OutboxRow {
   return {
     id: toNumber(row.id, operation),
     key: row.key,
     hash: row.hash,
-    format: toNumber(row.format, operation),
+    format: Number(row.format),
   };
 }
 

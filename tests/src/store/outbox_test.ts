@@ -88,20 +88,39 @@ test("a question fails if the rows cannot be read, and the next one applies them
   await server.close();
 });
 
-test("rows that are no valid changes are set aside, reported once, and block no other row", async () => {
+test("rows whose keys are not valid are set aside, reported once, and block no other row", async () => {
   const { outbox, server, errors, ask } = setUp();
   outbox.commit("");
   outbox.commit(null);
   outbox.commit("a");
   outbox.commit("x".repeat(513));
-  outbox.commit("b", { hash: "x".repeat(257) });
-  outbox.commit("b", { format: 2 });
-  deepEqual(await ask("a", "b"), ["a"]);
-  deepEqual(await ask("a", "b"), ["a"]);
-  deepEqual(outbox.rows.map(({ id }) => id), [-1, -2, -4, -5, -6]);
-  equal(errors.length, 5);
+  deepEqual(await ask("a"), ["a"]);
+  deepEqual(await ask("a"), ["a"]);
+  deepEqual(outbox.rows.map(({ id }) => id), [-1, -2, -4]);
+  equal(errors.length, 3);
   match(errors[2]!, /row 4 of the outbox was set aside: longer than maxKeyBytes \(512\); key "x{60}…"$/);
-  match(errors[4]!, /row 6 .*: expected format 1, got 2; key "b"$/);
+  await server.close();
+});
+
+test("a row whose hash or format is not valid is a change with a random hash, and reported", async () => {
+  const { storage, outbox, server, errors, ask } = setUp({ groups: () => ["all:*"] });
+  outbox.commit("a", { hash: "x".repeat(257) });
+  outbox.commit("b", { hash: '{\n"state": 1}' });
+  outbox.commit("c", { hash: "of format 2", format: 2 });
+  outbox.commit("d", { hash: "right" });
+  // The last row of a key decides.
+  outbox.commit("e", { hash: "\0" });
+  outbox.commit("e", { hash: "right" });
+  deepEqual(await ask("a", "b", "c", "d", "e", "all:*"), ["a", "b", "c", "d", "e", "all:*"]);
+  deepEqual(outbox.rows, []);
+  for (const key of ["a", "b", "c"]) match((await storage.getNode(key))!.hash, /^invalidated-/);
+  for (const key of ["d", "e"]) equal((await storage.getNode(key))?.hash, "right");
+  deepEqual(errors.map((error) => error.replace(/^.*?: /, "")), [
+    'row 1 of the outbox got a random hash: longer than maxHashBytes (256); key "a"',
+    'row 2 of the outbox got a random hash: control characters and lone surrogates are not allowed; key "b"',
+    'row 3 of the outbox got a random hash: expected format 1, got 2; key "c"',
+    'row 5 of the outbox got a random hash: control characters and lone surrogates are not allowed; key "e"',
+  ]);
   await server.close();
 });
 

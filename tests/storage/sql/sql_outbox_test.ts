@@ -5,6 +5,7 @@
  */
 import assert from "node:assert/strict";
 import type { OutboxChange } from "../../../src/store/contract.ts";
+import { RealityServer } from "../../../mod.ts";
 import { SQLStorage, type SQLStorageOptions } from "../../../storage/sql/sql_storage.ts";
 import { test } from "../../harness.ts";
 import { type Pool, withStorage } from "./sql_kit.ts";
@@ -114,6 +115,28 @@ test("SQLStorage keeps the rows of the outbox if there is no number left", async
       assert.equal((await storage.outbox!.readRows(1, 10)).length, 1);
     });
   }
+});
+
+test("values of any type in the outbox of SQLite are changes if the key is a text, and stop no other row", async () => {
+  await withStorage({ outbox: true }, async (storage, pool) => {
+    const errors: string[] = [];
+    const server = new RealityServer({ storage, onError: ({ message }) => void errors.push(message) });
+    await storage.getMaxVersion();
+    for (const format of ["'x'", "1.5", "X'02'", "9e99"]) {
+      await pool.query(`INSERT INTO reality_outbox (key, format) VALUES ('format', ${format})`, []);
+    }
+    await pool.query(
+      "INSERT INTO reality_outbox (key, hash) VALUES ('hash', X'61'), (X'61', 'x'), (7, 8)",
+      [],
+    );
+    const { changed } = await server.handleSync({ known: { format: 0, hash: 0, "7": 0 } });
+    assert.deepEqual(Object.keys(changed).sort(), ["7", "format", "hash"]);
+    assert.equal(changed["7"]?.hash, "8");
+    assert.equal(errors.filter((error) => /got a random hash/.test(error)).length, 5);
+    assert.equal(errors.filter((error) => /row 6 .* was set aside/.test(error)).length, 1);
+    assert.equal(errors.length, 6);
+    await server.close();
+  });
 });
 
 test("SQLStorage makes the outbox beside a table that is there, or says that it is missing", async () => {
