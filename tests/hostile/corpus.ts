@@ -227,6 +227,18 @@ export const TARGETS: readonly string[] = [
   `/reality/sync?${"a".repeat(7_000)}`,
   `/${"a/".repeat(3_500)}`,
   `/reality/sync?${"a=%".repeat(2_000)}`,
+  "/reality/sync?k=a:0",
+  "/reality/sync?k=a:0&w=1",
+  "/reality/sync?e=%ff&k=a:1",
+  `/reality/sync?e=${"e".repeat(129)}&k=a:1`,
+  "/reality/sync?k=%ed%a0%80:0",
+  "/reality/sync?k=%00:0&k=+:0",
+  "/reality/sync?k=__proto__:0&k=constructor:7&k=hasOwnProperty:0",
+  "/reality/sync?k=a:9007199254740993",
+  "/reality/sync?k=a:-0&w=1e400",
+  "/reality/sync?k=:::0&w=0&w=1",
+  "/reality/sync?k=private:0",
+  `/reality/sync?${"k=a:0&".repeat(1_000)}`,
   "*",
   "http://example.com/reality/sync",
   "http://[/reality/sync",
@@ -345,7 +357,7 @@ export const REQUESTS: readonly HostileRequest[] = [
     }))
   ),
   ...HEADERS.flatMap(([name, value]) =>
-    ([["POST", "sync"], ["POST", "update"], ["GET", "events?keys=a"]] as const).map(
+    ([["POST", "sync"], ["POST", "update"], ["GET", "events?keys=a"], ["GET", "sync?k=a:0"]] as const).map(
       ([method, path]): HostileRequest => ({
         name: `${method} ${path} with ${name}: ${value.slice(0, 60)}`,
         method,
@@ -357,13 +369,14 @@ export const REQUESTS: readonly HostileRequest[] = [
     )
   ),
   ...METHODS.flatMap((method) =>
-    ["sync", "update", "events?keys=a", "health", "nodes/d", "openapi.json", "metrics", "ready"].map(
-      (path): HostileRequest => ({
-        name: `${method} /${path}`,
-        method,
-        target: `/reality/${path}`,
-        headers: [HOST],
-      }),
-    )
+    ["sync", "sync?k=a:0", "update", "events?keys=a", "health", "nodes/d", "openapi.json", "metrics", "ready"]
+      .map(
+        (path): HostileRequest => ({
+          name: `${method} /${path}`,
+          method,
+          target: `/reality/${path}`,
+          headers: [HOST],
+        }),
+      )
   ),
 ];

@@ -11,6 +11,7 @@ import { soon } from "../http/client.ts";
 import { type Field, type HostileRequest, REQUESTS } from "./corpus.ts";
 import { requests } from "./inputs.ts";
 import { HostileScene } from "./scene.ts";
+import { toRequest } from "./web_request.ts";
 
 /** An unreachable peer. */
 const away = () => Promise.reject(new TypeError("connection refused"));
@@ -27,6 +28,7 @@ const SERVERS: ReadonlyMap<string, Partial<RealityServerOptions>> = new Map<
     mesh: { fetch: away },
   }],
   ["with peers and no secret", { meshPeers: ["http://b", "http://c"], mesh: { fetch: away, timeout: 20 } }],
+  ["with groups", { groups: (key) => key.startsWith("left-alone:") ? [] : ["hostile:*"] }],
   ["with low limits", {
     limits: { maxBodyBytes: 300, maxKeys: 4, maxKeyBytes: 16, maxHashBytes: 8, maxWait: 5, maxWaiters: 1 },
   }],
@@ -45,8 +47,10 @@ for (const [name, options] of SERVERS) {
   test(`createFetchHandler() of a server ${name} answers each request of the corpus, and none with a failure`, async () => {
     await withHandler(options, async (ask) => {
       for (const request of REQUESTS) {
-        const status = await ask(request);
-        assert.ok(status < 500, `${request.name}: ${status}`);
+        for (const isDeclared of [false, true]) {
+          const status = await ask(request, isDeclared);
+          assert.ok(status < 500, `${request.name}: ${status}`);
+        }
       }
     });
   });
@@ -54,7 +58,9 @@ for (const [name, options] of SERVERS) {
   test(`createFetchHandler() of a server ${name} answers requests at random, and none with a failure`, async () => {
     await withHandler(options, async (ask) => {
       await fc.assert(
-        fc.asyncProperty(requests, async (request) => assert.ok(await ask(request) < 500)),
+        fc.asyncProperty(requests, fc.boolean(), async (request, isDeclared) => {
+          assert.ok(await ask(request, isDeclared) < 500);
+        }),
         { numRuns: 1_000 },
       );
     });
@@ -108,14 +114,13 @@ const FILLS: readonly (readonly [start: string, fill: string, end: string])[] = 
 
 async function withHandler(
   options: Partial<RealityServerOptions>,
-  run: (ask: (request: HostileRequest) => Promise<number>) => Promise<void>,
+  run: (ask: (request: HostileRequest, isDeclared?: boolean) => Promise<number>) => Promise<void>,
 ): Promise<void> {
   const scene = await HostileScene.open(options);
   const handler = scene.server.getFetchHandler(scene.handler);
   try {
-    await run(async (hostile) => {
-      const request = toRequest(hostile);
-      // A request that the Web's classes refuse reaches no fetch handler.
+    await run(async (hostile, isDeclared = false) => {
+      const request = toRequest(hostile, isDeclared);
       if (request === null) return 0;
       const response = await soon(handler(request), `an answer to ${hostile.name}`);
       await response.body?.cancel();
@@ -132,18 +137,5 @@ async function withHandler(
     scene.assertNoFault();
   } finally {
     await scene.close();
-  }
-}
-
-function toRequest({ method, target, headers, body }: HostileRequest): Request | null {
-  try {
-    const hasBody = body !== undefined && method !== "GET" && method !== "HEAD";
-    return new Request(new URL(target, "http://localhost"), {
-      method,
-      headers: headers.map(([name, value]): [string, string] => [name, value]),
-      ...(hasBody ? { body } : {}),
-    });
-  } catch {
-    return null;
   }
 }

@@ -13,6 +13,7 @@ import { REQUESTS, TOKEN } from "./corpus.ts";
 import { requests } from "./inputs.ts";
 import { HostileScene } from "./scene.ts";
 import { measureMemory } from "./memory.ts";
+import { toRequest } from "./web_request.ts";
 
 /** How many requests there are in all, between two lines that tell of it, and at once. */
 const TOTAL = 100_000;
@@ -82,19 +83,8 @@ function withoutToken(request: HostileRequest): HostileRequest {
 }
 
 async function ask(hostile: HostileRequest): Promise<void> {
-  const { method, target, headers, body } = hostile;
-  let request: Request;
-  try {
-    const hasBody = body !== undefined && method !== "GET" && method !== "HEAD";
-    request = new Request(new URL(target, "http://localhost"), {
-      method,
-      headers: headers.map(([name, value]): [string, string] => [name, value]),
-      ...(hasBody ? { body } : {}),
-    });
-  } catch {
-    // A request that the Web's classes refuse reaches no fetch handler.
-    return;
-  }
+  const request = toRequest(hostile, random.happens(0.5));
+  if (request === null) return;
   const response = await handler(request);
   if (response.status >= 500) {
     if (++failures <= MAX_DESCRIBED) console.log(`failure: ${await describeFailure(hostile, response)}`);

@@ -92,7 +92,7 @@ const targets: fc.Arbitrary<string> = fc.oneof(
   {
     weight: 2,
     arbitrary: fc.tuple(
-      fc.constantFrom("/reality/nodes/", "/reality/events?keys=", "/reality/", "/"),
+      fc.constantFrom("/reality/nodes/", "/reality/events?keys=", "/reality/sync?k=", "/reality/", "/"),
       fc.array(fc.integer({ min: 0x21, max: 0x7e }), { maxLength: 30 }),
     ).map(([start, units]) => start + String.fromCharCode(...units)),
   },

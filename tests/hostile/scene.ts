@@ -58,6 +58,7 @@ export class HostileScene {
         writeTokens: [TOKEN],
         authorize: isOurs,
         authorizeWrite: (request, keys) => isOurs(request) && keys.includes("nobody may"),
+        public: (key) => key !== "private",
         limits: { maxWait: 20 },
         ...options,
       },
