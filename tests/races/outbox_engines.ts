@@ -6,7 +6,7 @@
 import { DatabaseSync } from "node:sqlite";
 import type { RealityStorage } from "../../src/store/contract.ts";
 import type { OutboxQuery } from "../../src/types.ts";
-import type { SQLTransaction } from "../../storage/sql/sql_storage.ts";
+import { runTogether } from "../storage/sql/mysql/transaction.ts";
 
 /** Where the shared storage is. */
 export interface OutboxPlace {
@@ -122,25 +122,9 @@ async function openMySQLOutbox(address: string): Promise<OpenedOutbox> {
   const { SQLStorage } = await import("../../storage/sql/sql_storage.ts");
   const { createConnection, createPool } = await import("mysql2/promise");
   const pool = createPool({ uri: address, connectionLimit: 4 });
-  const transaction: SQLTransaction = async (statements) => {
-    const connection = await pool.getConnection();
-    try {
-      await connection.beginTransaction();
-      const results = [];
-      for (const { sql, params } of statements) results.push((await connection.execute(sql, params))[0]);
-      await connection.commit();
-      return results as never;
-    } catch (error) {
-      // The connection may be lost.
-      connection.destroy();
-      throw error;
-    } finally {
-      connection.release();
-    }
-  };
   const storage = new SQLStorage({
     query: (sql, params) => pool.execute(sql, params).then(([result]) => result),
-    transaction,
+    transaction: runTogether(pool),
     dialect: "mysql",
     outbox: true,
   });

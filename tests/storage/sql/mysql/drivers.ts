@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { createPool, type Pool } from "mysql2/promise";
-import type { SQLTransaction } from "../../../../storage/sql/sql_storage.ts";
+import { createPool } from "mysql2/promise";
 import { addressOf, type Driver } from "../../table_kit.ts";
+import { runTogether } from "./transaction.ts";
 
 /** Where the tests' server is. */
 export const MYSQL_URL: string = addressOf("REALITY_TEST_MYSQL");
@@ -21,25 +21,6 @@ export const queryDriver: Driver = {
     });
   },
 };
-
-/** Runs statements in one transaction of a pool. */
-export function runTogether(pool: Pool): SQLTransaction {
-  return async (statements) => {
-    const connection = await pool.getConnection();
-    try {
-      await connection.beginTransaction();
-      const results = [];
-      for (const { sql, params } of statements) results.push((await connection.execute(sql, params))[0]);
-      await connection.commit();
-      return results as never;
-    } catch (error) {
-      await connection.rollback();
-      throw error;
-    } finally {
-      connection.release();
-    }
-  };
-}
 
 /** mysql2 with statements that the server prepares. */
 export const executeDriver: Driver = {
