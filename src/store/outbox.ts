@@ -10,6 +10,7 @@ import { StorageError } from "../errors.ts";
 import type { Changes, FaultyRow } from "./changes.ts";
 import type {
   ChangeListener,
+  OutboxRow,
   ReadableStorage,
   RealityStorage,
   StorageChanges,
@@ -21,6 +22,12 @@ import { type StorageCallOptions, withTimeout } from "./timeout.ts";
 
 /** The most rows that are applied at once: some ten milliseconds. */
 const PIECE = 500;
+
+/** The same for the keys of a question. Keys with so many rows share few changes, and a row costs less than a change. */
+const KEYED_PIECE = 5000;
+
+/** After this share of `storageTimeout`, a question waits only for keys of which no row was applied yet. */
+const PATIENCE = 1 / 2;
 
 /** A row that is still there after this many attempts cannot be applied. */
 const MAX_ATTEMPTS = 5;
@@ -36,6 +43,20 @@ export interface OutboxDrainOptions {
   readonly report: (error: StorageError) => void;
   /** Whether nothing may continue after a request was answered. Then no rows are applied in the background. */
   readonly isRequestScoped?: boolean;
+}
+
+/** Rows that were applied or set aside. */
+interface Piece {
+  readonly rows: readonly OutboxRow[];
+  /** The id of the last of them; `Infinity` if there are no more. */
+  readonly lastId: number;
+}
+
+/** A question that waits until the background drain has passed a row. */
+interface PassedRow {
+  readonly upTo: number;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
 }
 
 /** A pass over the pending rows, for all questions that arrived before it started. */
@@ -55,6 +76,8 @@ export class OutboxDrain {
   #running: Promise<boolean> | undefined;
   #next: Pass | undefined;
   #background: Promise<void> | undefined;
+  /** Questions that wait for the background drain. */
+  readonly #passed = new Set<PassedRow>();
   #hasEnded = false;
 
   /**
@@ -76,8 +99,13 @@ export class OutboxDrain {
    * @throws {StorageError} When the storage fails; rejects with it. The question must fail as well.
    */
   async drain(upTo: number, keys: readonly string[]): Promise<boolean> {
+    const startedAt = this.#clock.elapsed();
     if (this.#background === undefined && await this.#join(upTo)) return true;
-    if (keys.length > 0) await this.#drainKeys(upTo, keys);
+    if (keys.length === 0) return false;
+    // A row of any key may change a group.
+    if (!keys.some(isGroup)) await this.#drainKeys(upTo, keys, startedAt);
+    else if (this.#background !== undefined) await this.#waitForBackground(upTo);
+    else await this.#drainAll(upTo, startedAt);
     return false;
   }
 
@@ -101,49 +129,87 @@ export class OutboxDrain {
     const pass = this.#next!;
     this.#running = pass.isComplete;
     this.#next = undefined;
-    const isLast = await this.#applyPiece(pass.upTo);
-    if (!isLast && !this.#options.isRequestScoped && !this.#hasEnded) {
-      this.#background ??= this.#drainRest().finally(() => this.#background = undefined);
-    }
+    const isLast = (await this.#applyPiece(pass.upTo)).lastId === Infinity;
+    if (!isLast && !this.#options.isRequestScoped && !this.#hasEnded) this.#background ??= this.#drainRest();
     return isLast;
   }
 
   /** Applies all rows, piece by piece. The pauses let other changes and reads pass. */
   async #drainRest(): Promise<void> {
+    let failure: unknown = new StorageError("applyOutbox", "the server is closing");
     try {
       let took = 0;
-      for (let isLast = false; !isLast && !this.#hasEnded;) {
+      for (let isOver = false; !isOver && !this.#hasEnded;) {
         // Servers that do the same get out of step.
         const pause = Math.max(took * (0.5 + this.#clock.random()), MIN_PAUSE);
         await new Promise<void>((resolve) => void this.#clock.after(pause, resolve));
+        // A question that comes during the piece may have rows before it.
+        const waiting = [...this.#passed];
         const startedAt = this.#clock.elapsed();
-        isLast = await this.#applyPiece(Number.MAX_SAFE_INTEGER);
+        const { lastId } = await this.#applyPiece(Number.MAX_SAFE_INTEGER);
         took = this.#clock.elapsed() - startedAt;
+        for (const question of waiting) {
+          if (question.upTo > lastId) continue;
+          this.#passed.delete(question);
+          question.resolve();
+        }
+        isOver = lastId === Infinity && this.#passed.size === 0;
       }
-    } catch {
+    } catch (error) {
       // The failure was reported. The next question begins again.
+      failure = error;
+    } finally {
+      this.#background = undefined;
+      for (const { reject } of this.#passed) reject(failure);
+      this.#passed.clear();
     }
   }
 
-  async #drainKeys(upTo: number, keys: readonly string[]): Promise<void> {
-    // A row of any key may change a group.
-    const some = keys.some(isGroup) ? undefined : keys;
-    while (!await this.#applyPiece(upTo, some));
+  /** Resolves when the background drain has applied the rows up to this id. */
+  #waitForBackground(upTo: number): Promise<void> {
+    return new Promise((resolve, reject) => this.#passed.add({ upTo, resolve, reject }));
   }
 
   /**
-   * Applies the first pending rows.
-   *
-   * @returns Whether there were no more of them.
+   * Applies the rows of some keys. A key with very many of them needs only one change that is written after the question:
+   * the client then fetches what all rows so far describe. The rows that are left change the key again.
    */
-  async #applyPiece(upTo: number, keys?: readonly string[]): Promise<boolean> {
+  async #drainKeys(upTo: number, keys: readonly string[], startedAt: number): Promise<void> {
+    const changed = new Set<unknown>();
+    for (let left = keys; left.length > 0;) {
+      const { rows, lastId } = await this.#applyPiece(upTo, left);
+      if (lastId === Infinity) return;
+      for (const { key } of rows) changed.add(key);
+      if (this.#isLate(startedAt, PATIENCE)) left = left.filter((key) => !changed.has(key));
+      if (left.length > 0) this.#checkTime(startedAt);
+    }
+  }
+
+  /** Applies all rows for a question by itself. */
+  async #drainAll(upTo: number, startedAt: number): Promise<void> {
+    while ((await this.#applyPiece(upTo)).lastId !== Infinity) this.#checkTime(startedAt);
+  }
+
+  /** Ends the work for a question that has failed by its time limit. */
+  #checkTime(startedAt: number): void {
+    if (!this.#isLate(startedAt, 1)) return;
+    throw new StorageError("applyOutbox", `too many rows are pending for ${this.#options.calls.timeout} ms`);
+  }
+
+  #isLate(startedAt: number, share: number): boolean {
+    return this.#clock.elapsed() - startedAt >= this.#options.calls.timeout * share;
+  }
+
+  /** Applies the first pending rows, of some keys or of all. */
+  async #applyPiece(upTo: number, keys?: readonly string[]): Promise<Piece> {
     const { changes, calls } = this.#options;
-    const read = () => withTimeout("readOutbox", () => this.#outbox.readRows(upTo, PIECE, keys), calls);
+    const limit = keys === undefined ? PIECE : KEYED_PIECE;
+    const read = () => withTimeout("readOutbox", () => this.#outbox.readRows(upTo, limit, keys), calls);
     let [firstId, attempts] = [0, 0];
     for (;;) {
       const rows = await read();
       const [first] = rows;
-      if (first === undefined) return true;
+      if (first === undefined) return { rows, lastId: Infinity };
       attempts = first.id === firstId ? attempts + 1 : 1;
       firstId = first.id;
       if (attempts > MAX_ATTEMPTS) throw new StorageError("applyOutbox", `row ${firstId} cannot be removed`);
@@ -151,7 +217,8 @@ export class OutboxDrain {
       if (refused.length > 0) await this.#setAside(refused);
       if (isWritten) this.#report(rehashed, "got a random hash");
       // If nothing was written, another server has applied these rows. They are read again to be sure of it.
-      if (isWritten || refused.length === rows.length) return rows.length < PIECE;
+      if (!isWritten && refused.length < rows.length) continue;
+      return { rows, lastId: rows.length < limit ? Infinity : rows.at(-1)!.id };
     }
   }
 

@@ -72,7 +72,8 @@ export interface StorageOutbox {
    * after its change was made. Where the database allows it both are one atomic step, so that of two servers that
    * apply the same rows one changes nothing. Otherwise a row may become a change twice, but never none.
    *
-   * @param changes At most `features.maxChanges`, no two of the same key.
+   * @param changes At most `features.maxChanges`, no two of the same key. Together they have at most 5,000 rows, or as many as
+   *   `features.maxChanges` if that is more.
    * @returns The highest version of the changes that were made; 0 if their rows were no longer there.
    */
   applyRows(changes: readonly OutboxChange[]): Promise<number>;

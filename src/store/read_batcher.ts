@@ -5,6 +5,7 @@
  */
 import { attempt, type MaybePromise } from "../maybe_promise.ts";
 import type { ReadableStorage, StorageReading } from "./contract.ts";
+import { isGroup } from "./groups.ts";
 import { slowRead, type StorageCallOptions, withTimeout } from "./timeout.ts";
 
 /** At most this many reads run at the same time. The second one lets a request pass a slow read. */
@@ -22,6 +23,8 @@ interface Deferred<T> {
 interface Read extends Deferred<StorageReading> {
   /** The keys of the first request as given; a set once another request joins. */
   keys: readonly string[] | Set<string>;
+  /** Whether it may have to wait until all rows of the outbox are applied. */
+  readonly isSlow: boolean;
 }
 
 /**
@@ -63,12 +66,14 @@ export class ReadBatcher {
   read(keys: readonly string[]): MaybePromise<StorageReading> {
     if (this.#storage.features?.live) return this.#current ??= this.#readLive(keys);
     const last = this.#queue.at(-1);
-    if (last !== undefined && countOf(last.keys) + keys.length <= MAX_READ_KEYS) {
+    // A row of any key may change a group. Requests for other keys do not wait for that.
+    const isSlow = this.#storage.outbox !== undefined && keys.some(isGroup);
+    if (last?.isSlow === isSlow && countOf(last.keys) + keys.length <= MAX_READ_KEYS) {
       if (!(last.keys instanceof Set)) last.keys = new Set(last.keys);
       for (const key of keys) last.keys.add(key);
       return last.promise;
     }
-    const read = { keys, ...deferred<StorageReading>() };
+    const read = { keys, isSlow, ...deferred<StorageReading>() };
     this.#queue.push(read);
     this.#schedule();
     return read.promise;

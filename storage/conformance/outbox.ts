@@ -171,6 +171,23 @@ export function testOutbox({ check, checkShared, options, supports }: Kit): void
     assertEquals(await readAll(storage), [], "rows that are left");
   });
 
+  check("the outbox takes 5,000 rows at once if they make few changes", async (storage) => {
+    const outbox = outboxOf(storage);
+    for (let i = 0; i < 5; i++) {
+      await insert(
+        storage,
+        ...Array.from({ length: 1000 }, (_, n) => ({ key: `key:${n % 2}`, hash: `${i}` })),
+      );
+    }
+    const rows = await outbox.readRows(Number.MAX_SAFE_INTEGER, 5000, ["key:0", "key:1"]);
+    assertEquals(rows.length, 5000, "rows");
+    const idsOf = (key: string) => rows.filter((row) => row.key === key).map(({ id }) => id);
+    const changes = ["key:0", "key:1"].map((key) => ({ ...changeOf(key, "4"), rows: idsOf(key) }));
+    assert(await outbox.applyRows(changes) > 0, "nothing was written");
+    assertEquals((await storage.listChangedSince(0)).map(({ hash }) => hash), ["4", "4"], "hashes");
+    assertEquals(await readAll(storage), [], "rows that are left");
+  });
+
   checkShared("two servers that apply the same rows at once lose none", async (one, other) => {
     const rounds = 10;
     let changes = 0;

@@ -335,11 +335,112 @@ test("a question for a group waits for the rows of all keys, also where many are
   const known = { "chat:*": (await storage.getNode("chat:*"))!.version };
   for (let i = 0; i < 2500; i++) outbox.commit(`other:${i}`);
   outbox.commit("chat:2");
-  ok("chat:*" in (await server.handleSync({ known })).changed);
+  const answer = server.handleSync({ known });
+  await clock.advance(100);
+  ok("chat:*" in (await answer).changed);
   deepEqual(await ask("chat:2"), ["chat:2"]);
   const closing = server.close();
   await clock.advance(10_000);
   await closing;
+});
+
+/** Makes each commit of rows take this many milliseconds, and counts how many run at once. */
+function slowDown({ clock, outbox }: ReturnType<typeof setUp>, ms: number): { most: number } {
+  const count = { most: 0 };
+  let running = 0;
+  outbox.applyRows = async (changes) => {
+    count.most = Math.max(count.most, ++running);
+    await new Promise<void>((resolve) => void clock.after(ms, resolve));
+    running--;
+    return await MemoryOutbox.prototype.applyRows.call(outbox, changes);
+  };
+  return count;
+}
+
+test("a question for a key with too many rows to wait for is told of a change that was written after it", async () => {
+  const scene = setUp();
+  const { clock, outbox, server } = scene;
+  slowDown(scene, 3000);
+  for (let i = 0; i < 20_000; i++) outbox.commit(i % 2 === 0 ? "busy" : "busier");
+  let known: Record<string, number> = { busy: 0, busier: 0, quiet: 0 };
+  for (let asked = 0; asked < 2; asked++) {
+    let changed: Record<string, { version: number }> | undefined;
+    void server.handleSync({ known }).then((answer) => changed = answer.changed);
+    await clock.advance(9999);
+    deepEqual(Object.keys(changed ?? {}), ["busy", "busier"], `question ${asked}`);
+    known = { busy: changed!.busy!.version, busier: changed!.busier!.version, quiet: 0 };
+  }
+  ok(outbox.rows.length > 0, "the rest was not waited for");
+  await clock.advance(200_000);
+  deepEqual(outbox.rows, []);
+  await server.close();
+});
+
+test("questions for a group behind very many rows fail in time, apply nothing twice, and delay no other question", async () => {
+  const scene = setUp({ groups });
+  const { clock, outbox, server } = scene;
+  await server.updateNode("chat:1", "1");
+  for (let i = 0; i < 20_000; i++) outbox.commit(`other:${i}`);
+  outbox.commit("chat:2");
+  const count = slowDown(scene, 1000);
+  const ask = (key: string) => {
+    const startedAt = clock.elapsed();
+    return server.handleSync({ known: { [key]: 1 } })
+      .then(({ changed }) => key in changed ? "told" : "not told", ({ code }) => code as string)
+      .then((outcome) => ({ outcome, ms: clock.elapsed() - startedAt }));
+  };
+  const ofGroup = [];
+  const ofKeys = [];
+  for (let i = 0; i < 20; i++) {
+    ofGroup.push(ask("chat:*"));
+    ofKeys.push(ask(`other:${15_000 + i}`));
+    await clock.advance(1000);
+  }
+  await clock.advance(12_000);
+  for (const { outcome, ms } of await Promise.all(ofGroup)) {
+    equal(outcome, "ERR_REALITY_STORAGE");
+    // The time limit of the read, after a tenth of it for the cache.
+    ok(ms <= 11_000, `${ms}`);
+  }
+  for (const { outcome, ms } of await Promise.all(ofKeys)) {
+    equal(outcome, "told");
+    ok(ms <= 4000, `${ms}`);
+  }
+  ok(count.most <= 5, `${count.most} commits of rows at once`);
+  await clock.advance(100_000);
+  deepEqual(outbox.rows, []);
+  equal((await ask("chat:*")).outcome, "told");
+  await server.close();
+});
+
+test("a question for a group is answered once the rows before it are applied, and fails with a drain that fails", async () => {
+  const scene = setUp({ groups });
+  const { clock, outbox, server } = scene;
+  slowDown(scene, 100);
+  for (let i = 0; i < 3000; i++) outbox.commit(`other:${i}`);
+  outbox.commit("chat:1");
+  const outcomes: string[] = [];
+  const ask = () =>
+    void server.handleSync({ known: { "chat:*": 0 } })
+      .then(({ changed }) => outcomes.push(Object.keys(changed).join()), ({ code }) => outcomes.push(code));
+  ask();
+  await clock.advance(150);
+  for (let i = 0; i < 20_000; i++) outbox.commit(`later:${i}`);
+  await clock.advance(3000);
+  deepEqual(outcomes, ["chat:*"]);
+  ok(outbox.rows.length > 10_000);
+  ask();
+  await clock.advance(150);
+  outbox.failure = new Error("no");
+  await clock.advance(1000);
+  deepEqual(outcomes, ["chat:*", "ERR_REALITY_STORAGE"]);
+  outbox.failure = undefined;
+  ask();
+  await clock.advance(150);
+  const closing = server.close();
+  await clock.advance(1000);
+  await closing;
+  equal(clock.timers, 0);
 });
 
 /** A storage that announces changes of nodes. */
