@@ -66,7 +66,9 @@ export function createWriteAnswers(deps: HandlerDeps, prefix: string): WriteAnsw
     },
     async nodes(request, record) {
       await write(request, record, () => {
-        const [key = ""] = checkKeys([decodeKey(pathOf(request.url).slice(prefix.length))], limits);
+        // A framework may have appended a slash (PROTOCOL 2.2). Slashes of the key itself are encoded.
+        const segment = pathOf(request.url).slice(prefix.length).replace(/\/$/, "");
+        const [key = ""] = checkKeys([decodeKey(segment)], limits);
         return { keys: [key], run: () => nodes.delete(key) };
       });
       return emptyReply();

@@ -4,7 +4,7 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { AUTHORIZED, JSON_TYPE, type OnAdapter, WRITE } from "./adapter_client.ts";
+import { absent, AUTHORIZED, JSON_TYPE, type OnAdapter, WRITE } from "./adapter_client.ts";
 import { bad, type Exchange } from "./exchange.ts";
 import { TOKENS } from "./scenes.ts";
 
@@ -177,6 +177,20 @@ export const writeExchanges: readonly Exchange[] = [
 
 /** Registers tests of what writes do. */
 export function testWrites(onAdapter: OnAdapter): void {
+  onAdapter(
+    "a slash after the key of a deletion is ignored unless it is encoded",
+    "plain",
+    async (client) => {
+      for (const [key, path] of [["a", "/nodes/a/"], ["b/", "/nodes/b%2F"]] as const) {
+        await client.operate({ do: "update", key, hash: "1" });
+        const version = (await client.sync({ known: { [key]: 0 } })).changed[key]?.version ?? 0;
+        const response = await client.send("DELETE", path, undefined, AUTHORIZED);
+        assert.equal(response.status, 204);
+        assert.deepEqual((await client.sync({ known: { [key]: version } })).changed, { [key]: absent(key) });
+      }
+    },
+  );
+
   onAdapter("the write routes take one change and many, with either token", "plain", async (client) => {
     const scheme = { ...JSON_TYPE, authorization: `bearer ${TOKENS[1]}` };
     const one = await (await client.post("/update", { key: "one", hash: "1" }, scheme)).json();
