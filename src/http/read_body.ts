@@ -45,7 +45,7 @@ export function checkEncoding(header: string | null): void {
 }
 
 /**
- * The declared length of a body, checked before it is read; 0 if it was not declared.
+ * The declared length of a body, checked before it is read; 0 if it was not declared, or not as a number.
  *
  * @param header The value of `Content-Length`, or `null`.
  * @throws {RefusalError} `BODY_TOO_LARGE` when it is above the limit.
@@ -54,7 +54,8 @@ export function declaredLength(header: string | null, maxBytes: number): number 
   if (header === null) return 0;
   const length = Number(header);
   if (length > maxBytes) throw tooLarge(maxBytes);
-  return length;
+  // Not every host checks it. All bodies share one sum of their lengths.
+  return length > 0 ? length : 0;
 }
 
 /** How a body is read, and the limits that it shares with other bodies. */

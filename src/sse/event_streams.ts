@@ -87,7 +87,7 @@ export class EventStreams {
     }
     record.keys = keys;
     // Clients that cannot send the header, such as event-source-polyfill, send it in the query.
-    const lastEventId = request.header("last-event-id") ?? query.get("lastEventId");
+    const lastEventId = request.header("last-event-id") || query.get("lastEventId");
     return this.#open({ keys }, lastEventId, {
       toRequest: () => request.toRequest(),
       locate: () => locateClient(request, trustProxy, record),

@@ -51,7 +51,7 @@ export function toStreamRequest(given: EventSourceRequest): StreamRequest {
   for (const request of [given, raw, req?.raw]) {
     if (isWebRequest(request)) {
       return {
-        lastEventId: request.headers.get("last-event-id") ?? idInQuery(request.url),
+        lastEventId: request.headers.get("last-event-id") || idInQuery(request.url),
         request,
         onDisconnect: (listener) => onAbort(signalOf(request), listener),
       };
@@ -60,7 +60,7 @@ export function toStreamRequest(given: EventSourceRequest): StreamRequest {
       const { headers, url, socket } = request;
       const header = (name: string) => headers[name] === undefined ? null : String(headers[name]);
       return {
-        lastEventId: header("last-event-id") ?? idInQuery(url),
+        lastEventId: header("last-event-id") || idInQuery(url),
         request,
         locatable: { header, remoteAddress: () => socketAddress(socket), connection: () => socket },
         onDisconnect: (listener) => onClose(socket, listener),
