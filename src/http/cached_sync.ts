@@ -45,11 +45,14 @@ export async function answerCachedSync(
   deps: HandlerDeps,
   isPublic: (key: string) => boolean,
 ): Promise<Reply> {
+  if (hasBody(request)) throw bad("the body", "expected none with this method; send a POST");
   const { asked, ...question } = parseQuestion(request.url, deps.admission.limits);
   for (const key of question.known.keys) checkPublic(key, isPublic);
   const answer = await deps.syncs.answerPublic(question, request, record);
-  const { changed, refused, epoch, serverTime } = answer;
-  const etag = `W/"${await createHash(`${asked}\n${epoch}\n${JSON.stringify([changed, refused])}`)}"`;
+  const { changed, refused, epoch, serverTime, pause } = answer;
+  // A pause is for one moment. If its answer had the tag of another one, a cache would keep it, or lose it.
+  const says = JSON.stringify([changed, refused, pause]);
+  const etag = `W/"${await createHash(`${asked}\n${epoch}\n${says}`)}"`;
   const seconds = isForward(question, answer) ? FORWARD_SECONDS : OTHER_SECONDS;
   const headers: Record<string, string> = {
     "content-type": "application/json",
@@ -57,13 +60,20 @@ export async function answerCachedSync(
     etag,
     "reality-time": String(serverTime),
   };
-  if (answer.pause !== undefined) headers["retry-after"] = String(Math.ceil(answer.pause / 1_000));
+  if (pause !== undefined) headers["retry-after"] = String(Math.ceil(pause / 1_000));
   if (isKnown(request.header("if-none-match"), etag)) {
     delete headers["content-type"];
     return { status: 304, headers, body: null, isShared: true };
   }
-  const body = request.method === "HEAD" ? null : JSON.stringify({ ...answer, asked });
-  return { status: 200, headers, body, isShared: true };
+  return { status: 200, headers, body: JSON.stringify({ ...answer, asked }), isShared: true };
+}
+
+/**
+ * Whether a body comes with the request. It would not be read, and some hosts do not notice that a client disconnects
+ * before its body was read: it would keep its place until the end of its wait (PROTOCOL 5.4).
+ */
+function hasBody(request: IncomingRequest): boolean {
+  return request.header("transfer-encoding") !== null || Number(request.header("content-length")) !== 0;
 }
 
 /** Whether an answer moves each key that it names to a newer version of the client's own epoch. */

@@ -11,7 +11,7 @@ import type { MetricsHook } from "../options.ts";
 import { RequestRecord } from "../telemetry/request_record.ts";
 import { Cors, type CorsOptions } from "./cors.ts";
 import type { Answer, IncomingRequest, Reply, RequestHandler } from "./exchange.ts";
-import { errorReply, eventsReply, methodRefusal, rateRefusal } from "./reply.ts";
+import { errorReply, eventsReply, methodRefusal, rateRefusal, withoutBody } from "./reply.ts";
 import type { HandlerDeps, Route } from "./route.ts";
 import { createEventsRoute, createSyncRoute, createWriteRoutes } from "./routes.ts";
 import { createHealthRoutes, createMetricsRoute, createOpenAPIRoute } from "./status_routes.ts";
@@ -202,8 +202,9 @@ class RequestRun {
 
   #finish(reply: Reply): Reply {
     if (this.#hasEntered) this.#deps.admission.concurrency.leave();
-    if (this.#isOurs) this.#deps.observer.recordRequest(this.#record, this.#request.method, reply.status);
-    return reply;
+    const { method } = this.#request;
+    if (this.#isOurs) this.#deps.observer.recordRequest(this.#record, method, reply.status);
+    return method === "HEAD" ? withoutBody(reply) : reply;
   }
 
   /** Allocates nothing without a rate limit. */

@@ -4,6 +4,7 @@
  * @module
  */
 import { type ErrorCode, RefusalError, toRealityError } from "../errors.ts";
+import { utf8Length } from "../store/node.ts";
 import type { PulledBody, Reply } from "./exchange.ts";
 
 const JSON_HEADERS: Readonly<Record<string, string>> = Object.freeze({ "content-type": "application/json" });
@@ -48,6 +49,16 @@ export function eventsReply(body: PulledBody | string): Reply {
     },
     body,
   };
+}
+
+/**
+ * The reply to a `HEAD` request: that to a `GET` without its body, but with its length. Deno and Bun would say that the
+ * length is 0, and a cache drops the answer to a `GET` that has another length (RFC 9111, 4.3.5).
+ */
+export function withoutBody(reply: Reply): Reply {
+  if (typeof reply.body !== "string") return reply;
+  const headers = { ...reply.headers, "content-length": String(utf8Length(reply.body)) };
+  return { ...reply, headers, body: null };
 }
 
 /** A reply without a body. */

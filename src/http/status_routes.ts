@@ -6,7 +6,7 @@
 import { wrongOption } from "../check.ts";
 import { LazyModule } from "../lazy_module.ts";
 import type { MetricsHook } from "../options.ts";
-import type { IncomingRequest, Reply } from "./exchange.ts";
+import type { Reply } from "./exchange.ts";
 import { jsonReply } from "./reply.ts";
 import type { HandlerDeps, Route } from "./route.ts";
 
@@ -22,17 +22,17 @@ export function createHealthRoutes(deps: Pick<HandlerDeps, "status">): Record<"h
       methods: "GET, HEAD",
       whileClosing: true,
       always: true,
-      answer: (request) => withoutBody(request, jsonReply({ status: "ok" })),
+      answer: () => jsonReply({ status: "ok" }),
     },
     ready: {
       name: "ready",
       methods: "GET, HEAD",
       whileClosing: true,
       always: true,
-      async answer(request) {
+      async answer() {
         const status = await deps.status.askReady();
         const reply = jsonReply({ status });
-        return withoutBody(request, status === "ready" ? reply : { ...reply, status: 503 });
+        return status === "ready" ? reply : { ...reply, status: 503 };
       },
     },
   };
@@ -46,10 +46,9 @@ export function createOpenAPIRoute(basePath: string): Route {
     methods: "GET, HEAD",
     whileClosing: true,
     always: true,
-    async answer(request) {
+    async answer() {
       const { createOpenAPI } = openAPIModule.loaded ?? await openAPIModule.load();
-      openAPI ??= jsonReply(createOpenAPI(basePath));
-      return withoutBody(request, openAPI);
+      return openAPI ??= jsonReply(createOpenAPI(basePath));
     },
   };
 }
@@ -72,12 +71,7 @@ export function createMetricsRoute(deps: HandlerDeps, option: unknown): Route | 
     always: true,
     async answer(request) {
       const { answerMetrics } = metricsModule.loaded ?? await metricsModule.load();
-      return withoutBody(request, await answerMetrics(deps, option as boolean | MetricsHook, request));
+      return await answerMetrics(deps, option as boolean | MetricsHook, request);
     },
   };
-}
-
-/** The reply to a `HEAD` request has no body. */
-function withoutBody(request: IncomingRequest, reply: Reply): Reply {
-  return request.method === "HEAD" ? { ...reply, body: null } : reply;
 }

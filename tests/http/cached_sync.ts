@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import type { SyncResponse } from "../../mod.ts";
 import { absent, AUTHORIZED, type Client, type OnAdapter, STRANGE_KEYS } from "./adapter_client.ts";
-import { soon } from "./client.ts";
+import { RawClient, soon } from "./client.ts";
 import { bad, type Exchange, withoutBody } from "./exchange.ts";
 
 /** How long caches may keep an answer that only moves a client forward, and any other one. */
@@ -252,6 +252,43 @@ export function testCachedSync(onAdapter: OnAdapter): void {
     const gone = await ask(client, `e=${epoch}&k=a:${answer.changed.a?.version}&w=20`);
     assert.deepEqual(gone.answer.changed.a, absent("a"));
     assert.equal(gone.headers.get("cache-control"), OTHER);
+  });
+
+  onAdapter("an answer with a pause has another tag than one without", "cached", async (client) => {
+    const ended = await ask(client, "k=quiet:0&w=1");
+    assert.equal(ended.answer.pause, undefined);
+    const waiting = ask(client, "k=quiet:0&w=1");
+    await client.hasWaiters(1);
+    await client.operate({ do: "close" });
+    const stopped = await soon(waiting, "the answer of a server that stops");
+    assert.ok(Number(stopped.answer.pause) >= 500);
+    // A cache that revalidates would keep the pause, or lose it.
+    assert.notEqual(stopped.headers.get("etag"), ended.headers.get("etag"));
+  });
+
+  onAdapter("a sync by HEAD has the length of the answer to a GET", "cached", async (client) => {
+    const { headers } = await client.send("HEAD", "/sync?k=a:0", undefined, {});
+    const whole = await client.get("/sync?k=a:0");
+    // A host may leave it out.
+    assert.ok([null, `${(await whole.text()).length}`].includes(headers.get("content-length")));
+  });
+
+  onAdapter("a sync by GET or HEAD with a body is refused", "cached", async (client) => {
+    for (const method of ["GET", "HEAD"]) {
+      for (const body of ["Content-Length: 300", "Transfer-Encoding: chunked"]) {
+        const raw = await RawClient.connect(client.url(""));
+        try {
+          const { pathname } = new URL(client.url("/sync"));
+          raw.send(`${method} ${pathname}?k=a:0&w=20 HTTP/1.1\r\nHost: a\r\n${body}\r\n\r\n`);
+          const answer = await raw.receive((text) => text.includes("\r\n\r\n"));
+          assert.match(answer, /^HTTP\/1\.1 400 /, `${method}, ${body}`);
+        } finally {
+          await raw.close();
+        }
+      }
+    }
+    await client.hasWaiters(0);
+    assert.deepEqual(await client.reports(), []);
   });
 
   onAdapter("a sync by GET does not depend on the client", "cached", async (client) => {
