@@ -10,10 +10,10 @@ import { test } from "../harness.ts";
 /** The maximum size of a bundle, minified and gzipped: today's size, rounded up, in kB of 1000 bytes. */
 const ceilings: Record<EntryName, number> = {
   // The goal is 14, and is not reached.
-  "everything in mod.ts": 105.6,
+  "everything in mod.ts": 105.7,
   // The goal is 30, and is not reached: options name peers and Redis as plain values, so their code must be in the one file.
   // 2 kB of it make modules of what is loaded on demand.
-  "fetch handler with memory storage": 70.5,
+  "fetch handler with memory storage": 70.6,
   // The goal is 3, and is not reached.
   "client that follows keys": 4.8,
   // The goal is 5, and is not reached.
