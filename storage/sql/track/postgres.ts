@@ -68,7 +68,7 @@ END`;
     // Fails here, and not in the application's writes, when a column does not exist.
     insert + `SELECT ${tracking.keys.map((key) => keyOf(key)).join(" || ")} FROM ${table} AS reality_row ` +
     `WHERE false${tracking.when ? ` AND ${conditionOf(tracking.when, columnOf)}` : ""}`,
-    ...refuseVirtual(table, tracking.columns),
+    refuse(options, tracking),
     `CREATE OR REPLACE FUNCTION ${name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER\n  ` +
     `${SETTINGS.map((setting) => `SET ${setting}`).join("\n  ")}\nAS ${tag}${body}\n${tag}`,
     `REVOKE ALL ON FUNCTION ${name}() FROM PUBLIC`,
@@ -77,22 +77,33 @@ END`;
   ];
 }
 
-/** A trigger reads NULL from a generated column without a stored value, so no key would be written. */
-function refuseVirtual(table: string, columns: readonly string[]): string[] {
-  if (columns.length === 0) return [];
+/**
+ * Fails where triggers would be wrong. They read NULL from a generated column without a stored value, so no key would be
+ * written. And a function that a superuser replaces keeps its owner, who could put other code into it.
+ */
+function refuse(options: UntrackOptions, { columns }: Tracking): string {
+  const names = columns.map((column) => `, ${quoteText(column)}`).join("");
+  const signature = quoteText(`${functionOf(options)}()`);
   const body = `
-DECLARE name text;
+DECLARE
+  tracked pg_catalog.regclass := ${quoteText(tableOf(options))};
+  unseen text := (SELECT attname FROM pg_catalog.pg_attribute
+    WHERE attrelid = tracked AND attname IN (NULL${names}) AND attgenerated = 'v' LIMIT 1);
+  other pg_catalog.regrole := (SELECT proowner FROM pg_catalog.pg_proc
+    WHERE oid = pg_catalog.to_regprocedure(${signature})
+      AND proowner NOT IN (SELECT relowner FROM pg_catalog.pg_class WHERE oid = tracked)
+      AND proowner NOT IN (SELECT oid FROM pg_catalog.pg_roles WHERE rolsuper)
+      AND EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolsuper AND rolname = current_user));
 BEGIN
-  SELECT attname INTO name FROM pg_catalog.pg_attribute WHERE attrelid = ${
-    quoteText(table)
-  }::pg_catalog.regclass
-    AND attname IN (${columns.map(quoteText).join(", ")}) AND attgenerated = 'v' LIMIT 1;
-  IF FOUND THEN
-    RAISE EXCEPTION 'Cannot track the column "%": triggers do not see the value of a virtual generated column, make it STORED', name;
+  IF unseen IS NOT NULL THEN
+    RAISE EXCEPTION 'Cannot track the column "%": triggers do not see the value of a virtual generated column, make it STORED', unseen;
+  END IF;
+  IF other IS NOT NULL THEN
+    RAISE EXCEPTION 'Cannot replace the function %: it belongs to %, who could change it again; drop it first', ${signature}, other;
   END IF;
 END`;
   const tag = freeTag(body);
-  return [`DO ${tag}${body}\n${tag}`];
+  return `DO ${tag}${body}\n${tag}`;
 }
 
 /** The statements that end it. */

@@ -143,6 +143,30 @@ test("trackTable() on PostgreSQL needs no right of the writer, and no name that 
     await run(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
   }));
 
+test("trackTable() on PostgreSQL leaves a function alone that another user could replace later", () =>
+  withSchema(async ({ run, schema, track, take }) => {
+    const role = `other_${randomName(8)}`;
+    await run(`CREATE ROLE ${role}; GRANT ALL ON SCHEMA ${schema} TO ${role}; CREATE TABLE t (room int)`);
+    try {
+      await run(`SET ROLE ${role}`);
+      await run(
+        "CREATE FUNCTION reality_track_t() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+      );
+      await run("RESET ROLE");
+      await assert.rejects(
+        () => track("t", ["chat:{room}"]),
+        new RegExp(`the function "${schema}"."reality_track_t"\\(\\): it belongs to ${role}`),
+      );
+      await run("INSERT INTO t VALUES (1)");
+      assert.deepEqual(await take(), []);
+      // The owner of the table may do what triggers do in any case.
+      await run(`ALTER TABLE t OWNER TO ${role}`);
+      await track("t", ["chat:{room}"]);
+    } finally {
+      await run(`RESET ROLE; DROP OWNED BY ${role} CASCADE; DROP ROLE ${role}`);
+    }
+  }));
+
 test("trackTable() on PostgreSQL sees COPY, MERGE, upserts and the rows that a foreign key changes", () =>
   withSchema(async ({ run, sql, track, take }) => {
     await run("CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent VALUES (1), (2), (3)");
