@@ -32,23 +32,26 @@ export function checkNames(
   return options as Record<string, unknown>;
 }
 
-/** Suggests the name that a misspelled one is most similar to, if there is one. */
+/** Suggests where an option belongs, or the name that a misspelled one is most similar to, if there is one. */
 function suggest(name: string, names: readonly string[]): string {
-  const [best, similar] = names.map((known) =>
-    [known, similarity(name.toLowerCase(), known.toLowerCase())] as const
-  )
-    .reduce((best, next) => next[1] >= best[1] ? next : best, ["", 0]);
-  return similar > 0.6 ? `; did you mean "${best}"?` : "";
+  if (/^(basePath|cors|metrics)$/.test(name)) return "; give it to the handler";
+  let best = "";
+  let most = 0.6;
+  for (const known of names) {
+    const similar = similarity(name.toLowerCase(), known.toLowerCase());
+    if (similar > most) [best, most] = [known, similar];
+  }
+  return best && `; did you mean "${best}"?`;
 }
 
-/** The part of the shorter of two texts that begins or ends the other one as well, from 0 to 1. */
+/** The part of the shorter of two texts that begins or ends the other one as well, from 0 to 1; a little less if one is longer. */
 function similarity(a: string, b: string): number {
   const shorter = Math.min(a.length, b.length);
   let before = 0;
   while (before < shorter && a[before] === b[before]) before++;
   let after = 0;
   while (after < shorter - before && a.at(-1 - after) === b.at(-1 - after)) after++;
-  return (before + after) / shorter;
+  return (before + after) / shorter - Math.abs(a.length - b.length) / 1e3;
 }
 
 /**

@@ -108,6 +108,16 @@ const slips: Record<string, readonly [slip: () => unknown, message: string]> = {
   "the option peers": [() => new Server({ storage, peers: [] }), '; did you mean "meshPeers"?'],
   "the option onerror": [() => new Server({ storage, onerror() {} }), '; did you mean "onError"?'],
   "the option storageTimout": [() => new Server({ storage, storageTimout: 1 }), 'mean "storageTimeout"?'],
+  "the option authorise": [() => new Server({ storage, authorise() {} }), '; did you mean "authorize"?'],
+  "the limit maxwait": [() => new Server({ storage, limits: { maxwait: 1 } }), '; did you mean "maxWait"?'],
+  "cors of the server": [
+    () => new Server({ storage, cors: {} }),
+    "; give it to the handler",
+  ],
+  "basePath of the server": [
+    () => new Server({ storage, basePath: "/" }),
+    "; give it to the handler",
+  ],
   "the option path of a handler": [() => createFetchHandler(server, { path: "/" } as Untyped), '"basePath"?'],
   "createHash(data)": [() => createHash({ a: 1 } as Untyped), "createHash(JSON.stringify(data))"],
 };
