@@ -100,9 +100,9 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
     clock = systemClock,
     page = browserPage(),
     ...unknown
-  } = options;
+  } = Object(options) as ClientOptions;
+  if (!url) throw new TypeError('Cannot use url: write createClient({ url: "/reality" })');
   for (const name in unknown) throw new TypeError(`Unknown option "${name}"`);
-  if (!url) throw new TypeError("Cannot use url: expected the base path of the server");
   if (!["wait", "poll", "events"].includes(transport)) {
     throw new TypeError('Cannot use transport: expected "wait", "poll" or "events"');
   }

@@ -156,9 +156,10 @@ export function createLive<T>(deps: LiveDeps, source: LiveSource, options: LiveO
       }
       shown = stamp;
       own.setKeys(keys ?? Object.keys(stamp?.versions ?? {}), stamp);
-      const error = keys || stamp
-        ? undefined
-        : new Error("Cannot follow data: expected Reality-Stamp in the answer");
+      const error = keys || stamp ? undefined : new Error(
+        "Cannot follow data: expected Reality-Stamp in the answer: server.stamp()",
+      );
+      if (error) deps.onError(error);
       show({ data, error, state: isBehind ? "updating" : "live" });
       return stamp;
     } catch (error) {

@@ -77,7 +77,8 @@ export async function send(
     typeof config.headers === "function" ? await config.headers() : config.headers,
   );
   if (init.body) headers.set("content-type", "application/json");
-  const response = await config.fetch(config.url + path, { ...init, headers });
+  const url = config.url + path;
+  const response = await config.fetch(url, { ...init, headers });
   if (response.ok) return response;
   void response.body?.cancel().catch(() => {});
   const { status } = response;
@@ -89,7 +90,7 @@ export async function send(
     ),
   };
   throw Object.assign(
-    new Error(`Cannot sync: the server answered ${status}`),
+    new Error(`Cannot sync: the server answered ${status} at ${url}`),
     refusal,
   );
 }

@@ -535,6 +535,24 @@ test("createClient() refuses wrong options", () => {
   assert.throws(() => createClient({ url, wait: NaN }), RangeError);
 });
 
+test("createClient() says what to write if it is called without a url", () => {
+  for (const slip of [undefined, "/reality", {}, { baseUrl: "/reality" }]) {
+    assert.throws(() => createClient(slip as never), {
+      name: "TypeError",
+      message: /createClient\(\{ url: /,
+    });
+  }
+});
+
+test("onError gets the URL that answered with a refusal", async () => {
+  await using scene = new Scene();
+  scene.intercept = () => new Response(null, { status: 404 });
+  scene.client().follow(["a"], () => {});
+  await scene.clock.advance(10);
+  const message = "Error: Cannot sync: the server answered 404 at http://localhost/reality/sync";
+  assert.deepEqual(scene.errors.map(String), [message]);
+});
+
 test('transport: "poll" asks at its interval, and at once for other keys', async () => {
   await using scene = new Scene();
   const client = scene.client({ transport: "poll", pollInterval: 10_000 });

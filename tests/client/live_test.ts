@@ -153,6 +153,9 @@ test("live() says so if it has neither keys nor a stamp", async () => {
   const { data, error } = store.getSnapshot();
   assert.deepEqual(data, { value: "1" });
   assert.match(String(error), /Reality-Stamp/);
+  assert.match(String(error), /server\.stamp\(\)/);
+  // Also to onError: a page that shows only the data would not notice that it stays as it is.
+  assert.deepEqual(scene.errors, [error]);
 });
 
 test("live() takes a fetcher, select, and a stamp inside of the data", async () => {
