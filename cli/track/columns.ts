@@ -4,7 +4,7 @@
  * @module
  */
 import type { SQLDialectName } from "../../storage/sql/sql_options.ts";
-import type { TrackOptions } from "../../storage/sql/track/track_table.ts";
+import type { TrackOptions, UntrackOptions } from "../../storage/sql/track/track_table.ts";
 import { readTracking } from "../../storage/sql/track/tracking.ts";
 import { columnsOf } from "../../storage/sql/track/template.ts";
 import type { Connection, Row } from "./database.ts";
@@ -77,6 +77,29 @@ export async function checkColumns(connection: Connection, options: TrackOptions
     `there is no outbox ${
       show(outbox.schema, outbox.table)
     }: start a server whose storage has the option outbox, or the command with REALITY_OUTBOX`,
+  );
+}
+
+/** The foreign keys of a table by which MySQL changes its rows without triggers. */
+const CASCADES = "SELECT constraint_name AS name, delete_rule AS on_delete, update_rule AS on_update " +
+  "FROM information_schema.referential_constraints WHERE constraint_schema = COALESCE(?, DATABASE()) " +
+  "AND table_name = ? ORDER BY constraint_name";
+
+/** Describes which changes of a table its triggers do not see. */
+export async function listUnseen(
+  connection: Connection,
+  { dialect, schema, table }: UntrackOptions,
+): Promise<string[]> {
+  if (dialect !== "mysql") return [];
+  return (await connection.run(CASCADES, [schema ?? null, table])).flatMap(
+    ({ name, on_delete, on_update }) => {
+      const rules = [["ON DELETE", on_delete], ["ON UPDATE", on_update]]
+        .filter(([, rule]) => rule === "CASCADE" || rule === "SET NULL").map((rule) => rule.join(" "));
+      if (rules.length === 0) return [];
+      return [
+        `what the foreign key ${name} (${rules.join(", ")}) changes, since MySQL runs no triggers for it`,
+      ];
+    },
   );
 }
 

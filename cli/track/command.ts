@@ -12,7 +12,7 @@ import {
   untrackTable,
 } from "../../storage/sql/track/track_table.ts";
 import { splitArguments, UsageError } from "./arguments.ts";
-import { checkColumns } from "./columns.ts";
+import { checkColumns, listUnseen } from "./columns.ts";
 import { connect, type DatabaseAddress } from "./database.ts";
 import { formatScript, toTransaction } from "./script.ts";
 
@@ -68,8 +68,9 @@ export async function runTrack(
     const statements = command === "track" ? trackTable(options as TrackOptions) : untrackTable(options);
     table = options.table;
     if (isApplied) {
-      await apply(database, statements, options);
+      const unseen = await apply(database, statements, options);
       output.log(`${command === "track" ? "Tracked" : "No longer tracked"}: ${table}`);
+      for (const change of unseen) output.log(`Not told: ${change}`);
     } else output.log(formatScript(options, statements));
     return DONE;
   } catch (error) {
@@ -80,16 +81,18 @@ export async function runTrack(
   }
 }
 
+/** Returns which changes the triggers do not see. */
 async function apply(
   database: DatabaseAddress,
   statements: readonly string[],
   options: UntrackOptions | TrackOptions,
-): Promise<void> {
+): Promise<string[]> {
   // Closing it undoes a transaction that was not committed.
   const connection = await connect(database);
   try {
     if ("keys" in options) await checkColumns(connection, options);
     for (const statement of toTransaction(options, statements)) await connection.run(statement);
+    return "keys" in options ? await listUnseen(connection, options) : [];
   } finally {
     await connection.close();
   }

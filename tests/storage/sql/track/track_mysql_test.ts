@@ -200,22 +200,25 @@ test("trackTable() on MariaDB lets a write pass whose text is too long for a key
     assert.deepEqual(await take(), ["é".repeat(513)]);
   }));
 
+/** Runs the command with `--apply` on a database, and returns what it prints. */
+async function applyTo(name: string, table: string, key: string): Promise<string> {
+  const url = new URL(ADDRESS);
+  url.pathname = name;
+  const lines: string[] = [];
+  const print = (line: string) => void lines.push(line);
+  await runTrack("track", [url.href, "--table", table, "--keys", key, "--apply"], {
+    log: print,
+    error: print,
+  });
+  return lines.join("\n");
+}
+
 test("track --apply on MariaDB refuses columns whose text depends on the writer, and tables without transactions", () =>
   withDatabase(async ({ run, name, take }) => {
     await run("CREATE TABLE t (room INT, at TIMESTAMP, code VARBINARY(9)) ENGINE = InnoDB");
     await run("CREATE TABLE p (room INT) ENGINE = InnoDB PARTITION BY HASH (room) PARTITIONS 2");
     await run("CREATE TABLE old (room INT) ENGINE = MyISAM");
-    const url = new URL(ADDRESS);
-    url.pathname = name;
-    const apply = async (table: string, key: string) => {
-      const lines: string[] = [];
-      const print = (line: string) => void lines.push(line);
-      await runTrack("track", [url.href, "--table", table, "--keys", key, "--apply"], {
-        log: print,
-        error: print,
-      });
-      return lines.join("\n");
-    };
+    const apply = (table: string, key: string) => applyTo(name, table, key);
     assert.match(await apply("t", "{at}"), /the column "at" has the type timestamp, whose text depends/);
     assert.match(await apply("t", "{code}"), /the column "code" has the type varbinary, whose text depends/);
     assert.match(await apply("old", "{room}"), /"old" has the engine MyISAM, which has no transactions: /);
@@ -224,4 +227,23 @@ test("track --apply on MariaDB refuses columns whose text depends on the writer,
     await run("INSERT INTO p VALUES (2)");
     await run("INSERT INTO old VALUES (3)");
     assert.deepEqual(await take(), ["chat:1", "chat:2"]);
+  }));
+
+test("track --apply on MariaDB names the foreign keys that change rows without triggers", () =>
+  withDatabase(async ({ run, name }) => {
+    await run("CREATE TABLE parent (id INT PRIMARY KEY)");
+    await run("CREATE TABLE kept (id INT PRIMARY KEY, room INT, FOREIGN KEY (room) REFERENCES parent (id))");
+    await run(
+      "CREATE TABLE child (room INT, other INT, CONSTRAINT gone FOREIGN KEY (room) REFERENCES parent (id) ON DELETE CASCADE, " +
+        "CONSTRAINT moved FOREIGN KEY (other) REFERENCES kept (id) ON DELETE SET NULL ON UPDATE CASCADE)",
+    );
+    for (const table of ["parent", "kept"]) {
+      assert.equal(await applyTo(name, table, "{id}"), `Tracked: ${table}`);
+    }
+    assert.equal(
+      await applyTo(name, "child", "{room}"),
+      "Tracked: child\n" +
+        "Not told: what the foreign key gone (ON DELETE CASCADE) changes, since MySQL runs no triggers for it\n" +
+        "Not told: what the foreign key moved (ON DELETE SET NULL, ON UPDATE CASCADE) changes, since MySQL runs no triggers for it",
+    );
   }));
