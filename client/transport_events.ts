@@ -58,8 +58,8 @@ export function createEventsTransport(
             const meta = JSON.parse(fields.get("data")!);
             changed.set(meta.key, parseChange(meta.key, meta));
           }
-          // The last event of one read of the server has an id.
-          if (!fields.has("id")) continue;
+          // The last event of one read of the server has an id. That beside "retry" is for clients that resume.
+          if (!fields.has("id") || fields.has("retry")) continue;
           let asked = new Map([...changed.keys()].map((key) => [key, 0]));
           if (epoch === undefined) {
             const once: Round = {

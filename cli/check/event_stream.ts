@@ -70,9 +70,9 @@ export class EventStream {
     }
   }
 
-  /** Returns the opening of the stream: all blocks up to the first id. */
+  /** Returns the opening of the stream: all blocks up to the first id, without that of an interrupted opening. */
   async open(): Promise<EventBlock[]> {
-    return await this.until((block) => block.id !== undefined, "id");
+    return await this.until(({ id, retry }) => id !== undefined && retry === undefined, "id");
   }
 
   /** Disconnects. */

@@ -47,7 +47,11 @@ export class SentState {
       this.#assume(reading, start === "resync" ? { position: -1, deleted: new Set() } : start);
     }
     const resync = start === "resync" ? eventFrame("resync", { epoch: reading.epoch }) : "";
-    return retryFrame(MIN_RETRY_DELAY) + resync + this.#frames(view, true);
+    const frames = this.#frames(view, true);
+    // A client that loses the stream between several events has to resume: a new client is told of no deletion.
+    const isLong = start === "new" && frames.indexOf("\n\n") < frames.length - 2;
+    const id = isLong ? formatCursor({ ...reading, position: 0 }) : undefined;
+    return retryFrame(MIN_RETRY_DELAY, id) + resync + frames;
   }
 
   /** Frames for all changes that were not sent yet; empty if there are none. */

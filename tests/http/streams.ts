@@ -81,6 +81,35 @@ export function testStreams(onAdapter: OnAdapter): void {
     await client.isLeft("a");
   });
 
+  onAdapter(
+    "a stream that breaks off within its first read is told of a deletion",
+    "plain",
+    async (client) => {
+      await client.operate({ do: "update", key: "a", hash: "1" });
+      await client.operate({ do: "update", key: "b", hash: "1" });
+      const before = new EventReader(await client.get("/events?keys=a&keys=b"));
+      // What an EventSource keeps of the blocks that arrived.
+      let id = "";
+      let key = "";
+      while (key === "") {
+        const frame = await before.next();
+        id = frame?.id ?? id;
+        if (frame?.event === "update") key = JSON.parse(frame.data ?? "").key;
+      }
+      await before.cancel();
+      await client.operate({ do: "delete", key });
+      const headers: Record<string, string> = id === "" ? {} : { "last-event-id": id };
+      const after = new EventReader(await client.get("/events?keys=a&keys=b", headers));
+      const told = [await after.nextEvent("update"), await after.nextEvent("update")];
+      assert.deepEqual(
+        told.map(({ data = "" }) => JSON.parse(data)).find((meta) => meta.key === key),
+        absent(key),
+      );
+      await after.cancel();
+      await client.isLeft("a");
+    },
+  );
+
   onAdapter("a stream that cannot be resumed sends resync and all nodes", "plain", async (client) => {
     await client.operate({ do: "update", key: "a", hash: "1" });
     for (const id of ["garbage", "another-life:1", "another-life:another-storage:0:1", "%:%:0:1"]) {

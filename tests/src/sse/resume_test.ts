@@ -38,7 +38,7 @@ async function openOnce(server: RealityServer, keys: readonly string[], id?: str
   return {
     received: Object.fromEntries(metas.map(({ key, version }) => [key, version])),
     isResync: text.includes("event: resync"),
-    id: /^id: (.*)$/m.exec(text)?.[1] ?? "",
+    id: [...text.matchAll(/^id: (.*)$/gm)].at(-1)?.[1] ?? "",
   };
 }
 

@@ -432,5 +432,5 @@ async function openOnce(
   const { value } = await reader.read();
   await reader.cancel();
   const text = new TextDecoder().decode(value);
-  return { text, id: /^id: (.*)$/m.exec(text)?.[1] ?? "" };
+  return { text, id: [...text.matchAll(/^id: (.*)$/gm)].at(-1)?.[1] ?? "" };
 }
