@@ -92,6 +92,7 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
     minInterval = 100,
     timeout = 10_000,
     refetchTimeout = 30_000,
+    refetchJitter = 0,
     maxKeys = 1_000,
     public: isPublic,
     tabs = !headers && fetch === callFetch,
@@ -107,9 +108,12 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
     throw new TypeError('Cannot use transport: expected "wait", "poll" or "events"');
   }
   const numbers = { wait, pollInterval, minInterval, timeout, refetchTimeout, maxKeys };
-  for (const [name, value] of Object.entries(numbers)) {
+  for (const [name, value] of Object.entries({ ...numbers, refetchJitter })) {
+    const least = name === "refetchJitter" ? 0 : 1;
     // Timers cannot be longer than that.
-    if (!(value >= 1 && value < 2 ** 30)) throw new RangeError(`Cannot use ${name}: expected at least 1`);
+    if (!(value >= least && value < 2 ** 30)) {
+      throw new RangeError(`Cannot use ${name}: expected at least ${least}`);
+    }
   }
 
   const listeners = new Set<(state: ClientState) => void>();
@@ -197,7 +201,7 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
 
   const add: LiveDeps["add"] = (refetch) => {
     if (state === "closed") throw new TypeError("Cannot follow keys: the client is closed");
-    return subscriptions.add(refetch);
+    return subscriptions.add(refetch, refetchJitter);
   };
   const client: FollowClient = {
     get state() {

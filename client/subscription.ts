@@ -14,6 +14,9 @@ export interface Held {
   readonly version: number;
 }
 
+/** What is told within this time after a subscription begins, and after `retry()`, is fetched without a delay, in milliseconds. */
+const PROMPT_MS = 5_000;
+
 const NOT_KNOWN: Held = { epoch: undefined, version: 0 };
 
 /** Fetches what depends on the changed keys. May return a stamp, or a promise of one. */
@@ -27,6 +30,8 @@ export interface Refetcher {
   readonly clock: ClientClock;
   /** The time for a fetch, in milliseconds. */
   readonly timeout: number;
+  /** The longest random delay of a fetch, in milliseconds. */
+  readonly jitter: number;
   /** Whether the page rests. Fetches wait until it does not. */
   isResting(): boolean;
   /** Asks the server at once: data came with another epoch than the one that it told. */
@@ -52,14 +57,17 @@ export class Subscription {
   #failures = 0;
   /** Aborts the fetch that runs. */
   #running: AbortController | undefined;
-  /** Cancels the pause after a failure. */
+  /** Cancels the pause after a failure, or the random delay after a change. */
   #cancelPause: (() => void) | undefined;
+  /** No fetch is delayed until then, by `clock.elapsed()`. */
+  #promptUntil: number;
 
   /** Calls `onKeys` when it follows other keys, or none any more. */
   constructor(refetcher: Refetcher, refetch: Refetch, onKeys: () => void) {
     this.#refetcher = refetcher;
     this.#refetch = refetch;
     this.#onKeys = onKeys;
+    this.#promptUntil = refetcher.clock.elapsed() + PROMPT_MS;
   }
 
   /** Whether it has ended. */
@@ -112,6 +120,11 @@ export class Subscription {
     this.held.set(key, { epoch, version });
     // In another epoch even a key without a node may have had one in between.
     if (held.epoch === epoch && held.version === version) return false;
+    const { clock, jitter } = this.#refetcher;
+    // What is due already is fetched soon, or after a delay that has begun.
+    if (jitter > 0 && this.#due.size === 0 && !this.#cancelPause && clock.elapsed() >= this.#promptUntil) {
+      this.#pause(jitter * clock.random());
+    }
     this.#due.set(key, change);
     this.#schedule();
     return true;
@@ -123,10 +136,10 @@ export class Subscription {
     this.#schedule();
   }
 
-  /** Ends the pause after a failure. */
+  /** Ends the pause or the delay. What is told soon afterwards is not delayed. */
   retry(): void {
-    this.#cancelPause?.();
-    this.#cancelPause = undefined;
+    this.#promptUntil = this.#refetcher.clock.elapsed() + PROMPT_MS;
+    this.#endPause();
     this.#schedule();
   }
 
@@ -134,9 +147,22 @@ export class Subscription {
   stop(): void {
     if (this.#isStopped) return;
     this.#isStopped = true;
-    this.#cancelPause?.();
+    this.#endPause();
     this.#running?.abort();
     this.setKeys([]);
+  }
+
+  #pause(ms: number): void {
+    this.#endPause();
+    this.#cancelPause = this.#refetcher.clock.after(ms, () => {
+      this.#endPause();
+      this.#schedule();
+    });
+  }
+
+  #endPause(): void {
+    this.#cancelPause?.();
+    this.#cancelPause = undefined;
   }
 
   /** Fetches after the current task, so that all keys of one answer are told together. */
@@ -145,7 +171,9 @@ export class Subscription {
     this.#isScheduled = true;
     queueMicrotask(() => {
       this.#isScheduled = false;
-      if (this.#isStopped || this.#running || this.#cancelPause) return;
+      if (this.#isStopped || this.#running) return;
+      // A forced fetch waits for the pause after a failure only.
+      if (this.#cancelPause && (this.#failures > 0 || !this.#isForced)) return;
       if (
         this.#isForced || (this.#due.size > 0 && !this.#refetcher.isResting())
       ) void this.#run();
@@ -154,6 +182,7 @@ export class Subscription {
 
   async #run(): Promise<void> {
     const { clock, timeout } = this.#refetcher;
+    this.#endPause();
     const batch = this.#due;
     const wasForced = this.#isForced;
     this.#due = new Map();
@@ -174,9 +203,8 @@ export class Subscription {
     }
     this.#running = undefined;
     if (this.#isStopped) return;
-    if (isBehind) {
-      this.#cancelPause = clock.after(growingPause(this.#failures++, clock.random()), () => this.retry());
-    } else this.#failures = 0;
+    if (isBehind) this.#pause(growingPause(this.#failures++, clock.random()));
+    else this.#failures = 0;
     this.#schedule();
   }
 

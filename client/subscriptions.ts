@@ -27,7 +27,7 @@ export interface Answer {
 
 /** All subscriptions of a client. */
 export class Subscriptions {
-  readonly #refetcher: Refetcher;
+  readonly #refetcher: Omit<Refetcher, "jitter">;
   readonly #onKeys: () => void;
   readonly #all = new Set<Subscription>();
   /** What the last answers said about the keys, in the epoch of the last one. */
@@ -35,7 +35,7 @@ export class Subscriptions {
   #epoch: string | undefined;
 
   /** Calls `onKeys` when the question may be another one. */
-  constructor(refetcher: Refetcher, onKeys: () => void) {
+  constructor(refetcher: Omit<Refetcher, "jitter">, onKeys: () => void) {
     this.#refetcher = refetcher;
     this.#onKeys = onKeys;
   }
@@ -45,9 +45,9 @@ export class Subscriptions {
     return this.#epoch;
   }
 
-  /** Adds a subscription without keys. */
-  add(refetch: Refetch): Subscription {
-    const subscription = new Subscription(this.#refetcher, refetch, () => {
+  /** Adds a subscription without keys, whose fetches are delayed by up to so many milliseconds. */
+  add(refetch: Refetch, jitter = 0): Subscription {
+    const subscription = new Subscription({ ...this.#refetcher, jitter }, refetch, () => {
       if (subscription.isStopped) this.#all.delete(subscription);
       for (const [key, { epoch, version }] of subscription.held) {
         const change = this.#told.get(key);
@@ -98,7 +98,7 @@ export class Subscriptions {
     return isNews;
   }
 
-  /** Ends the pauses after failed fetches. */
+  /** Ends the pauses and delays before fetches. */
   retry(): void {
     for (const subscription of this.#all) subscription.retry();
   }

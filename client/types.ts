@@ -152,6 +152,15 @@ export interface ClientOptions {
   readonly timeout?: number;
   /** The time for the promise of a listener to settle, in milliseconds. Later it has failed. @default {30_000} */
   readonly refetchTimeout?: number;
+  /**
+   * The longest delay between a change and the fetch that it causes, in milliseconds. Each delay is random, between 0 and
+   * this, so that many clients do not fetch from the application at the same moment. Further changes within the delay
+   * cause no fetch of their own. Nothing is delayed within 5 seconds after a subscription begins,
+   * {@linkcode FollowClient.nudge}, and the return of a page that was hidden or offline.
+   *
+   * @default {0}
+   */
+  readonly refetchJitter?: number;
   /** The most keys in one request; more are split. Must not be above `maxKeys` of the server. @default {1_000} */
   readonly maxKeys?: number;
   /**
@@ -226,7 +235,8 @@ export interface FollowClient extends Disposable {
   ): () => void;
   /**
    * Asks the server at once, for example after the page's own write. Also ends the pause after a failure and after 401.
-   * A pause that the server asked for is kept.
+   * A pause that the server asked for is kept. Changes that are told before, or within 5 seconds, are not delayed by
+   * {@linkcode ClientOptions.refetchJitter}.
    */
   nudge(): void;
   /** Ends all subscriptions and requests. No listener is called afterwards. May be called again. */

@@ -2,7 +2,8 @@
  * Simulates many clients with `public: true`, a real server, and a CDN between them whose edges obey, or lie in one way. A
  * seed decides all of it.
  *
- * Each client must know each change within the bound that `docs/cache.md` states, and may not ask too often.
+ * Each client must have fetched after each change within the bound that `docs/cache.md` states and its `refetchJitter`, and may
+ * not ask too often.
  *
  * @module
  */
@@ -99,6 +100,8 @@ class CacheHistory {
   readonly #world = new SimClock();
   readonly #viewers: Viewer[] = [];
   readonly #edges: Edge[];
+  /** The longest delay of a fetch that a change causes, in milliseconds. */
+  readonly #jitter: number;
   readonly #tally: CacheTally = { requests: 0, posts: 0, forwarded: 0, fetches: 0, writes: 0 };
   readonly #problems: string[] = [];
   /** Key → the number of the newest write. */
@@ -120,6 +123,7 @@ class CacheHistory {
     const random = this.#random = new SeededRandom(`${seed} ${kind}`);
     [this.#server, this.#handler] = this.#createServer();
     const lies = random.between(1, 3);
+    this.#jitter = random.pick([0, 0, 1_000, 10_000]);
     this.#edges = [1, 2, 3].map((i) =>
       new Edge(
         this.#world,
@@ -139,7 +143,7 @@ class CacheHistory {
       await this.#advance(random.pick([0, 20, 400, 3_000, 3_000, 15_000]));
     }
     // Longer than clients ask by POST after a fault.
-    await this.#advance(EDGES[this.#kind]! + 80_000);
+    await this.#advance(EDGES[this.#kind]! + this.#jitter + 80_000);
     await this.#checkQuiet();
     return this.#tally;
   }
@@ -194,7 +198,7 @@ class CacheHistory {
 
   /** Within the bound each client must have fetched a key again, if it is not deleted or created meanwhile. */
   #expect(key: string, number: number, isDeletion: boolean): void {
-    const bound = EDGES[this.#kind]!;
+    const bound = EDGES[this.#kind]! + this.#jitter;
     const at = Math.max(this.#world.now(), this.#excusedUntil);
     const epochs = this.#epochs;
     this.#world.after(at - this.#world.now() + bound, () => {
@@ -249,6 +253,7 @@ class CacheHistory {
     const client = this.#module.createFollowClient({
       url: "http://localhost/reality",
       public: true,
+      refetchJitter: this.#jitter,
       clock,
       page,
       onError: () => {},

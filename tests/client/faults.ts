@@ -99,6 +99,18 @@ export const FAULTS: readonly ClientFault[] = [
     put: "subscriptions.add(() => {})",
   },
   {
+    name: "a leader delays what it tells the other tabs as if it were a fetch",
+    file: "tabs.ts",
+    find: "subscriptions.add(answer)",
+    put: "subscriptions.add(answer, 20_000)",
+  },
+  {
+    name: "a random delay is not cancelled when the client is closed",
+    file: "subscription.ts",
+    find: "    this.#isStopped = true;\n    this.#endPause();",
+    put: "    this.#isStopped = true;",
+  },
+  {
     name: "a tab takes over versions of the leader without fetching",
     file: "tabs.ts",
     find: "if (onAnswer(asked, { epoch: message.epoch, changed })) end(0);",

@@ -4,7 +4,7 @@ import { runCacheHistory } from "./cache_simulation.ts";
 import type { ClientModule } from "./simulation.ts";
 import { CACHE_FAULTS, examineFault, FAULTS } from "./faults.ts";
 
-const HISTORIES = 200;
+const HISTORIES = 500;
 const CACHE_HISTORIES = 20;
 
 for (const fault of FAULTS) {

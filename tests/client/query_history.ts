@@ -28,9 +28,11 @@ interface Member {
  * @throws {Error} If what a shown query has ends differently from what is stored, or is fetched too often at the end.
  */
 export async function runQueryHistory(seed: number, core: Core, follow?: FollowQueries): Promise<void> {
-  const options = { refetchTimeout: 4_000, ...(follow && { follow }) };
+  const random = new SeededRandom(seed);
+  const refetchJitter = random.pick([0, 0, 2_000]);
+  const options = { refetchTimeout: 4_000, refetchJitter, ...(follow && { follow }) };
   await using scene = new QueryScene(core, {}, options);
-  const history = new History(new SeededRandom(seed), scene);
+  const history = new History(random, scene, refetchJitter);
   try {
     await history.run();
   } catch (error) {
@@ -43,12 +45,15 @@ export async function runQueryHistory(seed: number, core: Core, follow?: FollowQ
 class History {
   readonly #random: SeededRandom;
   readonly #scene: QueryScene;
+  /** The longest delay of a fetch that a change causes. */
+  readonly #jitter: number;
   readonly #members: Member[] = [];
   /** Older answers, which a replica that lags still gives. */
   readonly #old = new Map<string, Response[]>();
   #isChaos = true;
 
-  constructor(random: SeededRandom, scene: QueryScene) {
+  constructor(random: SeededRandom, scene: QueryScene, jitter: number) {
+    this.#jitter = jitter;
     this.#random = random;
     this.#scene = scene;
     scene.intercept = () => {
@@ -89,7 +94,7 @@ class History {
     const expected = this.#members.filter((member) => this.#keysOf(member).includes(key))
       .map((member) => member.kind === "pages" ? this.#keysOf(member).length : 1);
     await this.#scene.set(key);
-    await clock.advance(1_000);
+    await clock.advance(1_000 + this.#jitter);
     this.#check("after one change");
     const [actual, most] = [this.#scene.loads.length - before, expected.reduce((sum, own) => sum + own, 0)];
     if (actual !== most) throw new Error(`One change caused ${actual} fetches, expected ${most}`);

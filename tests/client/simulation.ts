@@ -87,6 +87,8 @@ class History {
   readonly #hasLies: boolean;
   /** Whether there are too many keys for one request. */
   readonly #isSplit: boolean;
+  /** The longest delay of a fetch that a change causes. */
+  readonly #jitter: number;
   readonly #viewers = new Set<Viewer>();
   readonly #tally: Tally = { requests: 0, fetches: 0, writes: 0 };
   readonly #problems: string[] = [];
@@ -106,6 +108,7 @@ class History {
     this.#hasProxy = random.happens(0.3);
     this.#hasLies = random.happens(0.5);
     this.#isSplit = random.happens(0.2);
+    this.#jitter = random.pick([0, 0, 2_000, 20_000]);
     this.#server = this.#createServer();
     const tabs = random.happens(0.4) ? random.between(2, 4) : 1;
     while (this.#tabs.length < tabs) this.#open(tabs > 1);
@@ -123,6 +126,7 @@ class History {
       page,
       tabs: true,
       maxKeys: this.#isSplit ? 2 : 1_000,
+      refetchJitter: this.#jitter,
       onError: () => {},
       onUnauthorized: () => Promise.resolve(true),
       fetch: (_, init) => this.#fetch(tab, init!),
@@ -143,7 +147,7 @@ class History {
   describe(): string {
     return `${this.#transport}${this.#hasProxy ? " behind a proxy" : ""}${
       this.#isSplit ? ", split" : ""
-    }, ${this.#tabs.length} tabs`;
+    }, jitter ${this.#jitter}, ${this.#tabs.length} tabs`;
   }
 
   async run(): Promise<Tally> {
@@ -160,11 +164,15 @@ class History {
       fake.goOn();
       page.become("active");
     }
-    await this.#advance(HEALING_MS);
+    await this.#advance(HEALING_MS + this.#jitter);
     this.#checkShown("after healing");
     await this.#checkQuiet();
     await this.#checkOneChange();
     await this.#checkNewViewer();
+    // The clients are closed while fetches are delayed.
+    await this.#advance(5_000);
+    await this.#write(this.#random.pick(KEYS));
+    await this.#advance(50);
     if (this.#problems.length > 0) throw new Error(this.#problems[0]);
     return this.#tally;
   }
@@ -212,7 +220,8 @@ class History {
     const before = new Map([...this.#viewers].map((viewer) => [viewer, viewer.fetches]));
     const followers = [...this.#viewers].filter((viewer) => [...viewer.keys()].includes(key));
     await this.#write(key);
-    await this.#advance(this.#transport === "poll" ? 7_000 : this.#hasProxy ? 3_000 : 500);
+    const bound = this.#transport === "poll" ? 7_000 : this.#hasProxy ? 3_000 : 500;
+    await this.#advance(bound + this.#jitter);
     for (const [viewer, fetches] of before) {
       const expected = followers.includes(viewer) ? 1 : 0;
       const actual = viewer.fetches - fetches;
@@ -223,7 +232,7 @@ class History {
     this.#checkShown("after one change");
   }
 
-  /** A new viewer is told at once, also in the middle of a wait. */
+  /** A new viewer is told at once, also in the middle of a wait, and fetches without a delay. */
   async #checkNewViewer(): Promise<void> {
     await this.#advance(3_000);
     this.#add();

@@ -45,6 +45,23 @@ for (const { name, core } of versions) {
     assert.equal(scene.loads.length, 3);
   });
 
+  testQueries("a change is fetched after the delay of refetchJitter", async () => {
+    await using scene = new QueryScene(core, {}, { refetchJitter: 10_000 });
+    await scene.set("a");
+    scene.show(scene.stamped(["a"]));
+    await scene.clock.advance(6_000);
+    assert.equal(scene.loads.length, 1);
+    scene.clock.randomValue = 0.5;
+    await scene.set("a");
+    await scene.clock.advance(4_999);
+    assert.equal(scene.loads.length, 1);
+    await scene.clock.advance(10);
+    assert.equal(scene.loads.length, 2);
+    // Its stamp is that of the newest data: nothing is fetched twice.
+    await scene.clock.advance(60_000);
+    assert.equal(scene.loads.length, 2);
+  });
+
   testQueries("the keys are those of the newest stamp", async () => {
     await using scene = new QueryScene(core);
     await scene.server.invalidateMany(["a", "b", "c"]);

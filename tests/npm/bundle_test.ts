@@ -15,9 +15,9 @@ const ceilings: Record<EntryName, number> = {
   // 2 kB of it make modules of what is loaded on demand.
   "fetch handler with memory storage": 70.6,
   // The goal is 3, and is not reached.
-  "client that follows keys": 4.8,
+  "client that follows keys": 4.9,
   // The goal is 5, and is not reached.
-  "everything in the client": 5.8,
+  "everything in the client": 5.9,
   "followQueries": 1.6,
 };
 
