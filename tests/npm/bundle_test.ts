@@ -17,7 +17,7 @@ const ceilings: Record<EntryName, number> = {
   // The goal is 3, and is not reached.
   "client that follows keys": 4.9,
   // The goal is 5, and is not reached.
-  "everything in the client": 5.9,
+  "everything in the client": 6.0,
   "followQueries": 1.6,
 };
 
