@@ -94,8 +94,9 @@ export interface NodeUpdate {
   hash: string;
   /**
    * Whether nothing is written, and no client is told, if the stored hash is the same. The hash must then be one of the
-   * whole data, and the data must be committed. Ignored, so that the change is always written: in a storage without
-   * `features.conditions` or with an outbox, and on a server with the options `mesh`, `peers` or `redis`.
+   * whole data, the data must be committed, and calls for one key must come in the order of these commits. Ignored, so that
+   * the change is always written: in a storage without `features.conditions` or with an outbox, and on a server with the
+   * options `mesh`, `peers` or `redis`.
    *
    * @default {false}
    */
