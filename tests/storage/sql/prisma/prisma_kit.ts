@@ -4,6 +4,7 @@
  * @module
  */
 import type { SqlDriverAdapterFactory } from "@prisma/driver-adapter-utils";
+import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
@@ -12,9 +13,11 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { randomName } from "../../../../src/store/contract.ts";
-import type { PrismaDatabase } from "../../../../storage/prisma.ts";
+import { RealityServer } from "../../../../src/server.ts";
+import { createPrismaAdapter, type PrismaDatabase } from "../../../../storage/prisma.ts";
 import { printModel } from "../../../../storage/sql/prisma_model.ts";
 import type { SQLDialectName } from "../../../../storage/sql/sql_storage.ts";
+import { trackTable } from "../../../../storage/sql/track/track_table.ts";
 
 /** What the tests call of a client. */
 export interface Client extends PrismaDatabase {
@@ -28,6 +31,8 @@ export interface Generated {
   readonly PrismaClient: new (options: { adapter: SqlDriverAdapterFactory }) => Client;
   /** The statements that make its tables. */
   readonly tables: readonly string[];
+  /** Applies migrations with Prisma's own engine, to a file of SQLite. */
+  migrate(url: string, ...migrations: string[]): Promise<void>;
 }
 
 const PROVIDERS = { sqlite: "sqlite", postgres: "postgresql", mysql: "mysql" } as const;
@@ -98,7 +103,52 @@ export async function generate(
   const { PrismaClient } = await import(new URL("client/client.ts", folder).href);
   const sql = (await readFile(new URL("tables.sql", folder), "utf8")).replaceAll(/^--.*$/gm, "");
   const tables = sql.split(";").map((statement) => statement.trim()).filter((statement) => statement !== "");
-  return { PrismaClient, tables };
+  const migrate = async (url: string, ...migrations: string[]) => {
+    const path = fileURLToPath(new URL("schema.prisma", folder));
+    const program = "tests/storage/sql/prisma/apply_migrations.ts";
+    await run(process.execPath, ...flags, program, path, JSON.stringify([url, ...migrations]));
+  };
+  return { PrismaClient, tables, migrate };
+}
+
+/** A database that {@linkcode testOutbox} migrates. */
+export interface Migrated {
+  readonly dialect: SQLDialectName;
+  /** The schema on PostgreSQL. */
+  readonly schema?: string;
+  /** Applies migrations to the empty database as Prisma does. */
+  migrate(...migrations: string[]): Promise<void>;
+}
+
+/**
+ * Tests the outbox with Prisma: migrations that make its table and the triggers of `trackTable()`, and transactions that write
+ * to it.
+ *
+ * @param prisma A client of an empty database.
+ */
+export async function testOutbox(prisma: Client, { dialect, schema, migrate }: Migrated): Promise<void> {
+  const storage = createPrismaAdapter(prisma, { modelName: "RealityNode", outbox: true });
+  const where = schema === undefined ? {} : { schema, outbox: `${schema}.reality_outbox` };
+  const statements = trackTable({ dialect, table: "messages", keys: ["chat:{room_id}"], ...where });
+  await migrate(
+    `${storage.schema}\nCREATE TABLE messages (room_id VARCHAR(20));\n`,
+    statements.join(";\n") + ";\n",
+  );
+  const server = new RealityServer({ storage });
+  const write = (key: string) =>
+    prisma.$transaction(async (tx) => {
+      await server.updateIn((text, params) => tx.$executeRawUnsafe(text, ...params), [{ key, hash: "x" }]);
+      await tx.$executeRawUnsafe(`INSERT INTO messages VALUES ('${key}')`);
+      if (key === "undone") throw new Error("undone");
+    });
+  await write("done");
+  await assert.rejects(write("undone"), /undone/);
+  assert.equal((await server.getNode("done"))?.hash, "x");
+  assert.ok(await server.getNode("chat:done") !== null);
+  assert.equal(await server.getNode("undone"), null);
+  assert.equal(await server.getNode("chat:undone"), null);
+  await server.close();
+  await prisma.$disconnect();
 }
 
 async function run(program: string, ...args: string[]): Promise<string> {

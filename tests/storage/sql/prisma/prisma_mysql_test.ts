@@ -12,7 +12,7 @@ import { testOnEngine } from "../../engines.ts";
 import { MYSQL_URL } from "../mysql/drivers.ts";
 import { SQL_SUPPORTS } from "../sqlite/sqlite_kit.ts";
 import { newTableName, Tables } from "../../table_kit.ts";
-import { type Client, generate } from "./prisma_kit.ts";
+import { type Client, generate, testOutbox } from "./prisma_kit.ts";
 
 const { PrismaClient, tables } = await generate("mysql");
 const made = new Set<string>();
@@ -60,6 +60,19 @@ testOnEngine("createPrismaAdapter on a transaction of MariaDB writes as part of 
   const [meta] = await prisma.$transaction((tx) => createPrismaAdapter(tx, options).applyChanges([change]));
   assert.deepEqual(await storage.getNode("a"), meta);
   await prisma.$disconnect();
+});
+
+testOnEngine("the outbox works with transactions of Prisma on MariaDB", async () => {
+  const name = newTableName();
+  await testOutbox(await connect(name, []), {
+    dialect: "mysql",
+    async migrate(...migrations) {
+      // Prisma's engine sends a migration in one piece too.
+      const client = await createConnection({ uri: MYSQL_URL, multipleStatements: true });
+      for (const script of [`USE ${name}`, ...migrations]) await client.query(script);
+      await client.end();
+    },
+  });
 });
 
 testOnEngine("createPrismaAdapter makes the table on MariaDB when it is told to", async () => {

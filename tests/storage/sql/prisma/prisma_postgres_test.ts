@@ -12,7 +12,7 @@ import { test } from "../../../harness.ts";
 import { POSTGRES_URL } from "../postgres/drivers.ts";
 import { SQL_SUPPORTS } from "../sqlite/sqlite_kit.ts";
 import { newTableName, Tables } from "../../table_kit.ts";
-import { type Client, generate } from "./prisma_kit.ts";
+import { type Client, generate, testOutbox } from "./prisma_kit.ts";
 
 const { PrismaClient, tables } = await generate("postgres");
 const made = new Set<string>();
@@ -39,6 +39,20 @@ testStorage({
   test,
   supports: SQL_SUPPORTS,
   runs: 10,
+});
+
+test("the outbox works with transactions and migrations of Prisma on PostgreSQL", async () => {
+  const schema = newTableName();
+  await testOutbox(await connect(schema, []), {
+    ...{ dialect: "postgres", schema },
+    async migrate(...migrations) {
+      // Prisma's engine, which is a download, sends a migration in one piece too. Its adapter splits functions at semicolons.
+      const client = new pg.Client({ connectionString: POSTGRES_URL, options: `-c search_path=${schema}` });
+      await client.connect();
+      for (const script of migrations) await client.query(script);
+      await client.end();
+    },
+  });
 });
 
 test("createPrismaAdapter makes the table on PostgreSQL when it is told to", async () => {
