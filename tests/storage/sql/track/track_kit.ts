@@ -19,6 +19,8 @@ export interface TrackedDatabase {
   run(sql: string): Promise<readonly Readonly<Record<string, unknown>>[]>;
   /** Puts a name into quotes. */
   quote(name: string): string;
+  /** Types of columns for texts, among them one that takes small and capital letters for the same. */
+  readonly textTypes: readonly string[];
   /** Whether each statement writes a key once, however many rows it changes. */
   readonly oncePerStatement: boolean;
   /** The statements that create an outbox. */
@@ -162,7 +164,7 @@ class History {
     const { run, quote } = this.#db;
     const { id, room, author, hidden } = this.#columns;
     for (const statement of this.#db.createOutbox(this.#outbox)) await run(statement);
-    const type = this.#db.dialect === "mysql" ? "VARCHAR(80) CHARACTER SET utf8mb4" : "text";
+    const type = this.#random.pick(this.#db.textTypes);
     await run(
       `CREATE TABLE ${quote(this.#table)} (${quote(id)} integer PRIMARY KEY, ${quote(room)} ${type}, ` +
         `${quote(author)} integer, ${quote(hidden)} integer NOT NULL)`,

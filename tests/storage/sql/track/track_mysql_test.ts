@@ -35,6 +35,9 @@ async function withDatabase(test: (scene: Scene) => Promise<void>): Promise<void
     dialect: "mysql",
     run,
     quote,
+    textTypes: ["bin", "general_ci"].map((name) =>
+      `VARCHAR(80) CHARACTER SET utf8mb4 COLLATE utf8mb4_${name}`
+    ),
     oncePerStatement: false,
     createOutbox: (name) => [
       `CREATE TABLE ${name} (id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, \`key\` VARCHAR(600)) ` +

@@ -11,6 +11,7 @@ async function withDatabase(run: (db: TrackedDatabase) => Promise<void>): Promis
     dialect: "sqlite",
     run: (sql) => Promise.resolve(database.prepare(sql).all()),
     quote,
+    textTypes: ["TEXT", "TEXT COLLATE NOCASE", "TEXT COLLATE RTRIM"],
     oncePerStatement: false,
     createOutbox: (name) => [
       `CREATE TABLE ${name} (id INTEGER PRIMARY KEY AUTOINCREMENT, "key" TEXT) STRICT`,
