@@ -137,7 +137,10 @@ export interface ClientOptions {
    * Headers of each request, or a function that is called before each request, for tokens that expire. It may be
    * asynchronous.
    */
-  readonly headers?: HeadersInit | (() => HeadersInit | Promise<HeadersInit>);
+  // `HeadersInit` is not global in the types of Node.
+  readonly headers?:
+    | RequestInit["headers"]
+    | (() => RequestInit["headers"] | Promise<RequestInit["headers"]>);
   /** Used in place of the global `fetch`. */
   readonly fetch?: typeof globalThis.fetch;
   /** Closes the client when it aborts. */

@@ -65,6 +65,13 @@ const manifest = {
   repository: { type: "git", url: `git+${repository}.git` },
   engines: { node: ">=20" },
   bin: { "reality-server": "cli/bin.js" },
+  // For "node10", which TypeScript uses with `module: "commonjs"`: it does not read `exports`.
+  typesVersions: {
+    "*": Object.fromEntries(
+      Object.entries<{ types: string }>(packed.exports).filter(([key]) => key !== ".")
+        .map(([key, { types }]) => [key.slice(2), [types]]),
+    ),
+  },
   peerDependencies: dependencies,
   peerDependenciesMeta: Object.fromEntries(
     Object.keys(dependencies).map((name) => [name, { optional: true }]),

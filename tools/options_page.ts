@@ -248,7 +248,7 @@ function toType(source: string, byteIndex: number): string {
   const rest = new TextDecoder().decode(new TextEncoder().encode(source).slice(byteIndex));
   const text = readType(rest.slice(rest.indexOf(":") + 1));
   const type = text.replace(/ \| undefined$/, "").replaceAll(/\/\*\*[^]*?\*\//g, "").replaceAll(/\s+/g, " ")
-    .trim().replace(/^\((\(.*\) => .*)\)$/, "$1");
+    .trim().replace(/^\| /, "").replace(/^\((\(.*\) => .*)\)$/, "$1");
   return `\`${type.replaceAll("|", "\\|")}\``;
 }
 

@@ -390,14 +390,22 @@ test("Bun installs the package", async () => {
   assert.match(await run(bunApp, runtimes.Bun, "--no-install", "quick_start.mjs"), /^quick start: ok$/m);
 });
 
-for (const [resolution, module] of [["nodenext", "nodenext"], ["bundler", "esnext"]]) {
-  test(`all types pass strict checks with "${resolution}" resolution`, async () => {
-    const checked = `${folder}/${resolution}`;
+/** How TypeScript finds modules, and the module format of the application. "node10" is the default of `module: "commonjs"`. */
+const RESOLUTIONS = [
+  ["nodenext", "nodenext", "module"],
+  ["nodenext", "nodenext", "commonjs"],
+  ["bundler", "esnext", "module"],
+  ["node10", "commonjs", "commonjs"],
+];
+
+for (const [resolution, module, type] of RESOLUTIONS) {
+  test(`all types pass strict checks with "${resolution}" resolution in a package of type "${type}"`, async () => {
+    const checked = `${folder}/${resolution}-${type}`;
     await Deno.mkdir(`${checked}/node_modules/@rootlodge`, { recursive: true });
     await run(checked, "cp", "-r", installed, "node_modules/@rootlodge");
-    await Deno.writeTextFile(`${checked}/package.json`, `{"type": "module"}`);
+    await Deno.writeTextFile(`${checked}/package.json`, JSON.stringify({ type }));
     const modules = await Deno.realPath("node_modules");
-    const compile = async (types: string[], files: string[]) => {
+    const compile = async (types: string[], files: string[], lib = ["esnext", "dom"]) => {
       const compilerOptions = {
         ...{
           strict: true,
@@ -406,26 +414,27 @@ for (const [resolution, module] of [["nodenext", "nodenext"], ["bundler", "esnex
           checkJs: true,
           noEmit: true,
         },
-        ...{ target: "es2022", lib: ["esnext", "dom"], types, module, moduleResolution: resolution },
+        ...{ target: "es2022", lib, types, module, moduleResolution: resolution },
       };
       await Deno.writeTextFile(`${checked}/tsconfig.json`, JSON.stringify({ compilerOptions, files }));
       await run(checked, runtimes["Node 24"], `${modules}/typescript/lib/tsc.js`);
     };
 
-    // The main module asks for no other package's types, not even for Node's.
+    // The main module asks for no other package's types, not even for Node's. CommonJS has no `await` at the top.
     await Deno.copyFile("tests/npm/consumer.ts", `${checked}/consumer.ts`);
-    await compile([], ["consumer.ts"]);
+    if (type === "module") await compile([], ["consumer.ts"]);
 
     for (const peer of ["@types/node", ...Object.keys(manifest.peerDependencies)]) {
       await Deno.mkdir(dirname(`${checked}/node_modules/${peer}`), { recursive: true });
       await Deno.symlink(`${modules}/${peer}`, `${checked}/node_modules/${peer}`);
     }
     await Deno.copyFile("tests/npm/quick_start.js", `${checked}/quick_start.js`);
-    const exports = Object.keys(config.exports).map((key, i) =>
-      `export * as e${i} from "${name + key.slice(1)}";`
-    );
-    await Deno.writeTextFile(`${checked}/every.ts`, exports.join("\n"));
-    await compile(["node"], ["every.ts", "quick_start.js"]);
+    const keys = Object.keys(config.exports);
+    const everyExport = keys.map((key, i) => `export * as e${i} from "${name + key.slice(1)}";`);
+    await Deno.writeTextFile(`${checked}/every.ts`, everyExport.join("\n"));
+    await compile(["node"], type === "module" ? ["every.ts", "quick_start.js"] : ["every.ts"]);
+    // A back end has the types of Node, and none of the DOM.
+    await compile(["node"], ["every.ts"], ["es2023"]);
   });
 }
 

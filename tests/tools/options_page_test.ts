@@ -5,6 +5,9 @@ import { test } from "../harness.ts";
 const SOURCE = `export interface Limits {
   size?: number | undefined;
   keep: "all" | "none";
+  from?:
+    | string
+    | URL;
   decide?: ((key: string) => { ok: boolean; why?: string }) | undefined;
 }`;
 
@@ -42,6 +45,7 @@ test("createOptionsPage() writes name, type, default and meaning of each option"
       describe("Limits", {
         size: { doc: "How much\nfits, see {@linkcode Limits}. @default {1024}" },
         keep: { doc: "What is kept.", tags: [{ kind: "default", value: '"all"' }] },
+        from: { doc: "Its source." },
         decide: { doc: "Decides.", tags: [{ kind: "unsupported", value: "@default a random answer\n" }] },
       }),
     ]),
@@ -49,6 +53,7 @@ test("createOptionsPage() writes name, type, default and meaning of each option"
   );
   assert.match(page, /\| `size` \| `number` \| `1024` \| How much fits, see `Limits`\. \|\n/);
   assert.match(page, /\| `keep` \| `"all" \\\| "none"` \| `"all"` \| What is kept\. \|\n/);
+  assert.match(page, /\| `from` \| `string \\\| URL` \| {2}\| Its source\. \|\n/);
   assert.match(
     page,
     /\| `decide` \| `\(key: string\) => \{ ok: boolean; why\?: string \}` \| a random answer \| Decides\. \|\n/,
