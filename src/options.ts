@@ -128,7 +128,7 @@ export interface RealityServerOptions {
    *
    * const server = new RealityServer({
    *   storage: new MemoryStorage(),
-   *   onError: (error) => console.error(error.code, error.message),
+   *   onError: (error) => console.error(error),
    * });
    * await server.close();
    * ```
