@@ -80,7 +80,10 @@ export interface SQLDialect {
   readonly schema: readonly string[];
   /** The same for several servers that create it at once, where that needs other statements. */
   readonly createTable?: readonly string[];
-  /** Reads the table's columns: one row with `name` for each; no row where the table does not exist. */
+  /**
+   * Reads the table's columns: one row with `name` for each; no row where the table does not exist. On MySQL also with
+   * `autocommit`, which is 0 on a connection that does not commit each statement.
+   */
   columns(): Statement;
   /** Adds the counter's row where there is none. */
   createCounter(epoch: string, replicaId: string): Statement;

@@ -36,6 +36,7 @@ export class TableClient {
   readonly #runner: StatementRunner;
   readonly #tableName: string;
   readonly #createTables: boolean;
+  readonly #inTransaction: boolean;
   #isReady = false;
 
   /** @param options The storage's options. */
@@ -46,6 +47,7 @@ export class TableClient {
     this.#runner = new StatementRunner(options);
     this.#tableName = options.tableName;
     this.#createTables = options.createTables;
+    this.#inTransaction = options.inTransaction;
   }
 
   /** Sends no more statements. */
@@ -231,9 +233,17 @@ export class TableClient {
     await this.#hasTable(operation, table);
   }
 
-  /** @throws {StorageError} When the table lacks a column. */
+  /** @throws {StorageError} When the table lacks a column, or the connection does not commit. */
   async #hasTable(operation: string, { name, columns, columnNames }: Table): Promise<boolean> {
-    const found = (await this.#run(operation, columns())).map((row) => String(row.name));
+    const rows = await this.#run(operation, columns());
+    // Changes would be acknowledged and lost.
+    if (!this.#inTransaction && rows.some(({ autocommit }) => String(autocommit) === "0")) {
+      throw new StorageError(
+        operation,
+        "the connection does not commit its statements: expected autocommit = 1, got 0",
+      );
+    }
+    const found = rows.map((row) => String(row.name));
     if (found.length === 0) return false;
     const missing = columnNames.filter((column) => !found.includes(column));
     if (missing.length === 0) return true;

@@ -127,6 +127,29 @@ test("SQLStorage on MySQL refuses what would be cut, also where the server is no
   await pool.end();
 });
 
+test("SQLStorage on MySQL refuses connections that do not commit, unless it is part of a transaction", async () => {
+  const tableName = newTableName();
+  const pool = createPool({ uri: MYSQL_URL, connectionLimit: 1 });
+  const query: SQLQuery = (sql, params) => pool.query(sql, params).then(([result]) => result);
+  const open = (inTransaction: boolean) =>
+    new SQLStorage({ query, dialect: "mysql", tableName, inTransaction });
+  const refused = {
+    name: "StorageError",
+    message: /does not commit its statements: expected autocommit = 1/,
+  };
+  await pool.query("SET SESSION autocommit = 0");
+  // The table is missing at first.
+  for (let i = 0; i < 2; i++) {
+    await assert.rejects(open(false).applyChanges([{ key: "a", hash: "x", updatedAt: 1 }]), refused);
+    await assert.rejects(open(false).readNodes(["a"]), refused);
+  }
+  await open(true).applyChanges([{ key: "a", hash: "x", updatedAt: 1 }]);
+  await pool.query("COMMIT");
+  await pool.query("SET SESSION autocommit = 1");
+  assert.equal((await open(false).getNode("a"))?.hash, "x");
+  await pool.end();
+});
+
 test("SQLStorage on MySQL says what is wrong with a query that keeps insertId to itself", async () => {
   const pool = createPool({ uri: MYSQL_URL, connectionLimit: 1 });
   const query: SQLQuery = async (sql, params) => {
