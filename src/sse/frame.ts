@@ -9,7 +9,7 @@ import type { HistoryRun } from "../store/history.ts";
 /** The comment that keeps a silent stream open. It has no id, so a client cannot resume from it. */
 export const HEARTBEAT = ": heartbeat\n\n";
 
-const CURSOR = /^([\w.!~*'()%-]{0,512}):([\w.!~*'()%-]{0,512}):(\d{1,16}):(\d{1,16})$/;
+const CURSOR = /^([\w.!~*'()%-]{0,512}):([\w.!~*'()%-]{0,512}):(\d{1,16}):(\d{1,16}):([\da-z]{1,14})$/;
 
 /**
  * Formats an event.
@@ -31,24 +31,41 @@ export function cursorFrame(id: string): string {
 export interface Cursor extends HistoryRun {
   /** Everything up to this version was sent, as long as this run of history continues. */
   readonly position: number;
+  /** What {@linkcode markKeys} returns for the keys of the stream. */
+  readonly keys: string;
+}
+
+/**
+ * Marks the keys of a stream, in any order. A cursor stands for these keys only: up to its position, nothing was sent of
+ * any other one.
+ */
+export function markKeys(keys: readonly string[]): string {
+  let [one, other] = [0x811c9dc5, 0xcbf29ce4];
+  const text = [...keys].sort().join("\n");
+  for (let i = 0; i < text.length; i++) {
+    one = Math.imul(one ^ text.charCodeAt(i), 0x01000193);
+    other = Math.imul(other ^ text.charCodeAt(i), 0x5bd1e995);
+  }
+  return (one >>> 0).toString(36) + (other >>> 0).toString(36);
 }
 
 /** Formats a cursor as an event id. */
-export function formatCursor({ epoch, replicaId, late, position }: Cursor): string {
-  return `${encodeURIComponent(epoch)}:${encodeURIComponent(replicaId)}:${late}:${position}`;
+export function formatCursor({ epoch, replicaId, late, position, keys }: Cursor): string {
+  return `${encodeURIComponent(epoch)}:${encodeURIComponent(replicaId)}:${late}:${position}:${keys}`;
 }
 
 /** Parses an event id; `null` if this server did not create it. */
 export function parseCursor(id: string): Cursor | null {
-  const [, epoch, replicaId, ...digits] = CURSOR.exec(id) ?? [];
-  const [late, position] = digits.map(Number);
+  const [, epoch, replicaId, lateDigits, digits, keys] = CURSOR.exec(id) ?? [];
+  const [late, position] = [Number(lateDigits), Number(digits)];
   if (!Number.isSafeInteger(late) || !Number.isSafeInteger(position)) return null;
   try {
     return {
       epoch: decodeURIComponent(epoch!),
       replicaId: decodeURIComponent(replicaId!),
-      late: late!,
-      position: position!,
+      late,
+      position,
+      keys: keys!,
     };
   } catch {
     return null;

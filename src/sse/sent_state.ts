@@ -9,7 +9,7 @@ import { isConfirmed, isSameHistory } from "../store/history.ts";
 import { compare, metaOf } from "../sync/compare.ts";
 import type { RealityNodeMeta } from "../types.ts";
 import { retryFrame } from "./closing.ts";
-import { type Cursor, cursorFrame, eventFrame, formatCursor } from "./frame.ts";
+import { type Cursor, cursorFrame, eventFrame, formatCursor, markKeys } from "./frame.ts";
 
 /** What a client may see, and the version up to which it knows everything once this was sent. */
 export interface RightsView {
@@ -32,10 +32,12 @@ export type StartPosition = "new" | "resync" | {
 export class SentState {
   readonly #keys: readonly string[];
   readonly #versions: number[];
+  readonly #mark: string;
   #epoch = "";
 
   constructor(keys: readonly string[]) {
     this.#keys = keys;
+    this.#mark = markKeys(keys);
     this.#versions = keys.map(() => 0);
   }
 
@@ -50,13 +52,24 @@ export class SentState {
     const frames = this.#frames(view, true);
     // A client that loses the stream between several events has to resume: a new client is told of no deletion.
     const isLong = start === "new" && frames.indexOf("\n\n") < frames.length - 2;
-    const id = isLong ? formatCursor({ ...reading, position: 0 }) : undefined;
+    const id = isLong ? this.#formatCursor(reading, 0) : undefined;
     return retryFrame(MIN_RETRY_DELAY, id) + resync + frames;
   }
 
   /** Frames for all changes that were not sent yet; empty if there are none. */
   update(view: RightsView): string {
     return this.#frames(view, false);
+  }
+
+  /** Whether a client can resume from a cursor: it belongs to the history of this reading, and to a stream of these keys. */
+  accepts(cursor: Cursor | null, reading: StorageReading): cursor is Cursor {
+    if (cursor === null || cursor.keys !== this.#mark || !isSameHistory(cursor, reading)) return false;
+    // From the start, everything is sent anyway.
+    return cursor.position === 0 || isConfirmed(reading, cursor.position);
+  }
+
+  #formatCursor({ epoch, replicaId, late }: StorageReading, position: number): string {
+    return formatCursor({ epoch, replicaId, late, position, keys: this.#mark });
   }
 
   /** Treats as known what a client at this position has received: no newer nodes, and only these deletions. */
@@ -75,7 +88,7 @@ export class SentState {
     this.#epoch = reading.epoch;
     const metas: RealityNodeMeta[] = changed?.map((key) => metaOf(reading.nodes, key)) ?? [];
     // Only the last event of a reading moves the cursor. A stream that breaks before it repeats the reading.
-    const id = formatCursor({ ...reading, position });
+    const id = this.#formatCursor(reading, position);
     if (metas.length === 0) return always ? cursorFrame(id) : "";
     const versions = new Map(metas.map(({ version }, i) => [changed?.[i], version]));
     this.#keys.forEach((key, i) => this.#versions[i] = versions.get(key) ?? this.#versions[i]!);
@@ -83,11 +96,4 @@ export class SentState {
       "",
     );
   }
-}
-
-/** Whether a client can resume from a cursor: it belongs to the history of this reading. */
-export function isValidCursor(cursor: Cursor | null, reading: StorageReading): cursor is Cursor {
-  if (cursor === null || !isSameHistory(cursor, reading)) return false;
-  // From the start, everything is sent anyway.
-  return cursor.position === 0 || isConfirmed(reading, cursor.position);
 }

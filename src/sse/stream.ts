@@ -17,7 +17,7 @@ import type { WaitEnd, Waiter, Waiters, WaiterSource } from "../sync/waiters.ts"
 import type { ChangePoller } from "../sync/change_poller.ts";
 import { closingStream } from "./closing.ts";
 import { type Cursor, eventFrame, HEARTBEAT, parseCursor } from "./frame.ts";
-import { isValidCursor, type RightsView, SentState, type StartPosition } from "./sent_state.ts";
+import { type RightsView, SentState, type StartPosition } from "./sent_state.ts";
 
 /** What a stream follows, and for how long. */
 export interface StreamOptions {
@@ -220,7 +220,7 @@ export class EventStream implements PulledBody, Deadline {
     const { lastEventId } = this.#options;
     if (lastEventId === null || lastEventId === "") return "new";
     const cursor = this.#deps.ordered ? parseCursor(lastEventId) : null;
-    if (!isValidCursor(cursor, view.reading)) return "resync";
+    if (!this.#sent.accepts(cursor, view.reading)) return "resync";
     return { position: cursor.position, deleted: await this.#findDeleted(cursor, view) };
   }
 

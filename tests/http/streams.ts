@@ -110,9 +110,22 @@ export function testStreams(onAdapter: OnAdapter): void {
     },
   );
 
+  onAdapter("a stream that resumes with one more key is sent its node", "plain", async (client) => {
+    await client.operate({ do: "update", key: "b", hash: "1" });
+    await client.operate({ do: "update", key: "a", hash: "1" });
+    const before = new EventReader(await client.get("/events?keys=a"));
+    const { id = "" } = await before.nextEvent("update");
+    await before.cancel();
+    const after = new EventReader(await client.get("/events?keys=a&keys=b", { "last-event-id": id }));
+    const told = [await after.nextEvent("update"), await after.nextEvent("update")];
+    assert.deepEqual(told.map(({ data = "" }) => JSON.parse(data).key), ["a", "b"]);
+    await after.cancel();
+    await client.isLeft("a");
+  });
+
   onAdapter("a stream that cannot be resumed sends resync and all nodes", "plain", async (client) => {
     await client.operate({ do: "update", key: "a", hash: "1" });
-    for (const id of ["garbage", "another-life:1", "another-life:another-storage:0:1", "%:%:0:1"]) {
+    for (const id of ["garbage", "another-life:1", "another-life:another-storage:0:1:k", "%:%:0:1:k"]) {
       const events = new EventReader(await client.get("/events?keys=a", { "last-event-id": id }));
       const { data = "" } = await events.nextEvent("resync");
       assert.deepEqual(Object.keys(JSON.parse(data)), ["epoch"]);

@@ -162,6 +162,16 @@ test("a resumed stream receives a deletion whose tombstone was collected since",
   await server.close();
 });
 
+test("a cursor of other keys starts a new stream, and the order of the keys does not matter", async () => {
+  const server = new RealityServer({ storage: new MemoryStorage() });
+  await server.updateMany(["a", "b"].map((key) => ({ key, hash: "1" })));
+  const { id } = await openOnce(server, ["a"]);
+  const more = await openOnce(server, ["a", "b"], id);
+  deepEqual([Object.keys(more.received), more.isResync], [["a", "b"], true]);
+  deepEqual(await openOnce(server, ["b", "a"], more.id), { received: {}, isResync: false, id: more.id });
+  await server.close();
+});
+
 test("a cursor from another storage of the same epoch starts a new stream", async () => {
   const servers = new Servers(["a", "b"], { meshSecret: "nobody else knows this one" });
   const [here, there] = [new MemoryStorage(), new MemoryStorage()];
