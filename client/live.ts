@@ -101,6 +101,8 @@ export function createLive<T>(deps: LiveDeps, source: LiveSource, options: LiveO
   refuseLoneKey(keys);
   const listeners = new Set<(snapshot: LiveSnapshot<T>) => void>();
   let subscription: Subscription | undefined;
+  /** The signal of the last fetch that began. */
+  let last: AbortSignal | undefined;
   let shown = typeof initial?.stamp === "string" ? parseStamp(initial.stamp) : initial?.stamp;
   let snapshot: LiveSnapshot<T> = {
     data: initial?.data,
@@ -143,6 +145,7 @@ export function createLive<T>(deps: LiveDeps, source: LiveSource, options: LiveO
 
   const refetch: Refetch = async (changed, signal) => {
     const own = subscription!;
+    last = signal;
     show({
       state: snapshot.state === "loading" ? "loading" : "updating",
       ...(!keepPrevious && { data: undefined }),
@@ -163,7 +166,10 @@ export function createLive<T>(deps: LiveDeps, source: LiveSource, options: LiveO
       show({ data, error, state: isBehind ? "updating" : "live" });
       return stamp;
     } catch (error) {
-      if (own === subscription) show({ error, state: snapshot.state === "loading" ? "loading" : "retrying" });
+      // A fetcher may ignore its signal, and end long after it was given up.
+      if (signal === last && !own.isStopped) {
+        show({ error, state: snapshot.state === "loading" ? "loading" : "retrying" });
+      }
       throw error;
     }
   };
@@ -174,7 +180,8 @@ export function createLive<T>(deps: LiveDeps, source: LiveSource, options: LiveO
       if (!subscription) {
         subscription = deps.add(refetch);
         subscription.setKeys(keys ?? Object.keys(shown?.versions ?? {}), shown);
-        if (!shown) subscription.force();
+        // The last subscriber may have left in the middle of a fetch, or after one that failed.
+        if (!shown || snapshot.state !== "live") subscription.force();
       }
       listeners.add(own);
       listener(snapshot);

@@ -229,3 +229,47 @@ test("live() shows data of a new epoch", async () => {
   await scene.clock.advance(10_000);
   assert.equal(seen.at(-1), "live 1");
 });
+
+test("live() ignores the end of a fetch that was given up, and calls no listener after close()", async () => {
+  await using scene = new Scene();
+  const ends: ((value: unknown) => void)[] = [];
+  const client = scene.client({ refetchTimeout: 1_000 });
+  // A fetcher that does not use its signal.
+  const store = client.live(() => new Promise((resolve) => ends.push(resolve)), {
+    stamp: () => ({ epoch: "", versions: {} }),
+  });
+  const seen: string[] = [];
+  store.subscribe(({ data, state }) => seen.push(`${state} ${data ?? "-"}`));
+  await scene.clock.advance(2_000);
+  assert.equal(ends.length, 2);
+  ends[1]!("new");
+  await scene.clock.advance(0);
+  assert.equal(seen.at(-1), "live new");
+  ends[0]!("old");
+  await scene.clock.advance(0);
+  assert.deepEqual([seen.at(-1), store.getSnapshot().error], ["live new", undefined]);
+  store.refresh();
+  await scene.clock.advance(0);
+  const { length } = seen;
+  client.close();
+  ends[2]!("newer");
+  await scene.clock.advance(1_000);
+  assert.deepEqual(seen.slice(length), []);
+});
+
+for (const keepPrevious of [true, false]) {
+  test(`live() fetches when a subscriber comes after the last one left with a fetch that failed, keepPrevious ${keepPrevious}`, async () => {
+    await using scene = new Scene();
+    const { application, store, seen, listener } = await setUp(scene, { keepPrevious });
+    const stop = store.subscribe(listener);
+    await scene.clock.advance(1_000);
+    application.isDown = true;
+    store.refresh();
+    await scene.clock.advance(0);
+    stop();
+    application.isDown = false;
+    store.subscribe(listener);
+    await scene.clock.advance(1_000);
+    assert.equal(seen.at(-1), "live 1");
+  });
+}
