@@ -44,8 +44,8 @@ export const EDGES: Readonly<Record<string, number>> = {
   "keep errors": 25_000,
   // A client gets the answer to the wait of another one, at its end.
   "drop the query": 22_000,
-  // The wait, the time limit for its answer, and a POST.
-  "hold requests": 33_000,
+  // The wait, the time limit for its answer, that limit once more if nudge() comes in between, and a POST.
+  "hold requests": 43_000,
 };
 
 const KEYS = ["a", "b c", "café:1"];

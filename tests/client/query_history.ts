@@ -50,6 +50,8 @@ class History {
   readonly #members: Member[] = [];
   /** Older answers, which a replica that lags still gives. */
   readonly #old = new Map<string, Response[]>();
+  /** Ends the fetches that hang. One that the application began has no time limit. */
+  readonly #hanging: ((error: Error) => void)[] = [];
   #isChaos = true;
 
   constructor(random: SeededRandom, scene: QueryScene, jitter: number) {
@@ -72,6 +74,7 @@ class History {
       await clock.advance(this.#random.pick([0, 1, 20, 200, 1_500]));
     }
     this.#isChaos = false;
+    for (const end of this.#hanging) end(new Error("The connection was reset"));
     this.#scene.core.onlineManager.setOnline(true);
     await clock.advance(5_000);
     // A query that never had data is not followed. Its component shows an error, and a way to try again.
@@ -203,7 +206,7 @@ class History {
     const response = await this.#scene.answer(keys());
     old.unshift(response.clone());
     const answered = mayLag && random.happens(0.2) ? random.pick(old.slice(0, 3)).clone() : response;
-    if (mayHang && random.happens(0.03)) await new Promise(() => {});
+    if (mayHang && random.happens(0.03)) await new Promise((_, reject) => this.#hanging.push(reject));
     if (random.happens(0.6)) await this.#wait(random.between(0, 2_000));
     if (random.happens(0.5)) signal?.throwIfAborted();
     return answered;
