@@ -75,6 +75,12 @@ export function vectorParams(entries: VectorEntries): [replicaIds: string, dotVe
   ];
 }
 
+/**
+ * The keys of a parameter, for a comparison. The subquery is run once. A cast alone would be parsed again for each row where
+ * the table is scanned.
+ */
+export const ANY_KEY = "ANY (ARRAY(SELECT unnest($1::text::text[])))";
+
 /** A list as PostgreSQL writes an array. */
 export function toArray(values: readonly SQLValue[]): string {
   return `{${values.map(toItem).join()}}`;

@@ -6,7 +6,7 @@
 import type { SQLDialect } from "../dialect.ts";
 import { dotVersionOf, MAX_VERSION, placeOf, selectMesh, type SQLTable, statement } from "../fragments.ts";
 import type { PlacedMerge } from "../placement.ts";
-import { BASE, NEXT, recentText, toArray, VECTOR, vectorParams, WRITTEN } from "./fragments.ts";
+import { ANY_KEY, BASE, NEXT, recentText, toArray, VECTOR, vectorParams, WRITTEN } from "./fragments.ts";
 
 /** Replicated rows. */
 function selectReplicated({ quoted }: SQLTable): string {
@@ -25,7 +25,7 @@ function selectMissing(table: SQLTable): string {
 /** {@linkcode SQLDialect.readReplicated} */
 export function readReplicated(table: SQLTable): SQLDialect["readReplicated"] {
   const sql = `${selectReplicated(table)} ` +
-    `WHERE state.node_key = '' AND node.node_key = ANY ($1::text::text[]) AND node.node_key <> ''`;
+    `WHERE state.node_key = '' AND node.node_key = ${ANY_KEY} AND node.node_key <> ''`;
   return (keys) => statement(sql, toArray(keys));
 }
 

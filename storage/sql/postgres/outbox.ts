@@ -93,7 +93,8 @@ function readKeys({ quoted }: OutboxTable): OutboxDialect["readKeys"] {
 function apply({ quoted, now }: SQLTable, outbox: OutboxTable): OutboxDialect["apply"] {
   const sql =
     `WITH state AS MATERIALIZED (SELECT node_key FROM ${quoted} WHERE node_key = '' AND ${NEXT} <= ${MAX_VERSION} FOR UPDATE), ` +
-    `removed AS (DELETE FROM ${outbox.quoted} AS pending USING state WHERE pending.id = ANY ($4::text::bigint[]) ` +
+    `removed AS (DELETE FROM ${outbox.quoted} AS pending USING state, unnest($4::text::bigint[]) AS asked (id) ` +
+    `WHERE pending.id = asked.id ` +
     `RETURNING pending.id), ` +
     `counter AS (UPDATE ${quoted} SET counter = ${NEXT}, max_version = ${NEXT}, max_stamp = ${NEXT}, ` +
     `hash = ${recentText({ to: NEXT })} FROM (SELECT 1 FROM removed LIMIT 1) AS found ` +
@@ -123,7 +124,9 @@ function applyParams(changes: readonly PlacedRows[]): string[] {
 }
 
 function setAside({ quoted }: OutboxTable): OutboxDialect["setAside"] {
-  const sql = `UPDATE ${quoted} SET id = -id WHERE id > 0 AND id = ANY ($1::text::bigint[])`;
+  const sql =
+    `UPDATE ${quoted} AS pending SET id = -pending.id FROM unnest($1::text::bigint[]) AS asked (id) ` +
+    `WHERE pending.id > 0 AND pending.id = asked.id`;
   return (ids) => statement(sql, toArray(ids));
 }
 

@@ -5,7 +5,7 @@
  */
 import type { SQLDialect } from "../dialect.ts";
 import { MAX_VERSION, noPending, pendingColumn, type SQLTable, statement } from "../fragments.ts";
-import { READ_ONLY, toArray } from "./fragments.ts";
+import { ANY_KEY, READ_ONLY, toArray } from "./fragments.ts";
 
 /** The counter's row beside node rows, as {@linkcode SQLDialect.readMoment} describes it. */
 function selectCounter(table: SQLTable): string {
@@ -19,7 +19,7 @@ function selectNodes({ quoted }: SQLTable): string {
 }
 
 function selectKeys(table: SQLTable): string {
-  return `${selectNodes(table)} AND node_key = ANY ($1::text::text[]) AND node_key <> ''`;
+  return `${selectNodes(table)} AND node_key = ${ANY_KEY} AND node_key <> ''`;
 }
 
 function selectHistory({ quoted }: SQLTable): string {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import assert from "node:assert/strict";
 import pg from "pg";
 import postgres from "postgres";
 import { testStorage } from "../../../../storage/conformance/mod.ts";
@@ -132,6 +133,39 @@ test("SQLStorage on PostgreSQL goes on with a table of version 2.0.0", async () 
   const { query, end } = await pgDriver.connect();
   try {
     await testExistingTable("postgres", query);
+  } finally {
+    await end();
+  }
+});
+
+test("SQLStorage on PostgreSQL reads a list of keys or rows once, and not again for each row of a table that it scans", async () => {
+  const { query, end } = await pgDriver.connect();
+  try {
+    const plans: string[] = [];
+    let isExplaining = false;
+    const storage = new SQLStorage({
+      async query(sql, params) {
+        if (!isExplaining) return await query(sql, params);
+        const rows = await query(`EXPLAIN ${sql}`, params) as readonly SQLRow[];
+        plans.push(rows.map((row) => row["QUERY PLAN"]).join("\n"));
+        return await query(sql, params);
+      },
+      ...{ dialect: "postgres", tableName: newTableName(), outbox: true },
+    });
+    const keys = Array.from({ length: 500 }, (_, i) => `key:${i}`);
+    await storage.applyChanges(keys.map((key) => ({ key, hash: "", updatedAt: 1 })));
+    const outbox = storage.outbox!;
+    const { text, params } = outbox.insertion(keys.map((key) => ({ key, hash: "" })));
+    await query(text, params);
+    const rows = (await outbox.readRows(1e9, 500)).map(({ id }) => id);
+    isExplaining = true;
+    await storage.readNodes(keys);
+    await storage.readReplicated(keys);
+    await outbox.readRows(1e9, 500, keys);
+    await outbox.setAside(rows.slice(0, 200));
+    await outbox.applyRows([{ key: "a", hash: "", updatedAt: 1, rows: rows.slice(200) }]);
+    assert.ok(plans.length >= 5);
+    for (const plan of plans) assert.doesNotMatch(plan, /Filter: .*\)::(text|bigint)\[\]/);
   } finally {
     await end();
   }
