@@ -78,8 +78,13 @@ export function signalOf(request: Request): AbortSignalLike {
 export function nameShape(value: unknown): string {
   if (typeof value !== "object" || value === null) return kindOf(value);
   if (isWebRequest(value)) return "a Request: use createFetchHandler";
-  if (isNodeRequest(value)) return "a request of node:http: use createNodeHandler or createExpressAdapter";
-  for (const name of ["request", "req", "raw"]) {
+  const { req } = value as { req?: { raw?: unknown } };
+  if (isWebRequest(req?.raw)) return "Hono's context: use createFetchHandler";
+  // Koa's context has the headers and the socket of its `req`.
+  if (isNodeRequest(value) && !req) {
+    return "a request of node:http: use createNodeHandler or createExpressAdapter";
+  }
+  for (const name of ["req", "request", "raw"]) {
     const inner = (value as Record<string, unknown>)[name];
     if (isWebRequest(inner) || isNodeRequest(inner)) {
       return `an object around one; hand over its property "${name}"`;

@@ -142,6 +142,14 @@ test("an argument that is not a request is refused, and the message names its ty
       });
     }
     for (const adapter of [createNodeHandler(server), createExpressAdapter(server)]) {
+      // Koa's context has the headers and the socket of its request.
+      const koa = { ...node, on: undefined, request: node, req: node, res: {} };
+      assert.throws(
+        () => adapter(wrong(koa), wrong({})),
+        /got an object around one; hand over its property "req"$/,
+      );
+      const hono = { req: { raw: web } };
+      assert.throws(() => adapter(wrong(hono), wrong({})), /got Hono's context: use createFetchHandler$/);
       for (const value of [web, undefined, { req: node, res: {} }]) {
         assert.throws(() => adapter(wrong(value), wrong({})), {
           name: "TypeError",
