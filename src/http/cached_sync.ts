@@ -14,8 +14,8 @@ import type { SyncResponse } from "../types.ts";
 import type { IncomingRequest, Reply } from "./exchange.ts";
 import type { HandlerDeps } from "./route.ts";
 
-/** The longest path with query, in characters. Caches and proxies take from 2,000 to 8,000. */
-const MAX_URL_LENGTH = 8_000;
+/** The longest query, in characters. Caches and proxies take URLs of 2,000 to 8,000. */
+const MAX_QUERY_LENGTH = 8_000;
 
 /** The longest wait in a query, in seconds. `maxWait` reduces it further. */
 const MAX_WAIT_SECONDS = 3_600;
@@ -115,13 +115,13 @@ function checkPublic(key: string, isPublic: (key: string) => boolean): void {
  * @throws {RefusalError} Naming the parameter and its fault.
  */
 function parseQuestion(url: string, limits: Limits): Question {
-  if (url.length > MAX_URL_LENGTH) {
-    throw bad("the query", `longer than ${MAX_URL_LENGTH} characters; send a POST, or fewer keys`);
+  const query = url.includes("?") ? url.slice(url.indexOf("?") + 1).split("#", 1)[0]! : "";
+  if (query.length > MAX_QUERY_LENGTH) {
+    throw bad("the query", `longer than ${MAX_QUERY_LENGTH} characters; send a POST, or fewer keys`);
   }
   const known = new Map<string, number>();
   let epoch: string | undefined;
   let seconds: number | undefined;
-  const query = url.includes("?") ? url.slice(url.indexOf("?") + 1).split("#", 1)[0]! : "";
   for (const part of query.split("&")) {
     if (part === "") continue;
     const [name, value] = splitParameter(part);
