@@ -74,6 +74,7 @@ export type {
   WaitOutcome,
 } from "./src/telemetry/events.ts";
 export type {
+  GroupDetail,
   KeyRefusal,
   MeshInfo,
   MeshPeerStats,

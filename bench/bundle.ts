@@ -39,6 +39,7 @@ const LOADED_ON_DEMAND = [
   "*/cached_sync.ts",
   "*/create_mesh.ts",
   "*/event_streams.ts",
+  "*/group_details.ts",
   "*/metrics_route.ts",
   "*/openapi.ts",
   "*/stamps.ts",

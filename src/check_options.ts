@@ -199,11 +199,12 @@ function checkGroupsObject(value: unknown): GroupsOptions {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw wrongOption("groups", "a function or an object", value);
   }
-  const { of, isGroup } = checkNames("groups", value, ["of", "isGroup"]);
+  const { of, isGroup, detail = false } = checkNames("groups", value, ["of", "isGroup", "detail"]);
   if (typeof of !== "function") throw wrongOption("groups.of", "a function", of);
   return {
     of: of as GroupFunction,
     isGroup: checkFunction<(key: string) => boolean>("groups.isGroup", isGroup),
+    detail: checkBoolean("groups.detail", detail),
   };
 }
 

@@ -14,7 +14,7 @@ import { SharedBodyBudget } from "./limits/body_budget.ts";
 import { ClientLimit } from "./limits/client_limit.ts";
 import { PendingResponses } from "./limits/pending_responses.ts";
 import { LazyMesh } from "./mesh/lazy_mesh.ts";
-import { meshModule, stampsModule, streamsModule } from "./optional_modules.ts";
+import { detailsModule, meshModule, stampsModule, streamsModule } from "./optional_modules.ts";
 import { Nodes } from "./scope/nodes.ts";
 import { OutboxWriter } from "./scope/outbox_writer.ts";
 import { RequestScopes } from "./scope/request_scope.ts";
@@ -28,6 +28,7 @@ import type { StampOptions, Stamps } from "./stamp/stamps.ts";
 import { randomName } from "./store/contract.ts";
 import { Groups } from "./store/groups.ts";
 import type { StorageCallOptions } from "./store/timeout.ts";
+import type { GroupDetails } from "./sync/group_details.ts";
 import type { SyncDeps } from "./sync/sync.ts";
 import { SyncRequests } from "./sync/sync_requests.ts";
 import { Waiters } from "./sync/waiters.ts";
@@ -119,7 +120,13 @@ function createBase(config: ServerConfig): Base {
   let { serverId } = config;
   // A random id is created at the first use: a Worker may not generate random values while it starts.
   const getServerId = () => serverId ??= `server-${randomName(10)}`;
-  const groups = config.groups && new Groups(config.groups, limits, (error) => observer.report(error));
+  // Nodes of other storages come in any order: with peers nothing can be proven.
+  const groups = config.groups &&
+    new Groups(
+      { ...config.groups, detail: config.groups.detail && !isMeshed(config) },
+      limits,
+      (error) => observer.report(error),
+    );
   return { config, getServerId, lifecycle: new Lifecycle(), observer, batch, hooks, waiters, groups };
 }
 
@@ -169,18 +176,30 @@ function createAdmission({ config, observer, hooks }: Base, scopes: ScopeSource)
 
 /** Returns a function that provides what answers a sync: one object for all requests, or a new one for each. */
 function createGetSyncDeps(
-  { config: { clock, limits, requestScopedIO }, observer, groups }: Base,
+  base: Base,
   scopes: ScopeSource,
   mesh: ServerMesh | undefined,
 ): () => SyncDeps {
-  const { metrics } = observer;
+  const { config: { clock, limits, requestScopedIO }, observer: { metrics }, groups } = base;
+  const findDetail = createFindDetail(base);
   const create = (): SyncDeps => {
     const { reader, waiters, poller } = scopes.open();
-    return { reader, waiters, poller, clock, maxWait: limits.maxWait, mesh, metrics, groups };
+    return { reader, waiters, poller, clock, maxWait: limits.maxWait, mesh, metrics, groups, findDetail };
   };
   if (requestScopedIO) return create;
   const deps = create();
   return () => deps;
+}
+
+/** Returns a function that finds which members of groups changed; undefined without the option. */
+function createFindDetail({ config: { storage, clock }, groups, batch }: Base): SyncDeps["findDetail"] {
+  if (groups?.isDetailed !== true) return undefined;
+  let details: GroupDetails | undefined;
+  return async (...given) => {
+    const { GroupDetails } = detailsModule.loaded ?? await detailsModule.load();
+    details ??= new GroupDetails({ storage, groups, clock, calls: batch });
+    return await details.find(...given);
+  };
 }
 
 /** Returns a function that reports once that a client has reached its share of the waiters. */

@@ -19,3 +19,8 @@ export const streamsModule: LazyModule<typeof import("./sse/event_streams.ts")> 
 export const stampsModule: LazyModule<typeof import("./stamp/stamps.ts")> = new LazyModule(() =>
   import("./stamp/stamps.ts")
 );
+
+/** Which members of a group changed. */
+export const detailsModule: LazyModule<typeof import("./sync/group_details.ts")> = new LazyModule(() =>
+  import("./sync/group_details.ts")
+);

@@ -550,6 +550,35 @@ export interface GroupsOptions {
    * ```
    */
   isGroup?: ((key: string) => boolean) | undefined;
+  /**
+   * Whether answers to requests with `detail` name the members of a group that changed. Where that cannot be proven, they
+   * say "all": always on a server with peers or Redis.
+   *
+   * Set it only if every server that uses the storage has the same `of` and this option, and no peers, and give the storage
+   * a new epoch (`reality-server new-epoch`) after a deploy that changed `of`: servers with two functions at the same
+   * time would not name the members that only the other one knows. Otherwise a client that fetches only what is named
+   * misses changes. Each change of a group by itself, without a member, then writes one more node.
+   *
+   * @default {false}
+   *
+   * @example
+   * ```ts
+   * import { MemoryStorage, RealityServer } from "@rootlodge/reality-server";
+   *
+   * const server = new RealityServer({
+   *   storage: new MemoryStorage(),
+   *   groups: { of: (key) => key.startsWith("chat:") ? ["chat:*"] : [], detail: true },
+   * });
+   * await server.updateNode("chat:1", "rev-1");
+   * const { changed, epoch } = await server.handleSync({ known: { "chat:*": 0 }, detail: true });
+   * await server.updateNode("chat:2", "rev-1");
+   * const known = { "chat:*": changed["chat:*"]?.version ?? 0 };
+   * const { detail } = await server.handleSync({ known, epoch, detail: true });
+   * console.assert(Object.keys(detail?.["chat:*"] ?? {}).join() === "chat:2");
+   * await server.close();
+   * ```
+   */
+  detail?: boolean | undefined;
 }
 
 /** Returns whether a request may change these keys. */

@@ -38,6 +38,9 @@ export function parseSync(body: unknown, limits: Limits): ParsedSync {
     }
     request.wait = wait;
   }
+  const detail = fields.detail ?? false;
+  if (typeof detail !== "boolean") throw bad('"detail"', `expected true or false, got ${kindOf(detail)}`);
+  if (detail) request.detail = true;
   for (const name of ["clientId", "mode", "hint"] as const) {
     const text = parseText(fields, name, 256);
     if (text !== undefined) request[name] = text;

@@ -26,6 +26,8 @@ export interface SyncRequest {
   epoch?: string;
   /** How long to wait for a change, in milliseconds. @default {0} */
   wait?: number;
+  /** Whether the answer should say which members of a group changed. @default {false} */
+  detail?: boolean;
   /** Sent by clients of version 1. Together with `mode` and `hint` it selects the older form of the response. */
   clientId?: string;
   /** Sent by clients of version 1. */
@@ -66,6 +68,11 @@ export interface SyncResponse {
    */
   pause?: number;
   /**
+   * Changed group → which of its members changed since the version that the client has, if the client asked for it and the
+   * server's option `groups` has `detail`. A changed group that is not named here may have changed in any member.
+   */
+  detail?: Record<string, GroupDetail>;
+  /**
    * Key → why it can never change: it contains `*`, has no node, and is no group. Present if there is such a key, on a
    * server whose option `groups` has `isGroup`. The other keys are answered as always, and so is this one once it has a
    * node.
@@ -77,6 +84,12 @@ export interface SyncResponse {
    */
   asked?: string;
 }
+
+/**
+ * The members of a group that changed and that the client may read, as in `changed`; or `all`: any member may have
+ * changed.
+ */
+export type GroupDetail = "all" | Record<string, RealityNodeMeta>;
 
 /** Why a key of a request was refused. */
 export interface KeyRefusal {

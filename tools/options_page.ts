@@ -34,7 +34,7 @@ const SECTIONS: readonly Section[] = [
   },
   {
     title: "Groups",
-    intro: "`new RealityServer({ storage, groups: { of, isGroup } })`: [groups](groups.md)",
+    intro: "`new RealityServer({ storage, groups: { of, isGroup, detail } })`: [groups](groups.md)",
     name: "GroupsOptions",
   },
   {

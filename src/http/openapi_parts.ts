@@ -149,6 +149,7 @@ export const schemas: Readonly<Record<SchemaName, Part>> = {
       description:
         `Milliseconds to wait for a change; values above \`maxWait\` (${DEFAULT_LIMITS.maxWait}) are reduced to it.`,
     },
+    detail: { type: "boolean", description: "Whether to name the members of groups that changed." },
     clientId: { type: "string", maxLength: 256, description: "Sent by clients of the 1.x line." },
     mode: { type: "string", maxLength: 256, description: "Sent by clients of the 1.x line." },
     hint: { type: "string", maxLength: 256, description: "Sent by clients of the 1.x line." },
@@ -182,6 +183,15 @@ export const schemas: Readonly<Record<SchemaName, Part>> = {
       description:
         "Milliseconds to wait before the next sync. Sent if a request with `wait` is answered early and without " +
         "changes.",
+    },
+    detail: {
+      type: "object",
+      additionalProperties: {
+        oneOf: [{ const: "all" }, { type: "object", additionalProperties: ref("schemas", "Node") }],
+      },
+      description:
+        "Changed group → the members that changed since the version of the request, or `all`. A changed group that is " +
+        "not named counts as `all`.",
     },
     refused: {
       type: "object",

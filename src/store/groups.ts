@@ -40,13 +40,21 @@ export class Groups {
     this.#report = report;
   }
 
+  /** Whether answers may name the members that changed. */
+  get isDetailed(): boolean {
+    return this.#options.detail === true;
+  }
+
   /**
-   * The groups of a key, each once.
+   * The groups of a key, each once. A change of a group by itself changes its marker, where answers name members.
    *
    * @throws {TypeError} When the function throws, or returns something else than keys that end in `*`, or too many.
    */
   of(key: string): readonly string[] {
-    if (isGroup(key)) return [];
+    if (isGroup(key)) {
+      const marker = this.isDetailed ? this.markerOf(key) : undefined;
+      return marker === undefined ? [] : [marker];
+    }
     const groups = this.#call(key);
     if (!Array.isArray(groups)) throw wrongGroups(key, `expected an array of keys, got ${kindOf(groups)}`);
     if (groups.length > MAX_GROUPS) {
@@ -65,6 +73,17 @@ export class Groups {
       }
     }
     return groups.length > 1 ? [...new Set(groups as string[])] : groups as string[];
+  }
+
+  /**
+   * The key of a node that changes with each change of a group by itself, and not with its members: it is the group of
+   * the group. Undefined for a group that cannot have one.
+   */
+  markerOf(group: string): string | undefined {
+    const marker = `${group}*`;
+    return group.endsWith("**") || keyFault(marker, this.#limits.maxKeyBytes) !== undefined
+      ? undefined
+      : marker;
   }
 
   /**

@@ -18,6 +18,7 @@ import type { StorageReading } from "../store/contract.ts";
 import type { Groups } from "../store/groups.ts";
 import type { MeshInfo, PeerHealth, PeerState, RealityNodeMeta, SyncResponse } from "../types.ts";
 import { RequestRecord } from "../telemetry/request_record.ts";
+import type { CreateAsk, GroupDetails } from "./group_details.ts";
 import type { Waiters, WaiterSource } from "./waiters.ts";
 import type { ChangePoller } from "./change_poller.ts";
 
@@ -51,6 +52,8 @@ export interface SyncDeps {
   readonly mesh?: SyncMesh | undefined;
   /** Says which keys no group has; undefined without the option. */
   readonly groups?: Pick<Groups, "findRefused"> | undefined;
+  /** Finds which members of groups changed; undefined without the option. */
+  readonly findDetail?: GroupDetails["find"] | undefined;
   readonly metrics: Pick<Metrics, "changedKeys" | "waitsBegun" | "waitsEnded" | "waitDurations">;
 }
 
@@ -62,6 +65,8 @@ export interface SyncClient {
   readonly locate?: (() => WaiterSource) | undefined;
   /** What the client may read; left out: everything. */
   readonly askRights?: AskRights | undefined;
+  /** Asks what the client may read of the members of its groups; left out: everything. */
+  readonly createAsk?: CreateAsk | undefined;
   /** Records what happens to the request. */
   readonly record?: RequestRecord;
   /** Is told when the request starts and ends waiting. Left out for a request that holds no slot. */
@@ -89,6 +94,12 @@ export function answerSync(
 ): MaybePromise<SyncResponse> {
   const record = client.record ?? new RequestRecord(deps.clock.elapsed());
   const wait = Math.min(request.wait ?? 0, deps.maxWait);
+  if (request.detail && deps.findDetail !== undefined) {
+    return answerInTime(request, deps, client, record, wait).then(async (answer) => {
+      const detail = await deps.findDetail!(request, answer, client.createAsk);
+      return detail === undefined ? answer : { ...answer, detail };
+    });
+  }
   if (wait > 0 || deps.mesh !== undefined || client.askRights !== undefined) {
     return answerInTime(request, deps, client, record, wait);
   }

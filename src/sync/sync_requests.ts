@@ -34,6 +34,7 @@ interface CountedClient extends SyncClient {
   readonly source: ReadSource;
   readonly record: RequestRecord;
   askRights: SyncClient["askRights"];
+  createAsk?: SyncClient["createAsk"];
 }
 
 /** Answers sync requests. */
@@ -123,6 +124,7 @@ export class SyncRequests {
     }
     const request = parseSync(body, config.limits);
     client.askRights = access.createAsk(request.known.keys, client.source);
+    if (request.detail) client.createAsk = (keys) => access.createAsk(keys, client.source);
     return this.#answerParsed(request, client);
   }
 

@@ -23,6 +23,7 @@ const INVALID_SYNCS: readonly [body: unknown, name: string][] = [
   [{ known: { "a-key": "1" } }, "a-key"],
   [{ known: {}, wait: "1" }, "wait"],
   [{ known: {}, wait: -1 }, "wait"],
+  [{ known: {}, detail: 1 }, "detail"],
   [{ known: {}, epoch: 1 }, "epoch"],
   [{ known: {}, clientId: 1 }, "clientId"],
 ];

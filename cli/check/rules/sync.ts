@@ -123,6 +123,38 @@ export const syncRules: readonly Rule[] = [
       assert(refused === undefined, () => `refused is ${format(refused)}`);
     },
   },
+  {
+    number: "3.8",
+    sentence: "detail changes nothing else in the answer",
+    async check(server) {
+      const known = { [server.newKey()]: 0, [server.newKey()]: 1 };
+      const [plain, detailed] = [await server.sync({ known }), await server.sync({ known, detail: true })];
+      assert(
+        JSON.stringify(detailed.changed) === JSON.stringify(plain.changed),
+        () => `changed is ${format(detailed.changed)} with detail, and ${format(plain.changed)} without`,
+      );
+      assert(
+        plain.detail === undefined,
+        () => `detail is ${format(plain.detail)} without the question for it`,
+      );
+    },
+  },
+  {
+    number: "3.8",
+    sentence: "A group that was changed by itself is all",
+    async check(server) {
+      const key = `${server.newKey()}:*`;
+      const epoch = (await server.sync({ known: {} })).epoch;
+      let version = 0;
+      for (let i = 0; i < 3; i++) {
+        await server.update(key);
+        const { changed, detail } = await server.sync({ known: { [key]: version }, epoch, detail: true });
+        version = changed[key]?.version ?? version;
+        if (detail === undefined) skip("the server names no members");
+        assert(detail[key] === "all", () => `detail is ${format(detail)}`);
+      }
+    },
+  },
 ];
 
 function isVersion(value: unknown): boolean {

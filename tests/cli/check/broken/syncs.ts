@@ -49,7 +49,7 @@ export const SYNCS: readonly BrokenServer[] = [
   },
   {
     does: "refuses the whole request for a key that no group has",
-    breaks: ["3.7"],
+    breaks: ["3.7", "3.8"],
     answer: onSync(({ body }) =>
       Object.keys(body.known).some((key) => key.includes("*"))
         ? refuse(404, "NO_GROUP", "No group")
@@ -71,6 +71,20 @@ export const SYNCS: readonly BrokenServer[] = [
     answer: onAnswer(({ answer }) => {
       const refused = (answer.refused ?? {}) as Record<string, { message: string }>;
       for (const refusal of Object.values(refused)) refusal.message = "No group";
+    }),
+  },
+  {
+    does: "names no member of a group that was changed by itself",
+    breaks: ["3.8"],
+    answer: onAnswer(({ answer, body }) => {
+      if (body.detail) answer.detail = Object.fromEntries(Object.keys(body.known).map((key) => [key, {}]));
+    }),
+  },
+  {
+    does: "leaves keys out of changed if the client asks for detail",
+    breaks: ["3.8"],
+    answer: onAnswer(({ answer, body }) => {
+      if (body.detail) answer.changed = {};
     }),
   },
   {
