@@ -160,7 +160,7 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
     : askByPost;
   const readEvents: Transport = async (question, round) => {
     const { createEventsTransport } = await import("./transport_events.ts");
-    return await createEventsTransport(config, askOnce)(question, round);
+    return await createEventsTransport(config, askOnce, askByPost)(question, round);
   };
   const isStream = transport === "events";
   const ask = isStream ? readEvents : askOnce;

@@ -19,11 +19,13 @@ const SILENCE_MS = 60_000;
  * Creates the transport that reads a stream. A stream does not name the epoch, so a sync request asks for it once the
  * stream is open. What changes later is in the stream.
  *
- * @param askOnce Sends sync requests.
+ * @param askOnce Sends sync requests in place of a stream.
+ * @param askByPost Sends those for the epoch. A cache could answer with the epoch from before.
  */
 export function createEventsTransport(
   config: TransportConfig,
   askOnce: Transport,
+  askByPost: Transport,
 ): Transport {
   return async (question, round) => {
     const { controller, onAnswer } = round;
@@ -43,6 +45,8 @@ export function createEventsTransport(
     let pause = 0;
     let text = "";
     let changed = new Map<string, KeyChange>();
+    /** What the stream sent last of each key. */
+    const sent = new Map<string, number>();
     try {
       while (true) {
         const { value, done } = await settle(reader.read(), SILENCE_MS);
@@ -57,6 +61,9 @@ export function createEventsTransport(
           if (fields.get("event") === "update") {
             const meta = JSON.parse(fields.get("data")!);
             changed.set(meta.key, parseChange(meta.key, meta));
+            // The same version again: it is one of another epoch, in which all nodes are sent again.
+            if (sent.get(meta.key) === meta.version) epoch = undefined;
+            sent.set(meta.key, meta.version);
           }
           // The last event of one read of the server has an id. That beside "retry" is for clients that resume.
           if (!fields.has("id") || fields.has("retry")) continue;
@@ -70,8 +77,8 @@ export function createEventsTransport(
                 return onAnswer(part, answer);
               },
             };
-            await askOnce(question, once);
-            // The first read is complete: keys without an event have no node there.
+            await askByPost(question, once);
+            // The read is complete: keys without an event have no node there.
             asked = new Map([...question.known.keys()].map((key) => [key, 0]));
           }
           onAnswer(asked, { epoch: epoch!, changed });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { createClient, type DataStamp } from "../../client/mod.ts";
-import { streamsModule } from "../../src/optional_modules.ts";
+import { stampsModule, streamsModule } from "../../src/optional_modules.ts";
 import { test } from "../harness.ts";
 import { Fetches, Scene } from "./scene.ts";
 
@@ -599,7 +599,11 @@ test('transport: "events" tells what a stream says', async () => {
 
 test('transport: "events" keeps its stream when data with a newer stamp was fetched', async () => {
   await using scene = new Scene();
-  await import("../../client/transport_events.ts");
+  await Promise.all([
+    import("../../client/transport_events.ts"),
+    streamsModule.load(),
+    stampsModule.load(),
+  ]);
   await scene.server.updateNode("a", "1");
   const store = scene.client({ transport: "events" })
     .live<DataStamp>(async () => (await scene.server.stamp(["a"])).toJSON(), {
@@ -614,6 +618,56 @@ test('transport: "events" keeps its stream when data with a newer stamp was fetc
   }
   assert.equal(store.getSnapshot().data?.versions["a"], 4);
   assert.deepEqual(scene.sent.slice(sent).map(({ path }) => path), []);
+});
+
+test('transport: "events" asks for the epoch again when a stream repeats a version, as in another epoch', async () => {
+  await import("../../client/transport_events.ts");
+  await using scene = new Scene();
+  let stream!: ReadableStreamDefaultController<Uint8Array>;
+  let epoch = "old";
+  const send = (text: string) => stream.enqueue(new TextEncoder().encode(text));
+  const update = (version: number, id: number) =>
+    send(`event: update\ndata: {"key":"a","version":${version},"hash":"","updatedAt":0}\nid: ${id}\n\n`);
+  scene.intercept = ({ path }) =>
+    path.includes("/events")
+      ? new Response(new ReadableStream({ start: (controller) => void (stream = controller) }))
+      : Response.json({ epoch, changed: { a: { version: 7, hash: "", updatedAt: 0 } } });
+  const fetches = new Fetches();
+  scene.client({ transport: "events" }).follow(["a"], fetches.listener);
+  await scene.clock.advance(100);
+  send("retry: 500\n\n");
+  update(7, 1);
+  await scene.clock.advance(100);
+  assert.deepEqual(fetches.versions, [{ a: 7 }]);
+  fetches.done();
+  // A restored database has a new epoch, and the version that it had before. The open stream sends all nodes.
+  epoch = "new";
+  update(7, 2);
+  await scene.clock.advance(100);
+  assert.deepEqual(fetches.versions, [{ a: 7 }, { a: 7 }]);
+  fetches.done();
+  update(8, 3);
+  await scene.clock.advance(100);
+  assert.deepEqual(fetches.versions[2], { a: 8 });
+  assert.deepEqual(scene.sent.map(({ path }) => path), [
+    "/reality/events?keys=a",
+    "/reality/sync",
+    "/reality/sync",
+  ]);
+});
+
+test('transport: "events" with public keys asks the server for the epoch, and no cache', async () => {
+  await Promise.all([import("../../client/transport_events.ts"), import("../../client/transport_get.ts")]);
+  await using scene = new Scene();
+  await streamsModule.load();
+  const fetches = new Fetches();
+  scene.client({ transport: "events", public: true }).follow(["a"], fetches.listener);
+  await scene.clock.advance(100);
+  assert.deepEqual(fetches.versions, [{ a: 0 }]);
+  assert.deepEqual(scene.sent.map(({ method, path }) => `${method} ${path}`), [
+    "GET /reality/events?keys=a",
+    "POST /reality/sync",
+  ]);
 });
 
 test("a key that no group has is reported to onError once, and the other keys are told as always", async () => {
