@@ -123,6 +123,24 @@ export const FAULTS: readonly ClientFault[] = [
     put: "    if (followers.has(from)) return;",
   },
   {
+    name: "a stream that is silent is waited for",
+    file: "transport_events.ts",
+    find: "const SILENCE_MS = 60_000;",
+    put: "const SILENCE_MS = 6_000_000;",
+  },
+  {
+    name: "the epoch of a stream is not asked for",
+    file: "transport_events.ts",
+    find: "await askByPost(question, once);",
+    put: 'epoch = question.epoch ?? "";',
+  },
+  {
+    name: "only the first read of a stream is told",
+    file: "transport_events.ts",
+    find: 'if (!fields.has("id") ||',
+    put: 'if (epoch || !fields.has("id") ||',
+  },
+  {
     name: "a tab that rests keeps leading",
     file: "tabs.ts",
     find: "    hasLock = false;\n    unlock();",
@@ -228,7 +246,9 @@ export async function examineFault(
     await writeFile(path, parts.join(fault.put));
     const client: ClientModule = await import(pathToFileURL(join(folder, "mod.ts")).href);
     // Loaded before the simulated time begins.
-    for (const file of ["tabs.ts", "transport_get.ts"]) await import(pathToFileURL(join(folder, file)).href);
+    for (const file of ["tabs.ts", "transport_get.ts", "transport_events.ts"]) {
+      await import(pathToFileURL(join(folder, file)).href);
+    }
     for (let seed = 1; seed <= histories; seed++) {
       try {
         await run(seed, client);

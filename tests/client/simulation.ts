@@ -7,7 +7,9 @@
 import type { DataStamp, KeyChange } from "../../client/mod.ts";
 // Loaded before the simulated time begins.
 import "../../client/tabs.ts";
-import { MemoryStorage, RealityServer } from "../../mod.ts";
+import "../../client/transport_events.ts";
+import { createFetchHandler, MemoryStorage, RealityServer } from "../../mod.ts";
+import { streamsModule } from "../../src/optional_modules.ts";
 import type { SyncRequest, SyncResponse } from "../../src/types.ts";
 import { SeededRandom } from "../random.ts";
 import { MachineClock, settleAll, SimClock } from "../sim_clock.ts";
@@ -80,7 +82,7 @@ class History {
   readonly #world = new SimClock();
   readonly #browser = new FakeBrowser((ms, callback) => this.#world.after(ms, callback));
   readonly #tabs: Tab[] = [];
-  readonly #transport: "wait" | "poll";
+  readonly #transport: "wait" | "poll" | "events";
   /** Whether a proxy ends waits after 10 seconds. */
   readonly #hasProxy: boolean;
   /** Whether answers of the server may be old or wrong. Otherwise the application lags. No stamp helps against both. */
@@ -104,7 +106,7 @@ class History {
   constructor(seed: number, module: ClientModule) {
     this.#module = module;
     const random = this.#random = new SeededRandom(seed);
-    this.#transport = random.happens(0.75) ? "wait" : "poll";
+    this.#transport = random.pick(["wait", "wait", "wait", "poll", "events"]);
     this.#hasProxy = random.happens(0.3);
     this.#hasLies = random.happens(0.5);
     this.#isSplit = random.happens(0.2);
@@ -129,7 +131,8 @@ class History {
       refetchJitter: this.#jitter,
       onError: () => {},
       onUnauthorized: () => Promise.resolve(true),
-      fetch: (_, init) => this.#fetch(tab, init!),
+      fetch: (url, init) =>
+        init!.body ? this.#fetch(tab, init!) : this.#openStream(tab, String(url), init!.signal!),
     });
     const tab: Tab = { fake, page, clock, client, notBefore: 0, open: 0 };
     this.#tabs.push(tab);
@@ -151,6 +154,7 @@ class History {
   }
 
   async run(): Promise<Tally> {
+    await streamsModule.load();
     await this.#readEpoch();
     this.#record();
     for (let i = 0; i < 3; i++) this.#add();
@@ -376,6 +380,37 @@ class History {
   }
 
   // What is between the client and the server.
+
+  /** Carries a stream, which may begin late, be cut, or hang. */
+  async #openStream(tab: Tab, url: string, signal: AbortSignal): Promise<Response> {
+    const random = this.#random;
+    const fails = (probability: number) => this.#isChaos && random.happens(probability);
+    this.#tally.requests++;
+    if (tab.page.current !== "active") {
+      this.#problems.push(`A stream was opened by a page that is ${tab.page.current}`);
+    }
+    if (fails(0.3)) await this.#world.wait(random.between(0, 2_000));
+    signal.throwIfAborted();
+    if (fails(0.05)) throw new TypeError("No network");
+    if (fails(0.03)) return new Response("<html>", { status: random.pick([500, 502, 401]) });
+    const { body } = await createFetchHandler(this.#server)(new Request(url, { signal }));
+    const reader = body!.getReader();
+    const cut = fails(0.3) ? this.#world.wait(random.between(0, 20_000)) : new Promise<never>(() => {});
+    const hangs = fails(0.1);
+    signal.addEventListener("abort", () => void reader.cancel().catch(() => {}));
+    const carried = new ReadableStream<Uint8Array>({
+      pull: async (controller) => {
+        if (fails(0.2)) await this.#world.wait(random.between(0, 2_000));
+        const part = await Promise.race([reader.read(), cut]);
+        if (hangs) await cut;
+        if (part?.value) return controller.enqueue(part.value);
+        if (!part) void reader.cancel().catch(() => {});
+        controller.close();
+      },
+      cancel: () => void reader.cancel().catch(() => {}),
+    });
+    return new Response(carried);
+  }
 
   async #fetch(tab: Tab, { body, signal }: RequestInit): Promise<Response> {
     const request: SyncRequest = JSON.parse(String(body));
