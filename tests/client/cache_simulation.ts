@@ -199,13 +199,14 @@ class CacheHistory {
   /** Within the bound each client must have fetched a key again, if it is not deleted or created meanwhile. */
   #expect(key: string, number: number, isDeletion: boolean): void {
     const bound = EDGES[this.#kind]! + this.#jitter;
-    const at = Math.max(this.#world.now(), this.#excusedUntil);
+    const writtenAt = this.#world.now();
+    const at = Math.max(writtenAt, this.#excusedUntil);
     const epochs = this.#epochs;
-    this.#world.after(at - this.#world.now() + bound, () => {
+    this.#world.after(at - writtenAt + bound, () => {
       if (at < this.#excusedUntil || epochs !== this.#epochs) return;
       // A node that was created and deleted in between looks like one that never was.
       const other = isDeletion ? this.#createdAt : this.#deletedAt;
-      if (this.#deleted.has(key) !== isDeletion || other.get(key)! >= at) return;
+      if (this.#deleted.has(key) !== isDeletion || other.get(key)! >= writtenAt) return;
       for (const viewer of this.#viewers) {
         const isNew = viewer.since > at - (isDeletion ? bound : 0);
         if (isNew || (viewer.shown.get(key) ?? Infinity) >= number) continue;
