@@ -34,7 +34,7 @@ export interface Bundle {
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 
-/** What a server imports when an option or a request asks for it. Bundlers that split make files of their own of it. */
+/** What is imported when an option, a request or the use of a storage asks for it. Bundlers that split make files of their own of it. */
 const LOADED_ON_DEMAND = [
   "*/cached_sync.ts",
   "*/create_mesh.ts",
@@ -43,6 +43,7 @@ const LOADED_ON_DEMAND = [
   "*/metrics_route.ts",
   "*/openapi.ts",
   "*/stamps.ts",
+  "*/table_operations.ts",
   "*/write_routes.ts",
 ];
 

@@ -4,21 +4,21 @@
  * @module
  */
 import { ClosedError, StorageError } from "../../src/errors.ts";
-import { type Ask, Call, MissingTableError } from "./client.ts";
+import { Call, MissingTableError } from "./call.ts";
+import type { Ask } from "./client.ts";
 import { createTable } from "./create_table.ts";
 import type { ReadDynamoDBOptions } from "./dynamodb_options.ts";
 
 /** How long creating a table may take, in milliseconds. */
 const CREATE_TIMEOUT = 120_000;
 
-/** Runs calls until it is closed. */
+/** Runs calls. Creates no table once it is closed. */
 export class CallRunner {
   readonly #ask: Ask;
   readonly #tableName: string;
   readonly #createTables: boolean;
   readonly #operationTimeout: number;
   #creating: Promise<void> | undefined;
-  readonly #running = new Set<Promise<unknown>>();
   #isClosed = false;
 
   /**
@@ -39,11 +39,9 @@ export class CallRunner {
    * Runs a call. If the table is missing and may be created, creates it and runs the call again.
    *
    * @param operation The storage's method, for errors.
-   * @throws {ClosedError} When the storage is closed.
    */
   async run<T>(operation: string, work: (call: Call) => Promise<T>): Promise<T> {
-    if (this.#isClosed) throw new ClosedError("storage");
-    const running = this.#withCall(operation, this.#operationTimeout, async (call) => {
+    return await this.#withCall(operation, this.#operationTimeout, async (call) => {
       try {
         return await work(call);
       } catch (error) {
@@ -53,12 +51,6 @@ export class CallRunner {
         return await work(call);
       }
     });
-    this.#running.add(running);
-    try {
-      return await running;
-    } finally {
-      this.#running.delete(running);
-    }
   }
 
   /**
@@ -78,10 +70,10 @@ export class CallRunner {
     await this.#creating;
   }
 
-  /** Waits for running calls. Later calls reject. */
+  /** Waits for a table that is being created. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    await Promise.allSettled([...this.#running, this.#creating]);
+    await Promise.allSettled([this.#creating]);
   }
 
   async #withCall<T>(operation: string, timeout: number, work: (call: Call) => Promise<T>): Promise<T> {

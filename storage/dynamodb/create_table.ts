@@ -4,7 +4,8 @@
  * @module
  */
 import { StorageError } from "../../src/errors.ts";
-import { type Call, describeShape, type Fields, nameOf } from "./client.ts";
+import { type Call, describeShape, nameOf } from "./call.ts";
+import type { Fields } from "./client.ts";
 import { INDEX, TABLE_SHAPE, TTL_ATTRIBUTE } from "./table.ts";
 
 /**

@@ -9,7 +9,7 @@
  * @module
  */
 import { includesDot, lowestMissing, type VersionVector } from "../../src/store/contract.ts";
-import type { Call } from "./client.ts";
+import type { Call } from "./call.ts";
 import { inParallel } from "./in_parallel.ts";
 import type { KeyPage } from "./table_queries.ts";
 import { recentNodesOf, type TableReader } from "./table_reader.ts";

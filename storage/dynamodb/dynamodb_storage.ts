@@ -28,23 +28,28 @@ import type {
   StorageReading,
   VersionVector,
 } from "../../src/store/contract.ts";
+import { ClosedError } from "../../src/errors.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
-import { type DynamoDBStorageOptions, readDynamoDBOptions } from "./dynamodb_options.ts";
-import { listChangedSince, readChanges, readNodes, readReplicated } from "./node_reads.ts";
-import { applyChanges, incrementVersion, MAX_CHANGES, setNode } from "./node_writes.ts";
+import { MAX_CHANGES } from "./client.ts";
 import {
-  adoptVector,
-  avoidResidues,
-  mergeNodes,
-  newEpoch,
-  readDelta,
-  readReplicaState,
-} from "./replication.ts";
-import { TableSession } from "./table_session.ts";
+  type DynamoDBStorageOptions,
+  type ReadDynamoDBOptions,
+  readDynamoDBOptions,
+} from "./dynamodb_options.ts";
+import { Numbering } from "./numbering.ts";
+import type { State } from "./state.ts";
+import type { TableSession } from "./table_session.ts";
 
 export type { DynamoDBMethods, DynamoDBSender } from "./client.ts";
 export type { DynamoDBStorageOptions } from "./dynamodb_options.ts";
 export type { CounterKind } from "../options.ts";
+
+type Operations = typeof import("./table_operations.ts");
+
+type Work<T> = (operations: Operations, table: TableSession) => Promise<T>;
+
+/** What works on a table. Loaded at the first use, because `mod.ts` exports the storage to all servers. */
+let operations: Operations | undefined;
 
 /**
  * Keeps nodes in one table of DynamoDB that other servers may share. Each commit is one transaction of up to 99
@@ -75,7 +80,11 @@ export class DynamoDBStorage implements MeshStorage {
     conditions: true,
   });
 
-  readonly #table: TableSession;
+  readonly #options: ReadDynamoDBOptions;
+  readonly #numbering: Numbering;
+  #table: TableSession | undefined;
+  readonly #running = new Set<Promise<unknown>>();
+  #isClosed = false;
 
   /**
    * Makes a storage. It sends nothing to DynamoDB before the first use.
@@ -84,7 +93,8 @@ export class DynamoDBStorage implements MeshStorage {
    * @throws {TypeError} When an option is unknown, missing or wrong; the message names it.
    */
   constructor(options: DynamoDBStorageOptions) {
-    this.#table = new TableSession(readDynamoDBOptions(options));
+    const { shared } = this.#options = readDynamoDBOptions(options);
+    this.#numbering = new Numbering(shared.counter, shared.now);
   }
 
   /**
@@ -93,12 +103,12 @@ export class DynamoDBStorage implements MeshStorage {
    * @throws {StorageError} When DynamoDB fails or takes too long, as every method here.
    */
   async getNode(key: string): Promise<RealityNodeMeta | null> {
-    return (await readNodes(this.#table, "getNode", [key])).nodes.get(key) ?? null;
+    return (await this.#read("getNode", [key])).get(key) ?? null;
   }
 
   /** The current metas of those keys that exist. An empty list sends no request. */
   async getNodes(keys: readonly string[]): Promise<Map<string, RealityNodeMeta>> {
-    return keys.length === 0 ? new Map() : (await readNodes(this.#table, "getNodes", keys)).nodes;
+    return keys.length === 0 ? new Map() : await this.#read("getNodes", keys);
   }
 
   /**
@@ -106,7 +116,7 @@ export class DynamoDBStorage implements MeshStorage {
    * find one, nodes may be newer than `maxVersion`, never older.
    */
   async readNodes(keys: readonly string[]): Promise<StorageReading> {
-    return await readNodes(this.#table, "readNodes", keys);
+    return await this.#use(({ readNodes }, table) => readNodes(table, "readNodes", keys));
   }
 
   /**
@@ -117,22 +127,18 @@ export class DynamoDBStorage implements MeshStorage {
    * @param limit The most nodes. Nodes of one version are never separated, so there may be more.
    */
   async readChanges(version: number, limit: number): Promise<StorageChanges> {
-    return await readChanges(this.#table, version, limit);
+    return await this.#use(({ readChanges }, table) => readChanges(table, version, limit));
   }
 
   /** The highest version that was ever visible. */
   async getMaxVersion(): Promise<number> {
-    const { calls, reader } = this.#table;
-    return await calls.run("getMaxVersion", async (call) => (await reader.readState(call)).maxVersion);
+    return (await this.#readState("getMaxVersion")).maxVersion;
   }
 
   /** The epoch and replica id, which the table got at its first use. */
   async getIdentity(): Promise<StorageIdentity> {
-    const { calls, reader } = this.#table;
-    return await calls.run("getIdentity", async (call) => {
-      const { epoch, replicaId } = await reader.readState(call);
-      return { epoch, replicaId };
-    });
+    const { epoch, replicaId } = await this.#readState("getIdentity");
+    return { epoch, replicaId };
   }
 
   /**
@@ -141,7 +147,7 @@ export class DynamoDBStorage implements MeshStorage {
    * @returns The new identity.
    */
   async newEpoch(): Promise<StorageIdentity> {
-    return await newEpoch(this.#table);
+    return await this.#use(({ newEpoch }, table) => newEpoch(table));
   }
 
   /** Whether DynamoDB answers and the table exists. Never rejects. */
@@ -156,7 +162,7 @@ export class DynamoDBStorage implements MeshStorage {
    * @param limit The most nodes. Nodes of one version are never separated, so there may be more.
    */
   async listChangedSince(version: number, limit: number = Infinity): Promise<RealityNodeMeta[]> {
-    return await listChangedSince(this.#table, version, limit);
+    return await this.#use(({ listChangedSince }, table) => listChangedSince(table, version, limit));
   }
 
   /**
@@ -166,7 +172,7 @@ export class DynamoDBStorage implements MeshStorage {
    * @throws {RangeError} When the counter has reached 2^53 − 1.
    */
   async incrementVersion(_key: string): Promise<number> {
-    return await incrementVersion(this.#table);
+    return await this.#use(({ incrementVersion }, table) => incrementVersion(table));
   }
 
   /**
@@ -176,13 +182,13 @@ export class DynamoDBStorage implements MeshStorage {
    * @throws {RangeError} When its version is not an integer from 1 to 2^53 − 1, or its key has more than 1024 bytes.
    */
   async setNode(key: string, meta: RealityNodeMeta): Promise<void> {
-    await setNode(this.#table, key, meta);
+    await this.#use(({ setNode }, table) => setNode(table, key, meta));
   }
 
   /** Deletes a node. The deletion is a change with a version of its own, and leaves a tombstone. */
   async deleteNode(key: string): Promise<void> {
-    const deletion = { key, hash: "", updatedAt: this.#table.now(), deleted: true } as const;
-    await applyChanges(this.#table, "deleteNode", [deletion]);
+    const deletion = { key, hash: "", updatedAt: this.#options.shared.now(), deleted: true } as const;
+    await this.#use(({ applyChanges }, table) => applyChanges(table, "deleteNode", [deletion]));
   }
 
   /**
@@ -195,12 +201,12 @@ export class DynamoDBStorage implements MeshStorage {
    *   then none is made.
    */
   async applyChanges(changes: readonly NodeChange[]): Promise<AppliedMeta[]> {
-    return await applyChanges(this.#table, "applyChanges", changes);
+    return await this.#use(({ applyChanges }, table) => applyChanges(table, "applyChanges", changes));
   }
 
   /** The storage's version vector, collected tombstones and identity. Costs one read of the counter's item. */
   async readReplicaState(): Promise<ReplicaState> {
-    return await readReplicaState(this.#table);
+    return await this.#use(({ readReplicaState }, table) => readReplicaState(table));
   }
 
   /**
@@ -214,12 +220,12 @@ export class DynamoDBStorage implements MeshStorage {
    * @throws {RangeError} When `after` cannot be the `next` of a page.
    */
   async readDelta(base: VersionVector, limit: number, after?: string): Promise<StorageDelta> {
-    return await readDelta(this.#table, { base, limit, after });
+    return await this.#use(({ readDelta }, table) => readDelta(table, { base, limit, after }));
   }
 
   /** The nodes and tombstones of these keys, with their dots. */
   async readReplicated(keys: readonly string[]): Promise<Map<string, ReplicatedNode>> {
-    return await readReplicated(this.#table, keys);
+    return await this.#use(({ readReplicated }, table) => readReplicated(table, keys));
   }
 
   /**
@@ -238,7 +244,7 @@ export class DynamoDBStorage implements MeshStorage {
     merges: readonly NodeMerge[],
     collected?: VersionVector,
   ): Promise<(RealityNodeMeta | null)[]> {
-    return await mergeNodes(this.#table, merges, collected);
+    return await this.#use(({ mergeNodes }, table) => mergeNodes(table, merges, collected));
   }
 
   /**
@@ -255,7 +261,7 @@ export class DynamoDBStorage implements MeshStorage {
     epoch: string,
     collected: VersionVector = new Map(),
   ): Promise<boolean> {
-    return await adoptVector(this.#table, { vector, collected, epoch });
+    return await this.#use(({ adoptVector }, table) => adoptVector(table, { vector, collected, epoch }));
   }
 
   /**
@@ -265,12 +271,12 @@ export class DynamoDBStorage implements MeshStorage {
    * @param vector Replica id → the highest dot version of that replica that the other storage knows.
    */
   async avoidResidues(vector: VersionVector): Promise<void> {
-    await avoidResidues(this.#table, vector);
+    await this.#use(({ avoidResidues }, table) => avoidResidues(table, vector));
   }
 
   /** Numbers changes by the clock from now on. Storages of a mesh must do so. */
   countByClock(): void {
-    this.#table.numbering.joinMesh();
+    this.#numbering.joinMesh();
   }
 
   /**
@@ -281,11 +287,45 @@ export class DynamoDBStorage implements MeshStorage {
    * @throws {StorageError} When a table of that name has another shape, or DynamoDB fails.
    */
   async createTable(): Promise<void> {
-    await this.#table.calls.createTable();
+    await this.#use((_, { calls }) => calls.createTable());
   }
 
   /** Waits for running calls. Later calls reject with a `ClosedError`. The client stays open. */
   async close(): Promise<void> {
-    await this.#table.calls.close();
+    this.#isClosed = true;
+    const closing = this.#table?.calls.close();
+    await Promise.allSettled(this.#running);
+    await closing;
+  }
+
+  async #read(operation: string, keys: readonly string[]): Promise<Map<string, RealityNodeMeta>> {
+    return (await this.#use(({ readNodes }, table) => readNodes(table, operation, keys))).nodes;
+  }
+
+  async #readState(operation: string): Promise<State> {
+    return await this.#use((_, { calls, reader }) => calls.run(operation, (call) => reader.readState(call)));
+  }
+
+  /**
+   * Works on the table.
+   *
+   * @throws {ClosedError} When the storage is closed.
+   */
+  async #use<T>(work: Work<T>): Promise<T> {
+    if (this.#isClosed) throw new ClosedError("storage");
+    const running = this.#start(work);
+    this.#running.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#running.delete(running);
+    }
+  }
+
+  async #start<T>(work: Work<T>): Promise<T> {
+    // Keeps the module and not its promise: on Workers a request may not wait for a promise of another request.
+    operations ??= await import("./table_operations.ts");
+    this.#table ??= new operations.TableSession(this.#options, this.#numbering);
+    return await work(operations, this.#table);
   }
 }

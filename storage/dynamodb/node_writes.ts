@@ -6,13 +6,11 @@
 import type { AppliedMeta, NodeChange } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { checkChanges, checkMeta } from "../validate.ts";
-import type { Call } from "./client.ts";
+import type { Call } from "./call.ts";
+import { MAX_CHANGES } from "./client.ts";
 import { toMeta } from "./stored_node.ts";
 import { fitsTable, MAX_KEY_BYTES } from "./table.ts";
 import type { TableSession } from "./table_session.ts";
-
-/** A transaction has at most 100 items, and one of them is the counter's. */
-export const MAX_CHANGES = 99;
 
 /** Reserves the next version. */
 export async function incrementVersion(table: TableSession): Promise<number> {

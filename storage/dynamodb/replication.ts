@@ -15,10 +15,11 @@ import {
 } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 import { checkMerges } from "../validate.ts";
+import { MAX_CHANGES } from "./client.ts";
 import { type DeltaQuery, readDelta as readDeltaPage } from "./delta.ts";
 import { draftAdoption } from "./drafts.ts";
 import { collectedAt } from "./expiry.ts";
-import { checkKey, MAX_CHANGES } from "./node_writes.ts";
+import { checkKey } from "./node_writes.ts";
 import { otherReplicas } from "./numbering.ts";
 import { type State, vectorOf } from "./state.ts";
 import { toMeta, toReplicated } from "./stored_node.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { StorageError } from "../../src/errors.ts";
-import type { Call } from "./client.ts";
+import type { Call } from "./call.ts";
 import { inParallel } from "./in_parallel.ts";
 import { indexPositionOf, type StoredNode } from "./stored_node.ts";
 import { INDEX, type Item, keyOf, parseNode, STATE_KEY } from "./table.ts";

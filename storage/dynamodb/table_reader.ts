@@ -8,7 +8,7 @@ import { createEpoch, createReplicaId } from "../../src/store/contract.ts";
 import { inParallel } from "./in_parallel.ts";
 import { BATCH_SIZE, type IndexPage, parseItems, TableQueries } from "./table_queries.ts";
 import type { ServiceClock } from "./service_clock.ts";
-import { type Call, nameOf } from "./client.ts";
+import { type Call, nameOf } from "./call.ts";
 import { isCollected } from "./expiry.ts";
 import {
   completeTo,

@@ -4,10 +4,10 @@
  * @module
  */
 import { CallRunner } from "./call_runner.ts";
-import type { Call } from "./client.ts";
+import type { Call } from "./call.ts";
 import { Drafts } from "./drafts.ts";
 import type { ReadDynamoDBOptions } from "./dynamodb_options.ts";
-import { Numbering, otherReplicas } from "./numbering.ts";
+import { type Numbering, otherReplicas } from "./numbering.ts";
 import { ServiceClock } from "./service_clock.ts";
 import { TableReader } from "./table_reader.ts";
 import { TableWriter } from "./table_writer.ts";
@@ -29,11 +29,14 @@ export class TableSession {
   /** Commits to the table. */
   readonly writer: TableWriter;
 
-  /** @param options The checked options. */
-  constructor({ client, ask, shared, ...limits }: ReadDynamoDBOptions) {
+  /**
+   * @param options The checked options.
+   * @param numbering Gives the versions.
+   */
+  constructor({ client, ask, shared, ...limits }: ReadDynamoDBOptions, numbering: Numbering) {
     const now = this.now = shared.now;
     const clock = this.clock = new ServiceClock(client, shared.testNow);
-    const numbering = this.numbering = new Numbering(shared.counter, now);
+    this.numbering = numbering;
     this.drafts = new Drafts(numbering, clock, shared.tombstoneTimeout);
     this.calls = new CallRunner(async (...request) => {
       try {

@@ -9,8 +9,8 @@ import { test } from "../harness.ts";
 
 /** The maximum size of a bundle, minified and gzipped: today's size, rounded up, in kB of 1000 bytes. */
 const ceilings: Record<EntryName, number> = {
-  // The goal is 14, and is not reached.
-  "everything in mod.ts": 107.5,
+  // The goal is 14, and is not reached. In one file, making a module of what works on a table of DynamoDB costs 0.7 kB.
+  "everything in mod.ts": 108.2,
   // The goal is 30, and is not reached: options name peers and Redis as plain values, so their code must be in the one file.
   // 2 kB of it make modules of what is loaded on demand.
   "fetch handler with memory storage": 72.2,
@@ -54,4 +54,11 @@ test("a plain server loads no module of the mesh, Redis, streams, stamps, write 
   const optional =
     /^src\/(mesh|redis|sse|stamp)\/|^src\/(create_mesh|route_access|parse_keys)\.ts$|prometheus|openapi|\/\w+(write|metrics)_route/;
   assert.deepEqual([...files.keys()].filter((file) => optional.test(file) && !small.includes(file)), []);
+});
+
+const { files: exported } = bundle("everything in mod.ts", { splits: true });
+
+test("importing mod.ts loads no module that reads or writes a DynamoDB table", () => {
+  const operations = /^storage\/dynamodb\/(call|create|delta|node|replication|state|table)/;
+  assert.deepEqual([...exported.keys()].filter((file) => operations.test(file)), []);
 });

@@ -17,7 +17,8 @@ import {
   type VersionVector,
 } from "../../../src/store/contract.ts";
 import { DynamoDBStorage } from "../../../storage/dynamodb/dynamodb_storage.ts";
-import { Call, connect } from "../../../storage/dynamodb/client.ts";
+import { Call } from "../../../storage/dynamodb/call.ts";
+import { connect } from "../../../storage/dynamodb/client.ts";
 import { readDelta } from "../../../storage/dynamodb/delta.ts";
 import { ServiceClock } from "../../../storage/dynamodb/service_clock.ts";
 import { TableReader } from "../../../storage/dynamodb/table_reader.ts";
