@@ -58,6 +58,10 @@ interface Viewer {
   isFetching: boolean;
   keys(): Iterable<string>;
   stop(): void;
+  /** Of a live store: fetches although no change is known, or leaves it and comes back. */
+  disturb(): void;
+  /** Of a live store: it must have data and be up to date. */
+  checkEnd(): void;
 }
 
 /**
@@ -195,7 +199,8 @@ class History {
 
   /** What is shown must be what is stored. */
   #checkShown(when: string): void {
-    for (const { name, shown, keys } of this.#viewers) {
+    for (const { name, shown, keys, checkEnd } of this.#viewers) {
+      checkEnd();
       for (const key of keys()) {
         const [is, should] = [shown.get(key), this.#values.get(key)];
         // A listener without stamps does not notice a key that is created, fetched and deleted between two answers.
@@ -266,6 +271,7 @@ class History {
       tab.fake.hang();
       this.#world.after(random.between(500, 30_000), () => tab.fake.goOn());
     }
+    if (dice > 0.89 && dice < 0.93 && this.#viewers.size > 0) random.pick([...this.#viewers]).disturb();
     if (dice > 0.94) await this.#replaceServer();
   }
 
@@ -337,6 +343,8 @@ class History {
       isFetching: false,
       keys: () => keys,
       stop: () => {},
+      disturb: () => {},
+      checkEnd: () => {},
     };
     this.#viewers.add(viewer);
     const show = (values: ReadonlyMap<string, number>) => {
@@ -365,8 +373,31 @@ class History {
       }
     };
     if (kind === "live") {
-      const store = tab.client.live<DataState>(({ signal }) => fetchFor(signal, true), { stamp: stampOf });
-      viewer.stop = store.subscribe(({ data }) => data && show(data.values));
+      const data = this.#random.pick(this.#states);
+      const store = tab.client.live<DataState>(({ signal }) => fetchFor(signal, true), {
+        stamp: stampOf,
+        ...(this.#random.happens(0.5) && { initial: { data, stamp: stampOf(data) } }),
+        keepPrevious: this.#random.happens(0.7),
+      });
+      const subscribe = () => {
+        const stop = store.subscribe(({ data }) => data && show(data.values));
+        viewer.stop = () => {
+          stop();
+          viewer.isFetching = false;
+        };
+      };
+      viewer.disturb = () => {
+        if (this.#random.happens(0.5)) return store.refresh();
+        viewer.stop();
+        subscribe();
+      };
+      viewer.checkEnd = () => {
+        const { data, state } = store.getSnapshot();
+        if (data === undefined || state !== "live") {
+          this.#problems.push(`${viewer.name} is ${state} in the end`);
+        }
+      };
+      subscribe();
       return;
     }
     const listener = async (_: ReadonlyMap<string, KeyChange>, { signal }: { signal: AbortSignal }) => {
