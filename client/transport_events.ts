@@ -50,7 +50,10 @@ export function createEventsTransport(
     try {
       while (true) {
         const { value, done } = await settle(reader.read(), SILENCE_MS);
-        if (done) return pause;
+        if (done) {
+          if (epoch !== undefined || pause > 0) return pause;
+          throw new Error("Cannot read events: the answer ended before the first one");
+        }
         const blocks = (text + value).split("\n\n");
         text = blocks.pop()!;
         for (const block of blocks) {
@@ -83,6 +86,8 @@ export function createEventsTransport(
           }
           onAnswer(asked, { epoch: epoch!, changed });
           changed = new Map();
+          // "retry" at the beginning of a stream is no pause that the server asks for.
+          pause = 0;
         }
       }
     } finally {

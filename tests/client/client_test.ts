@@ -670,6 +670,22 @@ test('transport: "events" with public keys asks the server for the epoch, and no
   ]);
 });
 
+test('transport: "events" asks ever less often where streams end at once, and reports an answer that is no stream', async () => {
+  await import("../../client/transport_events.ts");
+  for (const text of ["<html>", 'retry: 500\n\nevent: update\ndata: {"key":"a","version":7}\nid: 1\n\n']) {
+    await using scene = new Scene();
+    scene.intercept = ({ path }) =>
+      path.includes("/events")
+        ? new Response(text)
+        : Response.json({ epoch: "e", changed: { a: { version: 7, hash: "", updatedAt: 0 } } });
+    scene.client({ transport: "events" }).follow(["a"], () => {});
+    await scene.clock.advance(60_000);
+    const { length } = scene.sent.filter(({ path }) => path.includes("/events"));
+    assert.ok(length < 10, `${length} streams in a minute`);
+    assert.equal(scene.errors.length > 0, text === "<html>");
+  }
+});
+
 test("a key that no group has is reported to onError once, and the other keys are told as always", async () => {
   for (const transport of ["wait", "poll", "events"] as const) {
     await using scene = new Scene({}, { of: () => [], isGroup: () => false });
