@@ -82,7 +82,8 @@ export interface SQLDialect {
   readonly createTable?: readonly string[];
   /**
    * Reads the table's columns: one row with `name` for each; no row where the table does not exist. On MySQL also with
-   * `autocommit`, which is 0 on a connection that does not commit each statement.
+   * `autocommit`, which is 0 on a connection that does not commit each statement, and `backslash`, which is
+   * 0 where a bound backslash arrives as something else: the driver writes values into the text, and quotes them wrongly.
    */
   columns(): Statement;
   /** Adds the counter's row where there is none. */

@@ -233,16 +233,11 @@ export class TableClient {
     await this.#hasTable(operation, table);
   }
 
-  /** @throws {StorageError} When the table lacks a column, or the connection does not commit. */
+  /** @throws {StorageError} When the table lacks a column, or the connection cannot be used. */
   async #hasTable(operation: string, { name, columns, columnNames }: Table): Promise<boolean> {
     const rows = await this.#run(operation, columns());
-    // Changes would be acknowledged and lost.
-    if (!this.#inTransaction && rows.some(({ autocommit }) => String(autocommit) === "0")) {
-      throw new StorageError(
-        operation,
-        "the connection does not commit its statements: expected autocommit = 1, got 0",
-      );
-    }
+    const fault = rows[0] && this.#findFault(rows[0]);
+    if (fault !== undefined) throw new StorageError(operation, fault);
     const found = rows.map((row) => String(row.name));
     if (found.length === 0) return false;
     const missing = columnNames.filter((column) => !found.includes(column));
@@ -253,5 +248,17 @@ export class TableClient {
         found.join(", ")
       }; give another tableName, or take that table away`,
     );
+  }
+
+  /** What is wrong with the connection, given a row of `columns`. */
+  #findFault({ autocommit, backslash }: SQLRow): string | undefined {
+    // Changes would be acknowledged and lost.
+    if (!this.#inTransaction && String(autocommit) === "0") {
+      return "the connection does not commit its statements: expected autocommit = 1, got 0";
+    }
+    // Keys of clients would become part of the SQL.
+    if (String(backslash) !== "0") return undefined;
+    return "the driver writes a backslash otherwise than the server reads it: expected sql_mode without " +
+      "NO_BACKSLASH_ESCAPES, or execute() of mysql2";
   }
 }

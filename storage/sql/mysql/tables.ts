@@ -40,9 +40,9 @@ export function schema({ quoted }: SQLTable): string[] {
 
 /** {@linkcode SQLDialect.columns} */
 export function columns({ name }: SQLTable): SQLDialect["columns"] {
-  const sql = "SELECT column_name AS name, @@autocommit AS autocommit FROM information_schema.columns " +
-    "WHERE table_schema = DATABASE() AND table_name = ?";
-  return () => statement(sql, name);
+  const sql = "SELECT column_name AS name, @@autocommit AS autocommit, HEX(?) = '5C' AS backslash " +
+    "FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = ?";
+  return () => statement(sql, "\\", name);
 }
 
 /** {@linkcode SQLDialect.createCounter} */

@@ -150,6 +150,35 @@ test("SQLStorage on MySQL refuses connections that do not commit, unless it is p
   await pool.end();
 });
 
+test("SQLStorage on MySQL refuses a driver whose quotes the server does not understand, before it sends a key", async () => {
+  const tableName = newTableName();
+  const pool = createPool({ uri: MYSQL_URL, connectionLimit: 1 });
+  await pool.query("SET SESSION sql_mode = 'NO_BACKSLASH_ESCAPES'");
+  const key = "' OR SLEEP(9) -- \\";
+  const open = (how: "query" | "execute") => {
+    const sent: string[] = [];
+    const query: SQLQuery = (sql, params) => {
+      sent.push(...params.map(String));
+      const asked = how === "query" ? pool.query(sql, params) : pool.execute(sql, params);
+      return asked.then(([result]) => result);
+    };
+    return { storage: new SQLStorage({ query, dialect: "mysql", tableName }), sent };
+  };
+  // The table is missing at first.
+  for (let i = 0; i < 2; i++) {
+    const wrong = open("query");
+    await assert.rejects(wrong.storage.readNodes([key]), {
+      name: "StorageError",
+      message: /writes a backslash otherwise than the server reads it: .*NO_BACKSLASH_ESCAPES/,
+    });
+    assert.ok(!wrong.sent.some((param) => param.includes("SLEEP")));
+    const right = open("execute");
+    await right.storage.applyChanges([{ key, hash: "x", updatedAt: 1 }]);
+    assert.equal((await right.storage.getNode(key))?.hash, "x");
+  }
+  await pool.end();
+});
+
 test("SQLStorage on MySQL says what is wrong with a query that keeps insertId to itself", async () => {
   const pool = createPool({ uri: MYSQL_URL, connectionLimit: 1 });
   const query: SQLQuery = async (sql, params) => {
