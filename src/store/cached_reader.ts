@@ -158,8 +158,10 @@ export class CachedReader implements NodeReader {
         // The failure was reported. The caller reads the rows instead, and that read fails if the storage does not
         // answer.
         .then((changes) => {
-          // Too many rows of the outbox are pending. Those of the caller's keys are applied when the caller reads the rows.
-          resolve(changes.outbox === undefined && this.#apply(position, changes));
+          // If too many rows of the outbox are pending, those of the caller's keys are applied when the caller reads the rows.
+          // The cache moves on nevertheless: otherwise each call would return all changes since the first of these rows.
+          const { outbox, ...current } = changes;
+          resolve(this.#apply(position, current) && outbox === undefined);
         }, () => resolve(false));
     });
   }

@@ -268,9 +268,9 @@ export function drainBeforeReads(storage: RealityStorage, drain: OutboxDrain | u
       async readChanges(version: number, limit: number): Promise<StorageChanges> {
         const changes = await readChanges.call(storage, version, limit);
         if (changes.outbox === undefined) return changes;
-        const isComplete = await drain.drain(changes.outbox, []);
+        if (!await drain.drain(changes.outbox, [])) return changes;
         const { outbox: _, ...current } = await readChanges.call(storage, version, limit);
-        return isComplete ? current : { ...current, outbox: changes.outbox };
+        return current;
       },
     }),
     ...(subscribe && { subscribe: (listener: ChangeListener) => subscribe.call(storage, listener) }),

@@ -357,6 +357,26 @@ function slowDown({ clock, outbox }: ReturnType<typeof setUp>, ms: number): { mo
   return count;
 }
 
+test("while many rows are pending, each question reads the changes since the one before it, once", async () => {
+  const scene = setUp();
+  const { clock, storage, outbox, server, ask } = scene;
+  await ask("a");
+  for (let i = 0; i < 5000; i++) outbox.commit(`key:${i}`);
+  slowDown(scene, 100);
+  const before = storage.questions.length;
+  for (let i = 0; i < 4; i++) {
+    const answer = ask("other");
+    await clock.advance(250);
+    deepEqual(await answer, []);
+  }
+  const asked = storage.questions.slice(before);
+  equal(asked.length, 4);
+  ok(asked[1]! < asked[2]! && asked[2]! < asked[3]!, `${asked}`);
+  const closing = server.close();
+  await clock.advance(10_000);
+  await closing;
+});
+
 test("a question for a key with too many rows to wait for is told of a change that was written after it", async () => {
   const scene = setUp();
   const { clock, outbox, server } = scene;
