@@ -62,8 +62,8 @@ export class Rounds {
   #nextAt = 0;
   #failures = 0;
   #pageBefore: PageState["current"];
-  /** How many rounds in a row the server answered too early and without a change. */
-  #earlyAnswers = 0;
+  /** How many waits in a row the server answered too early and without a change, or refused within a second. */
+  #earlyEnds = 0;
   /** How long the server may wait: less than the option behind a proxy that ends requests sooner. */
   #wait: number;
   #controller: AbortController | undefined;
@@ -182,11 +182,11 @@ export class Rounds {
       const now = clock.elapsed();
       const isEarly = wait > 0 && !isNews && !pause &&
         now - begunAt < wait / 2;
-      this.#earlyAnswers = isEarly ? this.#earlyAnswers + 1 : 0;
+      if (wait > 0) this.#earlyEnds = isEarly ? this.#earlyEnds + 1 : 0;
       this.#notBefore = now + pause;
       this.#nextAt = begunAt + minInterval;
       if (isEarly) {
-        this.#nextAt = now + growingPause(this.#earlyAnswers, clock.random());
+        this.#nextAt = now + growingPause(this.#earlyEnds, clock.random());
       } else if (!this.#wait) {
         this.#nextAt = now + pollInterval * (0.9 + clock.random() / 5);
       } else if (wait > 0) {
@@ -230,7 +230,9 @@ export class Rounds {
       this.#wait = Math.max(MIN_WAIT_MS, lasted * 0.8);
     }
     this.#notBefore = now + retryAfter;
-    this.#nextAt = now + growingPause(this.#failures++, clock.random());
+    // A question without a wait may succeed in between.
+    const early = wait > 0 && lasted <= MIN_WAIT_MS ? this.#earlyEnds++ : 0;
+    this.#nextAt = now + growingPause(Math.max(this.#failures++, early), clock.random());
     onState("retrying");
     onError(error);
     if (status !== 401 && status !== 403) return;

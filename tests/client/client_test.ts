@@ -318,6 +318,31 @@ test("A server that answers every wait at once gets few requests", async () => {
   assert.ok(scene.sent.length < 10, `${scene.sent.length} requests`);
 });
 
+test("A server that refuses every wait at once gets few requests, and the next wait that is held ends that", async () => {
+  await using scene = new Scene();
+  scene.intercept = ({ body }) => body.wait > 0 ? new Response(null, { status: 502 }) : undefined;
+  const fetches = new Fetches();
+  const client = scene.client();
+  client.follow(["a"], fetches.listener);
+  await scene.clock.advance(10);
+  fetches.done();
+  await scene.clock.advance(120_000);
+  assert.ok(scene.sent.length < 30, `${scene.sent.length} requests in two minutes`);
+  scene.intercept = () => undefined;
+  await scene.clock.advance(60_000);
+  await scene.server.updateNode("a", "1");
+  await scene.clock.advance(10);
+  assert.deepEqual(fetches.versions, [{ a: 0 }, { a: 1 }]);
+  // One failure is followed by the shortest pause again.
+  fetches.done();
+  scene.intercept = ({ body }) => body.wait > 0 ? new Response(null, { status: 502 }) : undefined;
+  client.nudge();
+  await scene.clock.advance(10);
+  const { length } = scene.sent;
+  await scene.clock.advance(500);
+  assert.equal(scene.sent.length, length + 1);
+});
+
 test("Between two requests there is the least interval, however often keys change", async () => {
   await using scene = new Scene();
   let version = 1;
