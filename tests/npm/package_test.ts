@@ -5,10 +5,11 @@
  */
 
 import assert from "node:assert/strict";
-import { dirname, join } from "node:path/posix";
+import { basename, dirname, join } from "node:path/posix";
 import { chromium } from "playwright-core";
 import { skip, test } from "../harness.ts";
 import { RawClient, until } from "../http/client.ts";
+import { PAGES, readBlocks } from "../pages/blocks.ts";
 import { commandsOf, linkPackages, runPrograms, RUNTIMES, writePrograms } from "../pages/programs.ts";
 
 interface Packed {
@@ -437,6 +438,32 @@ for (const [resolution, module, type] of RESOLUTIONS) {
     await compile(["node"], ["every.ts"], ["es2023"]);
   });
 }
+
+test("the TypeScript examples of the pages pass strict checks with the types of Node", async () => {
+  const checked = `${folder}/examples/typed`;
+  await Deno.mkdir(checked, { recursive: true });
+  const modules = await Deno.realPath("node_modules");
+  await Deno.symlink(modules, `${folder}/examples/node_modules`);
+  await Deno.symlink(`${app}/node_modules`, `${checked}/node_modules`);
+  const files = PAGES.flatMap((page) => readBlocks(page)).filter(({ language, words, file }) =>
+    language === "ts" && file === undefined && !words.includes("ignore")
+  ).map(({ page, line, text }) => {
+    const path = `${basename(page, ".md")}-${line}.ts`;
+    Deno.writeTextFileSync(`${checked}/${path}`, `${text}export {};\n`);
+    return path;
+  });
+  assert.ok(files.length > 60);
+  await Deno.writeTextFile(`${checked}/untyped.d.ts`, `declare module "better-sqlite3";`);
+  await Deno.writeTextFile(`${checked}/package.json`, `{"type": "module"}`);
+  const compilerOptions = {
+    ...{ strict: true, noUncheckedIndexedAccess: true, noEmit: true, target: "es2022", lib: ["esnext"] },
+    // Packages that are not ours may need the types of the DOM.
+    ...{ types: ["node"], typeRoots: [`${modules}/@types`], module: "nodenext", skipLibCheck: true },
+  };
+  const config = { compilerOptions, files: [...files, "untyped.d.ts"] };
+  await Deno.writeTextFile(`${checked}/tsconfig.json`, JSON.stringify(config));
+  await run(checked, runtimes["Node 24"], `${modules}/typescript/lib/tsc.js`);
+});
 
 /** The packages that a built file imports, itself or by way of others. */
 /** The files that an entry loads when it is imported. */
