@@ -15,7 +15,8 @@ import type { SQLDialect } from "../../storage/sql/dialect.ts";
 import { mysqlDialect } from "../../storage/sql/mysql/dialect.ts";
 import { postgresDialect } from "../../storage/sql/postgres/dialect.ts";
 import { sqliteDialect } from "../../storage/sql/sqlite/dialect.ts";
-import type { SQLiteDatabase } from "../../storage/sql/sqlite/sqlite_storage.ts";
+import { openSQLite, type SQLiteDatabase } from "../../storage/sql/sqlite/sqlite_storage.ts";
+import { runTogether } from "../../tests/storage/sql/mysql/transaction.ts";
 import { countQueries, type OnAsk, openDatabase, type Opened, openFile } from "./counted.ts";
 
 export type { OnAsk, Opened } from "./counted.ts";
@@ -32,6 +33,15 @@ export interface Engine {
   connect(onAsk?: OnAsk): { run: Run; end(): Promise<void> };
   /** Opens our storage; another time for another server. */
   open(tableName: string, onAsk?: OnAsk): Opened;
+  /** Opens our storage with an outbox. */
+  openOutbox(tableName: string): Opened;
+  /**
+   * Opens a transaction that sees the rows of this moment, as a backup does, so that the database keeps all that are removed
+   * until it ends.
+   *
+   * @returns Ends it.
+   */
+  holdSnapshot(): Promise<() => Promise<void>>;
   /** Where its file is, if it has one. */
   readonly folder?: string;
   /** Takes away what was made. */
@@ -87,6 +97,18 @@ function createSQLite(folder: string): Engine {
     dialect: sqliteDialect,
     connect,
     open: (tableName, onAsk) => openFile(path, tableName, onAsk),
+    openOutbox(tableName) {
+      const storage = openSQLite(path, { tableName, outbox: true });
+      return { storage, close: () => storage.close() };
+    },
+    holdSnapshot() {
+      const database = openDatabase(path);
+      database.exec("BEGIN; SELECT count(*) FROM sqlite_master");
+      return Promise.resolve(() => {
+        database.close();
+        return Promise.resolve();
+      });
+    },
     remove: () => rmSync(folder, { recursive: true }),
   };
 }
@@ -122,6 +144,15 @@ function createPostgres(address: string, listen: boolean): Engine {
         },
       };
     },
+    openOutbox(tableName) {
+      const storage = openPostgres(address, { tableName, listen, outbox: true });
+      return { storage, close: () => storage.close() };
+    },
+    async holdSnapshot() {
+      const client = postgres(address, { max: 1, max_lifetime: null, onnotice: () => {} });
+      await client.unsafe("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT txid_current()");
+      return () => client.end();
+    },
   };
 }
 
@@ -143,6 +174,17 @@ function createMySQL(address: string): Engine {
     open(tableName, onAsk) {
       const { run, end } = connect(onAsk);
       return { storage: new SQLStorage({ query: run, dialect: "mysql", tableName }), close: end };
+    },
+    openOutbox(tableName) {
+      const pool = createPool({ uri: address, connectionLimit: CONNECTIONS });
+      const query = (sql: string, params: SQLValue[]) => pool.execute(sql, params).then(([result]) => result);
+      const options = { query, transaction: runTogether(pool), dialect: "mysql", tableName } as const;
+      return { storage: new SQLStorage({ ...options, outbox: true }), close: () => pool.end() };
+    },
+    async holdSnapshot() {
+      const pool = createPool({ uri: address, connectionLimit: 1 });
+      await pool.query("START TRANSACTION WITH CONSISTENT SNAPSHOT");
+      return () => pool.end();
     },
   };
 }
