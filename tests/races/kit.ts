@@ -9,6 +9,9 @@ import { newTableName } from "../storage/table_kit.ts";
 import type { Engine, Place } from "./engines.ts";
 import { CHANGES, type Course, type Outcome, race } from "./race.ts";
 
+/** The numbers of the writers that are killed. */
+const VICTIMS = [0, 1, 2];
+
 /** A storage that several processes share. */
 export interface Shared {
   readonly name: string;
@@ -27,25 +30,24 @@ export function testRaces({ name, engine, use, share = 1, canCrash }: Shared): v
   const run = (
     title: string,
     befall?: (course: Course, server: PrivateServer | undefined) => Promise<void>,
-    part = 1,
+    { part = 1, victims = [] }: { readonly part?: number; readonly victims?: readonly number[] } = {},
   ) => {
     testOn(RUNTIMES, `${name}: 4 processes with 64 writers each ${title}`, async () => {
       await use(async (address, server) => {
         const place: Place = { engine, address, tableName: newTableName() };
         const options = befall ? { befall: (course: Course) => befall(course, server) } : {};
-        report(name, title, await race({ place, changes: Math.round(changes * part), ...options }));
+        report(name, title, await race({ place, changes: Math.round(changes * part), victims, ...options }));
       });
     });
   };
 
   run("never share, lose or reorder a version");
   run("lose nothing when one after the other is killed", async (course) => {
-    for (const writer of [0, 1, 2]) {
-      // Early, so that none has written its share before it is killed.
+    for (const writer of VICTIMS) {
       await course.hasAcknowledged(changes / 2 * (writer + 1) / 8);
       await course.kill(writer);
     }
-  }, 0.5);
+  }, { part: 0.5, victims: VICTIMS });
   if (!canCrash) return;
   run("lose nothing when the database crashes twice, and go on", async (course, server) => {
     for (const crash of [1, 2]) {
@@ -53,7 +55,7 @@ export function testRaces({ name, engine, use, share = 1, canCrash }: Shared): v
       await server?.crash();
       await server?.restart();
     }
-  }, 0.5);
+  }, { part: 0.5 });
 }
 
 function report(name: string, title: string, { duration, ...counts }: Outcome): void {

@@ -21,6 +21,8 @@ export interface RaceOptions {
   readonly changes: number;
   /** On so many keys. @default {50} */
   readonly keys?: number;
+  /** The numbers of the writers that `befall` kills: until then they write, however many changes they have made. */
+  readonly victims?: readonly number[];
   /** What happens while they write. */
   readonly befall?: (course: Course) => Promise<void>;
   /** How long all of it may take, in milliseconds. @default {60000} */
@@ -58,7 +60,7 @@ export const CHANGES: number = Number(process.env.REALITY_RACE_CHANGES ?? 20_000
  * @throws if the checker finds a fault, a process fails, or the race takes too long
  */
 export async function race(options: RaceOptions): Promise<Outcome> {
-  const { place, changes, keys = 50, timeout = 60_000 } = options;
+  const { place, changes, keys = 50, victims = [], timeout = 60_000 } = options;
   const started: Running[] = [];
   const begin = (runtime: Runtime, script: string, order: WriterOrder | WalkerOrder) => {
     const running = start(runtime, `../races/${script}`, [JSON.stringify(order)]);
@@ -68,7 +70,14 @@ export async function race(options: RaceOptions): Promise<Outcome> {
   const share = Math.ceil(changes / RUNTIMES.length);
   const beginWriter = (number: number, life: string) => {
     const name = `${life}${number}`;
-    const order = { place, name, writers: WRITERS, changes: share, keys };
+    const isVictim = life === "first" && victims.includes(number);
+    const order = {
+      place,
+      name,
+      writers: WRITERS,
+      changes: isVictim ? Number.MAX_SAFE_INTEGER : share,
+      keys,
+    };
     return { name, running: begin(RUNTIMES[number] ?? "node", "writer.ts", order) };
   };
   const { storage, close } = await open(place, { connections: 1 });
