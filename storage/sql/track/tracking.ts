@@ -140,6 +140,10 @@ function readKey(key: unknown): readonly TemplatePart[] {
     throw optionError("keys", 'keys such as "chat:{room_id}"', show(key));
   }
   const parts = parseTemplate(key, "keys");
+  if (/\$\{(?!\{)/.test(key)) {
+    // The dollar sign would be a part of every key, and no page follows such a key.
+    throw optionError("keys", "{column} without a dollar sign", show(key));
+  }
   for (const part of parts) {
     if ("column" in part) checkName("keys", part.column);
     else {

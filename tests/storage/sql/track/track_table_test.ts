@@ -21,6 +21,10 @@ test("trackTable() refuses wrong options with a message that names them", () => 
       { keys: ["chat:{room_id"] },
       /"keys" is wrong: expected \{column\}, and \{\{ or \}\} for a brace, got "chat:\{room_id"/,
     ],
+    [
+      { keys: ["chat:${room_id}"] },
+      /"keys" is wrong: expected \{column\} without a dollar sign, got "chat:\$\{room_id\}"/,
+    ],
     [{ keys: ["chat:}"] }, /"keys" is wrong: expected \{column\}/],
     [{ keys: ["chat:{}"] }, /"keys" is wrong: expected \{column\}/],
     [{ keys: ["chat:\n"] }, /"keys" is wrong: "chat:\\n" makes no key: control characters/],
