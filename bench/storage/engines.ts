@@ -16,7 +16,7 @@ import { mysqlDialect } from "../../storage/sql/mysql/dialect.ts";
 import { postgresDialect } from "../../storage/sql/postgres/dialect.ts";
 import { sqliteDialect } from "../../storage/sql/sqlite/dialect.ts";
 import { openSQLite, type SQLiteDatabase } from "../../storage/sql/sqlite/sqlite_storage.ts";
-import { runTogether } from "../../tests/storage/sql/mysql/transaction.ts";
+import { runTogether } from "./mysql_transaction.ts";
 import { countQueries, type OnAsk, openDatabase, type Opened, openFile } from "./counted.ts";
 
 export type { OnAsk, Opened } from "./counted.ts";

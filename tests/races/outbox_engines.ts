@@ -6,7 +6,7 @@
 import { DatabaseSync } from "node:sqlite";
 import type { RealityStorage } from "../../src/store/contract.ts";
 import type { OutboxQuery } from "../../src/types.ts";
-import { runTogether } from "../storage/sql/mysql/transaction.ts";
+import { runTogether } from "../../bench/storage/mysql_transaction.ts";
 
 /** Where the shared storage is. */
 export interface OutboxPlace {

@@ -9,7 +9,7 @@ import { testOnEngine } from "../../engines.ts";
 import { newTableName } from "../../table_kit.ts";
 import { testDrain } from "../drain_kit.ts";
 import { MYSQL_URL } from "./drivers.ts";
-import { runTogether } from "./transaction.ts";
+import { runTogether } from "../../../../bench/storage/mysql_transaction.ts";
 
 testOnEngine(
   "servers on MariaDB apply many rows of an outbox in pieces, and tell each question meanwhile",

@@ -5,7 +5,7 @@
  */
 import { createPool } from "mysql2/promise";
 import { addressOf, type Driver } from "../../table_kit.ts";
-import { runTogether } from "./transaction.ts";
+import { runTogether } from "../../../../bench/storage/mysql_transaction.ts";
 
 /** Where the tests' server is. */
 export const MYSQL_URL: string = addressOf("REALITY_TEST_MYSQL");

@@ -1,10 +1,10 @@
 /**
- * The option `transaction` for a pool of mysql2.
+ * The option `transaction` for a pool of mysql2, as benches and tests use it.
  *
  * @module
  */
 import type { Pool } from "mysql2/promise";
-import type { SQLTransaction } from "../../../../storage/sql/sql_storage.ts";
+import type { SQLTransaction } from "../../storage/sql/sql_storage.ts";
 
 /** Runs statements in one transaction of a pool. */
 export function runTogether(pool: Pool): SQLTransaction {
