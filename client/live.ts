@@ -155,6 +155,7 @@ export function createLive<T>(deps: LiveDeps, source: LiveSource, options: LiveO
       if (signal.aborted) throw signal.reason;
       const isBehind = stamp !== undefined && own.isBehind(stamp);
       if (stamp && shown && isOlder(stamp, shown, { isBehind, failures: own.failures })) {
+        own.checkEpoch(stamp);
         throw new Error("Cannot show data: it is older than before");
       }
       shown = stamp;

@@ -92,6 +92,12 @@ export class Subscription {
     });
   }
 
+  /** Asks the server at once if it told another epoch than that of the data: it may have changed since the last answer. */
+  checkEpoch({ epoch, versions }: DataStamp): void {
+    const isOther = Object.keys(versions).some((key) => (this.held.get(key)?.epoch ?? epoch) !== epoch);
+    if (isOther) this.#refetcher.recheck();
+  }
+
   /** Follows these keys and no others. A new key has the version of the stamp, if there is one. */
   setKeys(keys: Iterable<string>, stamp?: DataStamp): void {
     const wanted = new Set(keys);
@@ -216,13 +222,12 @@ export class Subscription {
   #adopt(stamp: unknown, batch: ReadonlyMap<string, KeyChange>): boolean {
     if (!isStamp(stamp)) return false;
     const isBehind = this.isBehind(stamp);
+    this.checkEpoch(stamp);
     for (const [key, version] of Object.entries(stamp.versions)) {
       const held = this.held.get(key);
       if (!held) continue;
       if (this.isBehind({ epoch: stamp.epoch, versions: { [key]: version } })) {
         this.#owe(batch.get(key) ?? { key, version: held.version, hash: "", updatedAt: 0 });
-        // The epoch may have changed since the last answer.
-        if (held.epoch !== stamp.epoch) this.#refetcher.recheck();
       } else {
         this.held.set(key, { epoch: stamp.epoch, version });
         this.#due.delete(key);

@@ -645,6 +645,45 @@ test('transport: "events" keeps its stream when data with a newer stamp was fetc
   assert.deepEqual(scene.sent.slice(sent).map(({ path }) => path), []);
 });
 
+test('transport: "events" asks for the epoch again when live() refuses data of another epoch', async () => {
+  await import("../../client/transport_events.ts");
+  await using scene = new Scene();
+  let stream!: ReadableStreamDefaultController<Uint8Array>;
+  let [epoch, version, data] = ["old", 7, "old"];
+  const sendUpdate = () =>
+    stream.enqueue(
+      new TextEncoder().encode(
+        `event: update\ndata: {"key":"a","version":${version},"hash":"","updatedAt":0}\nid: ${version}\n\n`,
+      ),
+    );
+  scene.intercept = ({ path }) =>
+    path.includes("/events")
+      ? new Response(
+        new ReadableStream({
+          start(controller) {
+            stream = controller;
+            sendUpdate();
+          },
+        }),
+      )
+      : Response.json({ epoch, changed: { a: { version, hash: "", updatedAt: 0 } } });
+  const store = scene.client({ transport: "events" })
+    .live<string>(() => Promise.resolve(data), {
+      stamp: (data: string) => ({ epoch: data, versions: { a: version } }),
+    });
+  store.subscribe(() => {});
+  await scene.clock.advance(1_000);
+  assert.deepEqual(store.getSnapshot(), { data: "old", error: undefined, state: "live" });
+  // The server and the data were restored. A server that lags has told the client the epoch from before.
+  [version, data] = [3, "new"];
+  sendUpdate();
+  await scene.clock.advance(100);
+  assert.equal(store.getSnapshot().state, "retrying");
+  epoch = "new";
+  await scene.clock.advance(5_000);
+  assert.deepEqual(store.getSnapshot(), { data: "new", error: undefined, state: "live" });
+});
+
 test('transport: "events" asks for the epoch again when a stream repeats a version, as in another epoch', async () => {
   await import("../../client/transport_events.ts");
   await using scene = new Scene();

@@ -15,9 +15,9 @@ const ceilings: Record<EntryName, number> = {
   // 2 kB of it make modules of what is loaded on demand.
   "fetch handler with memory storage": 72.2,
   // The goal is 3, and is not reached.
-  "client that follows keys": 4.9,
+  "client that follows keys": 5.0,
   // The goal is 5, and is not reached.
-  "everything in the client": 6.0,
+  "everything in the client": 6.1,
   "followQueries": 1.6,
 };
 
