@@ -237,8 +237,9 @@ class CacheHistory {
   }
 
   #createServer(): [RealityServer, FetchHandler] {
-    // Clocks of servers are wrong by hours, and differ after a server was replaced.
-    const skew = this.#random.between(-3_600_000, 3_600_000);
+    // Clocks of servers are wrong by hours, and differ after a server was replaced. They differ by 10 seconds or more, or not
+    // at all: where they differ by about the 5 seconds that an answer may be old, a client notices it at any later time.
+    const skew = this.#random.between(-360, 360) * 10_000;
     const clock = new MachineClock(this.#world, this.#random.fork("server"), skew);
     // Versions begin at 1 again with each epoch. But a lower version that an edge makes up must not be another real one.
     const storage = new MemoryStorage({ counter: this.#kind === "lead back" ? "clock" : "sequential" });
