@@ -43,7 +43,7 @@ export async function serveSocketIO(nodes: number, redis?: RedisPair): Promise<S
   for (let i = 0; i < nodes; i++) versions.set(keyOf(i), i + 1);
   io.on("connection", (socket) => {
     socket.on("follow", async (key, acknowledge) => {
-      for (const room of socket.deps) if (room !== socket.id) await socket.leave(room);
+      for (const room of socket.rooms) if (room !== socket.id) await socket.leave(room);
       await socket.join(key);
       acknowledge();
     });
