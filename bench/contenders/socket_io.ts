@@ -10,7 +10,7 @@ import { importPackage } from "./packages.ts";
 import type { Served } from "./served.ts";
 
 interface Socket {
-  readonly deps: ReadonlySet<string>;
+  readonly rooms: ReadonlySet<string>;
   readonly id: string;
   on(event: "follow", listener: (key: string, acknowledge: () => void) => void): void;
   join(room: string): unknown;
