@@ -20,6 +20,9 @@ const TICK_MS = 5_000;
 /** A wait that fails sooner than this was not ended by a proxy's time limit, in milliseconds. */
 const MIN_WAIT_MS = 1_000;
 
+/** After so many of them in a row, the pauses grow to those of polling. */
+const MIN_FAILED_WAITS = 4;
+
 /** What rounds need. */
 export interface RoundsDeps {
   readonly clock: ClientClock;
@@ -62,8 +65,10 @@ export class Rounds {
   #nextAt = 0;
   #failures = 0;
   #pageBefore: PageState["current"];
-  /** How many waits in a row the server answered too early and without a change, or refused within a second. */
-  #earlyEnds = 0;
+  /** How many rounds in a row the server answered too early and without a change. */
+  #earlyAnswers = 0;
+  /** How many waits in a row failed within a second. Questions without a wait may have succeeded in between. */
+  #failedWaits = 0;
   /** How long the server may wait: less than the option behind a proxy that ends requests sooner. */
   #wait: number;
   #controller: AbortController | undefined;
@@ -182,11 +187,12 @@ export class Rounds {
       const now = clock.elapsed();
       const isEarly = wait > 0 && !isNews && !pause &&
         now - begunAt < wait / 2;
-      if (wait > 0) this.#earlyEnds = isEarly ? this.#earlyEnds + 1 : 0;
+      this.#earlyAnswers = isEarly ? this.#earlyAnswers + 1 : 0;
+      if (wait > 0) this.#failedWaits = 0;
       this.#notBefore = now + pause;
       this.#nextAt = begunAt + minInterval;
       if (isEarly) {
-        this.#nextAt = now + growingPause(this.#earlyEnds, clock.random());
+        this.#nextAt = now + growingPause(this.#earlyAnswers, clock.random());
       } else if (!this.#wait) {
         this.#nextAt = now + pollInterval * (0.9 + clock.random() / 5);
       } else if (wait > 0) {
@@ -222,7 +228,7 @@ export class Rounds {
   }
 
   #fail(error: unknown, wait: number, begunAt: number): void {
-    const { clock, onState, onError, onUnauthorized } = this.#deps;
+    const { clock, pollInterval, onState, onError, onUnauthorized } = this.#deps;
     const { status, retryAfter = 0 } = Object(error) as Refusal;
     const now = clock.elapsed();
     const lasted = now - begunAt;
@@ -230,9 +236,10 @@ export class Rounds {
       this.#wait = Math.max(MIN_WAIT_MS, lasted * 0.8);
     }
     this.#notBefore = now + retryAfter;
-    // A question without a wait may succeed in between.
-    const early = wait > 0 && lasted <= MIN_WAIT_MS ? this.#earlyEnds++ : 0;
-    this.#nextAt = now + growingPause(Math.max(this.#failures++, early), clock.random());
+    const failedWaits = wait > 0 && lasted <= MIN_WAIT_MS ? this.#failedWaits++ : 0;
+    // Where no wait works, the client polls in the end.
+    const least = Math.min(pollInterval, growingPause(failedWaits - MIN_FAILED_WAITS, clock.random()));
+    this.#nextAt = now + Math.max(least, growingPause(this.#failures++, clock.random()));
     onState("retrying");
     onError(error);
     if (status !== 401 && status !== 403) return;
