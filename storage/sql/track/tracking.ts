@@ -139,11 +139,14 @@ function readKey(key: unknown): readonly TemplatePart[] {
   if (typeof key !== "string" || key === "") {
     throw optionError("keys", 'keys such as "chat:{room_id}"', show(key));
   }
-  const parts = parseTemplate(key, "keys");
-  if (/\$\{(?!\{)/.test(key)) {
-    // The dollar sign would be a part of every key, and no page follows such a key.
-    throw optionError("keys", "{column} without a dollar sign", show(key));
-  }
+  const parts = parseTemplate(key, "keys").map((part, i, all) => {
+    if ("column" in part || all[i + 1] === undefined || !part.text.endsWith("$")) return part;
+    // A single one comes from ${column}. It would be a part of every key, and no page follows such a key.
+    if (!part.text.endsWith("$$")) {
+      throw optionError("keys", "{column} without a dollar sign, and $${column} for one", show(key));
+    }
+    return { text: part.text.slice(0, -1) };
+  });
   for (const part of parts) {
     if ("column" in part) checkName("keys", part.column);
     else {

@@ -185,7 +185,8 @@ class History {
     return {
       dialect: this.#db.dialect,
       table: this.#table,
-      keys: [`${first}{{{${room}}`, `user:{${author}}}}${second}{${room}}`, "all"],
+      // In front of a column, a dollar sign is written twice.
+      keys: [`${first}{{{${room}}`, `user:{${author}}}}${second.replace(/\$$/, "$$$$")}{${room}}`, "all"],
       outbox: this.#outbox,
       ...(this.#isConditional ? { when: `{${hidden}} = 0 -- a comment` } : {}),
     };

@@ -23,7 +23,7 @@ test("trackTable() refuses wrong options with a message that names them", () => 
     ],
     [
       { keys: ["chat:${room_id}"] },
-      /"keys" is wrong: expected \{column\} without a dollar sign, got "chat:\$\{room_id\}"/,
+      /"keys" is wrong: expected \{column\} without a dollar sign, and \$\$\{column\} for one, got "chat:\$\{room_id\}"/,
     ],
     [{ keys: ["chat:}"] }, /"keys" is wrong: expected \{column\}/],
     [{ keys: ["chat:{}"] }, /"keys" is wrong: expected \{column\}/],
@@ -56,6 +56,17 @@ test("trackTable() puts names into quotes, and texts between quotes that no mode
   );
   assert.ok(sqlite?.includes('"s.t"."reality_track_a""b`c_insert" AFTER INSERT ON "a""b`c"'));
   assert.ok(sqlite?.includes(String.raw`('it''s \ {x} ' || CAST(NEW."c""d` + '`e" AS TEXT))'));
+});
+
+test("trackTable() takes two dollar signs before a column for one", () => {
+  const keys = ["$1$$:$${room_id}$", "${{}}"];
+  const [postgres, mysql, sqlite] = DIALECTS.map((dialect) =>
+    trackTable({ ...OPTIONS, dialect, keys }).join("\n")
+  );
+  for (const sql of [postgres, sqlite]) {
+    assert.ok(sql?.includes("('$1$$:$' || ") && sql.includes(" || '$')") && sql.includes("'${}'"));
+  }
+  assert.ok(mysql?.includes("_utf8mb4 X'243124243a24', ") && mysql.includes("X'247b7d'"));
 });
 
 test("trackTable() shortens long names to what every database takes, each to another one", () => {
