@@ -18,14 +18,17 @@ export interface ParsedSync extends Omit<SyncRequest, "known"> {
  * Reads a sync request (PROTOCOL 3.1). Unknown fields are ignored, so that clients may be newer than the server. An
  * optional field that is `null` counts as absent.
  *
+ * @param body The body.
+ * @param limits The limits of keys.
+ * @param isPlain Whether all strings of the body are known to contain only visible ASCII.
  * @throws {RefusalError} `BAD_REQUEST` or `TOO_MANY_KEYS`, naming the field or the limit.
  */
-export function parseSync(body: unknown, limits: Limits): ParsedSync {
+export function parseSync(body: unknown, limits: Limits, isPlain: boolean = false): ParsedSync {
   const fields = parseObject("the body", body);
   if (Object.hasOwn(fields, "gossip")) {
     throw new RefusalError("ERR_REALITY_FORBIDDEN", 'Cannot read "gossip": this server has no peers');
   }
-  const known = parseKnown(fields.known, limits);
+  const known = parseKnown(fields.known, limits, isPlain);
   // Copies have no spare capacity. Arrays built by push() do, and it would be kept for as long as the request waits.
   const wait = fields.wait ?? undefined;
   const kept = wait === undefined ? known : { keys: [...known.keys], versions: [...known.versions] };
@@ -56,15 +59,19 @@ export function parseSync(body: unknown, limits: Limits): ParsedSync {
 }
 
 /** Reads each property once: in an object with many keys, one lookup costs more than all the checks. */
-function parseKnown(known: unknown, limits: Limits): Known {
+function parseKnown(known: unknown, limits: Limits, isPlain: boolean): Known {
   const fields = withoutInherited(parseObject('"known"', known));
   const keys: string[] = [];
   const versions: number[] = [];
-  // V8 reads the values without a lookup only inside a for-in loop over the same object.
+  // V8 reads the values without a lookup only inside a for-in loop over the same object. `Object.values` is faster up to
+  // some 100 keys, and takes half as long again for more.
   for (const key in fields) {
     if (keys.length >= limits.maxKeys) checkCount(Object.keys(fields).length, limits);
-    const fault = keyFault(key, limits.maxKeyBytes);
-    if (fault !== undefined) throw bad(`a key of "known"`, `${fault}, at ${quote(key)}`);
+    // A character of ASCII is one byte.
+    if (!isPlain || key === "" || key.length > limits.maxKeyBytes) {
+      const fault = keyFault(key, limits.maxKeyBytes);
+      if (fault !== undefined) throw bad(`a key of "known"`, `${fault}, at ${quote(key)}`);
+    }
     const version = fields[key];
     if (!isVersion(version)) {
       throw bad(

@@ -4,7 +4,14 @@
  * @module
  */
 import type { BodyReservation } from "../../src/limits/body_budget.ts";
-import { type BodyOptions, brokenOff, concat, parseJSON, tooLarge } from "../../src/http/read_body.ts";
+import {
+  type BodyOptions,
+  type BodyOwner,
+  brokenOff,
+  concat,
+  parseJSON,
+  tooLarge,
+} from "../../src/http/read_body.ts";
 import type { NodeIncoming } from "./types.ts";
 
 /**
@@ -29,14 +36,19 @@ export function parsedBody(body: unknown, maxBytes: number): unknown {
 /**
  * Reads a body from the socket, as JSON.
  *
- * @param request Node's request.
+ * @param owner What reads the body of Node's request.
  * @param options The limits of this body and of all bodies together.
  * @param settle Gets the value, or the refusal: `BODY_TOO_LARGE`, `BAD_REQUEST` or `TIMEOUT`.
  * @throws {RefusalError} `OVERLOADED` when there is no memory for the body.
  */
-export function readBody(request: NodeIncoming, options: BodyOptions, settle: Settle): void {
-  if (request.destroyed) settle.reject(brokenOff());
-  else new BodyReader(request, options, settle);
+export function readBody(owner: NodeBodyOwner, options: BodyOptions, settle: Settle): void {
+  if (owner.incoming.destroyed) settle.reject(brokenOff());
+  else new BodyReader(owner, options, settle);
+}
+
+/** A request of Node, and what is known about its body. */
+interface NodeBodyOwner extends BodyOwner {
+  readonly incoming: NodeIncoming;
 }
 
 /** Settles the promise of a body. */
@@ -53,13 +65,15 @@ interface Settle {
 class BodyReader {
   readonly #request: NodeIncoming;
   readonly #maxBytes: number;
+  #owner: NodeBodyOwner | undefined;
   #settle: Settle | undefined;
   #reservation: BodyReservation | undefined;
   #chunks: Uint8Array[] = [];
   #length = 0;
 
-  constructor(request: NodeIncoming, { maxBytes, declared, bodies }: BodyOptions, settle: Settle) {
-    this.#request = request;
+  constructor(owner: NodeBodyOwner, { maxBytes, declared, bodies }: BodyOptions, settle: Settle) {
+    const request = this.#request = owner.incoming;
+    this.#owner = owner;
     this.#maxBytes = maxBytes;
     this.#settle = settle;
     this.#reservation = bodies.begin(declared, (refusal) => this.#stop(refusal));
@@ -88,10 +102,11 @@ class BodyReader {
 
   #finish(): void {
     const chunks = this.#chunks;
+    const owner = this.#owner;
     const settle = this.#release();
     if (settle === undefined) return;
     try {
-      settle.resolve(parseJSON(chunks.length === 1 ? chunks[0]! : concat(chunks, this.#length)));
+      settle.resolve(parseJSON(chunks.length === 1 ? chunks[0]! : concat(chunks, this.#length), owner));
     } catch (refusal) {
       settle.reject(refusal);
     }
@@ -105,7 +120,7 @@ class BodyReader {
   #release(): Settle | undefined {
     const settle = this.#settle;
     this.#reservation?.end();
-    this.#settle = this.#reservation = undefined;
+    this.#settle = this.#reservation = this.#owner = undefined;
     this.#chunks = [];
     return settle;
   }

@@ -22,6 +22,7 @@ export class NodeRequest implements IncomingRequest {
   readonly incoming: NodeIncoming;
   /** Node's response. */
   readonly outgoing: NodeOutgoing;
+  hasPlainStrings = false;
   readonly #framework: { readonly body?: unknown };
   #disconnect: AbortSignalLike | undefined;
   #signal: AbortSignal | undefined;
@@ -64,7 +65,7 @@ export class NodeRequest implements IncomingRequest {
       if (incoming.readableEnded) return resolve(parsedBody(this.#framework.body, maxBytes));
       // A body that a framework has read is already decompressed.
       checkEncoding(this.header("content-encoding"));
-      readBody(incoming, { maxBytes, declared, bodies }, { resolve, reject });
+      readBody(this, { maxBytes, declared, bodies }, { resolve, reject });
     });
   }
 

@@ -25,6 +25,11 @@ export interface IncomingRequest {
    */
   readJSON(maxBytes: number, bodies: BodyBudget): Promise<unknown>;
   /**
+   * Whether all strings of the body that was read contain only visible ASCII: the characters U+0020 to U+007E. Then keys
+   * are not checked one by one. Left out: unknown.
+   */
+  readonly hasPlainStrings?: boolean;
+  /**
    * The address of the connection as the runtime reports it, which may be a proxy's; `unix` for a Unix socket, `null`
    * if unknown.
    */

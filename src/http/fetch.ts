@@ -98,6 +98,7 @@ class FetchRequest implements IncomingRequest {
   bun: BunServer | undefined = undefined;
   /** Whether the request may wait. */
   waits = false;
+  hasPlainStrings = false;
   readonly #context: RequestContext | FetchContext;
 
   /**
@@ -125,7 +126,7 @@ class FetchRequest implements IncomingRequest {
     const declared = declaredLength(this.header("content-length"), maxBytes);
     checkEncoding(this.header("content-encoding"));
     if (request.bodyUsed) return readBuffered(this.#context, maxBytes);
-    return readBody(request, { maxBytes, declared, bodies });
+    return readBody(this, { maxBytes, declared, bodies });
   }
 
   remoteAddress(): string | null {
@@ -200,7 +201,8 @@ async function readBuffered(context: RequestContext | FetchContext, maxBytes: nu
 /**
  * Reads the body. A small body is read in one piece, which is faster, if the server limits it to its declared length.
  */
-function readBody(request: Request, options: BodyOptions): Promise<unknown> {
+function readBody(incoming: FetchRequest, options: BodyOptions): Promise<unknown> {
+  const { request } = incoming;
   const { maxBytes, declared, bodies } = options;
   // HTTP limits a body to its declared length.
   const isSmall = declared > 0 && declared <= Math.min(maxBytes, bodies.share);
@@ -208,7 +210,7 @@ function readBody(request: Request, options: BodyOptions): Promise<unknown> {
   if (isSmall && typeof request.text === "function") {
     return readAtOnce(() => request.text(), (text) => {
       if (isTooLong(text, maxBytes)) throw tooLarge(maxBytes);
-      return parseDecoded(text, declared);
+      return parseDecoded(text, declared, incoming);
     }, options);
   }
   // Deno creates a stream for this property, which costs more than reading a small body.
@@ -217,11 +219,11 @@ function readBody(request: Request, options: BodyOptions): Promise<unknown> {
   if (isSmall || body && typeof body.getReader !== "function") {
     return readAtOnce(() => request.arrayBuffer(), (bytes) => {
       if (bytes.byteLength > maxBytes) throw tooLarge(maxBytes);
-      return parseJSON(bytes);
+      return parseJSON(bytes, incoming);
     }, options);
   }
   const bytes = body ? readBytes(body, options) : Promise.resolve(new Uint8Array());
-  return bytes.then(parseJSON);
+  return bytes.then((bytes) => parseJSON(bytes, incoming));
 }
 
 /** A single promise, because every request passes here. */

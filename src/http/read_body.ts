@@ -114,15 +114,25 @@ export function concat(chunks: readonly Uint8Array[], length: number): Uint8Arra
   return bytes;
 }
 
+/** A request whose body is parsed. */
+export interface BodyOwner {
+  /** Set if the strings of the body contain only visible ASCII: they need no check of each character. */
+  hasPlainStrings?: boolean;
+}
+
 /**
  * Parses bytes as JSON in UTF-8.
  *
+ * @param bytes The whole body.
+ * @param owner Learns what is known about all strings of the body.
  * @throws {RefusalError} `BAD_REQUEST` when they are not JSON in UTF-8.
  */
-export function parseJSON(bytes: Uint8Array | ArrayBuffer): unknown {
+export function parseJSON(bytes: Uint8Array | ArrayBuffer, owner?: BodyOwner): unknown {
   try {
     const text = LENIENT_UTF8.decode(bytes);
-    return JSON.parse(text.includes("\ufffd") ? UTF8.decode(bytes) : text);
+    if (text.includes("\ufffd")) return JSON.parse(UTF8.decode(bytes));
+    if (owner !== undefined) owner.hasPlainStrings = hasPlainStrings(text, bytes.byteLength);
+    return JSON.parse(text);
   } catch (cause) {
     throw notJSON(cause);
   }
@@ -135,15 +145,29 @@ export function parseJSON(bytes: Uint8Array | ArrayBuffer): unknown {
  *
  * @param text The text.
  * @param length The length of the body in bytes.
+ * @param owner Learns what is known about all strings of the body.
  * @throws {RefusalError} `BAD_REQUEST` when the text is not JSON, or the body was not UTF-8.
  */
-export function parseDecoded(text: string, length: number): unknown {
+export function parseDecoded(text: string, length: number, owner: BodyOwner): unknown {
   try {
     if (text.includes("\ufffd")) checkLength(utf8Length(text), length);
+    else owner.hasPlainStrings = hasPlainStrings(text, length);
     return JSON.parse(text);
   } catch (cause) {
     throw notJSON(cause);
   }
+}
+
+/**
+ * Whether the strings of a JSON text contain only visible ASCII. Searching the text a few times costs much less than
+ * checking each string in it: a text that is as long as its bytes is ASCII, JSON allows control characters only as
+ * escapes, and only DEL is left.
+ *
+ * @param text A text without U+FFFD, which would stand for bytes that are not UTF-8.
+ * @param length The length of the text in bytes of UTF-8.
+ */
+function hasPlainStrings(text: string, length: number): boolean {
+  return text.length === length && !text.includes("\\") && !text.includes("\x7f");
 }
 
 function checkLength(found: number, length: number): void {

@@ -27,6 +27,8 @@ export interface ClientRequest extends Locatable {
   getContext(): unknown;
   /** Aborts when the client disconnects. */
   getSignal(): AbortSignalLike;
+  /** Whether all strings of its body contain only visible ASCII; left out: unknown. */
+  readonly hasPlainStrings?: boolean;
 }
 
 /** What is needed of a request to find its client. */

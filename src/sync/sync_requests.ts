@@ -35,6 +35,8 @@ interface CountedClient extends SyncClient {
   readonly record: RequestRecord;
   askRights: SyncClient["askRights"];
   createAsk?: SyncClient["createAsk"];
+  /** Whether all strings of the request contain only visible ASCII; left out: unknown. */
+  readonly hasPlainStrings?: boolean | undefined;
 }
 
 /** Answers sync requests. */
@@ -64,6 +66,7 @@ export class SyncRequests {
       locate: () => locateClient(request, config.trustProxy, record),
       askRights: undefined,
       record,
+      hasPlainStrings: request.hasPlainStrings,
     });
   }
 
@@ -122,7 +125,7 @@ export class SyncRequests {
       // A server receives another response than a client.
       return mesh.answer(body.gossip).then((gossip) => ({ gossip }) as unknown as SyncResponse);
     }
-    const request = parseSync(body, config.limits);
+    const request = parseSync(body, config.limits, client.hasPlainStrings);
     client.askRights = access.createAsk(request.known.keys, client.source);
     if (request.detail) client.createAsk = (keys) => access.createAsk(keys, client.source);
     return this.#answerParsed(request, client);

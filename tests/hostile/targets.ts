@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { PeerError, RefusalError } from "../../src/errors.ts";
 import { SharedBodyBudget } from "../../src/limits/body_budget.ts";
 import { clientAddress, parseNetwork } from "../../src/limits/client_address.ts";
-import { declaredLength, parseJSON, readBytes } from "../../src/http/read_body.ts";
+import { type BodyOwner, declaredLength, parseJSON, readBytes } from "../../src/http/read_body.ts";
 import { readMessage, writeMessage } from "../../src/mesh/message.ts";
 import { postEnvelope } from "../../src/mesh/http_client.ts";
 import { hashFault, isVersion, keyFault } from "../../src/store/node.ts";
@@ -48,9 +48,11 @@ export const TARGETS: readonly Target[] = [
       "",
     ],
     async run(input) {
-      const body = await allowing(RefusalError, () => parseJSON(input));
+      const owner: BodyOwner = {};
+      const body = await allowing(RefusalError, () => parseJSON(input, owner));
       for (const limits of [DEFAULT_LIMITS, LOW]) {
-        const known = (await allowing(RefusalError, () => parseSync(body, limits)))?.known;
+        const known = (await allowing(RefusalError, () => parseSync(body, limits, owner.hasPlainStrings)))
+          ?.known;
         const keys = await allowing(RefusalError, () => parseKeys(body, limits));
         const updates = await allowing(RefusalError, () => parseUpdates(body, limits));
         for (const version of known?.versions ?? []) assert.ok(isVersion(version), "no version");

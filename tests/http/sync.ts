@@ -65,6 +65,14 @@ export const syncExchanges: readonly Exchange[] = [
   { ...bad, title: "an empty key is refused", body: { known: { "": 0 } }, message: /empty/ },
   { ...bad, title: "a control character is refused", body: { known: { "a\nb": 0 } }, message: /control/ },
   { ...bad, title: "a NUL is refused", body: '{"known":{"a\\u0000":0}}', message: /control/ },
+  { ...bad, title: "a DEL is refused", body: '{"known":{"a\x7f":0}}', message: /control/ },
+  { ...bad, title: "a C1 control character is refused", body: '{"known":{"a\x85":0}}', message: /control/ },
+  {
+    ...bad,
+    title: "a key over the limit in bytes of UTF-8 is refused",
+    body: { known: { ["é".repeat(257)]: 0 } },
+    message: /maxKeyBytes \(512\)/,
+  },
   { ...bad, title: "a lone surrogate is refused", body: '{"known":{"\\ud800":0}}', message: /surrogate/ },
   {
     ...bad,
