@@ -48,7 +48,8 @@ function recipe(text: string): Recipe {
       const file = join(folder, "default.vcl");
       writeFileSync(file, text);
       const settings = [
-        "thread_pool_max=500",
+        // For each of two pools. A request that is passed on has two threads while it waits.
+        "thread_pool_max=3000",
         "thread_pool_min=10",
         "thread_queue_limit=20000",
         // Time until it begins to read a request counts as idle.
