@@ -40,6 +40,8 @@ export interface PartialDelta {
   readonly receiver: string;
   /** The sender's version vector before its first page: adopted after the last page, not earlier. */
   readonly adopt: VersionVector;
+  /** The dots that the sender had collected before its first page. */
+  readonly collected: VersionVector;
   readonly full: boolean;
   /** In a full copy: the keys of the nodes, not of the tombstones, received so far. */
   readonly keys: Set<string>;
@@ -151,9 +153,10 @@ export class AntiEntropy {
     const { delta, vector: theirs, collected = EMPTY } = message;
     if (theirs === undefined) return UNMERGED;
     const mine = await callStorage("readReplicaState", () => storage.readReplicaState());
-    const isContinued = delta?.after === previous?.next && previous?.sender === message.replicaId &&
-      previous.receiver === mine.replicaId;
-    if (delta !== undefined && delta.after !== null && !isContinued) return UNMERGED;
+    if (delta !== undefined && delta.after !== null) {
+      const isContinued = previous?.receiver === mine.replicaId && continues(previous, message, delta);
+      if (!isContinued) return UNMERGED;
+    }
     // Draw another residue before any change is numbered for these nodes.
     const known = joinVectors(theirs, highestDots(delta?.nodes ?? []));
     if (sharesResidue(mine, known)) await callStorage("avoidResidues", () => storage.avoidResidues(known));
@@ -212,6 +215,7 @@ export class AntiEntropy {
           sender: message.replicaId,
           receiver: mine.replicaId,
           adopt,
+          collected: before?.collected ?? collected,
           keys,
           full: delta.full,
           next: delta.next,
@@ -262,6 +266,19 @@ export class AntiEntropy {
     } while (after !== undefined);
     return written;
   }
+}
+
+/**
+ * Whether a page continues a delta. A page of an earlier delta may arrive late: it can have the right cursor, and lack
+ * what has changed since. Its sender had merged or collected less then than at the first page of this delta.
+ */
+function continues(
+  previous: PartialDelta,
+  { replicaId, vector = EMPTY, collected = EMPTY }: Message,
+  { after, full }: Delta,
+): boolean {
+  return after === previous.next && full === previous.full && replicaId === previous.sender &&
+    coversVector(vector, previous.adopt) && coversVector(collected, previous.collected);
 }
 
 /** Whether another storage has the residue of this one. */

@@ -57,6 +57,7 @@ const FAILED_ONCE = [
   880646488,
   53546616,
   517091166,
+  1046839700,
 ];
 
 test("histories that have failed once keep the promise", async () => {

@@ -2,7 +2,7 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import { systemClock } from "../../../src/clock.ts";
 import { Changes } from "../../../src/store/changes.ts";
 import { WriteBatcher } from "../../../src/store/write_batcher.ts";
-import type { Message } from "../../../src/mesh/message.ts";
+import type { Delta, Message } from "../../../src/mesh/message.ts";
 import { AntiEntropy } from "../../../src/mesh/anti_entropy.ts";
 import { DEFAULT_LIMITS } from "../../../src/server_limits.ts";
 import type { MeshStorage, ReplicatedNode } from "../../../src/store/contract.ts";
@@ -88,6 +88,36 @@ test("merge() ignores the next page after the sender, or this server, has got an
     });
     equal(isMerged, false, replaced);
     equal((await storage.readReplicaState()).vector.has("ob"), false, replaced);
+  }
+});
+
+test("merge() ignores a page of an earlier delta that arrives late, after the first page of another one", async () => {
+  const base = new Map([["ob", 4]]);
+  const late: [string, Partial<Message>, Partial<Delta>][] = [
+    ["less merged", { vector: base }, {}],
+    ["less collected", { collected: new Map() }, {}],
+    ["a full copy", {}, { full: true }],
+  ];
+  for (const [name, fields, page] of late) {
+    const storage = new MemoryStorage();
+    const { antiEntropy } = setUp(storage);
+    await antiEntropy.merge(undefined, messageOf([nodeOf("x", 3), nodeOf("y", 4)]));
+    const more = { vector: new Map([["ob", 6]]), collected: new Map([["ob", 2]]) };
+    const first = messageOf([nodeOf("x", 5)], more);
+    const last = messageOf([nodeOf("y", 6)], more);
+    const { incoming } = await antiEntropy.merge(undefined, {
+      ...first,
+      delta: { ...first.delta!, base, next: "1" },
+    });
+    const { isMerged } = await antiEntropy.merge(incoming, {
+      ...last,
+      ...fields,
+      delta: { ...last.delta!, after: "1", nodes: [nodeOf("y", 4)], ...page },
+    });
+    equal(isMerged, false, name);
+    equal((await storage.readReplicaState()).vector.get("ob"), 4, name);
+    await antiEntropy.merge(incoming, { ...last, delta: { ...last.delta!, base, after: "1" } });
+    deepEqual([(await storage.getNode("x"))?.version, (await storage.getNode("y"))?.version], [5, 6], name);
   }
 });
 
