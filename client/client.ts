@@ -236,5 +236,5 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
 /** The states in which the client asks the server. */
 const ACTIVE: readonly ClientState[] = ["connecting", "live", "retrying"];
 
-/** Browsers refuse to call `fetch` as a method of another object. */
+/** Looks `fetch` up at each call: the application may replace it later. */
 const callFetch: typeof globalThis.fetch = (input, init) => globalThis.fetch(input, init);

@@ -73,12 +73,14 @@ export async function send(
   path: string,
   init: RequestInit,
 ): Promise<Response> {
+  // Browsers refuse to call their `fetch` as a method of another object.
+  const { fetch } = config;
   const headers = new Headers(
     typeof config.headers === "function" ? await config.headers() : config.headers,
   );
   if (init.body) headers.set("content-type", "application/json");
   const url = config.url + path;
-  const response = await config.fetch(url, { ...init, headers });
+  const response = await fetch(url, { ...init, headers });
   if (response.ok) return response;
   void response.body?.cancel().catch(() => {});
   const { status } = response;

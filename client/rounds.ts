@@ -67,7 +67,7 @@ export class Rounds {
   #pageBefore: PageState["current"];
   /** How many rounds in a row the server answered too early and without a change. */
   #earlyAnswers = 0;
-  /** How many waits in a row failed within a second. Questions without a wait may have succeeded in between. */
+  /** How many waits or streams in a row failed within a second. Questions without a wait may have succeeded in between. */
   #failedWaits = 0;
   /** How long the server may wait: less than the option behind a proxy that ends requests sooner. */
   #wait: number;
@@ -188,7 +188,7 @@ export class Rounds {
       const isEarly = wait > 0 && !isNews && !pause &&
         now - begunAt < wait / 2;
       this.#earlyAnswers = isEarly ? this.#earlyAnswers + 1 : 0;
-      if (wait > 0) this.#failedWaits = 0;
+      if (this.#isWaiting) this.#failedWaits = 0;
       this.#notBefore = now + pause;
       this.#nextAt = begunAt + minInterval;
       if (isEarly) {
@@ -236,15 +236,17 @@ export class Rounds {
       this.#wait = Math.max(MIN_WAIT_MS, lasted * 0.8);
     }
     this.#notBefore = now + retryAfter;
-    const failedWaits = wait > 0 && lasted <= MIN_WAIT_MS ? this.#failedWaits++ : 0;
+    const failedWaits = this.#isWaiting && lasted <= MIN_WAIT_MS ? this.#failedWaits++ : 0;
     // Where no wait works, the client polls in the end.
     const least = Math.min(pollInterval, growingPause(failedWaits - MIN_FAILED_WAITS, clock.random()));
     this.#nextAt = now + Math.max(least, growingPause(this.#failures++, clock.random()));
     onState("retrying");
     onError(error);
     if (status !== 401 && status !== 403) return;
+    // What was asked before nudge() may have been asked with the credentials from before.
+    if (this.#isNudged || this.#isHurried) return;
     this.#isBarred = true;
-    void Promise.resolve(onUnauthorized(status)).then((isRenewed) => {
+    void Promise.resolve(status).then(onUnauthorized).then((isRenewed) => {
       if (isRenewed !== true) return;
       this.#isBarred = false;
       this.#wake();

@@ -443,6 +443,55 @@ test("A renewed token is used after onUnauthorized resolves to true", async () =
   assert.equal(scene.sent[0]!.headers.get("content-type"), "application/json");
 });
 
+test("An onUnauthorized that throws is reported, and nudge() still asks again", async () => {
+  await using scene = new Scene();
+  scene.intercept = () => new Response(null, { status: 401 });
+  const error = new Error("Redirect");
+  const client = scene.client({
+    onUnauthorized() {
+      throw error;
+    },
+  });
+  client.follow(["a"], () => {});
+  await scene.clock.advance(10);
+  assert.deepEqual([client.state, scene.errors.includes(error)], ["unauthorized", true]);
+  scene.intercept = () => undefined;
+  client.nudge();
+  await scene.clock.advance(10);
+  assert.equal(client.state, "live");
+});
+
+for (const transport of ["wait", "events"] as const) {
+  test(`A 401 to what was sent before nudge() does not silence the client, with "${transport}"`, async () => {
+    await import("../../client/transport_events.ts");
+    await using scene = new Scene();
+    const { promise, resolve } = Promise.withResolvers<Response>();
+    scene.intercept = () => promise;
+    const client = scene.client({ transport });
+    client.follow(["a"], () => {});
+    await scene.clock.advance(1_000);
+    client.nudge();
+    await scene.clock.advance(1_000);
+    scene.intercept = () => undefined;
+    resolve(new Response(null, { status: 401 }));
+    await scene.clock.advance(1_000);
+    assert.equal(client.state, "live");
+  });
+}
+
+test("fetch may be that of the browser, which refuses to be called as a method of another object", async () => {
+  await using scene = new Scene();
+  const client = scene.client({
+    fetch(this: unknown, input, init) {
+      assert.equal(this, undefined);
+      return scene.fetch(input, init);
+    },
+  });
+  client.follow(["a"], () => {});
+  await scene.clock.advance(10);
+  assert.equal(client.state, "live");
+});
+
 test("A hidden page asks nothing, and at once when it is shown", async () => {
   await using scene = new Scene();
   const client = scene.client();
@@ -752,6 +801,29 @@ test('transport: "events" asks ever less often where streams end at once, and re
     assert.ok(length < 10, `${length} streams in a minute`);
     assert.equal(scene.errors.length > 0, text === "<html>");
   }
+});
+
+test('transport: "events" asks ever less often where each stream breaks after its first event', async () => {
+  await import("../../client/transport_events.ts");
+  await using scene = new Scene();
+  const text = 'retry: 500\n\nevent: update\ndata: {"key":"a","version":7}\nid: 1\n\n';
+  scene.intercept = ({ path }) => {
+    if (!path.includes("/events")) return undefined;
+    const parts = [new TextEncoder().encode(text)];
+    return new Response(
+      new ReadableStream({
+        pull(controller) {
+          const part = parts.shift();
+          if (part) controller.enqueue(part);
+          else controller.error(new TypeError("The connection was reset"));
+        },
+      }, { highWaterMark: 0 }),
+    );
+  };
+  scene.client({ transport: "events" }).follow(["a"], () => {});
+  await scene.clock.advance(60_000);
+  const { length } = scene.sent.filter(({ path }) => path.includes("/events"));
+  assert.ok(length < 30, `${length} streams in a minute`);
 });
 
 test("a key that no group has is reported to onError once, and the other keys are told as always", async () => {
