@@ -90,6 +90,7 @@ export class Exchanges {
         if (plan.isPush && ++pushes > MAX_PUSHES) return false;
       }
       replication.recordCopy(peer.replicaId, plan.page);
+      peer.sentNodes = plan.page?.delta?.nodes.length ?? 0;
       const message = await server.compose(plan.page, fieldsOf(plan));
       peer.interrupted = { incoming, outgoing };
       const answer = await this.#send(peer, message, signal);

@@ -70,6 +70,8 @@ export class Peer {
   cancelRetry: (() => void) | undefined;
   /** The maximum number of nodes in a page for it: lowered when it refuses a page as too large. */
   maxPageNodes: number = MAX_PAGE_NODES;
+  /** How many nodes the last message to it had. */
+  sentNodes = 0;
   #id: string | undefined;
   #isSelf = false;
   #failures = 0;
@@ -128,6 +130,19 @@ export class Peer {
   /** When the next exchange is allowed, by `clock.elapsed()`. */
   get nextAttempt(): number {
     return this.#nextTry;
+  }
+
+  /**
+   * Lowers the size of its pages, because it refused the last message as too large. A page may have had far fewer nodes
+   * than was allowed.
+   *
+   * @returns Whether a smaller page is possible.
+   */
+  shrinkPages(): boolean {
+    const nodes = Math.min(this.maxPageNodes, this.sentNodes || Infinity);
+    if (nodes <= 1) return false;
+    this.maxPageNodes = Math.ceil(nodes / 4);
+    return true;
   }
 
   /** Records a complete exchange. */

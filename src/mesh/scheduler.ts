@@ -243,9 +243,8 @@ export class Scheduler {
       fanOut.reroute(peer, pending);
       return;
     }
-    if (statusOf(error) === 413 && peer.maxPageNodes > 1) {
-      // The page was too large, and the peer has not read the forwards.
-      peer.maxPageNodes = Math.ceil(peer.maxPageNodes / 4);
+    if (statusOf(error) === 413 && peer.shrinkPages()) {
+      // The peer has not read the forwards.
       peer.pending.addForwards(pending.forwards);
       return;
     }

@@ -58,6 +58,7 @@ const FAILED_ONCE = [
   53546616,
   517091166,
   1046839700,
+  847794495,
 ];
 
 test("histories that have failed once keep the promise", async () => {

@@ -129,6 +129,25 @@ test("a peer that refuses a message as too large still forwards it to the server
   });
 });
 
+test("after a page that was refused as too large, the next one has a quarter of its nodes", async () => {
+  const servers = new Servers(["a", "b"], {
+    meshSecret: SECRET,
+    clock: new FakeClock(),
+    limits: { maxBodyBytes: 3_000 },
+  });
+  await withServers(servers, async () => {
+    await servers.meet();
+    const before = servers.calls.length;
+    await servers.get("a").updateMany(Array.from({ length: 40 }, (_, i) => ({ key: `key:${i}`, hash: "h" })));
+    await servers.rest();
+    ok(await servers.get("b").getNode("key:39"));
+    const pages = servers.calls.slice(before).filter(({ from }) => from === "a").map(({ body }) =>
+      JSON.parse(String(body.gossip.message ?? "{}")).delta?.nodes.length
+    );
+    deepEqual(pages.filter((nodes) => nodes !== 0), [40, 10, 10, 10, 10]);
+  });
+});
+
 test("a peer that turns out to share the storage still forwards the invalidation, and reads the storage", async () => {
   const clock = new FakeClock();
   // With this random value b is told directly, and c through b.
