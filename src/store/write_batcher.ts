@@ -71,6 +71,8 @@ class Write implements Deadline {
   reject!: (error: unknown) => void;
   /** An earlier change of the same key that this one replaces. */
   readonly older: Write | undefined;
+  /** Whether an earlier change of the key had no answer when this one was sent, and may be stored after it. */
+  isOvertaking = false;
   readonly #onExpire: (write: Write) => void;
   dueAt = 0;
   before: Deadline | undefined = undefined;
@@ -108,7 +110,8 @@ interface Commit {
  * limit.
  *
  * A change with `ifChanged` is written in any case if it replaces another one with another hash, or if the last change
- * of its key failed. Clients may have data of the change that was never written, and would keep them.
+ * of its key failed. Clients may have data of the change that was never written, and would keep them. So it is while a
+ * change of its key has no answer, and after one that was sent meanwhile: the hash that is stored last may be the older.
  *
  * A commit without an answer after half of `storageTimeout` lets the next one start. Changes of its own keys still
  * wait until it is answered or given up. A commit that was given up may still reach the storage, even after a later
@@ -321,11 +324,16 @@ export class WriteBatcher {
     const keys = changes.map(({ key }) => key);
     let unblock = () => {};
     const unblocked = new Promise<void>((resolve) => unblock = resolve);
+    const send = () => {
+      const given = attempt(commit);
+      if (given instanceof Promise) this.#noteAnswer(writes, given);
+      return given;
+    };
     const call = this.#storage.applyChanges
       ? this.#settle(
         writes,
         keys,
-        withTimeout("applyChanges", commit, this.#options, this.#slowCall(keys, unblock)),
+        withTimeout("applyChanges", send, this.#options, this.#slowCall(keys, unblock)),
       )
       : this.#commitSingly(writes, unblock);
     const settled = call.then(() => {
@@ -337,6 +345,15 @@ export class WriteBatcher {
     const entry = { writes, keys, unblocked, settled };
     this.#commits.add(entry);
     return entry;
+  }
+
+  /** Remembers the keys of changes until they have their answer, even if that comes after their time limit. */
+  #noteAnswer(writes: readonly Write[], answer: Promise<unknown>): void {
+    for (const write of writes) write.isOvertaking = this.#failed.begin(write.change.key);
+    const end = () => {
+      for (const { change } of writes) this.#failed.end(change.key);
+    };
+    answer.then(end, end);
   }
 
   #slowCall(keys: readonly string[], onSlow: () => void): SlowCall {
@@ -359,7 +376,8 @@ export class WriteBatcher {
       writes.forEach((write, i) => {
         const applied = metas[i]!;
         const meta = applied.unchanged ? toMeta(applied) : applied;
-        if (!applied.unchanged) this.#failed.delete(meta.key);
+        if (write.isOvertaking) this.#failed.add(meta.key);
+        else if (!applied.unchanged) this.#failed.delete(meta.key);
         for (let each: Write | undefined = write; each !== undefined; each = each.older) {
           this.#deadlines.remove(each);
           each.resolve(meta);

@@ -1,6 +1,7 @@
 import { deepEqual, equal, rejects } from "node:assert/strict";
 import type { RealityServerOptions } from "../../../src/options.ts";
 import { RealityServer } from "../../../src/server.ts";
+import type { AppliedMeta, NodeChange } from "../../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../../src/types.ts";
 import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
 import { FakeClock, settle } from "../../clock.ts";
@@ -11,8 +12,10 @@ import { FakeIORedis, FakeRedis } from "../redis/fake_redis.ts";
 import { type Batchers, setUp as setUpBatchers } from "./batcher_kit.ts";
 
 /** A writer on a storage that decides conditions, in which the node "a" has the hash A. */
-async function setUp(): Promise<Batchers & { ifChanged: (hash: string) => Promise<RealityNodeMeta> }> {
-  const batchers = setUpBatchers();
+async function setUp(
+  storage?: HeldStorage,
+): Promise<Batchers & { ifChanged: (hash: string) => Promise<RealityNodeMeta> }> {
+  const batchers = setUpBatchers(storage);
   Object.assign(batchers.storage.features, { conditions: true });
   await batchers.update("a", "A");
   batchers.woken.length = batchers.storage.commits.length = 0;
@@ -109,6 +112,69 @@ test("after a change that was given up before it was sent, the next one of its k
   equal(commitsOf(batchers).includes("a=B"), false);
   equal((await ifChanged("A")).hash, "A");
   equal(commitsOf(batchers).at(-1), "a=A");
+});
+
+/** A storage that makes a held change only when it is let go. */
+class LateStorage extends HeldStorage {
+  override async applyChanges(changes: readonly NodeChange[]): Promise<AppliedMeta[]> {
+    this.commits.push([...changes]);
+    await this.gate;
+    return await MemoryStorage.prototype.applyChanges.call(this, changes);
+  }
+}
+
+test("after a change that was given up and arrived late, the next one of its key is written in any case", async () => {
+  const batchers = await setUp(new LateStorage());
+  const { clock, storage, update, ifChanged } = batchers;
+  const release = storage.hold();
+  const refused = rejects(update("a", "B"), /1000 ms/);
+  await clock.advance(1000);
+  await refused;
+  storage.pass();
+  equal((await update("a", "A")).version, 2);
+  release();
+  await settle();
+  equal((await storage.getNode("a"))?.hash, "B");
+  // Clients were told of the late change, and fetched the data that A describes.
+  equal((await ifChanged("B")).version, 4);
+  equal((await ifChanged("B")).version, 4);
+  deepEqual(commitsOf(batchers), ["a=B", "a=A", "a=B", "a=B?"]);
+});
+
+test("while a change that was given up has no answer, all changes of its key are written", async () => {
+  const batchers = await setUp(new LateStorage());
+  const { clock, storage, update, ifChanged } = batchers;
+  const release = storage.hold();
+  const refused = rejects(update("a", "B"), /1000 ms/);
+  await clock.advance(1000);
+  await refused;
+  storage.pass();
+  await ifChanged("A");
+  await ifChanged("A");
+  release();
+  await settle();
+  await ifChanged("B");
+  await ifChanged("B");
+  deepEqual(commitsOf(batchers), ["a=B", "a=A", "a=A", "a=B", "a=B?"]);
+});
+
+test("a change that is answered after one that was given up, and was sent before that had arrived, is not trusted", async () => {
+  const batchers = await setUp(new LateStorage());
+  const { clock, storage, update, ifChanged } = batchers;
+  const releaseFirst = storage.hold();
+  const refused = rejects(update("a", "B"), /1000 ms/);
+  await clock.advance(1000);
+  await refused;
+  const release = storage.hold();
+  const change = update("a", "A");
+  await settle();
+  releaseFirst();
+  await settle();
+  release();
+  await change;
+  await ifChanged("A");
+  await ifChanged("A");
+  deepEqual(commitsOf(batchers), ["a=B", "a=A", "a=A", "a=A?"]);
 });
 
 test("with more failed keys than are remembered, every change is written", async () => {
