@@ -16,11 +16,12 @@ const MAX_QUERY = 6_000;
 const SILENCE_MS = 60_000;
 
 /**
- * Creates the transport that reads a stream. A stream does not name the epoch, so a sync request asks for it once the
- * stream is open. What changes later is in the stream.
+ * Creates the transport that reads a stream. Once it is open, and where its epoch becomes another one, a sync request asks
+ * for all keys as well: a stream that comes late, or from a server that lags, has versions of an earlier epoch. What
+ * changes later is in the stream.
  *
  * @param askOnce Sends sync requests in place of a stream.
- * @param askByPost Sends those for the epoch. A cache could answer with the epoch from before.
+ * @param askByPost Sends those beside a stream. A cache could answer with the epoch from before.
  */
 export function createEventsTransport(
   config: TransportConfig,
@@ -45,8 +46,6 @@ export function createEventsTransport(
     let pause = 0;
     let text = "";
     let changed = new Map<string, KeyChange>();
-    /** What the stream sent last of each key. */
-    const sent = new Map<string, number>();
     try {
       while (true) {
         const { value, done } = await settle(reader.read(), SILENCE_MS);
@@ -64,14 +63,13 @@ export function createEventsTransport(
           if (fields.get("event") === "update") {
             const meta = JSON.parse(fields.get("data")!);
             changed.set(meta.key, parseChange(meta.key, meta));
-            // The same version again: it is one of another epoch, in which all nodes are sent again.
-            if (sent.get(meta.key) === meta.version) epoch = undefined;
-            sent.set(meta.key, meta.version);
           }
           // The last event of one read of the server has an id. That beside "retry" is for clients that resume.
           if (!fields.has("id") || fields.has("retry")) continue;
           let asked = new Map([...changed.keys()].map((key) => [key, 0]));
-          if (epoch === undefined) {
+          // An id begins with the epoch (PROTOCOL 6.3).
+          const read = decodeURIComponent(fields.get("id")!.split(":")[0]!);
+          if (epoch !== read) {
             const once: Round = {
               ...round,
               wait: 0,
@@ -81,10 +79,11 @@ export function createEventsTransport(
               },
             };
             await askByPost(question, once);
-            // The read is complete: keys without an event have no node there.
+            if (epoch !== read) throw new Error("Cannot read events: their epoch is not that of the server");
+            // The first read of an epoch is complete: keys without an event have no node there.
             asked = new Map([...question.known.keys()].map((key) => [key, 0]));
           }
-          onAnswer(asked, { epoch: epoch!, changed });
+          onAnswer(asked, { epoch, changed });
           changed = new Map();
           // "retry" at the beginning of a stream is no pause that the server asks for.
           pause = 0;

@@ -229,7 +229,7 @@ export const schemas: Readonly<Record<SchemaName, Part>> = {
     type: "string",
     description:
       "Server-sent events. `update`: `data` is a Node. `refused`: `data` has `key`, `code` and `message`. " +
-      "`resync`: `data` is a Resync, and an `update` for each key follows. Ids are opaque; heartbeats are comments without an id. `retry` is the " +
+      "`resync`: `data` is a Resync, and an `update` for each key follows. Ids begin with the epoch; heartbeats are comments without an id. `retry` is the " +
       "delay before the client reconnects.",
   },
   Resync: object(

@@ -49,7 +49,7 @@ export function markKeys(keys: readonly string[]): string {
   return (one >>> 0).toString(36) + (other >>> 0).toString(36);
 }
 
-/** Formats a cursor as an event id. */
+/** Formats a cursor as an event id. Clients read the epoch at its beginning. */
 export function formatCursor({ epoch, replicaId, late, position, keys }: Cursor): string {
   return `${encodeURIComponent(epoch)}:${encodeURIComponent(replicaId)}:${late}:${position}:${keys}`;
 }

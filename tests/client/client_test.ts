@@ -463,7 +463,7 @@ test("An onUnauthorized that throws is reported, and nudge() still asks again", 
 
 for (const transport of ["wait", "events"] as const) {
   test(`A 401 to what was sent before nudge() does not silence the client, with "${transport}"`, async () => {
-    await import("../../client/transport_events.ts");
+    await Promise.all([import("../../client/transport_events.ts"), streamsModule.load()]);
     await using scene = new Scene();
     const { promise, resolve } = Promise.withResolvers<Response>();
     scene.intercept = () => promise;
@@ -706,7 +706,7 @@ test('transport: "events" asks for the epoch again when live() refuses data of a
   const sendUpdate = () =>
     stream.enqueue(
       new TextEncoder().encode(
-        `event: update\ndata: {"key":"a","version":${version},"hash":"","updatedAt":0}\nid: ${version}\n\n`,
+        `event: update\ndata: {"key":"a","version":${version},"hash":"","updatedAt":0}\nid: ${epoch}:r:0:${version}:k\n\n`,
       ),
     );
   scene.intercept = ({ path }) =>
@@ -737,41 +737,55 @@ test('transport: "events" asks for the epoch again when live() refuses data of a
   assert.deepEqual(store.getSnapshot(), { data: "new", error: undefined, state: "live" });
 });
 
-test('transport: "events" asks for the epoch again when a stream repeats a version, as in another epoch', async () => {
-  await import("../../client/transport_events.ts");
-  await using scene = new Scene();
-  let stream!: ReadableStreamDefaultController<Uint8Array>;
-  let epoch = "old";
-  const send = (text: string) => stream.enqueue(new TextEncoder().encode(text));
-  const update = (version: number, id: number) =>
-    send(`event: update\ndata: {"key":"a","version":${version},"hash":"","updatedAt":0}\nid: ${id}\n\n`);
-  scene.intercept = ({ path }) =>
-    path.includes("/events")
-      ? new Response(new ReadableStream({ start: (controller) => void (stream = controller) }))
-      : Response.json({ epoch, changed: { a: { version: 7, hash: "", updatedAt: 0 } } });
-  const fetches = new Fetches();
-  scene.client({ transport: "events" }).follow(["a"], fetches.listener);
-  await scene.clock.advance(100);
-  send("retry: 500\n\n");
-  update(7, 1);
-  await scene.clock.advance(100);
-  assert.deepEqual(fetches.versions, [{ a: 7 }]);
-  fetches.done();
-  // A restored database has a new epoch, and the version that it had before. The open stream sends all nodes.
-  epoch = "new";
-  update(7, 2);
-  await scene.clock.advance(100);
-  assert.deepEqual(fetches.versions, [{ a: 7 }, { a: 7 }]);
-  fetches.done();
-  update(8, 3);
-  await scene.clock.advance(100);
-  assert.deepEqual(fetches.versions[2], { a: 8 });
-  assert.deepEqual(scene.sent.map(({ path }) => path), [
-    "/reality/events?keys=a",
-    "/reality/sync",
-    "/reality/sync",
-  ]);
-});
+for (const isSameStream of [true, false]) {
+  const where = isSameStream ? "the same stream" : "the next one";
+  test(`transport: "events" tells the same version in another epoch of ${where}, also if syncs lag`, async () => {
+    await import("../../client/transport_events.ts");
+    await using scene = new Scene();
+    let stream!: ReadableStreamDefaultController<Uint8Array>;
+    const send = (text: string) => stream.enqueue(new TextEncoder().encode(text));
+    /** The epoch of the stream, and the one that syncs tell. */
+    let [epoch, synced] = ["old", "old"];
+    const update = (version: number) =>
+      send(
+        `event: update\ndata: {"key":"a","version":${version},"hash":"","updatedAt":0}\n` +
+          `id: ${encodeURIComponent(epoch)}:r:0:${version}:k\n\n`,
+      );
+    scene.intercept = ({ path }) => {
+      if (!path.includes("/events")) {
+        return Response.json({ epoch: synced, changed: { a: { version: 7, hash: "", updatedAt: 0 } } });
+      }
+      return new Response(
+        new ReadableStream({
+          start(controller) {
+            stream = controller;
+            send("retry: 500\n\n");
+            update(7);
+          },
+        }),
+      );
+    };
+    const fetches = new Fetches();
+    scene.client({ transport: "events" }).follow(["a"], fetches.listener);
+    await scene.clock.advance(100);
+    assert.deepEqual(fetches.versions, [{ a: 7 }]);
+    fetches.done();
+    // A restored database has a new epoch, and the version that it had before. The stream sends all nodes.
+    epoch = "new: 1";
+    if (isSameStream) update(7);
+    else stream.close();
+    await scene.clock.advance(3_000);
+    synced = epoch;
+    await scene.clock.advance(5_000);
+    assert.deepEqual(fetches.versions, [{ a: 7 }, { a: 7 }]);
+    fetches.done();
+    const sent = scene.sent.length;
+    update(8);
+    await scene.clock.advance(100);
+    assert.deepEqual(fetches.versions[2], { a: 8 });
+    assert.equal(scene.sent.length, sent);
+  });
+}
 
 test('transport: "events" with public keys asks the server for the epoch, and no cache', async () => {
   await Promise.all([import("../../client/transport_events.ts"), import("../../client/transport_get.ts")]);
@@ -789,7 +803,9 @@ test('transport: "events" with public keys asks the server for the epoch, and no
 
 test('transport: "events" asks ever less often where streams end at once, and reports an answer that is no stream', async () => {
   await import("../../client/transport_events.ts");
-  for (const text of ["<html>", 'retry: 500\n\nevent: update\ndata: {"key":"a","version":7}\nid: 1\n\n']) {
+  for (
+    const text of ["<html>", 'retry: 500\n\nevent: update\ndata: {"key":"a","version":7}\nid: e:r:0:7:k\n\n']
+  ) {
     await using scene = new Scene();
     scene.intercept = ({ path }) =>
       path.includes("/events")
@@ -806,7 +822,7 @@ test('transport: "events" asks ever less often where streams end at once, and re
 test('transport: "events" asks ever less often where each stream breaks after its first event', async () => {
   await import("../../client/transport_events.ts");
   await using scene = new Scene();
-  const text = 'retry: 500\n\nevent: update\ndata: {"key":"a","version":7}\nid: 1\n\n';
+  const text = 'retry: 500\n\nevent: update\ndata: {"key":"a","version":7}\nid: e:r:0:7:k\n\n';
   scene.intercept = ({ path }) => {
     if (!path.includes("/events")) return undefined;
     const parts = [new TextEncoder().encode(text)];

@@ -11,6 +11,11 @@ test("eventFrame() formats any data on one line", () => {
   equal(eventFrame("update", 1), "event: update\ndata: 1\n\n");
 });
 
+test("formatCursor() begins with the epoch and a colon, which is in no encoded epoch", () => {
+  const cursor = { epoch: "e: 1/é", replicaId: "r", late: 0, position: 5, keys: markKeys(["a"]) };
+  equal(formatCursor(cursor).split(":")[0], "e%3A%201%2F%C3%A9");
+});
+
 test("parseCursor() parses what formatCursor() wrote, for any names and numbers", () => {
   const [name, number] = [fc.string({ maxLength: 20 }), fc.maxSafeNat()];
   fc.assert(fc.property(name, name, number, number, (epoch, replicaId, late, position) => {
