@@ -33,8 +33,9 @@ const STEP_BACK_MS = 10_000;
 /** So many failures in a row, within some 5 seconds, are asked about by POST. */
 const MIN_FAILURES = 4;
 
-/** The least time between a POST that failed as well and the next one, in milliseconds; then four times as much each time. */
+/** The least time between a POST that failed as well and the next one, in milliseconds; then four times as much, up to the most. */
 const MIN_POST_GAP_MS = 5_000;
+const MAX_POST_GAP_MS = 80_000;
 
 /** An answer that must not be used. */
 class CacheFault extends Error {
@@ -60,6 +61,11 @@ export function createGetTransport(config: TransportConfig): Transport {
   let lastStepBack = -Infinity;
 
   const spread = (ms: number) => ms * (0.75 + clock.random() / 2);
+
+  const forgetFailures = () => {
+    failures = nextPostAt = 0;
+    postGap = MIN_POST_GAP_MS;
+  };
 
   const askByPost: Ask = async (question, { wait, controller }) => {
     const asked = sync(config, question, { wait, signal: controller.signal });
@@ -120,7 +126,7 @@ export function createGetTransport(config: TransportConfig): Transport {
         const answer = await getInTime(query, seconds * 1_000 + timeout, signal);
         hasWaited ||= wait > 0;
         // A cache may have kept an error for one of two questions: with the wait, and without it.
-        if (wait || !hasWaited) failures = 0;
+        if (wait || !hasWaited) forgetFailures();
         const isSame = ([key, { version }]: [string, KeyChange]) => version === known.get(key);
         if (answer.epoch === epoch && [...answer.changed].some(isSame)) {
           throw new CacheFault("it tells what was asked");
@@ -154,7 +160,7 @@ export function createGetTransport(config: TransportConfig): Transport {
       // All clients together must not keep a server down that comes back.
       if (isUsual && (++failures < MIN_FAILURES || clock.elapsed() < nextPostAt)) throw error;
       nextPostAt = clock.elapsed() + postGap;
-      postGap *= 4;
+      postGap = Math.min(MAX_POST_GAP_MS, postGap * 4);
       stepsBack = 0;
       // The server has no such route, or the keys are not public.
       const isForGood = status === 403 || status === 404 || status === 405;
@@ -164,8 +170,7 @@ export function createGetTransport(config: TransportConfig): Transport {
       const answer = await askByPost(question, round);
       // If the POST had failed as well, the cache would be right.
       postUntil = until;
-      failures = nextPostAt = 0;
-      postGap = MIN_POST_GAP_MS;
+      forgetFailures();
       return answer;
     }
   };

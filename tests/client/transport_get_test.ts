@@ -208,6 +208,42 @@ test("public: true asks by POST again within 16 seconds after one that failed", 
   assert.deepEqual(fetches.versions.at(-1), { a: 2 });
 });
 
+test("public: true asks by POST as soon after an outage as if there had been none before", async () => {
+  await using scene = new Scene();
+  const { fetches } = await follow(scene);
+  const refuse = () => new Response("", { status: 503 });
+  for (let outage = 0; outage < 7; outage++) {
+    scene.intercept = refuse;
+    await scene.clock.advance(60_000);
+    scene.intercept = () => undefined;
+    await scene.clock.advance(60_000);
+  }
+  scene.intercept = ({ method }) => method === "GET" ? refuse() : undefined;
+  // No wait is under way any more, which would be answered.
+  await scene.clock.advance(20_000);
+  await scene.server.updateNode("a", "2");
+  await scene.clock.advance(10_000);
+  assert.deepEqual(fetches.versions.at(-1), { a: 2 });
+});
+
+test("public: true asks by POST every 80 to 110 seconds in an outage of hours, which a cache keeps", async () => {
+  await using scene = new Scene();
+  const { fetches } = await follow(scene);
+  let [isDown, posts] = [true, 0];
+  scene.intercept = ({ method }) => {
+    if (method === "POST") posts++;
+    return isDown || method === "GET" ? new Response("", { status: 503 }) : undefined;
+  };
+  // No wait is under way any more, which would be answered.
+  await scene.clock.advance(20_000);
+  await scene.server.updateNode("a", "2");
+  await scene.clock.advance(3 * 3_600_000);
+  assert.ok(posts > 98 && posts < 138, `${posts} requests by POST`);
+  isDown = false;
+  await scene.clock.advance(110_000);
+  assert.deepEqual(fetches.versions.at(-1), { a: 2 });
+});
+
 test("public: true asks by GET again at once after a time in which the server refused everything", async () => {
   for (
     const failure of [
