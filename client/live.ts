@@ -159,7 +159,8 @@ export function createLive<T>(deps: LiveDeps, source: LiveSource, options: LiveO
         throw new Error("Cannot show data: it is older than before");
       }
       shown = stamp;
-      own.setKeys(keys ?? Object.keys(stamp?.versions ?? {}), stamp);
+      // The keys of earlier data are followed until there is another stamp.
+      own.setKeys(keys ?? (stamp ? Object.keys(stamp.versions) : [...own.held.keys()]), stamp);
       const error = keys || stamp ? undefined : new Error(
         "Cannot follow data: expected Reality-Stamp in the answer: server.stamp()",
       );

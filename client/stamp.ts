@@ -19,26 +19,44 @@ const STRINGS = /%"([^"]*)"(?:;v="(\d+)")?|(epoch=)?"((?:[^"\\]|\\.)*)"(?:;v="(\
  * ```
  *
  * @param field The value, as `headers.get("reality-stamp")` returns it.
- * @returns The stamp; `undefined` if there is no field, it is not valid, or its parts have different epochs. Of a key that
- * is there twice it has the lower version that is not 0.
+ * @returns The stamp; `undefined` if there is no field, or it is not valid. Of a key that is there twice it has the lower
+ * version. If there are different epochs, or a key has version 0 and another one, the epoch is `mixed`, which is that of no
+ * server: the data has to be fetched again.
  */
 export function parseStamp(field: string | null | undefined): DataStamp | undefined {
-  let epoch: string | undefined;
-  const versions = new Map<string, number>();
+  const epochs: string[] = [];
+  const versions: [key: string, version: number][] = [];
   for (const [, display, displayVersion, isEpoch, quoted, version] of (field ?? "").matchAll(STRINGS)) {
     const text = display === undefined ? quoted!.replace(/\\(.)/g, "$1") : decode(display);
     if (isEpoch) {
-      if (epoch !== undefined && epoch !== text) return undefined;
-      epoch = text;
+      epochs.push(text!);
       continue;
     }
     const number = Number(displayVersion ?? version ?? NaN);
     if (text === undefined || !Number.isSafeInteger(number)) return undefined;
-    const other = versions.get(text) ?? number;
-    // Of two versions the data certainly has the lower one. 0 is no version: it would hide a deletion.
-    versions.set(text, other === 0 || number === 0 ? Math.max(other, number) : Math.min(other, number));
+    versions.push([text, number]);
   }
-  return epoch === undefined ? undefined : { epoch, versions: Object.fromEntries(versions) };
+  return joinVersions(epochs, versions);
+}
+
+/**
+ * Joins the versions of several parts: of each key the lowest one. If the epochs differ, or one part was read when a key had
+ * no node and another one was not, no versions tell what changed since. Then the epoch is one that no server has.
+ */
+export function joinVersions(
+  epochs: readonly string[],
+  entries: readonly (readonly [key: string, version: number])[],
+): DataStamp | undefined {
+  let [epoch] = epochs;
+  if (epoch === undefined) return undefined;
+  if (epochs.some((other) => other !== epoch)) epoch = "mixed";
+  const versions = new Map<string, number>();
+  for (const [key, version] of entries) {
+    const other = versions.get(key) ?? version;
+    if ((other === 0) !== (version === 0)) epoch = "mixed";
+    versions.set(key, Math.min(other, version));
+  }
+  return { epoch, versions: Object.fromEntries(versions) };
 }
 
 function decode(text: string): string | undefined {

@@ -15,7 +15,7 @@
  *
  * @module
  */
-import { parseStamp } from "./stamp.ts";
+import { joinVersions, parseStamp } from "./stamp.ts";
 import type { DataStamp, FollowClient, FollowListener } from "./types.ts";
 
 /**
@@ -151,6 +151,8 @@ interface Followed {
  * 2. the stamp of its data: `{ data, stamp }`, as {@linkcode stamped} returns it, or such pages of an infinite query;
  * 3. what the option `keys` returns.
  *
+ * Data that names nothing is followed by the keys of the data before it, as long as the query is active.
+ *
  * Data with a stamp is fetched again only if a key has another version than the stamp. Data without a stamp is fetched again
  * whenever the query becomes active, since a change may have come before. A fetch that began before a change is followed by
  * another one. A fetch that fails is repeated after a growing pause.
@@ -207,14 +209,19 @@ export function followQueries(
       reported.add(data as object);
       onError(new Error(`Cannot follow the query ${query.queryHash}: expected Reality-Stamp in the answer`));
     }
-    return joinStamps(stamps.filter((stamp) => stamp !== null)) ?? keys?.(query);
+    const parts = stamps.filter((stamp) => stamp !== null);
+    return joinVersions(
+      parts.map(({ epoch }) => epoch),
+      parts.flatMap(({ versions }) => Object.entries(versions)),
+    ) ?? keys?.(query);
   };
 
   /** Begins or ends to follow a query, or follows what its data depends on now. */
   const update = (query: FollowedQuery): void => {
     const isActive = cache.get(query.queryHash) === query && query.isActive();
-    const source = isActive ? sourceOf(query) : undefined;
     const before = followed.get(query);
+    // Data that names no keys, after data that did, is followed by the same keys.
+    const source = isActive ? sourceOf(query) ?? before?.source : undefined;
     // The listener that fetches compares the source at its end.
     if (source && before?.running?.aborted === false) return;
     if (before && JSON.stringify(before.source) === JSON.stringify(source)) return;
@@ -310,25 +317,6 @@ function stampsIn(data: unknown): (DataStamp | null)[] {
   const parts: unknown[] = Array.isArray(pages) ? [data, ...pages] : [data];
   return parts.map(Object).filter((part) => isStamp(part.stamp) || (part.stamp === null && "data" in part))
     .map(({ stamp }) => stamp);
-}
-
-/**
- * The stamp of data with several parts: of each key the lowest version. If the epochs differ, or one part was read when a key
- * had no node and another one was not, it has an epoch that no server has. Then the data is fetched again.
- */
-function joinStamps(stamps: readonly DataStamp[]): DataStamp | undefined {
-  let epoch = stamps[0]?.epoch;
-  if (epoch === undefined) return undefined;
-  const versions = new Map<string, number>();
-  for (const stamp of stamps) {
-    if (stamp.epoch !== epoch) epoch = "mixed";
-    for (const [key, version] of Object.entries(stamp.versions)) {
-      const other = versions.get(key) ?? version;
-      if ((other === 0) !== (version === 0)) epoch = "mixed";
-      versions.set(key, Math.min(other, version));
-    }
-  }
-  return { epoch, versions: Object.fromEntries(versions) };
 }
 
 function isStamp(value: unknown): value is DataStamp {

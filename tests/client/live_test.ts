@@ -158,6 +158,44 @@ test("live() says so if it has neither keys nor a stamp", async () => {
   assert.deepEqual(scene.errors, [error]);
 });
 
+test("live() follows the keys of earlier data while an answer has no stamp", async () => {
+  await using scene = new Scene();
+  const { application, store } = await setUp(scene);
+  store.subscribe(() => {});
+  await scene.clock.advance(1_000);
+  application.isStamped = false;
+  await application.set("2");
+  await scene.clock.advance(1_000);
+  assert.match(String(store.getSnapshot().error), /Reality-Stamp/);
+  application.isStamped = true;
+  await application.set("3");
+  await scene.clock.advance(1_000);
+  assert.deepEqual(store.getSnapshot(), { data: { value: "3" }, error: undefined, state: "live" });
+});
+
+for (const between of ["a key is created", "the data of the server is erased"]) {
+  test(`live() fetches again if ${between} while an answer is made, which has a stamp of each half`, async () => {
+    await using scene = new Scene();
+    await scene.server.updateNode("b", "1");
+    const { epoch } = await scene.server.handleSync({ known: {} });
+    const stamps = between === "a key is created"
+      ? [`epoch="${epoch}", keys=("a";v="0")`, `epoch="${epoch}", keys=("a";v="2")`]
+      : [`epoch="erased", keys=("a";v="7")`, `epoch="${epoch}", keys=("a";v="2")`];
+    await scene.server.updateNode("a", "1");
+    const store = scene.client().live<string>(URL_OF_DATA, {
+      fetch() {
+        const response = Response.json(stamps.length > 1 ? "half" : "whole");
+        for (const stamp of stamps) response.headers.append("reality-stamp", stamp);
+        stamps.splice(0, stamps.length - 1);
+        return Promise.resolve(response);
+      },
+    });
+    store.subscribe(() => {});
+    await scene.clock.advance(5_000);
+    assert.deepEqual(store.getSnapshot(), { data: "whole", error: undefined, state: "live" });
+  });
+}
+
 test("live() takes a fetcher, select, and a stamp inside of the data", async () => {
   await using scene = new Scene();
   const { epoch } = await scene.server.handleSync({ known: {} });

@@ -603,6 +603,25 @@ for (const { name, core } of versions) {
     assert.deepEqual(scene.asked, ["b"]);
   });
 
+  testQueries("the keys of earlier data are followed while an answer has no stamp", async () => {
+    await using scene = new QueryScene(core);
+    await scene.set("a");
+    const shown = scene.show(scene.stamped(["a"]));
+    await scene.clock.advance(1_000);
+    scene.replica = () => Response.json({ a: 2 });
+    await scene.set("a");
+    await scene.clock.advance(1_000);
+    assert.equal((shown.data as StampedData<Values>).stamp, null);
+    scene.replica = undefined;
+    await scene.set("a");
+    await scene.clock.advance(1_000);
+    assert.deepEqual((shown.data as StampedData<Values>).data, { a: 3 });
+    assert.equal(scene.problems.length, 1);
+    shown.hide();
+    await scene.clock.advance(1_000);
+    assert.equal(scene.reality.state, "idle");
+  });
+
   testQueries("nothing is followed after the client was closed, and no fetch is cancelled", async () => {
     await using scene = new QueryScene(core);
     await scene.set("a");
