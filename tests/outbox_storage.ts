@@ -58,10 +58,14 @@ export class MemoryOutbox implements StorageOutbox {
   }
 
   async applyRows(changes: readonly OutboxChange[]): Promise<number> {
-    const ids = new Set(this.rows.map(({ id }) => id));
-    const there = changes.filter(({ rows }) => rows.some((id) => ids.has(id)));
+    const keys = new Map(changes.toReversed().flatMap(({ key, rows }) => rows.map((id) => [id, key])));
+    const isMeant = ({ id, key }: OutboxRow) => {
+      const wanted = keys.get(id);
+      return wanted === key || (wanted?.includes("\u{FFFD}") ?? false);
+    };
+    const taken = new Set(this.rows.filter(isMeant).map(({ id }) => id));
+    const there = changes.filter(({ rows }) => rows.some((id) => taken.has(id)));
     if (there.length === 0) return 0;
-    const taken = new Set(changes.flatMap(({ rows }) => rows));
     const removed = this.rows.filter(({ id }) => taken.has(id));
     this.rows = this.rows.filter(({ id }) => !taken.has(id));
     try {

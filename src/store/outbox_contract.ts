@@ -10,7 +10,7 @@ export const OUTBOX_FORMAT = 1;
 
 /** A row of an outbox, as it is stored. Any program may have written it, so nothing in it was checked. */
 export interface OutboxRow {
-  /** The number of the row. It is above 0, and no row gets the number of another one, even after that was removed. */
+  /** The number of the row. It is above 0. No row gets the number of another one, except where the database loses rows. */
   readonly id: number;
   /** The key of the node that changed. */
   readonly key: unknown;
@@ -28,7 +28,7 @@ export interface OutboxChange {
   readonly hash: string;
   /** The clock of the writing server, in milliseconds since 1970. */
   readonly updatedAt: number;
-  /** The ids of these rows. */
+  /** The ids of these rows. The change of a group has those of its members. */
   readonly rows: readonly number[];
 }
 
@@ -71,6 +71,9 @@ export interface StorageOutbox {
    * Makes changes and removes their rows. A change is made if one of its rows is still there, and a row is removed only
    * after its change was made. Where the database allows it both are one atomic step, so that of two servers that
    * apply the same rows one changes nothing. Otherwise a row may become a change twice, but never none.
+   *
+   * Only rows with the key of the first change that has their id are meant. After a restored backup or a failover, the id may
+   * be that of another row, which stays.
    *
    * @param changes At most `features.maxChanges`, no two of the same key. Together they have at most 5,000 rows, or as many as
    *   `features.maxChanges` if that is more.

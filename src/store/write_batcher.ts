@@ -487,7 +487,10 @@ export class WriteBatcher {
   }
 }
 
-/** Changes from the outbox, then those of their groups. A group changes if one of the rows of its members is still there. */
+/**
+ * Changes from the outbox, then those of their groups. A group changes if one of the rows of its members is still there.
+ * Each row is first in the change of its own key: groups of groups come last.
+ */
 function withGroups(changes: readonly PendingRows[]): OutboxChange[] {
   const members = new Map<string, PendingRows[]>();
   for (const change of changes) {
@@ -505,7 +508,7 @@ function withGroups(changes: readonly PendingRows[]): OutboxChange[] {
       updatedAt: Math.max(...all.map(({ updatedAt }) => updatedAt)),
       rows,
     };
-  });
+  }).sort((a, b) => Number(a.key.endsWith("**")) - Number(b.key.endsWith("**")));
   return [...plain.map(({ key, hash, updatedAt, rows }) => ({ key, hash, updatedAt, rows })), ...groups];
 }
 

@@ -108,6 +108,50 @@ export function testOutbox({ check, checkShared, options, supports }: Kit): void
     assertEquals(await outbox.applyRows([]), 0, "of no rows");
   });
 
+  check(
+    "applyRows() leaves a row that has the id of another one, and makes no change for it",
+    async (storage) => {
+      await insertKeys(storage, "a", "b", "c", "d", "e\u{FFFD}");
+      const outbox = outboxOf(storage);
+      const [a, b, c, d, e] = (await readAll(storage)).map(({ id }) => id) as [
+        number,
+        number,
+        number,
+        number,
+        number,
+      ];
+      // As if a backup had been restored since they were read, and the ids been given again to rows of other keys.
+      await outbox.applyRows([{ ...changeOf("x", "1"), rows: [a] }, { ...changeOf("b", "1"), rows: [b, c] }]);
+      assertEquals((await readAll(storage)).map(({ id }) => id), [a, c, d, e], "rows that are left");
+      assertEquals([...(await storage.getNodes(["a", "b", "c", "x"])).keys()], ["b"], "nodes");
+      assertEquals(await outbox.applyRows([{ ...changeOf("x", "2"), rows: [c] }]), 0, "of one row");
+      // A change of a group lists the rows of its members as well, after the changes of the members.
+      const groups = [
+        { ...changeOf("c", "3"), rows: [c] },
+        { ...changeOf("y", "3"), rows: [a] },
+        { ...changeOf("g*", "3"), rows: [c] },
+        { ...changeOf("h*", "3"), rows: [a] },
+      ];
+      assert(await outbox.applyRows(groups) > 0, "nothing was written");
+      assertEquals(
+        (await readAll(storage)).map(({ id }) => id),
+        [a, d, e],
+        "rows that are left, with groups",
+      );
+      assertEquals(
+        [...(await storage.getNodes(["c", "y", "g*", "h*"])).keys()].sort(),
+        ["c", "g*"],
+        "groups",
+      );
+      // What could not be decoded is no reason to keep a row for ever.
+      assert(
+        await outbox.applyRows([{ ...changeOf("f\u{FFFD}", "1"), rows: [e] }]) > 0,
+        "nothing was written",
+      );
+      assertEquals((await readAll(storage)).map(({ id }) => id), [a, d], "rows that are left at last");
+    },
+  );
+
   check("applyRows() makes one change of many rows if one of them is left", async (storage) => {
     await insert(storage, ...["1", "2", "3"].map((hash) => ({ key: "a", hash })));
     const outbox = outboxOf(storage);

@@ -51,6 +51,21 @@ export interface PlacedRows extends PlacedChange {
   readonly rows: readonly number[];
 }
 
+/**
+ * The key that each row of the outbox must have. A restored backup, or a standby that takes over, may give the id of a row to
+ * another one after it was read.
+ *
+ * @returns Id → the key of the first change that lists it: later ones are of groups. An empty text stands for any key: the
+ *   database may have stored bytes that are no text, of which the row's key has not all.
+ */
+export function keysOfRows(changes: readonly PlacedRows[]): Map<number, string> {
+  const keys = new Map<number, string>();
+  for (const { key, rows } of changes) {
+    for (const id of rows) if (!keys.has(id)) keys.set(id, key.includes("\u{FFFD}") ? "" : key);
+  }
+  return keys;
+}
+
 /** What every merge has in common. */
 interface MergeCondition {
   /** The dot of the node that must be stored; `null` where none may be. */

@@ -5,6 +5,7 @@
  */
 import type { OutboxDialect, OutboxTable } from "../dialect.ts";
 import { changeItem, MAX_VERSION, type SQLTable, statement } from "../fragments.ts";
+import { keysOfRows } from "../placement.ts";
 import {
   given,
   insertRows,
@@ -71,10 +72,11 @@ function readKeys({ quoted }: OutboxTable): OutboxDialect["readKeys"] {
 /** A database that runs each statement by itself may write a change twice, but never removes a row too early. */
 function apply(table: SQLTable, outbox: OutboxTable): OutboxDialect["apply"] {
   const lock = `SELECT counter FROM ${table.quoted} WHERE node_key = '' FOR UPDATE`;
-  // Pairs of a row's id and its change's place. Place 0 is the counter's.
-  const found =
-    `SELECT asked.place FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT PATH '$[0]', place BIGINT PATH '$[1]')) ` +
-    `AS asked STRAIGHT_JOIN ${outbox.quoted} AS pending ON pending.id = asked.id`;
+  // Each has a row's id, its key, and its change's place. Place 0 is the counter's.
+  const asked = `JSON_TABLE(?, '$[*]' COLUMNS ` +
+    `(id BIGINT PATH '$[0]', name ${TEXT} PATH '$[1]', place BIGINT PATH '$[2]')) AS asked ` +
+    `STRAIGHT_JOIN ${outbox.quoted} AS pending ON pending.id = asked.id AND asked.name IN (pending.\`key\`, '')`;
+  const found = `SELECT asked.place FROM ${asked}`;
   const write = insertRows(table, {
     node: { version: `${START} + item.place`, replicaId: "NULL", dotVersion: "NULL" },
     counter: { counter: `LAST_INSERT_ID(${NEXT})`, maxVersion: NEXT, maxDotVersion: NEXT, isLate: "0" },
@@ -84,17 +86,19 @@ function apply(table: SQLTable, outbox: OutboxTable): OutboxDialect["apply"] {
       lockAndReplace(table)
     }`;
   // The counter is this high only if the write was refused, or is the last one.
-  const remove = `DELETE pending FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT PATH '$')) AS asked ` +
-    `STRAIGHT_JOIN ${outbox.quoted} AS pending ON pending.id = asked.id ` +
+  const remove = `DELETE pending FROM ${asked} ` +
     `WHERE EXISTS (SELECT 1 FROM ${table.quoted} AS state WHERE state.node_key = '' AND state.counter + ? <= ${MAX_VERSION})`;
   return (changes, { floor, step }) => {
     const total = changes.at(-1)?.offset ?? 0;
-    const pairs = changes.flatMap(({ rows, offset }) => rows.flatMap((id) => [[id, offset], [id, 0]]));
+    const keys = keysOfRows(changes);
+    const pairs = changes.flatMap(({ rows, offset }) =>
+      rows.flatMap((id) => [offset, 0].map((place) => [id, keys.get(id)!, place]))
+    );
     const params = [floor, step, total, itemsParam(changes.map(changeItem)), JSON.stringify(pairs)];
     return {
       lock: statement(lock),
       write: { sql: write, params, toRows },
-      remove: statement(remove, JSON.stringify(changes.flatMap(({ rows }) => rows)), total),
+      remove: statement(remove, JSON.stringify([...keys]), total),
     };
   };
 }

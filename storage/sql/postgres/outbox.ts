@@ -5,7 +5,7 @@
  */
 import type { OutboxDialect, OutboxTable } from "../dialect.ts";
 import { MAX_VERSION, type SQLTable, statement } from "../fragments.ts";
-import type { PlacedRows } from "../placement.ts";
+import { keysOfRows, type PlacedRows } from "../placement.ts";
 import { EXCLUDED, NEXT, recentText, toArray, WRITTEN } from "./fragments.ts";
 
 /** The statements for the outbox of a table. */
@@ -93,8 +93,9 @@ function readKeys({ quoted }: OutboxTable): OutboxDialect["readKeys"] {
 function apply({ quoted, now }: SQLTable, outbox: OutboxTable): OutboxDialect["apply"] {
   const sql =
     `WITH state AS MATERIALIZED (SELECT node_key FROM ${quoted} WHERE node_key = '' AND ${NEXT} <= ${MAX_VERSION} FOR UPDATE), ` +
-    `removed AS (DELETE FROM ${outbox.quoted} AS pending USING state, unnest($4::text::bigint[]) AS asked (id) ` +
-    `WHERE pending.id = asked.id ` +
+    `removed AS (DELETE FROM ${outbox.quoted} AS pending USING state, ` +
+    `unnest($4::text::bigint[], $11::text::text[]) AS asked (id, name) ` +
+    `WHERE pending.id = asked.id AND asked.name IN (pending.key, '') ` +
     `RETURNING pending.id), ` +
     `counter AS (UPDATE ${quoted} SET counter = ${NEXT}, max_version = ${NEXT}, max_stamp = ${NEXT}, ` +
     `hash = ${recentText({ to: NEXT })} FROM (SELECT 1 FROM removed LIMIT 1) AS found ` +
@@ -112,14 +113,17 @@ function apply({ quoted, now }: SQLTable, outbox: OutboxTable): OutboxDialect["a
 }
 
 function applyParams(changes: readonly PlacedRows[]): string[] {
+  const keys = keysOfRows(changes);
+  const ids = changes.flatMap(({ rows }) => rows);
   return [
-    toArray(changes.flatMap(({ rows }) => rows)),
+    toArray(ids),
     toArray(changes.map(({ key }) => key)),
     toArray(changes.map(({ offset }) => offset)),
     toArray(changes.map(({ hash }) => hash)),
     toArray(changes.map(({ updatedAt }) => updatedAt)),
     toArray(changes.map(({ expiresAt }) => expiresAt)),
     toArray(changes.flatMap(({ rows, offset }) => rows.map(() => offset))),
+    toArray(ids.map((id) => keys.get(id)!)),
   ];
 }
 

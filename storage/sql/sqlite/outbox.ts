@@ -5,6 +5,7 @@
  */
 import type { OutboxDialect, OutboxTable } from "../dialect.ts";
 import { align, changeItem, MAX_VERSION, type SQLTable, statement } from "../fragments.ts";
+import { keysOfRows } from "../placement.ts";
 import { baseOf, field, recentText, toReal, upsert, WRITTEN } from "./fragments.ts";
 
 /** The statements for the outbox of a table. */
@@ -53,9 +54,10 @@ function readKeys({ quoted }: OutboxTable): OutboxDialect["readKeys"] {
 
 /** Two statements: a database that runs each by itself may write a change twice, but never removes a row too early. */
 function apply({ quoted, now }: SQLTable, outbox: OutboxTable): OutboxDialect["apply"] {
-  // Pairs of a row's id and its change's place.
-  const found = `SELECT ${field(1)} AS place FROM json_each(?) WHERE EXISTS ` +
-    `(SELECT 1 FROM ${outbox.quoted} AS pending WHERE pending.id = ${field(0)})`;
+  // Each has a row's id, its key, and its change's place.
+  const asked = `json_each(?) AS asked CROSS JOIN ${outbox.quoted} AS pending ` +
+    `ON pending.id = ${field(0)} AND ${field(1)} IN (pending."key", '')`;
+  const found = `SELECT ${field(2)} AS place FROM ${asked}`;
   const write = `WITH given(floor, step, total) AS (SELECT ?, ?, ?), found AS MATERIALIZED (${found}), ` +
     `counter AS (SELECT ${
       align(baseOf("version", "floor"), "updated_at", "step")
@@ -71,15 +73,18 @@ function apply({ quoted, now }: SQLTable, outbox: OutboxTable): OutboxDialect["a
     } IN (SELECT place FROM found) ` +
     `${upsert()} RETURNING node_key, CAST(version AS REAL) AS version`;
   // The counter is this high only if the write was refused, or is the last one.
-  const remove = `DELETE FROM ${outbox.quoted} WHERE id IN (SELECT value FROM json_each(?)) AND EXISTS ` +
+  const remove = `DELETE FROM ${outbox.quoted} WHERE id IN (SELECT pending.id FROM ${asked}) AND EXISTS ` +
     `(SELECT 1 FROM ${quoted} WHERE node_key = '' AND version + ? <= ${MAX_VERSION}) RETURNING id`;
   return (changes, { floor, step }) => {
     const total = changes.at(-1)?.offset ?? 0;
-    const pairs = changes.flatMap(({ rows, offset }) => rows.map((id) => [id, offset]));
+    const keys = keysOfRows(changes);
+    const rows = JSON.stringify(
+      changes.flatMap(({ rows, offset }) => rows.map((id) => [id, keys.get(id)!, offset])),
+    );
     const items = JSON.stringify(changes.map(changeItem));
     return {
-      write: statement(write, floor, step, total, JSON.stringify(pairs), items),
-      remove: statement(remove, JSON.stringify(changes.flatMap(({ rows }) => rows)), total),
+      write: statement(write, floor, step, total, rows, items),
+      remove: statement(remove, JSON.stringify([...keys]), total),
     };
   };
 }

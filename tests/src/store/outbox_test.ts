@@ -329,6 +329,22 @@ test("a row changes the groups of its key in the same commit, and a row whose gr
   await server.close();
 });
 
+test("each row is first in the change of its own key, also beside groups of groups", async () => {
+  const of = (key: string) => key.startsWith("chat:") ? ["chat:*", "chat:**"] : [];
+  const { outbox, server, ask } = setUp({ groups: { of, detail: true } });
+  for (const key of ["chat:*", "chat:1", "chat:**", "user:1"]) outbox.commit(key);
+  const owners = new Map(outbox.rows.map(({ id, key }) => [id, key]));
+  const { applyRows } = MemoryOutbox.prototype;
+  const found = new Map<number, unknown>();
+  outbox.applyRows = (changes) => {
+    for (const { key, rows } of changes) for (const id of rows) if (!found.has(id)) found.set(id, key);
+    return applyRows.call(outbox, changes);
+  };
+  deepEqual(await ask("chat:*", "chat:1", "user:1"), ["chat:*", "chat:1", "user:1"]);
+  deepEqual([...found].sort(), [...owners].sort());
+  await server.close();
+});
+
 test("a question for a group waits for the rows of all keys, also where many are pending", async () => {
   const { clock, storage, outbox, server, ask } = setUp({ groups });
   await server.updateNode("chat:1", "1");
