@@ -159,8 +159,10 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
     ? async (question, round) => (await cached || askByPost)(question, round)
     : askByPost;
   const readEvents: Transport = async (question, round) => {
-    const { createEventsTransport } = await import("./transport_events.ts");
-    return await createEventsTransport(config, askOnce, askByPost)(question, round);
+    const events = await import("./transport_events.ts").catch(() => {});
+    // The file of a page that was loaded before a deployment may be gone.
+    const read = events?.createEventsTransport(config, askOnce, askByPost) ?? askOnce;
+    return await read(question, round);
   };
   const isStream = transport === "events";
   const ask = isStream ? readEvents : askOnce;

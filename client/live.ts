@@ -160,7 +160,7 @@ export function createLive<T>(deps: LiveDeps, source: LiveSource, options: LiveO
       }
       shown = stamp;
       // The keys of earlier data are followed until there is another stamp.
-      own.setKeys(keys ?? (stamp ? Object.keys(stamp.versions) : [...own.held.keys()]), stamp);
+      own.setKeys(keys ?? (stamp ? Object.keys(stamp.versions) : own.held.keys()), stamp);
       const error = keys || stamp ? undefined : new Error(
         "Cannot follow data: expected Reality-Stamp in the answer: server.stamp()",
       );

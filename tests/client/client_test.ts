@@ -1,4 +1,8 @@
 import assert from "node:assert/strict";
+import { cp, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { createClient, type DataStamp } from "../../client/mod.ts";
 import { stampsModule, streamsModule } from "../../src/optional_modules.ts";
 import { test } from "../harness.ts";
@@ -840,6 +844,45 @@ test('transport: "events" asks ever less often where each stream breaks after it
   await scene.clock.advance(60_000);
   const { length } = scene.sent.filter(({ path }) => path.includes("/events"));
   assert.ok(length < 30, `${length} streams in a minute`);
+});
+
+test('transport: "events" waits by sync requests where the file that reads streams cannot be loaded', async () => {
+  await using scene = new Scene();
+  const folder = await mkdtemp(join(tmpdir(), "reality-client-"));
+  try {
+    await cp("client", folder, { recursive: true });
+    await rm(join(folder, "transport_events.ts"));
+    const { createClient }: typeof import("../../client/mod.ts") = await import(
+      pathToFileURL(join(folder, "mod.ts")).href
+    );
+    const { clock, page, fetch, errors } = scene;
+    const fetches = new Fetches();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    using client = createClient({
+      url: "http://localhost/reality",
+      transport: "events",
+      clock,
+      page,
+      fetch,
+      onError: (error) => errors.push(error),
+    });
+    client.subscribe((state) => {
+      if (state === "live" || state === "retrying") resolve();
+    });
+    client.follow(["a"], fetches.listener);
+    await clock.advance(10);
+    // Looking for the file takes real time.
+    await promise;
+    await clock.advance(1_000);
+    fetches.done();
+    await scene.server.updateNode("a", "1");
+    await clock.advance(1_000);
+    assert.deepEqual(fetches.versions, [{ a: 0 }, { a: 1 }]);
+    assert.deepEqual(scene.sent.map(({ body }) => body.wait), [0, 20_000, 20_000]);
+    assert.deepEqual(errors, []);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 });
 
 test("a key that no group has is reported to onError once, and the other keys are told as always", async () => {
