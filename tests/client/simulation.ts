@@ -53,6 +53,7 @@ interface Tab {
 interface Viewer {
   readonly tab: Tab;
   readonly name: string;
+  readonly isStamped: boolean;
   readonly shown: Map<string, number>;
   fetches: number;
   isFetching: boolean;
@@ -134,12 +135,21 @@ class History {
       maxKeys: this.#isSplit ? 2 : 1_000,
       refetchJitter: this.#jitter,
       onError: () => {},
-      onUnauthorized: () => Promise.resolve(true),
+      onUnauthorized: () => this.#renew(tab),
       fetch: (url, init) =>
         init!.body ? this.#fetch(tab, init!) : this.#openStream(tab, String(url), init!.signal!),
     });
     const tab: Tab = { fake, page, clock, client, notBefore: 0, open: 0 };
     this.#tabs.push(tab);
+  }
+
+  /** The token is renewed: at once, or later, when the application calls `nudge()`. */
+  #renew({ client }: Tab): Promise<boolean> {
+    const kind = this.#random.pick(["at once", "later", "broken"]);
+    if (kind === "at once") return Promise.resolve(true);
+    this.#world.after(this.#random.between(0, 2_000), () => client.nudge());
+    if (kind === "broken") throw new Error("The application cannot renew the token");
+    return Promise.resolve(false);
   }
 
   /** Ends a tab without its cooperation, and opens another one. */
@@ -199,12 +209,12 @@ class History {
 
   /** What is shown must be what is stored. */
   #checkShown(when: string): void {
-    for (const { name, shown, keys, checkEnd } of this.#viewers) {
+    for (const { name, isStamped, shown, keys, checkEnd } of this.#viewers) {
       checkEnd();
       for (const key of keys()) {
         const [is, should] = [shown.get(key), this.#values.get(key)];
         // A listener without stamps does not notice a key that is created, fetched and deleted between two answers.
-        if (should === 0 && name.startsWith("follow")) continue;
+        if (should === 0 && !isStamped) continue;
         if (is !== should) throw new Error(`${name} shows ${is} of ${key} ${when}, stored is ${should}`);
       }
     }
@@ -333,11 +343,14 @@ class History {
   /** Adds a subscription of some kind. */
   #add(): void {
     const keys = this.#random.shuffle(KEYS).slice(0, this.#random.between(1, 3));
-    const kind = this.#random.pick(["follow", "stamped", "initial", "live"] as const);
+    const kind = this.#random.pick(["follow", "stamped", "initial", "live", "keyed"] as const);
+    /** Whether its data has stamps. Otherwise it knows of no key that is created, fetched and deleted between two answers. */
+    const isStamped = kind !== "follow" && kind !== "keyed";
     const tab = this.#random.pick(this.#tabs);
     const viewer: Viewer = {
       tab,
       name: `${kind} ${++this.#names}`,
+      isStamped,
       shown: new Map(),
       fetches: 0,
       isFetching: false,
@@ -372,14 +385,16 @@ class History {
         if (!signal.aborted) viewer.isFetching = false;
       }
     };
-    if (kind === "live") {
+    if (kind === "live" || kind === "keyed") {
       const data = this.#random.pick(this.#states);
-      const store = tab.client.live<DataState>(({ signal }) => fetchFor(signal, true), {
-        stamp: stampOf,
-        ...(this.#random.happens(0.5) && { initial: { data, stamp: stampOf(data) } }),
+      const store = tab.client.live<DataState>(({ signal }) => fetchFor(signal, isStamped), {
+        ...(isStamped ? { stamp: stampOf } : { keys }),
+        ...(this.#random.happens(0.5) && { initial: { data, ...(isStamped && { stamp: stampOf(data) }) } }),
         keepPrevious: this.#random.happens(0.7),
       });
       const subscribe = () => {
+        // Components are mounted twice in the strict mode of React.
+        if (this.#random.happens(0.3)) store.subscribe(() => {})();
         const stop = store.subscribe(({ data }) => data && show(data.values));
         viewer.stop = () => {
           stop();
@@ -401,9 +416,9 @@ class History {
       return;
     }
     const listener = async (_: ReadonlyMap<string, KeyChange>, { signal }: { signal: AbortSignal }) => {
-      const state = await fetchFor(signal, kind !== "follow");
+      const state = await fetchFor(signal, isStamped);
       show(state.values);
-      return kind === "follow" ? undefined : stampOf(state);
+      return isStamped ? stampOf(state) : undefined;
     };
     const first = this.#random.pick(this.#states);
     if (kind === "initial") show(first.values);
