@@ -66,7 +66,7 @@ export function shareWithTabs(
   { clock, tabs, name, subscriptions, askOnce, transport }: SharingDeps,
 ): Sharing {
   const id = `${clock.random()}`;
-  const followers = new Map<string, { readonly subscription: Subscription; readonly expiresAt: number }>();
+  const followers = new Map<string, { readonly subscription: Subscription; cancelExpiry(): void }>();
   let channel: InstanceType<PageTabs["BroadcastChannel"]> | undefined;
   let unlock = () => {};
   let hasLock = false;
@@ -78,20 +78,21 @@ export function shareWithTabs(
 
   const post = (message: Message) => channel?.postMessage(message);
 
-  const addFollower = ({ from, wait, epoch, known }: QuestionMessage) => {
-    followers.get(from)?.subscription.stop();
+  const dropFollower = (from: string) => {
+    const follower = followers.get(from);
     followers.delete(from);
-    const now = clock.elapsed();
-    for (const [other, { subscription, expiresAt }] of followers) {
-      if (expiresAt > now) continue;
-      subscription.stop();
-      followers.delete(other);
-    }
+    follower?.cancelExpiry();
+    follower?.subscription.stop();
+  };
+
+  const addFollower = ({ from, wait, epoch, known }: QuestionMessage) => {
+    dropFollower(from);
     if (known.size === 0) return;
     const answer = (changed: ReadonlyMap<string, KeyChange>) =>
       post({ type: "answer", to: from, epoch: subscriptions.epoch!, changed });
     const subscription = subscriptions.add(answer);
-    followers.set(from, { subscription, expiresAt: now + wait * MAX_SILENT_WAITS });
+    const cancelExpiry = clock.after(wait * MAX_SILENT_WAITS, () => dropFollower(from));
+    followers.set(from, { subscription, cancelExpiry });
     subscription.setKeys(known.keys(), { epoch, versions: Object.fromEntries(known) });
     answer(new Map());
   };
@@ -131,8 +132,7 @@ export function shareWithTabs(
     channel = undefined;
     hasLock = false;
     unlock();
-    for (const { subscription } of followers.values()) subscription.stop();
-    followers.clear();
+    for (const from of [...followers.keys()]) dropFollower(from);
   };
 
   /** Asks by itself, and remembers whether that failed. */

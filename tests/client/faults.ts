@@ -119,8 +119,8 @@ export const FAULTS: readonly ClientFault[] = [
   {
     name: "a leader keeps what another tab wanted to know before",
     file: "tabs.ts",
-    find: "    followers.get(from)?.subscription.stop();\n    followers.delete(from);",
-    put: "    if (followers.has(from)) return;",
+    find: "    dropFollower(from);\n    if (known.size",
+    put: "    if (followers.has(from)) return;\n    if (known.size",
   },
   {
     name: "a stream that is silent is waited for",
