@@ -11,18 +11,24 @@ import {
   isSameDot,
   type NodeMerge,
   type ReplicatedNode,
+  RESIDUES,
   type VersionVector,
 } from "../store/contract.ts";
 
 /** What the hash of a joined node begins with: a control character, which no hash of an application has. */
 export const JOIN_MARK = "\u0001";
 
-/** The length of a change's fingerprint, in characters: 48 bits. */
-const FINGERPRINT_LENGTH = 8;
+/** The length of a change's fingerprint, in characters: four for the replica, eight for the number. */
+const FINGERPRINT_LENGTH = 12;
+const REPLICA_LENGTH = 4;
 
 /** How many fingerprints fit into 256 bytes, the shortest maximum length of a hash. */
-const MAX_FINGERPRINTS = 31;
+const MAX_FINGERPRINTS = 21;
 
+/** The highest of 24 bits: set in the fingerprint of what no later change of its replica includes. */
+const EXACT = 0x800000;
+
+/** In the order of their character codes, so that fingerprints of one replica are sorted by number. */
 const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~";
 
 /** What is known of both sides when a node is merged. */
@@ -75,7 +81,7 @@ export function mergeNode(
   const changes = unite(unite(changesOf(mine), changesOf(theirs)), forgotten);
   const ahead = isAhead(mine, theirs) ? mine : theirs;
   const behind = ahead === mine ? theirs : mine;
-  const standsForAll = (node: ReplicatedNode) => changesOf(node).length === changes.length;
+  const standsForAll = (node: ReplicatedNode) => changesOf(node).join("") === changes.join("");
   const isClear = ahead.version > behind.version || standsForAll(behind);
   if (isClear && standsForAll(ahead)) return ahead === mine ? null : { node: theirs, replaces: own };
   return joinNodes(mine, theirs, changes, own);
@@ -130,14 +136,31 @@ export function joinedHash(changes: readonly string[]): string {
   return JOIN_MARK + (changes.length > MAX_FINGERPRINTS ? digest(changes.join("")) : changes.join(""));
 }
 
-/** The sorted union of both lists. */
+/** The sorted union of both lists. A later change of a replica includes its earlier ones of the same key. */
 export function unite(a: readonly string[], b: readonly string[]): readonly string[] {
-  return [...new Set([...a, ...b])].sort();
+  const all = [...new Set([...a, ...b])].sort();
+  return all.filter((fingerprint, i) =>
+    isExact(fingerprint) || replicaOf(fingerprint) !== replicaOf(all[i + 1] ?? "")
+  );
 }
 
-/** The fingerprint of one change. */
+/**
+ * The fingerprint of one change. The remainder of its number stands beside the replica, since storages that know each
+ * other have different ones.
+ */
 export function fingerprintOf({ version, replicaId }: Dot): string {
-  return digest(`${version}@${replicaId}`);
+  const [hash] = hashOf(replicaId);
+  const number = Math.floor(version / RESIDUES);
+  return encode24Bits((hash << 8 | version % RESIDUES) & ~EXACT) +
+    encode24Bits(Math.floor(number / 2 ** 24)) + encode24Bits(number % 2 ** 24);
+}
+
+function replicaOf(fingerprint: string): string {
+  return fingerprint.slice(0, REPLICA_LENGTH);
+}
+
+function isExact(fingerprint: string): boolean {
+  return DIGITS.indexOf(fingerprint[0]!) >= 32;
 }
 
 /** A new change of this storage's own that stands for several. */
@@ -159,7 +182,10 @@ function joinNodes(
 /** The collected dots that the other side does not cover: any of them may have been the deletion of a key. */
 function unseenChanges(collected: VersionVector, vector: VersionVector): readonly string[] {
   const forgotten = [...collected].map(([replicaId, version]) => ({ replicaId, version }));
-  return forgotten.filter((dot) => !includesDot(vector, dot)).map(fingerprintOf);
+  // The storage that collected them need not have merged all earlier changes of that replica.
+  return forgotten.filter((dot) => !includesDot(vector, dot)).map(({ version, replicaId }) =>
+    digest(`${version}@${replicaId}`)
+  );
 }
 
 /** Orders two nodes of one key: the higher version, and of equal versions the lesser replica id. */
@@ -167,8 +193,14 @@ function isAhead(a: ReplicatedNode, b: ReplicatedNode): boolean {
   return a.version !== b.version ? a.version > b.version : a.replicaId < b.replicaId;
 }
 
-/** A 48-bit hash of a text, in eight characters. Well distributed; not cryptographic. */
+/** An exact fingerprint: 47 bits of a text's hash. */
 function digest(text: string): string {
+  const [low, high] = hashOf(text);
+  return (encode24Bits(low | EXACT) + encode24Bits(high)).padEnd(FINGERPRINT_LENGTH, DIGITS[0]);
+}
+
+/** Two 24-bit hashes of a text, with further bits above them. Well distributed; not cryptographic. */
+function hashOf(text: string): [number, number] {
   let [low, high] = [0x9e3779b9, 0x85ebca6b];
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i);
@@ -179,10 +211,10 @@ function digest(text: string): string {
   }
   low = Math.imul(low ^ (low >>> 16), 0x7feb352d);
   high = Math.imul(high ^ (high >>> 15), 0x846ca68b) ^ (low >>> 14);
-  return encode24Bits(low ^ (high >>> 16)) + encode24Bits(high ^ (low >>> 11));
+  return [low ^ (high >>> 16), high ^ (low >>> 11)];
 }
 
-/** 24 bits as four characters. */
+/** The lowest 24 bits as four characters. */
 function encode24Bits(bits: number): string {
   return [18, 12, 6, 0].map((shift) => DIGITS[(bits >>> shift) & 63]).join("");
 }

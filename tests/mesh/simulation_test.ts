@@ -59,6 +59,7 @@ const FAILED_ONCE = [
   517091166,
   1046839700,
   847794495,
+  10046839200,
 ];
 
 test("histories that have failed once keep the promise", async () => {
