@@ -7,7 +7,6 @@ import { MIN_RETRY_DELAY } from "../limits/retry_delay.ts";
 import type { StorageReading } from "../store/contract.ts";
 import { isConfirmed, isSameHistory } from "../store/history.ts";
 import { compare, metaOf } from "../sync/compare.ts";
-import type { RealityNodeMeta } from "../types.ts";
 import { retryFrame } from "./closing.ts";
 import { type Cursor, cursorFrame, eventFrame, formatCursor, markKeys } from "./frame.ts";
 
@@ -49,16 +48,18 @@ export class SentState {
       this.#assume(reading, start === "resync" ? { position: -1, deleted: new Set() } : start);
     }
     const resync = start === "resync" ? eventFrame("resync", { epoch: reading.epoch }) : "";
-    const frames = this.#frames(view, true);
-    // A client that loses the stream between several events has to resume: a new client is told of no deletion.
-    const isLong = start === "new" && frames.indexOf("\n\n") < frames.length - 2;
-    const id = isLong ? this.#formatCursor(reading, 0) : undefined;
-    return retryFrame(MIN_RETRY_DELAY, id) + resync + frames;
+    const events = this.#formatEvents(view);
+    const id = events.length > 1 ? this.#formatCursor(reading, 0) : undefined;
+    const rest = events.length > 0
+      ? events.join("")
+      : cursorFrame(this.#formatCursor(reading, view.position));
+    return retryFrame(MIN_RETRY_DELAY, id) + resync + rest;
   }
 
   /** Frames for all changes that were not sent yet; empty if there are none. */
   update(view: RightsView): string {
-    return this.#frames(view, false);
+    const events = this.#formatEvents(view);
+    return (events.length > 1 ? cursorFrame(this.#formatCursor(view.reading, 0)) : "") + events.join("");
   }
 
   /** Whether a client can resume from a cursor: it belongs to the history of this reading, and to a stream of these keys. */
@@ -82,18 +83,20 @@ export class SentState {
     });
   }
 
-  #frames({ reading, position }: RightsView, always: boolean): string {
+  /**
+   * The events of a reading. Only the last one has the cursor of the reading. A client that loses the stream between
+   * several of them has to resume from the start, and the caller gives it that cursor before them. With an earlier cursor it
+   * would not be told that a key is as it was then: rights were granted again, or a backup was restored.
+   */
+  #formatEvents({ reading, position }: RightsView): string[] {
     const known = { keys: this.#keys, versions: this.#versions };
     const changed = compare(known, reading.nodes, reading.epoch === this.#epoch);
     this.#epoch = reading.epoch;
-    const metas: RealityNodeMeta[] = changed?.map((key) => metaOf(reading.nodes, key)) ?? [];
-    // Only the last event of a reading moves the cursor. A stream that breaks before it repeats the reading.
-    const id = this.#formatCursor(reading, position);
-    if (metas.length === 0) return always ? cursorFrame(id) : "";
-    const versions = new Map(metas.map(({ version }, i) => [changed?.[i], version]));
+    if (changed === null) return [];
+    const metas = changed.map((key) => metaOf(reading.nodes, key));
+    const versions = new Map(metas.map(({ version }, i) => [changed[i], version]));
     this.#keys.forEach((key, i) => this.#versions[i] = versions.get(key) ?? this.#versions[i]!);
-    return metas.map((meta, i) => eventFrame("update", meta, i === metas.length - 1 ? id : undefined)).join(
-      "",
-    );
+    const id = this.#formatCursor(reading, position);
+    return metas.map((meta, i) => eventFrame("update", meta, i === metas.length - 1 ? id : undefined));
   }
 }

@@ -58,7 +58,7 @@ test("a stream that reconnects with more rights receives the nodes that it could
     const text = new TextDecoder().decode((await reader.read()).value);
     await reader.cancel();
     const told = [...text.matchAll(/^data: (.*)$/gm)].map(([, data]) => JSON.parse(data!).key);
-    return { told, id: /^id: (.*)$/m.exec(text)?.[1] };
+    return { told, id: [...text.matchAll(/^id: (.*)$/gm)].at(-1)?.[1] };
   };
   const before = await visit();
   deepEqual(before.told, ["mine"]);

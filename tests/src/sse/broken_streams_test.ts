@@ -5,6 +5,7 @@
  * @module
  */
 import { deepEqual } from "node:assert/strict";
+import type { Authorize } from "../../../src/options.ts";
 import { RealityServer } from "../../../src/server.ts";
 import type { MeshStorage } from "../../../src/store/contract.ts";
 import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
@@ -68,20 +69,35 @@ const storages: Record<string, () => MeshStorage> = {
   "a storage behind a cached reader": () => new HistoryStorage(),
 };
 
-for (const [name, create] of Object.entries(storages)) {
+const cases = Object.entries(storages).flatMap(([name, create]) => [
+  { name, create, hasRights: false },
+  { name: `${name}, with rights that come and go`, create, hasRights: true },
+]);
+
+for (const { name, create, hasRights } of cases) {
   test(`a client whose streams break anywhere misses nothing, on ${name}`, async () => {
     const seed = crypto.randomUUID();
     for (let history = 0; history < HISTORIES; history++) {
       const random = new SeededRandom(`${seed}/${history}`);
       const storage = create();
-      const servers = [new RealityServer({ storage }), new RealityServer({ storage })];
-      /** Returns the key if it has a new version now. */
+      const hidden = new Set<string>();
+      const authorize: Authorize = (_, keys) => keys.filter((key) => !hidden.has(key));
+      const options = hasRights ? { storage, authorize } : { storage };
+      const servers = [new RealityServer(options), new RealityServer(options)];
+      /** Returns the key if a client that may read it has to be told a new version now. */
       const change = async () => {
         const key = random.pick(KEYS);
         const server = random.pick(servers);
+        if (hasRights && random.happens(0.4)) {
+          const keys = random.shuffle(KEYS).slice(0, random.between(1, KEYS.length));
+          const isWithdrawal = random.happens(0.5);
+          for (const each of keys) isWithdrawal ? hidden.add(each) : hidden.delete(each);
+          server.recheck(keys);
+          return "";
+        }
         const isDeletion = random.happens(0.4);
         await (isDeletion ? server.deleteNode(key) : server.updateNode(key, `${random.next()}`));
-        return isDeletion ? "" : key;
+        return isDeletion || hidden.has(key) ? "" : key;
       };
       for (let i = random.between(0, 10); i > 0; i--) await change();
       const page = new Page();
@@ -93,6 +109,7 @@ for (const [name, create] of Object.entries(storages)) {
         await page.visit(random.pick(servers), random, change);
       }
       for (let i = random.between(0, 3); i > 0; i--) await change();
+      hidden.clear();
       const received = await page.settle(random.pick(servers));
       const expected: Record<string, number> = {};
       for (const key of page.keys) expected[key] = (await servers[0]!.getNode(key))?.version ?? 0;
