@@ -9,7 +9,6 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -23,6 +22,7 @@ import {
   type Request,
 } from "playwright-core";
 import { test } from "../harness.ts";
+import { findPort } from "../run/server.ts";
 
 const DENO = process.env.REALITY_DENO ?? "deno";
 const CHROMIUM = process.env.REALITY_CHROMIUM ?? "/usr/bin/chromium";
@@ -421,15 +421,6 @@ async function withFolder(act: (folder: string) => Promise<void>): Promise<void>
   } finally {
     await rm(folder, { recursive: true });
   }
-}
-
-async function findPort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 // deno-lint-ignore no-explicit-any -- whatever the server answers, the test looks into it

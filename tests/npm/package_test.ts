@@ -11,6 +11,7 @@ import { skip, test } from "../harness.ts";
 import { RawClient, until } from "../http/client.ts";
 import { PAGES, readBlocks } from "../pages/blocks.ts";
 import { commandsOf, linkPackages, runPrograms, RUNTIMES, writePrograms } from "../pages/programs.ts";
+import { findPort } from "../run/server.ts";
 
 interface Packed {
   filename: string;
@@ -194,7 +195,7 @@ testPage(
     const lines = (await Deno.readTextFile(`${example}/server.mjs`)).split("\n");
     assert.ok(lines.filter((line) => line !== "").length <= 15);
     await run(example, "npm", "install", "--offline", "--no-audit", "--no-fund", `../${packed.filename}`);
-    const port = findPort();
+    const port = await findPort();
     const child = new Deno.Command(runtimes["Node 20"], {
       args: ["server.mjs"],
       cwd: example,
@@ -484,12 +485,6 @@ function packagesOf(path: string, seen: Set<string> = new Set()): string[] {
     if (found.startsWith(".")) return packagesOf(join(dirname(path), found), seen);
     return found.startsWith("node:") ? [] : [found.match(/^(@[^/]+\/)?[^/]+/)![0]];
   });
-}
-
-/** A port that nothing listens at. */
-function findPort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
 }
 
 /** Runs the command until it ends by itself. */

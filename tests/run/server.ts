@@ -4,6 +4,7 @@
  * @module
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { chmodSync, existsSync, mkdtempSync, readFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -140,15 +141,25 @@ export function run(command: readonly string[]): void {
   throw new Error(`Cannot run ${command.join(" ")}: ${error?.message ?? `exit code ${status}`}\n${said}`);
 }
 
-/** Finds a port of this machine that is free. */
-export function findPort(): Promise<number> {
+/**
+ * Finds a port of this machine that is free. It is below those that the system gives to servers at port 0 and to connections: tests
+ * that run at the same time do not take it before a server listens there, nor while the server is restarted.
+ */
+export async function findPort(): Promise<number> {
+  while (true) {
+    const port = randomInt(15_000, 32_000);
+    if (await canListen(port)) return port;
+  }
+}
+
+function canListen(port: number): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" && address ? address.port : 0));
+    server.once("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "EADDRINUSE") resolve(false);
+      else reject(error);
     });
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
   });
 }
 
