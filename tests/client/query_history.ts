@@ -206,7 +206,10 @@ class History {
     const response = await this.#scene.answer(keys());
     old.unshift(response.clone());
     const answered = mayLag && random.happens(0.2) ? random.pick(old.slice(0, 3)).clone() : response;
-    if (mayHang && random.happens(0.03)) await new Promise((_, reject) => this.#hanging.push(reject));
+    // A fetch from before the end of the chaos does not begin to hang after it: nothing would end it in time.
+    if (mayHang && this.#isChaos && random.happens(0.03)) {
+      await new Promise((_, reject) => this.#hanging.push(reject));
+    }
     if (random.happens(0.6)) await this.#wait(random.between(0, 2_000));
     if (random.happens(0.5)) signal?.throwIfAborted();
     return answered;
