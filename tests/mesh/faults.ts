@@ -222,19 +222,6 @@ export const FAULTS: readonly SourceFault[] = [
     histories: 1,
     first: 3114441,
   },
-  {
-    name: "a late page of an earlier delta completes a later one",
-    edits: [
-      { file: PAGES, find: "full === previous.full && ", put: "" },
-      {
-        file: PAGES,
-        find: "coversVector(vector, previous.adopt) && coversVector(collected, previous.collected)",
-        put: "true",
-      },
-    ],
-    histories: 1,
-    first: 1046839700,
-  },
 ];
 
 /**
