@@ -59,7 +59,9 @@ export class SentState {
   /** Frames for all changes that were not sent yet; empty if there are none. */
   update(view: RightsView): string {
     const events = this.#formatEvents(view);
-    return (events.length > 1 ? cursorFrame(this.#formatCursor(view.reading, 0)) : "") + events.join("");
+    // Beside "retry", as in the opening: an id without it ends what a client has read of a moment.
+    const before = events.length > 1 ? retryFrame(MIN_RETRY_DELAY, this.#formatCursor(view.reading, 0)) : "";
+    return before + events.join("");
   }
 
   /** Whether a client can resume from a cursor: it belongs to the history of this reading, and to a stream of these keys. */

@@ -78,3 +78,16 @@ for (const [name, between] of Object.entries(cases)) {
     }
   });
 }
+
+test("the id before several events of one update stands beside retry: without it, an id ends what a client has read", () => {
+  const sent = new SentState(KEYS);
+  sent.open(before, "new");
+  const update = sent.update(viewOf({ a: 4, b: 5, c: 6 }, 6));
+  const blocks = update.split("\n\n").slice(0, -1);
+  deepEqual(blocks.map((block) => block.split("\n").map((line) => line.split(":")[0])), [
+    ["retry", "id"],
+    ["event", "data"],
+    ["event", "data"],
+    ["event", "data", "id"],
+  ]);
+});
