@@ -6,7 +6,6 @@
 import { systemClock } from "./clock.ts";
 import { browserPage } from "./page_state.ts";
 import { Rounds } from "./rounds.ts";
-import { refuseLoneKey } from "./subscription.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import { createSyncTransport, type Transport } from "./transport.ts";
 import { createLive, type Live, type LiveDeps, type LiveOptions, type LiveSource } from "./live.ts";
@@ -30,6 +29,8 @@ export interface RealityClient extends FollowClient {
    * @param source The address of the data, or a function that fetches it.
    * @param options How to fetch and read it, and what is there already.
    * @returns A store. It fetches when it has a subscriber.
+   * @throws {TypeError} If `keys` is a string.
+   * @throws {RangeError} If a key is empty, longer than 512 bytes of UTF-8, or has control characters.
    */
   live<T = unknown>(source: LiveSource, options?: LiveOptions<T>): Live<T>;
 }
@@ -219,7 +220,6 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
       };
     },
     follow(keys, listener, { initial } = {}) {
-      refuseLoneKey(keys);
       const subscription = add((changed, signal) => listener(changed, { signal }));
       subscription.setKeys(keys, initial);
       return () => subscription.stop();

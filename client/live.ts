@@ -4,7 +4,7 @@
  * @module
  */
 import { parseStamp } from "./stamp.ts";
-import { type Refetch, refuseLoneKey, type Subscription } from "./subscription.ts";
+import { checkKeys, type Refetch, type Subscription } from "./subscription.ts";
 import type { DataStamp, KeyChange } from "./types.ts";
 
 /** After so many refused fetches, data is shown that is older than before, if the server says that it is the newest. */
@@ -98,12 +98,12 @@ export interface LiveDeps {
 /** Creates a store. */
 export function createLive<T>(deps: LiveDeps, source: LiveSource, options: LiveOptions<T>): Live<T> {
   const { keys, initial, keepPrevious = true } = options;
-  refuseLoneKey(keys);
   const listeners = new Set<(snapshot: LiveSnapshot<T>) => void>();
   let subscription: Subscription | undefined;
   /** The signal of the last fetch that began. */
   let last: AbortSignal | undefined;
   let shown = typeof initial?.stamp === "string" ? parseStamp(initial.stamp) : initial?.stamp;
+  checkKeys(keys ?? Object.keys(shown?.versions ?? {}));
   let snapshot: LiveSnapshot<T> = {
     data: initial?.data,
     error: undefined,
@@ -158,9 +158,9 @@ export function createLive<T>(deps: LiveDeps, source: LiveSource, options: LiveO
         own.checkEpoch(stamp);
         throw new Error("Cannot show data: it is older than before");
       }
-      shown = stamp;
       // The keys of earlier data are followed until there is another stamp.
       own.setKeys(keys ?? (stamp ? Object.keys(stamp.versions) : own.held.keys()), stamp);
+      shown = stamp;
       const error = keys || stamp ? undefined : new Error(
         "Cannot follow data: expected Reality-Stamp in the answer: server.stamp()",
       );

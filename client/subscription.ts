@@ -100,7 +100,7 @@ export class Subscription {
 
   /** Follows these keys and no others. A new key has the version of the stamp, if there is one. */
   setKeys(keys: Iterable<string>, stamp?: DataStamp): void {
-    const wanted = new Set(keys);
+    const wanted = checkKeys(keys);
     for (const key of this.held.keys()) {
       if (wanted.has(key)) continue;
       this.held.delete(key);
@@ -244,9 +244,21 @@ export class Subscription {
   }
 }
 
-/** Refuses a lone key. It would be iterated as letters, and never be followed. */
-export function refuseLoneKey(keys: unknown): void {
+/**
+ * Refuses a lone key, which would be iterated as letters, and keys that no server takes. One of those in a question makes
+ * the server refuse the question, and so all keys of all subscriptions.
+ */
+export function checkKeys(keys: Iterable<string>): Set<string> {
   if (typeof keys === "string") throw new TypeError(`Cannot follow "${keys}": expected a list of keys`);
+  const checked = new Set(keys);
+  for (const key of checked) {
+    if (/^$|[\p{Cc}\p{Cs}]/u.test(key) || new TextEncoder().encode(key).length > 512) {
+      throw new RangeError(
+        `Cannot follow ${JSON.stringify(key)}: expected 1 to 512 bytes, no control characters`,
+      );
+    }
+  }
+  return checked;
 }
 
 /** Whether a listener returned a stamp. */

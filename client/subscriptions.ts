@@ -48,7 +48,7 @@ export class Subscriptions {
   /** Adds a subscription without keys, whose fetches are delayed by up to so many milliseconds. */
   add(refetch: Refetch, jitter = 0): Subscription {
     const subscription = new Subscription({ ...this.#refetcher, jitter }, refetch, () => {
-      if (subscription.isStopped) this.#all.delete(subscription);
+      this.#all[subscription.isStopped ? "delete" : "add"](subscription);
       for (const [key, { epoch, version }] of subscription.held) {
         const change = this.#told.get(key);
         if (!change) continue;
@@ -59,7 +59,6 @@ export class Subscriptions {
       }
       this.#onKeys();
     });
-    this.#all.add(subscription);
     return subscription;
   }
 

@@ -230,6 +230,7 @@ export interface FollowClient extends Disposable {
    * @param options The versions that are known already.
    * @returns A function that ends it.
    * @throws {TypeError} If the client is closed, or `keys` is a string.
+   * @throws {RangeError} If a key is empty, longer than 512 bytes of UTF-8, or has control characters.
    */
   follow(
     keys: Iterable<string>,

@@ -600,6 +600,31 @@ test("follow() and live() refuse a lone key, which would be followed as letters"
   assert.deepEqual(scene.sent, []);
 });
 
+test("follow() and live() refuse keys that no server takes, which would end the updates of all others", async () => {
+  await using scene = new Scene();
+  const client = scene.client();
+  const stop = client.follow(["a"], () => {});
+  for (const key of ["", "a\0b", "\ud800", "é".repeat(257)]) {
+    const expected = {
+      name: "RangeError",
+      message: /^Cannot follow ".*": expected 1 to 512 bytes, no control characters$/,
+    };
+    assert.throws(() => client.follow(["b", key], () => {}), expected);
+    assert.throws(() => client.live("/data", { keys: [key] }), expected);
+    const stamp = { epoch: "e", versions: { [key]: 1 } };
+    assert.throws(() => client.live("/data", { initial: { data: 1, stamp } }), expected);
+  }
+  const unnamed = client.live(() => 1, { stamp: () => ({ epoch: "e", versions: { "a\0b": 1 } }) });
+  unnamed.subscribe(() => {});
+  await scene.clock.advance(100);
+  assert.match(String(unnamed.getSnapshot().error), /^RangeError: Cannot follow "a\\u0000b"/);
+  assert.equal(client.state, "live");
+  stop();
+  client.follow(["é".repeat(256)], () => {});
+  await scene.clock.advance(100);
+  assert.equal(client.state, "live");
+});
+
 test("createClient() refuses wrong options", () => {
   const url = "/reality";
   const wrong: [Record<string, unknown>, string][] = [

@@ -15,9 +15,9 @@ const ceilings: Record<EntryName, number> = {
   // 2 kB of it make modules of what is loaded on demand.
   "fetch handler with memory storage": 72.8,
   // The goal is 3, and is not reached.
-  "client that follows keys": 5.0,
+  "client that follows keys": 5.1,
   // The goal is 5, and is not reached.
-  "everything in the client": 6.1,
+  "everything in the client": 6.2,
   "followQueries": 1.6,
 };
 
