@@ -81,7 +81,24 @@ test("nginx: connections to the servers are kept alive only with HTTP/1.1 and an
   assert.ok(await count([["worker_processes auto;", "worker_processes 1;"]]) <= 2);
   assert.equal(await count([['proxy_set_header Connection "";', ""]]), 20);
   assert.equal(await count([["proxy_http_version 1.1;", ""]]), 20);
-  assert.equal(await count([["keepalive 64;\n    keepalive_timeout 4s;", ""]]), 20);
+  assert.equal(await count([["keepalive 1024;\n    keepalive_timeout 4s;", ""]]), 20);
+});
+
+test("nginx: connections of many requests at once are kept for the next ones", async () => {
+  const count = async (edits: readonly (readonly [string, string])[]) => {
+    let connections = 0;
+    await withNginx({ edits }, async ({ origin }, backends) => {
+      for (let round = 0; round < 2; round++) {
+        const statuses = await Promise.all(Array.from({ length: 200 }, () => statusOf(ask(origin, {}))));
+        assert.deepEqual(new Set(statuses), new Set([200]));
+      }
+      connections = backends.reduce((sum, backend) => sum + backend.connections, 0);
+    });
+    return connections;
+  };
+  const oneWorker = ["worker_processes auto;", "worker_processes 1;"] as const;
+  assert.ok(await count([oneWorker]) <= 200);
+  assert.ok(await count([oneWorker, ["keepalive 1024;", "keepalive 1;"]]) > 200);
 });
 
 test("nginx: the server knows the client's address, whatever the client says of itself", async () => {
