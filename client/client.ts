@@ -95,7 +95,7 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
     refetchTimeout = 30_000,
     refetchJitter = 0,
     maxKeys = 1_000,
-    public: isPublic,
+    public: isPublic = false,
     tabs = !headers && fetch === callFetch,
     onUnauthorized = () => {},
     onError: report = console.warn,
@@ -173,7 +173,7 @@ function createCore(options: ClientOptions): { readonly client: FollowClient; re
       shareWithTabs({
         ...config,
         tabs: page.tabs!,
-        name: `reality 1 ${config.url} ${tabs}`,
+        name: `reality 1 ${config.url} ${tabs} ${isPublic}`,
         subscriptions,
         askOnce,
         transport: ask,

@@ -174,9 +174,9 @@ export interface ClientOptions {
    */
   readonly public?: boolean;
   /**
-   * Whether the tabs of a browser share one waiting request. Tabs share if they have the same `url`, and all of them get
-   * what one of them may read. So a string must name the user where requests do not have the same cookies, but `headers`
-   * or a `fetch` of their own.
+   * Whether the tabs of a browser share one waiting request. Tabs share if they have the same `url` and `public`, and all
+   * of them get what one of them may read. So a string must name the user where requests do not have the same cookies, but
+   * `headers` or a `fetch` of their own.
    *
    * @default `true` without `headers` and `fetch`, else `false`
    */

@@ -258,3 +258,22 @@ test("public: true: one tab asks by GET for all, and by POST after a fault", asy
   assert.equal(scene.waiting, 1);
   assert.equal(scene.sent.at(-1)!.method, "POST");
 });
+
+// A leader that is asked for a key that is not public asks by POST for good, and no cache answers its tabs any more.
+test("a client with public: true and one without do not share", async () => {
+  await using scene = new TabScene();
+  const keys = ["a", "private:a", "b", "private:b"];
+  const tabs = keys.map((key) => scene.open([key], { public: !key.startsWith("private:") }));
+  await scene.clock.advance(60_000);
+  assert.equal(scene.waiting, 2);
+  const before = scene.sent.length;
+  for (const [i, key] of keys.entries()) {
+    const { version } = await scene.server.updateNode(key, "1");
+    await scene.clock.advance(3_000);
+    assert.equal(tabs[i]!.told.get(key), version);
+  }
+  const questions = scene.sent.slice(before).map(({ method, path, body }) =>
+    body ? `${method} ${Object.keys(body.known)}` : `${method} ${path.match(/(?<=&k=)\w+/g)}`
+  );
+  assert.deepEqual(new Set(questions), new Set(["GET a,b", "POST private:a,private:b"]));
+});
