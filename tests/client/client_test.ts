@@ -289,6 +289,24 @@ test("Retry-After may be a date, and may be far away", async () => {
   assert.equal(scene.sent.length, 2);
 });
 
+test("a date in Retry-After is no pause of hours where the clock of the computer is wrong", async () => {
+  for (
+    const [error, least, most] of [[-400 * 86_400_000, 10_000, 301_000], [86_400_000, 200, 1_000]] as const
+  ) {
+    await using scene = new Scene();
+    const date = new Date(scene.clock.now() + 10_000).toUTCString();
+    scene.intercept = () =>
+      scene.sent.length > 1
+        ? undefined
+        : new Response(null, { status: 503, headers: { "retry-after": date } });
+    scene.clock.jump(error);
+    scene.client().follow(["a"], () => {});
+    await scene.clock.advance(1_000_000);
+    const pause = (scene.sent[1]?.at ?? Infinity) - scene.sent[0]!.at;
+    assert.ok(pause >= least && pause <= most, `a pause of ${pause} ms`);
+  }
+});
+
 test("An answer with pause delays the next request", async () => {
   await using scene = new Scene({ maxWaiters: 1 });
   scene.client().follow(["a"], () => {});
