@@ -91,8 +91,19 @@ test("every example of docs/frameworks.md keeps its page current", async () => {
     await shows("first");
     await stage.add("second");
     await shows("second");
-    await stage.addWhileDown("third");
-    await shows("third");
+    await stage.addWithoutStamp("third");
+    await stage.add("fourth");
+    await shows("fourth");
+    // Its keys are not those of a stamp.
+    if (name !== "EventSource") {
+      await stage.addWithKey("fifth", "other");
+      await shows("fifth");
+      await stage.add("sixth", "other");
+      await shows("sixth");
+    }
+    // Last, since some packages fetch again by themselves some seconds after a failure.
+    await stage.addWhileDown("seventh");
+    await shows("seventh");
     end();
     await stage.drain();
   }
@@ -110,8 +121,16 @@ test("every example of docs/frameworks.md keeps its page current", async () => {
     await shows("0");
     await stage.add("first");
     await shows("1");
-    await stage.addWhileDown("second");
-    await shows("2");
+    await stage.addWithoutStamp("second");
+    await stage.add("third");
+    await shows("3");
+    await stage.addWithKey("fourth", "other");
+    await shows("4");
+    await stage.add("fifth", "other");
+    await shows("5");
+    // Last, as above.
+    await stage.addWhileDown("sixth");
+    await shows("6");
     end();
     await stage.drain();
   }

@@ -18,12 +18,15 @@ export class Stage implements AsyncDisposable {
   readonly #window: Window = new Window({ url: "http://localhost/" });
   readonly #streams = new Set<EventSource>();
   readonly #messages: string[] = [];
+  /** What the messages depend on. */
+  #keys = [KEY];
   #titles = 0;
   /** All timers that were set. Some packages leave one for seconds after a page has ended. */
   readonly #timers: ReturnType<typeof setTimeout>[] = [];
   readonly #warn = console.warn;
   #loads = 0;
   #isDown = false;
+  #isStamped = true;
 
   /** Starts the server, and makes the document and relative addresses global. */
   constructor() {
@@ -84,6 +87,7 @@ export class Stage implements AsyncDisposable {
   /** Empties the application. */
   reset(): void {
     this.#messages.length = 0;
+    this.#keys = [KEY];
     this.#titles = 0;
   }
 
@@ -93,10 +97,10 @@ export class Stage implements AsyncDisposable {
     return document.body.firstElementChild!;
   }
 
-  /** Adds a message. */
-  async add(text: string): Promise<void> {
+  /** Adds a message, and changes one of the keys. */
+  async add(text: string, key: string = KEY): Promise<void> {
     this.#messages.push(text);
-    await this.server.invalidate(KEY);
+    await this.server.invalidate(key);
   }
 
   /** Adds a message while the application fails, and lets it answer again after the next fetch has failed. */
@@ -106,6 +110,23 @@ export class Stage implements AsyncDisposable {
     await this.add(text);
     await until(() => this.#loads > loads, () => "a fetch");
     this.#isDown = false;
+  }
+
+  /** Adds a message while answers have no stamp, and stamps them again after one of them. */
+  async addWithoutStamp(text: string): Promise<void> {
+    this.#isStamped = false;
+    const loads = this.#loads;
+    await this.add(text);
+    await until(() => this.#loads > loads, () => "a fetch");
+    this.#isStamped = true;
+    // The page takes the answer in.
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+
+  /** Adds a message. From then on the messages depend on one more key. */
+  async addWithKey(text: string, key: string): Promise<void> {
+    this.#keys = [KEY, key];
+    await this.add(text);
   }
 
   /** Changes the title. */
@@ -143,10 +164,10 @@ export class Stage implements AsyncDisposable {
     if (pathname === "/api/title") return new Response(`Title ${this.#titles}`);
     this.#loads++;
     if (this.#isDown) return new Response(null, { status: 503 });
-    const stamp = await this.server.stamp([KEY]);
-    if (pathname === "/api/messages") return stamp.json(this.#messages);
+    const headers = this.#isStamped ? (await this.server.stamp(this.#keys)).headers : {};
+    if (pathname === "/api/messages") return Response.json(this.#messages, { headers });
     const html = this.#messages.map((text) => `<li>${text}</li>`).join("");
-    return new Response(html, { headers: { ...stamp.headers, "content-type": "text/html" } });
+    return new Response(html, { headers: { ...headers, "content-type": "text/html" } });
   }
 }
 
