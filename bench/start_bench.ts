@@ -18,9 +18,11 @@ import { openSocket, ReplyReader, requestBytes } from "./http/load.ts";
 import { inTurn } from "./measure.ts";
 import { finish, isQuick, progress, type Row } from "./report.ts";
 import { findRuntime, type RuntimeName } from "./runtimes.ts";
+import { serveRegistry } from "./start/registry.ts";
 
 const rounds = isQuick ? 3 : 15;
-const contenders = ["bare", "reality", "published"];
+/** Script → what the table calls it. */
+const contenders: Record<string, string> = { bare: "bare", reality: "reality", published: "1.2.2" };
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 /** Below the root, so that packages are found from there as well. */
 const BUILT = join(ROOT, ".cache/start");
@@ -31,17 +33,24 @@ if (program === "") throw new Error(`Cannot find ${name}: name it in a REALITY_ 
 
 fetchPackages();
 await build();
+const registry = name === "deno" ? await serveRegistry(ROOT) : undefined;
+if (registry) {
+  contenders.jsr = "reality, from JSR";
+  writeFileSync(join(BUILT, "bench/start/jsr.js"), writeApplication(registry.specifier));
+}
 const body = JSON.stringify({ known: { a: 0 }, ...PUBLISHED_FIELDS });
 const request = requestBytes("POST", "/reality/sync", body);
-const took: Record<string, number[]> = { "bare": [], "reality": [], "1.2.2": [] };
+const took: Record<string, number[]> = {};
+for (const label of Object.values(contenders)) took[label] = [];
 progress(`${name}, process start to first answer`);
 for (let round = 0; round <= rounds; round++) {
-  for (const contender of inTurn(contenders, round)) {
+  for (const contender of inTurn(Object.keys(contenders), round)) {
     const time = await startOnce(contender);
     // The first round fills caches.
-    if (round > 0) took[contender === "published" ? "1.2.2" : contender]!.push(time);
+    if (round > 0) took[contenders[contender]!]!.push(time);
   }
 }
+registry?.close();
 const version = await versionOf();
 finish(
   "start",
@@ -64,7 +73,7 @@ async function build(): Promise<void> {
     folder: ROOT.replace(/\/$/, ""),
     main: "mod.ts",
     entries: [
-      ...contenders.map((contender) => `bench/start/${contender}.ts`),
+      ...Object.keys(contenders).map((contender) => `bench/start/${contender}.ts`),
       "mod.ts",
       "adapters/node.ts",
     ],
@@ -81,7 +90,14 @@ async function build(): Promise<void> {
 async function startOnce(contender: string): Promise<number> {
   const script = join(BUILT, `bench/start/${contender}.js`);
   const start = performance.now();
-  const child = spawn(program, [...flags, script], { env, stdio: ["ignore", "pipe", "inherit"] });
+  const isFromJSR = registry && contender === "jsr";
+  // Without the configuration here, in which the package stands for itself.
+  const more = isFromJSR ? ["--no-config", "--no-lock"] : [];
+  const jsr = isFromJSR ? { JSR_URL: registry.url, DENO_DIR: join(BUILT, "deno") } : {};
+  const child = spawn(program, [...flags, ...more, script], {
+    env: { ...env, ...jsr },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   const [port] = await once(createInterface(child.stdout), "line");
   const socket = await openSocket(Number(port));
   const replies = new ReplyReader();
@@ -98,6 +114,16 @@ async function startOnce(contender: string): Promise<number> {
   child.kill("SIGKILL");
   await ended;
   return time;
+}
+
+/** An application that imports the package from a registry. */
+function writeApplication(specifier: string): string {
+  return `import { createFetchHandler, MemoryStorage, RealityServer } from "${specifier}";
+
+const handler = createFetchHandler(new RealityServer({ storage: new MemoryStorage() }));
+const options = { hostname: "127.0.0.1", port: 0, onListen() {} };
+console.log(Deno.serve(options, (request) => handler(request)).addr.port);
+`;
 }
 
 async function versionOf(): Promise<string> {
