@@ -5,9 +5,9 @@
  * @module
  */
 import { RefusalError } from "../errors.ts";
-import { createHash } from "../hash.ts";
 import { keyFault, kindOf } from "../store/node.ts";
 import type { Limits } from "../server_limits.ts";
+import { toETag } from "../stamp/etag.ts";
 import type { ParsedSync } from "../parse.ts";
 import type { RequestRecord } from "../telemetry/request_record.ts";
 import type { SyncResponse } from "../types.ts";
@@ -52,7 +52,7 @@ export async function answerCachedSync(
   const { changed, refused, epoch, serverTime, pause } = answer;
   // A pause is for one moment. If its answer had the tag of another one, a cache would keep it, or lose it.
   const says = JSON.stringify([changed, refused, pause]);
-  const etag = `W/"${await createHash(`${asked}\n${epoch}\n${says}`)}"`;
+  const etag = await toETag(`${asked};${encode(epoch)};${encode(says)}`);
   const seconds = isForward(question, answer) ? FORWARD_SECONDS : OTHER_SECONDS;
   const headers: Record<string, string> = {
     "content-type": "application/json",

@@ -1,5 +1,5 @@
 /**
- * Makes the `ETag` of a stamp, and compares it with `If-None-Match`.
+ * Makes entity tags, and compares them with `If-None-Match`.
  *
  * @module
  */
@@ -31,6 +31,14 @@ export async function makeETag({ epoch, versions }: StampVersions, parts: TagPar
   const keys: string[] = [];
   for (const key in versions) keys.push(`${escape(key)}=${versions[key]}`);
   const text = [escape(epoch), escape(parts.variant), escape(parts.moment), ...keys.sort()].join(";");
+  return await toETag(text);
+}
+
+/**
+ * Makes a weak entity tag of a text that says what the answer depends on. The text has only characters that a tag may
+ * contain. Two texts have the same tag only if SHA-256 collides for a long one.
+ */
+export async function toETag(text: string): Promise<string> {
   return `W/"${text.length > MAX_PLAIN_LENGTH ? await createHash(text) : text}"`;
 }
 
