@@ -5,9 +5,9 @@
  * @module
  */
 import { RefusalError } from "../errors.ts";
+import { toETag } from "../etag.ts";
 import { keyFault, kindOf } from "../store/node.ts";
 import type { Limits } from "../server_limits.ts";
-import { toETag } from "../stamp/etag.ts";
 import type { ParsedSync } from "../parse.ts";
 import type { RequestRecord } from "../telemetry/request_record.ts";
 import type { SyncResponse } from "../types.ts";

@@ -1,13 +1,10 @@
 /**
- * Makes entity tags, and compares them with `If-None-Match`.
+ * Makes the `ETag` of a stamp, and compares it with `If-None-Match`.
  *
  * @module
  */
-import { createHash } from "../hash.ts";
+import { toETag } from "../etag.ts";
 import type { StampVersions } from "./field.ts";
-
-/** Longer tags are replaced by their hash, which takes several times as long as a sync (`bench/stamp_bench.ts`). */
-const MAX_PLAIN_LENGTH = 512;
 
 /** A joined tag with more bytes might not fit into the headers that proxies accept. */
 const MAX_JOINED_LENGTH = 2048;
@@ -32,14 +29,6 @@ export async function makeETag({ epoch, versions }: StampVersions, parts: TagPar
   for (const key in versions) keys.push(`${escape(key)}=${versions[key]}`);
   const text = [escape(epoch), escape(parts.variant), escape(parts.moment), ...keys.sort()].join(";");
   return await toETag(text);
-}
-
-/**
- * Makes a weak entity tag of a text that says what the answer depends on. The text has only characters that a tag may
- * contain. Two texts have the same tag only if SHA-256 collides for a long one.
- */
-export async function toETag(text: string): Promise<string> {
-  return `W/"${text.length > MAX_PLAIN_LENGTH ? await createHash(text) : text}"`;
 }
 
 /** Replaces what a tag may not contain, and `;`, `=` and `&`. So the parts of a tag cannot be confused. */
