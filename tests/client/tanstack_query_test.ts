@@ -591,10 +591,12 @@ for (const { name, core } of versions) {
     });
     scene.show({ queryKey: [3], queryFn: () => stamped(Response.json(1)) });
     scene.show({ queryKey: [4], queryFn: () => Promise.resolve({ stamp: null }) });
+    scene.show({ queryKey: [5], queryFn: fetchOne, meta: { reality: ["a\0b"] } });
     scene.show(scene.named("b"));
     await scene.clock.advance(1_000);
     const messages = new Set(scene.problems.map((problem) => (problem as Error).message));
     assert.deepEqual([...messages].sort(), [
+      'Cannot follow "a\\u0000b": expected 1 to 512 bytes, no control characters',
       "Cannot follow the query [3]: expected Reality-Stamp in the answer",
       "Cannot use meta.reality of the query [1]: expected an array of keys",
       "In the application",
