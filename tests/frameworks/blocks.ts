@@ -33,7 +33,8 @@ const TOOLS = `
   export { QueryClient, QueryClientProvider } from "@tanstack/react-query";
   export { followQueries } from "@rootlodge/reality-server/tanstack-query";
   export { createComponent, render } from "solid-js/web";
-  export { createApp } from "vue";
+  export { createApp, createSSRApp } from "vue";
+  export { renderToString } from "vue/server-renderer";
   export { default as htmx } from "htmx.org/dist/htmx.esm.js";
 `;
 

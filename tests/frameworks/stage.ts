@@ -84,6 +84,11 @@ export class Stage implements AsyncDisposable {
     console.warn = () => {};
   }
 
+  /** How often messages were fetched. */
+  get loads(): number {
+    return this.#loads;
+  }
+
   /** Empties the application. */
   reset(): void {
     this.#messages.length = 0;
