@@ -56,10 +56,10 @@ async function withModules(
   const folder = mkdtempSync(resolve(".cache/recipes-"));
   const modules = new Map([...modulesOf("One server"), ...modulesOf(chapter)]);
   const find = (name: string) => {
-    const base = name.split("/").at(-1);
-    if (name in stubs || base! in stubs) {
+    const base = name.split("/").at(-1)!.replace(/\.server$/, "");
+    if (name in stubs || base in stubs) {
       const file = `${folder}/${base}_stub.ts`;
-      writeFileSync(file, stubs[name] ?? stubs[base!]!);
+      writeFileSync(file, stubs[name] ?? stubs[base]!);
       return file;
     }
     if (name.startsWith(PACKAGE)) return resolve(exports[name.replace(PACKAGE, ".")]!);
@@ -172,6 +172,36 @@ test("the recipe for Nuxt answers in h3, and stops with Nitro", async () => {
     await stops(ask(sync("none", 20_000)), reality);
     await close!();
     await listening.close();
+  });
+});
+
+test("the recipe for Astro answers by its route and stops", async () => {
+  await withModules("Astro", async (load) => {
+    const { ALL, prerender } = await load("src/pages/reality/[...path].ts");
+    const { reality } = await load("reality.ts");
+    assert.equal(prerender, false);
+    await reality.invalidate("posts");
+    const ask = (request: Request) => ALL({ request, clientAddress: "192.0.2.1" });
+    await tells(await ask(sync("posts")), "posts");
+    const { exit } = process;
+    const exited = new Promise<void>((resolve) => process.exit = resolve as typeof exit);
+    try {
+      await stops(ask(sync("none", 20_000)), reality);
+      await soon(exited, "the end of the process");
+    } finally {
+      process.exit = exit;
+    }
+  });
+});
+
+test("the recipe for React Router answers by its route and stops", async () => {
+  await withModules("React Router", async (load) => {
+    const { loader, action } = await load("app/routes/reality.ts");
+    const { reality } = await load("reality.ts");
+    await reality.invalidate("posts");
+    await tells(await action({ request: sync("posts") }), "posts");
+    assert.equal((await loader({ request: new Request("http://localhost/reality/health") })).status, 200);
+    await reality.close();
   });
 });
 
