@@ -13,43 +13,63 @@ const MAX_KEYS = 10_000;
  * may reach the storage after later ones. Holds plain values only, so that requests can share it.
  */
 export class FailedKeys {
+  readonly #max: number;
+  /** The keys whose last change failed. Once there were too many of them: those that were written since. */
   readonly #keys = new Set<string>();
+  #isInverted = false;
   /** Key → how many of its changes were sent and have no answer. */
   readonly #unanswered = new Map<string, number>();
-  #isFull = false;
+  /** How many more changes have no answer. */
+  #unnamed = 0;
 
-  /** Whether the stored hash of a key is in doubt. It is for every key once there were too many to remember. */
+  /** @param max The most keys of each kind that are remembered. */
+  constructor(max: number = MAX_KEYS) {
+    this.#max = max;
+  }
+
+  /** Whether the stored hash of a key is in doubt. So it is for other keys as well while there are too many to remember. */
   has(key: string): boolean {
-    return this.#isFull || this.#keys.has(key) || this.#unanswered.has(key);
+    return this.#keys.has(key) !== this.#isInverted || this.#isUnanswered(key);
   }
 
   /** Adds a key. */
   add(key: string): void {
-    if (this.#keys.size < MAX_KEYS) this.#keys.add(key);
-    else if (!this.#keys.has(key)) this.#isFull = true;
+    this.#note(key, true);
   }
 
   /** Removes a key that was written. */
   delete(key: string): void {
-    if (this.#keys.size > 0) this.#keys.delete(key);
+    this.#note(key, false);
+  }
+
+  #note(key: string, isInDoubt: boolean): void {
+    if (isInDoubt === this.#isInverted) this.#keys.delete(key);
+    else if (this.#keys.add(key).size > this.#max) {
+      this.#isInverted = true;
+      this.#keys.clear();
+    }
+  }
+
+  #isUnanswered(key: string): boolean {
+    return this.#unnamed > 0 || this.#unanswered.has(key);
   }
 
   /**
    * A change was sent.
    *
-   * @returns Whether an earlier change of the key has no answer. Then the order in which the two are stored is not known.
+   * @returns Whether an earlier change of the key may have no answer. Then the order in which the two are stored is not known.
    */
   begin(key: string): boolean {
-    const before = this.#unanswered.get(key) ?? 0;
-    if (before > 0 || this.#unanswered.size < MAX_KEYS) this.#unanswered.set(key, before + 1);
-    else this.#isFull = true;
-    return before > 0;
+    const isOvertaking = this.#isUnanswered(key);
+    if (this.#unanswered.size < this.#max) this.#unanswered.set(key, (this.#unanswered.get(key) ?? 0) + 1);
+    else this.#unnamed++;
+    return isOvertaking;
   }
 
   /** A change that was sent has its answer. */
   end(key: string): void {
     const left = (this.#unanswered.get(key) ?? 0) - 1;
     if (left > 0) this.#unanswered.set(key, left);
-    else this.#unanswered.delete(key);
+    else if (!this.#unanswered.delete(key)) this.#unnamed--;
   }
 }
