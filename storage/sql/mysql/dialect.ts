@@ -44,7 +44,7 @@ export function mysqlDialect(
   return {
     maxChanges: MAX_CHANGES,
     maxBytes: { key: MAX_KEY_BYTES, hash: MAX_HASH_BYTES, origin: MAX_REPLICA_ID_BYTES },
-    retried: [/* ER_LOCK_WAIT_TIMEOUT */ 1205, /* ER_LOCK_DEADLOCK */ 1213],
+    retried: [/* ER_CHECKREAD */ 1020, /* ER_LOCK_WAIT_TIMEOUT */ 1205, /* ER_LOCK_DEADLOCK */ 1213],
     missing: {
       codes: [/* ER_NO_SUCH_TABLE */ 1146, /* ER_BAD_FIELD_ERROR */ 1054],
       message: /Table .* doesn't exist|Unknown column/,

@@ -100,6 +100,12 @@ testDatabase({
     withOptions("mysql2 with big numbers as text", { supportBigNumbers: true, bigNumberStrings: true }),
     withOptions("mysql2 at READ COMMITTED", {}, "TRANSACTION ISOLATION LEVEL READ COMMITTED"),
     withOptions("mysql2 at SERIALIZABLE", {}, "TRANSACTION ISOLATION LEVEL SERIALIZABLE"),
+    // MariaDB then refuses to lock a row that changed since the transaction began. By default since 11.6.
+    withOptions(
+      "mysql2 with innodb_snapshot_isolation at SERIALIZABLE",
+      {},
+      "sql_mode = @@sql_mode/*M!100618 , innodb_snapshot_isolation = ON, tx_isolation = 'SERIALIZABLE' */",
+    ),
     withOptions("mysql2 with sql_mode ANSI", {}, "sql_mode = 'ANSI,PIPES_AS_CONCAT'"),
   ],
 });
