@@ -17,7 +17,6 @@ import { HistoryStorage } from "./storages.ts";
 
 /** An outbox in memory. Rows are written when the test commits them. */
 export class MemoryOutbox implements StorageOutbox {
-  isAnnounced = false;
   /** The rows; those with an id below 0 were set aside. */
   rows: OutboxRow[] = [];
   /** How often rows were read: by key, or from the first one on. */

@@ -55,9 +55,6 @@ export interface OutboxStatement {
  * above 0 are pending. A row that was set aside has its id negated, and stays until an operator removes it.
  */
 export interface StorageOutbox {
-  /** Whether `subscribe` announces rows that other programs have committed, with `null` as the keys. */
-  readonly isAnnounced: boolean;
-
   /**
    * Reads pending rows.
    *

@@ -173,7 +173,8 @@ export class ChangePoller {
     const ordered = isSameData(moment, from) && from.newest !== null &&
       isConfirmed(moment, from.newest.maxVersion);
     const isChanged = !ordered || maxVersion !== from.version || late !== from.late;
-    const isAnnounced = this.#subscription.isActive && this.#deps.storage.outbox?.isAnnounced !== false;
+    // The trigger that announces rows of an outbox may be missing, or not be run.
+    const isAnnounced = this.#subscription.isActive && this.#deps.storage.outbox === undefined;
     const maxInterval = isAnnounced ? ANNOUNCED_INTERVAL : MAX_INTERVAL;
     this.#interval = (isChanged || moment.outbox !== undefined) && !this.#deps.isRequestScoped
       ? MIN_INTERVAL

@@ -17,7 +17,6 @@ import type { TableClient } from "./table_client.ts";
 
 /** The outbox in a table beside the nodes'. */
 export class SQLOutbox implements StorageOutbox {
-  isAnnounced = false;
   readonly #table: TableClient;
   readonly #dialect: OutboxDialect;
 

@@ -126,7 +126,6 @@ export class SQLStorage implements MeshStorage {
 
   readonly #table: TableClient;
   readonly #collector: TombstoneCollector;
-  readonly #outbox: SQLOutbox | undefined;
 
   /**
    * Makes a storage on a table. It sends nothing to the database before the first use.
@@ -144,7 +143,7 @@ export class SQLStorage implements MeshStorage {
       requestScopedIO,
     });
     this.schema = [...dialect.schema, ...dialect.outbox?.schema ?? []].map((sql) => `${sql};\n`).join("");
-    if (dialect.outbox) this.outbox = this.#outbox = new SQLOutbox(table, dialect.outbox);
+    if (dialect.outbox) this.outbox = new SQLOutbox(table, dialect.outbox);
     // In a transaction, other changes could become visible between the decision and the commit.
     const conditions = !inTransaction;
     this.features = Object.freeze({
@@ -351,11 +350,6 @@ export class SQLStorage implements MeshStorage {
   async close(): Promise<void> {
     this.#table.close();
     await this.#collector.end();
-  }
-
-  /** Tells that `subscribe` announces rows of the outbox. */
-  protected announceOutbox(): void {
-    if (this.#outbox) this.#outbox.isAnnounced = true;
   }
 
   async #apply(operation: string, changes: readonly NodeChange[]): Promise<AppliedMeta[]> {

@@ -221,7 +221,6 @@ export class DiskPath implements MeshStorage {
   #createOutbox(): StorageOutbox {
     const { disk } = this;
     return {
-      isAnnounced: false,
       readRows: (upTo, limit, keys) =>
         this.#call(() =>
           Promise.resolve(

@@ -59,8 +59,6 @@ export class ListeningStorage extends PooledStorage implements PostgresStorage {
    */
   constructor(client: PostgresClient, isOwn: boolean, options: PostgresOptions) {
     super(client, isOwn, options);
-    const { outbox } = options;
-    if (typeof outbox !== "object" || outbox.notify !== false) this.announceOutbox();
     this.#channel = channelOf(options.tableName ?? "reality_nodes");
   }
 

@@ -154,8 +154,6 @@ class SQLiteFileStorage extends SQLStorage implements SQLiteStorage {
     const { tableName = DEFAULT_TABLE_NAME, outbox } = options;
     const dialect = sqliteDialect(tableName, false, readOutbox(outbox, tableName));
     this.#watcher = new FileWatcher(connection, dialect, pollInterval);
-    // What the application commits on a connection that is shared with it is not seen.
-    if (connection.isOwn) this.announceOutbox();
   }
 
   async subscribe(listener: ChangeListener): Promise<() => Promise<void>> {

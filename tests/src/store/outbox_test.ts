@@ -490,12 +490,9 @@ class AnnouncingStorage extends OutboxStorage {
 }
 
 for (const isAnnounced of [false, true]) {
-  const when = isAnnounced
-    ? "at once if rows are announced"
-    : "within half a second if rows are not announced";
+  const when = isAnnounced ? "at once if it is announced" : "within half a second if it is not announced";
   test(`a client that waits at a storage with announcements is told of a row ${when}`, async () => {
     const storage = new AnnouncingStorage();
-    storage.outbox.isAnnounced = isAnnounced;
     const { clock, server } = setUp({ storage });
     let told: string[] | undefined;
     void server.handleSync({ known: { a: 0 }, wait: 25_000 }).then(({ changed }) =>
