@@ -77,8 +77,9 @@ export class MemoryOutbox implements StorageOutbox {
     }
   }
 
-  setAside(ids: readonly number[]): Promise<void> {
-    this.rows = this.rows.map((row) => ids.includes(row.id) ? { ...row, id: -row.id } : row);
+  setAside(rows: readonly OutboxRow[]): Promise<void> {
+    const isMeant = (row: OutboxRow) => rows.some(({ id, key }) => id === row.id && key === row.key);
+    this.rows = this.rows.map((row) => isMeant(row) ? { ...row, id: -row.id } : row);
     return Promise.resolve();
   }
 

@@ -223,8 +223,8 @@ export class OutboxDrain {
   }
 
   async #setAside(refused: readonly FaultyRow[]): Promise<void> {
-    const ids = refused.map(({ row }) => row.id);
-    await withTimeout("setAsideOutbox", () => this.#outbox.setAside(ids), this.#options.calls);
+    const rows = refused.map(({ row }) => row);
+    await withTimeout("setAsideOutbox", () => this.#outbox.setAside(rows), this.#options.calls);
     this.#report(refused, "was set aside");
   }
 

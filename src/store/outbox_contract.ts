@@ -78,8 +78,8 @@ export interface StorageOutbox {
    */
   applyRows(changes: readonly OutboxChange[]): Promise<number>;
 
-  /** Sets rows aside: negates their ids. */
-  setAside(ids: readonly number[]): Promise<void>;
+  /** Sets rows aside: negates their ids. As with `applyRows`, a row that has the id of another one stays. */
+  setAside(rows: readonly OutboxRow[]): Promise<void>;
 
   /**
    * Counts the rows.

@@ -185,7 +185,7 @@ export function testOutbox({ check, checkShared, options, supports }: Kit): void
     await insertKeys(storage, "a", "b", "c");
     const outbox = outboxOf(storage);
     const [a, b, c] = await readAll(storage) as [OutboxRow, OutboxRow, OutboxRow];
-    await outbox.setAside([a.id, c.id]);
+    await outbox.setAside([a, c]);
     assertEquals(new Set(await pendingOf(storage)), new Set([b.id]), "the readings");
     assertEquals((await readAll(storage)).map(({ key }) => key), ["b"], "the rows that are pending");
     assertEquals(await outbox.readRows(c.id, 10, ["a", "c"]), [], "of their keys");
@@ -195,6 +195,20 @@ export function testOutbox({ check, checkShared, options, supports }: Kit): void
     const { oldestAge, ...counts } = await outbox.summarize(10);
     assertEquals(counts, { pending: 0, setAside: 2 }, "counts");
     assertEquals(oldestAge, 0, "the age of none");
+  });
+
+  check("rows of similar keys are not taken for one another when ids are given again", async (storage) => {
+    const outbox = outboxOf(storage);
+    const names = ["a", "a ", "A", " ", "  ", "é", "e\u{301}", "e", "😀", "😁"];
+    await insertKeys(storage, ...names);
+    const rows = await readAll(storage);
+    assertEquals(rows.map(({ key }) => key), names, "keys");
+    const others = rows.map(({ id }, i) => ({ ...rows[i]!, id, key: names[(i + 1) % names.length]! }));
+    assertEquals(await outbox.applyRows(toChanges(others)), 0, "changes of other keys");
+    await outbox.setAside([...others, ...rows.map((row) => ({ ...row, key: "" }))]);
+    assertEquals(await readAll(storage), rows, "rows that are left");
+    await outbox.setAside(rows);
+    assertEquals((await outbox.summarize(100)).setAside, names.length, "rows that were set aside");
   });
 
   check("summarize() counts rows up to a limit", async (storage) => {

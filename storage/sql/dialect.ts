@@ -203,8 +203,8 @@ export interface OutboxDialect {
    * Writes the changes whose rows are still there, and removes their rows.
    */
   apply(changes: readonly PlacedRows[], numbering: Numbering): OutboxWrite;
-  /** Negates the ids of pending rows. */
-  setAside(ids: readonly number[]): Statement;
+  /** Negates the ids of pending rows. Each has the key that is named: `""` stands for none, and `null` for any. */
+  setAside(rows: readonly (readonly [id: number, key: string | null])[]): Statement;
   /** Counts up to `limit` rows of each kind: `pending`, `oldest_age` in milliseconds, `set_aside`. */
   summarize(limit: number): Statement;
   /** Adds rows. An empty hash stands for no hash. */

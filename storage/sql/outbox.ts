@@ -12,6 +12,7 @@ import type {
 } from "../../src/store/contract.ts";
 import { checkCounter } from "../validate.ts";
 import type { OutboxDialect, SQLRow } from "./dialect.ts";
+import { idAndKey } from "./placement.ts";
 import { lastVersionOf, toNumber, toOutboxRow } from "./rows.ts";
 import type { TableClient } from "./table_client.ts";
 
@@ -63,8 +64,8 @@ export class SQLOutbox implements StorageOutbox {
     return 0;
   }
 
-  async setAside(ids: readonly number[]): Promise<void> {
-    await this.#table.ask("setAsideOutbox", this.#dialect.setAside(ids));
+  async setAside(rows: readonly OutboxRow[]): Promise<void> {
+    await this.#table.ask("setAsideOutbox", this.#dialect.setAside(rows.map(idAndKey)));
   }
 
   async summarize(limit: number): Promise<OutboxSummary> {

@@ -4,7 +4,7 @@
  * @module
  */
 import { marksOf } from "../../src/store/history.ts";
-import type { Dot, NodeHash, NodeMerge } from "../../src/store/contract.ts";
+import type { Dot, NodeHash, NodeMerge, OutboxRow } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
 
 /**
@@ -64,6 +64,15 @@ export function keysOfRows(changes: readonly PlacedRows[]): Map<number, string> 
     for (const id of rows) if (!keys.has(id)) keys.set(id, key.includes("\u{FFFD}") ? "" : key);
   }
   return keys;
+}
+
+/**
+ * The id of a row of the outbox, and the key that it must have: an empty text for none, and `null` for any, where what was
+ * read may not be all that the database has.
+ */
+export function idAndKey({ id, key }: OutboxRow): readonly [id: number, key: string | null] {
+  if (key === null || key === undefined) return [id, ""];
+  return [id, typeof key === "string" && !/[\0\u{FFFD}]/u.test(key) ? key : null];
 }
 
 /** What every merge has in common. */

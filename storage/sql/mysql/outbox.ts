@@ -7,8 +7,10 @@ import type { OutboxDialect, OutboxTable } from "../dialect.ts";
 import { changeItem, MAX_VERSION, type SQLTable, statement } from "../fragments.ts";
 import { keysOfRows } from "../placement.ts";
 import {
+  decode,
   given,
   insertRows,
+  isSame,
   items,
   itemsParam,
   lockAndReplace,
@@ -56,6 +58,9 @@ function schema({ quoted }: OutboxTable): string[] {
 
 const COLUMNS = "pending.id, pending.`key`, pending.hash, pending.format";
 
+/** The key of a row in UTF-8, to be compared as bytes. */
+const KEY = decode("pending.`key`");
+
 function read({ quoted }: OutboxTable): OutboxDialect["read"] {
   const sql =
     `SELECT ${COLUMNS} FROM ${quoted} AS pending WHERE pending.id > 0 AND pending.id <= ? ORDER BY pending.id`;
@@ -75,7 +80,8 @@ function apply(table: SQLTable, outbox: OutboxTable): OutboxDialect["apply"] {
   // Each has a row's id, its key, and its change's place. Place 0 is the counter's.
   const asked = `JSON_TABLE(?, '$[*]' COLUMNS ` +
     `(id BIGINT PATH '$[0]', name ${TEXT} PATH '$[1]', place BIGINT PATH '$[2]')) AS asked ` +
-    `STRAIGHT_JOIN ${outbox.quoted} AS pending ON pending.id = asked.id AND asked.name IN (pending.\`key\`, '')`;
+    `STRAIGHT_JOIN ${outbox.quoted} AS pending ON pending.id = asked.id ` +
+    `AND CAST(asked.name AS BINARY) IN (CAST(${KEY} AS BINARY), '')`;
   const found = `SELECT asked.place FROM ${asked}`;
   const write = insertRows(table, {
     node: { version: `${START} + item.place`, replicaId: "NULL", dotVersion: "NULL" },
@@ -104,10 +110,11 @@ function apply(table: SQLTable, outbox: OutboxTable): OutboxDialect["apply"] {
 }
 
 function setAside({ quoted }: OutboxTable): OutboxDialect["setAside"] {
-  const sql =
-    `UPDATE ${quoted} AS pending JOIN JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT PATH '$')) AS asked ` +
-    `ON pending.id = asked.id SET pending.id = -pending.id WHERE pending.id > 0`;
-  return (ids) => statement(sql, JSON.stringify(ids));
+  const sql = `UPDATE ${quoted} AS pending JOIN JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT PATH '$[0]', ` +
+    `name VARCHAR(600) CHARACTER SET utf8mb4 PATH '$[1]')) AS asked ON pending.id = asked.id ` +
+    `SET pending.id = -pending.id WHERE pending.id > 0 ` +
+    `AND (asked.name IS NULL OR ${isSame("asked.name", `COALESCE(${KEY}, '')`)})`;
+  return (rows) => statement(sql, JSON.stringify(rows));
 }
 
 function summarize({ quoted }: OutboxTable): OutboxDialect["summarize"] {

@@ -91,8 +91,10 @@ function apply({ quoted, now }: SQLTable, outbox: OutboxTable): OutboxDialect["a
 
 function setAside({ quoted }: OutboxTable): OutboxDialect["setAside"] {
   const sql =
-    `UPDATE ${quoted} SET id = -id WHERE id > 0 AND id IN (SELECT value FROM json_each(?)) RETURNING id`;
-  return (ids) => statement(sql, JSON.stringify(ids));
+    `UPDATE ${quoted} SET id = -id WHERE id IN (SELECT pending.id FROM json_each(?) AS asked CROSS JOIN ` +
+    `${quoted} AS pending ON pending.id = ${field(0)} WHERE pending.id > 0 ` +
+    `AND coalesce(${field(1)}, pending."key", '') = coalesce(pending."key", '')) RETURNING id`;
+  return (rows) => statement(sql, JSON.stringify(rows));
 }
 
 function summarize({ quoted }: OutboxTable): OutboxDialect["summarize"] {

@@ -228,7 +228,7 @@ test("the metrics count the rows of the outbox, and leave them out if the storag
   const scrape = async () => await (await handler(new Request("http://localhost/reality/metrics"))).text();
   outbox.commit("a");
   outbox.commit("b");
-  await outbox.setAside([1]);
+  await outbox.setAside(outbox.rows.slice(0, 1));
   outbox.summarize = async (limit) => ({
     ...await MemoryOutbox.prototype.summarize.call(outbox, limit),
     oldestAge: 1500,

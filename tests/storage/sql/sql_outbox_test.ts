@@ -31,7 +31,7 @@ test("a reading of SQLStorage with an outbox is one statement", async () => {
         () => storage.outbox!.readRows(2, 10),
         () => storage.outbox!.readRows(2, 10, ["a", "b"]),
         () => storage.outbox!.summarize(10),
-        () => storage.outbox!.setAside([2]),
+        () => storage.outbox!.setAside([{ id: 2, key: "key:2", hash: null, format: 1 }]),
       ]
     ) {
       pool.asked = [];
