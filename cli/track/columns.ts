@@ -74,9 +74,8 @@ export async function checkColumns(connection: Connection, options: TrackOptions
   const schema = outbox.schema ?? (options.dialect === "postgres" ? undefined : options.schema);
   if ((await list(schema, outbox.table)).some(({ name }) => name === "key")) return;
   throw new Error(
-    `there is no outbox ${
-      show(outbox.schema, outbox.table)
-    }: start a server whose storage has the option outbox, or the command with REALITY_OUTBOX`,
+    `there is no outbox ${show(outbox.schema, outbox.table)}: start a server whose storage has the option ` +
+      "outbox, or the command with REALITY_OUTBOX, and send it a request, which creates it",
   );
 }
 

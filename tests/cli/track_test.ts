@@ -72,7 +72,11 @@ test("track --apply names what does not exist, and changes nothing", () =>
         'there is no column "room" in "messages": it has room_id, author_id',
       ],
       [["--table", "messages", ...KEYS, "--when", "{gone} = 1"], 'there is no column "gone" in "messages"'],
-      [["--table", "messages", ...KEYS, "--outbox", "none"], 'there is no outbox "none": start a server'],
+      [
+        ["--table", "messages", ...KEYS, "--outbox", "none"],
+        'there is no outbox "none": start a server whose storage has the option outbox, or the command with ' +
+        "REALITY_OUTBOX, and send it a request, which creates it",
+      ],
       [
         ["--table", "messages", ...KEYS, "--when", "{room_id} ="],
         'Cannot track "messages": near ")": syntax error',
