@@ -103,6 +103,7 @@ test("trackTable() on PostgreSQL writes the same text of a value whatever the se
       f: ["float8", "0.30000000000000004", "0.30000000000000004"],
       big: ["bigint", "9007199254740993", "9007199254740993"],
       u: ["uuid", "'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"],
+      ip: ["inet", "'10.0.0.1'", "10.0.0.1/32"],
       bin: ["bytea", "'\\x00ff'", "\\x00ff"],
       c: ["char(5)", "'ab'", "ab"],
       j: ["jsonb", `'{"b": 1}'`, '{"b": 1}'],
@@ -251,6 +252,30 @@ test("trackTable() on PostgreSQL sees changes of partitions by the table that a 
     assert.deepEqual(await take(), ["chat:5"]);
     await run("INSERT INTO t VALUES (4, 6)");
     assert.deepEqual(await take(), ["chat:6"]);
+    // A cascade names the table that has the foreign key.
+    await run("CREATE TABLE rooms (id int PRIMARY KEY); INSERT INTO rooms SELECT generate_series(1, 9)");
+    for (const table of ["low", "high"]) {
+      await run(`ALTER TABLE ${table} ADD FOREIGN KEY (room) REFERENCES rooms ON DELETE CASCADE`);
+    }
+    await run("INSERT INTO t VALUES (5, 7), (15, 8)");
+    await take();
+    await run("DELETE FROM rooms WHERE id IN (7, 8)");
+    assert.deepEqual(await take(), ["chat:7"]);
+  }));
+
+test("trackTable() on PostgreSQL sees nothing where triggers are disabled or the session takes the role of a replica", () =>
+  withSchema(async ({ run, track, take }) => {
+    await run("CREATE TABLE t (room int)");
+    await track("t", ["chat:{room}"]);
+    await run(
+      "ALTER TABLE t DISABLE TRIGGER ALL; INSERT INTO t VALUES (1); ALTER TABLE t ENABLE TRIGGER ALL",
+    );
+    await run(
+      "SET session_replication_role = replica; INSERT INTO t VALUES (2); RESET session_replication_role",
+    );
+    assert.deepEqual(await take(), []);
+    await run("INSERT INTO t VALUES (3)");
+    assert.deepEqual(await take(), ["chat:3"]);
   }));
 
 test("trackTable() on PostgreSQL changes nothing when a column or a table does not exist, or the table is a view", () =>
