@@ -13,11 +13,12 @@ import {
   type ReplicaState,
   RESIDUES,
   type VersionVector,
+  withForgotten,
 } from "../store/contract.ts";
 import type { RealityNodeMeta } from "../types.ts";
 import { type MergeContext, mergeMissing, mergeNode } from "./merge.ts";
 import type { Changes } from "../store/changes.ts";
-import type { Delta, Message } from "./message.ts";
+import { type Delta, mergedBySender, type Message } from "./message.ts";
 
 /** What anti-entropy needs. */
 export interface AntiEntropyDeps {
@@ -160,9 +161,10 @@ export class AntiEntropy {
     // Draw another residue before any change is numbered for these nodes.
     const known = joinVectors(theirs, highestDots(delta?.nodes ?? []));
     if (sharesResidue(mine, known)) await callStorage("avoidResidues", () => storage.avoidResidues(known));
+    const merged = withForgotten(mine);
     if (delta === undefined) {
       // All that the peer has is here, but its epoch may be the older one.
-      const isOlder = message.epoch < mine.epoch && coversVector(mine.vector, theirs);
+      const isOlder = message.epoch < mine.epoch && coversVector(merged, theirs);
       if (isOlder && await callStorage("adoptVector", () => storage.adoptVector(theirs, message.epoch))) {
         wake(null);
       }
@@ -172,11 +174,11 @@ export class AntiEntropy {
     // replica in the version vector.
     const adopt = delta.after === null ? theirs : previous?.adopt ?? theirs;
     const losesNothing = [...collected].every(([replicaId, dotVersion]) =>
-      dotVersion <= (mine.vector.get(replicaId) ?? 0) || !advances(adopt, mine.vector, replicaId)
+      dotVersion <= (merged.get(replicaId) ?? 0) || !advances(adopt, merged, replicaId)
     );
-    if (!coversVector(mine.vector, delta.base) || !delta.full && !losesNothing) return UNMERGED;
+    if (!coversVector(merged, delta.base) || !delta.full && !losesNothing) return UNMERGED;
     try {
-      return await this.#mergeDelta(delta, { message, mine, theirs, previous });
+      return await this.#mergeDelta(delta, { message, mine: { ...mine, vector: merged }, previous });
     } finally {
       // Also after a failure: some nodes may have been written. Not before the version vector is adopted: a client may
       // change the node as soon as it is told, and that change must be known to come after these nodes.
@@ -186,24 +188,27 @@ export class AntiEntropy {
 
   async #mergeDelta(
     delta: Delta,
-    { message, mine, theirs, previous }: {
+    { message, mine, previous }: {
       readonly message: Message;
+      /** The state here. Its version vector includes what was forgotten. */
       readonly mine: ReplicaState;
-      readonly theirs: VersionVector;
       readonly previous: PartialDelta | undefined;
     },
   ): Promise<MergedPage> {
     const { storage, callStorage, getChanges, wake } = this.#deps;
-    const { collected = EMPTY, epoch } = message;
+    const { collected = EMPTY, epoch, vector = EMPTY } = message;
+    const theirs = mergedBySender(message) ?? EMPTY;
     const { written, ownChanges } = await getChanges().merge(delta.nodes, async (isMissing) => {
       // A missing node may have been collected since the state was read.
-      const { vector, collected } = isMissing
+      const state = isMissing
         ? await callStorage("readReplicaState", () => storage.readReplicaState())
         : mine;
-      return { collected, merge: (node, own) => mergeNode(node, own, { mine: vector, theirs, collected }) };
+      const { collected } = state;
+      const merged = withForgotten(state);
+      return { collected, merge: (node, own) => mergeNode(node, own, { mine: merged, theirs, collected }) };
     });
     const before = delta.after === null ? undefined : previous;
-    const { adopt = theirs, keys = new Set<string>() } = before ?? {};
+    const { adopt = vector, keys = new Set<string>() } = before ?? {};
     // A tombstone does not count: beside the deletion that it tells, another may have been collected.
     if (delta.full) { for (const { key, deleted } of delta.nodes) if (!deleted) keys.add(key); }
     if (delta.next !== null) {
@@ -274,11 +279,13 @@ export class AntiEntropy {
  */
 function continues(
   previous: PartialDelta,
-  { replicaId, vector = EMPTY, collected = EMPTY }: Message,
+  message: Message,
   { after, full }: Delta,
 ): boolean {
+  const { replicaId, collected = EMPTY } = message;
   return after === previous.next && full === previous.full && replicaId === previous.sender &&
-    coversVector(vector, previous.adopt) && coversVector(collected, previous.collected);
+    coversVector(mergedBySender(message) ?? EMPTY, previous.adopt) &&
+    coversVector(collected, previous.collected);
 }
 
 /** Whether another storage has the residue of this one. */

@@ -8,7 +8,7 @@ import { coversVector } from "../store/contract.ts";
 import type { ComposedPage } from "./anti_entropy.ts";
 import type { LocalReplica } from "./local_replica.ts";
 import type { LocalServer } from "./local_server.ts";
-import { type Invalidation, type Message, readMessage, writeMessage } from "./message.ts";
+import { type Invalidation, mergedBySender, type Message, readMessage, writeMessage } from "./message.ts";
 import type { Peer, PendingUpdates } from "./peers.ts";
 import { OwnAddressError } from "./proof.ts";
 import type { Replication } from "./replication.ts";
@@ -106,7 +106,7 @@ export class Exchanges {
       if (plan.page === undefined) continue;
       ({ incoming } = await replication.merge(incoming, answer));
       outgoing = nextPage(plan.page, answer);
-      const isDone = coversVector(answer.vector ?? new Map(), plan.page.state.vector);
+      const isDone = coversVector(mergedBySender(answer) ?? new Map(), plan.page.state.vector);
       if (isDone && pending.forwards.size === 0 && incoming === undefined && outgoing === undefined) {
         return true;
       }
@@ -133,7 +133,7 @@ export class Exchanges {
     }
     peer.id = answer.id;
     peer.replicaId = answer.replicaId;
-    peer.vector = answer.vector;
+    peer.vector = mergedBySender(answer);
     server.learnPeers(answer);
     return answer;
   }
@@ -170,6 +170,6 @@ function fieldsOf({ invalidation, forwards, pageRequest }: RequestPlan): Partial
 /** The page to send next. A page whose base the peer does not cover was not merged: the peer's answer starts anew. */
 function nextPage({ delta }: ComposedPage, answer: Message): Message["pageRequest"] {
   const isMerged = delta !== undefined &&
-    (delta.full || coversVector(answer.vector ?? new Map(), delta.base));
+    (delta.full || coversVector(mergedBySender(answer) ?? new Map(), delta.base));
   return isMerged && delta.next !== null ? { after: delta.next, full: delta.full } : undefined;
 }

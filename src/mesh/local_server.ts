@@ -58,6 +58,7 @@ export class LocalServer {
       peers: peers.states,
       ...(discovery ? { urls: this.#listURLs() } : {}),
       ...(page ? { vector: page.state.vector, collected: page.state.collected } : {}),
+      ...(page?.state.forgotten ? { forgotten: page.state.forgotten } : {}),
       ...(page?.delta ? { delta: page.delta } : {}),
       ...rest,
     };

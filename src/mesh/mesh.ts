@@ -6,7 +6,7 @@
 import type { Clock } from "../clock.ts";
 import type { RealityError } from "../errors.ts";
 import { redactURL } from "../redact.ts";
-import { isMeshStorage, type RealityStorage } from "../store/contract.ts";
+import { type Dot, includesDot, isMeshStorage, type RealityStorage } from "../store/contract.ts";
 import type { MeshPeerStats, MeshStats, PeerState } from "../types.ts";
 import { Announcer, type MeshRelay } from "./announcer.ts";
 import { AntiEntropy, type AntiEntropyDeps } from "./anti_entropy.ts";
@@ -17,6 +17,8 @@ import { FullCopies } from "./full_copies.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import { LocalReplica } from "./local_replica.ts";
 import { LocalServer } from "./local_server.ts";
+import { NodeRewriter } from "./node_rewriter.ts";
+import { OldReplicas } from "./old_replicas.ts";
 import { Peers } from "./peers.ts";
 import { RedisUpdates } from "./redis_updates.ts";
 import { Replication } from "./replication.ts";
@@ -66,7 +68,7 @@ export class Mesh {
   readonly #exchanges: Exchanges;
   readonly #scheduler: Scheduler;
   readonly #responder: Responder;
-  readonly #uncovered: UncoveredNodes | undefined;
+  readonly #rewriter: NodeRewriter | undefined;
 
   /**
    * Wires the parts. Each one calls only those created before it; the only call back up is `requestExchange`.
@@ -86,15 +88,22 @@ export class Mesh {
     const announcer = this.#announcer = new Announcer({ clock, fanOut, heartbeat, relay });
     let antiEntropy: AntiEntropy | undefined;
     let uncovered: UncoveredNodes | undefined;
+    let oldReplicas: OldReplicas | undefined;
     if (isMeshStorage(storage)) {
       antiEntropy = new AntiEntropy({ ...deps, storage });
-      uncovered = new UncoveredNodes({ ...deps, storage });
+      const rewriter = this.#rewriter = new NodeRewriter({ ...deps, storage });
+      uncovered = new UncoveredNodes(clock, rewriter);
+      const isKnownToPeers = (dot: Dot) =>
+        peers.others.every(({ state, vector }) =>
+          state !== "alive" || vector === undefined || includesDot(vector, dot)
+        );
+      oldReplicas = new OldReplicas({ ...deps, storage, rewriter, isKnownToPeers });
     }
-    this.#uncovered = uncovered;
     const copies = new FullCopies(clock);
     const replication = this.#replication = new Replication({
       antiEntropy,
       uncovered,
+      oldReplicas,
       replica,
       copies,
       announcer,
@@ -211,6 +220,6 @@ export class Mesh {
    * @param ms How long sending may take, in milliseconds.
    */
   async close(ms: number): Promise<void> {
-    await Promise.all([this.#scheduler.close(ms), this.#uncovered?.close()]);
+    await Promise.all([this.#scheduler.close(ms), this.#rewriter?.close()]);
   }
 }

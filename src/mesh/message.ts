@@ -5,7 +5,7 @@
  */
 import { RefusalError } from "../errors.ts";
 import { hashFault, isVersion, keyFault, kindOf, MAX_HASH_BYTES, MAX_KEY_BYTES } from "../store/node.ts";
-import type { ReplicatedNode, VersionVector } from "../store/contract.ts";
+import { type ReplicatedNode, type VersionVector, withForgotten } from "../store/contract.ts";
 import type { PeerState } from "../types.ts";
 import { JOIN_MARK } from "./merge.ts";
 
@@ -28,6 +28,8 @@ export interface Message {
   readonly forwards?: readonly string[];
   /** The sender's version vector, read before the nodes of `delta`. */
   readonly vector?: VersionVector;
+  /** What the sender's storage has merged and forgotten: its version vector does not include it any more. */
+  readonly forgotten?: VersionVector;
   /** The dots of tombstones that the sender's storage has collected. */
   readonly collected?: VersionVector;
   /** Nodes that the receiver may lack. */
@@ -74,9 +76,14 @@ const MAX_DOT_VERSION = 2 ** 52;
 
 const STATES: readonly unknown[] = ["alive", "suspect", "gone"];
 
+/** All that the sender's storage has merged; undefined if the message does not tell it. */
+export function mergedBySender({ vector, forgotten }: Message): VersionVector | undefined {
+  return vector && withForgotten({ vector, forgotten });
+}
+
 /** Writes a message as JSON text. */
 export function writeMessage(message: Message): string {
-  const { delta, vector, collected, urls } = message;
+  const { delta, vector, forgotten, collected, urls } = message;
   return JSON.stringify({
     id: message.id,
     run: message.incarnation,
@@ -87,6 +94,7 @@ export function writeMessage(message: Message): string {
     look: message.invalidation,
     pass: message.forwards,
     seen: vector && Object.fromEntries(vector),
+    forgot: forgotten && Object.fromEntries(forgotten),
     swept: collected && Object.fromEntries(collected),
     delta: delta && {
       ...delta,
@@ -131,6 +139,7 @@ export function readMessage(text: string): Message {
     if (message.epoch === "") throw badMessage("epoch", 'expected one beside "seen"');
     message.vector = readVector("seen", fields.seen);
   }
+  if (fields.forgot !== undefined) message.forgotten = readVector("forgot", fields.forgot);
   if (fields.swept !== undefined) message.collected = readVector("swept", fields.swept);
   if (fields.delta !== undefined) message.delta = readDelta(fields.delta);
   if (fields.more !== undefined) {

@@ -56,7 +56,7 @@ export class Peer {
   readonly url: string;
   /** The replica id of its storage, once it has answered; empty for a storage without one. */
   replicaId: string | undefined;
-  /** The version vector that it sent last. */
+  /** What its storage had merged when it sent its last message. */
   vector: VersionVector | undefined;
   /** What it is to be told. */
   pending: PendingUpdates = new PendingUpdates();

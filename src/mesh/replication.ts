@@ -3,7 +3,13 @@
  *
  * @module
  */
-import { coversVector, joinVectors, type VersionVector } from "../store/contract.ts";
+import {
+  coversVector,
+  joinVectors,
+  type ReplicaState,
+  type VersionVector,
+  withForgotten,
+} from "../store/contract.ts";
 import type { RealityNodeMeta } from "../types.ts";
 import type { Announcer } from "./announcer.ts";
 import {
@@ -17,6 +23,8 @@ import type { FanOut } from "./fan_out.ts";
 import type { FullCopies } from "./full_copies.ts";
 import type { LocalReplica } from "./local_replica.ts";
 import { type Invalidation, MAX_PAGE_NODES, type Message } from "./message.ts";
+import type { OnRewritten } from "./node_rewriter.ts";
+import type { OldReplicas } from "./old_replicas.ts";
 import type { Peer } from "./peers.ts";
 import type { UncoveredNodes } from "./uncovered_nodes.ts";
 
@@ -29,6 +37,8 @@ export interface ReplicationOptions {
   readonly antiEntropy: AntiEntropy | undefined;
   /** Left out where `antiEntropy` is. */
   readonly uncovered: UncoveredNodes | undefined;
+  /** Left out where `antiEntropy` is. */
+  readonly oldReplicas: OldReplicas | undefined;
   readonly replica: LocalReplica;
   readonly copies: FullCopies;
   readonly announcer: Announcer;
@@ -68,13 +78,13 @@ export class Replication {
     theirs: VersionVector | undefined,
     request?: Message["pageRequest"],
   ): Promise<ComposedPage | undefined> {
-    const { antiEntropy, uncovered, replica, copies } = this.#options;
+    const { antiEntropy, replica, copies } = this.#options;
     if (antiEntropy === undefined) return undefined;
     const maySendCopy = (reason: string) => replicaId === undefined || copies.maySend(replicaId, reason);
     for (let limit = peer?.maxPageNodes ?? MAX_PAGE_NODES;; limit = Math.ceil(limit / 4)) {
       const page = await antiEntropy.compose(theirs, limit, request, maySendCopy);
       replica.update(page.state);
-      if (theirs !== undefined) uncovered?.check(page.state, (metas) => this.#announce(metas));
+      this.#maintain(page.state, theirs !== undefined);
       const length = page.delta?.nodes.reduce((sum, node) =>
         sum + node.key.length + node.hash.length + 120, 0) ?? 0;
       if (length <= MAX_PAGE_LENGTH || limit === 1) return page;
@@ -138,6 +148,20 @@ export class Replication {
     const { announcer, fanOut } = this.#options;
     const isNew = invalidation !== undefined && announcer.raiseVersion(invalidation.version);
     fanOut.forward(message, isNew, invalidation);
+  }
+
+  /**
+   * Looks for work on the nodes here, which is done in the background.
+   *
+   * @param state The state of the storage.
+   * @param isExchanged Whether nodes are exchanged with another storage.
+   */
+  #maintain(state: ReplicaState, isExchanged: boolean): void {
+    const { uncovered, oldReplicas } = this.#options;
+    const onRewritten: OnRewritten = (metas) => this.#announce(metas);
+    if (isExchanged) uncovered?.check({ ...state, vector: withForgotten(state) }, onRewritten);
+    // Also where no peer answers: a version vector may be too long for a message.
+    oldReplicas?.check(state, onRewritten);
   }
 
   /** Announces changes of this storage itself that were made in a merge. */

@@ -7,7 +7,7 @@ import type { PartialDelta } from "./anti_entropy.ts";
 import type { Heartbeat } from "./heartbeat.ts";
 import type { LocalReplica } from "./local_replica.ts";
 import type { LocalServer } from "./local_server.ts";
-import { type Message, readMessage, writeMessage } from "./message.ts";
+import { mergedBySender, type Message, readMessage, writeMessage } from "./message.ts";
 import type { Peer, Peers } from "./peers.ts";
 import type { Replication } from "./replication.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -73,7 +73,7 @@ export class Responder {
     if (peer !== undefined) {
       peer.recordRequest();
       peer.replicaId = message.replicaId;
-      peer.vector = message.vector ?? peer.vector;
+      peer.vector = mergedBySender(message) ?? peer.vector;
     }
     server.learnPeers(message);
     await replica.identify();
@@ -86,7 +86,12 @@ export class Responder {
     const previous = this.#partialDeltas.get(message.incarnation);
     const { incoming } = await replication.merge(previous, message);
     this.#keepPartialDelta(message.incarnation, incoming);
-    const page = await replication.compose(peer, message.replicaId, message.vector, message.pageRequest);
+    const page = await replication.compose(
+      peer,
+      message.replicaId,
+      mergedBySender(message),
+      message.pageRequest,
+    );
     replication.recordCopy(message.replicaId, page);
     return await server.compose(page, {});
   }

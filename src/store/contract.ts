@@ -19,13 +19,19 @@ export {
   coversVector,
   type Dot,
   dotOf,
+  forgetReplicas,
   highestDots,
   includesDot,
   isSameDot,
   joinVectors,
+  type KnownReplicas,
   lowestMissing,
+  MAX_FORGOTTEN,
+  newestEntries,
   type ReplicatedNode,
+  unknownEntries,
   type VersionVector,
+  withForgotten,
 } from "./version_vector.ts";
 
 /**
@@ -184,7 +190,8 @@ export interface MeshStorage extends RealityStorage {
 
   /**
    * Records that everything in a version vector was merged: joins it with the own vector and raises the counter to
-   * its highest dot version. An epoch that sorts before the own epoch replaces it.
+   * its highest dot version. An epoch that sorts before the own epoch replaces it. Entries that are included in what
+   * `forgetReplicas` removed are left out, in both vectors.
    *
    * @param collected After a full copy: the collected tombstones of the source, which are joined with those collected
    *   here. They are missing here as well, and a storage that requests later changes must be told.
@@ -204,6 +211,22 @@ export interface MeshStorage extends RealityStorage {
    */
   avoidResidues(vector: VersionVector): Promise<void>;
 
+  /**
+   * Removes replicas from the version vector and from the collected tombstones, in one atomic step. Called for replicas
+   * that numbered nothing for long, once no node or tombstone here has a dot of theirs. The own replica stays, and so
+   * does one whose entry in the version vector is not the given one any more, or whose collected tombstones reach
+   * further. Of all entries that were removed, the last
+   * 1,000 are kept as `ReplicaState.forgotten`.
+   *
+   * If collected tombstones of one of them were recorded, the own dot is recorded in their place: a storage whose version
+   * vector includes it has merged all that is forgotten here.
+   *
+   * @param replicas Replica id → its entry in the version vector.
+   * @param own A dot of this storage that was assigned after the version vector had these entries. If it has another
+   *   replica id by now, nothing is removed.
+   */
+  forgetReplicas(replicas: VersionVector, own: Dot): Promise<void>;
+
   /** Makes this process number changes by the clock from now on, as replicated storages must. */
   countByClock(): void;
 }
@@ -218,6 +241,10 @@ export interface ReplicaState extends StorageIdentity {
   readonly vector: VersionVector;
   /** Replica id → the highest dot version among its tombstones that were collected here. */
   readonly collected: VersionVector;
+  /**
+   * Entries that `forgetReplicas` removed from the version vector. What they include was merged here. Left out: none.
+   */
+  readonly forgotten?: VersionVector;
   /** The counter, as readers see it. */
   readonly maxVersion: number;
   /** As {@linkcode StorageMoment.outbox}. */
@@ -251,6 +278,7 @@ export function isMeshStorage(storage: RealityStorage): storage is MeshStorage {
     "readReplicated",
     "mergeNodes",
     "adoptVector",
+    "forgetReplicas",
   ];
   return [...methods, "avoidResidues", "countByClock"].every((name) =>
     typeof (storage as unknown as Record<string, unknown>)[name] === "function"

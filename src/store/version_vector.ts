@@ -67,6 +67,63 @@ export function lowestMissing(base: VersionVector, vector: VersionVector): numbe
   return lowest;
 }
 
+/** The entries with the highest dot versions, `count` at most. Of equal ones, those of the lesser replica ids. */
+export function newestEntries(vector: VersionVector, count: number): VersionVector {
+  const sorted = [...vector].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1));
+  return new Map(sorted.slice(0, count));
+}
+
+/** The entries of `vector` that `known` does not include. */
+export function unknownEntries(vector: VersionVector, known: VersionVector): VersionVector {
+  if (known.size === 0) return vector;
+  return new Map([...vector].filter(([replicaId, version]) => !includesDot(known, { replicaId, version })));
+}
+
+/** How many entries that it has forgotten a storage keeps. */
+export const MAX_FORGOTTEN = 1000;
+
+/** What a storage knows of other storages. */
+export interface KnownReplicas {
+  /** The version vector. */
+  readonly vector: VersionVector;
+  /** Replica id → the highest dot version among tombstones that were collected here. */
+  readonly collected: VersionVector;
+  /** Entries of the version vector that were forgotten, in the order in which they were. Left out: none. */
+  readonly forgotten?: VersionVector;
+}
+
+/**
+ * Forgets replicas, as `MeshStorage.forgetReplicas()` does.
+ *
+ * @param known What the storage knows.
+ * @param replicas Replica id → its entry in the version vector.
+ * @param own The own dot that stands for their collected tombstones.
+ * @returns What it knows then; the same object if nothing is forgotten.
+ */
+export function forgetReplicas(known: KnownReplicas, replicas: VersionVector, own: Dot): KnownReplicas {
+  const [vector, collected] = [new Map(known.vector), new Map(known.collected)];
+  const removed = new Map<string, number>();
+  for (const [replicaId, highest] of replicas) {
+    const isSame = vector.get(replicaId) === highest && (collected.get(replicaId) ?? 0) <= highest;
+    if (replicaId === own.replicaId || !isSame) continue;
+    vector.delete(replicaId);
+    removed.set(replicaId, highest);
+    if (!collected.delete(replicaId)) continue;
+    collected.set(own.replicaId, Math.max(own.version, collected.get(own.replicaId) ?? 0));
+  }
+  if (removed.size === 0) return known;
+  // Not those with the lowest numbers are dropped: a storage that has not forgotten the last ones yet would bring them back.
+  const earlier = [...known.forgotten ?? []].filter(([replicaId]) => !removed.has(replicaId));
+  return { vector, collected, forgotten: new Map([...earlier, ...removed].slice(-MAX_FORGOTTEN)) };
+}
+
+/** All that a version vector and the forgotten entries include. */
+export function withForgotten(
+  { vector, forgotten }: { readonly vector: VersionVector; readonly forgotten?: VersionVector | undefined },
+): VersionVector {
+  return forgotten === undefined ? vector : joinVectors(vector, forgotten);
+}
+
 /** Replica id → the highest dot version among nodes. */
 export function highestDots(nodes: readonly ReplicatedNode[]): VersionVector {
   const dots = new Map<string, number>();

@@ -29,6 +29,7 @@ import {
   replicatedOf,
 } from "./mesh_kit.ts";
 import { testDeltas } from "./mesh_delta.ts";
+import { testForgetting } from "./mesh_forgetting.ts";
 import { testMeshRaces } from "./mesh_races.ts";
 import { testResidues } from "./mesh_residues.ts";
 import { testMerges } from "./mesh_merges.ts";
@@ -40,6 +41,7 @@ const METHODS = [
   "mergeNodes",
   "adoptVector",
   "avoidResidues",
+  "forgetReplicas",
   "countByClock",
 ] as const;
 /** Where the clock counter begins. */
@@ -63,6 +65,7 @@ export function testMesh(kit: Kit): void {
   testMerges(kit);
   testMeshRaces(kit);
   testResidues(kit);
+  testForgetting(kit);
 }
 
 function testReplicaState(kit: Kit): void {

@@ -6,12 +6,15 @@
 import {
   type AppliedMeta,
   coversVector,
+  type Dot,
   dotOf,
+  forgetReplicas,
   isSameDot,
   joinVectors,
   type NodeChange,
   type NodeHash,
   type NodeMerge,
+  unknownEntries,
   type VersionVector,
 } from "../../src/store/contract.ts";
 import { isNewer } from "../../src/store/node.ts";
@@ -140,7 +143,10 @@ export function draftAdoption(
   state: State,
   adopted: { readonly vector: VersionVector; readonly collected: VersionVector; readonly epoch?: string },
 ): Draft | undefined {
-  const { vector, collected, epoch } = adopted;
+  const { epoch } = adopted;
+  const { forgotten = new Map() } = state;
+  const vector = unknownEntries(adopted.vector, forgotten);
+  const collected = unknownEntries(adopted.collected, forgotten);
   let { counter } = state;
   for (const dotVersion of vector.values()) if (dotVersion > counter) counter = dotVersion;
   checkCounter(counter);
@@ -153,5 +159,21 @@ export function draftAdoption(
       `Cannot join a version vector: expected at most ${MAX_REPLICAS} replica ids, got ${count}`,
     );
   }
-  return { nodes: [], counter, ...adopted };
+  return { ...adopted, nodes: [], counter, vector, collected };
+}
+
+/** Forgets replicas; `undefined` if none of them is left. */
+export function draftForgetting(state: State, replicas: VersionVector, own: Dot): Draft | undefined {
+  if (own.replicaId !== state.replicaId) return undefined;
+  // Tombstones that expire later count as collected ones: they are recorded here, too.
+  const collected = state.expiring.reduce((all, group) => joinVectors(all, group.vector), state.collected);
+  const known = { ...state, collected };
+  const { vector, forgotten } = forgetReplicas(known, replicas, own);
+  if (vector === state.vector) return undefined;
+  const replicaIds = new Set([...state.vector.keys()].filter((replicaId) => !vector.has(replicaId)));
+  return {
+    nodes: [],
+    counter: state.counter,
+    forgetting: { replicaIds, dotVersion: own.version, forgotten },
+  };
 }

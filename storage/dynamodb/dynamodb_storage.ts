@@ -16,6 +16,7 @@
  */
 import type {
   AppliedMeta,
+  Dot,
   MeshStorage,
   NodeChange,
   NodeMerge,
@@ -262,6 +263,17 @@ export class DynamoDBStorage implements MeshStorage {
     collected: VersionVector = new Map(),
   ): Promise<boolean> {
     return await this.#use(({ adoptVector }, table) => adoptVector(table, { vector, collected, epoch }));
+  }
+
+  /**
+   * Removes replicas that are gone from the version vector and from the collected tombstones. Costs one read of the
+   * counter's item, and a transaction if one is removed.
+   *
+   * @param replicas Replica id → its entry in the version vector. One whose entry is another one by now stays.
+   * @param own The own dot that stands for their collected tombstones. Of another replica id: nothing is removed.
+   */
+  async forgetReplicas(replicas: VersionVector, own: Dot): Promise<void> {
+    await this.#use(({ forgetReplicas }, table) => forgetReplicas(table, replicas, own));
   }
 
   /**

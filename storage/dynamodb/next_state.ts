@@ -21,6 +21,14 @@ export interface Draft {
   readonly vector?: VersionVector;
   /** The collected tombstones of another storage. */
   readonly collected?: VersionVector;
+  /** The replicas to forget, if there are any. */
+  readonly forgetting?: {
+    readonly replicaIds: ReadonlySet<string>;
+    /** The own dot version that stands for their collected tombstones. */
+    readonly dotVersion: number;
+    /** The forgotten entries after the commit. */
+    readonly forgotten: VersionVector | undefined;
+  };
   /** The new epoch, if it changes. */
   readonly epoch?: string;
   /** The new replica id, if it changes. The version vector is then emptied. */
@@ -60,6 +68,9 @@ export function nextState(state: State, draft: Draft, now: number): State {
   if ((vector.get(replicaId) ?? Infinity) <= maxDotVersion) {
     vector = new Map([...vector].filter(([other]) => other !== replicaId));
   }
+  const { forgetting } = draft;
+  if (forgetting) vector = new Map([...vector].filter(([other]) => !forgetting.replicaIds.has(other)));
+  const forgotten = forgetting ? forgetting.forgotten : state.forgotten;
   const revision = state.revision + 1;
   return {
     epoch: draft.epoch ?? state.epoch,
@@ -70,6 +81,7 @@ export function nextState(state: State, draft: Draft, now: number): State {
     maxVersion,
     maxDotVersion,
     vector,
+    ...(forgotten && draft.replicaId === undefined ? { forgotten } : {}),
     displaced,
     late,
     commits: [...state.commits, {
@@ -77,7 +89,7 @@ export function nextState(state: State, draft: Draft, now: number): State {
       before,
       nodes: draft.nodes.map((node) => ({ ...node, revision })),
     }],
-    ...collectExpired(rename(state, replicaId), draft, now),
+    ...collectExpired(forgetTombstones(rename(state, replicaId), draft), draft, now),
   };
 }
 
@@ -93,6 +105,21 @@ function rename(state: State, replicaId: string): State {
     vector: copy(group.vector),
   }));
   return { ...state, replicaId, collected: copy(state.collected), expiring };
+}
+
+/** The state with the own replica in place of replicas that are forgotten, wherever tombstones are recorded. */
+function forgetTombstones(state: State, { forgetting }: Draft): State {
+  if (forgetting === undefined) return state;
+  const { replicaIds, dotVersion } = forgetting;
+  const replace = (vector: VersionVector): VersionVector => {
+    const kept = new Map([...vector].filter(([replicaId]) => !replicaIds.has(replicaId)));
+    return kept.size === vector.size ? vector : joinVectors(kept, new Map([[state.replicaId, dotVersion]]));
+  };
+  const expiring = state.expiring.map((group): ExpiringTombstones => ({
+    ...group,
+    vector: replace(group.vector),
+  }));
+  return { ...state, collected: replace(state.collected), expiring };
 }
 
 /** Which tombstones are collected, and which ones expire later. */

@@ -6,6 +6,7 @@
 import {
   createEpoch,
   createReplicaId,
+  type Dot,
   isResidueTaken,
   type NodeMerge,
   type ReplicaState,
@@ -17,7 +18,7 @@ import type { RealityNodeMeta } from "../../src/types.ts";
 import { checkMerges } from "../validate.ts";
 import { MAX_CHANGES } from "./client.ts";
 import { type DeltaQuery, readDelta as readDeltaPage } from "./delta.ts";
-import { draftAdoption } from "./drafts.ts";
+import { draftAdoption, draftForgetting } from "./drafts.ts";
 import { collectedAt } from "./expiry.ts";
 import { checkKey } from "./node_writes.ts";
 import { otherReplicas } from "./numbering.ts";
@@ -106,6 +107,20 @@ export async function adoptVector(
   });
 }
 
+/** Removes replicas that are gone from the version vector and from the collected tombstones. */
+export async function forgetReplicas(
+  table: TableSession,
+  replicas: VersionVector,
+  own: Dot,
+): Promise<void> {
+  await table.calls.run("forgetReplicas", async (call) => {
+    await table.writer.commit(call, async () => {
+      const state = await table.reader.readState(call);
+      return [state, draftForgetting(state, replicas, own)];
+    });
+  });
+}
+
 /** Draws another residue if another storage has the same. */
 export async function avoidResidues(table: TableSession, vector: VersionVector): Promise<void> {
   await table.calls.run("avoidResidues", async (call) => {
@@ -119,12 +134,13 @@ export async function avoidResidues(table: TableSession, vector: VersionVector):
 }
 
 function replicaStateOf({ clock }: TableSession, state: State): ReplicaState {
-  const { epoch, replicaId, maxVersion } = state;
+  const { epoch, replicaId, maxVersion, forgotten } = state;
   return {
     epoch,
     replicaId,
     vector: vectorOf(state),
     collected: collectedAt(state, clock.late),
+    ...(forgotten ? { forgotten } : {}),
     maxVersion,
   };
 }

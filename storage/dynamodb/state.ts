@@ -48,6 +48,8 @@ export interface State {
    * storages may know from a state that this storage was set back from.
    */
   readonly vector: VersionVector;
+  /** Entries of the version vector that were forgotten. Left out: none. */
+  readonly forgotten?: VersionVector;
   /** The nodes whose index positions are not their versions, as few ranges, lowest positions first. */
   readonly displaced: readonly DisplacedRange[];
   /** How many nodes were published below the counter. */

@@ -170,6 +170,7 @@ export function formatState(state: State): Item {
   // A storage that is not part of a mesh has none of these fields, so its item is smaller.
   if (state.maxDotVersion !== state.maxVersion) item.max_stamp = { N: String(state.maxDotVersion) };
   if (state.vector.size > 0) item.seen = { S: JSON.stringify([...state.vector]) };
+  if (state.forgotten) item.forgot = { S: JSON.stringify([...state.forgotten]) };
   if (!isOwnOnly(state.collected, state.replicaId, state.collectedVersion)) {
     item.swept = { S: JSON.stringify([...state.collected]) };
   }
@@ -195,6 +196,7 @@ export function parseState(item: Item): State {
     maxVersion,
     maxDotVersion: item.max_stamp === undefined ? maxVersion : readInteger(item, "max_stamp"),
     vector: parseVector(item, "seen"),
+    ...(item.forgot ? { forgotten: parseVector(item, "forgot") } : {}),
     collectedVersion,
     collected: item.swept === undefined ? ownVector(replicaId, collectedVersion) : parseVector(item, "swept"),
     displaced: (JSON.parse(item.strays?.S ?? "[]") as [number, number][]).map(

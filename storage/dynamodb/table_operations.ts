@@ -8,6 +8,7 @@ export { applyChanges, incrementVersion, setNode } from "./node_writes.ts";
 export {
   adoptVector,
   avoidResidues,
+  forgetReplicas,
   mergeNodes,
   newEpoch,
   readDelta,

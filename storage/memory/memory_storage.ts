@@ -9,7 +9,9 @@ import {
   coversVector,
   createEpoch,
   createReplicaId,
+  type Dot,
   dotOf,
+  forgetReplicas,
   isSameDot,
   joinVectors,
   type MeshStorage,
@@ -22,6 +24,7 @@ import {
   type StorageFeatures,
   type StorageIdentity,
   type StorageReading,
+  unknownEntries,
   type VersionVector,
 } from "../../src/store/contract.ts";
 import type { RealityNodeMeta } from "../../src/types.ts";
@@ -79,6 +82,8 @@ export class MemoryStorage implements MeshStorage {
     versionOf: (key) => this.#nodes.versionOf(key),
   };
   #identity: StorageIdentity | undefined;
+  /** Entries that were forgotten. */
+  #forgotten: VersionVector = new Map();
   #maxVersion = 0;
   /** How many nodes were published below the counter. */
   #late = 0;
@@ -141,6 +146,7 @@ export class MemoryStorage implements MeshStorage {
   /** Gives the data another epoch and another replica id, and empties the version vector. */
   newEpoch(): Promise<StorageIdentity> {
     this.#vector.clear();
+    this.#forgotten = new Map();
     this.#identity = Object.freeze({ epoch: createEpoch(this.#now()), replicaId: createReplicaId() });
     return Promise.resolve(this.#identity);
   }
@@ -307,12 +313,14 @@ export class MemoryStorage implements MeshStorage {
    */
   adoptVector(vector: VersionVector, epoch: string, collected: VersionVector = new Map()): Promise<boolean> {
     const identity = this.#ensureIdentity();
-    for (const [replicaId, dotVersion] of vector) {
+    for (const [replicaId, dotVersion] of unknownEntries(vector, this.#forgotten)) {
       this.#numbering.raise(dotVersion);
       if (replicaId === identity.replicaId || (this.#vector.get(replicaId) ?? 0) >= dotVersion) continue;
       this.#vector.set(replicaId, dotVersion);
     }
-    for (const [replicaId, dotVersion] of collected) this.#tombstones.record(replicaId, dotVersion);
+    for (const [replicaId, dotVersion] of unknownEntries(collected, this.#forgotten)) {
+      this.#tombstones.record(replicaId, dotVersion);
+    }
     if (epoch >= identity.epoch) return Promise.resolve(false);
     this.#identity = Object.freeze({ epoch, replicaId: identity.replicaId });
     return Promise.resolve(true);
@@ -330,6 +338,26 @@ export class MemoryStorage implements MeshStorage {
     this.#numbering.avoidResidues(others);
   }
 
+  /**
+   * Removes replicas that are gone from the version vector and from the collected tombstones.
+   *
+   * @param replicas Replica id → its entry in the version vector. One whose entry is another one by now stays.
+   * @param own The own dot that stands for their collected tombstones. Of another replica id: nothing is removed.
+   */
+  forgetReplicas(replicas: VersionVector, own: Dot): Promise<void> {
+    if (own.replicaId !== this.#ensureIdentity().replicaId) return Promise.resolve();
+    const before = {
+      vector: this.#vector,
+      collected: this.#tombstones.collected,
+      forgotten: this.#forgotten,
+    };
+    const { vector, collected, forgotten = this.#forgotten } = forgetReplicas(before, replicas, own);
+    for (const replicaId of this.#vector.keys()) if (!vector.has(replicaId)) this.#vector.delete(replicaId);
+    this.#tombstones.collected = collected;
+    this.#forgotten = forgotten;
+    return Promise.resolve();
+  }
+
   /** Numbers changes by the clock from now on. Storages of a mesh must do so. */
   countByClock(): void {
     this.#numbering.joinMesh();
@@ -344,6 +372,7 @@ export class MemoryStorage implements MeshStorage {
       replicaId,
       vector: new Map(this.#vector).set(replicaId, this.#numbering.maxDotVersion),
       collected: new Map(this.#tombstones.collected),
+      ...(this.#forgotten.size > 0 ? { forgotten: this.#forgotten } : {}),
       maxVersion: this.#maxVersion,
     };
   }

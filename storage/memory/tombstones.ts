@@ -17,7 +17,7 @@ export class Tombstones {
   readonly #elapsed: () => number;
   readonly #timeout: number;
   readonly #order = new VersionOrder();
-  readonly #collected = new Map<string, number>();
+  #collected: Map<string, number> = new Map();
   #collectedVersion = 0;
   /** How many nodes were written that no collection has counted yet. */
   #uncounted = 0;
@@ -36,6 +36,10 @@ export class Tombstones {
   /** Replica id → the highest dot version among collected tombstones. */
   get collected(): ReadonlyMap<string, number> {
     return this.#collected;
+  }
+
+  set collected(collected: ReadonlyMap<string, number>) {
+    this.#collected = new Map(collected);
   }
 
   /** The highest version among collected tombstones. */

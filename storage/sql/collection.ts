@@ -22,9 +22,9 @@ export async function collectTombstones(table: TableClient): Promise<boolean> {
   const entries: VectorEntries = expired.map(({ replicaId, dotVersion }) => [replicaId, dotVersion] as const);
   const version = Math.max(...expired.map((one) => one.version));
   // Recorded before anything is deleted: if only one of the two is done, the history claims too little, never too much.
-  await table.updateCounter(operation, async (counter, { vector, collected }) => {
+  await table.updateCounter(operation, async (counter, known) => {
     const named = new Map(entries.map(([replicaId, dot]) => [replicaId ?? counter.replicaId, dot]));
-    const mesh = formatMesh({ vector, collected: joinVectors(collected, named) });
+    const mesh = formatMesh({ ...known, collected: joinVectors(known.collected, named) });
     const rows = await table.ask(operation, table.dialect.markCollected(counter.mesh, mesh, version));
     return rows.length > 0 || undefined;
   });

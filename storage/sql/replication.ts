@@ -7,7 +7,9 @@ import {
   coversVector,
   createEpoch,
   createReplicaId,
+  type Dot,
   dotOf,
+  forgetReplicas as forgetEntries,
   isResidueTaken,
   isSameDot,
   joinVectors,
@@ -152,6 +154,24 @@ export async function avoidResidues(table: TableClient, vector: VersionVector): 
     const others = joinVectors(mesh.vector, vector);
     others.delete(counter.replicaId);
     return !isResidueTaken(others, counter.drawn) || await table.drawResidue(operation, counter, others);
+  });
+}
+
+/** Implements {@linkcode MeshStorage.forgetReplicas}. */
+export async function forgetReplicas(
+  table: TableClient,
+  replicas: VersionVector,
+  own: Dot,
+): Promise<void> {
+  const operation = "forgetReplicas";
+  await table.updateCounter(operation, async ({ mesh: text, epoch, replicaId }, mesh) => {
+    const after = formatMesh(forgetEntries(mesh, replicas, own));
+    if (after === text || own.replicaId !== replicaId) return true;
+    const rows = await table.ask(
+      operation,
+      table.dialect.adoptVector({ mesh: text, epoch }, { mesh: after, epoch }, 0),
+    );
+    return rows.length > 0 || undefined;
   });
 }
 

@@ -127,12 +127,12 @@ export function toMissing(rows: readonly SQLRow[], operation: string): MissingRo
 /** The replica state that a counter's row describes. */
 export function toReplicaState(counter: CounterRow): ReplicaState {
   const { epoch, replicaId, maxVersion, maxDotVersion, outbox } = counter;
-  const { vector, collected } = parseMesh(counter.mesh);
+  const { vector, ...known } = parseMesh(counter.mesh);
   return {
     epoch,
     replicaId,
     vector: new Map([...vector, [replicaId, maxDotVersion]]),
-    collected,
+    ...known,
     maxVersion,
     ...(outbox === undefined ? {} : { outbox }),
   };

@@ -5,6 +5,7 @@
  */
 import type {
   AppliedMeta,
+  Dot,
   MeshStorage,
   NodeChange,
   NodeMerge,
@@ -33,6 +34,7 @@ import { applyChanges, applyConditional, checkLengths, incrementVersion, setNode
 import {
   adoptVector,
   avoidResidues,
+  forgetReplicas,
   mergeNodes,
   newEpoch,
   readDelta,
@@ -327,6 +329,16 @@ export class SQLStorage implements MeshStorage {
     collected: VersionVector = new Map(),
   ): Promise<boolean> {
     return await adoptVector(this.#table, { vector, collected, epoch });
+  }
+
+  /**
+   * Removes replicas that are gone from the version vector and from the collected tombstones.
+   *
+   * @param replicas Replica id → its entry in the version vector. One whose entry is another one by now stays.
+   * @param own The own dot that stands for their collected tombstones. Of another replica id: nothing is removed.
+   */
+  async forgetReplicas(replicas: VersionVector, own: Dot): Promise<void> {
+    await forgetReplicas(this.#table, replicas, own);
   }
 
   /**

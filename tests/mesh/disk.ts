@@ -297,6 +297,10 @@ export class DiskPath implements MeshStorage {
     return this.#call((data) => data.avoidResidues(vector));
   }
 
+  forgetReplicas(...forgotten: Parameters<MeshStorage["forgetReplicas"]>): Promise<void> {
+    return this.#call((data) => data.forgetReplicas(...forgotten));
+  }
+
   countByClock(): void {
     this.disk.data.countByClock();
   }

@@ -7,9 +7,10 @@ import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { LONG_SEEDS } from "./history.ts";
 
 /** One line of the sources, and what stands there instead. */
-interface Edit {
+export interface Edit {
   readonly file: string;
   /** A text that the file has once. */
   readonly find: string;
@@ -25,6 +26,21 @@ export interface SourceFault {
   /** The seed of the first history. @default {1} */
   readonly first?: number;
 }
+
+const OLD_REPLICAS = "src/mesh/old_replicas.ts";
+
+/**
+ * Limits so low that a short history reaches them: version vectors with more than 14 entries are shortened to 9, within
+ * seconds.
+ */
+export const LOW_LIMITS: readonly Edit[] = [
+  { file: OLD_REPLICAS, find: "MAX_REPLICAS = 1000", put: "MAX_REPLICAS = 14" },
+  { file: OLD_REPLICAS, find: "KEPT_REPLICAS = 500", put: "KEPT_REPLICAS = 9" },
+  { file: OLD_REPLICAS, find: "LONGEST_DELAY_MS = 300_000", put: "LONGEST_DELAY_MS = 1_000" },
+  { file: OLD_REPLICAS, find: "const SPREAD_MS = 600_000", put: "const SPREAD_MS = 2_000" },
+  { file: OLD_REPLICAS, find: "LONGEST_SPREAD_MS = 3_600_000", put: "LONGEST_SPREAD_MS = 15_000" },
+  { file: "src/store/version_vector.ts", find: "MAX_FORGOTTEN = 1000", put: "MAX_FORGOTTEN = 30" },
+];
 
 const DELTA = "src/mesh/merge.ts";
 const PAGES = "src/mesh/anti_entropy.ts";
@@ -215,12 +231,34 @@ export const FAULTS: readonly SourceFault[] = [
   {
     name: "nodes that the version vector does not include are not written again",
     edits: [{
-      file: "src/mesh/uncovered_nodes.ts",
+      file: "src/mesh/node_rewriter.ts",
       find: "? rejoinNode(own) : null",
       put: "&& false ? rejoinNode(own) : null",
     }],
     histories: 1,
     first: 3114441,
+  },
+  {
+    name: "old replicas are forgotten, and their nodes are not written again",
+    edits: [
+      ...LOW_LIMITS,
+      { file: OLD_REPLICAS, find: "(node) => includesDot(replicas, dotOf(node))", put: "() => false" },
+    ],
+    histories: 200,
+    first: LONG_SEEDS,
+  },
+  {
+    name: "collected tombstones of forgotten replicas are forgotten, and nothing stands for them",
+    edits: [
+      ...LOW_LIMITS,
+      {
+        file: "src/store/version_vector.ts",
+        find: "    collected.set(own.replicaId, Math.max(own.version, collected.get(own.replicaId) ?? 0));\n",
+        put: "",
+      },
+    ],
+    histories: 500,
+    first: LONG_SEEDS,
   },
 ];
 
@@ -228,11 +266,23 @@ export const FAULTS: readonly SourceFault[] = [
  * Examines the sources with a fault in them, in a copy.
  *
  * @returns The first seed that fails, if one does.
- * @throws {Error} When the text to be replaced is not there, or twice: then the fault has to be put elsewhere.
  */
 export async function examineFault(
   { edits, histories, first = 1 }: SourceFault,
 ): Promise<number | undefined> {
+  return await withEdits(edits, async (folder) => {
+    const examiner: typeof import("./examine.ts") = await import(`${folder}/examine.ts`);
+    return await examiner.findFailure(first, histories);
+  });
+}
+
+/**
+ * Edits a copy of the sources.
+ *
+ * @param use Is given the URL of `tests/mesh/` in the copy, which is removed afterwards.
+ * @throws {Error} When a text to be replaced is not there, or twice: then the edit has to be made elsewhere.
+ */
+export async function withEdits<T>(edits: readonly Edit[], use: (folder: string) => Promise<T>): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), "reality-fault-"));
   try {
     const parts = [
@@ -249,10 +299,7 @@ export async function examineFault(
       await cp(part, join(folder, part), { recursive: true });
     }
     for (const edit of edits) await apply(folder, edit);
-    const examiner: typeof import("./examine.ts") = await import(
-      pathToFileURL(join(folder, "tests/mesh/examine.ts")).href
-    );
-    return await examiner.findFailure(first, histories);
+    return await use(pathToFileURL(join(folder, "tests/mesh")).href);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

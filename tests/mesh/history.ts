@@ -80,6 +80,8 @@ export interface History {
   readonly healing: "syncs" | "changes";
   /** For each storage, whether the servers on it have the option `groups`; left out: none has it. */
   readonly groups?: readonly boolean[];
+  /** Whether storages are replaced so often that old replica ids are forgotten. Left out: they are not. */
+  readonly isLong?: boolean;
 }
 
 const HOUR = 3_600_000;
@@ -90,8 +92,14 @@ const WIDE_SEEDS = 1_000_000_000;
 /** From this seed on, servers have the option `groups`: the histories are those of the seeds below, with a group. */
 export const GROUP_SEEDS = 10_000_000_000;
 
+/** From this seed on, storages are replaced so often that old replica ids are forgotten, where the limits are low (`faults.ts`). */
+export const LONG_SEEDS = 20_000_000_000;
+
 /** A random history. */
 export function createHistory(seed: number): History {
+  if (seed >= LONG_SEEDS) {
+    return lengthen(createHistory(seed - LONG_SEEDS), new SeededRandom(`long ${seed}`));
+  }
   if (seed >= GROUP_SEEDS) {
     return addGroups(createHistory(seed - GROUP_SEEDS), new SeededRandom(`groups ${seed}`));
   }
@@ -113,6 +121,71 @@ function addGroups(history: History, random: SeededRandom): History {
   const disks = history.disks.map((disk) => isEverywhere ? disk : { ...disk, tombstoneTimeout: 86_400_000 });
   const steps = history.steps.filter((step) => step.do !== "reserve" && step.do !== "publish");
   return { ...history, groups, disks, steps };
+}
+
+/**
+ * A longer history, in which storages lose their data again and again: each time one of them has another replica id. In
+ * half of them one server is cut off meanwhile, and others delete what it has.
+ */
+function lengthen(history: History, random: SeededRandom): History {
+  const stretch = random.pick([1, 4, 15]);
+  const last = Math.max(random.pick([10_000, 60_000]), (history.steps.at(-1)?.at ?? 0) * stretch);
+  const servers = history.servers.map((_, server) => server);
+  const lonely = random.happens(0.5) ? random.pick(servers) : undefined;
+  const disks = history.disks.map((_, disk) => disk);
+  const wiped = disks.filter((disk) =>
+    (lonely === undefined || history.servers[lonely]!.disk !== disk) && (disk === 0 || random.happens(0.7))
+  );
+  const more: Step[] = [];
+  for (let left = wiped.length > 0 ? random.between(20, 60) : 0; left > 0; left--) {
+    more.push({
+      at: random.between(0, last),
+      do: "wipe",
+      disk: random.pick(wiped),
+      pause: random.between(0, 800),
+    });
+  }
+  let steps = history.steps.map((step): Step => ({ ...step, at: step.at * stretch }));
+  if (lonely !== undefined) {
+    const others = servers.filter((server) => server !== lonely);
+    const replaced = others.filter((server) => wiped.includes(history.servers[server]!.disk));
+    const begin = 1000 + random.between(0, last / 4);
+    const keys = Array.from({ length: history.keys }, (_, key) => key);
+    // Later changes of these keys, and later deletions, would lead to the same by themselves.
+    const deleted = random.shuffle([...keys]).slice(0, random.between(1, keys.length));
+    steps = steps.filter((step) =>
+      step.at < begin || step.do === "sync" || step.do === "stop" || step.do === "kill"
+    );
+    more.push({ at: begin - 500, do: "many", server: lonely, keys });
+    more.push({
+      at: begin,
+      do: "cut",
+      cuts: others.flatMap((server) => [[server, lonely], [lonely, server]] as const),
+    });
+    for (const key of deleted) {
+      if (replaced.length === 0) break;
+      more.push({
+        at: begin + random.between(0, last / 8),
+        do: "delete",
+        server: random.pick(replaced),
+        key,
+      });
+    }
+  }
+  const isShort = random.happens(0.7);
+  // A low limit must have room for version vectors of many replicas.
+  const maxBody = history.maxBody < 10_000 ? history.maxBody + 2_500 : history.maxBody;
+  return {
+    ...history,
+    isLong: true,
+    // Replicas are forgotten in exchanges, for which a quiet history has no other reason.
+    interval: lonely === undefined ? history.interval : 500,
+    maxBody,
+    disks: history.disks.map((disk) =>
+      isShort ? { ...disk, tombstoneTimeout: random.pick([0, 300, 1500, 4000]) } : disk
+    ),
+    steps: [...steps, ...more].sort((a, b) => a.at - b.at),
+  };
 }
 
 /**

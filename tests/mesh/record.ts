@@ -51,6 +51,8 @@ export interface Life {
   readonly held: Map<string, Changes>;
   /** Key → the changes in messages to servers of this storage. */
   readonly offered: Map<string, Changes>;
+  /** Key → the changes that the senders of full copies had. */
+  readonly silences: Map<string, Changes>;
   /** The changes of members of the group that nodes stored here certainly include. */
   members: Changes;
   /** When the latest node of the group that was stored here was written. */
@@ -113,7 +115,7 @@ export class Record {
 
   /** Begins an incarnation of a storage. */
   begin(name: string, replicaId: string): Life {
-    const maps = { reached: new Map(), held: new Map(), offered: new Map() };
+    const maps = { reached: new Map(), held: new Map(), offered: new Map(), silences: new Map() };
     const life: Life = { name, replicaId, wiped: false, ...maps, members: 0n, groupOrder: 0 };
     this.#lives.push(life);
     return life;
@@ -202,9 +204,10 @@ export class Record {
   forget(life: Life, key: string, vector: VersionVector): void {
     let past = 0n;
     for (const { bit, writing } of this.#byKey.get(key) ?? []) {
-      if (includesDot(vector, { version: writing.dotVersion, replicaId: writing.life.replicaId })) {
-        past |= bit;
-      }
+      const { life: { replicaId }, dotVersion } = writing;
+      // The sender may have forgotten the replica. Then the vector does not tell whether it had the change.
+      const isForgotten = !vector.has(replicaId) && ((life.silences.get(key) ?? 0n) & bit) !== 0n;
+      if (isForgotten || includesDot(vector, { version: dotVersion, replicaId })) past |= bit;
     }
     this.#reach(life, key, past, past);
   }
@@ -223,7 +226,9 @@ export class Record {
 
   /** Records that a server of this storage received a full copy without a key. */
   offerSilence(life: Life, key: string, from: Life): void {
-    life.offered.set(key, (life.offered.get(key) ?? 0n) | (from.reached.get(key) ?? 0n));
+    const reached = from.reached.get(key) ?? 0n;
+    life.offered.set(key, (life.offered.get(key) ?? 0n) | reached);
+    life.silences.set(key, (life.silences.get(key) ?? 0n) | reached);
   }
 
   /** The writes with this version. More than one means that a number was assigned twice. */

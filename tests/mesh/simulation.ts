@@ -7,11 +7,14 @@ import process from "node:process";
 import {
   coversVector,
   dotOf,
+  highestDots,
   includesDot,
   type ReplicatedNode,
   type StorageDelta,
+  withForgotten,
 } from "../../src/store/contract.ts";
 import { holdCrypto, SeededRandom } from "../random.ts";
+import { MAX_REPLICAS } from "../../src/mesh/old_replicas.ts";
 import { CALM, type Delivery } from "../network.ts";
 import { settleAll } from "../sim_clock.ts";
 import type { History } from "./history.ts";
@@ -148,10 +151,15 @@ class Run {
     const strays = [...cluster.network.strays].filter((host) => !/^server-\d+$/.test(host));
     if (strays.length > 0) this.#blame("leak", `Servers called ${strays.join()}, which are no peers`);
     const { requests, bytes, pages, nodes, published } = cluster.log.traffic;
-    const load = nodes / history.servers.length / (cluster.record.changes + history.keys);
+    // A storage that is replaced gets all keys again.
+    const replaced = history.isLong ? history.steps.filter((step) => step.do === "wipe").length : 0;
+    const load = nodes / history.servers.length / (cluster.record.changes + history.keys * (1 + replaced));
     if (load > MOST_NODES) this.#blame("traffic", `Each server was given ${load} nodes for each change`);
     const overhead = (bytes - nodes * NODE_CHARACTERS) / Math.max(1, requests);
-    if (overhead > MOST_CHARACTERS) this.#blame("traffic", `Requests had ${overhead} characters on average`);
+    // Version vectors of many replicas are longer.
+    if (overhead > MOST_CHARACTERS * (history.isLong ? 2 : 1)) {
+      this.#blame("traffic", `Requests had ${overhead} characters on average`);
+    }
     return {
       faults: [...cluster.record.faults, ...this.#faults],
       changes: cluster.record.changes,
@@ -199,7 +207,7 @@ class Run {
     );
     let quietRounds = QUIET_ROUNDS;
     for (let round = 0; round < Math.min(quietRounds, MAX_QUIET_ROUNDS); round++) {
-      if (await this.#hasUncoveredNodes()) {
+      if (await this.#hasUncoveredNodes() || await this.#hasOldReplicas()) {
         quietRounds = Math.max(quietRounds, round + 1 + ROUNDS_AFTER_UNCOVERED);
       }
       await this.#round();
@@ -294,6 +302,12 @@ class Run {
     return deltas.some(({ nodes, vector }) => nodes.some((node) => !includesDot(vector, dotOf(node))));
   }
 
+  /** Whether a storage is about to forget replicas, for which it first writes nodes again, and numbers. */
+  async #hasOldReplicas(): Promise<boolean> {
+    const states = await Promise.all(this.#disks().map((disk) => disk.data.readReplicaState()));
+    return states.some(({ vector }) => vector.size > MAX_REPLICAS);
+  }
+
   #disks(): Disk[] {
     return [...new Set(this.#cluster.machines.map(({ disk }) => disk))];
   }
@@ -313,11 +327,15 @@ class Run {
       ) {
         faults.push({ kind: "epoch", text: `${name} has ${delta.epoch}, ${other} has ${first.epoch}` });
       }
-      if (!coversVector(delta.vector, first.vector) || !coversVector(first.vector, delta.vector)) {
+      const hasSame = this.#cluster.history.isLong ? includesNodes : includesVector;
+      if (!hasSame(delta, first) || !hasSame(first, delta)) {
         const text = `${name} has seen ${describeSeen(delta.vector)}; ${other} has seen ${
           describeSeen(first.vector)
         }`;
         faults.push({ kind: "unity", text });
+      }
+      if (this.#cluster.history.isLong && !coversVector(delta.vector, highestDots(delta.nodes))) {
+        faults.push({ kind: "unity", text: `${name} has a node that its version vector does not include` });
       }
       for (const fault of compareNodes(delta, first)) {
         faults.push({ kind: "unity", text: `${name} beside ${other}: ${fault}` });
@@ -344,6 +362,19 @@ class Run {
     await settleAll(this.#isBusy);
     while (clock.step(until)) await settleAll(this.#isBusy);
   }
+}
+
+/** Whether a storage has merged all that the version vector of another one includes. */
+function includesVector(one: StorageDelta, other: StorageDelta): boolean {
+  return coversVector(one.vector, other.vector);
+}
+
+/**
+ * Whether a storage has merged all nodes of another one. Before it forgets replicas, a storage assigns a number that no node
+ * has, which others learn with the next exchange; and some may have forgotten replicas that others have not yet.
+ */
+function includesNodes(one: StorageDelta, other: StorageDelta): boolean {
+  return coversVector(withForgotten(one), highestDots(other.nodes));
 }
 
 /**

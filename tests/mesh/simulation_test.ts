@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import process from "node:process";
 import { test } from "../harness.ts";
 import { examine } from "./examine.ts";
-import { createHistory, GROUP_SEEDS } from "./history.ts";
+import { LOW_LIMITS, withEdits } from "./faults.ts";
+import { createHistory, GROUP_SEEDS, LONG_SEEDS } from "./history.ts";
 import { HEALING_ROUNDS, run } from "./simulation.ts";
 import { drawSeed } from "./tally.ts";
 
@@ -18,6 +19,16 @@ test(`servers keep the promise and converge in ${count} histories from random se
   const { totals } = tally;
   assert.ok(totals.pairs > totals.changes / 4 && totals.pages > 0 && totals.rounds < HEALING_ROUNDS, report);
   assert.ok(totals.published > 0, report);
+});
+
+test("servers keep the promise while they forget old replicas", async () => {
+  const from = LONG_SEEDS + drawSeed();
+  const seed = await withEdits(LOW_LIMITS, async (folder) => {
+    const examiner: typeof import("./examine.ts") = await import(`${folder}/examine.ts`);
+    // The first one brought old replicas back for ever.
+    return await examiner.findFailure(21414409104, 1) ?? await examiner.findFailure(from, 100);
+  });
+  assert.equal(seed, undefined, `deno task test:mesh 1 ${seed}`);
 });
 
 test("servers keep the promise where applications write to an outbox", async () => {

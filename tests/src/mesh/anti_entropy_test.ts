@@ -2,7 +2,7 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import { systemClock } from "../../../src/clock.ts";
 import { Changes } from "../../../src/store/changes.ts";
 import { WriteBatcher } from "../../../src/store/write_batcher.ts";
-import type { Delta, Message } from "../../../src/mesh/message.ts";
+import { type Delta, mergedBySender, type Message } from "../../../src/mesh/message.ts";
 import { AntiEntropy } from "../../../src/mesh/anti_entropy.ts";
 import { DEFAULT_LIMITS } from "../../../src/server_limits.ts";
 import type { MeshStorage, ReplicatedNode } from "../../../src/store/contract.ts";
@@ -215,4 +215,41 @@ test("merge() does not add a node whose key was changed, deleted and collected s
   const node = await storage.getNode("k");
   ok(node !== null && node.version > deleted, JSON.stringify(node));
   equal(ownChanges.length, 1);
+});
+
+test("what a storage has forgotten counts as merged, and is not adopted again", async () => {
+  const storage = new MemoryStorage();
+  storage.countByClock();
+  const { antiEntropy } = setUp(storage);
+  await storage.applyChanges([{ key: "x", hash: "mine", updatedAt: 1 }]);
+  await storage.adoptVector(new Map([["ob", 9]]), "zzz", new Map([["ob", 4]]));
+  const { replicaId, vector } = await storage.readReplicaState();
+  await storage.forgetReplicas(new Map([["ob", 9]]), { replicaId, version: vector.get(replicaId)! });
+  // A node that was replaced here, and a delta on the base that this storage tells.
+  const base = new Map([["ob", 9]]);
+  const message = messageOf([nodeOf("x", 5)]);
+  const merged = await antiEntropy.merge(undefined, {
+    ...message,
+    collected: new Map([["ob", 4]]),
+    delta: { ...message.delta!, base },
+  });
+  deepEqual([merged.isMerged, merged.written, merged.ownChanges], [true, [], []]);
+  equal((await storage.getNode("x"))?.hash, "mine");
+  equal((await storage.readReplicaState()).vector.has("ob"), false);
+  // The same node with a later number is new, and neither knew of the other.
+  const { ownChanges } = await antiEntropy.merge(undefined, messageOf([nodeOf("x", 10)]));
+  deepEqual(ownChanges.map(({ key }) => key), ["x"]);
+  equal((await storage.readReplicaState()).vector.get("ob"), 10);
+});
+
+test("compose() offers no nodes, and no full copy, to a peer that has merged all and forgotten a part of it", async () => {
+  const storage = new MemoryStorage();
+  storage.countByClock();
+  const { antiEntropy } = setUp(storage);
+  await storage.adoptVector(new Map([["ob", 9], ["oc", 12]]), "zzz", new Map([["ob", 4]]));
+  const { vector } = await storage.readReplicaState();
+  const theirs = new Map([...vector].filter(([replicaId]) => replicaId !== "ob"));
+  const told = { ...messageOf([]), vector: theirs, forgotten: new Map([["ob", 9]]) };
+  equal((await antiEntropy.compose(mergedBySender(told), 10)).delta, undefined);
+  equal((await antiEntropy.compose(theirs, 10)).delta?.full, true);
 });

@@ -27,6 +27,7 @@ test("readMessage() returns what writeMessage() was given", () => {
     invalidation: { keys: ["k", "constructor"], version: 7 },
     forwards: ["c"],
     vector: new Map([["oa", 7], ["__proto__", 1]]),
+    forgotten: new Map([["oc", 2], ["__proto__", 1]]),
     collected: new Map([["ob", 3]]),
     delta: {
       base: new Map([["ob", 2]]),

@@ -1,4 +1,5 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
+import { NodeRewriter } from "../../../src/mesh/node_rewriter.ts";
 import { UncoveredNodes } from "../../../src/mesh/uncovered_nodes.ts";
 import { DEFAULT_LIMITS } from "../../../src/server_limits.ts";
 import { Changes } from "../../../src/store/changes.ts";
@@ -33,18 +34,19 @@ function setUp(storage = new CountingStorage()) {
   });
   const woken: (readonly string[] | null)[] = [];
   const rewritten: RealityNodeMeta[] = [];
-  const uncovered = new UncoveredNodes({
+  const rewriter = new NodeRewriter({
     storage,
     clock,
     callStorage: (_operation, call) => call(),
     getChanges: () => changes,
     wake: (keys) => woken.push(keys),
   });
+  const uncovered = new UncoveredNodes(clock, rewriter);
   const check = async () => {
     uncovered.check(await storage.readReplicaState(), (metas) => rewritten.push(...metas));
     await clock.advance(0);
   };
-  return { storage, clock, uncovered, check, woken, rewritten };
+  return { storage, clock, rewriter, uncovered, check, woken, rewritten };
 }
 
 function nodeOf(key: string, version: number, more: Partial<ReplicatedNode> = {}): ReplicatedNode {
@@ -137,12 +139,12 @@ test("a failed search is repeated later", async () => {
 
 test("close() ends a search between two reads, and leaves no timer", async () => {
   const storage = new CountingStorage();
-  const { clock, uncovered, check } = setUp(storage);
+  const { clock, rewriter, check } = setUp(storage);
   await merge(storage, Array.from({ length: 900 }, (_, i) => nodeOf(`a:${i}`, i + 1)));
   await check();
   await clock.advance(20_000);
   await check();
-  await uncovered.close();
+  await rewriter.close();
   deepEqual([storage.reads, clock.timers], [1, 0]);
   await check();
   equal(storage.reads, 1);
