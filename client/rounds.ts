@@ -14,7 +14,7 @@ import type { ClientState } from "./types.ts";
 /** Changes of keys within this time cause one request, in milliseconds. */
 const COLLECT_MS = 5;
 
-/** How often to look whether the computer slept, in milliseconds. */
+/** How often to look whether the computer slept, and whether data is ahead of the answers, in milliseconds. */
 const TICK_MS = 5_000;
 
 /** A wait that fails sooner than this was not ended by a proxy's time limit, in milliseconds. */
@@ -272,13 +272,18 @@ export class Rounds {
     this.#wake();
   }
 
-  /** Notices that the computer slept: then connections are dead, although nothing reports that. */
+  /**
+   * Notices that the computer slept: then connections are dead, although nothing reports that. Asks anew where data brought
+   * a version that the server has not told: its change may be lost, and a stream, or a wait with the lower version of
+   * another subscription, never says so.
+   */
   #tick(): void {
-    const { clock } = this.#deps;
+    const { clock, subscriptions } = this.#deps;
     const before = clock.now();
     this.#cancelTick = clock.after(TICK_MS, () => {
       this.#tick();
       if (clock.now() - before > 3 * TICK_MS) this.#resume();
+      else if (this.#isWaiting && subscriptions.isAhead) this.recheck();
     });
   }
 

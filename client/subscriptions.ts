@@ -97,6 +97,13 @@ export class Subscriptions {
     return isNews;
   }
 
+  /** Whether data brought a version that the server did not tell. */
+  get isAhead(): boolean {
+    return [...this.#all].some(({ held }) =>
+      [...held].some(([key, { version }]) => version !== this.#told.get(key)?.version)
+    );
+  }
+
   /** Ends the pauses and delays before fetches. */
   retry(): void {
     for (const subscription of this.#all) subscription.retry();

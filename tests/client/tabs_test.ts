@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import type { ClientOptions, KeyChange, RealityClient } from "../../client/mod.ts";
+import type { ClientOptions, DataStamp, KeyChange, RealityClient } from "../../client/mod.ts";
 // Loaded before the fake clock runs.
 import "../../client/tabs.ts";
-import "../../client/transport_get.ts";
 import { streamsModule } from "../../src/optional_modules.ts";
 import { test } from "../harness.ts";
+import "../loaded_cached_sync.ts";
 import { SeededRandom } from "../random.ts";
 import { FakeBrowser, type FakeTab } from "./fake_browser.ts";
 import { FakePage, Scene } from "./scene.ts";
@@ -276,4 +276,32 @@ test("a client with public: true and one without do not share", async () => {
     body ? `${method} ${Object.keys(body.known)}` : `${method} ${path.match(/(?<=&k=)\w+/g)}`
   );
   assert.deepEqual(new Set(questions), new Set(["GET a,b", "POST private:a,private:b"]));
+});
+
+test("each tab gets on after a server has lost a change that a stamp names", async () => {
+  await using scene = new TabScene();
+  const { server } = scene;
+  await server.invalidateMany(["a", "b"]);
+  const tabs = await scene.openAll(2, () => ["a", "b"]);
+  let isAhead = false;
+  let written = 0;
+  const stores = tabs.map(({ client }) =>
+    client.live<number>(async () => {
+      const { epoch, versions } = (await server.stamp(["a", "b"])).toJSON();
+      return { data: written, stamp: { epoch, versions: isAhead ? { ...versions, a: 1_000 } : versions } };
+    }, {
+      select: ({ data }: { data: number }) => data,
+      stamp: ({ stamp }: { stamp: DataStamp }) => stamp,
+    })
+  );
+  const stops = stores.map((store) => store.subscribe(() => {}));
+  await scene.clock.advance(10_000);
+  // Another server has a change of "a" that no third one gets.
+  for (isAhead of [true, false]) {
+    written++;
+    await server.invalidate("b");
+    await scene.clock.advance(30_000);
+  }
+  assert.deepEqual(stores.map((store) => store.getSnapshot().data), [2, 2]);
+  for (const stop of stops) stop();
 });

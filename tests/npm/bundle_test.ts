@@ -15,9 +15,9 @@ const ceilings: Record<EntryName, number> = {
   // 2 kB of it make modules of what is loaded on demand.
   "fetch handler with memory storage": 73.9,
   // The goal is 3, and is not reached.
-  "client that follows keys": 5.1,
+  "client that follows keys": 5.2,
   // The goal is 5, and is not reached.
-  "everything in the client": 6.2,
+  "everything in the client": 6.3,
   "followQueries": 1.6,
 };
 
