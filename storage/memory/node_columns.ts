@@ -130,7 +130,8 @@ export class NodeColumns {
 
   #replicaIndex(replicaId: string): number {
     if (replicaId === this.#getReplicaId()) return 0;
-    const index = this.#replicaIds.indexOf(replicaId);
+    // The last ones are the most frequent: replicas before them may be gone.
+    const index = this.#replicaIds.lastIndexOf(replicaId);
     return index !== -1 ? index : this.#replicaIds.push(replicaId) - 1;
   }
 
