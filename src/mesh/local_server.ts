@@ -9,9 +9,6 @@ import type { LocalReplica } from "./local_replica.ts";
 import type { Message } from "./message.ts";
 import type { Peers } from "./peers.ts";
 
-/** The maximum number of peers learned from other servers. */
-const MAX_LEARNED = 1_000;
-
 /** What a local server needs. */
 export interface LocalServerOptions {
   readonly serverId: () => string;
@@ -70,7 +67,7 @@ export class LocalServer {
     if (!discovery || urls === undefined) return;
     for (const [id, url] of urls) {
       if (id === this.id || peers.findById(id) !== undefined) continue;
-      if (peers.others.length < MAX_LEARNED && isHTTPURL(url)) peers.add(url);
+      if (isHTTPURL(url)) peers.learn(url);
     }
   }
 

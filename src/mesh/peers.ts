@@ -11,6 +11,9 @@ import type { PartialDelta } from "./anti_entropy.ts";
 /** A peer is gone after this many failures in a row. */
 const GONE_AFTER = 4;
 
+/** With so many peers, no more are learned from other servers. */
+const MAX_LEARNED = 1_000;
+
 /** The pause after a first failure; it doubles with each further one, up to the longest. In milliseconds. */
 const FIRST_PAUSE = 250;
 const LONGEST_PAUSE = 30_000;
@@ -205,6 +208,8 @@ function pauseAfter(failures: number, random: number): number {
 /** All other servers that this one knows. */
 export class Peers {
   readonly #all: Peer[] = [];
+  /** Those that other servers have told of. */
+  readonly #learned = new Set<Peer>();
   // Cached: read at every sync, and rarely changed.
   #others: readonly Peer[] | undefined;
   #states: ReadonlyMap<string, PeerState> | undefined;
@@ -236,9 +241,29 @@ export class Peers {
 
   /** Adds a peer, unless it is known. */
   add(url: string): void {
-    if (this.#all.some((peer) => peer.url === url)) return;
+    if (this.findByURL(url) !== undefined) return;
     this.#all.push(new Peer(url, () => this.#clearLists()));
     this.#clearLists();
+  }
+
+  /**
+   * Adds a peer that another server has told of, unless it is known. Of 1,000 peers or more, the learned one that has been
+   * gone for longest makes room for it: if it returns, a server that reaches it tells of it again.
+   */
+  learn(url: string): void {
+    if (this.findByURL(url) !== undefined) return;
+    if (this.others.length >= MAX_LEARNED) {
+      const gone = [...this.#learned].filter((peer) =>
+        peer.state === "gone" && peer.currentExchange === undefined
+      );
+      const [oldest] = gone.sort((a, b) => (a.lastExchange ?? -1) - (b.lastExchange ?? -1));
+      if (oldest === undefined) return;
+      oldest.cancelRetry?.();
+      this.#learned.delete(oldest);
+      this.#all.splice(this.#all.indexOf(oldest), 1);
+    }
+    this.add(url);
+    this.#learned.add(this.#all.at(-1)!);
   }
 
   /** The peer with this id, if it has answered before. */

@@ -77,6 +77,33 @@ test("Peers lists each URL once, and not the server itself", () => {
   equal(peers.others.length, 2);
 });
 
+test("Peers learns up to 1,000 peers, and more in place of learned ones that are gone", () => {
+  const peers = new Peers(["http://listed"]);
+  for (let i = 0; i < 1_100; i++) peers.learn(`http://learned-${i}`);
+  equal(peers.others.length, 1_000);
+  const fail = (url: string, lastExchange: number | undefined) => {
+    const peer = peers.findByURL(url)!;
+    if (lastExchange !== undefined) peer.recordAnswer(lastExchange);
+    for (let i = 0; i < 4; i++) peer.recordFailure(0, 0.5);
+    return peer;
+  };
+  fail("http://listed", undefined);
+  fail("http://learned-7", 70);
+  fail("http://learned-5", 50);
+  const busy = fail("http://learned-3", 30);
+  busy.currentExchange = Promise.resolve();
+  let cancelled = 0;
+  peers.findByURL("http://learned-5")!.cancelRetry = () => cancelled++;
+  peers.learn("http://learned-9");
+  equal(cancelled, 0, "a known one needs no room");
+  for (const host of ["new-1", "new-2", "new-3"]) peers.learn(`http://${host}`);
+  const found = ["listed", "learned-3", "learned-5", "learned-7", "new-1", "new-2", "new-3"].map((host) =>
+    peers.others.some(({ url }) => url === `http://${host}`)
+  );
+  deepEqual(found, [true, true, false, false, true, true, false]);
+  deepEqual([peers.others.length, cancelled], [1_000, 1]);
+});
+
 test("Peers returns a new list of states after a change, and the same list until then", () => {
   const peers = new Peers(["http://a", "http://b"]);
   const [a, b] = peers.others as [Peer, Peer];
