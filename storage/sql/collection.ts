@@ -19,14 +19,19 @@ export async function collectTombstones(table: TableClient): Promise<boolean> {
   const expired = (await table.ask(operation, table.dialect.findExpired(table.testTime())))
     .map((row) => toExpired(row, operation));
   if (expired.length === 0) return false;
-  const entries: VectorEntries = expired.map(({ replicaId, dotVersion }) => [replicaId, dotVersion] as const);
+  const found: VectorEntries = expired.map(({ replicaId, dotVersion }) => [replicaId, dotVersion] as const);
   const version = Math.max(...expired.map((one) => one.version));
   // Recorded before anything is deleted: if only one of the two is done, the history claims too little, never too much.
-  await table.updateCounter(operation, async (counter, known) => {
+  const entries = await table.updateCounter(operation, async (counter, known) => {
+    // Tombstones of a replica that was forgotten since they were found were written again, with another dot.
+    const { forgotten } = known;
+    const entries = found.filter(([replicaId, dot]) =>
+      replicaId === null || (forgotten?.get(replicaId) ?? 0) < dot
+    );
     const named = new Map(entries.map(([replicaId, dot]) => [replicaId ?? counter.replicaId, dot]));
     const mesh = formatMesh({ ...known, collected: joinVectors(known.collected, named) });
     const rows = await table.ask(operation, table.dialect.markCollected(counter.mesh, mesh, version));
-    return rows.length > 0 || undefined;
+    return rows.length > 0 ? entries : undefined;
   });
   const until = Math.max(...expired.map(({ expiresAt }) => expiresAt));
   await table.ask(operation, table.dialect.collect(until, entries));

@@ -83,6 +83,46 @@ test("SQLStorage pauses three times as long as a step took, and a minute after t
   });
 });
 
+test("SQLStorage records no collected tombstone of a replica that is forgotten meanwhile", async () => {
+  let now = START;
+  await withStorage({ tombstoneTimeout: 1000, now: () => now }, async (other, pool) => {
+    const { epoch, replicaId } = await other.readReplicaState();
+    const dot = { replicaId: "gone", version: 5 };
+    const node = { key: "a", version: 5, hash: "", updatedAt: 1, deleted: true as const, replicaId: "gone" };
+    await other.mergeNodes([{ node: { ...node, dotVersion: 5 }, replaces: null }]);
+    await other.adoptVector(new Map([["gone", 5]]), epoch);
+    // As the mesh does in another process: the tombstone is written again, and its replica is forgotten.
+    const forget = async () => {
+      const [again] = await other.mergeNodes([{
+        node: { key: "a", hash: "", updatedAt: 1, deleted: true },
+        replaces: dot,
+      }]);
+      await other.forgetReplicas(new Map([["gone", 5]]), { replicaId, version: again!.version });
+    };
+    let searches = 0;
+    const query = async (sql: string, params: readonly SQLValue[]) => {
+      const rows = await pool.query(sql, params);
+      if (sql.startsWith("SELECT origin, count") && searches++ === 0) {
+        assert.equal(rows.length, 1);
+        await forget();
+      }
+      return rows;
+    };
+    const storage = new SQLStorage({
+      query,
+      dialect: "sqlite",
+      tombstoneTimeout: 1000,
+      now: () => now,
+    });
+    await storage.setNode("b", { key: "b", version: 1, hash: "", updatedAt: now });
+    now += 1000;
+    await storage.setNode("b", { key: "b", version: 2, hash: "", updatedAt: now });
+    await afterCollection();
+    const { collected, vector } = await storage.readReplicaState();
+    assert.deepEqual([searches, collected.has("gone"), vector.has("gone")], [1, false, false]);
+  });
+});
+
 test("SQLStorage collects nothing in its first minute, in a transaction, or without a time limit", async () => {
   let now = START;
   await withStorage({ now: () => now }, async (storage, pool) => {
