@@ -197,6 +197,20 @@ test("every link of a page leads to an existing file, and to an existing heading
   assert.deepEqual(dead, []);
 });
 
+test("a page that imports an export which needs another package says how to install it", () => {
+  const needs = { postgres: "postgres", ioredis: "ioredis", jwt: "jose", conformance: "fast-check" };
+  let imports = 0;
+  for (const page of ["README.md", ...listPages("docs")]) {
+    const text = read(page);
+    for (const [subpath, name] of Object.entries(needs)) {
+      if (!text.includes(`from "@rootlodge/reality-server/${subpath}"`)) continue;
+      imports++;
+      assert.match(text, new RegExp(`npm install [^\n]*\\b${name}\\b`), `${page} does not install ${name}`);
+    }
+  }
+  assert.ok(imports >= 6);
+});
+
 test("every page in docs/ leads back to the README and on to another page", () => {
   for (const page of listPages("docs")) {
     const links = [...read(page).matchAll(/\]\(([^)#]+)[^)]*\)/g)].map(([, path = ""]) => path);
