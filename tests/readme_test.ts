@@ -153,6 +153,17 @@ test("the worker of docs/getting-started.md is that of docs/workers.md, which ru
   assert.deepEqual(others, []);
 });
 
+test("docs/workers.md configures each variable that its worker reads", () => {
+  const worker = blocks.find(({ page, words }) => page === "docs/workers.md" && words.includes("workers"))!;
+  const names = new Set([...worker.text.matchAll(/\benv\.(\w+)/g)].map(([, name = ""]) => name));
+  const settings = blocks.filter(({ page, language }) => page === "docs/workers.md" && language === "toml")
+    .map(({ text }) => text).join("\n");
+  assert.ok(names.size >= 2);
+  for (const name of names) {
+    assert.match(settings, new RegExp(`^(?:binding = "${name}"|${name} = )`, "m"), name);
+  }
+});
+
 test("the figures of the README are those of the benches and of the endurance test", () => {
   const readme = readFileSync("README.md", "utf8").replaceAll(/\s+/g, " ");
   const has = (text: string) => assert.ok(readme.includes(text), `there is no "${text}"`);
