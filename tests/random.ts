@@ -80,6 +80,7 @@ export function holdCrypto(random: SeededRandom, quick: boolean): HeldCrypto {
     importKey: (...args: Parameters<SubtleCrypto["importKey"]>) => inTurn(real.importKey(...args)),
     sign: (...args: Parameters<SubtleCrypto["sign"]>) => inTurn(real.sign(...args)),
     verify: (...args: Parameters<SubtleCrypto["verify"]>) => inTurn(real.verify(...args)),
+    digest: (...args: Parameters<SubtleCrypto["digest"]>) => inTurn(real.digest(...args)),
   };
   const getRandomValues = <T extends ArrayBufferView>(view: T): T => {
     const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
@@ -102,8 +103,9 @@ export function holdCrypto(random: SeededRandom, quick: boolean): HeldCrypto {
   };
 }
 
-/** Replaces HMAC: 32 bytes that depend on every byte of key and data. */
+/** Replaces HMAC and SHA-256: 32 bytes that depend on every byte of key and data. */
 const checksums = {
+  digest: (_algorithm: string, data: Uint8Array) => Promise.resolve(checksum(new Uint8Array(1), data).buffer),
   importKey: (_format: string, key: Uint8Array) => Promise.resolve(key.slice()),
   sign: (_algorithm: unknown, key: Uint8Array, data: Uint8Array) =>
     Promise.resolve(checksum(key, data).buffer),

@@ -384,7 +384,7 @@ class CacheHistory {
 }
 
 /** A server of a CDN, which keeps answers and asks the server once for equal requests. */
-class Edge {
+export class Edge {
   readonly #world: SimClock;
   readonly #random: SeededRandom;
   readonly #kind: string;
