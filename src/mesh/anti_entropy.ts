@@ -165,9 +165,8 @@ export class AntiEntropy {
     if (delta === undefined) {
       // All that the peer has is here, but its epoch may be the older one.
       const isOlder = message.epoch < mine.epoch && coversVector(merged, theirs);
-      if (isOlder && await callStorage("adoptVector", () => storage.adoptVector(theirs, message.epoch))) {
-        wake(null);
-      }
+      const adopt = () => storage.adoptVector(theirs, message.epoch, undefined, mine.replicaId);
+      if (isOlder && await callStorage("adoptVector", adopt)) wake(null);
       return UNMERGED;
     }
     // A delta may lack deletions that were collected there. It loses none as long as it raises no entry of their
@@ -234,7 +233,7 @@ export class AntiEntropy {
     const isNewEpoch = isNew &&
       await callStorage(
         "adoptVector",
-        () => storage.adoptVector(adopt, epoch, delta.full ? collected : undefined),
+        () => storage.adoptVector(adopt, epoch, delta.full ? collected : undefined, mine.replicaId),
       );
     if (isNewEpoch) wake(null);
     // Once more, for what changed here meanwhile: before the adoption no merge knew the collected dots.

@@ -195,9 +195,16 @@ export interface MeshStorage extends RealityStorage {
    *
    * @param collected After a full copy: the collected tombstones of the source, which are joined with those collected
    *   here. They are missing here as well, and a storage that requests later changes must be told.
+   * @param replicaId The replica id that this storage had before the nodes were merged. If it has another one,
+   *   nothing is recorded: the data were set back or replaced meanwhile, and may lack the nodes. Left out: not checked.
    * @returns Whether the epoch changed.
    */
-  adoptVector(vector: VersionVector, epoch: string, collected?: VersionVector): Promise<boolean>;
+  adoptVector(
+    vector: VersionVector,
+    epoch: string,
+    collected?: VersionVector,
+    replicaId?: string,
+  ): Promise<boolean>;
 
   /**
    * Makes sure that this storage shares its residue with no other storage. If a replica in `vector`, or one that was

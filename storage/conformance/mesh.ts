@@ -218,6 +218,18 @@ function testAdopting(kit: Kit): void {
     for (const [replicaId, stamp] of vector) assertEquals(found.get(replicaId), stamp, replicaId);
   });
 
+  checkMesh("adoptVector() records nothing if its data have another replica id", async (storage) => {
+    await write(storage, "a");
+    const before = await storage.readReplicaState();
+    const vector = new Map([["ox", before.maxVersion + 1000]]);
+    const adopt = (replicaId: string) =>
+      storage.adoptVector(vector, FIRST_EPOCH, new Map([["oy", 3]]), replicaId);
+    assertEquals(await adopt("another"), false, "adoptVector() for another replica id");
+    assertEquals(await storage.readReplicaState(), before, "readReplicaState()");
+    assertEquals(await adopt(before.replicaId), true, "adoptVector() for its own replica id");
+    assertEquals((await storage.readReplicaState()).collected.get("oy"), 3, "collected");
+  });
+
   checkMesh("adoptVector() adopts an epoch that sorts before its own, and no other", async (storage) => {
     const { epoch, replicaId } = await storage.getIdentity();
     await write(storage, "a");

@@ -254,6 +254,8 @@ export class DynamoDBStorage implements MeshStorage {
    * @param vector Its version vector.
    * @param epoch Its epoch.
    * @param collected Its collected tombstones, after a full copy.
+   * @param replicaId The replica id of this storage before the nodes were merged. If it has another one, nothing is
+   *   recorded.
    * @returns Whether the epoch changed.
    * @throws {RangeError} When the version vector would have more than 2000 replica ids.
    */
@@ -261,8 +263,10 @@ export class DynamoDBStorage implements MeshStorage {
     vector: VersionVector,
     epoch: string,
     collected: VersionVector = new Map(),
+    replicaId?: string,
   ): Promise<boolean> {
-    return await this.#use(({ adoptVector }, table) => adoptVector(table, { vector, collected, epoch }));
+    const adopted = { vector, collected, epoch, replicaId };
+    return await this.#use(({ adoptVector }, table) => adoptVector(table, adopted));
   }
 
   /**

@@ -93,14 +93,22 @@ export async function mergeNodes(
 /** Joins a version vector, and adopts an older epoch. */
 export async function adoptVector(
   table: TableSession,
-  adopted: { readonly vector: VersionVector; readonly collected: VersionVector; readonly epoch: string },
+  adopted: {
+    readonly vector: VersionVector;
+    readonly collected: VersionVector;
+    readonly epoch: string;
+    /** The replica id that this storage must have; `undefined` for any. */
+    readonly replicaId: string | undefined;
+  },
 ): Promise<boolean> {
-  const { vector, collected, epoch } = adopted;
+  const { vector, collected, epoch, replicaId } = adopted;
   return await table.calls.run("adoptVector", async (call) => {
     let isOlder = false;
     await table.writer.commit(call, async () => {
       const state = await table.reader.readState(call);
-      isOlder = epoch < state.epoch;
+      const isOther = replicaId !== undefined && replicaId !== state.replicaId;
+      isOlder = !isOther && epoch < state.epoch;
+      if (isOther) return [state, undefined];
       return [state, draftAdoption(state, { vector, collected, ...(isOlder ? { epoch } : {}) })];
     });
     return isOlder;

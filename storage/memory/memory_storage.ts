@@ -309,10 +309,18 @@ export class MemoryStorage implements MeshStorage {
    * @param vector Its version vector.
    * @param epoch Its epoch.
    * @param collected Its collected tombstones, after a full copy.
+   * @param replicaId The replica id of this storage before the nodes were merged. If it has another one, nothing is
+   *   recorded.
    * @returns Whether the epoch changed.
    */
-  adoptVector(vector: VersionVector, epoch: string, collected: VersionVector = new Map()): Promise<boolean> {
+  adoptVector(
+    vector: VersionVector,
+    epoch: string,
+    collected: VersionVector = new Map(),
+    replicaId?: string,
+  ): Promise<boolean> {
     const identity = this.#ensureIdentity();
+    if (replicaId !== undefined && replicaId !== identity.replicaId) return Promise.resolve(false);
     for (const [replicaId, dotVersion] of unknownEntries(vector, this.#forgotten)) {
       this.#numbering.raise(dotVersion);
       if (replicaId === identity.replicaId || (this.#vector.get(replicaId) ?? 0) >= dotVersion) continue;

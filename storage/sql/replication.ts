@@ -127,6 +127,8 @@ export interface AdoptedState {
   readonly collected: VersionVector;
   /** Its epoch. */
   readonly epoch: string;
+  /** The replica id that this storage must have; `undefined` for any. */
+  readonly replicaId: string | undefined;
 }
 
 /** Implements {@linkcode MeshStorage.adoptVector}. */
@@ -135,6 +137,7 @@ export async function adoptVector(table: TableClient, adopted: AdoptedState): Pr
   const lowestCounter = Math.max(0, ...adopted.vector.values());
   checkCounter(lowestCounter);
   return await table.updateCounter(operation, async (counter, mesh) => {
+    if ((adopted.replicaId ?? counter.replicaId) !== counter.replicaId) return false;
     const before = { mesh: counter.mesh, epoch: counter.epoch };
     const after = {
       mesh: formatMesh(joinMesh(mesh, adopted, counter.replicaId)),

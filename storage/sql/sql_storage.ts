@@ -321,14 +321,17 @@ export class SQLStorage implements MeshStorage {
    * @param vector Its version vector.
    * @param epoch Its epoch.
    * @param collected Its collected tombstones, after a full copy.
+   * @param replicaId The replica id of this storage before the nodes were merged. If it has another one, nothing is
+   *   recorded.
    * @returns Whether the epoch changed.
    */
   async adoptVector(
     vector: VersionVector,
     epoch: string,
     collected: VersionVector = new Map(),
+    replicaId?: string,
   ): Promise<boolean> {
-    return await adoptVector(this.#table, { vector, collected, epoch });
+    return await adoptVector(this.#table, { vector, collected, epoch, replicaId });
   }
 
   /**

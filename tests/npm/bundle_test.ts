@@ -10,7 +10,7 @@ import { test } from "../harness.ts";
 /** The maximum size of a bundle, minified and gzipped: today's size, rounded up, in kB of 1000 bytes. */
 const ceilings: Record<EntryName, number> = {
   // The goal is 14, and is not reached. In one file, making a module of what works on a table of DynamoDB costs 0.7 kB.
-  "everything in mod.ts": 111.0,
+  "everything in mod.ts": 111.1,
   // The goal is 30, and is not reached: options name peers and Redis as plain values, so their code must be in the one file.
   // 2 kB of it make modules of what is loaded on demand.
   "fetch handler with memory storage": 74.0,

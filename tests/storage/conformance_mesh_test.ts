@@ -191,10 +191,10 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
         override async adoptVector(
           vector: VersionVector,
           epoch: string,
-          collected?: VersionVector,
+          ...rest: [collected?: VersionVector, replicaId?: string]
         ): Promise<boolean> {
           this.#adopted = vector;
-          return await super.adoptVector(vector, epoch, collected);
+          return await super.adoptVector(vector, epoch, ...rest);
         }
         override async readReplicaState(): Promise<ReplicaState> {
           const { vector, ...state } = await super.readReplicaState();
@@ -210,10 +210,10 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
         override async adoptVector(
           vector: VersionVector,
           epoch: string,
-          collected?: VersionVector,
+          ...rest: [collected?: VersionVector, replicaId?: string]
         ): Promise<boolean> {
           const own = (await this.getIdentity()).epoch;
-          return await super.adoptVector(vector, epoch > own ? "0" : own, collected);
+          return await super.adoptVector(vector, epoch > own ? "0" : own, ...rest);
         }
       }(),
   ],
@@ -224,12 +224,12 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
         override async adoptVector(
           vector: VersionVector,
           epoch: string,
-          collected?: VersionVector,
+          ...rest: [collected?: VersionVector, replicaId?: string]
         ): Promise<boolean> {
           return await super.adoptVector(
             new Map([...vector].map(([replicaId]) => [replicaId, 1])),
             epoch,
-            collected,
+            ...rest,
           );
         }
       }(),
@@ -238,8 +238,26 @@ const MESH_FAULTS: [string, () => MemoryStorage][] = [
     "does not record the tombstones that the source of a full copy collected",
     () =>
       new class extends MemoryStorage {
-        override async adoptVector(vector: VersionVector, epoch: string): Promise<boolean> {
-          return await super.adoptVector(vector, epoch);
+        override async adoptVector(
+          vector: VersionVector,
+          epoch: string,
+          _collected?: VersionVector,
+          replicaId?: string,
+        ): Promise<boolean> {
+          return await super.adoptVector(vector, epoch, undefined, replicaId);
+        }
+      }(),
+  ],
+  [
+    "adopts a version vector after its data were replaced",
+    () =>
+      new class extends MemoryStorage {
+        override async adoptVector(
+          vector: VersionVector,
+          epoch: string,
+          collected?: VersionVector,
+        ): Promise<boolean> {
+          return await super.adoptVector(vector, epoch, collected);
         }
       }(),
   ],

@@ -91,8 +91,9 @@ export class ListeningStorage extends PooledStorage implements PostgresStorage {
     vector: VersionVector,
     epoch: string,
     collected?: VersionVector,
+    replicaId?: string,
   ): Promise<boolean> {
-    const isOther = await super.adoptVector(vector, epoch, collected);
+    const isOther = await super.adoptVector(vector, epoch, collected, replicaId);
     if (isOther) this.#announce(null, ANYTHING);
     return isOther;
   }

@@ -154,6 +154,25 @@ test("merge() merges a delta of a peer that has collected a dot which it does no
   deepEqual([vector.get("oa"), vector.get("oc"), collected.get("oc")], [5, undefined, undefined]);
 });
 
+test("merge() does not say that it has nodes which were lost when a backup was restored meanwhile", async () => {
+  for (const full of [false, true]) {
+    const storage = new MemoryStorage();
+    const { antiEntropy } = setUp(storage);
+    const mergeNodes = storage.mergeNodes.bind(storage);
+    storage.mergeNodes = async (...merges) => {
+      const metas = await mergeNodes(...merges);
+      // Of the restored data only the other names matter here.
+      await storage.newEpoch();
+      return metas;
+    };
+    const message = messageOf([nodeOf("x", 5)], { epoch: "0", collected: new Map([["oc", 2]]) });
+    await antiEntropy.merge(undefined, { ...message, delta: { ...message.delta!, full } });
+    const state = await storage.readReplicaState();
+    const adopted = [state.vector.has("ob"), state.collected.has("oc"), state.epoch === "0"];
+    deepEqual(adopted, [false, false, false], `full: ${full}`);
+  }
+});
+
 test("merge() wakes the waiters of the keys of a page, also when it fails halfway", async () => {
   const storage = new MemoryStorage();
   const { antiEntropy, woken } = setUp(storage);
