@@ -52,7 +52,7 @@ export interface OutboxStatement {
 
 /**
  * The outbox of a storage. Its readings have the highest id of a pending row (`StorageMoment.outbox`). Rows with an id
- * above 0 are pending. A row that was set aside has its id negated, and stays until an operator removes it.
+ * above 0 are pending. A row that was set aside has an id below 0, and stays until an operator removes it.
  */
 export interface StorageOutbox {
   /**
@@ -78,7 +78,7 @@ export interface StorageOutbox {
    */
   applyRows(changes: readonly OutboxChange[]): Promise<number>;
 
-  /** Sets rows aside: negates their ids. As with `applyRows`, a row that has the id of another one stays. */
+  /** Sets rows aside: gives them ids below 0. As with `applyRows`, a row that has the id of another one stays. */
   setAside(rows: readonly OutboxRow[]): Promise<void>;
 
   /**

@@ -203,7 +203,10 @@ export interface OutboxDialect {
    * Writes the changes whose rows are still there, and removes their rows.
    */
   apply(changes: readonly PlacedRows[], numbering: Numbering): OutboxWrite;
-  /** Negates the ids of pending rows. Each has the key that is named: `""` stands for none, and `null` for any. */
+  /**
+   * Gives pending rows ids below those of all others and below 0: the negated id of a row may be taken, where ids are given
+   * again. Each has the key that is named: `""` stands for none, and `null` for any.
+   */
   setAside(rows: readonly (readonly [id: number, key: string | null])[]): Statement;
   /** Counts up to `limit` rows of each kind: `pending`, `oldest_age` in milliseconds, `set_aside`. */
   summarize(limit: number): Statement;

@@ -71,8 +71,8 @@ export function keysOfRows(changes: readonly PlacedRows[]): Map<number, string> 
  * read may not be all that the database has.
  */
 export function idAndKey({ id, key }: OutboxRow): readonly [id: number, key: string | null] {
-  if (key === null || key === undefined) return [id, ""];
-  return [id, typeof key === "string" && !/[\0\u{FFFD}]/u.test(key) ? key : null];
+  const name = key ?? "";
+  return [id, typeof name === "string" && !/[\0\u{FFFD}]/u.test(name) ? name : null];
 }
 
 /** What every merge has in common. */

@@ -93,6 +93,23 @@ export function testDatabase(options: DatabaseOptions): void {
     });
   });
 
+  check("sets rows of the outbox aside whose ids were given again", async (pool, tableName) => {
+    const storage = open(pool, tableName, { outbox: true });
+    await storage.getMaxVersion();
+    const outbox = storage.outbox!;
+    const { text, params } = outbox.insertion([{ key: "a", hash: "" }, { key: "a", hash: "" }]);
+    for (let count = 2; count <= 6; count += 2) {
+      await pool.query(text, params);
+      const table = quote(`${tableName}_outbox`);
+      for (const id of [1, 2]) {
+        const last = `(SELECT last FROM (SELECT max(id) AS last FROM ${table}) AS ids)`;
+        await pool.query(`UPDATE ${table} SET id = ${id} WHERE id = ${last} AND id > 2`, []);
+      }
+      await outbox.setAside(await outbox.readRows(9, 9));
+      assert.deepEqual(await outbox.summarize(9), { pending: 0, oldestAge: 0, setAside: count });
+    }
+  });
+
   check("reports a table with other columns, and does not change it", async (pool, tableName) => {
     await pool.query(`CREATE TABLE ${quote(tableName)} (${quote("key")} VARCHAR(100), version INTEGER)`, []);
     const message = new RegExp(

@@ -112,8 +112,9 @@ function apply(table: SQLTable, outbox: OutboxTable): OutboxDialect["apply"] {
 function setAside({ quoted }: OutboxTable): OutboxDialect["setAside"] {
   const sql = `UPDATE ${quoted} AS pending JOIN JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT PATH '$[0]', ` +
     `name VARCHAR(600) CHARACTER SET utf8mb4 PATH '$[1]')) AS asked ON pending.id = asked.id ` +
-    `SET pending.id = -pending.id WHERE pending.id > 0 ` +
-    `AND (asked.name IS NULL OR ${isSame("asked.name", `COALESCE(${KEY}, '')`)})`;
+    `JOIN (SELECT MIN(id) AS lowest FROM ${quoted}) AS kept ` +
+    `SET pending.id = kept.lowest - 1 - pending.id ` +
+    `WHERE asked.name IS NULL OR ${isSame("asked.name", `COALESCE(${KEY}, '')`)}`;
   return (rows) => statement(sql, JSON.stringify(rows));
 }
 

@@ -128,9 +128,9 @@ function applyParams(changes: readonly PlacedRows[]): string[] {
 }
 
 function setAside({ quoted }: OutboxTable): OutboxDialect["setAside"] {
-  const sql =
-    `UPDATE ${quoted} AS pending SET id = -pending.id FROM unnest($1::text::bigint[], $2::text::text[]) AS asked (id, name) ` +
-    `WHERE pending.id > 0 AND pending.id = asked.id AND coalesce(asked.name, pending.key, '') = coalesce(pending.key, '')`;
+  const sql = `UPDATE ${quoted} AS pending SET id = (SELECT min(id) FROM ${quoted}) - 1 - pending.id ` +
+    `FROM unnest($1::text::bigint[], $2::text::text[]) AS asked (id, name) ` +
+    `WHERE pending.id = asked.id AND coalesce(asked.name = coalesce(pending.key, ''), true)`;
   return (rows) => statement(sql, toArray(rows.map(([id]) => id)), toArray(rows.map(([, name]) => name)));
 }
 

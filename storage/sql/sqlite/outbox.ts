@@ -90,10 +90,10 @@ function apply({ quoted, now }: SQLTable, outbox: OutboxTable): OutboxDialect["a
 }
 
 function setAside({ quoted }: OutboxTable): OutboxDialect["setAside"] {
-  const sql =
-    `UPDATE ${quoted} SET id = -id WHERE id IN (SELECT pending.id FROM json_each(?) AS asked CROSS JOIN ` +
-    `${quoted} AS pending ON pending.id = ${field(0)} WHERE pending.id > 0 ` +
-    `AND coalesce(${field(1)}, pending."key", '') = coalesce(pending."key", '')) RETURNING id`;
+  const sql = `UPDATE ${quoted} SET id = (SELECT min(id) FROM ${quoted}) - 1 - id WHERE id IN (` +
+    `SELECT pending.id FROM json_each(?) AS asked CROSS JOIN ${quoted} AS pending ` +
+    `ON pending.id = ${field(0)} AND coalesce(${field(1)} = coalesce(pending."key", ''), true)` +
+    `) RETURNING id`;
   return (rows) => statement(sql, JSON.stringify(rows));
 }
 

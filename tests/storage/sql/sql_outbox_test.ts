@@ -139,6 +139,18 @@ test("values of any type in the outbox of SQLite are changes if the key is a tex
   });
 });
 
+test("SQLStorage on SQLite sets rows of the outbox aside whose ids were given again", async () => {
+  await withStorage({ outbox: true }, async (storage, pool) => {
+    const outbox = storage.outbox!;
+    for (let count = 2; count <= 6; count += 2) {
+      await insert(storage, pool, 2);
+      await outbox.setAside(await outbox.readRows(9, 9));
+      assert.deepEqual(await outbox.summarize(9), { pending: 0, oldestAge: 0, setAside: count });
+      await pool.query("DELETE FROM sqlite_sequence", []);
+    }
+  });
+});
+
 test("SQLStorage makes the outbox beside a table that is there, or says that it is missing", async () => {
   await withStorage({}, async (plain, pool) => {
     await plain.applyChanges([{ key: "a", hash: "x", updatedAt: 1 }]);
