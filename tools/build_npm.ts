@@ -101,7 +101,7 @@ async function join(folder: string, entries: readonly string[]): Promise<void> {
   await removeModules(folder);
   for (const { path, contents } of outputFiles) {
     await Deno.mkdir(dirname(path), { recursive: true });
-    await Deno.writeFile(path, contents);
+    await Deno.writeTextFile(path, contents);
   }
 }
 

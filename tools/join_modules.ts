@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { build, type BuildOptions, type Metafile, type OutputFile } from "esbuild";
+import { build, type BuildOptions, type Metafile, transform } from "esbuild";
 import { readFileSync } from "node:fs";
 import { join } from "node:path/posix";
 
@@ -19,12 +19,18 @@ export interface JoinOptions {
   readonly outdir: string;
 }
 
+/** A file that is to be written. */
+export interface JoinedFile {
+  readonly path: string;
+  readonly contents: string;
+}
+
 /**
  * Joins the modules behind several entries into few files, as JavaScript. The entries share them, so that a class is the
  * same wherever it is imported from. What is imported dynamically stays a file of its own. Node takes up to two
  * milliseconds for each file that it loads.
  */
-export async function joinModules(given: JoinOptions): Promise<OutputFile[]> {
+export async function joinModules(given: JoinOptions): Promise<JoinedFile[]> {
   const { folder, main, entries, outdir } = given;
   const options = {
     absWorkingDir: folder,
@@ -61,7 +67,25 @@ export async function joinModules(given: JoinOptions): Promise<OutputFile[]> {
       },
     }],
   });
-  return outputFiles;
+  return await Promise.all(
+    outputFiles.map(async ({ path, text }) => ({ path, contents: await removeDocComments(text) })),
+  );
+}
+
+/**
+ * Removes the doc comments that the bundler keeps: those of class members. Line breaks and names stay, for stack traces.
+ *
+ * @throws {Error} If something else was removed with them, such as a line of a text that looks like a comment.
+ */
+async function removeDocComments(code: string): Promise<string> {
+  const removed = code.replaceAll(/^[ \t]*\/\*\*.*?\*\/\n/gms, "");
+  const [before, after] = await Promise.all(
+    [code, removed].map((text) => transform(text, { minifyWhitespace: true, charset: "utf8" })),
+  );
+  if (before!.code !== after!.code) {
+    throw new Error("Cannot remove comments: the code is another one without them");
+  }
+  return removed;
 }
 
 /**
