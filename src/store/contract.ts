@@ -222,8 +222,7 @@ export interface MeshStorage extends RealityStorage {
    * Removes replicas from the version vector and from the collected tombstones, in one atomic step. Called for replicas
    * that numbered nothing for long, once no node or tombstone here has a dot of theirs. The own replica stays, and so
    * does one whose entry in the version vector is not the given one any more, or whose collected tombstones reach
-   * further. Of all entries that were removed, the last
-   * 1,000 are kept as `ReplicaState.forgotten`.
+   * further. Of all entries that were removed, the last 1,000 are kept as `ReplicaState.forgotten`.
    *
    * If collected tombstones of one of them were recorded, the own dot is recorded in their place: a storage whose version
    * vector includes it has merged all that is forgotten here.

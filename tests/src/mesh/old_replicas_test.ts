@@ -1,14 +1,11 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { NodeRewriter } from "../../../src/mesh/node_rewriter.ts";
 import { OldReplicas } from "../../../src/mesh/old_replicas.ts";
-import { DEFAULT_LIMITS } from "../../../src/server_limits.ts";
-import { Changes } from "../../../src/store/changes.ts";
 import { dotOf, includesDot, type MeshStorage, type ReplicatedNode } from "../../../src/store/contract.ts";
-import { WriteBatcher } from "../../../src/store/write_batcher.ts";
 import type { RealityNodeMeta } from "../../../src/types.ts";
 import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
 import { FakeClock } from "../../clock.ts";
 import { test } from "../../harness.ts";
+import { createRewriting } from "./rewriting.ts";
 import { Servers } from "./servers.ts";
 import { SECRET, withServers } from "./with_servers.ts";
 
@@ -17,7 +14,7 @@ const OLD = 100_000_000_000_000;
 
 /** The entries of so many storages that are gone, the oldest first. */
 function goneReplicas(count: number): Map<string, number> {
-  return new Map(Array.from({ length: count }, (_, i) => [`gone:${i}`.padEnd(12, "x"), OLD + i]));
+  return new Map(Array.from({ length: count }, (_, i) => [nameOf(i), OLD + i]));
 }
 
 function nameOf(i: number): string {
@@ -38,25 +35,9 @@ function nodeOf(i: number, more: Partial<ReplicatedNode> = {}): ReplicatedNode {
 }
 
 function setUp(storage: MeshStorage = new MemoryStorage()) {
-  const clock = new FakeClock();
-  storage.countByClock();
-  const batch = { clock, timeout: 1_000, onOutcome: () => {} };
-  const changes = new Changes(new WriteBatcher(storage, batch, () => {}), clock, {
-    limits: DEFAULT_LIMITS,
-    isMeshed: true,
-    report: () => {},
-  });
-  const woken: (readonly string[] | null)[] = [];
+  const { clock, deps, rewriter, woken } = createRewriting(storage);
   const rewritten: RealityNodeMeta[] = [];
-  const deps = {
-    storage,
-    clock,
-    callStorage: <T>(_operation: string, call: () => Promise<T>) => call(),
-    getChanges: () => changes,
-    wake: (keys: readonly string[] | null) => woken.push(keys),
-  };
   const peers = { isKnown: true };
-  const rewriter = new NodeRewriter(deps);
   const oldReplicas = new OldReplicas({ ...deps, rewriter, isKnownToPeers: () => peers.isKnown });
   const check = async () => {
     oldReplicas.check(await storage.readReplicaState(), (metas) => rewritten.push(...metas));

@@ -1,14 +1,10 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { NodeRewriter } from "../../../src/mesh/node_rewriter.ts";
 import { UncoveredNodes } from "../../../src/mesh/uncovered_nodes.ts";
-import { DEFAULT_LIMITS } from "../../../src/server_limits.ts";
-import { Changes } from "../../../src/store/changes.ts";
 import type { ReplicatedNode } from "../../../src/store/contract.ts";
-import { WriteBatcher } from "../../../src/store/write_batcher.ts";
 import type { RealityNodeMeta } from "../../../src/types.ts";
 import { MemoryStorage } from "../../../storage/memory/memory_storage.ts";
-import { FakeClock } from "../../clock.ts";
 import { test } from "../../harness.ts";
+import { createRewriting } from "./rewriting.ts";
 
 /** A storage that counts how often it is read, and fails while told to. */
 class CountingStorage extends MemoryStorage {
@@ -24,23 +20,8 @@ class CountingStorage extends MemoryStorage {
 }
 
 function setUp(storage = new CountingStorage()) {
-  const clock = new FakeClock();
-  storage.countByClock();
-  const batch = { clock, timeout: 1_000, onOutcome: () => {} };
-  const changes = new Changes(new WriteBatcher(storage, batch, () => {}), clock, {
-    limits: DEFAULT_LIMITS,
-    isMeshed: true,
-    report: () => {},
-  });
-  const woken: (readonly string[] | null)[] = [];
+  const { clock, rewriter, woken } = createRewriting(storage);
   const rewritten: RealityNodeMeta[] = [];
-  const rewriter = new NodeRewriter({
-    storage,
-    clock,
-    callStorage: (_operation, call) => call(),
-    getChanges: () => changes,
-    wake: (keys) => woken.push(keys),
-  });
   const uncovered = new UncoveredNodes(clock, rewriter);
   const check = async () => {
     uncovered.check(await storage.readReplicaState(), (metas) => rewritten.push(...metas));
