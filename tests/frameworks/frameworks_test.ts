@@ -112,6 +112,7 @@ test("every example of docs/frameworks.md keeps its page current", async () => {
     const { loads } = stage;
     const app = tools.createSSRApp((await load("vue", "Messages.vue")).default);
     assert.equal(await tools.renderToString(app), "<ul><!--[--><!--]--></ul>");
+    // A fetch that a subscription causes begins within a task.
     await new Promise((resolve) => setTimeout(resolve, 20));
     assert.equal(stage.loads, loads, "Vue: rendering on a server fetches, and nothing ends that");
   }
